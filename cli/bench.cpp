@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "bitfold/onnx.h"
+#include "bitfold/report.h"
+#include "model.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace bitfold::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> models;
+  BenchOptions bench;
+  bool no_optimize = false;
+  std::unique_ptr<Output> output;
+};
+
+void bench_models(const Options& o) {
+  std::vector<Graph> graphs;
+  for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
+  std::vector<const Graph*> pointers;
+  for (const auto& graph : graphs) pointers.push_back(&graph);
+  const auto results = bench_interleaved(pointers, o.bench);
+  std::vector<std::vector<std::string>> rows{{"model", "median", "min", "p99", "runs", "threads", "batch", "speed-up"}};
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto& r = results[i];
+    rows.push_back({o.models[i], duration(r.median_us), duration(r.min_us), duration(r.p99_us),
+                    std::to_string(r.run_count), std::to_string(r.threads), std::to_string(r.batch),
+                    fmt::format("{:.2f}x", results[0].median_us / r.median_us)});
+    list.push_back({{"model", o.models[i]},
+                    {"median_us", r.median_us},
+                    {"min_us", r.min_us},
+                    {"p99_us", r.p99_us},
+                    {"mean_us", r.mean_us},
+                    {"runs", r.run_count},
+                    {"threads", r.threads},
+                    {"batch", r.batch}});
+  }
+  o.output->table(rows);
+  nlohmann::ordered_json json = list.front();
+  json["models"] = list;
+  o.output->write(json);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("bench", "Time a model; several models are timed in turn, run by run");
+  verb->add_option("models", o->models, "ONNX models, float or quantized; speed-ups are against the first")->required();
+  verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
+  verb->add_option("--batch", o->bench.batch, "Samples at a time where the model leaves it open (default: 1)")
+      ->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
+      ->check(CLI::Range(0.0, 3600.0));
+  verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
+  o->output = std::make_unique<Output>(*verb);
+  verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
+  verb->callback([o] { bench_models(*o); });
+}
+
+}  // namespace bitfold::cli

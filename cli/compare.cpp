@@ -1,0 +1,102 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "bitfold/report.h"
+#include "data_options.h"
+#include "model.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace bitfold::cli {
+namespace {
+
+struct Options {
+  std::string float_model, quantized_model, data;
+  int threads = 0;
+  std::size_t worst = 10;
+  std::unique_ptr<DataOptions> data_options;
+  std::unique_ptr<Output> output;
+};
+
+nlohmann::ordered_json to_json(const ValueError& e) {
+  return {{"value", e.value},
+          {"node", e.node},
+          {"op", e.op},
+          {"sqnr_db", finite(e.sqnr_db)},
+          {"max_abs_error", finite(e.max_abs_error)},
+          {"bits", e.bits}};
+}
+
+void print_worst(const Options& o, const Comparison& result) {
+  std::vector<ValueError> layers = result.layers;
+  std::stable_sort(layers.begin(), layers.end(), [](const auto& a, const auto& b) { return a.sqnr_db < b.sqnr_db; });
+  layers.resize(std::min(layers.size(), o.worst));
+  std::vector<std::vector<std::string>> rows{{"layers furthest from float", "op", "SQNR dB", "max error", "bits"}};
+  for (const auto& e : layers)
+    rows.push_back({e.node.empty() ? e.value : e.node, e.op, fmt::format("{:.1f}", e.sqnr_db),
+                    fmt::format("{:.4g}", e.max_abs_error), e.bits == 0 ? "float" : std::to_string(e.bits)});
+  if (!layers.empty()) o.output->table(rows);
+}
+
+void compare_models(const Options& o) {
+  const Graph float_graph = load_optimized(o.float_model);
+  const Graph quantized_graph = load_optimized(o.quantized_model);
+  Dataset dataset = open_dataset(o.data, input_specs(float_graph), o.data_options->resolve());
+  o.output->say_all(dataset.notes);
+  Comparison result;
+  {
+    ProgressBar bar("comparing");
+    result = compare(float_graph, quantized_graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
+  }
+  const auto times = bench_interleaved({&float_graph, &quantized_graph}, {.min_time_s = 0.5});
+  const double float_bytes = static_cast<double>(file_bytes(o.float_model));
+  const double quantized_bytes = static_cast<double>(file_bytes(o.quantized_model));
+
+  print_worst(o, result);
+  o.output->say(fmt::format("\nsamples          {}", result.sample_count));
+  if (result.top1_agreement) o.output->say(fmt::format("top-1 agreement  {}", percent(*result.top1_agreement)));
+  nlohmann::ordered_json outputs = nlohmann::ordered_json::array(), layers = nlohmann::ordered_json::array();
+  for (const auto& e : result.outputs) {
+    o.output->say(fmt::format("output '{}'  SQNR {:.1f} dB, max error {:.4g}", e.value, e.sqnr_db, e.max_abs_error));
+    outputs.push_back(to_json(e));
+  }
+  for (const auto& e : result.layers) layers.push_back(to_json(e));
+  o.output->say(fmt::format("size             {} -> {} ({:.2f}x smaller)", bytes(float_bytes), bytes(quantized_bytes),
+                            float_bytes / quantized_bytes));
+  o.output->say(fmt::format("latency          {} -> {} ({:.2f}x faster; median, batch 1, 1 thread)",
+                            duration(times[0].median_us), duration(times[1].median_us),
+                            times[0].median_us / times[1].median_us));
+  nlohmann::ordered_json json{
+      {"float_model", o.float_model}, {"quantized_model", o.quantized_model}, {"samples", result.sample_count}};
+  json["top1_agreement"] = result.top1_agreement ? nlohmann::ordered_json(*result.top1_agreement) : nullptr;
+  json["sqnr_db"] = finite(result.sqnr_db);
+  json["max_abs_error"] = finite(result.max_abs_error);
+  json["outputs"] = outputs;
+  json["layers"] = layers;
+  json["float_bytes"] = static_cast<std::int64_t>(float_bytes);
+  json["quantized_bytes"] = static_cast<std::int64_t>(quantized_bytes);
+  json["float_median_us"] = times[0].median_us;
+  json["quantized_median_us"] = times[1].median_us;
+  o.output->write(json);
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("compare", "Compare a quantized model with its float original");
+  verb->add_option("float_model", o->float_model, "The float ONNX model")->required();
+  verb->add_option("quantized_model", o->quantized_model, "The quantized ONNX model")->required();
+  verb->add_option("--data", o->data, "Samples: IDX folder, .npy, .npz or image folder; labels are not needed")
+      ->required();
+  verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
+  verb->add_option("--worst", o->worst, "How many layers to list; the JSON has all (default: 10)");
+  o->data_options = std::make_unique<DataOptions>(*verb);
+  o->output = std::make_unique<Output>(*verb);
+  verb->footer("Example:  bitfold compare model.onnx model.int8.onnx --data mnist/test --mean 0.1307 --std 0.3081");
+  verb->callback([o] { compare_models(*o); });
+}
+
+}  // namespace bitfold::cli

@@ -1,0 +1,40 @@
+// bitfold: exit status 0, 1 (bad input: the message says what and where) or 2 (usage).
+#include <fmt/format.h>
+
+#include <exception>
+#include <new>
+
+#include "bitfold/error.h"
+#include "bitfold/version.h"
+#include "verbs.h"
+
+int main(int argc, char** argv) {
+  using namespace bitfold;
+  CLI::App app{"Makes a trained network smaller and faster, and shows that it still works."};
+  app.set_version_flag("--version", std::string("bitfold ") + version());
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  cli::add_inspect(app);
+  cli::add_fold(app);
+  cli::add_quantize(app);
+  cli::add_eval(app);
+  cli::add_compare(app);
+  cli::add_bench(app);
+  cli::add_run(app);
+  cli::add_tensor(app);
+  app.footer("Start with:  bitfold inspect model.onnx\nEach verb explains itself:  bitfold quantize --help");
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    // Help and version are not failures; every other parse error is a wrong call.
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const Error& e) {
+    fmt::print(stderr, "bitfold: {}\n", e.what());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "bitfold: out of memory\n");
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "bitfold: {}\n", e.what());
+  }
+  return 1;
+}

@@ -1,0 +1,53 @@
+#include "model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bitfold/error.h"
+#include "bitfold/onnx.h"
+#include "bitfold/passes.h"
+
+namespace bitfold::cli {
+
+bool is_quantized(const Graph& graph) {
+  const auto values = graph.values();
+  return std::any_of(values.begin(), values.end(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
+}
+
+Graph load_optimized(const std::string& path) {
+  Graph graph = load_onnx(path);
+  if (!is_quantized(graph)) optimize(graph);
+  return graph;
+}
+
+std::vector<InputSpec> input_specs(const Graph& graph) {
+  std::vector<InputSpec> specs;
+  for (ValueId id : graph.inputs()) {
+    const Value& input = graph.value(id);
+    if (!input.shape)
+      throw Error(fmt::format("input '{}' has no shape in the model file, so data cannot be fitted to it; declare one, "
+                              "with the batch left open",
+                              input.name));
+    specs.push_back({.name = input.name, .dtype = input.dtype, .shape = input.shape.value_or(Shape{})});
+  }
+  return specs;
+}
+
+std::string describe_interface(const Graph& graph) {
+  std::string text;
+  const auto describe = [&](const std::vector<ValueId>& ids) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const Value& value = graph.value(ids[i]);
+      text += fmt::format("{}'{}' {} {}", i > 0 ? ", " : "", value.name, to_string(value.dtype),
+                          value.shape ? to_string(*value.shape) : "(shape known when it runs)");
+    }
+  };
+  text += "inputs:  ";
+  describe(graph.inputs());
+  text += "\noutputs: ";
+  describe(graph.outputs());
+  return text;
+}
+
+}  // namespace bitfold::cli

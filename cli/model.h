@@ -1,0 +1,24 @@
+// Loading a network the way the verbs use it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bitfold/data.h"
+#include "bitfold/graph.h"
+
+namespace bitfold::cli {
+
+/// True when any value carries a grid.
+bool is_quantized(const Graph& graph);
+
+/// Loads and, unless the network is quantized already (its grids were chosen for the graph as it is), optimizes.
+Graph load_optimized(const std::string& path);
+
+/// What a dataset has to deliver.
+std::vector<InputSpec> input_specs(const Graph& graph);
+
+/// "inputs: ... / outputs: ..." with names, types and shapes, on two lines.
+std::string describe_interface(const Graph& graph);
+
+}  // namespace bitfold::cli

@@ -1,0 +1,175 @@
+#include "bitfold/quantize.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "bitfold/calibrate.h"
+#include "bitfold/error.h"
+#include "bitfold/onnx.h"
+#include "data_options.h"
+#include "model.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace bitfold::cli {
+namespace {
+
+/// What the flags say; a flag that was given overrides the recipe file.
+struct Options {
+  std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
+  Recipe flags;
+  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding;
+  bool data_free = false;
+  int threads = 0;
+  CLI::App* verb = nullptr;
+  std::unique_ptr<DataOptions> data_options;
+  std::unique_ptr<Output> output;
+};
+
+const std::map<std::string, Scheme> kSchemes{{"symmetric", Scheme::symmetric}, {"asymmetric", Scheme::asymmetric}};
+const std::map<std::string, Granularity> kGranularities{{"per_tensor", Granularity::per_tensor},
+                                                        {"per_channel", Granularity::per_channel}};
+
+Recipe recipe_of(const Options& o) {
+  Recipe recipe = o.recipe_path.empty() ? Recipe{} : load_recipe(o.recipe_path);
+  const auto given = [&](const char* flag) { return o.verb->count(flag) > 0; };
+  if (given("--weight-bits")) recipe.weight_bits = o.flags.weight_bits;
+  if (given("--activation-bits")) recipe.activation_bits = o.flags.activation_bits;
+  if (given("--scheme")) recipe.weight_scheme = recipe.activation_scheme = kSchemes.at(o.scheme);
+  if (given("--weight-scheme")) recipe.weight_scheme = kSchemes.at(o.weight_scheme);
+  if (given("--activation-scheme")) recipe.activation_scheme = kSchemes.at(o.activation_scheme);
+  if (given("--granularity")) recipe.granularity = kGranularities.at(o.granularity);
+  if (given("--observer")) recipe.observer = parse_observer(o.observer);
+  if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
+  if (given("--percentile")) {
+    recipe.percentile = o.flags.percentile;
+    if (!given("--observer")) recipe.observer = Observer::percentile;
+  }
+  if (given("--skip")) recipe.skip = o.flags.skip;
+  check_recipe(recipe);
+  return recipe;
+}
+
+Calibration calibration_of(const Options& o, const Graph& graph) {
+  if (!o.load_calibration_path.empty()) return load_calibration(o.load_calibration_path);
+  Dataset dataset = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
+  o.output->say_all(dataset.notes);
+  ProgressBar bar("calibrating");
+  return calibrate(graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
+}
+
+void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
+  // Layers with weights are what people ask about; each that stays in float is named with its reason.
+  int quantized = 0, total = 0;
+  for (const auto& layer : result.decisions) {
+    const bool has_weights =
+        layer.op == "Conv" || layer.op == "Gemm" || layer.op == "MatMul" || layer.op == "ConvTranspose";
+    if (!has_weights) continue;
+    ++total;
+    quantized += layer.quantized;
+    if (!layer.quantized) o.output->say(fmt::format("left in float: [{} '{}'] {}", layer.op, layer.node, layer.reason));
+    if (layer.quantized && !layer.reason.empty())
+      o.output->say(fmt::format("[{} '{}'] {}", layer.op, layer.node, layer.reason));
+  }
+  const double before = static_cast<double>(file_bytes(o.model)),
+               after = static_cast<double>(file_bytes(o.output_path));
+  o.output->say(fmt::format("quantized {} of {} layers with weights, calibrated on {} samples, in {:.1f} s", quantized,
+                            total, calibration.sample_count, seconds));
+  o.output->say(fmt::format("{} {} -> {} {} ({:.2f}x smaller)", o.model, bytes(before), o.output_path, bytes(after),
+                            before / after));
+  o.output->say(fmt::format("next: bitfold compare {} {} --data DATA", o.model, o.output_path));
+}
+
+void quantize_model(const Options& o) {
+  if (o.data_free)
+    throw Error(
+        "--data-free: quantizing without data is not available yet; pass --calibrate DATA with some 100 typical "
+        "samples");
+  if (o.data.empty() == o.load_calibration_path.empty())
+    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
+  std::error_code ignored;  // where either file does not exist, they are not the same
+  if (std::filesystem::equivalent(o.model, o.output_path, ignored))
+    throw Error(fmt::format("{}: is the float model itself, which compare still needs; write to another file",
+                            o.output_path));
+  const auto begin = std::chrono::steady_clock::now();
+  const Recipe recipe = recipe_of(o);
+  const Graph graph = load_optimized(o.model);
+  if (is_quantized(graph))
+    throw Error(fmt::format("{}: is quantized already; quantize the float model it was made from", o.model));
+  const Calibration calibration = calibration_of(o, graph);
+  if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
+  const QuantizeResult result = quantize(graph, calibration, recipe);
+  save_onnx(result.graph, o.output_path);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  print_summary(o, result, calibration, seconds);
+
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const auto& layer : result.decisions)
+    layers.push_back(
+        {{"name", layer.node}, {"op", layer.op}, {"quantized", layer.quantized}, {"reason", layer.reason}});
+  o.output->write({{"model", o.model},
+                   {"output", o.output_path},
+                   {"samples", calibration.sample_count},
+                   {"seconds", seconds},
+                   {"float_bytes", file_bytes(o.model)},
+                   {"quantized_bytes", file_bytes(o.output_path)},
+                   {"recipe",
+                    {{"weight_bits", recipe.weight_bits},
+                     {"activation_bits", recipe.activation_bits},
+                     {"weight_scheme", to_string(recipe.weight_scheme)},
+                     {"activation_scheme", to_string(recipe.activation_scheme)},
+                     {"granularity", to_string(recipe.granularity)},
+                     {"rounding", to_string(recipe.rounding)},
+                     {"observer", to_string(recipe.observer)},
+                     {"percentile", recipe.percentile},
+                     {"skip", recipe.skip}}},
+                   {"layers", layers}});
+}
+
+void add_recipe_flags(CLI::App& verb, Options& o) {
+  const auto words = [](const auto& map) {
+    std::vector<std::string> keys;
+    for (const auto& entry : map) keys.push_back(entry.first);
+    return CLI::IsMember(keys);
+  };
+  // Ranges are checked by check_recipe, which says what the numbers mean.
+  verb.add_option("--weight-bits", o.flags.weight_bits, "2..8 (default 8)");
+  verb.add_option("--activation-bits", o.flags.activation_bits, "2..8 or 16 (default 8)");
+  verb.add_option("--scheme", o.scheme, "For weights and activations at once")->check(words(kSchemes));
+  verb.add_option("--weight-scheme", o.weight_scheme, "symmetric (default) or asymmetric")->check(words(kSchemes));
+  verb.add_option("--activation-scheme", o.activation_scheme, "asymmetric (default) or symmetric")
+      ->check(words(kSchemes));
+  verb.add_option("--granularity", o.granularity, "Of weights: per_channel (default) or per_tensor")
+      ->check(words(kGranularities));
+  verb.add_option("--rounding", o.rounding, "Of weights: squant (default: errors cancel in each kernel) or nearest");
+  verb.add_option("--observer", o.observer, "How activation ranges are chosen: mse (default), min_max or percentile");
+  verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");
+  verb.add_option("--skip", o.flags.skip, "A layer to leave in float, by node name (may be repeated)");
+  verb.add_option("--recipe", o.recipe_path, "TOML with the same keys: weight_bits = 4 ...; flags override it");
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
+  o->verb = verb;
+  verb->add_option("model", o->model, "The float ONNX model")->required();
+  verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
+  verb->add_option("--calibrate", o->data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
+  verb->add_option("--calibration", o->load_calibration_path, "Statistics saved earlier, instead of samples");
+  verb->add_option("--save-calibration", o->save_calibration_path, "Keep the statistics as JSON");
+  verb->add_flag("--data-free", o->data_free, "Without any samples: not available yet");
+  verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
+  add_recipe_flags(*verb, *o);
+  o->data_options = std::make_unique<DataOptions>(*verb);
+  o->output = std::make_unique<Output>(*verb);
+  verb->footer("Example:  bitfold quantize model.onnx --calibrate imagenet/calib --crop 224 -o model.int8.onnx");
+  verb->callback([o] { quantize_model(*o); });
+}
+
+}  // namespace bitfold::cli

@@ -1,0 +1,72 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "bitfold/data.h"
+#include "bitfold/error.h"
+#include "bitfold/reference.h"
+#include "bitfold/session.h"
+#include "model.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace bitfold::cli {
+namespace {
+
+struct Options {
+  std::string model, input, output_path;
+  int threads = 1;
+  bool simulate = false;
+  std::unique_ptr<Output> output;
+};
+
+/// Arrays of the file in graph input order: by name, or the only one for the only input.
+std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays, const std::string& path) {
+  if (graph.inputs().size() == 1 && arrays.size() == 1) return {arrays.front().tensor};
+  std::vector<Tensor> inputs;
+  for (ValueId id : graph.inputs()) {
+    const std::string& name = graph.value(id).name;
+    const NamedTensor* found = nullptr;
+    for (const auto& array : arrays)
+      if (array.name == name) found = &array;
+    if (found == nullptr) throw Error(fmt::format("{}: has no array '{}', which the network reads", path, name));
+    inputs.push_back(found->tensor);
+  }
+  return inputs;
+}
+
+void run_model(const Options& o) {
+  const Graph graph = load_optimized(o.model);
+  const auto inputs = arrange(graph, load_npy(o.input), o.input);
+  const auto outputs = o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
+  std::vector<NamedTensor> arrays;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const std::string& name = graph.value(graph.outputs()[i]).name;
+    arrays.push_back({name, outputs[i]});
+    list.push_back({{"name", name}, {"shape", outputs[i].shape()}, {"dtype", to_string(outputs[i].dtype())}});
+    o.output->say(fmt::format("output '{}' {} {}", name, to_string(outputs[i].dtype()), to_string(outputs[i].shape())));
+  }
+  if (o.output_path.ends_with(".npy") && arrays.size() > 1)
+    throw Error(
+        fmt::format("{}: the network has {} outputs, an .npy holds one; write an .npz", o.output_path, arrays.size()));
+  if (!o.output_path.empty()) save_npy(o.output_path, arrays);
+  o.output->write({{"model", o.model}, {"outputs", list}});
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that are ready to feed");
+  verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
+  verb->add_option("--input", o->input, ".npy, or .npz with one array per input")->required();
+  verb->add_option("--output", o->output_path, "Where to write the outputs: .npz, or .npy for one output");
+  verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
+  verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
+  o->output = std::make_unique<Output>(*verb);
+  verb->footer("Example:  bitfold run model.int8.onnx --input x.npy --output y.npz");
+  verb->callback([o] { run_model(*o); });
+}
+
+}  // namespace bitfold::cli

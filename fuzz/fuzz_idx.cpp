@@ -1,0 +1,14 @@
+// Any bytes are an IDX array (plain or gzipped) or an Error.
+#include <cstdint>
+#include <span>
+
+#include "bitfold/error.h"
+#include "data/idx.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    bitfold::parse_idx(std::as_bytes(std::span(data, size)), "fuzz.idx");
+  } catch (const bitfold::Error&) {
+  }
+  return 0;
+}

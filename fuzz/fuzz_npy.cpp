@@ -1,0 +1,19 @@
+// Any bytes are an array, an archive of arrays, or an Error.
+#include <cstdint>
+#include <span>
+
+#include "bitfold/error.h"
+#include "data/npy.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  try {
+    bitfold::parse_npy(bytes, "fuzz.npy");
+  } catch (const bitfold::Error&) {
+  }
+  try {
+    bitfold::parse_npz(bytes, "fuzz.npz");
+  } catch (const bitfold::Error&) {
+  }
+  return 0;
+}

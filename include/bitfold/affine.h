@@ -1,0 +1,85 @@
+// Affine quantization: grids, choosing them, and moving between reals and codes.
+//
+//   real = scale * (q - zero_point)                                                       (1)
+//
+// docs/quantization.md derives everything here; the numbers in brackets are its equations.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+
+enum class Scheme { symmetric, asymmetric };
+enum class Granularity { per_tensor, per_channel };
+
+std::string_view to_string(Scheme scheme);
+std::string_view to_string(Granularity granularity);
+/// Throw Error naming the valid words.
+Scheme parse_scheme(std::string_view word);
+Granularity parse_granularity(std::string_view word);
+
+/// A grid of reals, one per tensor or one per channel.
+struct QuantParams {
+  std::vector<float> scale;              ///< One entry, or one per channel; > 0 and finite.
+  std::vector<std::int32_t> zero_point;  ///< As many as scales; the code of real 0, within [qmin, qmax].
+  int bits = 8;                          ///< 2..16, or 32 for biases.
+  bool is_signed = false;
+  bool narrow = false;  ///< Signed without its lowest code, so that the grid is symmetric: [-127, 127].
+  int axis = -1;        ///< The channel axis; -1 for one grid per tensor.
+
+  /// The lowest and highest code. They and storage() throw Error when bits is none of the above.
+  std::int32_t qmin() const;
+  std::int32_t qmax() const;
+  bool per_channel() const { return axis >= 0; }
+  /// The type its codes are stored in, one code per element: int8 / uint8 up to 8 bits, int16 / uint16
+  /// up to 16, int32 beyond.
+  DataType storage() const;
+
+  bool operator==(const QuantParams&) const = default;
+};
+
+/// What a grid should look like, before a range is known.
+struct GridSpec {
+  int bits = 8;
+  bool is_signed = false;
+  Scheme scheme = Scheme::asymmetric;
+
+  bool operator==(const GridSpec&) const = default;
+};
+
+/// The grid for reals in [min, max], widened to contain 0, (5) to (8). Symmetric signed grids are
+/// narrow; a symmetric unsigned grid has the middle code as zero_point. A range of zero width gets scale 1; a
+/// scale is never below the smallest normal float, so that dividing by it is safe.
+/// Throws Error when a bound is NaN or infinite, min > max, or bits is outside 2..16.
+QuantParams choose_params(float min, float max, const GridSpec& spec);
+
+/// (9): one grid for each index along `axis`, from that slice's own minimum and maximum. `x` is float32.
+/// Throws Error on NaN or infinite elements, naming the first one's index.
+QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec& spec);
+
+/// (3): q = clamp(round_half_even(x / scale) + zero_point); same shape, type params.storage().
+/// Throws Error on NaN or infinity, naming the first one's index and value.
+Tensor quantize(const Tensor& x, const QuantParams& params);
+
+/// (1) in float32: (q - zero_point) as float, times scale.
+Tensor dequantize(const Tensor& codes, const QuantParams& params);
+
+/// dequantize(quantize(x)): x moved to the nearest reals on the grid.
+Tensor snap(const Tensor& x, const QuantParams& params);
+
+/// The normative requantization, (16) and invariant 3: t = float(accumulator) * multiplier, clamped to
+/// [qmin - zero_point, qmax - zero_point], rounded half to even, plus zero_point.
+std::int32_t requantize(std::int32_t accumulator, float multiplier, std::int32_t zero_point, std::int32_t qmin,
+                        std::int32_t qmax);
+
+/// (19): codes of 2 or 4 bits, one per element in int8 or uint8, to the packed type of the same sign, and back.
+/// Throws Error on a code that does not fit.
+Tensor pack(const Tensor& codes, int bits);
+Tensor unpack(const Tensor& packed);
+
+}  // namespace bitfold

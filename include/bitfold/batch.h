@@ -1,0 +1,41 @@
+// Samples, a batch at a time: what calibration, evaluation and comparison read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+
+struct Batch {
+  std::vector<Tensor> inputs;        ///< One per graph input, in its order; the first dimension counts samples.
+  std::vector<std::int64_t> labels;  ///< One per sample, or empty where the data has none.
+  std::int64_t sample_count = 0;
+};
+
+/// A stream of batches that can be read again. Memory does not grow with the number of samples.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  /// The next batch of at most `max_samples`; none at the end. Throws Error on bad data.
+  virtual std::optional<Batch> next(std::int64_t max_samples) = 0;
+  virtual void rewind() = 0;
+  virtual std::int64_t sample_count() const = 0;
+  virtual bool has_labels() const = 0;
+  virtual std::string description() const = 0;  ///< "10000 samples from mnist/test (IDX)"
+};
+
+/// Called with the work done and to do, at most a few times a second; for progress bars.
+using ProgressFunction = void (*)(void* context, std::int64_t done, std::int64_t total);
+struct Progress {
+  ProgressFunction report = nullptr;
+  void* context = nullptr;
+  void operator()(std::int64_t done, std::int64_t total) const {
+    if (report != nullptr) report(context, done, total);
+  }
+};
+
+}  // namespace bitfold

@@ -1,0 +1,23 @@
+// Which instruction sets the kernels may use.
+#pragma once
+
+#include <string_view>
+
+namespace bitfold {
+
+/// From the slowest that every CPU has to the fastest. Each level includes those before it.
+enum class Isa { portable, avx2, avx512vnni, amx };
+
+/// The best level this CPU and its operating system support.
+Isa detected_isa();
+
+/// detected_isa(), lowered by the environment variable BITFOLD_ISA (portable, avx2, avx512vnni, amx)
+/// when it names a lower level. Throws Error when BITFOLD_ISA is set to anything else.
+Isa isa_cap();
+
+std::string_view to_string(Isa isa);
+
+/// Throws Error naming the valid words.
+Isa parse_isa(std::string_view word);
+
+}  // namespace bitfold

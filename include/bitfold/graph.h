@@ -1,0 +1,181 @@
+// A network: values, nodes, and who produces and consumes what.
+//
+// A Graph always means a function on real numbers. A Value may carry a grid (invariant 1): then its reals lie
+// on that grid, however they were computed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitfold/affine.h"
+#include "bitfold/ops.h"
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+
+/// Handles into one Graph. They stay valid until compact().
+enum class ValueId : std::int32_t { none = -1 };
+enum class NodeId : std::int32_t { none = -1 };
+
+struct Value {
+  std::string name;                    ///< Unique in its graph.
+  DataType dtype = DataType::float32;  ///< Of its reals: float32 also where a grid is set.
+  std::optional<Shape> shape;          ///< Absent until inferred; kDynamic where known only at run time.
+  std::optional<Tensor> constant;      ///< Set for constants. Where a grid is set too, it holds the codes.
+  std::optional<QuantParams> quant;    ///< The grid its reals lie on.
+
+  bool operator==(const Value&) const = default;
+};
+
+struct Node {
+  std::string name;  ///< May be empty in a file; the importer makes one up.
+  Op op;
+  std::vector<ValueId> inputs;   ///< ValueId::none where an optional input is absent.
+  std::vector<ValueId> outputs;  ///< ValueId::none where an optional output is unused.
+
+  bool operator==(const Node&) const = default;
+};
+
+/// A regular value: copying a Graph copies everything but the (shared, immutable) bytes of its tensors.
+class Graph {
+ public:
+  std::string name;
+  std::map<std::string, std::string> metadata;  ///< ONNX metadata_props; survives import and export.
+
+  /// Throws Error when the name is taken.
+  ValueId add_value(Value value);
+  ValueId add_input(std::string value_name, DataType dtype, Shape shape);
+  ValueId add_constant(std::string value_name, Tensor tensor);
+  /// A name based on `stem` that no value has yet.
+  std::string unique_name(std::string_view stem) const;
+
+  /// Throws Error when an output already has a producer, is a constant or a graph input.
+  NodeId add_node(Node node);
+  /// Adds a node with one fresh float32 output named `output_name`.
+  ValueId add(Op op, std::string node_name, std::vector<ValueId> inputs, std::string output_name);
+
+  void mark_output(ValueId id);
+
+  const Value& value(ValueId id) const { return values_[index(id)]; }
+  Value& value(ValueId id) { return values_[index(id)]; }
+  const Node& node(NodeId id) const { return nodes_[index(id)]; }
+  /// The op and the name may be changed in place; edges only through the functions below.
+  Op& op(NodeId id) { return nodes_[index(id)].op; }
+  void rename_node(NodeId id, std::string node_name) { nodes_[index(id)].name = std::move(node_name); }
+  /// Throws Error when another value has that name.
+  void rename_value(ValueId id, std::string value_name);
+
+  const std::vector<ValueId>& inputs() const { return inputs_; }
+  const std::vector<ValueId>& outputs() const { return outputs_; }
+  bool is_input(ValueId id) const;
+  bool is_output(ValueId id) const;
+  bool is_constant(ValueId id) const { return id != ValueId::none && value(id).constant.has_value(); }
+  ValueId find(std::string_view value_name) const;  ///< none when there is no such value.
+
+  NodeId producer(ValueId id) const { return producers_[index(id)]; }  ///< none for inputs and constants.
+  /// Each consuming node once, in the order they were added.
+  const std::vector<NodeId>& consumers(ValueId id) const { return consumers_[index(id)]; }
+  /// True when exactly one node reads `id` and it is not a graph output.
+  bool has_single_consumer(ValueId id) const;
+
+  /// Live nodes in an order in which every node comes after the producers of its inputs. Ties keep the order of
+  /// addition, so that it is the same on every machine. Throws Error naming a node when there is a cycle.
+  std::vector<NodeId> topological_order() const;
+  std::vector<NodeId> nodes() const;    ///< Live nodes in the order they were added.
+  std::vector<ValueId> values() const;  ///< Live values in the order they were added.
+  std::size_t node_count() const;
+
+  void set_input(NodeId id, std::size_t slot, ValueId value);
+  void add_input_slot(NodeId id, ValueId value);
+  void resize_inputs(NodeId id, std::size_t count);
+  /// Every node that reads `from` reads `to` instead; graph outputs are left alone.
+  void replace_uses(ValueId from, ValueId to);
+  /// As replace_uses, and where `from` is a graph output, `to` becomes it and takes over its name.
+  void replace_value(ValueId from, ValueId to);
+  /// The node's outputs lose their producer.
+  void remove_node(NodeId id);
+  /// `to` becomes the producer of output `slot` instead of its present output value.
+  void set_output(NodeId id, std::size_t slot, ValueId value);
+  /// Removes nodes none of whose outputs is read, and then constants nobody reads. Returns how many nodes went.
+  int remove_dead();
+  /// Renumbers: drops removed nodes and values, and orders nodes topologically. Invalidates ids.
+  void compact();
+
+  /// Equal as stored, ids and order included: compact() both sides for equality of content.
+  bool operator==(const Graph&) const = default;
+
+ private:
+  static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+  static std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
+  void unlink(ValueId id, NodeId consumer);
+  bool reads(NodeId node, ValueId id) const;
+
+  std::vector<Value> values_;
+  std::vector<Node> nodes_;
+  std::vector<std::uint8_t> node_alive_, value_alive_;
+  std::vector<ValueId> inputs_, outputs_;
+  std::vector<NodeId> producers_;               // per value
+  std::vector<std::vector<NodeId>> consumers_;  // per value
+  std::map<std::string, ValueId, std::less<>> by_name_;
+};
+
+/// Where an error or a log line speaks of: "[Conv 'layer2.0.conv1']".
+std::string where(const Graph& graph, NodeId id);
+
+/// One element of a small integer tensor: a number, or unknown.
+struct Element : std::optional<std::int64_t> {
+  using std::optional<std::int64_t>::optional;
+  Element(const std::optional<std::int64_t>& number) : std::optional<std::int64_t>(number) {}
+
+  /// Where unknown: below kDynamic when it is the size of a dimension that is written so in shapes, 0 otherwise.
+  std::int64_t dimension = 0;
+};
+
+/// What is known of a value before running: its type, shape, and for small integer tensors its elements.
+struct ValueInfo {
+  DataType dtype = DataType::float32;
+  std::optional<Shape> shape;
+  /// Elements of an int64/int32/boolean tensor of at most 4096 elements, where shape arithmetic can tell;
+  /// absent entries are unknown.
+  std::optional<std::vector<Element>> elements;
+  /// Elements of a constant float32 tensor of at most 16 elements: the scales of a Resize. Empty otherwise.
+  std::vector<float> scales;
+};
+
+/// What a node's outputs are, from what its inputs are. An absent input has no dtype worth reading. A negative
+/// dimension is unknown; one below kDynamic stands for the same size wherever it appears. Throws Error (without saying
+/// where) when shapes contradict the operator; outputs whose shape depends on data not known have no shape.
+std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> inputs);
+
+/// What a value says of itself, without its producer: declared type and shape, a constant's elements.
+ValueInfo declared_info(const Value& value);
+
+/// Everything infer_node can tell about a whole graph, per value. With `inputs` given, they replace the graph inputs'
+/// declared shapes (in graph input order). Throws Error with where(node) in front on contradiction.
+std::vector<ValueInfo> infer_values(const Graph& graph, std::span<const Shape> inputs = {});
+
+/// Writes what infer_values found into Value::shape and Value::dtype.
+void infer_shapes(Graph& graph);
+
+/// How far a graph has come; each stage includes the promises of those before it.
+enum class Stage {
+  imported,   ///< acyclic, names unique, input counts right, shapes consistent
+  optimized,  ///< no BatchNorm behind a Conv it could fold into, no node with only constant inputs
+  quantized,  ///< grids valid: scale > 0 and finite, zero_point within range, bias grid = s_x * s_w[c]
+};
+
+/// Throws Error naming node and value when the graph breaks a promise of `stage`.
+void verify(const Graph& graph, Stage stage);
+
+/// The graph as text, one value or node per line. parse_graph reads it back: the same graph but for constants of more
+/// than 16 elements, which are written as type, shape and a hash of their bytes and read as zeros. For tests and for
+/// reading. parse_graph throws Error naming the line.
+std::string print_graph(const Graph& graph);
+Graph parse_graph(std::string_view text);
+
+}  // namespace bitfold

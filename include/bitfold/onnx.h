@@ -1,0 +1,30 @@
+// ONNX files in and out.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+/// Reads an ONNX model (opset 7 to 25, external data beside it). QuantizeLinear / DequantizeLinear pairs become grids
+/// on values. The result satisfies Stage::imported. Throws Error naming file, node and value on anything malformed.
+Graph load_onnx(const std::string& path);
+
+/// The same from memory; `name` stands for the file in errors, `folder` is where external data is looked for.
+Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder = ".");
+
+struct SaveOptions {
+  /// Initializers above this size go to FILE.data beside the model when the whole exceeds 2 GB, the limit of protobuf.
+  /// Set to move them there always (bytes).
+  std::size_t external_above_bytes = 0;
+};
+
+/// Writes opset 21, IR version 10; grids become QuantizeLinear / DequantizeLinear pairs in the form that ONNX Runtime's
+/// CPU provider fuses. Written under a temporary name and renamed (invariant 9). load_onnx gives back an equal graph
+/// (invariant 6). Throws Error when the path cannot be written, leaving nothing behind.
+void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options = {});
+
+}  // namespace bitfold

@@ -1,0 +1,41 @@
+// The meaning of a Graph, executed in floats: the oracle everything else is compared with.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+struct ReferenceOptions {
+  /// Plain loops only: slow, and independent of oneDNN.
+  bool plain_loops = false;
+  /// Called with every computed value (reals, snapped where it has a grid), graph inputs included, in execution order.
+  std::function<void(ValueId, const Tensor&)> on_value;
+};
+
+/// Checks once that every operator can be run, then runs batches of any size. Values with a grid are snapped to it:
+/// computed ones, graph inputs and constants. Intermediate values are freed after their last use. Copies share
+/// everything; run() and run_node() may be called from several threads at once (on_value then is, too).
+class Reference {
+ public:
+  /// Throws Error listing every operator that cannot be run, by name.
+  explicit Reference(const Graph& graph, ReferenceOptions options = {});
+
+  /// Inputs in graph input order; returns the graph outputs. Throws Error naming the node when shapes do not fit.
+  std::vector<Tensor> run(std::span<const Tensor> inputs) const;
+
+  /// One node alone, on given reals; its outputs are snapped to their grids. For layer-by-layer comparison.
+  /// `inputs` has one tensor per input of the node, in its order; those for constants and absent inputs are not
+  /// read. An unused output comes back as an empty tensor.
+  std::vector<Tensor> run_node(NodeId id, std::span<const Tensor> inputs) const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace bitfold

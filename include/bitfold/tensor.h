@@ -1,0 +1,125 @@
+// Dense arrays: element types, shapes, and Tensor, an immutable-by-sharing value.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bitfold {
+
+/// Element types. int4/uint4/int2/uint2 are packed, lowest bits first (ONNX's order).
+enum class DataType {
+  float32,
+  float64,
+  float16,
+  bfloat16,
+  int8,
+  uint8,
+  int16,
+  uint16,
+  int32,
+  uint32,
+  int64,
+  uint64,
+  boolean,
+  int4,
+  uint4,
+  int2,
+  uint2,
+};
+
+std::string_view to_string(DataType dtype);
+
+/// Bits of one element: 32 for float32, 4 for int4.
+int bit_width(DataType dtype);
+
+/// Bytes that `count` elements occupy; packed types round up to a whole byte.
+std::size_t storage_bytes(DataType dtype, std::int64_t count);
+
+/// Row-major dimensions, outermost first. kDynamic stands for one known only when the model runs.
+using Shape = std::vector<std::int64_t>;
+inline constexpr std::int64_t kDynamic = -1;
+
+/// Product of the dimensions (1 for a scalar). Throws Error if one is negative or the product
+/// leaves int64.
+std::int64_t element_count(const Shape& shape);
+bool is_static(const Shape& shape);
+/// "1x3x?x224"; "scalar" when empty.
+std::string to_string(const Shape& shape);
+
+/// The DataType that stores T: float32 for float, boolean for bool.
+template <class T>
+DataType data_type_of();
+
+/// A dense row-major array. Copies share the same bytes; mutable_data() detaches first, so a Tensor
+/// behaves as a plain value. The bytes start at a 64-byte boundary and are followed by 64 readable
+/// bytes, so that a kernel may load whole vectors.
+class Tensor {
+ public:
+  /// An empty float32 tensor of shape {0}.
+  Tensor();
+  /// Zero-filled. Throws Error on a negative or overflowing shape.
+  Tensor(DataType dtype, Shape shape);
+
+  /// Copies `values`; throws Error unless there are element_count(shape) of them.
+  template <class T>
+  static Tensor from(Shape shape, std::span<const T> values);
+  template <class T>
+  static Tensor from(Shape shape, const std::vector<T>& values) {
+    return from<T>(std::move(shape), std::span<const T>(values));
+  }
+  /// Copies raw bytes in Tensor's own layout; throws Error unless the size fits exactly.
+  static Tensor from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes);
+
+  DataType dtype() const { return dtype_; }
+  const Shape& shape() const { return shape_; }
+  std::int64_t dim(int axis) const { return shape_[static_cast<std::size_t>(axis)]; }
+  int rank() const { return static_cast<int>(shape_.size()); }
+  /// Elements, not bytes.
+  std::int64_t size() const { return size_; }
+  std::size_t size_bytes() const { return storage_bytes(dtype_, size_); }
+
+  /// Throws Error when T is not the element type.
+  template <class T>
+  std::span<const T> data() const;
+  /// Detaches from other copies first. Throws Error when T is not the element type.
+  template <class T>
+  std::span<T> mutable_data();
+  const std::byte* bytes() const;
+  std::byte* mutable_bytes();
+
+  /// The same bytes under another shape of equal size.
+  Tensor reshaped(Shape shape) const;
+
+  /// Same type, shape and bytes. (NaN equals NaN here: this compares storage.)
+  bool operator==(const Tensor& other) const;
+
+ private:
+  DataType dtype_ = DataType::float32;
+  Shape shape_;
+  std::int64_t size_ = 0;
+  std::shared_ptr<std::byte> bytes_;
+};
+
+/// A borrowed tensor: what kernels of whole operators read and write. `shape` outlives the view.
+struct TensorView {
+  DataType dtype = DataType::float32;
+  std::span<const std::int64_t> shape;
+  std::byte* data = nullptr;  ///< Read-only by contract where the view is an operator's input.
+
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data);
+  }
+  std::int64_t size() const {
+    std::int64_t n = 1;
+    for (auto d : shape) n *= d;
+    return n;
+  }
+};
+
+}  // namespace bitfold

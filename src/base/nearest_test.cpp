@@ -1,0 +1,27 @@
+#include "base/nearest.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+namespace bitfold {
+namespace {
+
+constexpr std::array<std::string_view, 4> kWords{"resize", "crop", "scale", "channels"};
+
+TEST(Nearest, finds_the_word_with_one_slip) {
+  EXPECT_EQ(nearest("resise", kWords), "resize");
+  EXPECT_EQ(nearest("cropp", kWords), "crop");
+  EXPECT_EQ(nearest("channel", kWords), "channels");
+}
+
+TEST(Nearest, offers_nothing_for_a_word_unlike_all) {
+  EXPECT_EQ(nearest("preposterous", kWords), "");
+  EXPECT_EQ(nearest("scale", {}), "");
+  EXPECT_EQ(did_you_mean("preposterous", kWords), "");
+}
+
+TEST(Nearest, phrases_a_question) { EXPECT_EQ(did_you_mean("scal", kWords), "; did you mean 'scale'?"); }
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,5 @@
+#include "bitfold/version.h"
+
+namespace bitfold {
+const char* version() { return BITFOLD_VERSION; }
+}  // namespace bitfold

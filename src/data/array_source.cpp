@@ -1,0 +1,290 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "data/preprocess.h"
+#include "data/sources.h"
+
+namespace bitfold {
+namespace {
+
+// [n, d1, d2, ...] without n; false where the ranks or a known dimension differ.
+bool same_sample_shape(const Shape& data, const Shape& input) {
+  if (data.size() != input.size()) return false;
+  for (std::size_t i = 1; i < data.size(); ++i)
+    if (input[i] != kDynamic && input[i] != data[i]) return false;
+  return true;
+}
+
+// [d1, d2, ...]: an input of rank 4 without its batch. A stack of grey images, which has the same rank, is told from it
+// by a known number of channels above 1 or a known size that differs.
+bool is_one_sample(const Shape& data, const Shape& input) {
+  if (input.size() != 4 || data.size() != 3 || input[1] == kDynamic || input[1] == 1) return false;
+  for (std::size_t i = 0; i < data.size(); ++i)
+    if (input[i + 1] != kDynamic && input[i + 1] != data[i]) return false;
+  return true;
+}
+
+Shape with_count(std::int64_t count, const Shape& sample) {
+  Shape shape{count};
+  shape.insert(shape.end(), sample.begin(), sample.end());
+  return shape;
+}
+
+bool asks_for_geometry(const Preprocess& p) { return p.resize_short || p.resize_exact || p.crop || p.channels; }
+bool asks_for_anything(const Preprocess& p) {
+  return asks_for_geometry(p) || p.scale || !p.mean.empty() || !p.std.empty();
+}
+
+// One array feeding one input: copied as it is, or through a Preprocessor.
+class ArrayInput {
+ public:
+  ArrayInput(const std::string& path, NamedTensor array, const InputSpec& input, const Preprocess& preprocess,
+             std::vector<std::string>& notes)
+      : where_(array.name.empty() ? fmt::format("'{}'", path) : fmt::format("'{}': array '{}'", path, array.name)),
+        tensor_(std::move(array.tensor)),
+        dtype_(input.dtype) {
+    check(tensor_.rank() >= 1, "{}: a single number, not samples", where_);
+    if (is_one_sample(tensor_.shape(), input.shape)) {
+      tensor_ = tensor_.reshaped(with_count(1, tensor_.shape()));
+      notes.push_back(fmt::format("{}: one sample of input '{}'", where_, input.name));
+    }
+    check(tensor_.dim(0) > 0, "{}: zero samples (shape {})", where_, to_string(tensor_.shape()));
+    stride_ = tensor_.size() / tensor_.dim(0);
+    if (input.dtype != DataType::float32)
+      copy(input);
+    else
+      convert(input, preprocess, notes);
+  }
+
+  std::int64_t sample_count() const { return tensor_.dim(0); }
+
+  Tensor read(std::int64_t first, std::int64_t count) const {
+    Tensor batch(dtype_, with_count(count, sample_shape_));
+    if (tensor_.dtype() == DataType::float32) check_finite(first, count);
+    if (!preprocessor_) {
+      const std::size_t bytes = storage_bytes(dtype_, stride_);
+      if (batch.size_bytes() > 0)
+        std::memcpy(batch.mutable_bytes(), tensor_.bytes() + static_cast<std::size_t>(first) * bytes,
+                    batch.size_bytes());
+      return batch;
+    }
+    float* out = batch.mutable_data<float>().data();
+    const std::int64_t size = batch.size() / count;
+    if (tensor_.dtype() == DataType::uint8)
+      run(tensor_.data<std::uint8_t>().data() + first * stride_, out, size, count);
+    else
+      run(tensor_.data<float>().data() + first * stride_, out, size, count);
+    return batch;
+  }
+
+ private:
+  void copy(const InputSpec& input) {
+    check(tensor_.dtype() == input.dtype, "{}: holds {}, input '{}' wants {}", where_, to_string(tensor_.dtype()),
+          input.name, to_string(input.dtype));
+    check(same_sample_shape(tensor_.shape(), input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)",
+          where_, to_string(tensor_.shape()), input.name, to_string(input.shape));
+    sample_shape_.assign(tensor_.shape().begin() + 1, tensor_.shape().end());
+  }
+
+  void convert(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
+    if (tensor_.dtype() == DataType::float64) narrow();
+    check(tensor_.dtype() == DataType::float32 || tensor_.dtype() == DataType::uint8,
+          "{}: holds {}, input '{}' wants float32; float16, float32, float64 and (for pixels) uint8 work", where_,
+          to_string(tensor_.dtype()), input.name);
+    const bool is_uint8 = tensor_.dtype() == DataType::uint8;
+    const bool fits = same_sample_shape(tensor_.shape(), input.shape);
+    const bool touched = asks_for_anything(preprocess);
+    check(is_uint8 || !(preprocess.resize_short || preprocess.resize_exact),
+          "{}: --resize works on uint8 pixels, this array holds floats", where_);
+    if (!is_uint8 && !touched) {
+      notes.push_back(fmt::format("{}: floats, taken as already preprocessed", where_));
+      if (fits) return copy(input);
+    }
+    // Images have two or three dimensions per sample and an input that can take them.
+    const bool is_image = (tensor_.rank() == 3 || tensor_.rank() == 4) &&
+                          (input.shape.size() == 4 || !fits || asks_for_geometry(preprocess));
+    if (is_image)
+      as_images(input, preprocess, notes);
+    else
+      as_numbers(input, preprocess);
+    if (is_uint8 && !preprocess.scale)
+      notes.push_back(fmt::format("{}: uint8, scaled by 1/255 (--scale says otherwise)", where_));
+  }
+
+  void as_images(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
+    const Shape& shape = tensor_.shape();
+    const bool is_uint8 = tensor_.dtype() == DataType::uint8;
+    bool planar = false;
+    if (tensor_.rank() == 3) {
+      layout_ = PixelLayout::planar(shape[2], shape[1], 1);
+    } else {
+      // Channels stand where the dimension is the input's, or 1 or 3. Where both could be, pixels are NHWC, unless they
+      // fit an NCHW input as they are.
+      const bool nhwc_input = input.shape.size() == 4 && (input.shape[3] == 1 || input.shape[3] == 3) &&
+                              input.shape[1] != 1 && input.shape[1] != 3;
+      const std::int64_t wanted = input.shape.size() == 4 ? input.shape[nhwc_input ? 3 : 1] : kDynamic;
+      const auto plausible = [&](std::int64_t dim) { return dim == 1 || dim == 3 || dim == wanted; };
+      check(plausible(shape[1]) || plausible(shape[3]), "{}: has shape {}; input '{}' wants {}", where_,
+            to_string(shape), input.name, to_string(input.shape));
+      const bool fits_nchw = !nhwc_input && same_sample_shape(shape, input.shape);
+      planar = !plausible(shape[3]) || (plausible(shape[1]) && fits_nchw);
+      layout_ = planar ? PixelLayout::planar(shape[3], shape[2], shape[1])
+                       : PixelLayout::interleaved(shape[2], shape[1], shape[3]);
+    }
+    try {
+      preprocessor_.emplace(input, preprocess, layout_.channels, is_uint8);
+    } catch (const Error& error) {
+      fail("{}: {}", where_, error.what());
+    }
+    sample_shape_ = preprocessor_->sample_shape(layout_.width, layout_.height, where_);
+    if (tensor_.rank() == 4 && preprocessor_->layout() == InputLayout::nchw && !planar)
+      notes.push_back(fmt::format("{}: shape {} is taken as NHWC and transposed to the NCHW of input '{}'", where_,
+                                  to_string(shape), input.name));
+    if (tensor_.rank() == 4 && preprocessor_->layout() == InputLayout::nhwc && planar)
+      notes.push_back(fmt::format("{}: shape {} is taken as NCHW and transposed to the NHWC of input '{}'", where_,
+                                  to_string(shape), input.name));
+    if (layout_.channels == 1 && preprocessor_->channels() == 3)
+      notes.push_back(fmt::format("{}: grey, repeated to the 3 channels of input '{}'", where_, input.name));
+  }
+
+  // Samples that are no images: scale, mean and std for all elements alike.
+  void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
+    check(same_sample_shape(tensor_.shape(), input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)",
+          where_, to_string(tensor_.shape()), input.name, to_string(input.shape));
+    check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, this has shape {}", where_,
+          to_string(tensor_.shape()));
+    layout_ = PixelLayout::planar(stride_, 1, 1);
+    preprocessor_.emplace(InputSpec{input.name, input.dtype, {kDynamic, kDynamic}}, preprocess, 1,
+                          tensor_.dtype() == DataType::uint8);
+    sample_shape_.assign(tensor_.shape().begin() + 1, tensor_.shape().end());
+  }
+
+  void narrow() {
+    Tensor floats(DataType::float32, tensor_.shape());
+    const auto from = tensor_.data<double>();
+    std::transform(from.begin(), from.end(), floats.mutable_data<float>().begin(),
+                   [](double value) { return static_cast<float>(value); });
+    tensor_ = floats;
+  }
+
+  void check_finite(std::int64_t first, std::int64_t count) const {
+    const auto values = tensor_.data<float>().subspan(static_cast<std::size_t>(first * stride_),
+                                                      static_cast<std::size_t>(count * stride_));
+    const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+    if (bad == values.end()) return;
+    std::int64_t rest = first * stride_ + (bad - values.begin());
+    std::string index;
+    for (int axis = tensor_.rank(); axis-- > 0;) {
+      index = fmt::format("{}{}{}", rest % tensor_.dim(axis), index.empty() ? "" : ",", index);
+      rest /= tensor_.dim(axis);
+    }
+    fail("{}: holds {} at [{}]", where_, *bad, index);
+  }
+
+  template <class T>
+  void run(const T* pixels, float* out, std::int64_t size, std::int64_t count) const {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < count; ++i) preprocessor_->run(pixels + i * stride_, layout_, out + i * size);
+  }
+
+  std::string where_;
+  Tensor tensor_;
+  DataType dtype_;
+  std::int64_t stride_ = 0;  // elements of one sample as stored
+  Shape sample_shape_;       // as fed
+  std::optional<Preprocessor> preprocessor_;
+  PixelLayout layout_;
+};
+
+class ArraySource : public BatchSource {
+ public:
+  ArraySource(std::vector<ArrayInput> inputs, std::vector<std::int64_t> labels, std::int64_t count, std::string origin)
+      : inputs_(std::move(inputs)), labels_(std::move(labels)), count_(count), origin_(std::move(origin)) {}
+
+  std::optional<Batch> next(std::int64_t max_samples) override {
+    check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
+    const std::int64_t count = std::min(max_samples, count_ - position_);
+    if (count == 0) return std::nullopt;
+    Batch batch;
+    batch.sample_count = count;
+    for (const ArrayInput& input : inputs_) batch.inputs.push_back(input.read(position_, count));
+    if (!labels_.empty()) batch.labels.assign(labels_.begin() + position_, labels_.begin() + position_ + count);
+    position_ += count;
+    return batch;
+  }
+  void rewind() override { position_ = 0; }
+  std::int64_t sample_count() const override { return count_; }
+  bool has_labels() const override { return !labels_.empty(); }
+  std::string description() const override { return fmt::format("{} samples from {}", count_, origin_); }
+
+ private:
+  std::vector<ArrayInput> inputs_;
+  std::vector<std::int64_t> labels_;
+  std::int64_t count_ = 0, position_ = 0;
+  std::string origin_;
+};
+
+template <class T>
+std::vector<std::int64_t> widen(const Tensor& array) {
+  const auto values = array.data<T>();
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& where) {
+  check(array.rank() == 1 || (array.rank() == 2 && array.dim(1) == 1),
+        "{}: labels of shape {}; one class index per sample expected", where, to_string(array.shape()));
+  std::vector<std::int64_t> labels;
+  switch (array.dtype()) {
+    case DataType::int8:
+      labels = widen<std::int8_t>(array);
+      break;
+    case DataType::uint8:
+      labels = widen<std::uint8_t>(array);
+      break;
+    case DataType::int16:
+      labels = widen<std::int16_t>(array);
+      break;
+    case DataType::uint16:
+      labels = widen<std::uint16_t>(array);
+      break;
+    case DataType::int32:
+      labels = widen<std::int32_t>(array);
+      break;
+    case DataType::uint32:
+      labels = widen<std::uint32_t>(array);
+      break;
+    case DataType::int64:
+      labels = widen<std::int64_t>(array);
+      break;
+    case DataType::uint64:
+      labels = widen<std::uint64_t>(array);
+      break;
+    default:
+      fail("{}: labels of type {}; integers expected", where, to_string(array.dtype()));
+  }
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    check(labels[i] >= 0, "{}: label {} of sample {} is no class index", where, labels[i], i);
+  return labels;
+}
+
+std::unique_ptr<BatchSource> make_array_source(ArrayData data, const std::vector<InputSpec>& inputs,
+                                               const DatasetOptions& options, std::vector<std::string>& notes) {
+  std::vector<ArrayInput> array_inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    array_inputs.emplace_back(data.path, std::move(data.arrays[i]), inputs[i], options.preprocess, notes);
+  const std::int64_t count = array_inputs[0].sample_count();
+  for (std::size_t i = 1; i < inputs.size(); ++i)
+    check(array_inputs[i].sample_count() == count, "'{}': {} samples for input '{}', {} for input '{}'", data.path,
+          count, inputs[0].name, array_inputs[i].sample_count(), inputs[i].name);
+  check(data.labels.empty() || static_cast<std::int64_t>(data.labels.size()) == count, "'{}': {} samples but {} labels",
+        data.path, count, data.labels.size());
+  return std::make_unique<ArraySource>(std::move(array_inputs), std::move(data.labels),
+                                       std::min(count, options.limit.value_or(count)),
+                                       fmt::format("{} ({})", data.path, data.kind));
+}
+
+}  // namespace bitfold

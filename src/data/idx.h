@@ -1,0 +1,34 @@
+// IDX, the format of the MNIST files (yann.lecun.com/exdb/mnist, "THE IDX FILE FORMAT"):
+//
+//   0, 0, element type, number of dimensions | each dimension, 4 bytes | elements        all big-endian
+//
+// plain or gzipped.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+
+/// One IDX file in memory, gzipped or not; `name` is what messages call it. Never crashes on any bytes, and allocates
+/// no more than they consistently declare. Throws Error.
+Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name);
+
+/// The files of one set. `labels` is empty where there are none.
+struct IdxFiles {
+  std::filesystem::path images, labels;
+};
+
+/// The set in `folder`: a name with "images" and "idx3" in it, and the same name with "labels" and "idx1". None when
+/// there is no such file; throws Error when there are several sets.
+std::optional<IdxFiles> find_idx_files(const std::filesystem::path& folder);
+
+/// The set that a file of images belongs to; none when the name is not of that kind.
+std::optional<IdxFiles> find_idx_files_of(const std::filesystem::path& images);
+
+}  // namespace bitfold

@@ -1,0 +1,248 @@
+#include <functional>
+
+#include "base/file.h"
+#include "bitfold/data.h"
+#include "bitfold/error.h"
+#include "data/image.h"
+#include "testing.h"
+
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STBI_WRITE_NO_STDIO
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#include <stb/stb_image_write.h>
+#pragma GCC diagnostic pop
+
+namespace bitfold {
+namespace {
+
+using testing::TemporaryFolder;
+
+std::string message(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(nothing was thrown)";
+}
+
+void expect_error(const std::function<void()>& act, const std::string& part) {
+  const std::string text = message(act);
+  EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+Image plain_image(std::int64_t width, std::int64_t height, std::uint8_t value, std::int64_t channels = 3) {
+  return {width, height, channels,
+          std::vector<std::uint8_t>(static_cast<std::size_t>(width * height * channels), value)};
+}
+
+void append(void* context, void* data, int size) {
+  static_cast<std::string*>(context)->append(static_cast<const char*>(data), static_cast<std::size_t>(size));
+}
+
+std::string png(const Image& image) {
+  std::string file;
+  stbi_write_png_to_func(append, &file, static_cast<int>(image.width), static_cast<int>(image.height),
+                         static_cast<int>(image.channels), image.pixels.data(), 0);
+  return file;
+}
+
+std::string jpeg(const Image& image) {
+  std::string file;
+  stbi_write_jpg_to_func(append, &file, static_cast<int>(image.width), static_cast<int>(image.height),
+                         static_cast<int>(image.channels), image.pixels.data(), 95);
+  return file;
+}
+
+Image decode(const std::string& file) { return decode_image(std::as_bytes(std::span(file)), "a.jpg"); }
+
+void put(const TemporaryFolder& folder, const std::string& name, const std::string& contents) {
+  std::filesystem::create_directories((folder / name).parent_path());
+  write_file((folder / name).string(), contents);
+}
+
+Dataset open(const TemporaryFolder& folder, const DatasetOptions& options = {}) {
+  return open_dataset(folder.path().string(), {{"input", DataType::float32, {kDynamic, 3, 4, 4}}}, options);
+}
+
+std::vector<std::int64_t> labels(const TemporaryFolder& folder) { return open(folder).source->next(100)->labels; }
+
+TEST(DecodeImage, reads_png_exactly) {
+  for (const std::int64_t channels : {1, 3}) {
+    Image image = plain_image(5, 3, 0, channels);
+    for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<std::uint8_t>(5 * i);
+    const Image read = decode(png(image));
+    EXPECT_EQ(read.width, 5);
+    EXPECT_EQ(read.channels, channels);
+    EXPECT_EQ(read.pixels, image.pixels);
+  }
+}
+
+TEST(DecodeImage, drops_transparency) {
+  EXPECT_EQ(decode(png(plain_image(2, 2, 9, 4))).pixels, plain_image(2, 2, 9).pixels);
+}
+
+TEST(DecodeImage, refuses_damaged_files_by_name) {
+  const std::string good_png = png(plain_image(9, 9, 77)), good_jpeg = jpeg(plain_image(64, 64, 77));
+  EXPECT_EQ(decode(good_jpeg).width, 64);
+  for (const std::string& file : {good_png, good_jpeg}) {
+    for (std::size_t size = 0; size + 1 < file.size(); size += 7)
+      expect_error([&] { decode(file.substr(0, size)); }, "'a.jpg'");
+  }
+  std::string flipped = good_png;
+  flipped[flipped.size() / 2] ^= 1;
+  expect_error([&] { decode(flipped); }, "wrong checksum");
+  expect_error([&] { decode("GIF89a, say"); }, "neither JPEG nor PNG");
+}
+
+TEST(DecodeImage, survives_any_single_damaged_byte_of_a_jpeg) {
+  const std::string file = jpeg(plain_image(16, 16, 200));
+  for (std::size_t at = 2; at < file.size(); ++at) {
+    std::string damaged = file;
+    damaged[at] = static_cast<char>(~damaged[at]);
+    try {
+      decode(damaged);
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST(DecodeImage, refuses_enormous_images) {
+  // Only the frame header says so; it alone decides.
+  const Image small = plain_image(1, 1, 0, 1);
+  std::string file = jpeg(small);
+  const std::size_t frame = file.find("\xff\xc0");
+  ASSERT_NE(frame, std::string::npos);
+  for (const std::size_t at : {frame + 5, frame + 7}) {
+    file[at] = static_cast<char>(13000 >> 8);
+    file[at + 1] = static_cast<char>(13000 & 255);
+  }
+  expect_error([&] { decode(file); }, "13000x13000 pixels; at most 100 million");
+}
+
+TEST(ResizeImage, keeps_an_image_of_the_right_size) {
+  const Image image = plain_image(3, 2, 5);
+  EXPECT_EQ(resize_image(image, {3, 2}).pixels, image.pixels);
+}
+
+TEST(ResizeImage, interpolates_between_half_pixel_centres) {
+  // Enlarging 2 to 4: centres at 0.25, 0.75, 1.25, 1.75 of the input, whose own are at 0.5 and 1.5.
+  const Image row{2, 1, 1, {0, 100}};
+  EXPECT_EQ(resize_image(row, {4, 1}).pixels, (std::vector<std::uint8_t>{0, 25, 75, 100}));
+  const Image column{1, 2, 1, {0, 100}};
+  EXPECT_EQ(resize_image(column, {1, 4}).pixels, (std::vector<std::uint8_t>{0, 25, 75, 100}));
+}
+
+TEST(ResizeImage, averages_when_shrinking) {
+  // Shrinking 4 to 2: a triangle of half width 2 around 1 and 3; weights 1/4, 3/4, 3/4, 1/4 where inside.
+  const Image row{4, 1, 1, {0, 70, 140, 210}};
+  EXPECT_EQ(resize_image(row, {2, 1}).pixels, (std::vector<std::uint8_t>{50, 160}));
+}
+
+TEST(ImageFolder, reads_labels_in_their_order) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(4, 4, 255)));
+  put(folder, "b c.jpg", jpeg(plain_image(4, 4, 0)));
+  put(folder, "unlisted.png", png(plain_image(4, 4, 0)));
+  put(folder, "labels.txt", "b c.jpg 7\r\n\na.png\t3\n");
+  Dataset dataset = open(folder);
+  EXPECT_EQ(dataset.source->sample_count(), 2);
+  const auto batch = dataset.source->next(10);
+  EXPECT_EQ(batch->labels, (std::vector<std::int64_t>{7, 3}));
+  EXPECT_EQ(batch->inputs[0].data<float>()[0], 0);
+  EXPECT_EQ(batch->inputs[0].data<float>()[48], 1);
+  bool noted = false;
+  for (const auto& note : dataset.notes) noted |= note.find("1 images are not in labels.txt") != std::string::npos;
+  EXPECT_TRUE(noted);
+}
+
+TEST(ImageFolder, reports_bad_lines_of_labels) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(4, 4, 255)));
+  const auto with = [&](const std::string& text) {
+    put(folder, "labels.txt", text);
+    open(folder);
+  };
+  expect_error([&] { with("a.png 1\nb.png 2\n"); }, "labels.txt' line 2: there is no file 'b.png'");
+  expect_error([&] { with("\na.png one\n"); }, "line 2: a file name and a class index expected, found 'a.png one'");
+  expect_error([&] { with("a.png -1\n"); }, "line 1: a file name and a class index");
+  expect_error([&] { with("a.png\n"); }, "line 1: a file name and a class index");
+  expect_error([&] { with("a.png 1\na.png 2\n"); }, "line 2: 'a.png' again; it is on line 1");
+  expect_error([&] { with("\n"); }, "lists no images");
+}
+
+TEST(ImageFolder, takes_subfolders_as_classes_in_turn) {
+  TemporaryFolder folder;
+  for (const std::string name : {"dog/1.png", "dog/2.png", "cat/1.png", "emu/x.PNG", "emu/y.png"})
+    put(folder, name, png(plain_image(4, 4, 1)));
+  EXPECT_EQ(labels(folder), (std::vector<std::int64_t>{0, 1, 2, 1, 2}));
+}
+
+TEST(ImageFolder, serves_unlabelled_images) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(4, 4, 1)));
+  Dataset dataset = open(folder);
+  EXPECT_FALSE(dataset.source->has_labels());
+  EXPECT_TRUE(dataset.source->next(1)->labels.empty());
+}
+
+TEST(ImageFolder, skips_a_damaged_image_by_name_or_fails_when_strict) {
+  TemporaryFolder folder;
+  put(folder, "a.jpg", jpeg(plain_image(4, 4, 1)).substr(0, 300));
+  put(folder, "b.png", png(plain_image(4, 4, 1)));
+  put(folder, "labels.txt", "a.jpg 1\nb.png 2\n");
+  Dataset dataset = open(folder);
+  ::testing::internal::CaptureStderr();
+  const auto batch = dataset.source->next(1);
+  const std::string warning = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(warning.find("skipped"), std::string::npos);
+  EXPECT_NE(warning.find("a.jpg"), std::string::npos);
+  EXPECT_EQ(batch->labels, std::vector<std::int64_t>{2});
+  EXPECT_EQ(dataset.source->sample_count(), 1);
+  EXPECT_FALSE(dataset.source->next(1));
+  dataset.source->rewind();
+  EXPECT_EQ(dataset.source->next(5)->sample_count, 1);
+  expect_error([&] { open(folder, {.strict = true}).source->next(2); }, "a.jpg");
+}
+
+TEST(ImageFolder, fails_when_no_image_can_be_read) {
+  TemporaryFolder folder;
+  put(folder, "a.jpg", "nonsense");
+  Dataset dataset = open(folder);
+  ::testing::internal::CaptureStderr();
+  expect_error([&] { dataset.source->next(1); }, "none of its 1 images can be read");
+  ::testing::internal::GetCapturedStderr();
+  TemporaryFolder empty;
+  expect_error([&] { open(empty); }, "it is empty");
+}
+
+TEST(ImageFolder, says_how_to_make_an_image_fit) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(8, 6, 1)));
+  expect_error([&] { open(folder).source->next(1); },
+               "a.png': 8x6 pixels (width x height) where input 'input' of shape ?x3x4x4 wants 4x4; use --resize 4x4");
+  const Preprocess preprocess{.resize_short = 4, .crop = ImageSize{4, 4}};
+  EXPECT_EQ(open(folder, {.preprocess = preprocess}).source->next(1)->inputs[0].shape(), (Shape{1, 3, 4, 4}));
+}
+
+TEST(ImageFolder, needs_one_size_where_the_input_leaves_it_open) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(8, 6, 1)));
+  put(folder, "b.png", png(plain_image(6, 8, 1)));
+  Dataset dataset =
+      open_dataset(folder.path().string(), {{"input", DataType::float32, {kDynamic, 3, kDynamic, kDynamic}}});
+  expect_error([&] { dataset.source->next(2); }, "b.png': a sample of shape 3x8x6 after others of 3x6x8");
+}
+
+TEST(ImageFolder, refuses_inputs_that_take_no_images) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(4, 4, 1)));
+  const std::string path = folder.path().string();
+  expect_error([&] { open_dataset(path, {{"a", DataType::int64, {1, 3, 4, 4}}}); }, "input 'a' wants int64");
+  expect_error([&] { open_dataset(path, {{"a", DataType::float32, {1, 8, 4, 4}}}); }, "wants 8 channels");
+  expect_error([&] { open_dataset(path, {{"a", {}, {1, 3, 4, 4}}, {"b", {}, {1, 3, 4, 4}}}); }, "the network has 2");
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,236 @@
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "data/image.h"
+#include "data/preprocess.h"
+#include "data/sources.h"
+
+namespace bitfold {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_image_name(const fs::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+}
+
+std::vector<fs::path> sorted_entries(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    paths.push_back(at->path());
+  check(!error, "cannot read folder '{}': {}", folder.string(), error.message());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+std::vector<fs::path> images_in(const fs::path& folder) {
+  std::vector<fs::path> paths = sorted_entries(folder);
+  std::erase_if(paths, [](const fs::path& path) { return !is_image_name(path) || !fs::is_regular_file(path); });
+  return paths;
+}
+
+// "name index" per line; the name may hold spaces.
+ImageFolder read_labels(const fs::path& folder, std::vector<std::string>& notes) {
+  const std::string path = (folder / "labels.txt").string();
+  const std::vector<std::byte> bytes = read_file(path);
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  ImageFolder result{folder.string(), {}, true};
+  std::map<std::string, int> line_of;
+  for (int line = 1; !text.empty(); ++line) {
+    std::string_view words = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), words.size() + 1));
+    while (!words.empty() && std::isspace(static_cast<unsigned char>(words.back()))) words.remove_suffix(1);
+    if (words.empty()) continue;
+    const std::size_t gap = words.find_last_of(" \t");
+    std::int64_t label = -1;
+    const char* end = words.data() + words.size();
+    if (gap != std::string_view::npos) {
+      const auto [stop, error] = std::from_chars(words.data() + gap + 1, end, label);
+      if (error != std::errc() || stop != end) label = -1;
+    }
+    check(label >= 0, "'{}' line {}: a file name and a class index expected, found '{}'", path, line,
+          words.substr(0, 100));
+    std::string name(words.substr(0, gap));
+    while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.pop_back();
+    check(!name.empty() && name.find('\0') == std::string::npos, "'{}' line {}: no file name", path, line);
+    const auto [first, is_new] = line_of.emplace(name, line);
+    check(is_new, "'{}' line {}: '{}' again; it is on line {} already", path, line, name, first->second);
+    std::error_code ignored;
+    check(fs::is_regular_file(folder / name, ignored), "'{}' line {}: there is no file '{}' in the folder", path, line,
+          name);
+    result.images.push_back({folder / name, label});
+  }
+  check(!result.images.empty(), "'{}': lists no images", path);
+  std::size_t unlisted = 0;
+  for (const fs::path& image : images_in(folder)) unlisted += line_of.count(image.filename().string()) == 0 ? 1 : 0;
+  if (unlisted > 0)
+    notes.push_back(fmt::format("'{}': {} images are not in labels.txt and are left out", folder.string(), unlisted));
+  return result;
+}
+
+// Round robin over the classes.
+std::vector<LabelledImage> deal(const std::vector<std::vector<fs::path>>& classes) {
+  std::vector<LabelledImage> images;
+  for (std::size_t round = 0, dealt = 1; dealt > 0; ++round) {
+    dealt = 0;
+    for (std::size_t label = 0; label < classes.size(); ++label) {
+      if (round >= classes[label].size()) continue;
+      images.push_back({classes[label][round], static_cast<std::int64_t>(label)});
+      ++dealt;
+    }
+  }
+  return images;
+}
+
+class ImageSource : public BatchSource {
+ public:
+  ImageSource(ImageFolder folder, const InputSpec& input, const DatasetOptions& options)
+      : folder_(std::move(folder)),
+        strict_(options.strict),
+        preprocessor_(input, options.preprocess, 3, true),
+        unreadable_(folder_.images.size()) {}
+
+  std::optional<Batch> next(std::int64_t max_samples) override {
+    check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
+    std::vector<Sample> samples;
+    std::vector<std::int64_t> labels;
+    while (static_cast<std::int64_t>(samples.size()) < max_samples && position_ < folder_.images.size())
+      read_some(static_cast<std::size_t>(max_samples) - samples.size(), samples, labels);
+    if (samples.empty()) {
+      check(sample_count() > 0, "'{}': none of its {} images can be read", folder_.path, folder_.images.size());
+      return std::nullopt;
+    }
+    Batch batch;
+    batch.sample_count = static_cast<std::int64_t>(samples.size());
+    Shape shape{batch.sample_count};
+    shape.insert(shape.end(), sample_shape_.begin(), sample_shape_.end());
+    Tensor tensor(DataType::float32, shape);
+    auto out = tensor.mutable_data<float>().begin();
+    for (const Sample& sample : samples) out = std::copy(sample.values.begin(), sample.values.end(), out);
+    batch.inputs.push_back(std::move(tensor));
+    if (folder_.has_labels) batch.labels = std::move(labels);
+    return batch;
+  }
+  void rewind() override { position_ = 0; }
+  /// Less those found unreadable so far.
+  std::int64_t sample_count() const override {
+    return static_cast<std::int64_t>(folder_.images.size()) - unreadable_count_;
+  }
+  bool has_labels() const override { return folder_.has_labels; }
+  std::string description() const override {
+    return fmt::format("{} samples from {} (images)", sample_count(), folder_.path);
+  }
+
+ private:
+  struct Sample {
+    Shape shape;
+    std::vector<float> values;
+    std::string unreadable, unfit;  // why there is none: a damaged file, or one that does not fit the input
+  };
+
+  Sample read(const std::string& path) const {
+    Sample sample;
+    Image image;
+    try {
+      image = decode_image(read_file(path), path);
+    } catch (const std::exception& error) {  // nothing may leave the parallel loop
+      sample.unreadable = error.what();
+      return sample;
+    }
+    try {
+      sample.shape = preprocessor_.sample_shape(image.width, image.height, fmt::format("'{}'", path));
+      sample.values.resize(static_cast<std::size_t>(element_count(sample.shape)));
+      preprocessor_.run(image.pixels.data(), PixelLayout::interleaved(image.width, image.height, image.channels),
+                        sample.values.data());
+    } catch (const std::exception& error) {
+      sample.unfit = error.what();
+    }
+    return sample;
+  }
+
+  void read_some(std::size_t count, std::vector<Sample>& samples, std::vector<std::int64_t>& labels) {
+    std::vector<std::size_t> chosen;
+    for (; chosen.size() < count && position_ < folder_.images.size(); ++position_)
+      if (!unreadable_[position_]) chosen.push_back(position_);
+    std::vector<Sample> read_samples(chosen.size());
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t i = 0; i < chosen.size(); ++i) read_samples[i] = read(folder_.images[chosen[i]].path.string());
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      Sample& sample = read_samples[i];
+      const LabelledImage& image = folder_.images[chosen[i]];
+      if (!sample.unreadable.empty()) {
+        if (strict_) throw Error(sample.unreadable);
+        fmt::print(stderr, "warning: skipped {}\n", sample.unreadable);
+        unreadable_[chosen[i]] = true;
+        ++unreadable_count_;
+        continue;
+      }
+      if (!sample.unfit.empty()) throw Error(sample.unfit);
+      // Only an input that leaves its size open lets the first image decide.
+      if (sample_shape_.empty()) sample_shape_ = sample.shape;
+      check(sample.shape == sample_shape_, "'{}': a sample of shape {} after others of {}; use --resize or --crop",
+            image.path.string(), to_string(sample.shape), to_string(sample_shape_));
+      samples.push_back(std::move(sample));
+      labels.push_back(image.label);
+    }
+  }
+
+  ImageFolder folder_;
+  bool strict_ = false;
+  Preprocessor preprocessor_;
+  std::vector<bool> unreadable_;
+  std::int64_t unreadable_count_ = 0;
+  std::size_t position_ = 0;
+  Shape sample_shape_;
+};
+
+}  // namespace
+
+ImageFolder find_images(const std::string& folder, std::vector<std::string>& notes) {
+  if (fs::exists(fs::path(folder) / "labels.txt")) return read_labels(folder, notes);
+  const std::vector<fs::path> plain = images_in(folder);
+  std::vector<std::vector<fs::path>> classes;
+  std::string empty_class;
+  for (const fs::path& path : sorted_entries(folder)) {
+    if (!fs::is_directory(path)) continue;
+    classes.push_back(images_in(path));
+    if (classes.back().empty()) empty_class = path.filename().string();
+  }
+  ImageFolder result{folder, deal(classes), true};
+  if (result.images.empty()) {
+    result.has_labels = false;
+    for (const fs::path& path : plain) result.images.push_back({path, 0});
+    if (!plain.empty()) notes.push_back(fmt::format("'{}': no labels.txt and no folders by class: unlabelled", folder));
+    return result;
+  }
+  notes.push_back(
+      fmt::format("'{}': {} folders, one class each, numbered in alphabetical order", folder, classes.size()));
+  if (!empty_class.empty())
+    notes.push_back(fmt::format("'{}': class folder '{}' holds no images", folder, empty_class));
+  if (!plain.empty())
+    notes.push_back(fmt::format("'{}': {} images in no class folder are left out", folder, plain.size()));
+  return result;
+}
+
+std::unique_ptr<BatchSource> make_image_source(ImageFolder folder, const std::vector<InputSpec>& inputs,
+                                               const DatasetOptions& options, std::vector<std::string>& notes) {
+  check(inputs.size() == 1, "'{}': images feed one input, the network has {}; use an .npz with one array per input",
+        folder.path, inputs.size());
+  check(inputs[0].dtype == DataType::float32, "'{}': images become float32, input '{}' wants {}", folder.path,
+        inputs[0].name, to_string(inputs[0].dtype));
+  if (options.limit && static_cast<std::size_t>(*options.limit) < folder.images.size())
+    folder.images.resize(static_cast<std::size_t>(*options.limit));
+  if (!options.preprocess.scale)
+    notes.push_back(fmt::format("'{}': pixels scaled by 1/255 (--scale says otherwise)", folder.path));
+  return std::make_unique<ImageSource>(std::move(folder), inputs[0], options);
+}
+
+}  // namespace bitfold

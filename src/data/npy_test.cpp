@@ -1,0 +1,263 @@
+#include "data/npy.h"
+
+#include <zlib.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/file.h"
+#include "bitfold/error.h"
+#include "testing.h"
+
+namespace bitfold {
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+std::string npy(const std::string& dictionary, const std::string& elements, char major = 1) {
+  std::string file = "\x93NUMPY";
+  file += {major, '\0', static_cast<char>(dictionary.size()), '\0'};
+  if (major > 1) file += {'\0', '\0'};
+  return file + dictionary + elements;
+}
+
+std::string header(const std::string& descr, const std::string& shape, const std::string& fortran = "False") {
+  return "{'descr': '" + descr + "', 'fortran_order': " + fortran + ", 'shape': " + shape + ", }";
+}
+
+std::string message(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(nothing was thrown)";
+}
+
+std::string load_error(const std::string& file) {
+  return message([&] { parse_npy(bytes_of(file), "x.npy"); });
+}
+
+// One zip entry by hand, with what the test wants to get wrong.
+struct RawEntry {
+  std::string name, stored;
+  std::uint32_t size = 0, crc = 0;
+  std::uint16_t method = 0, flags = 0;
+};
+
+std::string zip(const std::vector<RawEntry>& entries) {
+  const auto put = [](std::string& text, std::uint64_t value, int width) {
+    for (int i = 0; i < width; ++i) text += static_cast<char>(value >> (8 * i));
+  };
+  std::string file, directory;
+  for (const RawEntry& e : entries) {
+    std::string shared;
+    put(shared, 20, 2), put(shared, e.flags, 2), put(shared, e.method, 2), put(shared, 0, 4), put(shared, e.crc, 4);
+    put(shared, e.stored.size(), 4), put(shared, e.size, 4), put(shared, e.name.size(), 2), put(shared, 0, 2);
+    put(directory, 0x02014b50, 4), put(directory, 20, 2);
+    directory += shared;
+    put(directory, 0, 10), put(directory, file.size(), 4);
+    directory += e.name;
+    put(file, 0x04034b50, 4);
+    file += shared + e.name + e.stored;
+  }
+  const std::size_t start = file.size();
+  file += directory;
+  put(file, 0x06054b50, 4), put(file, 0, 4), put(file, entries.size(), 2), put(file, entries.size(), 2);
+  put(file, directory.size(), 4), put(file, start, 4), put(file, 0, 2);
+  return file;
+}
+
+RawEntry stored(const std::string& name, const std::string& contents) {
+  return {name, contents, static_cast<std::uint32_t>(contents.size()),
+          static_cast<std::uint32_t>(
+              ::crc32(0, reinterpret_cast<const Bytef*>(contents.data()), static_cast<uInt>(contents.size())))};
+}
+
+RawEntry deflated(const std::string& name, const std::string& contents) {
+  RawEntry entry = stored(name, contents);
+  std::string out(contents.size() + 100, '\0');
+  z_stream stream{};
+  ::deflateInit2(&stream, 9, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(contents.data()));
+  stream.avail_in = static_cast<uInt>(contents.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  ::deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  ::deflateEnd(&stream);
+  entry.stored = out;
+  entry.method = 8;
+  return entry;
+}
+
+std::string zip_error(const std::vector<RawEntry>& entries) {
+  const std::string file = zip(entries);
+  return message([&] { parse_npz(bytes_of(file), "a.npz"); });
+}
+
+const std::string kBytes123 = npy(header("|u1", "(3,)"), "\1\2\3");
+
+TEST(Npy, reads_every_version) {
+  for (const char major : {1, 2, 3}) {
+    const std::string file = npy(header("<i2", "(2,)"), std::string("\1\0\2\0", 4), major);
+    EXPECT_EQ(parse_npy(bytes_of(file), "x"), Tensor::from<std::int16_t>({2}, std::vector<std::int16_t>{1, 2}));
+  }
+}
+
+TEST(Npy, reads_big_endian) {
+  const std::string file = npy(header(">i4", "(1,)"), std::string("\0\0\1\2", 4));
+  EXPECT_EQ(parse_npy(bytes_of(file), "x").data<std::int32_t>()[0], 258);
+}
+
+TEST(Npy, reads_fortran_order) {
+  const std::string file = npy(header("|u1", "(2, 3)", "True"), std::string("\0\3\1\4\2\5", 6));
+  EXPECT_EQ(parse_npy(bytes_of(file), "x"),
+            Tensor::from<std::uint8_t>({2, 3}, std::vector<std::uint8_t>{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(Npy, widens_half_floats) {
+  // 1, -2, the largest, the smallest subnormal, infinity, NaN.
+  const std::string halves("\x00\x3c\x00\xc0\xff\x7b\x01\x00\x00\x7c\x01\x7e", 12);
+  const std::string file = npy(header("<f2", "(6,)"), halves);
+  const Tensor tensor = parse_npy(bytes_of(file), "x");
+  const auto values = tensor.data<float>();
+  EXPECT_EQ(values[0], 1);
+  EXPECT_EQ(values[1], -2);
+  EXPECT_EQ(values[2], 65504);
+  EXPECT_EQ(values[3], std::ldexp(1.0F, -24));
+  EXPECT_TRUE(std::isinf(values[4]));
+  EXPECT_TRUE(std::isnan(values[5]));
+}
+
+TEST(Npy, reads_booleans_and_scalars) {
+  const Tensor tensor = parse_npy(bytes_of(npy(header("|b1", "()"), "\7")), "x");
+  EXPECT_EQ(tensor.shape(), Shape{});
+  EXPECT_EQ(tensor.data<bool>()[0], true);
+}
+
+TEST(Npy, names_what_is_wrong) {
+  EXPECT_NE(load_error("").find("'x.npy': not an .npy array"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("<c8", "(1,)"), "12345678")).find("elements of type '<c8'"), std::string::npos);
+  EXPECT_NE(load_error(npy("{'descr': [('a', '<f4')], }", "")).find("named fields"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(4,)"), "123")).find("needs 4 bytes, has 3"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(2,)"), "123")).find("needs 2 bytes, has 3"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(-4,)"), "123")).find("dimension"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("<f8", "(4611686018427387904, 4)"), "")).find("too many"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(99999999999999999999,)"), "")).find("dimension"), std::string::npos);
+  EXPECT_NE(load_error(npy("{'descr': '|u1', 'shape': (3,)}", "123")).find("needs the keys"), std::string::npos);
+  EXPECT_NE(load_error(npy("__import__('os')", "123")).find("'{' expected"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(3,)"), "123", 4)).find("format 4.0 is unknown"), std::string::npos);
+}
+
+TEST(Npy, reports_every_truncation) {
+  const std::string file = npy(header("<f4", "(2, 2)"), std::string(16, 'x'));
+  for (std::size_t size = 0; size < file.size(); ++size)
+    EXPECT_THROW(parse_npy(bytes_of(file).first(size), "x"), Error) << size;
+}
+
+TEST(Npz, reads_stored_and_deflated_entries) {
+  const std::string file = zip({stored("x.npy", kBytes123), deflated("y.npy", kBytes123)});
+  const auto arrays = parse_npz(bytes_of(file), "a.npz");
+  ASSERT_EQ(arrays.size(), 2u);
+  EXPECT_EQ(arrays[0].name, "x");
+  EXPECT_EQ(arrays[1].name, "y");
+  for (const auto& array : arrays)
+    EXPECT_EQ(array.tensor, Tensor::from<std::uint8_t>({3}, std::vector<std::uint8_t>{1, 2, 3}));
+}
+
+TEST(Npz, reports_damage_by_array) {
+  for (const RawEntry& entry : {stored("x.npy", kBytes123), deflated("x.npy", kBytes123)}) {
+    RawEntry wrong = entry;
+    wrong.crc ^= 1;
+    EXPECT_NE(zip_error({wrong}).find("entry 'x.npy': its checksum is wrong"), std::string::npos);
+    wrong = entry;
+    wrong.flags = 1;
+    EXPECT_NE(zip_error({wrong}).find("encrypted"), std::string::npos);
+    wrong = entry;
+    wrong.method = 12;
+    EXPECT_NE(zip_error({wrong}).find("compression method 12"), std::string::npos);
+    wrong = entry;
+    wrong.size -= 1;
+    EXPECT_NE(zip_error({wrong}).find("'x"), std::string::npos);
+    wrong = entry;
+    wrong.size += 1;
+    EXPECT_NE(zip_error({wrong}).find("'x"), std::string::npos);
+    EXPECT_NE(zip_error({entry, entry}).find("occurs twice"), std::string::npos);
+  }
+  EXPECT_NE(zip_error({stored("x.txt", "text")}).find("'x.txt' is no .npy array"), std::string::npos);
+}
+
+TEST(Npz, refuses_to_inflate_more_than_declared) {
+  RawEntry bomb = deflated("x.npy", kBytes123 + std::string(1 << 20, '\0'));
+  bomb.size = static_cast<std::uint32_t>(kBytes123.size());
+  EXPECT_NE(zip_error({bomb}).find("holds more than"), std::string::npos);
+  RawEntry huge = deflated("x.npy", npy(header("|u1", "(4000000000,)"), "123"));
+  huge.size = 4000000000U;
+  EXPECT_NE(zip_error({huge}).find("cannot inflate"), std::string::npos);
+}
+
+TEST(Npz, survives_any_single_damaged_byte) {
+  const std::string file = zip({stored("x.npy", kBytes123), deflated("y.npy", kBytes123)});
+  for (std::size_t at = 0; at < file.size(); ++at) {
+    for (const int bit : {0, 3, 7}) {
+      std::string damaged = file;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      try {
+        parse_npz(bytes_of(damaged), "a.npz");
+      } catch (const Error&) {
+      }
+    }
+    EXPECT_THROW(parse_npz(bytes_of(file).first(at), "a.npz"), Error) << at;
+  }
+}
+
+TEST(SaveNpy, reads_back_equal) {
+  testing::TemporaryFolder folder;
+  const Tensor x = Tensor::from<float>({2, 1, 3}, std::vector<float>{0, -1, 2, 3.5F, NAN, INFINITY});
+  const Tensor y = Tensor::from<std::int64_t>({2}, std::vector<std::int64_t>{7, -7});
+  const Tensor empty(DataType::uint8, {0, 4});
+  const Tensor scalar = Tensor::from<double>({}, std::vector<double>{0.1});
+  const std::string npz = (folder / "a.npz").string(), single = (folder / "a.npy").string();
+  save_npy(npz, {{"x", x}, {"y", y}, {"empty", empty}, {"scalar", scalar}});
+  const auto arrays = load_npy(npz);
+  ASSERT_EQ(arrays.size(), 4u);
+  EXPECT_EQ(arrays[0].tensor, x);
+  EXPECT_EQ(arrays[1].tensor, y);
+  EXPECT_EQ(arrays[2].tensor, empty);
+  EXPECT_EQ(arrays[3].tensor, scalar);
+  save_npy(single, {{"", x}});
+  EXPECT_EQ(load_npy(single)[0].tensor, x);
+  EXPECT_EQ(read_file(single).size() % 64, 24u);  // elements start at a multiple of 64 bytes
+}
+
+TEST(SaveNpy, refuses_what_the_format_cannot_hold) {
+  testing::TemporaryFolder folder;
+  const Tensor x(DataType::float32, {1});
+  EXPECT_THROW(save_npy((folder / "a.npy").string(), {{"x", x}, {"y", x}}), Error);
+  EXPECT_THROW(save_npy((folder / "a.npz").string(), {{"x", x}, {"x", x}}), Error);
+  EXPECT_THROW(save_npy((folder / "a.bin").string(), {{"x", x}}), Error);
+  EXPECT_THROW(save_npy((folder / "a.npy").string(), {{"x", Tensor(DataType::int4, {1})}}), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(LoadNpy, names_the_file) {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder / "a.npy").string();
+  EXPECT_NE(message([&] { load_npy(path); }).find(path), std::string::npos);
+  write_file(path, "");
+  EXPECT_NE(message([&] { load_npy(path); }).find("is empty"), std::string::npos);
+  write_file(path, "hello");
+  EXPECT_NE(message([&] { load_npy(path); }).find("neither"), std::string::npos);
+}
+
+TEST(LoadNpy, reads_numpy_compressed_archives) {
+  BITFOLD_NEEDS_DATA();
+  const auto arrays = load_npy((testing::data_folder() / "data/cifar10/calib.npz").string());
+  ASSERT_EQ(arrays.size(), 2u);
+  EXPECT_EQ(arrays[0].tensor.shape(), (Shape{512, 32, 32, 3}));
+  EXPECT_EQ(arrays[1].tensor.shape(), (Shape{512}));
+}
+
+}  // namespace
+}  // namespace bitfold

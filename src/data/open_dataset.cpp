@@ -1,0 +1,141 @@
+// Telling the formats of data apart, and matching arrays with a network's inputs.
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "data/idx.h"
+#include "data/npy.h"
+#include "data/sources.h"
+
+namespace bitfold {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string names_of(const std::vector<NamedTensor>& arrays) {
+  std::string text;
+  for (const NamedTensor& array : arrays)
+    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", array.name, to_string(array.tensor.shape()));
+  return text.empty() ? "no arrays" : text;
+}
+
+std::string names_of(const std::vector<InputSpec>& inputs) {
+  std::string text;
+  for (const InputSpec& input : inputs)
+    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", input.name, to_string(input.shape));
+  return text;
+}
+
+const NamedTensor* find(const std::vector<NamedTensor>& arrays, std::string_view name) {
+  const auto found = std::find_if(arrays.begin(), arrays.end(), [&](const auto& array) { return array.name == name; });
+  return found == arrays.end() ? nullptr : &*found;
+}
+
+// By the inputs' names; else 'x', or the only array besides labels, for the only input.
+std::vector<const NamedTensor*> match(const std::string& path, const std::vector<NamedTensor>& arrays,
+                                      const NamedTensor* labels, const std::vector<InputSpec>& inputs,
+                                      std::vector<std::string>& notes) {
+  std::vector<const NamedTensor*> matched;
+  for (const InputSpec& input : inputs)
+    if (const NamedTensor* array = find(arrays, input.name)) matched.push_back(array);
+  if (matched.size() == inputs.size()) return matched;
+  std::vector<const NamedTensor*> others;
+  for (const NamedTensor& array : arrays)
+    if (&array != labels) others.push_back(&array);
+  const NamedTensor* x = find(arrays, "x");
+  if (inputs.size() == 1 && x == nullptr && others.size() == 1) {
+    x = others[0];
+    if (!x->name.empty())
+      notes.push_back(fmt::format("'{}': array '{}' is taken for input '{}'", path, x->name, inputs[0].name));
+  }
+  check(inputs.size() == 1 && x != nullptr, "'{}': holds {}; the network's inputs are {}: name the arrays like them{}",
+        path, names_of(arrays), names_of(inputs), inputs.size() == 1 ? ", or 'x' and, for labels, 'y'" : "");
+  return {x};
+}
+
+Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  Dataset dataset;
+  const std::vector<NamedTensor> arrays = load_npy(path);
+  const bool is_npy = arrays.size() == 1 && arrays[0].name.empty();
+  const auto is_input = [&](std::string_view name) {
+    return std::any_of(inputs.begin(), inputs.end(), [&](const InputSpec& input) { return input.name == name; });
+  };
+  const NamedTensor* labels = is_input("y") ? nullptr : find(arrays, "y");
+  if (labels == nullptr && !is_input("labels")) labels = find(arrays, "labels");
+  ArrayData data{path, is_npy ? "npy" : "npz", {}, {}};
+  const auto matched = match(path, arrays, labels, inputs, dataset.notes);
+  for (const NamedTensor* array : matched) data.arrays.push_back(*array);
+  if (labels != nullptr) {
+    data.labels = to_labels(labels->tensor, fmt::format("'{}': array '{}'", path, labels->name));
+    check(!data.labels.empty(), "'{}': array '{}' holds zero labels", path, labels->name);
+  }
+  for (const NamedTensor& array : arrays) {
+    if (&array != labels && std::find(matched.begin(), matched.end(), &array) == matched.end())
+      dataset.notes.push_back(fmt::format("'{}': array '{}' is not used", path, array.name));
+  }
+  dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
+  return dataset;
+}
+
+Dataset open_idx(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
+                 const DatasetOptions& options) {
+  check(inputs.size() == 1, "'{}': IDX images feed one input, the network has {}; use an .npz with one array per input",
+        path, inputs.size());
+  Dataset dataset;
+  Tensor images = parse_idx(read_file(files.images.string()), files.images.string());
+  check(images.rank() == 3 && images.dtype() == DataType::uint8,
+        "'{}': {} elements of shape {}; images are uint8, NxHxW", files.images.string(), to_string(images.dtype()),
+        to_string(images.shape()));
+  ArrayData data{path, "IDX", {}, {}};
+  if (files.labels.empty()) {
+    dataset.notes.push_back(fmt::format("'{}': no file of labels beside it: unlabelled", files.images.string()));
+  } else {
+    const std::string name = files.labels.string();
+    data.labels = to_labels(parse_idx(read_file(name), name), fmt::format("'{}'", name));
+    check(static_cast<std::int64_t>(data.labels.size()) == images.dim(0), "'{}': {} labels for {} images", name,
+          data.labels.size(), images.dim(0));
+  }
+  data.arrays.push_back({"", std::move(images)});
+  dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
+  return dataset;
+}
+
+bool is_array_file(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (file == nullptr) return false;
+  std::array<char, 6> start{};
+  const std::size_t count = std::fread(start.data(), 1, start.size(), file);
+  std::fclose(file);
+  const std::string_view text(start.data(), count);
+  return text == "\x93NUMPY" || text.starts_with("PK") || path.ends_with(".npy") || path.ends_with(".npz");
+}
+
+}  // namespace
+
+Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
+  check(options.limit.value_or(1) > 0, "--limit: {} samples; at least 1 expected", options.limit.value_or(0));
+  for (const InputSpec& input : inputs)
+    check(!input.shape.empty(), "input '{}' is a single number; its first dimension should count samples", input.name);
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  check(fs::exists(status), "no such file or folder: '{}'", path);
+  if (!fs::is_directory(status)) {
+    if (is_array_file(path)) return open_arrays(path, inputs, options);
+    const auto files = find_idx_files_of(path);
+    check(files.has_value(),
+          "'{}': no data that can be read: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
+    return open_idx(path, *files, inputs, options);
+  }
+  if (const auto files = find_idx_files(path)) return open_idx(path, *files, inputs, options);
+  Dataset dataset;
+  ImageFolder folder = find_images(path, dataset.notes);
+  check(!folder.images.empty(), "'{}': holds neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
+        fs::is_empty(path, error) ? ": it is empty" : "");
+  dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
+  return dataset;
+}
+
+}  // namespace bitfold

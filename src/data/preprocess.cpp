@@ -1,0 +1,169 @@
+#include "data/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "base/check.h"
+
+namespace bitfold {
+namespace {
+
+bool is_image_channels(std::int64_t dim) { return dim == 1 || dim == 3; }
+
+// ITU-R 601 luma; for 8 bits in the fixed point that Pillow's convert("L") uses.
+std::uint8_t luma(std::uint8_t r, std::uint8_t g, std::uint8_t b) {
+  return static_cast<std::uint8_t>((r * 19595U + g * 38470U + b * 7471U + 0x8000U) >> 16);
+}
+float luma(float r, float g, float b) { return 0.299F * r + 0.587F * g + 0.114F * b; }
+
+std::vector<double> per_channel(const std::vector<float>& values, std::int64_t channels, double absent,
+                                const char* flag) {
+  if (values.empty()) return std::vector<double>(static_cast<std::size_t>(channels), absent);
+  check(values.size() == 1 || static_cast<std::int64_t>(values.size()) == channels,
+        "--{} has {} numbers; the input has {} channels", flag, values.size(), channels);
+  std::vector<double> result(values.begin(), values.end());
+  result.resize(static_cast<std::size_t>(channels), result[0]);
+  for (const double value : result) check(std::isfinite(value), "--{}: {} is no finite number", flag, value);
+  return result;
+}
+
+}  // namespace
+
+Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, std::int64_t source_channels,
+                           bool source_is_uint8)
+    : input_name_(input.name), input_shape_(input.shape), options_(options) {
+  const auto known = [&](std::size_t axis) -> std::optional<std::int64_t> {
+    if (input.shape[axis] == kDynamic) return std::nullopt;
+    return input.shape[axis];
+  };
+  const std::size_t rank = input.shape.size();
+  check(rank >= 2 && rank <= 4, "input '{}' of shape {} takes no images", input.name, to_string(input.shape));
+  if (rank == 4) {
+    // Channels stand where the dimension is 1 or 3; first when both are, or the model leaves them open.
+    const bool last = is_image_channels(input.shape[3]) && !is_image_channels(input.shape[1]);
+    layout_ = last ? InputLayout::nhwc : InputLayout::nchw;
+    channels_ = known(last ? 3 : 1).value_or(source_channels);
+    height_ = known(last ? 1 : 2);
+    width_ = known(last ? 2 : 3);
+  } else if (rank == 3) {
+    layout_ = InputLayout::nhw;
+    channels_ = 1;
+    height_ = known(1);
+    width_ = known(2);
+  } else {
+    layout_ = InputLayout::flat;
+    channels_ = options.channels == Channels::gray ? 1 : source_channels;
+  }
+  order_ = options.channels.value_or(channels_ == 1 ? Channels::gray : Channels::rgb);
+  check(channels_ != 1 || order_ == Channels::gray,
+        "--channels rgb or bgr: input '{}' of shape {} has 1 channel; use gray", input.name, to_string(input.shape));
+  check(channels_ == source_channels || (is_image_channels(channels_) && is_image_channels(source_channels)),
+        "input '{}' of shape {} wants {} channels, the data has {}", input.name, to_string(input.shape), channels_,
+        source_channels);
+  check(channels_ == source_channels || source_channels == 1 || order_ == Channels::gray,
+        "input '{}' wants {} channels, the data has {}", input.name, channels_, source_channels);
+  check(is_image_channels(channels_) || !options.channels, "--channels: input '{}' has {} channels", input.name,
+        channels_);
+
+  // 1/255 as a double, so that 8-bit pixels become the floats nearest to pixel / 255.
+  scale_ = options.scale ? *options.scale : source_is_uint8 ? 1.0 / 255 : 1;
+  check(std::isfinite(scale_) && scale_ != 0, "--scale: {} is no usable number", scale_);
+  mean_ = per_channel(options.mean, channels_, 0, "mean");
+  std_ = per_channel(options.std, channels_, 1, "std");
+  for (const double std : std_) check(std > 0, "--std: {} is not above 0", std);
+  if (!source_is_uint8) return;
+  table_.resize(mean_.size());
+  for (std::size_t c = 0; c < table_.size(); ++c)
+    for (std::size_t v = 0; v < 256; ++v)
+      table_[c][v] = static_cast<float>((static_cast<double>(v) * scale_ - mean_[c]) / std_[c]);
+}
+
+ImageSize Preprocessor::resized(std::int64_t width, std::int64_t height) const {
+  if (options_.resize_exact) return *options_.resize_exact;
+  if (!options_.resize_short) return {width, height};
+  // The long side is cut to whole pixels, as torchvision does.
+  const std::int64_t side = *options_.resize_short;
+  return width <= height ? ImageSize{side, side * height / width} : ImageSize{side * width / height, side};
+}
+
+Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const std::string& where) const {
+  ImageSize size = resized(width, height);
+  check(size.width > 0 && size.height > 0 && size.width <= kMostPixels / size.height,
+        "{}: {}x{} pixels resized to {}x{}; between 1 and {} million pixels work", where, width, height, size.width,
+        size.height, kMostPixels / 1'000'000);
+  if (options_.crop) {
+    check(options_.crop->width <= size.width && options_.crop->height <= size.height,
+          "{}: a crop of {}x{} does not fit into {}x{} pixels (width x height); use --resize first", where,
+          options_.crop->width, options_.crop->height, size.width, size.height);
+    size = *options_.crop;
+  }
+  const bool fits = layout_ == InputLayout::flat
+                        ? input_shape_[1] == kDynamic || input_shape_[1] == size.width * size.height * channels_
+                        : width_.value_or(size.width) == size.width && height_.value_or(size.height) == size.height;
+  if (!fits && layout_ != InputLayout::flat) {
+    const std::int64_t w = width_.value_or(size.width), h = height_.value_or(size.height);
+    fail(
+        "{}: {}x{} pixels (width x height) where input '{}' of shape {} wants {}x{}; use --resize {}x{} or --crop "
+        "{}x{}",
+        where, size.width, size.height, input_name_, to_string(input_shape_), w, h, w, h, w, h);
+  }
+  check(fits, "{}: {}x{} pixels of {} channels do not fill input '{}' of shape {}; use --resize or --channels", where,
+        size.width, size.height, channels_, input_name_, to_string(input_shape_));
+  switch (layout_) {
+    case InputLayout::nchw:
+      return {channels_, size.height, size.width};
+    case InputLayout::nhwc:
+      return {size.height, size.width, channels_};
+    case InputLayout::nhw:
+      return {size.height, size.width};
+    case InputLayout::flat:
+      return {size.width * size.height * channels_};
+  }
+  return {};
+}
+
+void Preprocessor::run(const std::uint8_t* pixels, const PixelLayout& layout, float* out) const {
+  const ImageSize size = resized(layout.width, layout.height);
+  if (size.width == layout.width && size.height == layout.height) return crop_and_scale(pixels, layout, out);
+  Image image{layout.width, layout.height, layout.channels, {}};
+  image.pixels.reserve(static_cast<std::size_t>(layout.width * layout.height * layout.channels));
+  for (std::int64_t y = 0; y < layout.height; ++y)
+    for (std::int64_t x = 0; x < layout.width; ++x)
+      for (std::int64_t c = 0; c < layout.channels; ++c)
+        image.pixels.push_back(pixels[y * layout.stride_y + x * layout.stride_x + c * layout.stride_c]);
+  image = resize_image(image, size);
+  crop_and_scale(image.pixels.data(), PixelLayout::interleaved(image.width, image.height, image.channels), out);
+}
+
+void Preprocessor::run(const float* pixels, const PixelLayout& layout, float* out) const {
+  crop_and_scale(pixels, layout, out);
+}
+
+template <class T>
+void Preprocessor::crop_and_scale(const T* pixels, const PixelLayout& from, float* out) const {
+  const ImageSize size = options_.crop.value_or(ImageSize{from.width, from.height});
+  const PixelLayout to = layout_ == InputLayout::nhwc ? PixelLayout::interleaved(size.width, size.height, channels_)
+                                                      : PixelLayout::planar(size.width, size.height, channels_);
+  const T* corner =
+      pixels + (from.height - size.height) / 2 * from.stride_y + (from.width - size.width) / 2 * from.stride_x;
+  const bool to_gray = order_ == Channels::gray && from.channels == 3;
+  for (std::int64_t c = 0; c < channels_; ++c) {
+    const auto channel = static_cast<std::size_t>(c);
+    const std::int64_t source = from.channels == 1 ? 0 : order_ == Channels::bgr ? channels_ - 1 - c : c;
+    for (std::int64_t y = 0; y < size.height; ++y) {
+      for (std::int64_t x = 0; x < size.width; ++x) {
+        const T* pixel = corner + y * from.stride_y + x * from.stride_x;
+        const T value =
+            to_gray ? luma(pixel[0], pixel[from.stride_c], pixel[2 * from.stride_c]) : pixel[source * from.stride_c];
+        float& result = out[y * to.stride_y + x * to.stride_x + c * to.stride_c];
+        if constexpr (std::is_same_v<T, std::uint8_t>)
+          result = table_[channel][value];
+        else
+          result = static_cast<float>((static_cast<double>(value) * scale_ - mean_[channel]) / std_[channel]);
+      }
+    }
+  }
+}
+
+}  // namespace bitfold

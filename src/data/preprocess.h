@@ -1,0 +1,65 @@
+// One sample's pixels to the network's input: what struct Preprocess describes, resolved against one graph input.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bitfold/data.h"
+#include "data/image.h"
+
+namespace bitfold {
+
+/// Where the elements of one image lie: element (y, x, c) at y * stride_y + x * stride_x + c * stride_c.
+struct PixelLayout {
+  std::int64_t width = 0, height = 0, channels = 0;
+  std::int64_t stride_y = 0, stride_x = 0, stride_c = 0;
+
+  static PixelLayout interleaved(std::int64_t width, std::int64_t height, std::int64_t channels) {
+    return {width, height, channels, width * channels, channels, 1};
+  }
+  static PixelLayout planar(std::int64_t width, std::int64_t height, std::int64_t channels) {
+    return {width, height, channels, width, 1, width * height};
+  }
+};
+
+/// How an input's dimensions mean an image.
+enum class InputLayout { nchw, nhwc, nhw, flat };
+
+/// out = (pixel * scale - mean[c]) / std[c], from 8-bit or float pixels, after resize, crop and channels.
+class Preprocessor {
+ public:
+  /// Throws Error when `options` contradict themselves or the input.
+  /// `source_channels` and `source_is_uint8` describe the data.
+  Preprocessor(const InputSpec& input, const Preprocess& options, std::int64_t source_channels, bool source_is_uint8);
+
+  /// One sample's input shape, without the first dimension, for a source image of that size. Throws Error, naming
+  /// `where`, when the resized and cropped image does not fit the input.
+  Shape sample_shape(std::int64_t width, std::int64_t height, const std::string& where) const;
+  /// Writes one sample of sample_shape().
+  void run(const std::uint8_t* pixels, const PixelLayout& layout, float* out) const;
+  void run(const float* pixels, const PixelLayout& layout, float* out) const;
+
+  InputLayout layout() const { return layout_; }
+  std::int64_t channels() const { return channels_; }
+  bool resizes() const { return options_.resize_short || options_.resize_exact; }
+
+ private:
+  ImageSize resized(std::int64_t width, std::int64_t height) const;
+  template <class T>
+  void crop_and_scale(const T* pixels, const PixelLayout& layout, float* out) const;
+
+  std::string input_name_;
+  Shape input_shape_;
+  Preprocess options_;
+  InputLayout layout_ = InputLayout::nchw;
+  std::int64_t channels_ = 0;                   // of the input
+  std::optional<std::int64_t> width_, height_;  // of the input where it says
+  Channels order_ = Channels::rgb;
+  double scale_ = 1;
+  std::vector<double> mean_, std_;             // one per channel
+  std::vector<std::array<float, 256>> table_;  // per channel, for 8-bit pixels
+};
+
+}  // namespace bitfold

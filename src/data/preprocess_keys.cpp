@@ -1,0 +1,141 @@
+// The words of preprocessing: one key and its text, from a flag or from a line of TOML.
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/nearest.h"
+#include "bitfold/data.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::array<std::string_view, 6> kKeys{"resize", "crop", "scale", "mean", "std", "channels"};
+constexpr std::int64_t kLongestSide = 1 << 16;
+
+std::optional<std::int64_t> side(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > kLongestSide)
+    return std::nullopt;
+  return value;
+}
+
+// "320x240" is width x height.
+std::optional<ImageSize> size(std::string_view text) {
+  const std::size_t x = text.find('x');
+  if (x == std::string_view::npos) return std::nullopt;
+  const auto width = side(text.substr(0, x)), height = side(text.substr(x + 1));
+  if (!width || !height) return std::nullopt;
+  return ImageSize{*width, *height};
+}
+
+std::optional<double> number(std::string_view text) {
+  double value = 0;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+std::string_view trimmed(std::string_view text) {
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  while (text.ends_with(' ')) text.remove_suffix(1);
+  return text;
+}
+
+// A number or a fraction: "0.5", "1/255".
+float number_or_fraction(std::string_view key, std::string_view text) {
+  text = trimmed(text);
+  const std::size_t slash = text.find('/');
+  const auto above = number(trimmed(text.substr(0, slash)));
+  const auto below = slash == std::string_view::npos ? 1.0 : number(trimmed(text.substr(slash + 1)));
+  check(above && below && *below != 0, "{}: '{}' is neither a number nor a fraction like 1/255", key, text);
+  return static_cast<float>(*above / *below);
+}
+
+std::vector<float> numbers(std::string_view key, std::string_view text) {
+  std::vector<float> values;
+  for (;;) {
+    const std::size_t comma = text.find(',');
+    values.push_back(number_or_fraction(key, text.substr(0, comma)));
+    if (comma == std::string_view::npos) return values;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+// A TOML value as the flag would say it: [0.5, 0.5] is "0.5,0.5".
+std::optional<std::string> as_text(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
+  if (const auto* real = node.as_floating_point()) return fmt::format("{}", real->get());
+  const auto* array = node.as_array();
+  if (array == nullptr || array->empty()) return std::nullopt;
+  std::string text;
+  for (const toml::node& element : *array) {
+    const auto part = element.is_array() ? std::nullopt : as_text(element);
+    if (!part) return std::nullopt;
+    text += (text.empty() ? "" : ",") + *part;
+  }
+  return text;
+}
+
+}  // namespace
+
+void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_view text) {
+  text = trimmed(text);
+  if (key == "resize") {
+    preprocess.resize_short = side(text);
+    preprocess.resize_exact = size(text);
+    check(preprocess.resize_short || preprocess.resize_exact,
+          "resize: '{}' is neither the short side in pixels, like 256, nor width x height, like 320x240", text);
+  } else if (key == "crop") {
+    const auto square = side(text);
+    preprocess.crop = square ? ImageSize{*square, *square} : size(text);
+    check(preprocess.crop.has_value(), "crop: '{}' is neither pixels, like 224, nor width x height, like 320x240",
+          text);
+  } else if (key == "scale") {
+    preprocess.scale = number_or_fraction(key, text);
+    check(*preprocess.scale != 0, "scale: 0 would make all samples equal");
+  } else if (key == "mean") {
+    preprocess.mean = numbers(key, text);
+  } else if (key == "std") {
+    preprocess.std = numbers(key, text);
+    for (const float std : preprocess.std) check(std > 0, "std: {} is not above 0", std);
+  } else if (key == "channels") {
+    check(text == "rgb" || text == "bgr" || text == "gray", "channels: '{}' is none of rgb, bgr, gray", text);
+    preprocess.channels = text == "rgb" ? Channels::rgb : text == "bgr" ? Channels::bgr : Channels::gray;
+  } else {
+    fail("unknown key '{}'; {} are known{}", key, fmt::join(kKeys, ", "), did_you_mean(key, kKeys));
+  }
+}
+
+Preprocess load_preprocess(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  toml::table table;
+  try {
+    table = toml::parse(text, path);
+  } catch (const toml::parse_error& error) {
+    fail("'{}' line {}: {}", path, error.source().begin.line, error.description());
+  }
+  Preprocess preprocess;
+  for (const auto& [key, node] : table) {
+    const auto line = node.source().begin.line;
+    const auto value = as_text(node);
+    check(value.has_value() || std::find(kKeys.begin(), kKeys.end(), key.str()) == kKeys.end(),
+          "'{}' line {}: {}: a number, a text or a list of numbers expected", path, line, key.str());
+    try {
+      set_preprocess(preprocess, key.str(), value.value_or(""));
+    } catch (const Error& error) {
+      fail("'{}' line {}: {}", path, line, error.what());
+    }
+  }
+  return preprocess;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,283 @@
+#include "data/zip.h"
+
+#include <algorithm>
+#include <concepts>
+#include <limits>
+#include <optional>
+
+#include "base/check.h"
+
+namespace bitfold {
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+constexpr std::uint32_t kLocalHeader = 0x04034b50, kDirectoryEntry = 0x02014b50, kEndOfDirectory = 0x06054b50,
+                        kEndOfDirectory64 = 0x06064b50, kEndLocator64 = 0x07064b50;
+constexpr std::size_t kLocalHeaderBytes = 30, kDirectoryEntryBytes = 46, kEndOfDirectoryBytes = 22,
+                      kEndOfDirectory64Bytes = 56, kEndLocator64Bytes = 20;
+constexpr std::uint32_t kFull32 = 0xffffffff;  // "see the 64-bit field"
+constexpr std::uint16_t kFull16 = 0xffff;
+constexpr std::uint64_t kMostExpansion = 1032;  // of deflate: 258 bytes from two bits
+
+// Little-endian fields by position; the caller has checked that they are inside.
+template <std::unsigned_integral T>
+T field(Bytes bytes, std::size_t at) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < sizeof(T); ++i) value |= std::to_integer<std::uint64_t>(bytes[at + i]) << (8 * i);
+  return static_cast<T>(value);
+}
+
+bool has(Bytes bytes, std::uint64_t at, std::uint64_t count) {
+  return at <= bytes.size() && count <= bytes.size() - at;
+}
+
+struct Directory {
+  std::uint64_t entry_count = 0, offset = 0;
+};
+
+Directory find_directory(Bytes bytes, const std::string& archive) {
+  // The end record is last but for a comment of at most 65535 bytes.
+  check(bytes.size() >= kEndOfDirectoryBytes, "'{}': not a zip archive: {} bytes", archive, bytes.size());
+  const std::size_t last = bytes.size() - kEndOfDirectoryBytes;
+  const std::size_t first = last - std::min<std::size_t>(last, kFull16);
+  std::optional<std::size_t> end;
+  for (std::size_t at = last + 1; at-- > first;) {
+    if (field<std::uint32_t>(bytes, at) == kEndOfDirectory) {
+      end = at;
+      break;
+    }
+  }
+  check(end.has_value(), "'{}': not a zip archive, or truncated: it has no central directory", archive);
+  check(field<std::uint16_t>(bytes, *end + 4) == 0 || field<std::uint16_t>(bytes, *end + 4) == kFull16,
+        "'{}': an archive in several volumes", archive);
+  Directory directory{field<std::uint16_t>(bytes, *end + 10), field<std::uint32_t>(bytes, *end + 16)};
+  if (directory.entry_count != kFull16 && directory.offset != kFull32 &&
+      field<std::uint32_t>(bytes, *end + 12) != kFull32)
+    return directory;
+  check(*end >= kEndLocator64Bytes && field<std::uint32_t>(bytes, *end - kEndLocator64Bytes) == kEndLocator64,
+        "'{}': its 64-bit end record is missing", archive);
+  const auto end64 = field<std::uint64_t>(bytes, *end - kEndLocator64Bytes + 8);
+  check(has(bytes, end64, kEndOfDirectory64Bytes) && field<std::uint32_t>(bytes, end64) == kEndOfDirectory64,
+        "'{}': its 64-bit end record is not where it should be", archive);
+  return {field<std::uint64_t>(bytes, end64 + 32), field<std::uint64_t>(bytes, end64 + 48)};
+}
+
+struct Sizes {
+  std::uint64_t inflated, stored, offset;
+};
+
+// Fields that are full in the fixed part follow in the extra field 0x0001, in this order (APPNOTE 4.5.3).
+bool widen(Sizes& sizes, Bytes extra) {
+  if (sizes.inflated != kFull32 && sizes.stored != kFull32 && sizes.offset != kFull32) return true;
+  while (extra.size() >= 4) {
+    const auto id = field<std::uint16_t>(extra, 0);
+    const std::size_t count = field<std::uint16_t>(extra, 2);
+    if (!has(extra, 4, count)) return false;
+    Bytes values = extra.subspan(4, count);
+    if (id == 1) {
+      for (std::uint64_t* size : {&sizes.inflated, &sizes.stored, &sizes.offset}) {
+        if (*size != kFull32) continue;
+        if (values.size() < 8) return false;
+        *size = field<std::uint64_t>(values, 0);
+        values = values.subspan(8);
+      }
+      return true;
+    }
+    extra = extra.subspan(4 + count);
+  }
+  return false;
+}
+
+ZipEntry read_entry(Bytes bytes, Bytes header, const std::string& archive) {
+  const std::size_t name_bytes = field<std::uint16_t>(header, 28), extra_bytes = field<std::uint16_t>(header, 30);
+  const auto* name = reinterpret_cast<const char*>(header.data() + kDirectoryEntryBytes);
+  ZipEntry entry{.name = std::string(name, name_bytes)};
+  const auto flags = field<std::uint16_t>(header, 8), method = field<std::uint16_t>(header, 10);
+  check((flags & 1) == 0, "'{}': entry '{}' is encrypted", archive, entry.name);
+  check(method == 0 || method == 8, "'{}': entry '{}' uses zip compression method {}; only stored and deflated work",
+        archive, entry.name, method);
+  entry.deflated = method == 8;
+  entry.crc = field<std::uint32_t>(header, 16);
+  Sizes sizes{field<std::uint32_t>(header, 24), field<std::uint32_t>(header, 20), field<std::uint32_t>(header, 42)};
+  check(widen(sizes, header.subspan(kDirectoryEntryBytes + name_bytes, extra_bytes)),
+        "'{}': entry '{}' lacks its 64-bit sizes", archive, entry.name);
+  entry.size = sizes.inflated;
+  check(has(bytes, sizes.offset, kLocalHeaderBytes) && field<std::uint32_t>(bytes, sizes.offset) == kLocalHeader,
+        "'{}': entry '{}' is not where the directory says", archive, entry.name);
+  const std::uint64_t start = sizes.offset + kLocalHeaderBytes + field<std::uint16_t>(bytes, sizes.offset + 26) +
+                              field<std::uint16_t>(bytes, sizes.offset + 28);
+  check(has(bytes, start, sizes.stored), "'{}': entry '{}' is truncated", archive, entry.name);
+  entry.contents = bytes.subspan(start, sizes.stored);
+  if (entry.deflated)
+    check(entry.size / kMostExpansion <= sizes.stored, "'{}': entry '{}' cannot inflate from {} to {} bytes", archive,
+          entry.name, sizes.stored, entry.size);
+  else
+    check(entry.size == sizes.stored, "'{}': stored entry '{}' has {} bytes, declares {}", archive, entry.name,
+          sizes.stored, entry.size);
+  return entry;
+}
+
+}  // namespace
+
+std::vector<ZipEntry> read_zip_directory(Bytes bytes, const std::string& archive) {
+  const Directory directory = find_directory(bytes, archive);
+  std::vector<ZipEntry> entries;
+  std::uint64_t at = directory.offset, stored_bytes = 0;
+  for (std::uint64_t i = 0; i < directory.entry_count; ++i) {
+    check(has(bytes, at, kDirectoryEntryBytes) && field<std::uint32_t>(bytes, at) == kDirectoryEntry,
+          "'{}': its central directory ends at entry {} of {}", archive, i, directory.entry_count);
+    const std::uint64_t count = kDirectoryEntryBytes + std::uint64_t{field<std::uint16_t>(bytes, at + 28)} +
+                                field<std::uint16_t>(bytes, at + 30) + field<std::uint16_t>(bytes, at + 32);
+    check(has(bytes, at, count), "'{}': its central directory is truncated at entry {}", archive, i);
+    ZipEntry entry = read_entry(bytes, bytes.subspan(at, count), archive);
+    at += count;
+    if (entry.name.ends_with('/')) continue;
+    // Entries that share bytes are how small archives hold endless data.
+    stored_bytes += entry.contents.size();
+    check(stored_bytes <= bytes.size(), "'{}': its entries overlap", archive);
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+ZipEntryReader::ZipEntryReader(const ZipEntry& entry, const std::string& archive)
+    : entry_(entry), where_(fmt::format("'{}': entry '{}'", archive, entry.name)) {
+  constexpr int kRawDeflate = -15;
+  if (entry.deflated) check(::inflateInit2(&stream_, kRawDeflate) == Z_OK, "{}: out of memory", where_);
+}
+
+ZipEntryReader::~ZipEntryReader() {
+  if (entry_.deflated) ::inflateEnd(&stream_);
+}
+
+void ZipEntryReader::read(std::span<std::byte> out) {
+  check(out.size() <= remaining(), "{}: ends after {} bytes", where_, entry_.size);
+  position_ += out.size();
+  constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
+  while (!out.empty()) {
+    const std::size_t wanted = std::min(out.size(), kMostAtOnce);
+    std::size_t got = wanted;
+    if (!entry_.deflated) {
+      std::copy_n(entry_.contents.begin() + static_cast<std::ptrdiff_t>(position_ - out.size()), wanted, out.begin());
+    } else {
+      const std::size_t taken = stream_.total_in;
+      const std::size_t given = std::min(entry_.contents.size() - taken, kMostAtOnce);
+      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(entry_.contents.data() + taken));
+      stream_.avail_in = static_cast<uInt>(given);
+      stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+      stream_.avail_out = static_cast<uInt>(wanted);
+      const int status = ::inflate(&stream_, Z_NO_FLUSH);
+      got = wanted - stream_.avail_out;
+      check((status == Z_OK || status == Z_STREAM_END) && got > 0, "{}: its compressed data is damaged", where_);
+    }
+    crc_ = static_cast<std::uint32_t>(::crc32_z(crc_, reinterpret_cast<const Bytef*>(out.data()), got));
+    out = out.subspan(got);
+  }
+}
+
+void ZipEntryReader::finish() {
+  check(remaining() == 0, "{}: {} bytes left over", where_, remaining());
+  if (entry_.deflated) {
+    const std::size_t taken = stream_.total_in;
+    std::byte beyond{};
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(entry_.contents.data() + taken));
+    stream_.avail_in = static_cast<uInt>(std::min<std::size_t>(entry_.contents.size() - taken, 64));
+    stream_.next_out = reinterpret_cast<Bytef*>(&beyond);
+    stream_.avail_out = 1;
+    // A stream that already ended reports a buffer error; one that has more to give fills `beyond`.
+    ::inflate(&stream_, Z_FINISH);
+    check(stream_.avail_out == 1, "{}: holds more than the {} bytes it declares", where_, entry_.size);
+  }
+  check(crc_ == entry_.crc, "{}: its checksum is wrong", where_);
+}
+
+namespace {
+
+class Record {
+ public:
+  template <std::unsigned_integral T>
+  Record& put(T value) {
+    for (std::size_t i = 0; i < sizeof(T); ++i)
+      bytes_.push_back(static_cast<std::byte>(std::uint64_t{value} >> (8 * i)));
+    return *this;
+  }
+  Record& put(Bytes bytes) {
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    return *this;
+  }
+  Bytes bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+using u16 = std::uint16_t;
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+
+u32 narrow(u64 value) { return value >= kFull32 ? kFull32 : static_cast<u32>(value); }
+
+// From "version needed" to the length of the name: the part that local headers and directory entries share.
+void put_entry(Record& record, u64 size, u32 crc, const std::string& name) {
+  constexpr u16 kVersion = 45;       // 64-bit sizes
+  constexpr u16 kFirstDay = 0x0021;  // 1 January 1980: the same arrays give the same file
+  constexpr u16 kUtf8Names = 1 << 11;
+  record.put(kVersion).put(kUtf8Names).put(u16{0}).put(u16{0}).put(kFirstDay).put(crc);
+  record.put(narrow(size)).put(narrow(size)).put(static_cast<u16>(name.size()));
+}
+
+}  // namespace
+
+void ZipWriter::add(const std::string& name, std::span<const Bytes> pieces) {
+  check(name.size() < kFull16, "the name of an array has {} bytes", name.size());
+  u64 size = 0;
+  u32 crc = 0;
+  for (Bytes piece : pieces) {
+    size += piece.size();
+    if (!piece.empty())
+      crc = static_cast<u32>(::crc32_z(crc, reinterpret_cast<const Bytef*>(piece.data()), piece.size()));
+  }
+  const Bytes name_bytes = std::as_bytes(std::span(name));
+  Record wide_sizes;
+  if (size >= kFull32) wide_sizes.put(u16{1}).put(u16{16}).put(size).put(size);
+  Record local;
+  local.put(kLocalHeader);
+  put_entry(local, size, crc, name);
+  local.put(static_cast<u16>(wide_sizes.bytes().size())).put(name_bytes).put(wide_sizes.bytes());
+  file_.write(local.bytes());
+  for (Bytes piece : pieces) file_.write(piece);
+
+  Record extra;
+  if (size >= kFull32 || position_ >= kFull32) {
+    extra.put(u16{1}).put(static_cast<u16>((size >= kFull32 ? 16 : 0) + (position_ >= kFull32 ? 8 : 0)));
+    if (size >= kFull32) extra.put(size).put(size);
+    if (position_ >= kFull32) extra.put(position_);
+  }
+  Record entry;
+  entry.put(kDirectoryEntry).put(u16{45});
+  put_entry(entry, size, crc, name);
+  entry.put(static_cast<u16>(extra.bytes().size())).put(u16{0}).put(u16{0}).put(u16{0}).put(u32{0});
+  entry.put(narrow(position_)).put(name_bytes).put(extra.bytes());
+  directory_.insert(directory_.end(), entry.bytes().begin(), entry.bytes().end());
+  position_ += local.bytes().size() + size;
+  ++entry_count_;
+}
+
+void ZipWriter::commit() {
+  const u64 directory_bytes = directory_.size();
+  file_.write(directory_);
+  Record end;
+  if (entry_count_ >= kFull16 || position_ >= kFull32 || directory_bytes >= kFull32) {
+    end.put(kEndOfDirectory64).put(u64{kEndOfDirectory64Bytes - 12}).put(u16{45}).put(u16{45}).put(u32{0}).put(u32{0});
+    end.put(entry_count_).put(entry_count_).put(directory_bytes).put(position_);
+    end.put(kEndLocator64).put(u32{0}).put(position_ + directory_bytes).put(u32{1});
+  }
+  const u16 count = entry_count_ >= kFull16 ? kFull16 : static_cast<u16>(entry_count_);
+  end.put(kEndOfDirectory).put(u16{0}).put(u16{0}).put(count).put(count);
+  end.put(narrow(directory_bytes)).put(narrow(position_)).put(u16{0});
+  file_.write(end.bytes());
+  file_.commit();
+}
+
+}  // namespace bitfold

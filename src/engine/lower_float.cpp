@@ -1,0 +1,327 @@
+// Float layers: convolutions, matrix products and pools through oneDNN, with what follows them fused; BatchNorm,
+// rectifiers and sums by the engine's own loops.
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "engine/lowering.h"
+#include "engine/steps/elementwise.h"
+#include "engine/steps/onednn.h"
+
+namespace bitfold::engine {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Rectifier {
+  onednn::Activation kind = onednn::Activation::none;
+  float alpha = 0, beta = 0;  // as onednn::Epilogue has them
+};
+
+/// What the node does when it is a Relu, a LeakyRelu or a Clip with known bounds.
+std::optional<Rectifier> rectifier(const Lowering& l, const Node& node) {
+  if (const auto* unary = std::get_if<Unary>(&node.op); unary != nullptr && unary->kind == UnaryKind::relu)
+    return Rectifier{onednn::Activation::relu};
+  if (const auto* p = std::get_if<Parametric>(&node.op); p != nullptr && p->kind == ParametricKind::leaky_relu)
+    return Rectifier{onednn::Activation::leaky_relu, p->alpha};
+  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
+  const auto bound = [&](std::size_t slot, float absent) -> std::optional<float> {
+    if (slot >= node.inputs.size() || node.inputs[slot] == ValueId::none) return absent;
+    return l.constant_scalar(node.inputs[slot]);
+  };
+  const auto low = bound(1, -kInfinity), high = bound(2, kInfinity);
+  if (!low || !high || *low > *high) return std::nullopt;
+  return Rectifier{onednn::Activation::clip, *low, *high};
+}
+
+/// The nodes after a convolution or matrix product that its step also does.
+struct Tail {
+  ValueId output;
+  ValueId residual = ValueId::none;
+  Rectifier rectifier;
+  std::string op, name;
+};
+
+bool can_follow(const Lowering& l, ValueId value) {
+  return !l.graph.value(value).quant && l.graph.has_single_consumer(value) &&
+         !l.is_claimed(l.graph.consumers(value)[0]) && l.dtype(value) == DataType::float32;
+}
+
+Tail fuse_tail(Lowering& l, NodeId id, bool may_add) {
+  const Node& start = l.graph.node(id);
+  Tail tail{.output = start.outputs[0], .op = op_name(start.op), .name = start.name};
+  while (tail.rectifier.kind == onednn::Activation::none && can_follow(l, tail.output)) {
+    const NodeId next_id = l.graph.consumers(tail.output)[0];
+    const Node& next = l.graph.node(next_id);
+    if (const auto r = rectifier(l, next); r && next.inputs[0] == tail.output) {
+      tail.rectifier = *r;
+    } else if (const auto* b = std::get_if<Binary>(&next.op); may_add && b != nullptr && b->kind == BinaryKind::add &&
+                                                              tail.residual == ValueId::none &&
+                                                              next.inputs[0] != next.inputs[1]) {
+      const ValueId other = next.inputs[next.inputs[0] == tail.output ? 1 : 0];
+      if (l.graph.is_constant(other) || l.shape(other) != l.shape(tail.output)) break;
+      tail.residual = other;
+    } else {
+      break;
+    }
+    l.claim(next_id);
+    tail.output = next.outputs[0];
+    tail.op += "+" + op_name(next.op);
+    tail.name = next.name;
+  }
+  // After claiming: the other operand's own convolution must not take this sum, too.
+  if (tail.residual != ValueId::none) l.ensure(tail.residual);
+  return tail;
+}
+
+std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t slot, bool& present) {
+  present = slot < node.inputs.size() && node.inputs[slot] != ValueId::none;
+  return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
+}
+
+/// Adds the step of a primitive with weights. `weights` in the plain layout the primitive packs from.
+void add_product(Lowering& l, onednn::Primitive primitive, const Tail& tail, const Node& node, const Tensor& weights,
+                 const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
+                 const std::optional<Slot>& residual, std::int64_t mac_count) {
+  const std::string key =
+      fmt::format("float {} {} {}", l.graph.value(node.outputs[0]).name,
+                  l.folded(node.inputs[0], false) != nullptr ? "folded" : "plain", primitive.packed_layout());
+  const std::size_t bytes = primitive.packed_bytes();
+  const auto packed =
+      l.weights.get(key, bytes, [&](std::byte* to) { primitive.pack(weights.data<float>().data(), to); });
+  const std::size_t scratch = primitive.scratch_bytes();
+  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), tail.name, tail.op, "onednn");
+  auto& n = step.numbers;
+  n.source = step.add_operand(source.buffer, Access::read);
+  n.weights = step.add_operand(l.constant_buffer(packed, bytes), Access::read);
+  n.destination = step.add_operand(destination.buffer, Access::write);
+  if (bias) n.bias = step.add_operand(l.constant_buffer(*bias), Access::read);
+  if (residual) n.residual = step.add_operand(residual->buffer, Access::read);
+  if (scratch > 0) n.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
+  step.info.kernel = "onednn " + step.implementation() + l.explanation(l.graph.producer(node.outputs[0]));
+  step.info.mac_count = mac_count;
+  step.info.inputs = {l.graph.value(node.inputs[0]).name};
+  step.info.outputs = {l.graph.value(tail.output).name};
+  if (residual) step.info.inputs.push_back(l.graph.value(tail.residual).name);
+}
+
+onednn::Image image(const Shape& s) { return {s[0], s[1], s[2], s[3]}; }
+
+onednn::Window2d window(const Window2dShape& w) {
+  return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
+          w.dilation_w, w.pad_top,  w.pad_left, w.pad_bottom, w.pad_right};
+}
+
+bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const auto w2d = window_2d(conv.window, l.shape(x), l.shape(y));
+  const auto weights = l.constant_reals(node.inputs[1]);
+  bool has_bias = false;
+  const auto bias = bias_of(l, node, 2, has_bias);
+  if (!w2d || !weights || has_bias != bias.has_value() || element_count(l.shape(y)) == 0) return false;
+
+  const Tail tail = fuse_tail(l, id, true);
+  const onednn::Epilogue epilogue{has_bias, tail.residual != ValueId::none, tail.rectifier.kind, tail.rectifier.alpha,
+                                  tail.rectifier.beta};
+  const Slot source = l.reals(x, Layout::channels_last);
+  std::optional<Slot> residual;
+  if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
+  const Slot destination = l.make(tail.output, false, Layout::channels_last);
+  auto primitive =
+      onednn::Primitive::convolution(image(l.shape(x)), image(l.shape(y)), window(*w2d), conv.group, epilogue);
+  const std::int64_t macs = element_count(l.shape(y)) * (weights->size() / l.shape(y)[1]);
+  add_product(l, std::move(primitive), tail, node, *weights, bias, source, destination, residual, macs);
+  l.define_reals(tail.output, destination);
+  return true;
+}
+
+/// b as a row of `columns` numbers, scaled; none when it has another shape.
+std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float factor) {
+  const bool row = b.size() == columns && (b.rank() == 0 || b.dim(b.rank() - 1) == columns);
+  if (!row && b.size() != 1) return std::nullopt;
+  std::vector<float> values(static_cast<std::size_t>(columns));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = factor * b.data<float>()[row ? i : 0];
+  return Tensor::from<float>({columns}, values);
+}
+
+/// Weights of a product whose input is folded: the depth in the order in which the input's elements lie.
+Tensor permuted(const Tensor& weights, bool transposed, const std::vector<std::int64_t>& order) {
+  const auto depth = static_cast<std::int64_t>(order.size()), columns = weights.size() / depth;
+  Tensor out(DataType::float32, weights.shape());
+  const auto from = weights.data<float>();
+  const auto to = out.mutable_data<float>();
+  for (std::int64_t k = 0; k < depth; ++k)
+    for (std::int64_t j = 0; j < columns; ++j) {
+      const std::int64_t plain = order[static_cast<std::size_t>(k)];
+      const std::int64_t target = transposed ? j * depth + k : k * columns + j;
+      const std::int64_t source = transposed ? j * depth + plain : plain * columns + j;
+      to[static_cast<std::size_t>(target)] = from[static_cast<std::size_t>(source)];
+    }
+  return out;
+}
+
+/// Gemm and MatMul with constant weights, as [rows, depth] x [depth, columns].
+bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const auto constant = l.constant_reals(node.inputs[1]);
+  if (!constant || constant->rank() != 2 || gemm.trans_a || l.shape(x).empty() || element_count(l.shape(y)) == 0)
+    return false;
+  const std::int64_t depth = constant->dim(gemm.trans_b ? 1 : 0), columns = constant->dim(gemm.trans_b ? 0 : 1);
+  const std::int64_t rows = element_count(l.shape(x)) / std::max<std::int64_t>(depth, 1);
+  bool has_bias = false;
+  auto bias = bias_of(l, node, 2, has_bias);
+  if (has_bias && bias) bias = bias_row(*bias, columns, gemm.beta);
+  if (has_bias != bias.has_value() || depth == 0 || l.shape(x).back() != depth) return false;
+
+  Tensor weights = *constant;
+  if (gemm.alpha != 1)
+    for (float& w : weights.mutable_data<float>()) w *= gemm.alpha;
+  const Slot* folded = l.folded(x, false);
+  const Slot source = folded != nullptr ? *folded : l.reals(x, Layout::plain);
+  if (folded != nullptr) weights = permuted(weights, gemm.trans_b, folded_order(*folded));
+  const Tail tail = fuse_tail(l, id, false);
+  const Slot destination = l.make(tail.output, false, Layout::plain);
+  auto primitive =
+      onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b,
+                                {has_bias, false, tail.rectifier.kind, tail.rectifier.alpha, tail.rectifier.beta});
+  add_product(l, std::move(primitive), tail, node, weights, bias, source, destination, std::nullopt,
+              rows * depth * columns);
+  l.define_reals(tail.output, destination);
+  return true;
+}
+
+bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive::Pool kind) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  if (w.dilation_h != 1 || w.dilation_w != 1 || element_count(l.shape(y)) == 0) return false;
+  // A window wholly in the padding is the reference's business.
+  if (w.pad_top >= w.kernel_h || w.pad_left >= w.kernel_w || w.pad_bottom >= w.kernel_h || w.pad_right >= w.kernel_w)
+    return false;
+  const Slot source = l.reals(x, Layout::channels_last);
+  const Slot destination = l.make(y, false, Layout::channels_last);
+  auto primitive = onednn::Primitive::pool(image(l.shape(x)), image(l.shape(y)), window(w), kind);
+  const std::size_t scratch = primitive.scratch_bytes();
+  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), node.name, op_name(node.op), "onednn");
+  step.numbers.source = step.add_operand(source.buffer, Access::read);
+  step.numbers.destination = step.add_operand(destination.buffer, Access::write);
+  if (scratch > 0) step.numbers.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
+  step.info.kernel = "onednn " + step.implementation();
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
+  return true;
+}
+
+bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
+  const Node& node = l.graph.node(id);
+  const auto w = window_2d(pool.window, l.shape(node.inputs[0]), l.shape(node.outputs[0]));
+  // What ceil_mode adds at the end counts as no padding in an average: oneDNN cannot say that.
+  if (!w || (node.outputs.size() > 1 && node.outputs[1] != ValueId::none)) return false;
+  if (pool.kind == PoolKind::average && pool.count_include_pad && pool.ceil_mode) return false;
+  using Kind = onednn::Primitive::Pool;
+  const Kind kind = pool.kind == PoolKind::max ? Kind::max
+                    : pool.count_include_pad   ? Kind::average_with_padding
+                                               : Kind::average;
+  return add_pool(l, id, *w, kind);
+}
+
+bool lower_global_pool(Lowering& l, NodeId id, const GlobalPool& pool) {
+  const Shape& in = l.shape(l.graph.node(id).inputs[0]);
+  if (in.size() != 4) return false;
+  return add_pool(l, id, {in[2], in[3], 1, 1, 1, 1, 0, 0, 0, 0},
+                  pool.kind == PoolKind::max ? onednn::Primitive::Pool::max : onednn::Primitive::Pool::average);
+}
+
+void describe(const Lowering& l, Step& step, const Node& node) {
+  for (ValueId input : node.inputs)
+    if (input != ValueId::none && !l.graph.is_constant(input)) step.info.inputs.push_back(l.graph.value(input).name);
+  step.info.outputs = {l.graph.value(node.outputs[0]).name};
+}
+
+bool lower_batch_norm(Lowering& l, NodeId id, const BatchNorm& norm) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const auto gamma = l.constant_reals(node.inputs[1]), beta = l.constant_reals(node.inputs[2]);
+  const auto mean = l.constant_reals(node.inputs[3]), variance = l.constant_reals(node.inputs[4]);
+  const Shape& s = l.shape(x);
+  if (!gamma || !beta || !mean || !variance || s.size() < 2) return false;
+  std::vector<float> factors, terms;
+  for (std::size_t c = 0; c < static_cast<std::size_t>(s[1]); ++c) {
+    const double k =
+        gamma->data<float>()[c] / std::sqrt(static_cast<double>(variance->data<float>()[c]) + norm.epsilon);
+    factors.push_back(static_cast<float>(k));
+    terms.push_back(static_cast<float>(beta->data<float>()[c] - k * mean->data<float>()[c]));
+  }
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  const std::int64_t inner = element_count(s) / std::max<std::int64_t>(1, s[0] * s[1]);
+  const bool last = layout == Layout::channels_last;
+  auto& step = l.add(std::make_unique<ScaleShiftStep>(std::move(factors), std::move(terms), last ? s[0] * inner : s[0],
+                                                      last ? 1 : inner),
+                     node.name, op_name(node.op), "float");
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  describe(l, step, node);
+  l.define_reals(y, destination);
+  return true;
+}
+
+bool lower_rectifier(Lowering& l, NodeId id, const Rectifier& r) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  if (l.dtype(x) != DataType::float32) return false;
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  const bool is_clip = r.kind == onednn::Activation::clip;
+  auto& step = l.add(std::make_unique<RectifyStep>(is_clip ? r.alpha : 0, is_clip ? r.beta : kInfinity, r.alpha,
+                                                   r.kind == onednn::Activation::leaky_relu, element_count(l.shape(y))),
+                     node.name, op_name(node.op), "float");
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  describe(l, step, node);
+  l.define_reals(y, destination);
+  return true;
+}
+
+bool lower_add(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
+  if (l.shape(a) != l.shape(b) || l.dtype(y) != DataType::float32) return false;
+  const Layout layout = l.layout(a) == Layout::channels_last ? Layout::channels_last : l.layout(b);
+  const Slot left = l.reals(a, layout), right = l.reals(b, layout), destination = l.make(y, false, layout);
+  auto& step = l.add(std::make_unique<AddStep>(element_count(l.shape(y))), node.name, op_name(node.op), "float");
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(left.buffer, Access::read);
+  step.add_operand(right.buffer, Access::read);
+  describe(l, step, node);
+  l.define_reals(y, destination);
+  return true;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> folded_order(const Slot& folded) {
+  const std::int64_t channels = folded.folded[1], pixels = folded.folded[2] * folded.folded[3];
+  std::vector<std::int64_t> order;
+  for (std::int64_t p = 0; p < pixels; ++p)
+    for (std::int64_t c = 0; c < channels; ++c) order.push_back(c * pixels + p);
+  return order;
+}
+
+bool lower_float(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  if (const auto* conv = std::get_if<Conv>(&node.op)) return lower_conv(l, id, *conv);
+  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return lower_product(l, id, *gemm);
+  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{});
+  if (const auto* pool = std::get_if<Pool>(&node.op)) return lower_pool(l, id, *pool);
+  if (const auto* pool = std::get_if<GlobalPool>(&node.op)) return lower_global_pool(l, id, *pool);
+  if (const auto* norm = std::get_if<BatchNorm>(&node.op)) return lower_batch_norm(l, id, *norm);
+  if (const auto* b = std::get_if<Binary>(&node.op); b != nullptr && b->kind == BinaryKind::add)
+    return lower_add(l, id);
+  if (const auto r = rectifier(l, node)) return lower_rectifier(l, id, *r);
+  return false;
+}
+
+}  // namespace bitfold::engine

@@ -1,0 +1,175 @@
+// Everything without a step of its own: the reference's function of the operator, in reals.
+//
+// Elementwise operators do not care in which order elements lie, and Softmax only needs its axis renamed: they
+// take channels-last values as they are. All others read and write the plain layout.
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/check.h"
+#include "engine/lowering.h"
+#include "engine/steps/generic.h"
+
+namespace bitfold::engine {
+namespace {
+
+bool is_elementwise(const Op& op) {
+  return std::holds_alternative<Unary>(op) || std::holds_alternative<Parametric>(op) ||
+         std::holds_alternative<Clip>(op) || std::holds_alternative<Binary>(op) ||
+         std::holds_alternative<Variadic>(op) || std::holds_alternative<Where>(op) || std::holds_alternative<PRelu>(op);
+}
+
+Shape channels_last(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
+
+/// `s` with leading ones to rank 4 where at most one dimension is not 1, so that its elements lie the same in any
+/// layout.
+std::optional<Shape> widened(const Shape& s) {
+  if (s.size() > 4 || std::count_if(s.begin(), s.end(), [](auto d) { return d != 1; }) > 1) return std::nullopt;
+  Shape wide(4 - s.size(), 1);
+  wide.insert(wide.end(), s.begin(), s.end());
+  return wide;
+}
+
+bool can_stay_channels_last(const Lowering& l, const Node& node) {
+  const auto* softmax = std::get_if<Softmax>(&node.op);
+  if (!is_elementwise(node.op) && (softmax == nullptr || softmax->flattened)) return false;
+  bool any = false;
+  for (ValueId output : node.outputs)
+    if (output == ValueId::none || l.shape(output).size() != 4) return false;
+  for (ValueId input : node.inputs) {
+    if (input == ValueId::none) continue;
+    if (!l.graph.is_constant(input) && l.layout(input) == Layout::channels_last) any = true;
+    if (l.shape(input).size() != 4 && !widened(l.shape(input))) return false;
+  }
+  return any;
+}
+
+GenericStep::View input_view(Lowering& l, ValueId id, Layout layout, int& buffer) {
+  if (id == ValueId::none) return {};
+  const Shape& shape = l.shape(id);
+  const bool moves = layout == Layout::channels_last && !widened(shape);
+  const Slot slot = l.reals(id, moves ? Layout::channels_last : Layout::plain);
+  buffer = slot.buffer;
+  if (layout == Layout::plain) return {slot.dtype, shape, true};
+  return {slot.dtype, channels_last(moves ? shape : *widened(shape)), true};
+}
+
+}  // namespace
+
+bool can_lower(const Op& op) { return std::holds_alternative<Requantize>(op) || find_op_function(op) != nullptr; }
+
+void lower_generic(Lowering& l, NodeId id) {
+  Node node = l.graph.node(id);
+  const OpFunction function = find_op_function(node.op);
+  check(function != nullptr, "{} cannot be run", where(l.graph, id));
+  const Layout layout = can_stay_channels_last(l, node) ? Layout::channels_last : Layout::plain;
+  if (auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && layout == Layout::channels_last)
+    softmax->axis = std::array<std::int64_t, 4>{0, 3, 1, 2}[static_cast<std::size_t>(softmax->axis & 3)];
+
+  std::vector<int> read, written;
+  std::vector<GenericStep::View> inputs, outputs;
+  std::vector<std::pair<ValueId, Slot>> results;
+  for (ValueId input : node.inputs) {
+    int buffer = -1;
+    inputs.push_back(input_view(l, input, layout, buffer));
+    if (buffer >= 0) read.push_back(buffer);
+  }
+  for (ValueId output : node.outputs) {
+    if (output == ValueId::none) {
+      outputs.emplace_back();
+      continue;
+    }
+    const Slot slot = l.make(output, false, layout);
+    outputs.push_back({slot.dtype, layout == Layout::plain ? slot.shape : channels_last(slot.shape), true});
+    written.push_back(slot.buffer);
+    results.emplace_back(output, slot);
+  }
+  auto& step = l.add(std::make_unique<GenericStep>(node, function, std::move(inputs), std::move(outputs)), node.name,
+                     op_name(node.op), "reference" + l.explanation(id));
+  for (int buffer : written) step.add_operand(buffer, Access::write);
+  for (int buffer : read) step.add_operand(buffer, Access::read);
+  for (ValueId input : node.inputs)
+    if (input != ValueId::none && !l.graph.is_constant(input)) step.info.inputs.push_back(l.graph.value(input).name);
+  for (auto& [value, slot] : results) {
+    step.info.outputs.push_back(l.graph.value(value).name);
+    l.define_reals(value, slot);
+  }
+}
+
+bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float>& reals) {
+  const auto* binary = std::get_if<Binary>(&node.op);
+  const bool arithmetic = binary != nullptr && binary->kind <= BinaryKind::pow;
+  if (!is_elementwise(node.op) || (binary != nullptr && !arithmetic) || std::holds_alternative<Where>(node.op))
+    return false;
+  if (node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32) return false;
+  const Shape many{static_cast<std::int64_t>(reals.size())}, one{1};
+  std::vector<float> scalars(node.inputs.size()), result(reals.size());
+  std::vector<TensorView> inputs{{DataType::float32, many, reinterpret_cast<std::byte*>(reals.data())}};
+  for (std::size_t i = 1; i < node.inputs.size(); ++i) {
+    const ValueId input = node.inputs[i];
+    if (input != ValueId::none) {
+      const auto scalar = l.constant_scalar(input);
+      if (!scalar) return false;
+      scalars[i] = *scalar;
+    }
+    inputs.push_back(
+        {DataType::float32, one, input == ValueId::none ? nullptr : reinterpret_cast<std::byte*>(&scalars[i])});
+  }
+  const TensorView output{DataType::float32, many, reinterpret_cast<std::byte*>(result.data())};
+  const OpFunction function = find_op_function(node.op);
+  if (function == nullptr) return false;
+  function(node, inputs, {&output, 1});
+  reals = std::move(result);
+  return true;
+}
+
+bool lower_gather(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const auto* resize = std::get_if<Resize>(&node.op);
+  const bool moves = (resize != nullptr && resize->mode == ResizeMode::nearest) ||
+                     std::holds_alternative<DepthToSpace>(node.op) || std::holds_alternative<Expand>(node.op) ||
+                     std::holds_alternative<Tile>(node.op) ||
+                     (std::holds_alternative<Gather>(node.op) && l.graph.is_constant(node.inputs[1])) ||
+                     std::holds_alternative<Pad>(node.op);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  if (const auto* pad = std::get_if<Pad>(&node.op); pad != nullptr && pad->mode == PadMode::constant) return false;
+  const auto grid = l.code_grid(y);
+  const std::int64_t count = element_count(l.shape(x));
+  // Indices travel through the operator as float32: exact below 2^24.
+  if (!moves || !grid || count >= (1 << 24) || node.outputs.size() != 1) return false;
+  std::vector<float> indices(static_cast<std::size_t>(count)),
+      moved(static_cast<std::size_t>(element_count(l.shape(y))));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<float>(i);
+  std::vector<Tensor> held;
+  std::vector<TensorView> inputs{{DataType::float32, l.shape(x), reinterpret_cast<std::byte*>(indices.data())}};
+  held.reserve(node.inputs.size());
+  for (std::size_t i = 1; i < node.inputs.size(); ++i) {
+    const ValueId input = node.inputs[i];
+    if (input == ValueId::none) {
+      inputs.emplace_back();
+    } else if (const auto& constant = l.graph.value(input).constant) {
+      held.push_back(*constant);
+      inputs.push_back({constant->dtype(), l.shape(input), held.back().mutable_bytes()});
+    } else if (const auto known = l.elements(input); known && l.dtype(input) == DataType::int64) {
+      held.push_back(Tensor::from<std::int64_t>(l.shape(input), *known));
+      inputs.push_back({DataType::int64, l.shape(input), held.back().mutable_bytes()});
+    } else {
+      return false;
+    }
+  }
+  const TensorView output{DataType::float32, l.shape(y), reinterpret_cast<std::byte*>(moved.data())};
+  find_op_function(node.op)(node, inputs, {&output, 1});
+  const Slot source = l.codes(x, Layout::plain), destination = l.make(y, true, Layout::plain);
+  std::vector<std::int32_t> from;
+  for (float index : moved) from.push_back(static_cast<std::int32_t>(index));
+  auto& step = l.add(std::make_unique<GatherStep>(std::move(from)), node.name, op_name(node.op), "gather");
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.info.is_integer = true;
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define(y, l.regridded(node.name, destination, *l.code_grid(x), *grid));
+  return true;
+}
+
+}  // namespace bitfold::engine

@@ -1,0 +1,306 @@
+// Convolutions and matrix products in integers: weights, biases and what follows them.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+#include "engine/lowering.h"
+#include "engine/steps/integer_conv.h"
+#include "engine/steps/parallel.h"
+
+namespace bitfold::engine {
+namespace {
+
+constexpr double kMostInt32 = std::numeric_limits<std::int32_t>::max();
+
+/// The pieces of a Conv, Gemm or MatMul with constant weights, whatever its form.
+struct Product {
+  ConvFilter filter;
+  ConvImages images;
+  IntegerConvStep::Padding padding;
+  ValueId x, w, bias = ValueId::none, y;
+  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k].
+  std::int64_t channel_stride = 0;
+  std::vector<std::int64_t> k_index;
+  int channel_axis = 0;  ///< Of the weights.
+  bool is_image = true;
+};
+
+std::optional<Product> conv_product(const Lowering& l, const Node& node, const Conv& conv) {
+  Product p{.x = node.inputs[0], .w = node.inputs[1], .y = node.outputs[0]};
+  const Shape &in = l.shape(p.x), &out = l.shape(p.y);
+  const auto window = window_2d(conv.window, in, out);
+  if (!window) return std::nullopt;
+  const Window2dShape& w = *window;
+  p.filter = {out[1], in[1], conv.group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
+  const std::int64_t height = in[2] + w.pad_top + w.pad_bottom, width = in[3] + w.pad_left + w.pad_right;
+  p.padding = {height != in[2] || width != in[3],
+               {in[2], in[3], in[1], w.pad_top, w.pad_bottom, w.pad_left, w.pad_right},
+               in[0],
+               0};
+  p.images = {in[0],
+              out[2],
+              out[3],
+              w.stride_h,
+              w.stride_w,
+              {height * width * in[1], width * in[1], in[1]},
+              {out[1] * out[2] * out[3], out[3] * out[1], out[1]},
+              {}};
+  const std::int64_t channels = in[1] / conv.group, taps = window->kernel_h * window->kernel_w;
+  p.channel_stride = channels * taps;
+  for (std::int64_t t = 0; t < taps; ++t)
+    for (std::int64_t c = 0; c < channels; ++c) p.k_index.push_back(c * taps + t);
+  if (node.inputs.size() > 2) p.bias = node.inputs[2];
+  return p;
+}
+
+std::optional<Product> matrix_product(const Lowering& l, const Node& node, const Gemm& gemm) {
+  Product p{.x = node.inputs[0], .w = node.inputs[1], .y = node.outputs[0], .is_image = false};
+  const Shape &in = l.shape(p.x), &weights = l.shape(p.w);
+  if (weights.size() != 2 || in.empty() || gemm.trans_a || gemm.alpha != 1 || gemm.beta != 1) return std::nullopt;
+  const std::int64_t depth = weights[gemm.trans_b ? 1 : 0], columns = weights[gemm.trans_b ? 0 : 1];
+  if (depth == 0 || in.back() != depth) return std::nullopt;
+  const std::int64_t rows = element_count(in) / depth;
+  p.filter = {.out_channels = columns, .in_channels = depth};
+  p.images = {.out_height = rows, .x = {rows * depth, depth, depth}, .y = {rows * columns, columns, columns}};
+  p.channel_axis = gemm.trans_b ? 0 : 1;
+  p.channel_stride = gemm.trans_b ? depth : 1;
+  p.k_index.resize(static_cast<std::size_t>(depth));
+  if (const Slot* folded = l.folded(p.x, true))
+    p.k_index = folded_order(*folded);
+  else
+    std::iota(p.k_index.begin(), p.k_index.end(), std::int64_t{0});
+  if (!gemm.trans_b)
+    for (auto& k : p.k_index) k *= columns;
+  if (node.inputs.size() > 2) p.bias = node.inputs[2];
+  return p;
+}
+
+std::optional<Product> product_of(const Lowering& l, const Node& node) {
+  if (const auto* conv = std::get_if<Conv>(&node.op)) return conv_product(l, node, *conv);
+  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return matrix_product(l, node, *gemm);
+  if (std::holds_alternative<MatMul>(node.op)) return matrix_product(l, node, Gemm{});
+  return std::nullopt;
+}
+
+/// Weight codes less their zero points, as the step wants them, with one scale per output channel; or why not.
+struct WeightCodes {
+  std::vector<std::int8_t> codes;
+  std::vector<float> scales;
+};
+
+std::string read_weights(const Lowering& l, const Product& p, WeightCodes& out) {
+  const Value& value = l.graph.value(p.w);
+  if (!value.constant || !value.quant) return "weights are not constants on a grid";
+  const QuantParams& q = *value.quant;
+  if (q.bits > 8) return "weights have more than 8 bits";
+  if (q.per_channel() && q.axis != p.channel_axis) return "weights have a grid per input channel";
+  const Tensor codes = bit_width(value.constant->dtype()) < 8 ? unpack(*value.constant) : *value.constant;
+  const bool is_signed = codes.dtype() == DataType::int8;
+  if (!is_signed && codes.dtype() != DataType::uint8) return "weights are not stored in bytes";
+  const std::size_t depth = p.k_index.size();
+  for (std::int64_t c = 0; c < p.filter.out_channels; ++c) {
+    const auto entry = static_cast<std::size_t>(q.scale.size() > 1 ? c : 0);
+    out.scales.push_back(q.scale[entry]);
+    for (std::size_t k = 0; k < depth; ++k) {
+      const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
+      const int code = is_signed ? codes.data<std::int8_t>()[i] : codes.data<std::uint8_t>()[i];
+      const int w = code - q.zero_point[entry];
+      if (w < -128 || w > 127) return "asymmetric weights do not fit int8";
+      out.codes.push_back(static_cast<std::int8_t>(w));
+    }
+  }
+  return "";
+}
+
+/// The bias on the grid s_x * s_w[c]; or why not.
+std::string read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
+                      std::vector<std::int32_t>& out) {
+  const auto channels = static_cast<std::size_t>(p.filter.out_channels);
+  out.assign(channels, 0);
+  if (p.bias == ValueId::none) return "";
+  const Value& value = l.graph.value(p.bias);
+  if (!value.constant) return "the bias is not constant";
+  const Tensor& stored = *value.constant;
+  if (stored.size() != static_cast<std::int64_t>(channels)) return "the bias is not one number per output channel";
+  const auto reals = l.constant_reals(p.bias);
+  if (!reals) return "the bias is no float";
+  for (std::size_t c = 0; c < channels; ++c) {
+    const double unit = static_cast<double>(l.code_grid(p.x)->scale) * scales[c];
+    if (value.quant && stored.dtype() == DataType::int32) {
+      const double scale = value.quant->scale[value.quant->scale.size() > 1 ? c : 0];
+      const int zero_point = value.quant->zero_point[value.quant->zero_point.size() > 1 ? c : 0];
+      if (zero_point == 0 && std::abs(scale - unit) <= 1e-6 * unit) {
+        out[c] = stored.data<std::int32_t>()[c];
+        continue;
+      }
+    }
+    const double code = std::nearbyint(reals->data<float>()[c] / unit);
+    if (!(std::abs(code) < kMostInt32)) return "the bias leaves int32";
+    out[c] = static_cast<std::int32_t>(code);
+  }
+  return "";
+}
+
+/// Folds the input's zero point into the bias; or says why an accumulator may overflow.
+std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
+                            std::vector<std::int32_t>& bias) {
+  for (std::size_t c = 0; c < bias.size(); ++c) {
+    std::int64_t sum = 0, magnitude = 0;
+    for (std::size_t k = 0; k < depth; ++k) {
+      sum += codes[c * depth + k];
+      magnitude += std::abs(codes[c * depth + k]);
+    }
+    const std::int64_t folded = bias[c] - zero_point * sum;
+    if (static_cast<double>(magnitude * 255 + std::abs(folded)) >= kMostInt32) return "an accumulator may leave int32";
+    bias[c] = static_cast<std::int32_t>(folded);
+  }
+  return "";
+}
+
+/// Nodes after the product that its step also does: bounds, a table, a sum with a residual.
+struct Tail {
+  ValueId output, residual = ValueId::none;
+  std::optional<CodeGrid> grid;  ///< Of the codes that leave the accumulators; none: reals.
+  std::optional<CodeTable> table;
+  CodeGrid summand, sum;  ///< Around the sum: what is added to the residual, and the result.
+  std::string op, name;
+};
+
+void take(Lowering& l, Tail& tail, NodeId next) {
+  l.claim(next);
+  tail.output = l.graph.node(next).outputs[0];
+  tail.op += "+" + op_name(l.graph.node(next).op);
+  tail.name = l.graph.node(next).name;
+}
+
+/// Adds a following sum with another value on a grid.
+void fuse_residual(Lowering& l, Tail& tail) {
+  if (!l.graph.has_single_consumer(tail.output)) return;
+  const NodeId next = l.graph.consumers(tail.output)[0];
+  const Node& node = l.graph.node(next);
+  const auto* binary = std::get_if<Binary>(&node.op);
+  if (l.is_claimed(next) || binary == nullptr || binary->kind != BinaryKind::add || node.inputs[0] == node.inputs[1])
+    return;
+  const ValueId other = node.inputs[node.inputs[0] == tail.output ? 1 : 0];
+  const auto target = code_target(l, node.outputs[0]);
+  if (!target || l.graph.is_constant(other) || !l.code_grid(other) || l.shape(other) != l.shape(tail.output)) return;
+  tail.residual = other;
+  tail.summand = *l.code_grid(tail.output);
+  tail.sum = target->grid;
+  take(l, tail, next);
+  if (target->activation != NodeId::none) take(l, tail, target->activation);
+  // After claiming: the other operand's own convolution must not take this sum, too.
+  l.ensure(other);
+}
+
+Tail fuse_tail(Lowering& l, NodeId id, ValueId y) {
+  Tail tail{.output = y, .op = op_name(l.graph.node(id).op), .name = l.graph.node(id).name};
+  const auto target = code_target(l, y);
+  if (!target) return tail;
+  tail.grid = target->grid;
+  if (target->activation != NodeId::none) take(l, tail, target->activation);
+  if (l.options.keep_values) return tail;  // the codes in between are to be readable
+  if (const NodeId next = only_consumer(l, tail.output); next != NodeId::none) {
+    if (auto table = code_table(l, l.graph.node(next))) {
+      tail.table = *table;
+      take(l, tail, next);
+    }
+  }
+  fuse_residual(l, tail);
+  return tail;
+}
+
+ConvOutput output_of(const Lowering& l, const Tail& tail) {
+  ConvOutput out;
+  if (!tail.grid) {
+    out.kind = AccumulatorOutput::float32;
+    return out;
+  }
+  out.zero_point = tail.grid->zero_point;
+  out.qmin = tail.grid->qmin;
+  out.qmax = tail.grid->qmax;
+  out.has_table = tail.table.has_value();
+  if (tail.table) std::copy(tail.table->begin(), tail.table->end(), out.table);
+  out.has_residual = tail.residual != ValueId::none;
+  if (out.has_residual)
+    out.add = {byte_grid(tail.summand), byte_grid(*l.code_grid(tail.residual)), byte_grid(tail.sum)};
+  return out;
+}
+
+std::shared_ptr<const PackedFilter> packed_filter(Lowering& l, const Product& p, const WeightCodes& codes,
+                                                  const std::vector<std::int32_t>& bias, const Tail& tail) {
+  // The key holds what plans of one session may differ in: whether the depth is permuted.
+  const std::string key =
+      fmt::format("{} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain");
+  return l.weights.filter(key, [&] {
+    std::vector<float> multipliers;
+    for (float s : codes.scales) {
+      const double unit = static_cast<double>(l.code_grid(p.x)->scale) * s;
+      multipliers.push_back(static_cast<float>(tail.grid ? unit / tail.grid->scale : unit));
+    }
+    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data());
+  });
+}
+
+}  // namespace
+
+bool lower_integer_product(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  auto product = product_of(l, node);
+  if (!product || element_count(l.shape(product->y)) == 0) return false;
+  WeightCodes codes;
+  std::vector<std::int32_t> bias;
+  const CodeGrid in = *l.code_grid(product->x);
+  std::string reason = read_weights(l, *product, codes);
+  if (reason.empty()) reason = read_bias(l, *product, codes.scales, bias);
+  if (reason.empty()) reason = fold_zero_point(in.zero_point, product->k_index.size(), codes.codes, bias);
+  if (!reason.empty()) {
+    l.explain(id, reason);
+    return false;
+  }
+
+  const Slot* folded = l.folded(product->x, true);
+  const Layout layout = product->is_image ? Layout::channels_last : Layout::plain;
+  const Slot source = folded != nullptr ? *folded : l.codes(product->x, layout);
+  const Tail tail = fuse_tail(l, id, product->y);
+  std::optional<Slot> residual;
+  if (tail.residual != ValueId::none) residual = l.codes(tail.residual, layout);
+  const Slot destination = l.make(tail.output, tail.grid.has_value(), layout);
+
+  IntegerConvStep::Padding padding = product->padding;
+  padding.zero_point = static_cast<std::uint8_t>(in.zero_point);
+  ConvImages images = product->images;
+  images.residual = images.y;
+  if (padding.is_needed) {
+    images.content_begin = padding.shape.top;
+    images.content_end = padding.shape.top + padding.shape.height;
+    images.padding = padding.zero_point;
+  }
+  IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
+  const std::int64_t macs = element_count(l.shape(product->y)) * product->filter.depth();
+  const std::string kernel = conv.kernel_name();
+  auto& step = l.add(std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
+                                                       useful_threads(l.threads, macs)),
+                     tail.name, tail.op, kernel);
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  if (padding.is_needed)
+    step.add_operand(l.arena_buffer(static_cast<std::size_t>(padding.batch * padding.image_bytes() + kOverread)),
+                     Access::scratch);
+  if (residual) step.add_operand(residual->buffer, Access::read);
+  step.info.is_integer = true;
+  step.info.mac_count = macs;
+  step.info.inputs = {l.graph.value(product->x).name};
+  if (residual) step.info.inputs.push_back(l.graph.value(tail.residual).name);
+  step.info.outputs = {l.graph.value(tail.output).name};
+  if (tail.grid)
+    l.define(tail.output, destination);
+  else
+    l.define_reals(tail.output, destination);
+  return true;
+}
+
+}  // namespace bitfold::engine

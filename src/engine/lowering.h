@@ -1,0 +1,188 @@
+// Turning a graph into steps: where each value can be found, and in which form.
+//
+// A value may exist in several forms at once: as reals or as codes, plain or channels-last. Whoever lowers a node asks
+// for the form it can read, and the conversion step is added the first time it is asked for. So conversions stand
+// exactly where two neighbours disagree, and nowhere else.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitfold/graph.h"
+#include "bitfold/session.h"
+#include "engine/plan.h"
+#include "kernels/integer_conv.h"
+
+namespace bitfold::engine {
+
+/// Weights in the layouts kernels read, shared by all plans of a session.
+class WeightCache {
+ public:
+  /// `make` fills `bytes` zeroed bytes on the first call with that key.
+  std::shared_ptr<const std::byte> get(const std::string& key, std::size_t bytes,
+                                       const std::function<void(std::byte*)>& make);
+  std::shared_ptr<const PackedFilter> filter(const std::string& key, const std::function<PackedFilter()>& make);
+  std::size_t total_bytes() const { return total_bytes_; }
+
+ private:
+  std::map<std::string, std::shared_ptr<const std::byte>> entries_;
+  std::map<std::string, std::shared_ptr<const PackedFilter>> filters_;
+  std::size_t total_bytes_ = 0;
+};
+
+/// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
+struct CodeGrid {
+  float scale = 1;
+  int zero_point = 0, qmin = 0, qmax = 255;
+  bool operator==(const CodeGrid&) const = default;
+};
+
+inline ByteGrid byte_grid(const CodeGrid& g) { return {g.scale, g.zero_point, g.qmin, g.qmax}; }
+
+/// q = clamp(round_half_even(x / scale) + zero_point): the definition, for tables and constants.
+std::uint8_t quantize_code(float x, const CodeGrid& grid);
+inline float dequantize_code(int code, const CodeGrid& grid) {
+  return static_cast<float>(code - grid.zero_point) * grid.scale;
+}
+
+/// A function of one code, for each of the 256.
+using CodeTable = std::array<std::uint8_t, 256>;
+
+class Lowering {
+ public:
+  Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
+           WeightCache& weight_cache);
+
+  Program run();
+
+  const Graph& graph;
+  const SessionOptions& options;
+  const Isa isa;
+  const int threads;
+  WeightCache& weights;
+
+  // What is known of values.
+  const Shape& shape(ValueId id) const;
+  DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
+  /// The per-tensor grid of at most 8 bits, as codes are stored.
+  std::optional<CodeGrid> code_grid(ValueId id) const;
+  /// The elements of an integer value known before running.
+  std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
+  /// A constant's reals (float32).
+  std::optional<Tensor> constant_reals(ValueId id) const;
+  /// A float constant with one element.
+  std::optional<float> constant_scalar(ValueId id) const;
+
+  // Forms of values.
+  bool has_codes(ValueId id) const;
+  /// The layout the value already exists in; channels_last when it does in both.
+  Layout layout(ValueId id) const;
+  /// The flattened channels-last form, where there is one in that element kind.
+  const Slot* folded(ValueId id, bool codes) const;
+  Slot reals(ValueId id, Layout layout);
+  Slot codes(ValueId id, Layout layout);
+  /// A fresh buffer in that form; not yet known as the value.
+  Slot make(ValueId id, bool codes, Layout layout);
+  /// The same reals on another grid, through a table where the grids differ.
+  Slot regridded(const std::string& name, const Slot& slot, const CodeGrid& from, const CodeGrid& to);
+  /// From now on the value is found there.
+  void define(ValueId id, Slot slot) { slots_[static_cast<std::size_t>(id)].push_back(std::move(slot)); }
+  /// `slot` holds the reals as computed; adds the snap to the value's grid where it has one.
+  void define_reals(ValueId id, Slot slot);
+  /// Lowers what produces the value, unless that is done.
+  void ensure(ValueId id);
+  void lower_node(NodeId id);
+  bool is_claimed(NodeId id) const { return claimed_[static_cast<std::size_t>(id)] != 0; }
+  /// Why a node that carries grids runs in float; shown with its step.
+  void explain(NodeId id, std::string reason) { reasons_[id] = std::move(reason); }
+  /// " (float: REASON)", or nothing.
+  std::string explanation(NodeId id) const;
+  /// The node's work is done by another's step.
+  void claim(NodeId id) { claimed_[static_cast<std::size_t>(id)] = 1; }
+
+  // Adding to the program.
+  int arena_buffer(std::size_t bytes);
+  int constant_buffer(std::shared_ptr<const std::byte> bytes, std::size_t size);
+  int constant_buffer(const Tensor& tensor);
+  template <class S>
+  S& add(std::unique_ptr<S> step, std::string name, std::string op, std::string kernel) {
+    S& reference = *step;
+    reference.info.name = std::move(name);
+    reference.info.op = std::move(op);
+    reference.info.kernel = std::move(kernel);
+    program_.steps.push_back(std::move(step));
+    return reference;
+  }
+
+ private:
+  void find_needed();
+  void add_inputs();
+  void add_outputs();
+  const Slot* find(ValueId id, bool codes, std::optional<Layout> layout) const;
+  void define_constant(ValueId id);
+  Slot converted_layout(ValueId id, const Slot& from, Layout layout);
+  Slot quantized(ValueId id, const Slot& from, Layout layout);
+  Slot dequantized(ValueId id, const Slot& from);
+
+  std::vector<ValueInfo> infos_;
+  std::vector<std::vector<Slot>> slots_;         // per value
+  std::vector<std::optional<Slot>> raw_inputs_;  // per value: a graph input with a grid, before it is snapped
+  std::vector<std::uint8_t> claimed_, needed_;   // per node
+  std::map<NodeId, std::string> reasons_;
+  Program program_;
+};
+
+// Each lowers the node and says so, or leaves everything as it was. In the order they are tried.
+bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, in either form
+bool lower_integer(Lowering& lowering, NodeId id);   ///< codes in, codes out
+bool lower_float(Lowering& lowering, NodeId id);     ///< through oneDNN and the engine's own float steps
+void lower_generic(Lowering& lowering, NodeId id);   ///< the reference's function of the operator
+
+/// Where a step that computes `value` may put its codes: on the value's own grid, or, where it has none and a Relu or
+/// Clip onto a grid follows alone, on that grid with the bounds' codes as its ends. Rounding keeps order, so clamping
+/// codes equals snapping clamped reals.
+struct CodeTarget {
+  ValueId output = ValueId::none;
+  CodeGrid grid;
+  NodeId activation = NodeId::none;  ///< The Relu or Clip, not yet claimed.
+};
+std::optional<CodeTarget> code_target(const Lowering& lowering, ValueId value);
+/// The only reader of a value that is its first input and not claimed; none otherwise.
+NodeId only_consumer(const Lowering& lowering, ValueId value);
+
+bool lower_integer_product(Lowering& lowering, NodeId id);  ///< of lower_integer: convolutions and matrix products
+
+/// Of lower_integer: moves that strides cannot say (nearest Resize, DepthToSpace, Expand, Tile, Gather, reflecting
+/// Pad). Where each element comes from is found by moving indices through the reference's function.
+bool lower_gather(Lowering& lowering, NodeId id);
+
+/// The node as a function of its first input's code, evaluated as the simulation does; none where it is not a function
+/// of one value alone, or input or output has no grid of at most 8 bits.
+std::optional<CodeTable> code_table(const Lowering& lowering, const Node& node);
+
+/// Replaces `reals` by the node's function of them, when it is a function of one value whose other inputs are constants
+/// of one element.
+bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vector<float>& reals);
+
+/// Whether lower_generic can run the operator.
+bool can_lower(const Op& op);
+
+/// For each element of a folded row, in the order in which they lie: its index in the plain row.
+std::vector<std::int64_t> folded_order(const Slot& folded);
+
+/// Window of a convolution or pool over two axes with explicit pads for the given sizes; none for another rank.
+struct Window2dShape {
+  std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right;
+};
+/// `out` is the output's shape: what auto_pad and ceil_mode mean is read off it; bottom and right pads may exceed the
+/// node's.
+std::optional<Window2dShape> window_2d(const Window& window, const Shape& in, const Shape& out);
+
+}  // namespace bitfold::engine

@@ -1,0 +1,34 @@
+// Places buffers of known size and lifetime into one arena so that no two live ones overlap.
+//
+// Greedy by size: the largest block first, each into the smallest gap that holds it among the blocks already placed
+// whose lifetimes meet its own. Within a few percent of the lower bound on convolutional networks.
+// Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5 (offset
+// calculation, greedy by size).
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace bitfold::engine {
+
+/// Offsets are multiples of this: one cache line, one AVX-512 vector.
+inline constexpr std::size_t kArenaAlignment = 64;
+
+/// A buffer that must exist from step `first` to step `last`, both included.
+struct Block {
+  std::size_t bytes = 0;
+  int first = 0, last = 0;
+};
+
+struct Placement {
+  std::vector<std::size_t> offsets;  ///< One per block, in the given order.
+  std::size_t arena_bytes = 0;
+};
+
+Placement place_blocks(std::span<const Block> blocks);
+
+/// The largest sum of (aligned) sizes that live at one step: no placement can be smaller.
+std::size_t arena_lower_bound(std::span<const Block> blocks);
+
+}  // namespace bitfold::engine

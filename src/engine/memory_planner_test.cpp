@@ -1,0 +1,59 @@
+#include "engine/memory_planner.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace bitfold::engine {
+namespace {
+
+void expect_valid(const std::vector<Block>& blocks, const Placement& placement) {
+  ASSERT_EQ(placement.offsets.size(), blocks.size());
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    EXPECT_EQ(placement.offsets[i] % kArenaAlignment, 0U);
+    EXPECT_LE(placement.offsets[i] + blocks[i].bytes, placement.arena_bytes);
+    for (std::size_t j = 0; j < i; ++j) {
+      const bool both_live = blocks[i].first <= blocks[j].last && blocks[j].first <= blocks[i].last;
+      const bool apart = placement.offsets[i] + blocks[i].bytes <= placement.offsets[j] ||
+                         placement.offsets[j] + blocks[j].bytes <= placement.offsets[i];
+      EXPECT_TRUE(!both_live || apart) << "blocks " << i << " and " << j;
+    }
+  }
+}
+
+TEST(MemoryPlanner, live_blocks_never_overlap_and_stay_near_the_lower_bound) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Block> blocks(1 + random() % 40);
+    for (Block& b : blocks) {
+      b.bytes = random() % 5 == 0 ? random() % 3 : random() % 5000;
+      b.first = static_cast<int>(random() % 30);
+      b.last = b.first + static_cast<int>(random() % 6);
+    }
+    const Placement placement = place_blocks(blocks);
+    expect_valid(blocks, placement);
+    EXPECT_GE(placement.arena_bytes, arena_lower_bound(blocks));
+    EXPECT_LE(placement.arena_bytes, 2 * arena_lower_bound(blocks));
+  }
+}
+
+TEST(MemoryPlanner, a_chain_reaches_the_lower_bound) {
+  // Each block is read by the next step only: two neighbours live at a time.
+  std::vector<Block> chain;
+  for (int i = 0; i < 10; ++i) chain.push_back({.bytes = i % 2 == 0 ? 4096U : 1024U, .first = i, .last = i + 1});
+  const Placement placement = place_blocks(chain);
+  expect_valid(chain, placement);
+  EXPECT_EQ(arena_lower_bound(chain), 5120U);
+  EXPECT_EQ(placement.arena_bytes, 5120U);
+}
+
+TEST(MemoryPlanner, lower_bound_counts_blocks_that_share_a_step) {
+  const std::vector<Block> blocks{{64, 0, 2}, {128, 2, 3}, {64, 3, 3}};
+  EXPECT_EQ(arena_lower_bound(blocks), 192U);
+  EXPECT_EQ(arena_lower_bound({}), 0U);
+}
+
+TEST(MemoryPlanner, nothing_to_place_needs_no_arena) { EXPECT_EQ(place_blocks({}).arena_bytes, 0U); }
+
+}  // namespace
+}  // namespace bitfold::engine

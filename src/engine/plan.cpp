@@ -1,0 +1,124 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "engine/memory_planner.h"
+
+namespace bitfold::engine {
+namespace {
+
+/// Kernels may load whole vectors past the end of their operands.
+constexpr std::size_t kReadableTail = 256;
+
+std::shared_ptr<std::byte> allocate_arena(std::size_t bytes) {
+  const std::size_t padded = (bytes + kReadableTail + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  void* memory = std::aligned_alloc(kArenaAlignment, padded);
+  check(memory != nullptr, "out of memory: the plan's arena needs {} bytes", padded);
+  std::memset(memory, 0, padded);
+  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+}
+
+}  // namespace
+
+std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
+  if (layout == Layout::channels_last) return {shape[1] * shape[2] * shape[3], 1, shape[3] * shape[1], shape[1]};
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
+    : program_(std::move(program)), input_shapes_(std::move(input_shapes)) {
+  place(keep_values);
+  for (const auto& step : program_.steps) infos_.push_back(step->info);
+}
+
+void Plan::place(bool keep_values) {
+  const std::size_t count = program_.buffers.size();
+  const int last_step = static_cast<int>(program_.steps.size());
+  std::vector<Block> lifetimes(count, {0, last_step, -1});
+  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    for (const Operand& operand : program_.steps[s]->operands()) {
+      Block& life = lifetimes[static_cast<std::size_t>(operand.buffer)];
+      life.first = std::min(life.first, static_cast<int>(s));
+      life.last = std::max(life.last, static_cast<int>(s));
+    }
+  }
+  if (keep_values)
+    for (const auto& [name, kept] : program_.kept)
+      lifetimes[static_cast<std::size_t>(kept.slot.buffer)].last = last_step;
+
+  std::vector<Block> blocks;
+  std::vector<std::size_t> owner;
+  for (std::size_t b = 0; b < count; ++b) {
+    if (program_.buffers[b].storage != Storage::arena || lifetimes[b].last < lifetimes[b].first) continue;
+    lifetimes[b].bytes = program_.buffers[b].bytes;
+    blocks.push_back(lifetimes[b]);
+    owner.push_back(b);
+  }
+  const Placement placement = place_blocks(blocks);
+  offsets_.assign(count, 0);
+  for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
+  arena_bytes_ = placement.arena_bytes;
+  arena_ = allocate_arena(arena_bytes_);
+
+  for (const auto& step : program_.steps) {
+    for (std::size_t i = 0; i < step->operands().size(); ++i) {
+      Operand& operand = step->operands()[i];
+      const Buffer& buffer = program_.buffers[static_cast<std::size_t>(operand.buffer)];
+      if (buffer.storage == Storage::graph_input || buffer.storage == Storage::graph_output)
+        externals_.push_back({step.get(), i, buffer.storage, buffer.slot});
+      else
+        operand.data = const_cast<std::byte*>(address(operand.buffer));  // constants are only ever read
+    }
+  }
+}
+
+const std::byte* Plan::address(int buffer) const {
+  const auto b = static_cast<std::size_t>(buffer);
+  return program_.buffers[b].storage == Storage::constant ? program_.buffers[b].constant.get()
+                                                          : arena_.get() + offsets_[b];
+}
+
+void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+  for (const External& e : externals_) {
+    // Graph inputs are only ever read.
+    std::byte* data = e.storage == Storage::graph_input ? const_cast<std::byte*>(inputs[e.slot].bytes())
+                                                        : outputs[e.slot].mutable_bytes();
+    e.step->operands()[e.operand].data = data;
+  }
+  for (const auto& step : program_.steps) {
+    step->run();
+    if (step->failure) std::rethrow_exception(std::exchange(step->failure, nullptr));
+  }
+}
+
+Tensor Plan::value(const std::string& name) const {
+  const auto it = program_.kept.find(name);
+  check(it != program_.kept.end(), "the plan holds no value '{}': unknown, or fused into a later step", name);
+  const Slot& slot = it->second.slot;
+  const DataType dtype = slot.is_code ? it->second.quant->storage() : slot.dtype;
+  Tensor out(dtype, slot.shape);
+  const std::byte* from = address(slot.buffer);
+  const auto width = static_cast<std::size_t>(bit_width(dtype) / 8);
+  const std::byte flip = slot.is_code && it->second.quant->is_signed ? std::byte{0x80} : std::byte{0};
+  const auto strides = strides_of(slot.layout_shape(), slot.layout),
+             plain = strides_of(slot.layout_shape(), Layout::plain);
+  std::byte* to = out.mutable_bytes();
+  for (std::int64_t i = 0; i < out.size(); ++i) {
+    std::int64_t rest = i, source = 0;
+    for (std::size_t d = 0; d < plain.size(); ++d) {
+      source += rest / plain[d] * strides[d];
+      rest %= plain[d];
+    }
+    std::memcpy(to + static_cast<std::size_t>(i) * width, from + static_cast<std::size_t>(source) * width, width);
+    if (flip != std::byte{0}) to[i] ^= flip;
+  }
+  return out;
+}
+
+}  // namespace bitfold::engine

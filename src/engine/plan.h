@@ -1,0 +1,100 @@
+// A graph lowered for concrete input shapes: steps in order, buffers placed in one arena.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitfold/affine.h"
+#include "bitfold/tensor.h"
+#include "engine/step.h"
+
+namespace bitfold::engine {
+
+enum class Storage { arena, constant, graph_input, graph_output };
+
+struct Buffer {
+  Storage storage = Storage::arena;
+  std::size_t bytes = 0;
+  std::shared_ptr<const std::byte> constant;  ///< For Storage::constant.
+  std::size_t slot = 0;                       ///< Which graph input or output.
+};
+
+/// How a value lies in memory. Channels-last applies to values of rank 4 only: dimensions [N,C,H,W] stored as
+/// [N,H,W,C].
+enum class Layout { plain, channels_last };
+
+/// Strides, in elements and in the order of `shape`, of a dense value in that layout.
+std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout);
+
+/// Where a graph value can be found: reals (or integers of any type), or 8-bit codes stored unsigned.
+///
+/// A value of rank 2 may be a flattened image whose elements still lie channels-last: then `folded` is the image's
+/// shape and `layout` speaks of that. Whoever multiplies it by constant weights permutes the weights instead.
+struct Slot {
+  int buffer = -1;
+  bool is_code = false;
+  DataType dtype = DataType::float32;  ///< As stored; uint8 for codes.
+  Layout layout = Layout::plain;
+  Shape shape;   ///< In the graph's own order, whatever the layout.
+  Shape folded;  ///< Empty, or the rank-4 shape that `layout` is about.
+
+  const Shape& layout_shape() const { return folded.empty() ? shape : folded; }
+};
+
+/// What lowering produces.
+struct Program {
+  std::vector<Buffer> buffers;
+  std::vector<std::unique_ptr<Step>> steps;
+  std::vector<Shape> output_shapes;
+  std::vector<DataType> output_types;
+  struct Kept {
+    Slot slot;
+    std::optional<QuantParams> quant;
+  };
+  std::map<std::string, Kept> kept;  ///< By value name; filled only when values are to be kept.
+};
+
+class Plan {
+ public:
+  /// `keep_values`: buffers of kept values live to the end.
+  Plan(Program program, std::vector<Shape> input_shapes, bool keep_values);
+
+  const std::vector<Shape>& input_shapes() const { return input_shapes_; }
+  const std::vector<Shape>& output_shapes() const { return program_.output_shapes; }
+  const std::vector<DataType>& output_types() const { return program_.output_types; }
+  const std::vector<StepInfo>& steps() const { return infos_; }
+  std::size_t arena_bytes() const { return arena_bytes_; }
+
+  /// Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is impossible.
+  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs);
+
+  /// Codes or reals of a kept value, in the graph's own layout. Throws Error on an unknown name.
+  Tensor value(const std::string& name) const;
+  bool keeps(const std::string& name) const { return program_.kept.contains(name); }
+
+ private:
+  struct External {
+    Step* step;
+    std::size_t operand;
+    Storage storage;
+    std::size_t slot;
+  };
+
+  void place(bool keep_values);
+  const std::byte* address(int buffer) const;
+
+  Program program_;
+  std::vector<Shape> input_shapes_;
+  std::vector<StepInfo> infos_;
+  std::vector<External> externals_;  ///< Operands whose address comes with each run.
+  std::vector<std::size_t> offsets_;
+  std::size_t arena_bytes_ = 0;
+  std::shared_ptr<std::byte> arena_;
+};
+
+}  // namespace bitfold::engine

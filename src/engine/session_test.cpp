@@ -1,0 +1,163 @@
+#include "bitfold/session.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+
+#include "bitfold/error.h"
+#include "bitfold/onnx.h"
+#include "bitfold/passes.h"
+#include "bitfold/reference.h"
+#include "engine/test_graphs.h"
+#include "testing.h"
+
+namespace {
+std::atomic<std::int64_t> allocation_count{0};
+}
+
+// Counts every allocation of this program made through new (invariant 7).
+// Not inlined: gcc would take a free() it sees for a mismatch with a new it does not.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  ++allocation_count;
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace bitfold::engine {
+namespace {
+
+void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& expected, double tolerance) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(got[i].shape(), expected[i].shape());
+    double largest = 0, error = 0;
+    for (std::size_t j = 0; j < got[i].data<float>().size(); ++j) {
+      const double e = expected[i].data<float>()[j], g = got[i].data<float>()[j];
+      ASSERT_TRUE(std::isfinite(g));
+      largest = std::max(largest, std::abs(e));
+      error = std::max(error, std::abs(e - g));
+    }
+    EXPECT_GT(largest, 0);
+    EXPECT_LE(error, tolerance * largest);
+  }
+}
+
+class FloatModel : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(FloatModel, equals_the_reference_with_and_without_optimizing) {
+  BITFOLD_NEEDS_DATA();
+  GraphBuilder b;
+  Graph graph = load_onnx((bitfold::testing::data_folder() / "models" / GetParam()).string());
+  std::vector<Tensor> inputs;
+  for (ValueId id : graph.inputs()) {
+    Shape shape = *graph.value(id).shape;
+    for (auto& d : shape) d = d == kDynamic ? 2 : d;
+    inputs.push_back(b.uniform_tensor(shape, 0, 1));
+  }
+  const auto expected = Reference(graph).run(inputs);
+  expect_close(Session(graph).run(inputs), expected, 1e-4);
+  optimize(graph);
+  expect_close(Session(graph, {.threads = 2}).run(inputs), expected, 1e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FloatModel,
+                         ::testing::Values("lenet.onnx", "lenet-bn.onnx", "resnet20-cifar10.onnx", "darknet-tiny.onnx",
+                                           "vww-mobilenetv1.onnx", "ultraface-rfb-320.onnx", "conv-bn-relu.onnx"));
+
+/// Conv, LeakyRelu, MaxPool, Flatten, Gemm, all on grids; batch dynamic.
+GraphBuilder integer_network() {
+  GraphBuilder b;
+  const ValueId x = b.input({kDynamic, 3, 8, 8}, unsigned_grid(0.02F, 100));
+  const ValueId c = b.node(Conv{window(3, 1, 1), 1}, {x, b.weights({8, 3, 3, 3}, 0)}, unsigned_grid(0.05F, 120));
+  const ValueId r = b.node(Parametric{ParametricKind::leaky_relu, 0.1F}, {c}, unsigned_grid(0.03F, 20));
+  const ValueId p = b.node(Pool{PoolKind::max, window(2, 2, 0)}, {r}, unsigned_grid(0.03F, 20));
+  const ValueId f = b.node(Flatten{1}, {p}, unsigned_grid(0.03F, 20));
+  b.output(b.node(Gemm{}, {f, b.weights({128, 10}, 1)}, unsigned_grid(0.2F, 128)));
+  return b;
+}
+
+TEST(Session, running_an_integer_network_again_allocates_nothing) {
+  GraphBuilder b = integer_network();
+  Session session(b.graph);
+  const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 8, 8}, -2, 2)};
+  std::vector<Tensor> outputs = session.run(inputs);
+  const std::vector<Tensor> first = outputs;
+  outputs[0] = Tensor(DataType::float32, {2, 10});
+  const std::int64_t before = allocation_count;
+  session.run(inputs, outputs);
+  EXPECT_EQ(allocation_count, before);
+  EXPECT_EQ(outputs, first);
+}
+
+TEST(Session, every_batch_size_gives_the_same_results_and_shares_packed_weights) {
+  GraphBuilder b = integer_network();
+  Session session(b.graph);
+  const Tensor image = b.uniform_tensor({1, 3, 8, 8}, -2, 2);
+  const Tensor one = session.run({{image}})[0];
+  const std::size_t packed = session.packed_weight_bytes();
+  EXPECT_GT(packed, 0U);
+  for (const std::int64_t batch : {3, 5, 2, 7, 1, 3}) {
+    Tensor many(DataType::float32, {batch, 3, 8, 8});
+    for (std::size_t i = 0; i < many.data<float>().size(); ++i)
+      many.mutable_data<float>()[i] = image.data<float>()[i % 192];
+    const Tensor out = session.run({{many}})[0];
+    for (std::size_t i = 0; i < out.data<float>().size(); ++i)
+      ASSERT_EQ(out.data<float>()[i], one.data<float>()[i % 10]);
+  }
+  EXPECT_EQ(session.packed_weight_bytes(), packed);
+}
+
+TEST(Session, keeps_codes_of_intermediate_values_in_the_graphs_own_layout) {
+  GraphBuilder b = integer_network();
+  Session session(b.graph, {.keep_values = true});
+  const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 8, 8}, -2, 2)};
+  session.run(inputs);
+  const std::string name = b.graph.value(b.graph.node(b.graph.nodes()[2]).outputs[0]).name;  // the pool's
+  const Tensor codes = session.value(name);
+  EXPECT_EQ(codes.dtype(), DataType::uint8);
+  EXPECT_EQ(codes.shape(), (Shape{2, 8, 4, 4}));
+  Tensor expected;
+  Reference(b.graph, {.on_value =
+                          [&](ValueId id, const Tensor& reals) {
+                            if (b.graph.value(id).name == name) expected = quantize(reals, *b.graph.value(id).quant);
+                          }})
+      .run(inputs);
+  std::int64_t unequal = 0;
+  for (std::size_t i = 0; i < codes.data<std::uint8_t>().size(); ++i) {
+    const int difference = codes.data<std::uint8_t>()[i] - expected.data<std::uint8_t>()[i];
+    ASSERT_LE(std::abs(difference), 1);
+    unequal += difference != 0 ? 1 : 0;
+  }
+  EXPECT_LE(unequal, 1);
+  EXPECT_THROW(session.value("no such value"), Error);
+}
+
+TEST(Session, refuses_all_operators_it_cannot_run_by_name) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 4}, std::nullopt);
+  const ValueId h = b.node(Opaque{"", "Fancy", {}}, {x});
+  b.output(b.node(Opaque{"com.example", "Strange", {}}, {h}));
+  try {
+    Session session(b.graph);
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("Fancy"), std::string::npos);
+    EXPECT_NE(std::string(e.what()).find("Strange"), std::string::npos);
+  }
+}
+
+TEST(Session, says_what_is_wrong_with_its_inputs) {
+  GraphBuilder b = integer_network();
+  Session session(b.graph);
+  EXPECT_THROW(session.run({}), Error);
+  EXPECT_THROW(session.run({{Tensor(DataType::float32, {1, 3, 8, 9})}}), Error);
+  EXPECT_THROW(session.run({{Tensor(DataType::uint8, {1, 3, 8, 8})}}), Error);
+}
+
+}  // namespace
+}  // namespace bitfold::engine

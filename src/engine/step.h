@@ -1,0 +1,50 @@
+// One step of a plan: what runs, on which buffers.
+//
+// A step names its buffers when it is made; the plan, once all lifetimes are known, gives each of them an address.
+// Running a step reads those addresses and nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+#include "bitfold/session.h"
+
+namespace bitfold::engine {
+
+enum class Access { read, write, scratch };
+
+struct Operand {
+  int buffer = -1;  ///< Index into the plan's buffers.
+  Access access = Access::read;
+  std::byte* data = nullptr;  ///< Set by the plan; 64-byte aligned but for graph inputs and outputs of callers.
+};
+
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual void run() noexcept = 0;
+
+  int add_operand(int buffer, Access access) {
+    operands_.push_back({buffer, access, nullptr});
+    return static_cast<int>(operands_.size()) - 1;
+  }
+  std::vector<Operand>& operands() { return operands_; }
+  const std::vector<Operand>& operands() const { return operands_; }
+
+  StepInfo info;
+  std::exception_ptr failure;  ///< Set by run() where the data itself was impossible: an index out of range.
+
+ protected:
+  /// The address of the operand added as number `index`.
+  template <class T>
+  T* at(int index) const {
+    return reinterpret_cast<T*>(operands_[static_cast<std::size_t>(index)].data);
+  }
+
+ private:
+  std::vector<Operand> operands_;
+};
+
+}  // namespace bitfold::engine

@@ -1,0 +1,50 @@
+#include "engine/steps/convert.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numeric/rounding.h"
+
+namespace bitfold::engine {
+QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
+    : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
+
+void QuantizeStep::run() noexcept {
+  const std::int64_t image = planes_.channels * planes_.pixels;
+  if (planes_.channels == 1)
+    return kernels_.quantize_u8(at<float>(1), at<std::uint8_t>(0), planes_.batch * image, grid_);
+  for (std::int64_t n = 0; n < planes_.batch; ++n)
+    kernels_.quantize_nchw_to_nhwc(at<float>(1) + n * image, at<std::uint8_t>(0) + n * image,
+                                   {planes_.channels, planes_.pixels, planes_.channels}, grid_);
+}
+
+DequantizeStep::DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
+    : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
+
+void DequantizeStep::run() noexcept {
+  const std::int64_t image = planes_.channels * planes_.pixels;
+  if (planes_.channels == 1)
+    return kernels_.dequantize_u8(at<std::uint8_t>(1), at<float>(0), planes_.batch * image, grid_);
+  for (std::int64_t n = 0; n < planes_.batch; ++n)
+    kernels_.dequantize_nhwc_to_nchw(at<std::uint8_t>(1) + n * image, at<float>(0) + n * image,
+                                     {planes_.channels, planes_.pixels, planes_.channels}, grid_);
+}
+
+SnapStep::SnapStep(QuantParams params, std::int64_t count, std::int64_t axis_stride)
+    : params_(std::move(params)), count_(count), axis_stride_(axis_stride) {}
+
+void SnapStep::run() noexcept {
+  const float* x = at<float>(1);
+  float* y = at<float>(0);
+  const auto channels = static_cast<std::int64_t>(params_.scale.size());
+  for (std::int64_t i = 0; i < count_; ++i) {
+    const auto c = static_cast<std::size_t>(channels > 1 ? i / axis_stride_ % channels : 0);
+    const auto zero_point = static_cast<float>(params_.zero_point[c]);
+    const float low = static_cast<float>(params_.qmin()) - zero_point,
+                high = static_cast<float>(params_.qmax()) - zero_point;
+    const float t = x[i] / params_.scale[c];
+    y[i] = static_cast<float>(round_half_even(std::isnan(t) ? low : std::clamp(t, low, high))) * params_.scale[c];
+  }
+}
+
+}  // namespace bitfold::engine

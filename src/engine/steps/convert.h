@@ -1,0 +1,56 @@
+// Between reals and codes.
+#pragma once
+
+#include <cstdint>
+
+#include "bitfold/affine.h"
+#include "engine/lowering.h"
+#include "engine/step.h"
+#include "kernels/convert/convert.h"
+
+namespace bitfold::engine {
+
+/// `batch` images of `channels` planes of `pixels` reals, whose codes are channels-last; {1, 1, n}: n elements in
+/// order.
+struct Planes {
+  std::int64_t batch = 1, channels = 1, pixels = 1;
+};
+
+/// Reals to codes. Operands: codes (write), reals (read).
+class QuantizeStep final : public Step {
+ public:
+  QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa);
+  void run() noexcept override;
+
+ private:
+  ByteGrid grid_;
+  Planes planes_;
+  const ConvertKernels& kernels_;
+};
+
+/// Codes to reals. Operands: reals (write), codes (read).
+class DequantizeStep final : public Step {
+ public:
+  DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa);
+  void run() noexcept override;
+
+ private:
+  ByteGrid grid_;
+  Planes planes_;
+  const ConvertKernels& kernels_;
+};
+
+/// Reals to the nearest reals of a grid that is held as reals: more than 8 bits, or per channel.
+/// Operands: snapped (write), reals (read).
+class SnapStep final : public Step {
+ public:
+  /// `axis_stride`: elements from one channel to the next.
+  SnapStep(QuantParams params, std::int64_t count, std::int64_t axis_stride);
+  void run() noexcept override;
+
+ private:
+  QuantParams params_;
+  std::int64_t count_, axis_stride_;
+};
+
+}  // namespace bitfold::engine

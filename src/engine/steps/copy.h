@@ -1,0 +1,38 @@
+// Moving elements without computing: layouts, Transpose, Slice, Concat, Split, Pad.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bitfold/tensor.h"
+#include "engine/step.h"
+
+namespace bitfold::engine {
+
+/// destination[offset + sum(i_d * stride_d)] = source[offset + sum(i_d * stride_d)] for all i below `shape`.
+/// Offsets and strides count elements; strides may be negative or 0 (the source's only).
+struct Movement {
+  Shape shape;
+  std::vector<std::int64_t> source_strides, destination_strides;
+  std::int64_t source_offset = 0, destination_offset = 0;
+};
+
+/// One or more movements into one destination, which may be filled first.
+class CopyStep final : public Step {
+ public:
+  struct Fill {
+    std::int64_t count = 0;     ///< Elements; 0: no filling.
+    std::uint32_t pattern = 0;  ///< The element's bytes, lowest first.
+  };
+  /// `element_bytes` is 1, 2, 4 or 8. Add the destination as operand 0, then one source per movement.
+  CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill = {0, 0});
+
+  void run() noexcept override;
+
+ private:
+  int element_bytes_;
+  std::vector<Movement> movements_;
+  Fill fill_;
+};
+
+}  // namespace bitfold::engine

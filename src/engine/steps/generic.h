@@ -1,0 +1,41 @@
+// Operators that the engine has no step of its own for: the reference's function, on the plan's buffers.
+#pragma once
+
+#include <vector>
+
+#include "engine/step.h"
+#include "reference/ops.h"
+
+namespace bitfold::engine {
+
+/// Operands: one per output that is used (write), then one per input that is present (read), in the node's order.
+class GenericStep final : public Step {
+ public:
+  struct View {
+    DataType dtype = DataType::float32;
+    Shape shape;
+    bool is_present = false;
+  };
+  GenericStep(Node node, OpFunction function, std::vector<View> inputs, std::vector<View> outputs);
+  void run() noexcept override;
+
+ private:
+  void bind(std::vector<TensorView>& views, const std::vector<View>& like, int& operand);
+
+  Node node_;
+  OpFunction function_;
+  std::vector<View> inputs_, outputs_;
+  std::vector<TensorView> input_views_, output_views_;
+};
+
+/// out[i] = in[source[i]]: moves of codes that strides cannot say, such as Resize. Operands: out (write), in (read).
+class GatherStep final : public Step {
+ public:
+  explicit GatherStep(std::vector<std::int32_t> source) : source_(std::move(source)) {}
+  void run() noexcept override;
+
+ private:
+  std::vector<std::int32_t> source_;
+};
+
+}  // namespace bitfold::engine

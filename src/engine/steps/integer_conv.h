@@ -1,0 +1,38 @@
+// Convolutions and matrix products over codes.
+#pragma once
+
+#include <memory>
+
+#include "engine/step.h"
+#include "kernels/integer_conv.h"
+#include "kernels/pointwise/pointwise.h"
+
+namespace bitfold::engine {
+
+/// Pads each image where there is something to pad, then convolves.
+/// Operands: out (write), in (read), then the padded images (scratch) and the residual (read) where there are such.
+class IntegerConvStep final : public Step {
+ public:
+  /// The border around each of `batch` images, filled with the code of real 0 (invariant 2).
+  struct Padding {
+    bool is_needed = false;
+    PadShape shape;
+    std::int64_t batch = 1;
+    std::uint8_t zero_point = 0;
+
+    std::int64_t image_bytes() const {
+      return (shape.height + shape.top + shape.bottom) * (shape.width + shape.left + shape.right) * shape.pixel_bytes;
+    }
+  };
+  IntegerConvStep(IntegerConv conv, const Padding& padding, bool has_residual, int threads)
+      : conv_(std::move(conv)), padding_(padding), has_residual_(has_residual), threads_(threads) {}
+  void run() noexcept override;
+
+ private:
+  IntegerConv conv_;
+  Padding padding_;
+  bool has_residual_;
+  int threads_;
+};
+
+}  // namespace bitfold::engine

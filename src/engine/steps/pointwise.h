@@ -1,0 +1,67 @@
+// Steps over codes that are no matrix product.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/lowering.h"
+#include "engine/step.h"
+#include "kernels/pointwise/pointwise.h"
+
+namespace bitfold::engine {
+
+/// codes to codes through 256 entries: Requantize, and any function of one value. Operands: out (write), in (read).
+class TableStep final : public Step {
+ public:
+  TableStep(const CodeTable& table, std::int64_t count, Isa isa)
+      : table_(table), count_(count), kernels_(pointwise_kernels(isa)) {}
+  void run() noexcept override { kernels_.lookup(at<std::uint8_t>(1), at<std::uint8_t>(0), count_, table_.data()); }
+
+ private:
+  CodeTable table_;
+  std::int64_t count_;
+  const PointwiseKernels& kernels_;
+};
+
+/// Sum, difference or product of two values of `count` codes each. Operands: out (write), a, b (read).
+class CodeBinaryStep final : public Step {
+ public:
+  CodeBinaryStep(CodeBinary kind, const BinaryGrids& grids, std::int64_t count, Isa isa)
+      : kind_(kind), grids_(grids), count_(count), kernels_(pointwise_kernels(isa)) {}
+  void run() noexcept override {
+    kernels_.binary(kind_, at<std::uint8_t>(1), at<std::uint8_t>(2), at<std::uint8_t>(0), count_, grids_);
+  }
+
+ private:
+  CodeBinary kind_;
+  BinaryGrids grids_;
+  std::int64_t count_;
+  const PointwiseKernels& kernels_;
+};
+
+/// A pool over `batch` images. Operands: out (write), in (read).
+class CodePoolStep final : public Step {
+ public:
+  /// Without `average`: the maximum.
+  CodePoolStep(const PoolShape& shape, std::optional<AveragePool> average, std::int64_t batch, Isa isa)
+      : shape_(shape), average_(average), batch_(batch), kernels_(pointwise_kernels(isa)) {}
+  void run() noexcept override {
+    const std::int64_t in = shape_.in_height * shape_.in_width * shape_.channels;
+    const std::int64_t out = shape_.out_height * shape_.out_width * shape_.channels;
+    for (std::int64_t n = 0; n < batch_; ++n) {
+      const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
+      std::uint8_t* y = at<std::uint8_t>(0) + n * out;
+      if (average_)
+        kernels_.average_pool(x, y, shape_, *average_, 0, shape_.out_height);
+      else
+        kernels_.max_pool(x, y, shape_, 0, shape_.out_height);
+    }
+  }
+
+ private:
+  PoolShape shape_;
+  std::optional<AveragePool> average_;
+  std::int64_t batch_;
+  const PointwiseKernels& kernels_;
+};
+
+}  // namespace bitfold::engine

@@ -1,0 +1,246 @@
+#include "bitfold/graph.h"
+
+#include <algorithm>
+#include <queue>
+
+#include "base/check.h"
+
+namespace bitfold {
+
+ValueId Graph::add_value(Value value) {
+  const auto id = static_cast<ValueId>(values_.size());
+  const auto [it, fresh] = by_name_.try_emplace(value.name, id);
+  check(fresh, "value '{}' is defined twice", value.name);
+  values_.push_back(std::move(value));
+  value_alive_.push_back(1);
+  producers_.push_back(NodeId::none);
+  consumers_.emplace_back();
+  return id;
+}
+
+ValueId Graph::add_input(std::string value_name, DataType dtype, Shape shape) {
+  const ValueId id = add_value({.name = std::move(value_name), .dtype = dtype, .shape = std::move(shape)});
+  inputs_.push_back(id);
+  return id;
+}
+
+ValueId Graph::add_constant(std::string value_name, Tensor tensor) {
+  Value v{.name = std::move(value_name), .dtype = tensor.dtype(), .shape = tensor.shape()};
+  v.constant = std::move(tensor);
+  return add_value(std::move(v));
+}
+
+std::string Graph::unique_name(std::string_view stem) const {
+  std::string candidate(stem);
+  for (int i = 1; by_name_.contains(candidate); ++i) candidate = fmt::format("{}_{}", stem, i);
+  return candidate;
+}
+
+NodeId Graph::add_node(Node node) {
+  const auto id = static_cast<NodeId>(nodes_.size());
+  // All checks before the first change: a throw leaves the graph as it was.
+  for (ValueId out : node.outputs) {
+    if (out == ValueId::none) continue;
+    check(producer(out) == NodeId::none, "value '{}' is produced by two nodes, '{}' and '{}'", value(out).name,
+          producer(out) == NodeId::none ? "" : this->node(producer(out)).name, node.name);
+    check(!is_constant(out) && !is_input(out), "value '{}' is a graph input or constant, yet node '{}' produces it",
+          value(out).name, node.name);
+  }
+  for (ValueId out : node.outputs)
+    if (out != ValueId::none) producers_[index(out)] = id;
+  for (ValueId in : node.inputs) {
+    if (in == ValueId::none) continue;
+    auto& users = consumers_[index(in)];
+    if (std::find(users.begin(), users.end(), id) == users.end()) users.push_back(id);
+  }
+  nodes_.push_back(std::move(node));
+  node_alive_.push_back(1);
+  return id;
+}
+
+ValueId Graph::add(Op op, std::string node_name, std::vector<ValueId> inputs, std::string output_name) {
+  const ValueId out = add_value({.name = std::move(output_name)});
+  add_node({.name = std::move(node_name), .op = std::move(op), .inputs = std::move(inputs), .outputs = {out}});
+  return out;
+}
+
+void Graph::mark_output(ValueId id) { outputs_.push_back(id); }
+
+void Graph::rename_value(ValueId id, std::string value_name) {
+  if (value(id).name == value_name) return;
+  const auto [it, fresh] = by_name_.try_emplace(value_name, id);
+  check(fresh, "value '{}' cannot be renamed '{}': the name is taken", value(id).name, value_name);
+  by_name_.erase(value(id).name);
+  value(id).name = std::move(value_name);
+}
+
+bool Graph::is_input(ValueId id) const { return std::find(inputs_.begin(), inputs_.end(), id) != inputs_.end(); }
+bool Graph::is_output(ValueId id) const { return std::find(outputs_.begin(), outputs_.end(), id) != outputs_.end(); }
+
+ValueId Graph::find(std::string_view value_name) const {
+  const auto it = by_name_.find(value_name);
+  return it == by_name_.end() ? ValueId::none : it->second;
+}
+
+bool Graph::has_single_consumer(ValueId id) const { return consumers(id).size() == 1 && !is_output(id); }
+
+std::vector<NodeId> Graph::topological_order() const {
+  // Kahn's algorithm; the ready set is ordered by id, which makes the order canonical.
+  std::vector<int> missing(nodes_.size(), 0);
+  std::priority_queue<NodeId, std::vector<NodeId>, std::greater<>> ready;
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    if (!node_alive_[i]) continue;
+    std::vector<NodeId> producers;
+    for (ValueId in : nodes_[i].inputs)
+      if (in != ValueId::none && producer(in) != NodeId::none) producers.push_back(producer(in));
+    std::sort(producers.begin(), producers.end());
+    missing[i] = static_cast<int>(std::unique(producers.begin(), producers.end()) - producers.begin());
+    if (missing[i] == 0) ready.push(static_cast<NodeId>(i));
+  }
+  std::vector<NodeId> order;
+  while (!ready.empty()) {
+    const NodeId id = ready.top();
+    ready.pop();
+    order.push_back(id);
+    std::vector<NodeId> next;
+    for (ValueId out : node(id).outputs)
+      if (out != ValueId::none) next.insert(next.end(), consumers(out).begin(), consumers(out).end());
+    std::sort(next.begin(), next.end());
+    next.erase(std::unique(next.begin(), next.end()), next.end());
+    for (NodeId n : next)
+      if (--missing[index(n)] == 0) ready.push(n);
+  }
+  if (order.size() != node_count()) {
+    for (std::size_t i = 0; i < nodes_.size(); ++i)
+      if (node_alive_[i] && missing[i] > 0) fail("{} is part of a cycle", where(*this, static_cast<NodeId>(i)));
+  }
+  return order;
+}
+
+std::vector<NodeId> Graph::nodes() const {
+  std::vector<NodeId> ids;
+  for (std::size_t i = 0; i < nodes_.size(); ++i)
+    if (node_alive_[i]) ids.push_back(static_cast<NodeId>(i));
+  return ids;
+}
+
+std::vector<ValueId> Graph::values() const {
+  std::vector<ValueId> ids;
+  for (std::size_t i = 0; i < values_.size(); ++i)
+    if (value_alive_[i]) ids.push_back(static_cast<ValueId>(i));
+  return ids;
+}
+
+std::size_t Graph::node_count() const {
+  return static_cast<std::size_t>(std::count(node_alive_.begin(), node_alive_.end(), 1));
+}
+
+bool Graph::reads(NodeId id, ValueId value_id) const {
+  const auto& in = node(id).inputs;
+  return std::find(in.begin(), in.end(), value_id) != in.end();
+}
+
+void Graph::unlink(ValueId id, NodeId consumer) {
+  if (id != ValueId::none && !reads(consumer, id)) std::erase(consumers_[index(id)], consumer);
+}
+
+void Graph::set_input(NodeId id, std::size_t slot, ValueId value_id) {
+  const ValueId old = node(id).inputs[slot];
+  nodes_[index(id)].inputs[slot] = value_id;
+  unlink(old, id);
+  if (value_id == ValueId::none) return;
+  auto& users = consumers_[index(value_id)];
+  if (std::find(users.begin(), users.end(), id) == users.end()) users.push_back(id);
+}
+
+void Graph::add_input_slot(NodeId id, ValueId value_id) {
+  nodes_[index(id)].inputs.push_back(ValueId::none);
+  set_input(id, node(id).inputs.size() - 1, value_id);
+}
+
+void Graph::resize_inputs(NodeId id, std::size_t count) {
+  for (std::size_t slot = count; slot < node(id).inputs.size(); ++slot) set_input(id, slot, ValueId::none);
+  nodes_[index(id)].inputs.resize(count, ValueId::none);
+}
+
+void Graph::replace_uses(ValueId from, ValueId to) {
+  if (from == to) return;
+  const std::vector<NodeId> users = consumers(from);  // a copy: set_input changes the list
+  for (NodeId user : users)
+    for (std::size_t slot = 0; slot < node(user).inputs.size(); ++slot)
+      if (node(user).inputs[slot] == from) set_input(user, slot, to);
+}
+
+void Graph::replace_value(ValueId from, ValueId to) {
+  if (from == to) return;
+  replace_uses(from, to);
+  if (!is_output(from)) return;
+  std::replace(outputs_.begin(), outputs_.end(), from, to);
+  // The caller knows the output by its name: the names change places.
+  std::swap(value(from).name, value(to).name);
+  by_name_[value(from).name] = from;
+  by_name_[value(to).name] = to;
+}
+
+void Graph::remove_node(NodeId id) {
+  for (ValueId out : node(id).outputs)
+    if (out != ValueId::none) producers_[index(out)] = NodeId::none;
+  resize_inputs(id, 0);
+  node_alive_[index(id)] = 0;
+}
+
+void Graph::set_output(NodeId id, std::size_t slot, ValueId value_id) {
+  check(value_id == ValueId::none || producer(value_id) == NodeId::none, "value '{}' is produced by two nodes",
+        value_id == ValueId::none ? "" : value(value_id).name);
+  const ValueId old = node(id).outputs[slot];
+  if (old != ValueId::none) producers_[index(old)] = NodeId::none;
+  nodes_[index(id)].outputs[slot] = value_id;
+  if (value_id != ValueId::none) producers_[index(value_id)] = id;
+}
+
+int Graph::remove_dead() {
+  int removed = 0;
+  const auto is_used = [&](ValueId out) { return out != ValueId::none && (is_output(out) || !consumers(out).empty()); };
+  const std::vector<NodeId> order = topological_order();
+  for (auto it = order.rbegin(); it != order.rend(); ++it) {
+    const auto& outs = node(*it).outputs;
+    if (std::any_of(outs.begin(), outs.end(), is_used)) continue;
+    remove_node(*it);
+    ++removed;
+  }
+  for (ValueId id : values()) {
+    const bool is_orphan = producer(id) == NodeId::none && consumers(id).empty() && !is_input(id) && !is_output(id);
+    if (!is_orphan) continue;
+    value_alive_[index(id)] = 0;
+    by_name_.erase(value(id).name);
+    value(id) = {};
+  }
+  return removed;
+}
+
+void Graph::compact() {
+  remove_dead();
+  Graph packed;
+  packed.name = name;
+  packed.metadata = metadata;
+  std::vector<ValueId> renamed(values_.size(), ValueId::none);
+  const auto keep = [&](ValueId id) {
+    if (id != ValueId::none && renamed[index(id)] == ValueId::none) renamed[index(id)] = packed.add_value(value(id));
+    return id == ValueId::none ? id : renamed[index(id)];
+  };
+  for (ValueId id : inputs_) packed.inputs_.push_back(keep(id));
+  for (NodeId id : topological_order()) {
+    Node moved = node(id);
+    for (ValueId& in : moved.inputs) in = keep(in);
+    for (ValueId& out : moved.outputs) out = keep(out);
+    packed.add_node(std::move(moved));
+  }
+  for (ValueId id : outputs_) packed.outputs_.push_back(keep(id));
+  *this = std::move(packed);
+}
+
+std::string where(const Graph& graph, NodeId id) {
+  return fmt::format("[{} '{}']", op_name(graph.node(id).op), graph.node(id).name);
+}
+
+}  // namespace bitfold

@@ -1,0 +1,108 @@
+// What the families of shape inference share. Internal to graph/.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "bitfold/graph.h"
+
+namespace bitfold::infer {
+
+using Elements = std::vector<Element>;
+
+/// Larger tensors are data, not shape arithmetic.
+inline constexpr std::int64_t kMostElements = 4096;
+
+/// More elements than any tensor of a network; what a hostile file asks for beyond it is refused before arithmetic on
+/// it could overflow.
+inline constexpr std::int64_t kMostValueElements = std::int64_t{1} << 48;
+
+/// Longer float constants are no scales of a Resize.
+inline constexpr std::int64_t kMaxScaleCount = 16;
+
+/// One node's inputs, with absent ones told apart.
+struct Inputs {
+  const Node& node;
+  std::span<const ValueInfo> infos;
+
+  bool has(std::size_t i) const { return i < node.inputs.size() && node.inputs[i] != ValueId::none; }
+  const ValueInfo& operator[](std::size_t i) const { return infos[i]; }
+  std::size_t size() const { return node.inputs.size(); }
+  const std::optional<Shape>& shape(std::size_t i) const { return infos[i].shape; }
+  /// The elements of an integer input, all of them known.
+  std::optional<std::vector<std::int64_t>> known(std::size_t i) const;
+};
+
+using Outputs = std::vector<ValueInfo>;
+
+inline bool is_unknown(std::int64_t dim) { return dim < 0; }
+/// The dimension an element of a shape stands for.
+inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
+std::int64_t multiply(std::int64_t a, std::int64_t b);             ///< Unknown if either is; Error on overflow.
+std::int64_t normalize_axis(std::int64_t axis, std::size_t rank);  ///< Error when outside [-rank, rank).
+Shape broadcast(const Shape& a, const Shape& b);                   ///< numpy; Error when they do not fit.
+inline bool is_integer(DataType t) { return t == DataType::int64 || t == DataType::int32 || t == DataType::boolean; }
+
+void check_size(const Shape& shape, const std::string& what);  ///< Error beyond kMostValueElements.
+
+inline ValueInfo like(const ValueInfo& x, std::optional<Shape> shape) {
+  return {.dtype = x.dtype, .shape = std::move(shape), .elements = {}};
+}
+
+inline std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+/// Drops elements that do not fill the shape.
+inline ValueInfo with_elements(ValueInfo info, std::optional<Elements> elements) {
+  if (elements && info.shape && is_static(*info.shape) && element_count(*info.shape) == std::ssize(*elements))
+    info.elements = std::move(elements);
+  return info;
+}
+
+/// Rank known, sizes not.
+inline Shape all_dynamic(std::int64_t rank) { return Shape(at(rank), kDynamic); }
+
+/// The number of elements of a rank-1 input: the rank of a shape it describes.
+inline std::optional<std::int64_t> length_of(const ValueInfo& info) {
+  if (!info.shape || info.shape->size() != 1 || is_unknown(info.shape->front())) return std::nullopt;
+  check(info.shape->front() <= 64, "a shape of {} dimensions", info.shape->front());
+  return info.shape->front();
+}
+
+// One function per family; each returns one ValueInfo per output.
+Outputs conv(const Conv& op, const Inputs& in);
+Outputs conv_transpose(const ConvTranspose& op, const Inputs& in);
+Outputs gemm(const Gemm& op, const Inputs& in);
+Outputs matmul(const Inputs& in);
+Outputs batch_norm(const Inputs& in);
+Outputs pool(const Pool& op, const Inputs& in);
+Outputs global_pool(const Inputs& in);
+Outputs reduce(const Reduce& op, const Inputs& in);
+Outputs arg_reduce(const ArgReduce& op, const Inputs& in);
+
+Outputs concat(const Concat& op, const Inputs& in);
+Outputs split(const Split& op, const Inputs& in);
+Outputs flatten(const Flatten& op, const Inputs& in);
+Outputs reshape(const Reshape& op, const Inputs& in);
+Outputs transpose(const Transpose& op, const Inputs& in);
+Outputs squeeze(const Inputs& in);
+Outputs unsqueeze(const Inputs& in);
+Outputs slice(const Inputs& in);
+Outputs gather(const Gather& op, const Inputs& in);
+Outputs pad(const Inputs& in);
+Outputs expand(const Inputs& in);
+Outputs tile(const Inputs& in);
+Outputs shape_of(const ShapeOf& op, const Inputs& in);
+Outputs constant_of_shape(const ConstantOfShape& op, const Inputs& in);
+Outputs range(const Inputs& in);
+Outputs resize(const Resize& op, const Inputs& in);
+Outputs depth_to_space(const DepthToSpace& op, const Inputs& in);
+
+/// Elements of an elementwise operator's output, where they can be told.
+std::optional<Elements> elementwise_elements(const Op& op, const Inputs& in, const Shape& output, DataType dtype);
+std::optional<Elements> reduced_elements(const Reduce& op, const Inputs& in);
+
+}  // namespace bitfold::infer

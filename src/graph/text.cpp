@@ -1,0 +1,182 @@
+// A graph as text, and back.
+//
+//   graph "lenet"
+//   meta "producer" "pytorch"
+//   input "x" float32 [?,3,28,28]
+//   const "conv1.weight" float32 [20,3,5,5] #91c0ffee12345678
+//   const "shape" int64 [2] = 0 -1
+//   node Conv "conv1" ("x", "conv1.weight", -) -> ("h") {kernel=[5,5] strides=[1,1] dilations=[1,1] pads=[0,0,0,0] ...}
+//   value "h" float32 [?,20,24,24] grid bits=8 signed=0 narrow=0 axis=-1 scale=[0.02] zero_point=[3]
+//   output "y"
+//
+// "-" is an absent operand. Constants of at most 16 elements carry them; larger ones a hash of their bytes (FNV-1a) by
+// which texts can be compared, and are read back as zeros. Floats are written so that they read back to the same bits.
+#include <bit>
+
+#include "base/check.h"
+#include "bitfold/graph.h"
+#include "graph/text_fields.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kMostPrintedElements = 16;
+
+std::uint64_t hash_of(const Tensor& tensor) {
+  std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a's offset basis and prime
+  for (std::size_t i = 0; i < tensor.size_bytes(); ++i)
+    hash = (hash ^ std::to_integer<std::uint64_t>(tensor.bytes()[i])) * 0x100000001b3U;
+  return hash;
+}
+
+std::string print_constant(const Tensor& tensor) {
+  if (tensor.size() > kMostPrintedElements) return fmt::format(" #{:016x}", hash_of(tensor));
+  return " = " + text::print_elements(tensor);
+}
+
+std::string print_grid(const QuantParams& q) {
+  return fmt::format(" grid bits={} signed={:d} narrow={:d} axis={} scale={} zero_point={}", q.bits, q.is_signed,
+                     q.narrow, q.axis, text::print(q.scale), text::print(q.zero_point));
+}
+
+/// What a value is, after the word that says its role.
+std::string print_value(const Value& value) {
+  std::string line = fmt::format("{} {}", text::quoted(value.name), to_string(value.dtype));
+  if (value.shape) line += " " + text::print(*value.shape);
+  if (value.constant && value.constant->dtype() != value.dtype)
+    line += fmt::format(" codes {}", to_string(value.constant->dtype()));
+  if (value.quant) line += print_grid(*value.quant);
+  if (value.constant) line += print_constant(*value.constant);
+  return line;
+}
+
+std::string print_operands(const Graph& graph, const std::vector<ValueId>& ids) {
+  std::string list = "(";
+  for (ValueId id : ids) {
+    if (list.size() > 1) list += ", ";
+    list += id == ValueId::none ? "-" : text::quoted(graph.value(id).name);
+  }
+  return list + ")";
+}
+
+class GraphReader {
+ public:
+  explicit GraphReader(std::string_view source) : source_(source) {}
+
+  Graph read() {
+    while (!source_.empty()) {
+      ++line_number_;
+      const std::size_t end = std::min(source_.find('\n'), source_.size());
+      text::Cursor line{source_.substr(0, end)};
+      source_.remove_prefix(std::min(end + 1, source_.size()));
+      if (line.at_end()) continue;
+      try {
+        read_line(line);
+        check(line.at_end(), "'{}' is left over", line.rest());
+      } catch (const Error& e) {
+        fail("line {} of a graph: {}", line_number_, e.what());
+      }
+    }
+    return std::move(graph_);
+  }
+
+ private:
+  void read_line(text::Cursor& line) {
+    const std::string word = line.word();
+    if (word == "graph") {
+      graph_.name = line.quoted();
+    } else if (word == "meta") {
+      const std::string key = line.quoted();
+      graph_.metadata[key] = line.quoted();
+    } else if (word == "input" || word == "value" || word == "const") {
+      read_value(line, word);
+    } else if (word == "node") {
+      read_node(line);
+    } else if (word == "output") {
+      graph_.mark_output(value_named(line.quoted()));
+    } else {
+      fail("'{}' is none of graph, meta, input, const, value, node, output", word);
+    }
+  }
+
+  void read_value(text::Cursor& line, const std::string& role) {
+    Value value{.name = line.quoted()};
+    value.dtype = text::parse_dtype(line.word());
+    if (line.next_is('[')) value.shape = line.integers();
+    DataType stored = value.dtype;
+    if (line.accept("codes")) stored = text::parse_dtype(line.word());
+    if (line.accept("grid")) value.quant = text::read_grid(line);
+    if (role == "const") {
+      check(value.shape && is_static(*value.shape), "a constant needs a shape");
+      check(element_count(*value.shape) <= std::int64_t{1} << 28, "a constant of shape {}", to_string(*value.shape));
+      Tensor tensor(stored, *value.shape);
+      if (line.accept("="))
+        text::read_elements(line, tensor);
+      else
+        line.word();  // the hash
+      value.constant = std::move(tensor);
+    }
+    if (role == "input") {
+      check(value.shape.has_value(), "a graph input needs a shape");
+      const ValueId id = graph_.add_input(value.name, value.dtype, *value.shape);
+      graph_.value(id).quant = value.quant;
+    } else {
+      graph_.add_value(std::move(value));
+    }
+  }
+
+  ValueId value_named(const std::string& name) {
+    const ValueId id = graph_.find(name);
+    check(id != ValueId::none, "there is no value '{}'", name);
+    return id;
+  }
+
+  std::vector<ValueId> operands(text::Cursor& line) {
+    std::vector<ValueId> ids;
+    line.expect("(");
+    while (!line.accept(")")) {
+      if (!ids.empty()) line.expect(",");
+      ids.push_back(line.accept("-") ? ValueId::none : value_named(line.quoted()));
+    }
+    return ids;
+  }
+
+  void read_node(text::Cursor& line) {
+    const std::string type = line.word();
+    Node node{.name = line.quoted()};
+    node.inputs = operands(line);
+    line.expect("->");
+    node.outputs = operands(line);
+    node.op = text::read_op(type, line);
+    graph_.add_node(std::move(node));
+  }
+
+  std::string_view source_;
+  int line_number_ = 0;
+  Graph graph_;
+};
+
+}  // namespace
+
+std::string print_graph(const Graph& graph) {
+  std::string out = fmt::format("graph {}\n", text::quoted(graph.name));
+  for (const auto& [key, value] : graph.metadata)
+    out += fmt::format("meta {} {}\n", text::quoted(key), text::quoted(value));
+  for (ValueId id : graph.inputs()) out += fmt::format("input {}\n", print_value(graph.value(id)));
+  // Values come before the nodes that name them, in their own order, so that reading gives the same ids.
+  for (ValueId id : graph.values())
+    if (!graph.is_input(id))
+      out += fmt::format("{} {}\n", graph.is_constant(id) ? "const" : "value", print_value(graph.value(id)));
+  for (NodeId id : graph.nodes()) {
+    const Node& node = graph.node(id);
+    out += fmt::format("node {} {} {} -> {} {}\n", text::op_word(node.op), text::quoted(node.name),
+                       print_operands(graph, node.inputs), print_operands(graph, node.outputs),
+                       text::print_attributes(node.op));
+  }
+  for (ValueId id : graph.outputs()) out += fmt::format("output {}\n", text::quoted(graph.value(id).name));
+  return out;
+}
+
+Graph parse_graph(std::string_view text) { return GraphReader(text).read(); }
+
+}  // namespace bitfold

@@ -1,0 +1,161 @@
+// What a graph promises at each stage of its way, checked.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/check.h"
+#include "bitfold/graph.h"
+#include "graph/arity.h"
+#include "graph/foldable.h"
+#include "graph/linear_layer.h"
+
+namespace bitfold {
+namespace {
+
+void verify_nodes(const Graph& graph) {
+  std::map<std::string_view, NodeId> names;
+  for (NodeId id : graph.nodes()) {
+    const Node& node = graph.node(id);
+    if (!node.name.empty()) {
+      const auto [it, fresh] = names.try_emplace(node.name, id);
+      check(fresh, "{} has the same name as {}", where(graph, id), where(graph, it->second));
+    }
+    try {
+      check_arity(node);
+    } catch (const Error& e) {
+      fail("{} {}", where(graph, id), e.what());
+    }
+    for (ValueId in : node.inputs)
+      check(in == ValueId::none || graph.producer(in) != NodeId::none || graph.is_input(in) || graph.is_constant(in),
+            "{} reads '{}', which nothing produces", where(graph, id), in == ValueId::none ? "" : graph.value(in).name);
+  }
+  for (ValueId out : graph.outputs())
+    check(graph.producer(out) != NodeId::none || graph.is_input(out) || graph.is_constant(out),
+          "nothing produces the graph output '{}'", graph.value(out).name);
+}
+
+void verify_imported(const Graph& graph) {
+  verify_nodes(graph);
+  infer_values(graph);  // throws on a cycle and on contradicting shapes
+}
+
+/// The reference runs nearly everything on floats, and little on other types.
+bool reads_floats(const Graph& graph, NodeId id) {
+  return std::ranges::all_of(graph.node(id).inputs, [&](ValueId in) { return plain_constant(graph, in) != nullptr; });
+}
+
+void verify_optimized(const Graph& graph) {
+  const auto infos = infer_values(graph);
+  for (NodeId id : graph.nodes()) {
+    check(!folds_backward(graph, id), "{} could be folded into {}", where(graph, id),
+          folds_backward(graph, id) ? where(graph, graph.producer(graph.node(id).inputs[0])) : "");
+    check(!(reads_floats(graph, id) && is_foldable(graph, id, infos)),
+          "{} has only constant inputs: it could be computed now", where(graph, id));
+  }
+}
+
+/// Who is to blame: "[Conv 'c'] output 'y'" or "constant 'w'".
+std::string where_value(const Graph& graph, ValueId id) {
+  const NodeId producer = graph.producer(id);
+  const char* what = graph.is_constant(id) ? "constant" : graph.is_input(id) ? "graph input" : "value";
+  if (producer == NodeId::none) return fmt::format("{} '{}'", what, graph.value(id).name);
+  return fmt::format("{} output '{}'", where(graph, producer), graph.value(id).name);
+}
+
+template <class T>
+void check_codes(const Tensor& codes, const QuantParams& grid, const std::string& at) {
+  const auto data = codes.data<T>();
+  const std::int32_t low = grid.qmin(), high = grid.qmax();
+  for (std::size_t i = 0; i < data.size(); ++i)
+    check(data[i] >= low && data[i] <= high, "{} has code {} at {}, outside [{}, {}]", at,
+          static_cast<std::int32_t>(data[i]), i, low, high);
+}
+
+void verify_codes(const Tensor& codes, const QuantParams& grid, const std::string& at) {
+  check(codes.dtype() == grid.storage(), "{} holds {} codes; a grid of {} {} bits needs {}", at,
+        to_string(codes.dtype()), grid.is_signed ? "signed" : "unsigned", grid.bits, to_string(grid.storage()));
+  switch (grid.storage()) {
+    case DataType::int8:
+      return check_codes<std::int8_t>(codes, grid, at);
+    case DataType::uint8:
+      return check_codes<std::uint8_t>(codes, grid, at);
+    case DataType::int16:
+      return check_codes<std::int16_t>(codes, grid, at);
+    case DataType::uint16:
+      return check_codes<std::uint16_t>(codes, grid, at);
+    default:
+      return;  // every int32 is a code
+  }
+}
+
+void verify_grid(const Graph& graph, ValueId id) {
+  const Value& value = graph.value(id);
+  const QuantParams& grid = *value.quant;
+  const std::string at = where_value(graph, id);
+  check((grid.bits >= 2 && grid.bits <= 16) || grid.bits == 32,
+        "{} has a grid of {} bits; 2 to 16, or 32, are possible", at, grid.bits);
+  check(value.dtype == DataType::float32, "{} has a grid, but its reals are {}", at, to_string(value.dtype));
+  check(!grid.scale.empty() && grid.scale.size() == grid.zero_point.size(), "{} has {} scales and {} zero points", at,
+        grid.scale.size(), grid.zero_point.size());
+  for (std::size_t i = 0; i < grid.scale.size(); ++i) {
+    check(std::isfinite(grid.scale[i]) && grid.scale[i] > 0, "{} has scale {} at {}; it must be positive and finite",
+          at, grid.scale[i], i);
+    check(grid.zero_point[i] >= grid.qmin() && grid.zero_point[i] <= grid.qmax(),
+          "{} has zero_point {} at {}, outside [{}, {}]", at, grid.zero_point[i], i, grid.qmin(), grid.qmax());
+  }
+  if (!grid.per_channel()) {
+    check(grid.scale.size() == 1, "{} has {} scales and no channel axis", at, grid.scale.size());
+  } else if (value.shape) {
+    const auto axis = static_cast<std::size_t>(grid.axis);
+    check(axis < value.shape->size(), "{} has its channel axis at {}, but shape {}", at, axis, to_string(*value.shape));
+    const std::int64_t size = (*value.shape)[axis];
+    check(size == kDynamic || size == std::ssize(grid.scale), "{} has {} scales for {} channels", at, grid.scale.size(),
+          size);
+  }
+  if (value.constant) verify_codes(*value.constant, grid, at);
+}
+
+/// An int32 bias is added to the accumulator, so its grid is the accumulator's: scale s_x * s_w[c], zero_point 0.
+void verify_bias(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const auto* gemm = std::get_if<Gemm>(&node.op);
+  if (gemm != nullptr && (gemm->alpha != 1 || gemm->beta != 1)) return;  // the layer is not run in integers
+  if (gemm == nullptr && !std::holds_alternative<Conv>(node.op) && !std::holds_alternative<ConvTranspose>(node.op))
+    return;
+  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
+  const auto& x = graph.value(node.inputs[0]).quant;
+  const auto& w = graph.value(node.inputs[1]).quant;
+  const auto& bias = graph.value(node.inputs[2]).quant;
+  if (!x || !w || !bias || bias->bits != 32 || x->per_channel()) return;
+  const std::string& name = graph.value(node.inputs[2]).name;
+  check(w->scale.size() == 1 || bias->scale.size() == 1 || w->scale.size() == bias->scale.size(),
+        "{} bias '{}' has {} scales, the weights have {}", where(graph, id), name, bias->scale.size(), w->scale.size());
+  for (std::size_t c = 0; c < std::max(w->scale.size(), bias->scale.size()); ++c) {
+    const auto pick = [c](const auto& v) { return v[v.size() == 1 ? 0 : c]; };
+    const double expected = static_cast<double>(x->scale[0]) * static_cast<double>(pick(w->scale));
+    const auto found = static_cast<double>(pick(bias->scale));
+    check(pick(bias->zero_point) == 0, "{} bias '{}' has zero_point {} at channel {}, expected 0", where(graph, id),
+          name, pick(bias->zero_point), c);
+    // The product is rounded to float once; a subnormal one by more than its last digit.
+    check(std::abs(found - expected) <= 1e-6 * expected + 2e-45,
+          "{} bias '{}' has scale {} at channel {}, expected input scale * weight scale = {}", where(graph, id), name,
+          found, c, expected);
+  }
+}
+
+void verify_quantized(const Graph& graph) {
+  for (ValueId id : graph.values())
+    if (graph.value(id).quant) verify_grid(graph, id);
+  for (NodeId id : graph.nodes()) verify_bias(graph, id);
+}
+
+}  // namespace
+
+void verify(const Graph& graph, Stage stage) {
+  verify_imported(graph);
+  if (stage == Stage::imported) return;
+  verify_optimized(graph);
+  if (stage == Stage::quantized) verify_quantized(graph);
+}
+
+}  // namespace bitfold

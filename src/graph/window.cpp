@@ -1,0 +1,106 @@
+#include "graph/window.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace bitfold {
+namespace {
+
+// Far above any real network, and far below where sums and products of a few would leave int64.
+constexpr std::int64_t kMostExtent = std::int64_t{1} << 31;
+
+void check_window(const Window& w, std::size_t rank) {
+  check(w.kernel.size() == rank && w.strides.size() == rank && w.dilations.size() == rank && w.pads.size() == 2 * rank,
+        "the window has {} axes (kernel), {} (strides), {} (dilations), {} (pads); the input has {} spatial ones",
+        w.kernel.size(), w.strides.size(), w.dilations.size(), w.pads.size(), rank);
+  const auto in_range = [](std::int64_t low) { return [low](std::int64_t v) { return v >= low && v < kMostExtent; }; };
+  check(std::all_of(w.kernel.begin(), w.kernel.end(), in_range(1)), "kernel {} must be positive", to_string(w.kernel));
+  check(std::all_of(w.strides.begin(), w.strides.end(), in_range(1)), "strides {} must be positive",
+        to_string(w.strides));
+  check(std::all_of(w.dilations.begin(), w.dilations.end(), in_range(1)), "dilations {} must be positive",
+        to_string(w.dilations));
+  check(std::all_of(w.pads.begin(), w.pads.end(), in_range(0)), "pads {} must not be negative", to_string(w.pads));
+}
+
+}  // namespace
+
+ResolvedWindow resolve_window(const Window& window, std::span<const std::int64_t> spatial, bool ceil_mode) {
+  const std::size_t rank = spatial.size();
+  check_window(window, rank);
+  ResolvedWindow resolved{.pads = window.pads, .output = {}};
+  if (window.auto_pad != AutoPad::none) std::fill(resolved.pads.begin(), resolved.pads.end(), 0);
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::int64_t input = spatial[i], stride = window.strides[i];
+    const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
+    if (input < 0) {
+      resolved.output.push_back(kDynamic);
+      continue;
+    }
+    check(input < kMostExtent, "a spatial size of {} is too large", input);
+    std::int64_t& begin = resolved.pads[i];
+    std::int64_t& end = resolved.pads[rank + i];
+    if (window.auto_pad == AutoPad::same_upper || window.auto_pad == AutoPad::same_lower) {
+      const std::int64_t output = (input + stride - 1) / stride;
+      const std::int64_t total = std::max<std::int64_t>(0, (output - 1) * stride + extent - input);
+      begin = window.auto_pad == AutoPad::same_upper ? total / 2 : total - total / 2;
+      end = total - begin;
+    }
+    const std::int64_t room = input + begin + end - extent;
+    check(room >= 0, "a window of {} (dilated) does not fit an input of {} padded by {} and {}", extent, input, begin,
+          end);
+    std::int64_t output = room / stride + 1;
+    if (ceil_mode && room % stride != 0) {
+      ++output;
+      if ((output - 1) * stride >= input + begin) --output;
+    }
+    resolved.output.push_back(output);
+  }
+  return resolved;
+}
+
+ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<const std::int64_t> spatial) {
+  const Window& window = op.window;
+  const std::size_t rank = spatial.size();
+  check_window(window, rank);
+  const auto is_optional = [rank](const auto& v) { return v.empty() || v.size() == rank; };
+  check(is_optional(op.output_padding) && is_optional(op.output_shape),
+        "output_padding has {} entries and output_shape {}; the input has {} spatial axes", op.output_padding.size(),
+        op.output_shape.size(), rank);
+  const bool is_same = window.auto_pad == AutoPad::same_upper || window.auto_pad == AutoPad::same_lower;
+  ResolvedWindow resolved{.pads = window.pads, .output = {}};
+  if (window.auto_pad != AutoPad::none) std::fill(resolved.pads.begin(), resolved.pads.end(), 0);
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::int64_t input = spatial[i], stride = window.strides[i];
+    const std::int64_t extra = op.output_padding.empty() ? 0 : op.output_padding[i];
+    check(input < kMostExtent && extra >= 0 && extra < kMostExtent, "a spatial size of {}, output_padding of {}", input,
+          extra);
+    const bool is_given = !op.output_shape.empty();
+    if (is_given)
+      check(op.output_shape[i] >= 1 && op.output_shape[i] < kMostExtent, "output_shape has {}", op.output_shape[i]);
+    if (input < 0) {
+      resolved.output.push_back(is_given ? op.output_shape[i] : kDynamic);
+      continue;
+    }
+    const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
+    check(extent < kMostExtent, "a window of {} (dilated) is too large", extent);
+    // At most 2^62 + 2^32: no overflow.
+    const std::int64_t full = stride * std::max<std::int64_t>(input - 1, 0) + extra + extent;
+    std::int64_t& begin = resolved.pads[i];
+    std::int64_t& end = resolved.pads[rank + i];
+    if (is_given || is_same) {
+      const std::int64_t output = is_given ? op.output_shape[i] : input * stride;
+      const std::int64_t total = std::max<std::int64_t>(0, full - output);
+      begin = window.auto_pad == AutoPad::same_upper ? total / 2 : total - total / 2;
+      end = total - begin;
+      resolved.output.push_back(output);
+      continue;
+    }
+    const std::int64_t output = full - begin - end;
+    check(output >= 1, "pads of {} and {} leave nothing of {} along spatial axis {}", begin, end, full, i);
+    resolved.output.push_back(output);
+  }
+  return resolved;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,27 @@
+// What becomes of the accumulators of a convolution. Plain data: included by files compiled for one instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/convert/convert.h"
+
+namespace bitfold {
+
+enum class AccumulatorOutput { int32, float32, code };
+
+/// y = code of (scale_y * (y - z_y)) + (scale_r * (r - z_r)) on the grid `sum`, as CodeBinary::add has it.
+struct ResidualAdd {
+  ByteGrid product, residual, sum;
+};
+
+/// What becomes of accumulators.
+struct ConvOutput {
+  AccumulatorOutput kind = AccumulatorOutput::code;
+  std::int32_t zero_point = 0, qmin = 0, qmax = 255;  ///< Of codes before the table; 0 <= qmin <= zero_point <= qmax.
+  bool has_table = false;
+  std::uint8_t table[256] = {};
+  bool has_residual = false;
+  ResidualAdd add;
+};
+
+}  // namespace bitfold

@@ -1,0 +1,79 @@
+#include "kernels/convert/portable.h"
+
+namespace bitfold {
+namespace {
+
+using convert_element::Bounds;
+
+template <class Code>
+void quantize(const float* x, Code* codes, std::int64_t n, const ByteGrid& grid) noexcept {
+  const Bounds bounds(grid);
+  for (std::int64_t i = 0; i < n; ++i) codes[i] = convert_element::quantize<Code>(x[i], grid, bounds);
+}
+
+template <class Code>
+void dequantize(const Code* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = convert_element::dequantize(codes[i], grid);
+}
+
+void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLayout& layout,
+                           const ByteGrid& grid) noexcept {
+  const Bounds bounds(grid);
+  for (std::int64_t p = 0; p < layout.pixels; ++p)
+    for (std::int64_t c = 0; c < layout.channels; ++c)
+      nhwc[p * layout.pixel_stride + c] =
+          convert_element::quantize<std::uint8_t>(nchw[c * layout.pixels + p], grid, bounds);
+}
+
+void dequantize_nhwc_to_nchw(const std::uint8_t* nhwc, float* nchw, const PixelLayout& layout,
+                             const ByteGrid& grid) noexcept {
+  for (std::int64_t c = 0; c < layout.channels; ++c)
+    for (std::int64_t p = 0; p < layout.pixels; ++p)
+      nchw[c * layout.pixels + p] = convert_element::dequantize(nhwc[p * layout.pixel_stride + c], grid);
+}
+
+void min_max(const float* x, std::int64_t n, float* min, float* max) noexcept {
+  float low = n > 0 ? x[0] : 0, high = low;
+  for (std::int64_t i = 1; i < n; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  *min = low + 0.0F;  // -0 to 0, so that the order of comparisons cannot show
+  *max = high + 0.0F;
+}
+
+std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i)
+    if (!convert_element::is_finite(x[i])) return i;
+  return n;
+}
+
+void pack_4bit(const std::uint8_t* codes, std::uint8_t* packed, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i + 1 < n; i += 2) packed[i / 2] = convert_element::pack_4bit(codes[i], codes[i + 1]);
+  if (n % 2 != 0) packed[n / 2] = convert_element::pack_4bit(codes[n - 1], 0);
+}
+
+template <class Code>
+void unpack_4bit(const std::uint8_t* packed, Code* codes, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) codes[i] = convert_element::unpack_4bit<Code>(packed, i);
+}
+
+}  // namespace
+
+const ConvertKernels kPortableConvertKernels{
+    .name = "portable",
+    .isa = Isa::portable,
+    .quantize_u8 = quantize<std::uint8_t>,
+    .quantize_s8 = quantize<std::int8_t>,
+    .dequantize_u8 = dequantize<std::uint8_t>,
+    .dequantize_s8 = dequantize<std::int8_t>,
+    .quantize_nchw_to_nhwc = quantize_nchw_to_nhwc,
+    .dequantize_nhwc_to_nchw = dequantize_nhwc_to_nchw,
+    .min_max = min_max,
+    .find_non_finite = find_non_finite,
+    .pack_4bit = pack_4bit,
+    .unpack_u4 = unpack_4bit<std::uint8_t>,
+    .unpack_s4 = unpack_4bit<std::int8_t>,
+};
+
+}  // namespace bitfold

@@ -1,0 +1,52 @@
+// Depthwise convolution: every channel has a filter of its own, so a pixel's channels are the vector.
+//
+// The taps of one kernel column are taken 4 rows at a time: their bytes, interleaved by channel, are what vpdpbusd
+// multiplies, and one such column serves every output pixel whose window covers it.
+//
+//        row 0   c0 c1 c2 ...
+//        row 1   c0 c1 c2 ...     ->   column: [c0: row 0, 1, 2, 3][c1: row 0, 1, 2, 3] ...      16 channels, 64 bytes
+//        row 2   c0 c1 c2 ...
+//        row 3   (none: weight 0, and any row may be read for it)
+//
+// Packed weights, int8:   [block of 16 channels][kernel column][group of 4 kernel rows][16 channels][4 rows]
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "bitfold/cpu.h"
+#include "kernels/conv_output.h"
+
+namespace bitfold {
+
+/// One row of output pixels, all channels.
+struct DepthwiseTask {
+  const std::uint8_t* x = nullptr;  ///< The first pixel's window.
+  std::int64_t pixel_count = 0;
+  std::int64_t stride = 1;         ///< Input pixels from one output pixel to the next.
+  std::int64_t tap_row_bytes = 0;  ///< From a tap to the one below it, dilation counted.
+  std::int64_t dilation = 1;       ///< Input pixels from a tap to the one beside it.
+  std::int64_t channels = 0, kernel_h = 1, kernel_w = 1;
+  const std::int8_t* weights = nullptr;
+  const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
+  const float* multipliers = nullptr;
+  void* y = nullptr;
+  std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
+  const ConvOutput* output = nullptr;
+  bool steps_fit = false;  ///< As in GemmTask.
+};
+
+struct DepthwiseKernel {
+  const char* name;
+  Isa isa;
+  void (*run)(const DepthwiseTask& task) noexcept;
+};
+
+/// Every kernel this build has, the slowest first; the CPU may not run all of them.
+std::span<const DepthwiseKernel> depthwise_kernels();
+const DepthwiseKernel& select_depthwise_kernel(Isa cap);
+
+/// `run` is null where the compiler does not target the instruction set.
+extern const DepthwiseKernel kPortableDepthwise, kAvx2Depthwise, kAvx512VnniDepthwise;
+
+}  // namespace bitfold

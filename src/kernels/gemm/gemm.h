@@ -1,0 +1,74 @@
+// The matrix product inside a convolution: mr pixels times nr output channels in registers.
+//
+// A convolution over NHWC needs no im2col. The window of an output pixel is a few runs of adjacent bytes: one per
+// kernel row where a row's taps are adjacent (one group, no horizontal dilation), else one per tap.
+//
+//        image row 0   . . . [ k k k k k k k k k ] . . .    run 0: kernel_w * channels bytes
+//        image row 1   . . . [ k k k k k k k k k ] . . .    run 1
+//                             ^ x + pixel * pixel_stride + run_offsets[1]
+//
+// A run is read 4 bytes at a time, as vpdpbusd multiplies them. Where its length is no multiple of 4, the last group
+// reaches into what follows, and the weights there are 0.
+//
+// Packed weights, int8, the same for every instruction set: 64 bytes hold 4 products of each of 16 output channels.
+//
+//        [block of 16 output channels][run][group of 4]  [channel 0: k0 k1 k2 k3][channel 1: k0 k1 k2 k3] ... [channel
+//        15]
+//
+// Channels and groups that fill no block are zeros. So a block is run_count * group_count * 64 bytes, and 32 output
+// channels are two blocks read side by side.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "bitfold/cpu.h"
+#include "kernels/conv_output.h"
+
+namespace bitfold {
+
+constexpr std::int64_t kBlockChannels = 16;
+constexpr std::int64_t kGroupBytes = 4;
+constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
+
+/// Pixels at equal distances times up to nr output channels.
+struct GemmTask {
+  const std::uint8_t* x = nullptr;  ///< The first pixel's window.
+  std::int64_t pixel_stride = 0;    ///< Bytes.
+  std::int64_t pixel_count = 0;
+  const std::int64_t* run_offsets = nullptr;  ///< Bytes from a window's start to each of its runs.
+  std::int64_t run_count = 0, group_count = 0;
+  const std::int8_t* weights = nullptr;  ///< The first block's first run.
+  std::int64_t block_weights = 0;        ///< Bytes from one block to the next: runs that are left out count too.
+  const std::int32_t* bias = nullptr;    ///< 16 per block, as are the multipliers.
+  const float* multipliers = nullptr;
+  std::int64_t channel_count = 0;  ///< 1 .. nr
+  void* y = nullptr;
+  std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
+  const ConvOutput* output = nullptr;
+  bool steps_fit = false;  ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
+};
+
+/// Handles any number of pixels: mr at a time, then fewer.
+struct GemmKernel {
+  const char* name;  ///< "avx512vnni 14x32"
+  Isa isa;
+  int mr, nr;
+  void (*run)(const GemmTask& task) noexcept;
+};
+
+/// Every kernel this build has, the slowest instruction set first; the CPU may not run all of them.
+std::span<const GemmKernel> gemm_kernels();
+
+/// A pure function of its arguments: the best kernel for so many pixels and output channels.
+const GemmKernel& select_gemm_kernel(std::int64_t pixel_count, std::int64_t channel_count, Isa cap);
+
+// The tables of the instruction sets, as arrays: a file compiled for one of them must not instantiate shared inline
+// functions. Count 0 where the compiler does not target it.
+struct GemmTable {
+  const GemmKernel* kernels;
+  int count;
+};
+extern const GemmTable kPortableGemm, kAvx2Gemm, kAvx512VnniGemm;
+
+}  // namespace bitfold

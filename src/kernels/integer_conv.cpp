@@ -1,0 +1,277 @@
+#include "kernels/integer_conv.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <new>
+
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/pointwise/pointwise.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
+// Input and output of a panel of rows stay in the second-level cache (1 MiB on Zen 4, 512 KiB before it) together with
+// the weights of a block of channels while every block passes over them.
+constexpr std::int64_t kPanelBytes = 256 * 1024;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+template <class T>
+auto allocate_zeros(std::int64_t count) {
+  constexpr std::size_t kAlignment = 64;
+  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + kAlignment) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
+  return std::unique_ptr<T[], void (*)(void*)>(static_cast<T*>(memory), std::free);
+}
+
+std::int64_t element_bytes(AccumulatorOutput kind) { return kind == AccumulatorOutput::code ? 1 : 4; }
+
+}  // namespace
+
+PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
+                           const float* multipliers)
+    : filter_(filter), weights_(nullptr, std::free), bias_(nullptr, std::free), multipliers_(nullptr, std::free) {
+  assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
+  // Blocks never mix groups; a depthwise convolution's blocks are of plain channels.
+  const std::int64_t sections = is_depthwise() ? 1 : filter.groups;
+  const std::int64_t channels = filter.out_channels / sections;
+  block_count_ = divide_up(channels, kBlockChannels);
+  if (is_depthwise()) {
+    run_count_ = filter.kernel_w;
+    run_bytes_ = divide_up(filter.kernel_h, kColumnRows) * kGroupBytes;
+  } else {
+    const bool adjacent = filter.groups == 1 && filter.dilation_w == 1;
+    run_count_ = adjacent ? filter.kernel_h : filter.kernel_h * filter.kernel_w;
+    run_bytes_ = (adjacent ? filter.kernel_w : 1) * (filter.in_channels / filter.groups);
+  }
+  weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
+  bias_ = allocate_zeros<std::int32_t>(sections * block_count_ * kBlockChannels);
+  multipliers_ = allocate_zeros<float>(sections * block_count_ * kBlockChannels);
+  for (std::int64_t c = 0; c < filter.out_channels; ++c) {
+    const std::int64_t to = c / channels * block_count_ * kBlockChannels + c % channels;
+    bias_[static_cast<std::size_t>(to)] = bias == nullptr ? 0 : bias[c];
+    multipliers_[static_cast<std::size_t>(to)] = multipliers == nullptr ? 1.0F : multipliers[c];
+    // The largest accumulator times the float below 1 is still below 2^31 after rounding.
+    multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
+  }
+  if (is_depthwise())
+    pack_columns(weights);
+  else
+    pack_runs(weights);
+}
+
+bool PackedFilter::is_depthwise() const {
+  return filter_.groups > 1 && filter_.groups == filter_.in_channels && filter_.groups == filter_.out_channels;
+}
+
+std::size_t PackedFilter::size_bytes() const {
+  const std::int64_t sections = is_depthwise() ? 1 : filter_.groups;
+  return static_cast<std::size_t>(sections * block_count_ * run_count_ * group_count() * kGroupWeights);
+}
+
+/// gemm.h: [group][block][run][group of 4][16][4]
+void PackedFilter::pack_runs(const std::int8_t* weights) {
+  const std::int64_t channels = filter_.out_channels / filter_.groups;
+  const std::int64_t run_weights = group_count() * kGroupWeights, block_weights = run_count_ * run_weights;
+  for (std::int64_t c = 0; c < filter_.out_channels; ++c) {
+    const std::int64_t block = c / channels * block_count_ + c % channels / kBlockChannels;
+    const std::int64_t lane = c % channels % kBlockChannels;
+    std::int8_t* to = weights_.get() + block * block_weights + lane * kGroupBytes;
+    for (std::int64_t r = 0; r < run_count_; ++r)
+      for (std::int64_t k = 0; k < run_bytes_; ++k)
+        to[r * run_weights + k / kGroupBytes * kGroupWeights + k % kGroupBytes] = *weights++;
+  }
+}
+
+/// depthwise.h: [block][column][group of 4 rows][16][4]
+void PackedFilter::pack_columns(const std::int8_t* weights) {
+  const std::int64_t column_weights = group_count() * kGroupWeights, block_weights = run_count_ * column_weights;
+  for (std::int64_t c = 0; c < filter_.out_channels; ++c) {
+    std::int8_t* to = weights_.get() + c / kBlockChannels * block_weights + c % kBlockChannels * kGroupBytes;
+    for (std::int64_t i = 0; i < filter_.kernel_h; ++i)
+      for (std::int64_t j = 0; j < filter_.kernel_w; ++j)
+        to[j * column_weights + i / kColumnRows * kGroupWeights + i % kColumnRows] = *weights++;
+  }
+}
+
+/// Rows [row, row + count) of one image.
+struct IntegerConv::Segment {
+  std::int64_t image, row, count;
+};
+
+IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
+                         Isa cap)
+    : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
+  const ConvFilter& f = filter_->filter();
+  assert(images.x.pixel == f.in_channels);
+  const std::int64_t row_bytes =
+      images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
+  panel_rows_ = std::clamp<std::int64_t>(kPanelBytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
+  if (filter_->is_depthwise()) {
+    depthwise_ = &select_depthwise_kernel(cap);
+    return;
+  }
+  merges_rows_ = images_.x.row * images_.stride_h == images_.out_width * images_.stride_w * images_.x.pixel &&
+                 images_.y.row == images_.out_width * images_.y.pixel;
+  const std::int64_t pixels = images_.out_width * (merges_rows_ ? panel_rows_ : 1);
+  const std::int64_t channels = f.out_channels / f.groups;
+  wide_ = &select_gemm_kernel(pixels, channels, cap);
+  const std::int64_t rest = channels % wide_->nr;
+  narrow_ = rest == 0 ? wide_ : &select_gemm_kernel(pixels, rest, cap);
+
+  const std::int64_t runs_per_row = filter_->run_count() / f.kernel_h;
+  run_offsets_ = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(filter_->run_count()));
+  for (std::int64_t r = 0; r < filter_->run_count(); ++r)
+    run_offsets_[static_cast<std::size_t>(r)] =
+        r / runs_per_row * f.dilation_h * images_.x.row + r % runs_per_row * f.dilation_w * images_.x.pixel;
+
+  merges_rows_ =
+      merges_rows_ && images_.content_begin <= 0 && images_.content_end >= images_.out_height * images_.stride_h;
+  if (!merges_rows_) leave_out_padding();
+}
+
+void IntegerConv::leave_out_padding() {
+  kernel_rows_.reserve(static_cast<std::size_t>(images_.out_height));
+  for (std::int64_t row = 0; row < images_.out_height; ++row) {
+    KernelRows rows = kernel_rows(row);
+    const bool is_whole = rows.end - rows.begin == filter_->filter().kernel_h;
+    if (!is_whole && images_.padding != 0) {
+      const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
+        return other.begin == rows.begin && other.end == rows.end;
+      });
+      rows.bias = same != kernel_rows_.end() ? same->bias : biases_.emplace_back(bias_over(rows)).data();
+    }
+    kernel_rows_.push_back(rows);
+  }
+}
+
+IntegerConv::KernelRows IntegerConv::kernel_rows(std::int64_t row) const {
+  const ConvFilter& f = filter_->filter();
+  const std::int64_t first = row * images_.stride_h;
+  const auto over = [&](std::int64_t i) {
+    const std::int64_t h = first + i * f.dilation_h;
+    return h >= images_.content_begin && h < images_.content_end;
+  };
+  std::int64_t begin = 0, end = f.kernel_h;
+  while (begin < end && !over(begin)) ++begin;
+  while (end > begin && !over(end - 1)) --end;
+  return {begin, end, filter_->bias()};
+}
+
+/// The filter's biases plus padding * w summed over the kernel rows that are left out.
+std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
+  const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
+  const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
+  std::vector<std::int32_t> bias(filter_->bias(), filter_->bias() + blocks * kBlockChannels);
+  const std::int8_t* w = filter_->weights();
+  for (std::int64_t block = 0; block < blocks; ++block)
+    for (std::int64_t r = 0; r < filter_->run_count(); ++r, w += filter_->group_count() * kGroupWeights) {
+      if (r >= rows.begin * runs_per_row && r < rows.end * runs_per_row) continue;
+      for (std::int64_t i = 0; i < filter_->group_count() * kGroupWeights; ++i)
+        bias[static_cast<std::size_t>(block * kBlockChannels + i % kGroupWeights / kGroupBytes)] +=
+            images_.padding * w[i];
+    }
+  return bias;
+}
+
+std::string IntegerConv::kernel_name() const {
+  if (depthwise_ != nullptr) return std::string("depthwise.") + depthwise_->name;
+  return std::string("gemm.") + wide_->name;
+}
+
+void IntegerConv::run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
+                      std::int64_t end) const noexcept {
+  for (std::int64_t unit = begin; unit < end;) {
+    const std::int64_t image = unit / images_.out_height, row = unit % images_.out_height;
+    const std::int64_t count = std::min({end - unit, images_.out_height - row, panel_rows_});
+    const Segment segment{image, row, count};
+    run_segment(segment, x, y);
+    if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, segment);
+    unit += count;
+  }
+}
+
+void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y) const noexcept {
+  const ConvFilter& f = filter_->filter();
+  const std::int64_t row_step = images_.x.row * images_.stride_h, y_bytes = element_bytes(output_.kind);
+  const std::uint8_t* from = x + s.image * images_.x.image + s.row * row_step;
+  std::byte* to = static_cast<std::byte*>(y) + (s.image * images_.y.image + s.row * images_.y.row) * y_bytes;
+  if (depthwise_ != nullptr) {
+    DepthwiseTask task{.pixel_count = images_.out_width,
+                       .stride = images_.stride_w,
+                       .tap_row_bytes = images_.x.row * f.dilation_h,
+                       .dilation = f.dilation_w,
+                       .channels = f.in_channels,
+                       .kernel_h = f.kernel_h,
+                       .kernel_w = f.kernel_w,
+                       .weights = filter_->weights(),
+                       .bias = filter_->bias(),
+                       .multipliers = filter_->multipliers(),
+                       .y_stride = images_.y.pixel,
+                       .output = &output_,
+                       .steps_fit = filter_->multipliers_below_one()};
+    for (std::int64_t r = 0; r < s.count; ++r) {
+      task.x = from + r * row_step;
+      task.y = to + r * images_.y.row * y_bytes;
+      depthwise_->run(task);
+    }
+    return;
+  }
+
+  const std::int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
+  const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
+  const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
+  GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
+                .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
+                .group_count = filter_->group_count(),
+                .block_weights = block_weights,
+                .y_stride = images_.y.pixel,
+                .output = &output_,
+                .steps_fit = filter_->multipliers_below_one()};
+  for (std::int64_t group = 0; group < f.groups; ++group)
+    for (std::int64_t c = 0; c < out_group;) {
+      const GemmKernel& kernel = out_group - c >= wide_->nr ? *wide_ : *narrow_;
+      const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
+      task.multipliers = filter_->multipliers() + block * kBlockChannels;
+      task.channel_count = std::min<std::int64_t>(kernel.nr, out_group - c);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const KernelRows kept = merges_rows_ ? KernelRows{0, f.kernel_h, filter_->bias()}
+                                             : kernel_rows_[static_cast<std::size_t>(s.row + r)];
+        task.bias = kept.bias + block * kBlockChannels;
+        task.run_offsets = run_offsets_.get() + kept.begin * runs_per_row;
+        task.run_count = (kept.end - kept.begin) * runs_per_row;
+        task.weights = filter_->weights() + block * block_weights +
+                       kept.begin * runs_per_row * filter_->group_count() * kGroupWeights;
+        task.x = from + r * row_step + group * in_group;
+        task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;
+        kernel.run(task);
+      }
+      c += task.channel_count;
+    }
+}
+
+/// The table and the residual, over rows that are still in the cache.
+void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& s) const noexcept {
+  const bool adds = output_.has_residual && residual != nullptr;
+  if (!output_.has_table && !adds) return;
+  const std::int64_t channels = filter_->filter().out_channels;
+  const bool dense = images_.y.pixel == channels && (!adds || images_.residual.pixel == channels);
+  const std::int64_t pieces = dense ? 1 : images_.out_width, length = dense ? images_.out_width * channels : channels;
+  const BinaryGrids grids{output_.add.product, output_.add.residual, output_.add.sum};
+  for (std::int64_t r = 0; r < s.count; ++r)
+    for (std::int64_t p = 0; p < pieces; ++p) {
+      std::uint8_t* codes = y + s.image * images_.y.image + (s.row + r) * images_.y.row + p * images_.y.pixel;
+      if (output_.has_table) pointwise_->lookup(codes, codes, length, output_.table);
+      if (!adds) continue;
+      const std::uint8_t* other =
+          residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row + p * images_.residual.pixel;
+      pointwise_->binary(CodeBinary::add, codes, other, codes, length, grids);
+    }
+}
+
+}  // namespace bitfold

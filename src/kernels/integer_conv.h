@@ -1,0 +1,154 @@
+// Convolutions and matrix products of u8 codes by s8 weights: the one door to kernels/gemm and kernels/depthwise.
+//
+//   accumulator[p][c] = bias[c] + sum over taps and channels of x[p + tap][k] * w[c][tap][k]            int32, exact
+//
+// followed by one of
+//
+//   int32     y = accumulator
+//   float32   y = float(accumulator) * multiplier[c]
+//   code      y = requantize(accumulator, multiplier[c], zero_point, qmin, qmax)      invariant 3; then, in this order,
+//             y = table[y]                                                            where a table is given
+//             y = the code of real(y) + real(residual)                                where a residual is given
+//
+// Images are NHWC and already padded: padding is bytes of the input's zero point around the image. The input's zero
+// point itself is folded into the bias by the caller, bias'[c] = bias[c] - zero_point * sum w[c]; weights with a zero
+// point of their own are given less that zero point (they must still fit int8). A matrix product of M rows is a 1x1
+// convolution over M pixels: out_height = M, out_width = 1, so that rows can be split among threads.
+//
+// Every instruction set gives the same bytes. Every intermediate sum must fit int32 in any order of summation, which
+// sum |w| * 255 + |bias'| < 2^31 guarantees. Kernels may read, but never use, up to kOverread bytes past the image.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bitfold/cpu.h"
+#include "kernels/conv_output.h"
+
+namespace bitfold {
+
+/// Bytes after an input image that must be readable; their values do not matter.
+constexpr std::int64_t kOverread = 64;
+
+/// What the weights are, whatever image they run over. Both channel counts are of all groups together.
+struct ConvFilter {
+  std::int64_t out_channels = 1, in_channels = 1, groups = 1;
+  std::int64_t kernel_h = 1, kernel_w = 1;
+  std::int64_t dilation_h = 1, dilation_w = 1;
+  bool operator==(const ConvFilter&) const = default;
+
+  /// Products summed into one accumulator.
+  std::int64_t depth() const { return kernel_h * kernel_w * (in_channels / groups); }
+};
+
+/// Elements from one image, row and pixel to the next. Channels of a pixel are adjacent.
+struct ImageStrides {
+  std::int64_t image = 0, row = 0, pixel = 0;
+};
+
+/// Over which images a filter runs. The pixel stride of x must be the filter's in_channels.
+struct ConvImages {
+  std::int64_t batch = 1, out_height = 1, out_width = 1;
+  std::int64_t stride_h = 1, stride_w = 1;
+  ImageStrides x;         ///< Of the padded input, whose first pixel is the first tap of the first output pixel.
+  ImageStrides y;         ///< Of the output, in its elements: it may itself be the inside of a padded image.
+  ImageStrides residual;  ///< Where one is added.
+  /// Rows of the padded input before `content_begin` and from `content_end` on hold padding only, the code `padding`:
+  /// kernel rows over them need not be multiplied. The default says nothing about padding.
+  std::int64_t content_begin = 0, content_end = std::numeric_limits<std::int64_t>::max();
+  std::uint8_t padding = 0;
+};
+
+/// Weights, biases and multipliers in the order the kernels stream them. Immutable; share one among many convolutions.
+/// One layout serves every instruction set (see gemm/gemm.h and depthwise/depthwise.h).
+class PackedFilter {
+ public:
+  /// `weights` [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` one per output
+  /// channel (bias may be null: zeros; multipliers null: ones).
+  PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
+               const float* multipliers);
+
+  const ConvFilter& filter() const { return filter_; }
+  /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
+  bool is_depthwise() const;
+  /// Runs of adjacent bytes that make up a window, and how many bytes each.
+  std::int64_t run_count() const { return run_count_; }
+  std::int64_t run_bytes() const { return run_bytes_; }
+  /// Groups of 4 bytes per run.
+  std::int64_t group_count() const { return (run_bytes_ + 3) / 4; }
+  /// Blocks of 16 output channels per group of the convolution.
+  std::int64_t block_count() const { return block_count_; }
+  std::size_t size_bytes() const;
+  bool multipliers_below_one() const { return multipliers_below_one_; }
+
+  const std::int8_t* weights() const { return weights_.get(); }
+  const std::int32_t* bias() const { return bias_.get(); }         ///< 16 per block
+  const float* multipliers() const { return multipliers_.get(); }  ///< 16 per block
+
+ private:
+  template <class T>
+  using Aligned = std::unique_ptr<T[], void (*)(void*)>;
+
+  void pack_runs(const std::int8_t* weights);
+  void pack_columns(const std::int8_t* weights);
+
+  ConvFilter filter_;
+  std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
+  bool multipliers_below_one_ = true;
+  Aligned<std::int8_t> weights_;
+  Aligned<std::int32_t> bias_;
+  Aligned<float> multipliers_;
+};
+
+struct GemmKernel;
+struct DepthwiseKernel;
+struct PointwiseKernels;
+
+/// A filter over images of one size on one instruction set. Immutable: may run on many threads at once.
+class IntegerConv {
+ public:
+  /// `cap` must not exceed what the CPU has.
+  IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap);
+
+  /// Independent units of work, for splitting among threads: rows of output.
+  std::int64_t unit_count() const { return images_.batch * images_.out_height; }
+  /// Units [begin, end). `y` points at int32, float or u8 as the output's kind says; `residual` may be null where none
+  /// is added, and may be y itself. Allocates nothing.
+  void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
+           std::int64_t end) const noexcept;
+  /// "gemm.avx512vnni 14x32", "depthwise.avx2"
+  std::string kernel_name() const;
+
+ private:
+  struct Segment;
+  /// What an output row is multiplied with: kernel rows [begin, end), which lie over the image's content, and the
+  /// biases, to which the products of the others are added.
+  struct KernelRows {
+    std::int64_t begin, end;
+    const std::int32_t* bias;
+  };
+  void leave_out_padding();
+  KernelRows kernel_rows(std::int64_t row) const;
+  std::vector<std::int32_t> bias_over(const KernelRows& rows) const;
+  void run_segment(const Segment& segment, const std::uint8_t* x, void* y) const noexcept;
+  void finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& segment) const noexcept;
+
+  std::shared_ptr<const PackedFilter> filter_;
+  ConvImages images_;
+  ConvOutput output_;
+  std::unique_ptr<std::int64_t[]> run_offsets_;
+  std::vector<KernelRows> kernel_rows_;  ///< Per output row; empty where rows are merged.
+  std::vector<std::vector<std::int32_t>> biases_;
+  bool merges_rows_ = false;  ///< Rows follow each other without a gap, in x and in y: one long row.
+  std::int64_t panel_rows_ = 1;
+  const GemmKernel* narrow_ = nullptr;
+  const GemmKernel* wide_ = nullptr;
+  const DepthwiseKernel* depthwise_ = nullptr;
+  const PointwiseKernels* pointwise_ = nullptr;
+};
+
+}  // namespace bitfold

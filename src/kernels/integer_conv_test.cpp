@@ -1,0 +1,362 @@
+// Every kernel on every instruction set gives the bytes of the definition, over shapes around its tile and codes that
+// make sums as large as they get.
+#include "kernels/integer_conv.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bitfold/affine.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/guarded_buffer.h"
+
+namespace bitfold {
+namespace {
+
+enum class Codes { random, extreme };
+
+struct Case {
+  ConvFilter filter;
+  std::int64_t batch = 1, in_height = 1, in_width = 1;  // padding included
+  std::int64_t stride_h = 1, stride_w = 1;
+  std::int64_t y_gap = 0;  // elements left alone between pixels
+
+  std::int64_t out_height() const { return (in_height - (filter.kernel_h - 1) * filter.dilation_h - 1) / stride_h + 1; }
+  std::int64_t out_width() const { return (in_width - (filter.kernel_w - 1) * filter.dilation_w - 1) / stride_w + 1; }
+  std::int64_t y_pixel() const { return filter.out_channels + y_gap; }
+  std::int64_t y_count() const { return batch * out_height() * out_width() * y_pixel(); }
+  std::string text() const {
+    const ConvFilter& f = filter;
+    std::string s;
+    for (std::int64_t v : {f.out_channels, f.in_channels, f.groups, f.kernel_h, f.kernel_w, f.dilation_h, f.dilation_w,
+                           batch, in_height, in_width, stride_h, stride_w, y_gap})
+      s += std::to_string(v) + " ";
+    return s;
+  }
+};
+
+ConvImages images_of(const Case& c) {
+  const std::int64_t x_row = c.in_width * c.filter.in_channels, y_row = c.out_width() * c.y_pixel();
+  return {.batch = c.batch,
+          .out_height = c.out_height(),
+          .out_width = c.out_width(),
+          .stride_h = c.stride_h,
+          .stride_w = c.stride_w,
+          .x = {c.in_height * x_row, x_row, c.filter.in_channels},
+          .y = {c.out_height() * y_row, y_row, c.y_pixel()},
+          .residual = {c.out_height() * y_row, y_row, c.y_pixel()}};
+}
+
+struct Data {
+  std::vector<std::uint8_t> x;  // with the tail that may be read
+  std::vector<std::int8_t> w;
+  std::vector<std::int32_t> bias;
+  std::vector<float> multipliers;
+};
+
+Data make_data(const Case& c, Codes codes) {
+  std::mt19937 random(7);
+  Data d;
+  d.x.resize(static_cast<std::size_t>(c.batch * c.in_height * c.in_width * c.filter.in_channels + kOverread));
+  d.w.resize(static_cast<std::size_t>(c.filter.out_channels * c.filter.depth()));
+  // Neighbouring products of 255 * -127 leave int16, where vpmaddubsw would saturate.
+  for (auto& v : d.x) v = static_cast<std::uint8_t>(codes == Codes::random ? random() % 256 : 255);
+  for (auto& v : d.w)
+    v = static_cast<std::int8_t>(codes == Codes::random ? static_cast<int>(random() % 256) - 128 : -127);
+  for (std::int64_t m = 0; m < c.filter.out_channels; ++m) {
+    d.bias.push_back(static_cast<std::int32_t>(random() % 20001) - 10000);
+    // The last powers of two put many results exactly between two codes.
+    const float spread = 200.0F / (128.0F * 60.0F * static_cast<float>(c.filter.depth()));
+    d.multipliers.push_back(m % 3 == 0 ? 0.0078125F : m % 3 == 1 ? spread : 0.5F);
+  }
+  return d;
+}
+
+std::vector<std::int32_t> accumulators(const Case& c, const Data& d) {
+  const ConvFilter& f = c.filter;
+  const std::int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
+  std::vector<std::int32_t> out;
+  for (std::int64_t n = 0; n < c.batch; ++n)
+    for (std::int64_t h = 0; h < c.out_height(); ++h)
+      for (std::int64_t w = 0; w < c.out_width(); ++w)
+        for (std::int64_t m = 0; m < f.out_channels; ++m) {
+          std::int32_t sum = d.bias[static_cast<std::size_t>(m)];
+          for (std::int64_t i = 0; i < f.kernel_h; ++i)
+            for (std::int64_t j = 0; j < f.kernel_w; ++j)
+              for (std::int64_t k = 0; k < in_group; ++k) {
+                const std::int64_t row = h * c.stride_h + i * f.dilation_h, column = w * c.stride_w + j * f.dilation_w;
+                const std::int64_t at =
+                    ((n * c.in_height + row) * c.in_width + column) * f.in_channels + m / out_group * in_group + k;
+                const std::int64_t weight = ((m * f.kernel_h + i) * f.kernel_w + j) * in_group + k;
+                sum += d.x[static_cast<std::size_t>(at)] * d.w[static_cast<std::size_t>(weight)];
+              }
+          out.push_back(sum);
+        }
+  return out;
+}
+
+std::shared_ptr<const PackedFilter> packed(const Case& c, const Data& d) {
+  return std::make_shared<const PackedFilter>(c.filter, d.w.data(), d.bias.data(), d.multipliers.data());
+}
+
+/// Runs in two halves, input and output ending at unmapped pages, and returns y with its gaps.
+template <class T>
+std::vector<T> run(const Case& c, const Data& d, const ConvOutput& output, Isa isa,
+                   const std::vector<std::uint8_t>& residual = {}) {
+  const IntegerConv conv(packed(c, d), images_of(c), output, isa);
+  const testing::GuardedBuffer<std::uint8_t> x(d.x);
+  testing::GuardedBuffer<T> y(c.y_count() - c.y_gap);
+  const std::int64_t half = conv.unit_count() / 2;
+  const std::uint8_t* other = residual.empty() ? nullptr : residual.data();
+  conv.run(x.data(), y.data(), other, 0, half);
+  conv.run(x.data(), y.data(), other, half, conv.unit_count());
+  std::vector<T> out(y.data(), y.data() + (c.y_count() - c.y_gap));
+  out.resize(static_cast<std::size_t>(c.y_count()));
+  return out;
+}
+
+/// finish(accumulator, channel) at every output, zeros in the gaps.
+template <class T, class Finish>
+std::vector<T> expected(const Case& c, const Data& d, Finish finish) {
+  const auto sums = accumulators(c, d);
+  std::vector<T> y(static_cast<std::size_t>(c.y_count()));
+  const auto channels = static_cast<std::size_t>(c.filter.out_channels);
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    y[i / channels * static_cast<std::size_t>(c.y_pixel()) + i % channels] = finish(sums[i], i % channels);
+  return y;
+}
+
+class IntegerConvTest : public ::testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > detected_isa()) GTEST_SKIP() << "this CPU has no " << to_string(GetParam());
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Isa, IntegerConvTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
+                         [](const auto& test) { return std::string(to_string(test.param)); });
+
+std::vector<Case> product_cases() {
+  std::vector<Case> cases;
+  // Matrix products: pixels and channels around every tile, depths around groups of 4 and unrolled steps.
+  for (std::int64_t pixels : {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15, 24, 28, 29, 57})
+    for (std::int64_t channels : {1, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 128})
+      cases.push_back({{.out_channels = channels, .in_channels = 13}, 1, pixels, 1});
+  for (std::int64_t depth : {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 255})
+    for (std::int64_t channels : {5, 16, 33, 64}) {
+      cases.push_back({{.out_channels = channels, .in_channels = depth}, 1, 1, 1});
+      cases.push_back({{.out_channels = channels, .in_channels = depth}, 2, 3, 5});
+    }
+  return cases;
+}
+
+std::vector<Case> window_cases() {
+  std::vector<Case> cases;
+  for (std::int64_t in : {1, 3, 4, 8, 16})
+    for (std::int64_t out : {1, 16, 20, 40, 64})
+      for (std::int64_t stride : {1, 2})
+        cases.push_back(
+            {{.out_channels = out, .in_channels = in, .kernel_h = 3, .kernel_w = 3}, 2, 6, 17, stride, stride});
+  cases.push_back({{.out_channels = 20, .in_channels = 3, .kernel_h = 5, .kernel_w = 5}, 1, 12, 34});
+  cases.push_back({{.out_channels = 9, .in_channels = 6, .kernel_h = 1, .kernel_w = 3, .dilation_w = 2}, 1, 4, 19});
+  cases.push_back(
+      {{.out_channels = 9, .in_channels = 6, .kernel_h = 3, .kernel_w = 2, .dilation_h = 2}, 1, 9, 19, 2, 3});
+  cases.push_back({{.out_channels = 12, .in_channels = 6, .groups = 3, .kernel_h = 3, .kernel_w = 3}, 2, 5, 9});
+  cases.push_back({{.out_channels = 66, .in_channels = 34, .groups = 2, .kernel_h = 3, .kernel_w = 3}, 1, 5, 20, 2, 1});
+  cases.push_back({{.out_channels = 8, .in_channels = 4, .groups = 4, .kernel_h = 3, .kernel_w = 3}, 1, 5, 20});
+  cases.push_back({{.out_channels = 20, .in_channels = 8, .kernel_h = 3, .kernel_w = 3}, 1, 5, 9, 1, 1, 5});
+  cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 5, 9, 1, 1, 7});
+  cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 7, 9, 2, 2});
+  return cases;
+}
+
+std::vector<Case> depthwise_cases() {
+  std::vector<Case> cases;
+  for (std::int64_t channels : {2, 8, 15, 16, 17, 31, 32, 33, 64, 100})
+    for (std::int64_t kernel : {1, 2, 3, 4, 5, 7})
+      for (std::int64_t stride : {1, 2, 3}) {
+        const ConvFilter f{channels, channels, channels, kernel, kernel};
+        for (std::int64_t width : {kernel, kernel + 1, kernel + 11})
+          cases.push_back({f, 2, kernel + 3, width, stride, stride});
+      }
+  cases.push_back({{20, 20, 20, 3, 3, 2, 2}, 1, 9, 21});
+  cases.push_back({{20, 20, 20, 3, 3, 1, 3}, 1, 9, 21, 2, 2});
+  cases.push_back({{20, 20, 20, 3, 5}, 1, 9, 21, 1, 2});
+  cases.push_back({{20, 20, 20, 3, 3}, 1, 9, 21, 1, 1, 3});
+  return cases;
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> all = product_cases();
+  for (const auto& more : {window_cases(), depthwise_cases()}) all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+TEST_P(IntegerConvTest, accumulators_equal_the_definition) {
+  for (const Case& c : all_cases())
+    for (Codes codes : {Codes::random, Codes::extreme}) {
+      const Data d = make_data(c, codes);
+      ConvOutput output{.kind = AccumulatorOutput::int32};
+      const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
+      ASSERT_EQ(run<std::int32_t>(c, d, output, GetParam()), want) << c.text();
+    }
+}
+
+TEST_P(IntegerConvTest, reals_equal_the_definition) {
+  for (const Case& c : window_cases()) {
+    const Data d = make_data(c, Codes::random);
+    const ConvOutput output{.kind = AccumulatorOutput::float32};
+    const auto want = expected<float>(
+        c, d, [&](std::int32_t sum, std::size_t m) { return static_cast<float>(sum) * d.multipliers[m]; });
+    ASSERT_EQ(run<float>(c, d, output, GetParam()), want) << c.text();
+  }
+}
+
+TEST_P(IntegerConvTest, codes_equal_the_normative_requantization) {
+  for (const Case& c : all_cases())
+    for (const ConvOutput& output :
+         {ConvOutput{.zero_point = 0}, ConvOutput{.zero_point = 131, .qmin = 3, .qmax = 250}}) {
+      const Data d = make_data(c, Codes::random);
+      const auto want = expected<std::uint8_t>(c, d, [&](std::int32_t sum, std::size_t m) {
+        return static_cast<std::uint8_t>(
+            requantize(sum, d.multipliers[m], output.zero_point, output.qmin, output.qmax));
+      });
+      ASSERT_EQ(run<std::uint8_t>(c, d, output, GetParam()), want) << c.text();
+    }
+}
+
+TEST_P(IntegerConvTest, codes_saturate_where_steps_leave_int32) {
+  for (const Case& c : window_cases()) {
+    Data d = make_data(c, Codes::random);
+    for (std::size_t m = 0; m < d.multipliers.size(); ++m) d.multipliers[m] = m % 2 == 0 ? 1e9F : 3e38F;
+    const ConvOutput output{.zero_point = 131, .qmin = 3, .qmax = 250};
+    const auto want = expected<std::uint8_t>(c, d, [&](std::int32_t sum, std::size_t m) {
+      return static_cast<std::uint8_t>(requantize(sum, d.multipliers[m], output.zero_point, output.qmin, output.qmax));
+    });
+    ASSERT_EQ(run<std::uint8_t>(c, d, output, GetParam()), want) << c.text();
+  }
+}
+
+TEST_P(IntegerConvTest, the_largest_accumulators_saturate_just_below_multiplier_one) {
+  const float below_one = std::nextafter(1.0F, 0.0F);
+  const Case c{{.out_channels = 2, .in_channels = 1}, 1, 5, 1};
+  Data d{std::vector<std::uint8_t>(5 + kOverread, 0), {1, 1}, {2147483392, -2147483648}, {below_one, below_one}};
+  const auto y = run<std::uint8_t>(c, d, {.zero_point = 7, .qmin = 2, .qmax = 240}, GetParam());
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], i % 2 == 0 ? 240 : 2) << i;
+}
+
+TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
+  for (const Case& c : window_cases())
+    for (std::uint8_t padding : {0, 113})
+      for (std::int64_t top : {0, 1, 3})
+        for (std::int64_t bottom : {0, 2}) {
+          Data d = make_data(c, Codes::random);
+          ConvImages images = images_of(c);
+          images.content_begin = std::min(top, c.in_height - 1);
+          images.content_end = std::max(images.content_begin + 1, c.in_height - bottom);
+          images.padding = padding;
+          for (std::int64_t n = 0; n < c.batch; ++n)
+            for (std::int64_t h = 0; h < c.in_height; ++h)
+              if (h < images.content_begin || h >= images.content_end)
+                std::fill_n(d.x.begin() + n * images.x.image + h * images.x.row, images.x.row, padding);
+          const ConvOutput output{.kind = AccumulatorOutput::int32};
+          const IntegerConv conv(packed(c, d), images, output, GetParam());
+          std::vector<std::int32_t> y(static_cast<std::size_t>(c.y_count()));
+          conv.run(d.x.data(), y.data(), nullptr, 0, conv.unit_count());
+          const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
+          ASSERT_EQ(y, want) << c.text() << " top " << top << " bottom " << bottom;
+        }
+}
+
+TEST_P(IntegerConvTest, ties_round_to_the_even_code) {
+  // One channel of weight 1, multiplier one half: accumulator q becomes q / 2.
+  const Case c{{.out_channels = 1, .in_channels = 1}, 1, 256, 1};
+  Data d{std::vector<std::uint8_t>(256 + kOverread), {1}, {-128}, {0.5F}};
+  for (std::size_t i = 0; i < 256; ++i) d.x[i] = static_cast<std::uint8_t>(i);
+  const auto y = run<std::uint8_t>(c, d, {.zero_point = 100}, GetParam());
+  for (int i = 0; i < 256; ++i) {
+    const int twice = i - 128, down = (twice - (twice & 1)) / 2;
+    const int want = (twice & 1) == 0 ? down : down % 2 == 0 ? down : down + 1;
+    ASSERT_EQ(y[static_cast<std::size_t>(i)], 100 + want) << twice << " / 2";
+  }
+}
+
+TEST_P(IntegerConvTest, a_table_comes_before_the_residual) {
+  for (const Case& c : window_cases()) {
+    const Data d = make_data(c, Codes::random);
+    ConvOutput output{.zero_point = 120, .has_table = true, .has_residual = true};
+    for (int q = 0; q < 256; ++q) output.table[q] = static_cast<std::uint8_t>(q < 120 ? 120 - (120 - q) / 10 : q);
+    output.add = {{0.02F, 120, 0, 255}, {0.05F, 77, 0, 255}, {0.043F, 101, 101, 255}};
+    std::vector<std::uint8_t> residual(static_cast<std::size_t>(c.y_count()));
+    std::mt19937 random(3);
+    for (auto& r : residual) r = static_cast<std::uint8_t>(random());
+    const auto plain = run<std::uint8_t>(c, d, {.zero_point = 120}, Isa::portable);
+    auto want = plain;
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      if (static_cast<std::int64_t>(i) % c.y_pixel() >= c.filter.out_channels) continue;
+      const float a = static_cast<float>(output.table[plain[i]] - 120) * 0.02F;
+      const float b = static_cast<float>(residual[i] - 77) * 0.05F;
+      const Tensor sum =
+          quantize(Tensor::from<float>({1}, std::vector<float>{a + b}), {.scale = {0.043F}, .zero_point = {101}});
+      want[i] = std::max<std::uint8_t>(101, sum.data<std::uint8_t>()[0]);
+    }
+    ASSERT_EQ(run<std::uint8_t>(c, d, output, GetParam(), residual), want) << c.text();
+  }
+}
+
+TEST(GemmKernels, every_kernel_alone_equals_the_portable_one) {
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    if (kernel.isa > detected_isa()) continue;
+    for (std::int64_t pixels = 1; pixels <= 2 * kernel.mr + 1; ++pixels)
+      for (std::int64_t channels : {1, 15, 16, kernel.nr - 1, kernel.nr}) {
+        if (channels < 1 || channels > kernel.nr) continue;
+        const Case c{{.out_channels = channels, .in_channels = 9, .kernel_w = 3}, 1, 1, pixels + 2};
+        const Data d = make_data(c, Codes::random);
+        const auto filter = packed(c, d);
+        const ConvOutput output{.zero_point = 90};
+        const std::int64_t run_offset = 0;
+        const testing::GuardedBuffer<std::uint8_t> x(d.x);
+        testing::GuardedBuffer<std::uint8_t> y(pixels * channels);
+        // A wide kernel must not read blocks beyond the last channel.
+        const std::int64_t blocks = filter->block_count();
+        const testing::GuardedBuffer<std::int8_t> weights(
+            {filter->weights(), filter->weights() + filter->size_bytes()});
+        const testing::GuardedBuffer<std::int32_t> bias({filter->bias(), filter->bias() + 16 * blocks});
+        const testing::GuardedBuffer<float> multipliers({filter->multipliers(), filter->multipliers() + 16 * blocks});
+        kernel.run({.x = x.data(),
+                    .pixel_stride = 9,
+                    .pixel_count = pixels,
+                    .run_offsets = &run_offset,
+                    .run_count = 1,
+                    .group_count = filter->group_count(),
+                    .weights = weights.data(),
+                    .block_weights = filter->run_count() * filter->group_count() * kGroupWeights,
+                    .bias = bias.data(),
+                    .multipliers = multipliers.data(),
+                    .channel_count = channels,
+                    .y = y.data(),
+                    .y_stride = channels,
+                    .output = &output});
+        const auto want = run<std::uint8_t>(c, d, output, Isa::portable);
+        ASSERT_EQ(std::vector<std::uint8_t>(y.data(), y.data() + pixels * channels), want)
+            << kernel.name << " pixels " << pixels << " channels " << channels;
+      }
+  }
+}
+
+TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
+  for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
+    for (std::int64_t pixels : {1, 7, 32, 3136})
+      for (std::int64_t channels : {1, 16, 32, 64, 1000}) {
+        const GemmKernel& kernel = select_gemm_kernel(pixels, channels, cap);
+        EXPECT_LE(kernel.isa, cap);
+        EXPECT_EQ(&kernel, &select_gemm_kernel(pixels, channels, cap));
+      }
+}
+
+}  // namespace
+}  // namespace bitfold

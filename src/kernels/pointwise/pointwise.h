@@ -1,0 +1,87 @@
+// Operators on u8 codes that are no matrix product: one code, or a small window of them, at a time.
+//
+//   lookup     y = table[x]: any function of one code, a move between two 8-bit grids included
+//   binary     y = clamp(round_half_even(r / s_y) + z_y), r = float(a - z_a) * s_a OP float(b - z_b) * s_b, each
+//              operation rounded to float32 on its own: what snapping the real result gives, so equal to the simulation
+//   max_pool   the largest code under the window; padding takes no part; a window all in the padding gives 0
+//   average_pool  requantize(sum - n * z_x, float(double(s_x) / (double(s_y) * count)), z_y, qmin, qmax), n the pixels
+//   of
+//              the image under the window, count n (at least 1) or, where padding counts, all of the window
+//   transpose  [rows][columns] -> [columns][rows]: NCHW and NHWC into each other, one image at a time
+//
+// Images are NHWC. Every instruction set gives the same bytes (invariant 8). Nothing is read or written outside the
+// named elements. Outputs may be the inputs themselves in lookup and binary, and must not overlap them elsewhere.
+#pragma once
+
+#include <cstdint>
+
+#include "bitfold/cpu.h"
+#include "kernels/convert/convert.h"
+
+namespace bitfold {
+
+enum class CodeBinary { add, sub, mul };
+
+struct BinaryGrids {
+  ByteGrid a, b, y;
+};
+
+/// One NHWC image under a pooling window.
+struct PoolShape {
+  std::int64_t channels = 1, in_height = 1, in_width = 1, out_height = 1, out_width = 1;
+  std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  std::int64_t pad_top = 0, pad_left = 0;
+};
+
+struct AveragePool {
+  ByteGrid x, y;
+  bool counts_padding = false;
+};
+
+struct PointwiseKernels {
+  const char* name;
+  Isa isa;
+
+  void (*lookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept;
+  void (*binary)(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
+                 const BinaryGrids& grids) noexcept;
+  /// Output rows [begin, end) of one image; x and y are the image's first pixels.
+  void (*max_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, std::int64_t begin,
+                   std::int64_t end) noexcept;
+  /// kernel_h * kernel_w * 255 must fit int32.
+  void (*average_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, const AveragePool& pool,
+                       std::int64_t begin, std::int64_t end) noexcept;
+  void (*transpose_u8)(const std::uint8_t* x, std::uint8_t* y, std::int64_t rows, std::int64_t columns) noexcept;
+  void (*transpose_f32)(const float* x, float* y, std::int64_t rows, std::int64_t columns) noexcept;
+};
+
+/// The fastest kernels that `cap` allows; the cap must not exceed what the CPU has.
+const PointwiseKernels& pointwise_kernels(Isa cap);
+
+/// Copies a block of rank up to kMaxCopyRank; strides count bytes and may be 0 or negative in the source. Adjacent
+/// bytes are moved together: give the innermost contiguous run as `run_bytes`. For Concat, Slice, Split, Transpose.
+constexpr int kMaxCopyRank = 8;
+struct CopyShape {
+  int rank = 0;  ///< Of the loops around the runs; 0: one run.
+  std::int64_t count[kMaxCopyRank] = {};
+  std::int64_t from_stride[kMaxCopyRank] = {}, to_stride[kMaxCopyRank] = {};
+  std::int64_t run_bytes = 0;
+};
+void copy_nd(const std::uint8_t* from, std::uint8_t* to, const CopyShape& shape) noexcept;
+
+/// `value` around one NHWC image: the input of a padded convolution.
+struct PadShape {
+  std::int64_t height = 0, width = 0, pixel_bytes = 0;
+  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+void pad_image(const std::uint8_t* x, std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
+/// The border alone, where the inside is written by someone else.
+void fill_border(std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
+
+/// y[i][j] = x[row_index[i]][column_index[j]], pixels of `pixel_bytes`: nearest Resize of one NHWC image. The indices
+/// say which rule of rounding the caller wants.
+void resize_nearest(const std::uint8_t* x, std::uint8_t* y, std::int64_t in_width, std::int64_t pixel_bytes,
+                    const std::int32_t* row_index, std::int64_t out_height, const std::int32_t* column_index,
+                    std::int64_t out_width) noexcept;
+
+}  // namespace bitfold

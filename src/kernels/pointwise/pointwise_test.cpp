@@ -1,0 +1,278 @@
+// Every instruction set gives the bytes of the definitions in pointwise.h.
+#include "kernels/pointwise/pointwise.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "bitfold/affine.h"
+#include "kernels/guarded_buffer.h"
+
+namespace bitfold {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+// Around one and two vectors of 8, 16, 32 and 64.
+const std::vector<std::int64_t> kSizes{0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000};
+
+Bytes random_bytes(std::int64_t n, unsigned seed = 1) {
+  std::mt19937 random(seed);
+  Bytes bytes(static_cast<std::size_t>(n));
+  for (auto& b : bytes) b = static_cast<std::uint8_t>(random());
+  return bytes;
+}
+
+Bytes copy_of(const testing::GuardedBuffer<std::uint8_t>& buffer, std::int64_t n) {
+  return {buffer.data(), buffer.data() + n};
+}
+
+class PointwiseTest : public ::testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > detected_isa()) GTEST_SKIP() << "this CPU has no " << to_string(GetParam());
+  }
+  const PointwiseKernels& kernels() const { return pointwise_kernels(GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Isa, PointwiseTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
+                         [](const auto& test) { return std::string(to_string(test.param)); });
+
+TEST_P(PointwiseTest, lookup_reads_the_table_also_in_place) {
+  const Bytes table = random_bytes(256, 5);
+  for (std::int64_t n : kSizes) {
+    const Bytes x = random_bytes(n);
+    Bytes want(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) want[i] = table[x[i]];
+    const testing::GuardedBuffer<std::uint8_t> in(x);
+    testing::GuardedBuffer<std::uint8_t> out(n), same(x);
+    kernels().lookup(in.data(), out.data(), n, table.data());
+    kernels().lookup(same.data(), same.data(), n, table.data());
+    EXPECT_EQ(copy_of(out, n), want) << n;
+    EXPECT_EQ(copy_of(same, n), want) << n;
+  }
+}
+
+std::uint8_t snapped(float real, const ByteGrid& grid) {
+  const Tensor code = quantize(Tensor::from<float>({1}, std::vector<float>{real}),
+                               {.scale = {grid.scale}, .zero_point = {grid.zero_point}});
+  return static_cast<std::uint8_t>(std::clamp<int>(code.data<std::uint8_t>()[0], grid.qmin, grid.qmax));
+}
+
+TEST_P(PointwiseTest, binary_snaps_the_real_result_for_every_pair_of_codes) {
+  const BinaryGrids all_grids[] = {
+      {{0.0213F, 104, 0, 255}, {0.04F, 7, 0, 255}, {0.05F, 90, 0, 255}},
+      {{0.5F, 128, 0, 255}, {0.25F, 0, 0, 255}, {0.5F, 100, 100, 255}},  // ties, and a Relu in the grid
+      {{0.013F, 11, 0, 255}, {0.0137F, 60, 0, 255}, {0.0271F, 33, 0, 255}},
+      {{1e36F, 128, 0, 255}, {1e-3F, 3, 0, 255}, {2e38F, 128, 0, 255}},  // a reciprocal that is subnormal
+      {{1e-38F, 255, 0, 255}, {1e36F, 128, 0, 255}, {0.1F, 128, 3, 200}},
+  };
+  Bytes a(65536), b(65536);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    a[i] = static_cast<std::uint8_t>(i / 256);
+    b[i] = static_cast<std::uint8_t>(i);
+  }
+  for (const BinaryGrids& g : all_grids)
+    for (CodeBinary kind : {CodeBinary::add, CodeBinary::sub, CodeBinary::mul}) {
+      Bytes y(a.size());
+      kernels().binary(kind, a.data(), b.data(), y.data(), static_cast<std::int64_t>(y.size()), g);
+      for (std::size_t i = 0; i < y.size(); i += 1 + i % 7) {
+        const float ra = static_cast<float>(a[i] - g.a.zero_point) * g.a.scale;
+        const float rb = static_cast<float>(b[i] - g.b.zero_point) * g.b.scale;
+        const float r = kind == CodeBinary::add ? ra + rb : kind == CodeBinary::sub ? ra - rb : ra * rb;
+        ASSERT_EQ(y[i], snapped(r, g.y)) << static_cast<int>(kind) << " " << int{a[i]} << " " << int{b[i]};
+      }
+      Bytes portable(y.size());
+      pointwise_kernels(Isa::portable).binary(kind, a.data(), b.data(), portable.data(), 65536, g);
+      ASSERT_EQ(y, portable);
+    }
+}
+
+TEST_P(PointwiseTest, binary_of_reals_that_overflow_equals_the_portable_kernel) {
+  const BinaryGrids g{{3e38F, 128, 0, 255}, {3e38F, 128, 0, 255}, {1, 90, 5, 250}};
+  const Bytes a = random_bytes(1000, 1), b = random_bytes(1000, 2);
+  for (CodeBinary kind : {CodeBinary::add, CodeBinary::sub, CodeBinary::mul}) {
+    Bytes y(a.size()), want(a.size());
+    pointwise_kernels(Isa::portable).binary(kind, a.data(), b.data(), want.data(), 1000, g);
+    kernels().binary(kind, a.data(), b.data(), y.data(), 1000, g);
+    EXPECT_EQ(y, want);
+  }
+}
+
+TEST_P(PointwiseTest, binary_of_any_length_also_in_place) {
+  const BinaryGrids g{{0.0213F, 104, 0, 255}, {0.04F, 7, 0, 255}, {0.05F, 90, 0, 255}};
+  for (std::int64_t n : kSizes) {
+    const Bytes a = random_bytes(n, 1), b = random_bytes(n, 2);
+    Bytes want(a.size());
+    pointwise_kernels(Isa::portable).binary(CodeBinary::add, a.data(), b.data(), want.data(), n, g);
+    const testing::GuardedBuffer<std::uint8_t> left(a), right(b);
+    testing::GuardedBuffer<std::uint8_t> out(n), same(a);
+    kernels().binary(CodeBinary::add, left.data(), right.data(), out.data(), n, g);
+    kernels().binary(CodeBinary::add, same.data(), right.data(), same.data(), n, g);
+    EXPECT_EQ(copy_of(out, n), want) << n;
+    EXPECT_EQ(copy_of(same, n), want) << n;
+  }
+}
+
+struct PoolCase {
+  PoolShape shape;
+  bool counts_padding = false;
+};
+
+std::vector<PoolCase> pool_cases() {
+  std::vector<PoolCase> cases;
+  for (std::int64_t channels : {1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 130}) {
+    cases.push_back({{channels, 6, 8, 3, 4, 2, 2, 2, 2}});
+    cases.push_back({{channels, 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1}, true});
+    cases.push_back({{channels, 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1}, false});
+    cases.push_back({{channels, 5, 9, 1, 1, 5, 9}});                          // global
+    cases.push_back({{channels, 5, 5, 3, 3, 2, 2, 2, 2, 1, 1, 0, 0}});        // ceil mode: the last windows hang over
+    cases.push_back({{channels, 9, 9, 5, 5, 3, 2, 1, 1, 2, 3, 0, 0}});        // dilation
+    cases.push_back({{channels, 2, 2, 4, 4, 2, 2, 2, 2, 1, 1, 3, 3}, true});  // windows wholly in the padding
+  }
+  return cases;
+}
+
+/// The codes under a window, channel c, in any order.
+std::vector<int> under(const Bytes& x, const PoolShape& s, std::int64_t row, std::int64_t column, std::int64_t c) {
+  std::vector<int> codes;
+  for (std::int64_t i = 0; i < s.kernel_h; ++i)
+    for (std::int64_t j = 0; j < s.kernel_w; ++j) {
+      const std::int64_t h = row * s.stride_h - s.pad_top + i * s.dilation_h;
+      const std::int64_t w = column * s.stride_w - s.pad_left + j * s.dilation_w;
+      if (h >= 0 && h < s.in_height && w >= 0 && w < s.in_width)
+        codes.push_back(x[static_cast<std::size_t>((h * s.in_width + w) * s.channels + c)]);
+    }
+  return codes;
+}
+
+template <class Run, class Want>
+void expect_pool(const PoolShape& s, Run run, Want want) {
+  const Bytes x = random_bytes(s.in_height * s.in_width * s.channels);
+  const std::int64_t n = s.out_height * s.out_width * s.channels;
+  const testing::GuardedBuffer<std::uint8_t> in(x);
+  testing::GuardedBuffer<std::uint8_t> out(n);
+  const std::int64_t half = s.out_height / 2;
+  run(in.data(), out.data(), std::int64_t{0}, half);
+  run(in.data(), out.data(), half, s.out_height);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t c = i % s.channels, pixel = i / s.channels;
+    ASSERT_EQ(out.data()[i], want(under(x, s, pixel / s.out_width, pixel % s.out_width, c)))
+        << "channels " << s.channels << " kernel " << s.kernel_h << " at " << i;
+  }
+}
+
+TEST_P(PointwiseTest, max_pool_takes_the_largest_code_inside_the_image) {
+  for (const PoolCase& c : pool_cases())
+    expect_pool(
+        c.shape,
+        [&](const std::uint8_t* x, std::uint8_t* y, std::int64_t b, std::int64_t e) {
+          kernels().max_pool(x, y, c.shape, b, e);
+        },
+        [](const std::vector<int>& codes) {
+          return static_cast<std::uint8_t>(codes.empty() ? 0 : *std::max_element(codes.begin(), codes.end()));
+        });
+}
+
+TEST_P(PointwiseTest, average_pool_requantizes_the_sum) {
+  const ByteGrid in{0.0213F, 104, 0, 255}, out{0.0125F, 90, 2, 250};
+  for (const PoolCase& c : pool_cases()) {
+    const AveragePool pool{in, out, c.counts_padding};
+    expect_pool(
+        c.shape,
+        [&](const std::uint8_t* x, std::uint8_t* y, std::int64_t b, std::int64_t e) {
+          kernels().average_pool(x, y, c.shape, pool, b, e);
+        },
+        [&](const std::vector<int>& codes) {
+          const auto n = static_cast<int>(codes.size());
+          const std::int64_t count =
+              c.counts_padding ? c.shape.kernel_h * c.shape.kernel_w : std::max<std::int64_t>(1, n);
+          const auto multiplier =
+              static_cast<float>(double{in.scale} / (double{out.scale} * static_cast<double>(count)));
+          const int sum = std::accumulate(codes.begin(), codes.end(), 0) - n * in.zero_point;
+          return static_cast<std::uint8_t>(requantize(sum, multiplier, out.zero_point, out.qmin, out.qmax));
+        });
+  }
+}
+
+TEST_P(PointwiseTest, transposes_exchange_rows_and_columns) {
+  for (std::int64_t rows : {1, 3, 16, 31, 33, 64, 65})
+    for (std::int64_t columns : {1, 2, 32, 49, 100}) {
+      const Bytes x = random_bytes(rows * columns);
+      const std::vector<float> reals(x.begin(), x.end());
+      const testing::GuardedBuffer<std::uint8_t> in(x);
+      const testing::GuardedBuffer<float> in_reals(reals);
+      testing::GuardedBuffer<std::uint8_t> out(rows * columns);
+      testing::GuardedBuffer<float> out_reals(rows * columns);
+      kernels().transpose_u8(in.data(), out.data(), rows, columns);
+      kernels().transpose_f32(in_reals.data(), out_reals.data(), rows, columns);
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < columns; ++c) {
+          ASSERT_EQ(out.data()[c * rows + r], x[static_cast<std::size_t>(r * columns + c)]);
+          ASSERT_EQ(out_reals.data()[c * rows + r], reals[static_cast<std::size_t>(r * columns + c)]);
+        }
+    }
+}
+
+TEST(CopyNd, moves_runs_by_their_strides) {
+  // [2][3][4] of 2-byte elements, the first two axes exchanged, the second reversed.
+  const Bytes x = random_bytes(48);
+  Bytes y(48), want(48);
+  CopyShape shape{.rank = 2, .count = {2, 3}, .from_stride = {24, -8}, .to_stride = {8, 16}, .run_bytes = 8};
+  copy_nd(x.data() + 16, y.data(), shape);
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t j = 0; j < 3; ++j)
+      for (std::size_t k = 0; k < 8; ++k) want[(j * 2 + i) * 8 + k] = x[(i * 3 + 2 - j) * 8 + k];
+  EXPECT_EQ(y, want);
+
+  Bytes run(8);
+  copy_nd(x.data(), run.data(), {.rank = 0, .run_bytes = 8});
+  EXPECT_TRUE(std::equal(run.begin(), run.end(), x.begin()));
+  copy_nd(x.data(), nullptr, {.rank = 1, .count = {0}, .run_bytes = 8});  // nothing to move
+
+  // Three loops: every index returns to its start.
+  Bytes cube(48);
+  copy_nd(x.data(), cube.data(),
+          {.rank = 3, .count = {2, 3, 4}, .from_stride = {24, 8, 2}, .to_stride = {2, 4, 12}, .run_bytes = 2});
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t j = 0; j < 3; ++j)
+      for (std::size_t k = 0; k < 4; ++k) ASSERT_EQ(cube[i * 2 + j * 4 + k * 12], x[i * 24 + j * 8 + k * 2]);
+}
+
+TEST(PadImage, surrounds_the_image_and_nothing_else) {
+  for (const PadShape& s : {PadShape{3, 4, 5, 1, 1, 1, 1}, PadShape{2, 2, 3, 0, 2, 1, 0}, PadShape{1, 1, 1, 2, 0, 0, 3},
+                            PadShape{4, 3, 2, 0, 0, 0, 0}, PadShape{0, 3, 2, 1, 2, 1, 0}}) {
+    const std::int64_t width = s.left + s.width + s.right, height = s.top + s.height + s.bottom;
+    const Bytes x = random_bytes(s.height * s.width * s.pixel_bytes);
+    testing::GuardedBuffer<std::uint8_t> y(height * width * s.pixel_bytes), border(height * width * s.pixel_bytes);
+    pad_image(x.data(), y.data(), s, 77);
+    fill_border(border.data(), s, 77);
+    for (std::int64_t i = 0; i < height * width * s.pixel_bytes; ++i) {
+      const std::int64_t h = i / s.pixel_bytes / width - s.top, w = i / s.pixel_bytes % width - s.left;
+      const bool inside = h >= 0 && h < s.height && w >= 0 && w < s.width;
+      const auto at = static_cast<std::size_t>(inside ? (h * s.width + w) * s.pixel_bytes + i % s.pixel_bytes : 0);
+      ASSERT_EQ(y.data()[i], inside ? x[at] : 77) << i;
+      ASSERT_EQ(border.data()[i], inside ? 0 : 77) << i;
+    }
+  }
+}
+
+TEST(ResizeNearest, takes_the_pixels_the_indices_name) {
+  const Bytes x = random_bytes(3 * 4 * 5);
+  const std::vector<std::int32_t> rows{0, 0, 2, 1, 1}, columns{3, 3, 0, 1, 2, 2, 2};
+  testing::GuardedBuffer<std::uint8_t> y(5 * 7 * 5);
+  resize_nearest(x.data(), y.data(), 4, 5, rows.data(), 5, columns.data(), 7);
+  for (std::int64_t i = 0; i < 5; ++i)
+    for (std::int64_t j = 0; j < 7; ++j)
+      for (std::int64_t k = 0; k < 5; ++k) {
+        const std::int64_t from =
+            (rows[static_cast<std::size_t>(i)] * 4 + columns[static_cast<std::size_t>(j)]) * 5 + k;
+        ASSERT_EQ(y.data()[(i * 7 + j) * 5 + k], x[static_cast<std::size_t>(from)]);
+      }
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,70 @@
+#include "kernels/pointwise/portable.h"
+
+#include <algorithm>
+
+namespace bitfold {
+namespace {
+
+using namespace pointwise_element;
+
+void lookup(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+}
+
+void binary_codes(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
+                  const BinaryGrids& grids) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = binary(kind, a[i], b[i], grids);
+}
+
+void max_pool(const std::uint8_t* x, std::uint8_t* y, const PoolShape& s, std::int64_t begin,
+              std::int64_t end) noexcept {
+  for (std::int64_t row = begin; row < end; ++row)
+    for (std::int64_t column = 0; column < s.out_width; ++column) {
+      std::uint8_t* to = y + (row * s.out_width + column) * s.channels;
+      std::fill_n(to, s.channels, std::uint8_t{0});
+      for_taps(x, s, row, column, [&](const std::uint8_t* from) {
+        for (std::int64_t c = 0; c < s.channels; ++c) to[c] = std::max(to[c], from[c]);
+      });
+    }
+}
+
+void average_pool(const std::uint8_t* x, std::uint8_t* y, const PoolShape& s, const AveragePool& pool,
+                  std::int64_t begin, std::int64_t end) noexcept {
+  constexpr std::int64_t kChunk = 64;  // sums kept on the stack
+  for (std::int64_t row = begin; row < end; ++row)
+    for (std::int64_t column = 0; column < s.out_width; ++column)
+      for (std::int64_t c0 = 0; c0 < s.channels; c0 += kChunk) {
+        const std::int64_t count = std::min(kChunk, s.channels - c0);
+        std::int32_t sums[kChunk] = {};
+        const std::int64_t inside = for_taps(x, s, row, column, [&](const std::uint8_t* from) {
+          for (std::int64_t c = 0; c < count; ++c) sums[c] += from[c0 + c];
+        });
+        const Averaging how(s, pool, inside);
+        std::uint8_t* to = y + (row * s.out_width + column) * s.channels + c0;
+        for (std::int64_t c = 0; c < count; ++c) to[c] = average(sums[c], how, pool.y);
+      }
+}
+
+template <class T>
+void transpose(const T* x, T* y, std::int64_t rows, std::int64_t columns) noexcept {
+  constexpr std::int64_t kTile = 32;  // rows and columns that share the first-level cache
+  for (std::int64_t r0 = 0; r0 < rows; r0 += kTile)
+    for (std::int64_t c0 = 0; c0 < columns; c0 += kTile)
+      for (std::int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)
+        for (std::int64_t c = c0; c < std::min(columns, c0 + kTile); ++c) y[c * rows + r] = x[r * columns + c];
+}
+
+}  // namespace
+
+const PointwiseKernels kPortablePointwiseKernels{
+    .name = "portable",
+    .isa = Isa::portable,
+    .lookup = lookup,
+    .binary = binary_codes,
+    .max_pool = max_pool,
+    .average_pool = average_pool,
+    .transpose_u8 = transpose<std::uint8_t>,
+    .transpose_f32 = transpose<float>,
+};
+
+}  // namespace bitfold

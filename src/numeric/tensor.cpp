@@ -1,0 +1,212 @@
+#include "bitfold/tensor.h"
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 vector
+constexpr std::size_t kTail = 64;       // readable bytes past the end, see Tensor
+
+struct TypeInfo {
+  std::string_view name;
+  int bits;
+};
+// In the order of DataType.
+constexpr std::array<TypeInfo, 17> kTypes{{{"float32", 32},
+                                           {"float64", 64},
+                                           {"float16", 16},
+                                           {"bfloat16", 16},
+                                           {"int8", 8},
+                                           {"uint8", 8},
+                                           {"int16", 16},
+                                           {"uint16", 16},
+                                           {"int32", 32},
+                                           {"uint32", 32},
+                                           {"int64", 64},
+                                           {"uint64", 64},
+                                           {"boolean", 8},
+                                           {"int4", 4},
+                                           {"uint4", 4},
+                                           {"int2", 2},
+                                           {"uint2", 2}}};
+
+const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
+
+std::shared_ptr<std::byte> allocate(std::size_t bytes) {
+  const std::size_t padded = (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, padded);
+  if (memory == nullptr) fail("out of memory: a tensor needs {} bytes", bytes);
+  std::memset(memory, 0, padded);
+  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+}
+
+}  // namespace
+
+std::string_view to_string(DataType dtype) { return info(dtype).name; }
+int bit_width(DataType dtype) { return info(dtype).bits; }
+
+std::size_t storage_bytes(DataType dtype, std::int64_t count) {
+  const auto bits = static_cast<std::size_t>(bit_width(dtype));
+  const auto n = static_cast<std::size_t>(count);
+  return bits >= 8 ? n * (bits / 8) : (n * bits + 7) / 8;
+}
+
+std::int64_t element_count(const Shape& shape) {
+  // 2^56 elements: more than any machine holds, and far from overflow when multiplied by an element's size.
+  constexpr std::int64_t kMost = std::int64_t{1} << 56;
+  std::int64_t count = 1;
+  for (std::int64_t dim : shape) {
+    check(dim >= 0, "shape {}: a dimension is {}", to_string(shape), dim);
+    if (dim != 0 && count > kMost / dim) fail("shape {}: too many elements", to_string(shape));
+    count *= dim;
+  }
+  return count;
+}
+
+bool is_static(const Shape& shape) {
+  for (std::int64_t dim : shape)
+    if (dim < 0) return false;
+  return true;
+}
+
+std::string to_string(const Shape& shape) {
+  if (shape.empty()) return "scalar";
+  std::string text;
+  for (std::int64_t dim : shape) {
+    if (!text.empty()) text += 'x';
+    text += dim == kDynamic ? "?" : std::to_string(dim);
+  }
+  return text;
+}
+
+template <>
+DataType data_type_of<float>() {
+  return DataType::float32;
+}
+template <>
+DataType data_type_of<double>() {
+  return DataType::float64;
+}
+template <>
+DataType data_type_of<std::int8_t>() {
+  return DataType::int8;
+}
+template <>
+DataType data_type_of<std::uint8_t>() {
+  return DataType::uint8;
+}
+template <>
+DataType data_type_of<std::int16_t>() {
+  return DataType::int16;
+}
+template <>
+DataType data_type_of<std::uint16_t>() {
+  return DataType::uint16;
+}
+template <>
+DataType data_type_of<std::int32_t>() {
+  return DataType::int32;
+}
+template <>
+DataType data_type_of<std::uint32_t>() {
+  return DataType::uint32;
+}
+template <>
+DataType data_type_of<std::int64_t>() {
+  return DataType::int64;
+}
+template <>
+DataType data_type_of<std::uint64_t>() {
+  return DataType::uint64;
+}
+template <>
+DataType data_type_of<bool>() {
+  return DataType::boolean;
+}
+
+Tensor::Tensor() : shape_{0}, bytes_(allocate(0)) {}
+
+Tensor::Tensor(DataType dtype, Shape shape)
+    : dtype_(dtype),
+      shape_(std::move(shape)),
+      size_(element_count(shape_)),
+      bytes_(allocate(storage_bytes(dtype, size_))) {}
+
+Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes) {
+  Tensor t(dtype, std::move(shape));
+  check(bytes.size() == t.size_bytes(), "a {} tensor of shape {} needs {} bytes, got {}", to_string(dtype),
+        to_string(t.shape_), t.size_bytes(), bytes.size());
+  if (!bytes.empty()) std::memcpy(t.bytes_.get(), bytes.data(), bytes.size());
+  // A file may hold any byte; a bool of C++ is 0 or 1.
+  if (dtype == DataType::boolean)
+    for (std::int64_t i = 0; i < t.size_; ++i)
+      if (t.bytes_.get()[i] != std::byte{0}) t.bytes_.get()[i] = std::byte{1};
+  return t;
+}
+
+template <class T>
+Tensor Tensor::from(Shape shape, std::span<const T> values) {
+  return from_bytes(data_type_of<T>(), std::move(shape), std::as_bytes(values));
+}
+
+template <class T>
+std::span<const T> Tensor::data() const {
+  check(dtype_ == data_type_of<T>(), "tensor holds {}, asked for {}", to_string(dtype_), to_string(data_type_of<T>()));
+  return {reinterpret_cast<const T*>(bytes_.get()), static_cast<std::size_t>(size_)};
+}
+
+template <class T>
+std::span<T> Tensor::mutable_data() {
+  check(dtype_ == data_type_of<T>(), "tensor holds {}, asked for {}", to_string(dtype_), to_string(data_type_of<T>()));
+  return {reinterpret_cast<T*>(mutable_bytes()), static_cast<std::size_t>(size_)};
+}
+
+const std::byte* Tensor::bytes() const { return bytes_.get(); }
+
+std::byte* Tensor::mutable_bytes() {
+  if (bytes_.use_count() > 1) {
+    auto own = allocate(size_bytes());
+    if (size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
+    bytes_ = std::move(own);
+  }
+  return bytes_.get();
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+  check(element_count(shape) == size_, "cannot reshape {} to {}", to_string(shape_), to_string(shape));
+  Tensor t = *this;
+  t.shape_ = std::move(shape);
+  return t;
+}
+
+bool Tensor::operator==(const Tensor& other) const {
+  return dtype_ == other.dtype_ && shape_ == other.shape_ &&
+         (bytes_ == other.bytes_ || size_bytes() == 0 ||
+          std::memcmp(bytes_.get(), other.bytes_.get(), size_bytes()) == 0);
+}
+
+// The element types that code asks for by name.
+#define BITFOLD_INSTANTIATE(T)                                \
+  template Tensor Tensor::from<T>(Shape, std::span<const T>); \
+  template std::span<const T> Tensor::data<T>() const;        \
+  template std::span<T> Tensor::mutable_data<T>();
+BITFOLD_INSTANTIATE(float)
+BITFOLD_INSTANTIATE(double)
+BITFOLD_INSTANTIATE(std::int8_t)
+BITFOLD_INSTANTIATE(std::uint8_t)
+BITFOLD_INSTANTIATE(std::int16_t)
+BITFOLD_INSTANTIATE(std::uint16_t)
+BITFOLD_INSTANTIATE(std::int32_t)
+BITFOLD_INSTANTIATE(std::uint32_t)
+BITFOLD_INSTANTIATE(std::int64_t)
+BITFOLD_INSTANTIATE(std::uint64_t)
+BITFOLD_INSTANTIATE(bool)
+#undef BITFOLD_INSTANTIATE
+
+}  // namespace bitfold

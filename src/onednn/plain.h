@@ -1,0 +1,42 @@
+// Float convolutions and matrix products by oneDNN on dense row-major tensors, as the reference holds them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace bitfold::onednn {
+
+/// A 2-D convolution: x [batch, in_channels, in_h, in_w], weights [out_channels, in_channels / group, kernel_h,
+/// kernel_w], y [batch, out_channels, out_h, out_w]. Dilation 1 is dense.
+struct PlainConvShape {
+  std::int64_t batch = 1, in_channels = 1, in_h = 1, in_w = 1, out_channels = 1, out_h = 1, out_w = 1, group = 1;
+  std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+
+  auto operator<=>(const PlainConvShape&) const = default;
+};
+
+/// Weights packed once, run any number of times, from any number of threads at once.
+class PlainConv {
+ public:
+  /// `bias` may be null. Throws Error when oneDNN has no implementation.
+  PlainConv(const PlainConvShape& shape, const float* weights, const float* bias);
+  ~PlainConv();
+  PlainConv(const PlainConv&) = delete;
+  PlainConv& operator=(const PlainConv&) = delete;
+
+  void run(const float* x, float* y) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// y [m, n] = alpha * A' * B' + y; A is stored [m, k], or [k, m] when trans_a, and so for B.
+struct PlainProduct {
+  std::int64_t m = 1, n = 1, k = 1;
+  bool trans_a = false, trans_b = false;
+};
+void multiply_add(const PlainProduct& product, float alpha, const float* a, const float* b, float* y);
+
+}  // namespace bitfold::onednn

@@ -1,0 +1,168 @@
+#include "onednn/prepared.h"
+
+#include <dnnl.hpp>
+#include <exception>
+#include <vector>
+
+#include "base/check.h"
+#include "onednn/device.h"
+
+namespace bitfold::onednn {
+namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+constexpr auto kFloat = memory::data_type::f32;
+
+memory::desc image(const Image& i) { return {{i.batch, i.channels, i.height, i.width}, kFloat, Tag::nhwc}; }
+
+dnnl::primitive_attr attributes(const Epilogue& epilogue, const memory::desc& residual) {
+  dnnl::post_ops ops;
+  if (epilogue.has_residual) ops.append_binary(dnnl::algorithm::binary_add, residual);
+  if (epilogue.activation == Activation::relu) ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
+  if (epilogue.activation == Activation::leaky_relu)
+    ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, epilogue.alpha, 0);
+  if (epilogue.activation == Activation::clip)
+    ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, epilogue.alpha, epilogue.beta);
+  dnnl::primitive_attr attr;
+  attr.set_post_ops(ops);
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+std::string layout_text(const memory::desc& desc) {
+  const auto* bytes = reinterpret_cast<const char*>(&desc.data);
+  return {bytes, bytes + sizeof desc.data};
+}
+
+}  // namespace
+
+struct Primitive::Impl {
+  dnnl::primitive primitive;
+  std::string implementation, packed_layout;
+  memory::desc plain_weights, packed_weights;
+  std::size_t scratch_bytes = 0;
+  // One memory object per argument; run() gives them their addresses.
+  memory source, weights, bias, residual, destination, scratch;
+  std::vector<dnnl_exec_arg_t> arguments;
+
+  void add(memory& object, const memory::desc& desc, int argument) {
+    object = memory(desc, cpu(), DNNL_MEMORY_NONE);
+    arguments.push_back({argument, object.get()});
+  }
+
+  template <class Description>
+  void take(const Description& pd) {
+    implementation = pd.impl_info_str();
+    scratch_bytes = pd.scratchpad_desc().get_size();
+    add(source, pd.src_desc(), DNNL_ARG_SRC);
+    add(destination, pd.dst_desc(), DNNL_ARG_DST);
+    add(scratch, pd.scratchpad_desc(), DNNL_ARG_SCRATCHPAD);
+  }
+
+  template <class Description>
+  void take_weights(const Description& pd, const Epilogue& epilogue, const memory::desc& residual_desc) {
+    packed_weights = pd.weights_desc();
+    packed_layout = layout_text(packed_weights);
+    add(weights, packed_weights, DNNL_ARG_WEIGHTS);
+    if (epilogue.has_bias) add(bias, pd.bias_desc(), DNNL_ARG_BIAS);
+    if (epilogue.has_residual) add(residual, residual_desc, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1);
+  }
+};
+
+Primitive::Primitive(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Primitive::~Primitive() = default;
+Primitive::Primitive(Primitive&&) noexcept = default;
+Primitive& Primitive::operator=(Primitive&&) noexcept = default;
+
+Primitive Primitive::convolution(const Image& input, const Image& output, const Window2d& w, std::int64_t groups,
+                                 const Epilogue& epilogue) try {
+  const std::int64_t ic = input.channels, oc = output.channels;
+  const bool grouped = groups > 1;
+  const memory::dims weight_dims = grouped ? memory::dims{groups, oc / groups, ic / groups, w.kernel_h, w.kernel_w}
+                                           : memory::dims{oc, ic, w.kernel_h, w.kernel_w};
+  const memory::desc any_weights(weight_dims, kFloat, Tag::any), bias({oc}, kFloat, Tag::x);
+  const memory::dims strides{w.stride_h, w.stride_w}, dilations{w.dilation_h - 1, w.dilation_w - 1};
+  const memory::dims begin{w.pad_top, w.pad_left}, end{w.pad_bottom, w.pad_right};
+  using Forward = dnnl::convolution_forward;
+  const auto kind = dnnl::prop_kind::forward_inference;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const memory::desc source = image(input), destination = image(output);
+  const auto desc =
+      epilogue.has_bias
+          ? Forward::desc(kind, algorithm, source, any_weights, bias, destination, strides, dilations, begin, end)
+          : Forward::desc(kind, algorithm, source, any_weights, destination, strides, dilations, begin, end);
+  const Forward::primitive_desc pd(desc, attributes(epilogue, destination), cpu());
+  auto impl = std::make_unique<Impl>();
+  impl->take(pd);
+  impl->take_weights(pd, epilogue, destination);
+  impl->plain_weights = memory::desc(weight_dims, kFloat, grouped ? Tag::goihw : Tag::oihw);
+  impl->primitive = Forward(pd);
+  return Primitive(std::move(impl));
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the convolution: {}", e.what());
+}
+
+Primitive Primitive::matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
+                            const Epilogue& epilogue) try {
+  const memory::desc source({rows, depth}, kFloat, Tag::ab), weights({depth, columns}, kFloat, Tag::any);
+  const memory::desc bias({1, columns}, kFloat, Tag::ab), destination({rows, columns}, kFloat, Tag::ab);
+  const auto desc = epilogue.has_bias ? dnnl::matmul::desc(source, weights, bias, destination)
+                                      : dnnl::matmul::desc(source, weights, destination);
+  const dnnl::matmul::primitive_desc pd(desc, attributes(epilogue, destination), cpu());
+  auto impl = std::make_unique<Impl>();
+  impl->take(pd);
+  impl->take_weights(pd, epilogue, destination);
+  impl->plain_weights = memory::desc({depth, columns}, kFloat, transposed ? Tag::ba : Tag::ab);
+  impl->primitive = dnnl::matmul(pd);
+  return Primitive(std::move(impl));
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the matrix product: {}", e.what());
+}
+
+Primitive Primitive::pool(const Image& input, const Image& output, const Window2d& w, Pool kind) try {
+  const auto algorithm = kind == Pool::max       ? dnnl::algorithm::pooling_max
+                         : kind == Pool::average ? dnnl::algorithm::pooling_avg_exclude_padding
+                                                 : dnnl::algorithm::pooling_avg_include_padding;
+  using Forward = dnnl::pooling_forward;
+  const Forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, image(input), image(output),
+                           {w.stride_h, w.stride_w}, {w.kernel_h, w.kernel_w}, {w.pad_top, w.pad_left},
+                           {w.pad_bottom, w.pad_right});
+  const Forward::primitive_desc pd(desc, attributes({}, {}), cpu());
+  auto impl = std::make_unique<Impl>();
+  impl->take(pd);
+  impl->primitive = Forward(pd);
+  return Primitive(std::move(impl));
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the pool: {}", e.what());
+}
+
+const std::string& Primitive::implementation() const { return impl_->implementation; }
+std::size_t Primitive::scratch_bytes() const { return impl_->scratch_bytes; }
+std::size_t Primitive::packed_bytes() const { return impl_->weights ? impl_->packed_weights.get_size() : 0; }
+const std::string& Primitive::packed_layout() const { return impl_->packed_layout; }
+
+void Primitive::pack(const float* plain, void* packed) const {
+  memory from(impl_->plain_weights, cpu(), const_cast<float*>(plain));  // oneDNN has no const memory; it is only read
+  memory to(impl_->packed_weights, cpu(), packed);
+  dnnl::reorder(from, to).execute(stream(), from, to);
+  stream().wait();
+}
+
+void Primitive::run(const Arguments& a) noexcept {
+  const auto bind = [](memory& object, const void* address) {
+    if (object) dnnl_memory_set_data_handle(object.get(), const_cast<void*>(address));
+  };
+  bind(impl_->source, a.source);
+  bind(impl_->weights, a.weights);
+  bind(impl_->bias, a.bias);
+  bind(impl_->residual, a.residual);
+  bind(impl_->destination, a.destination);
+  bind(impl_->scratch, a.scratch);
+  // Fails only where the primitive was made wrongly; going on would compute nonsense.
+  if (dnnl_primitive_execute(impl_->primitive.get(), stream().get(), static_cast<int>(impl_->arguments.size()),
+                             impl_->arguments.data()) != dnnl_success)
+    std::terminate();
+}
+
+}  // namespace bitfold::onednn

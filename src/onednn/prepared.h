@@ -1,0 +1,80 @@
+// oneDNN primitives prepared once and run many times: shapes fixed, weights packed in the layout the primitive asks
+// for, activations channels-last, scratch memory given by the caller.
+//
+// Measured on Zen 4 with oneDNN 2.6, one thread: channels-last f32 convolutions (brgconv) are as fast as the blocked
+// layouts on ResNet-20 (676 and 675 us) and on Tiny Darknet (8.83 and 8.97 ms), first layers included, so no blocked
+// chain is kept.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace bitfold::onednn {
+
+/// A window over the two spatial axes.
+struct Window2d {
+  std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+};
+
+/// Activations [batch, height, width, channels], dense.
+struct Image {
+  std::int64_t batch = 1, channels = 1, height = 1, width = 1;
+};
+
+enum class Activation { none, relu, leaky_relu, clip };
+
+/// What follows the sum of products: + bias, + residual (of the output's shape), then the activation.
+struct Epilogue {
+  bool has_bias = false, has_residual = false;
+  Activation activation = Activation::none;
+  float alpha = 0, beta = 0;  ///< leaky_relu: slope; clip: lowest and highest.
+};
+
+/// Addresses for one run; those the primitive was not made for are ignored.
+struct Arguments {
+  const void* source = nullptr;
+  const void* weights = nullptr;
+  const float* bias = nullptr;
+  const float* residual = nullptr;
+  void* destination = nullptr;
+  void* scratch = nullptr;
+};
+
+/// A float primitive. Made under the thread count it will run with (omp_set_num_threads): oneDNN divides the work
+/// when the primitive is made.
+class Primitive {
+ public:
+  /// Weights [oc, ic / groups, kh, kw]. Throws Error when oneDNN has no implementation.
+  static Primitive convolution(const Image& input, const Image& output, const Window2d& window, std::int64_t groups,
+                               const Epilogue& epilogue);
+  /// [rows, depth] x [depth, columns]; the weights given to pack() are [columns, depth] when `transposed`.
+  static Primitive matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
+                          const Epilogue& epilogue);
+  enum class Pool { max, average, average_with_padding };
+  /// No dilation.
+  static Primitive pool(const Image& input, const Image& output, const Window2d& window, Pool kind);
+
+  ~Primitive();
+  Primitive(Primitive&&) noexcept;
+  Primitive& operator=(Primitive&&) noexcept;
+
+  const std::string& implementation() const;  ///< "brgconv:avx512_core"
+  std::size_t scratch_bytes() const;
+  std::size_t packed_bytes() const;  ///< 0 for a pool.
+  /// Equal for primitives that read the same packed weights.
+  const std::string& packed_layout() const;
+  /// `plain` row-major as said at the factory; `packed` 64-byte aligned.
+  void pack(const float* plain, void* packed) const;
+
+  void run(const Arguments& arguments) noexcept;
+
+ private:
+  struct Impl;
+  explicit Primitive(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bitfold::onednn

@@ -1,0 +1,117 @@
+// Forms that files come in: older opsets, and Q/DQ pairs in the places other tools put them.
+#include <gtest/gtest.h>
+
+#include "onnx/attributes.h"
+#include "onnx/model_builder.h"
+
+namespace bitfold {
+namespace {
+
+using testing::floats;
+using testing::ModelBuilder;
+
+const Node& only_node(const Graph& graph) {
+  EXPECT_EQ(graph.node_count(), 1u);
+  return graph.node(graph.nodes().at(0));
+}
+
+TEST(OlderOpset, clip_bounds_become_constant_inputs) {
+  ModelBuilder b(9);
+  b.input("x", {2}).output("y");
+  set_real(b.node("Clip", "clip", {"x"}, {"y"}), "max", 6);
+  const Graph graph = b.load();
+  const Node& node = only_node(graph);
+  EXPECT_TRUE(std::holds_alternative<Clip>(node.op));
+  ASSERT_EQ(node.inputs.size(), 3u);
+  EXPECT_EQ(node.inputs[1], ValueId::none);
+  EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({}, {6}));
+}
+
+TEST(OlderOpset, softmax_over_the_last_axis_is_the_newer_form_and_others_are_flattened) {
+  for (const auto& [axis, flattened] : {std::pair{2, false}, std::pair{1, true}}) {
+    ModelBuilder b(9);
+    b.input("x", {1, 3, 4}).output("y");
+    set_integer(b.node("Softmax", "softmax", {"x"}, {"y"}), "axis", axis);
+    EXPECT_EQ(only_node(b.load()).op, Op(Softmax{axis, false, flattened}));
+  }
+}
+
+TEST(OlderOpset, same_padding_becomes_explicit_with_the_odd_element_at_the_end) {
+  ModelBuilder b;
+  b.input("x", {1, 1, 5, 4}).output("y");
+  onnx::NodeProto& pool = b.node("MaxPool", "pool", {"x"}, {"y"});
+  set_integers(pool, "kernel_shape", {3, 3});
+  set_integers(pool, "strides", {2, 2});
+  set_word(pool, "auto_pad", "SAME_UPPER");
+  const Graph graph = b.load();
+  const auto& window = std::get<Pool>(only_node(graph).op).window;
+  EXPECT_EQ(window.auto_pad, AutoPad::none);
+  EXPECT_EQ(window.pads, (std::vector<std::int64_t>{1, 0, 1, 1}));
+}
+
+TEST(Unknown, attribute_value_makes_an_operator_opaque) {
+  ModelBuilder b;
+  b.input("x", {1, 1, 4, 4}).constant("scales", floats({4}, {1, 1, 2, 2})).output("y");
+  onnx::NodeProto& node = b.node("Resize", "resize", {"x", "", "scales"}, {"y"});
+  set_word(node, "mode", "linear");
+  set_integer(node, "antialias", 1);
+  const Graph graph = b.load();
+  const auto* opaque = std::get_if<Opaque>(&only_node(graph).op);
+  ASSERT_NE(opaque, nullptr);
+  EXPECT_EQ(opaque->attributes.size(), 2u);
+  EXPECT_EQ(only_node(graph).inputs.size(), 3u);
+}
+
+ModelBuilder with_pair(const std::string& from, const std::string& to) {
+  ModelBuilder b;
+  b.input("x", {2}).constant("s", floats({}, {0.5F})).constant("z", Tensor(DataType::uint8, {}));
+  b.node("QuantizeLinear", "quantize", {from, "s", "z"}, {"codes"});
+  b.node("DequantizeLinear", "dequantize", {"codes", "s", "z"}, {to});
+  return b;
+}
+
+TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
+  ModelBuilder b = with_pair("r", "rq");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.node("Exp", "exp", {"rq"}, {"y"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 2u);
+  ASSERT_TRUE(graph.value(graph.find("r")).quant.has_value());
+  EXPECT_EQ(graph.value(graph.find("r")).quant->bits, 8);
+  EXPECT_EQ(graph.find("rq"), ValueId::none);
+}
+
+TEST(Pair, is_a_requantize_when_another_node_reads_the_value_unsnapped) {
+  ModelBuilder b = with_pair("r", "rq");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.node("Add", "add", {"r", "rq"}, {"y"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_FALSE(graph.value(graph.find("r")).quant.has_value());
+  ASSERT_TRUE(graph.value(graph.find("rq")).quant.has_value());
+  EXPECT_TRUE(std::holds_alternative<Requantize>(graph.node(graph.producer(graph.find("rq"))).op));
+}
+
+TEST(Pair, at_a_graph_output_keeps_the_output_name) {
+  ModelBuilder b = with_pair("r", "y");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 1u);
+  EXPECT_EQ(graph.value(graph.outputs().at(0)).name, "y");
+  EXPECT_TRUE(graph.value(graph.outputs().at(0)).quant.has_value());
+}
+
+TEST(Pair, with_a_computed_scale_stays_as_it_is) {
+  ModelBuilder b;
+  b.input("x", {2}).input("s", {}).output("y");
+  b.node("QuantizeLinear", "quantize", {"x", "s"}, {"codes"});
+  b.node("DequantizeLinear", "dequantize", {"codes", "s"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 2u);
+  for (NodeId id : graph.nodes()) EXPECT_TRUE(std::holds_alternative<Opaque>(graph.node(id).op));
+}
+
+}  // namespace
+}  // namespace bitfold

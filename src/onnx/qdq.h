@@ -1,0 +1,61 @@
+// QuantizeLinear and DequantizeLinear: how grids look in a file.
+//
+// In a file                                          In a Graph
+//   x -> QuantizeLinear -> DequantizeLinear -> y       x with a grid, whose consumers read x; or Requantize x -> y,
+//                                                      y with a grid, where something else reads x unsnapped
+//   codes -> DequantizeLinear -> w                     constant w with codes and a grid
+//
+// What a file's types cannot say is written beside them, and read back, so that a graph survives (invariant 6):
+//   metadata "bitfold.bits:V"     the bits of V's grid, where they are fewer than its type's (6 bits are stored in
+//   uint8) metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() would say otherwise
+//   doc_string kGridClip          of a Clip that keeps an activation on a grid narrower than its type: part of the grid
+//   doc_string kRequantize        of a QuantizeLinear or Identity that is a Requantize node
+//   doc_string kFlattenedSoftmax  of the Reshape that ends a Softmax of the form before opset 13
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+inline constexpr const char* kGridClip = "bitfold.grid_clip";
+inline constexpr const char* kRequantize = "bitfold.requantize";
+inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
+inline constexpr const char* kBitsKey = "bitfold.bits:";
+inline constexpr const char* kNarrowKey = "bitfold.narrow:";
+
+/// The type a value's codes have in a file: constants the narrowest of ONNX at opset 21 (int4, int8, int16, int32, and
+/// their unsigned forms); computed values at least 8 bits, for ONNX Runtime refuses pools of 4-bit codes.
+DataType file_type(const Value& value);
+
+/// What the importer takes for narrow when the file does not say: signed constants of at most 8 bits with zero_point 0
+/// none of whose codes is the lowest, as symmetric weights are.
+bool infers_narrow(const Value& value);
+
+/// Nodes whose doc_string says that they are part of a grid.
+struct QdqMarks {
+  std::set<NodeId> grid_clips, requantizes;
+};
+
+/// True for a QuantizeLinear / DequantizeLinear that is still a node (Opaque).
+bool is_quantize(const Op& op);
+bool is_dequantize(const Op& op);
+
+/// DequantizeLinear of constants is a constant with codes and a grid, QuantizeLinear of constants a constant of codes.
+/// None when the inputs are not constant or of a form that no grid expresses. `inputs` are the node's.
+std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, const std::vector<ValueId>& inputs);
+
+/// Turns the pairs among a graph's nodes into grids. What cannot be turned stays Opaque.
+void absorb_qdq(Graph& graph, const QdqMarks& marks);
+
+/// Sets bits and narrow of every grid, from the metadata that says so, and removes that metadata.
+/// Throws Error where metadata and codes contradict each other.
+void settle_grids(Graph& graph);
+
+}  // namespace bitfold

@@ -1,0 +1,171 @@
+// Invariant 6: load_onnx(save_onnx(g)) == g for a compacted graph.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "bitfold/onnx.h"
+#include "testing.h"
+
+namespace bitfold {
+namespace {
+
+Graph save_and_load(const Graph& graph, const SaveOptions& options = {}) {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder / "model.onnx").string();
+  save_onnx(graph, path, options);
+  return load_onnx(path);
+}
+
+void expect_same(const Graph& graph, const Graph& loaded) {
+  ASSERT_EQ(graph.node_count(), loaded.node_count());
+  const auto ids = graph.nodes(), loaded_ids = loaded.nodes();
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    EXPECT_EQ(graph.node(ids[i]), loaded.node(loaded_ids[i])) << where(graph, ids[i]);
+  const auto values = graph.values(), loaded_values = loaded.values();
+  ASSERT_EQ(values.size(), loaded_values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const Value &a = graph.value(values[i]), &b = loaded.value(loaded_values[i]);
+    EXPECT_EQ(a.name, b.name);
+    EXPECT_EQ(a.shape, b.shape) << a.name;
+    EXPECT_EQ(a.quant, b.quant) << a.name;
+    EXPECT_TRUE(a == b) << a.name;
+  }
+  EXPECT_EQ(graph.metadata, loaded.metadata);
+  EXPECT_TRUE(graph == loaded);
+}
+
+class RoundTrip : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(RoundTrip, gives_back_a_real_model) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = load_onnx((testing::data_folder() / "models" / GetParam()).string());
+  expect_same(graph, save_and_load(graph));
+  expect_same(graph, save_and_load(graph, {.external_above_bytes = 100}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RoundTrip,
+                         ::testing::Values("conv-bn-relu.onnx", "darknet-tiny.onnx", "lenet-bn.onnx", "lenet.onnx",
+                                           "resnet20-cifar10.onnx", "ultraface-rfb-320.onnx", "vww-mobilenetv1.onnx"));
+
+QuantParams activation_grid(int bits, bool is_signed, bool narrow) {
+  QuantParams grid{.scale = {0.0625F}, .zero_point = {0}, .bits = bits, .is_signed = is_signed, .narrow = narrow};
+  if (!is_signed) grid.zero_point = {1};
+  return grid;
+}
+
+Tensor random_codes(std::mt19937& random, const Shape& shape, const QuantParams& grid) {
+  std::uniform_int_distribution<int> code(grid.qmin(), grid.qmax());
+  const auto fill = [&]<class T>(T) {
+    Tensor t(grid.storage(), shape);
+    for (T& v : t.mutable_data<T>()) v = static_cast<T>(code(random));
+    return t;
+  };
+  if (grid.bits == 32) return fill(std::int32_t{});
+  if (grid.bits > 8) return grid.is_signed ? fill(std::int16_t{}) : fill(std::uint16_t{});
+  return grid.is_signed ? fill(std::int8_t{}) : fill(std::uint8_t{});
+}
+
+// A chain of layers whose values carry grids or not, with Requantize nodes, snapped and unsnapped outputs.
+Graph random_graph(unsigned seed) {
+  std::mt19937 random(seed);
+  const auto coin = [&] { return random() % 2 == 0; };
+  const auto grid = [&] {
+    const int bits[] = {2, 3, 4, 5, 6, 7, 8, 8, 8, 16};
+    const bool is_signed = coin();
+    return activation_grid(bits[random() % 10], is_signed, is_signed && coin());
+  };
+  Graph g;
+  g.name = "random";
+  g.metadata["author"] = "nobody";
+  ValueId x = g.add_input("x", DataType::float32, {2, 3});
+  if (coin()) g.value(x).quant = grid();
+  const ValueId input = x;
+  std::vector<ValueId> made;
+  for (int layer = 0; layer < 6; ++layer) {
+    const std::string name = fmt::format("n{}", layer);
+    switch (random() % 4) {
+      case 0: {
+        QuantParams weights{.bits = 2 + static_cast<int>(random() % 7), .is_signed = true, .narrow = coin(), .axis = 1};
+        weights.scale = {0.5F, 0.25F, 1};
+        weights.zero_point = {0, 0, 0};
+        const ValueId w = g.add_value({.name = name + ".w", .shape = Shape{3, 3}});
+        g.value(w).constant = random_codes(random, {3, 3}, weights);
+        g.value(w).quant = weights;
+        x = g.add(Gemm{}, name, {x, w}, name + ".y");
+        break;
+      }
+      case 1:
+        x = g.add(Unary{UnaryKind::relu}, name, {x}, name + ".y");
+        break;
+      case 2: {
+        const ValueId other = made.empty() ? input : made[random() % made.size()];
+        x = g.add(Binary{BinaryKind::add}, name, {x, other}, name + ".y");
+        break;
+      }
+      default:
+        x = g.add(Requantize{}, name, {x}, name + ".y");
+        if (coin()) g.value(x).quant = grid();
+    }
+    g.value(x).shape = Shape{2, 3};
+    const NodeId made_by = g.producer(x);
+    if (!std::holds_alternative<Requantize>(g.node(made_by).op) && coin()) g.value(x).quant = grid();
+    made.push_back(x);
+    if (random() % 4 == 0) g.mark_output(x);
+  }
+  if (!g.is_output(x)) g.mark_output(x);
+  g.compact();
+  return g;
+}
+
+TEST(RoundTrip, gives_back_generated_graphs_with_grids) {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(seed);
+    const Graph graph = random_graph(seed);
+    expect_same(graph, save_and_load(graph));
+    if (HasFailure()) return;
+  }
+}
+
+TEST(RoundTrip, keeps_constants_of_every_type) {
+  Graph g;
+  for (DataType dtype :
+       {DataType::float32, DataType::float64, DataType::float16, DataType::bfloat16, DataType::int8, DataType::uint8,
+        DataType::int16, DataType::uint16, DataType::int32, DataType::uint32, DataType::int64, DataType::uint64,
+        DataType::boolean, DataType::int4, DataType::uint4, DataType::int2, DataType::uint2}) {
+    Tensor t(dtype, {5});
+    t.mutable_bytes()[0] = std::byte{1};
+    g.mark_output(g.add_constant(std::string(to_string(dtype)), t));
+  }
+  g.name = "constants";
+  g.compact();
+  expect_same(g, save_and_load(g));
+}
+
+TEST(RoundTrip, keeps_operators_it_does_not_know) {
+  Graph g;
+  g.name = "unknown";
+  const ValueId x = g.add_input("x", DataType::float32, {2});
+  const ValueId y = g.add(Opaque{"acme", "Frobnicate", {}}, "frob", {x, ValueId::none, x}, "y");
+  g.mark_output(y);
+  g.metadata["bitfold.opset:acme"] = "3";
+  g.compact();
+  expect_same(g, save_and_load(g));
+}
+
+TEST(RoundTrip, survives_names_that_look_like_its_own) {
+  Graph g;
+  g.name = "names";
+  const ValueId x = g.add_input("x", DataType::float32, {2});
+  const ValueId taken = g.add(Unary{UnaryKind::relu}, "y/q", {x}, "y/dq");
+  const ValueId y = g.add(Unary{UnaryKind::exp}, "y/dq_node", {taken}, "y");
+  g.value(y).quant = activation_grid(6, false, false);
+  g.value(taken).shape = g.value(y).shape = Shape{2};
+  g.mark_output(g.add(Unary{UnaryKind::neg}, "y/clip", {y}, "y/scale"));
+  g.compact();
+  g.value(g.find("y/scale")).shape = Shape{2};
+  expect_same(g, save_and_load(g));
+}
+
+}  // namespace
+}  // namespace bitfold

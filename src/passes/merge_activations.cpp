@@ -1,0 +1,126 @@
+// Activations in one canonical form each, and chains of them as one.
+//
+//   Clip(x, 0, inf) = Relu(x)          Max(x, c) = Clip(x, c, inf)        Min(x, c) = Clip(x, -inf, c)
+//   LeakyRelu(x, 0) = Relu(x)          PRelu(x, one slope) = LeakyRelu(x)
+//   Clip(Clip(x, a, b), c, d) = Clip(x, min(max(a, c), d), min(max(b, c), d)), Relu being Clip(0, inf)
+#include <algorithm>
+#include <limits>
+
+#include "passes/rewrite.h"
+
+namespace bitfold {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// What a Relu or Clip with constant bounds limits its input to.
+struct Bounds {
+  float low = -kInfinity, high = kInfinity;
+  bool operator==(const Bounds&) const = default;
+};
+
+std::optional<Bounds> bounds_of(const Graph& graph, NodeId id) {
+  if (id == NodeId::none) return std::nullopt;
+  const Node& node = graph.node(id);
+  if (const auto* unary = std::get_if<Unary>(&node.op))
+    return unary->kind == UnaryKind::relu ? std::optional(Bounds{0, kInfinity}) : std::nullopt;
+  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
+  Bounds bounds;
+  for (std::size_t slot = 1; slot < node.inputs.size(); ++slot) {
+    if (node.inputs[slot] == ValueId::none) continue;
+    const auto bound = scalar_constant(graph, node.inputs[slot]);
+    if (!bound || *bound != *bound) return std::nullopt;
+    (slot == 1 ? bounds.low : bounds.high) = *bound;
+  }
+  // Exporters write "no bound" as the largest float.
+  if (bounds.low <= std::numeric_limits<float>::lowest()) bounds.low = -kInfinity;
+  if (bounds.high >= std::numeric_limits<float>::max()) bounds.high = kInfinity;
+  return bounds;
+}
+
+/// Makes a node of one data input limit it to `bounds`, in the canonical form.
+void set_bounds(Graph& graph, NodeId id, const Bounds& bounds) {
+  const std::string stem = graph.value(graph.node(id).outputs[0]).name;
+  graph.resize_inputs(id, 1);
+  if (bounds == Bounds{0, kInfinity}) {
+    graph.op(id) = Unary{UnaryKind::relu};
+    return;
+  }
+  graph.op(id) = Clip{};
+  const auto set = [&](std::size_t slot, float bound, const char* what) {
+    set_constant_input(graph, id, slot, Tensor::from<float>({}, std::vector<float>{bound}), stem + what);
+  };
+  if (bounds.low > -kInfinity) set(1, bounds.low, ".min");
+  if (bounds.high < kInfinity) set(2, bounds.high, ".max");
+}
+
+bool canonical_clip(Graph& graph, NodeId id) {
+  if (!std::holds_alternative<Clip>(graph.node(id).op)) return false;
+  if (graph.value(graph.node(id).inputs[0]).dtype != DataType::float32) return false;
+  const auto bounds = bounds_of(graph, id);
+  if (!bounds || *bounds != Bounds{0, kInfinity}) return false;
+  set_bounds(graph, id, *bounds);
+  return true;
+}
+
+/// Min and Max with one number, as exporters write Relu6.
+bool canonical_min_max(Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const auto* op = std::get_if<Variadic>(&node.op);
+  if (op == nullptr || node.inputs.size() != 2) return false;
+  if (op->kind != VariadicKind::min && op->kind != VariadicKind::max) return false;
+  const std::size_t bound_slot = scalar_constant(graph, node.inputs[1]) ? 1 : 0;
+  const auto bound = scalar_constant(graph, node.inputs[bound_slot]);
+  const ValueId x = node.inputs[1 - bound_slot];
+  const auto& shape = graph.value(x).shape;
+  const std::size_t bound_rank = graph.value(node.inputs[bound_slot]).shape->size();
+  if (!bound || *bound != *bound || graph.is_constant(x) || !shape || shape->size() < bound_rank) return false;
+  const Bounds bounds = op->kind == VariadicKind::max ? Bounds{*bound, kInfinity} : Bounds{-kInfinity, *bound};
+  graph.set_input(id, 0, x);
+  set_bounds(graph, id, bounds);
+  return true;
+}
+
+bool canonical_leaky(Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  if (const auto* op = std::get_if<Parametric>(&node.op)) {
+    const bool is_relu =
+        op->alpha == 0 && (op->kind == ParametricKind::leaky_relu || op->kind == ParametricKind::thresholded_relu);
+    if (is_relu) graph.op(id) = Unary{UnaryKind::relu};
+    return is_relu;
+  }
+  if (!std::holds_alternative<PRelu>(node.op)) return false;
+  const auto slope = scalar_constant(graph, node.inputs[1]);
+  const auto& shape = graph.value(node.inputs[0]).shape;
+  if (!slope || !shape || shape->size() < graph.value(node.inputs[1]).shape->size()) return false;
+  graph.resize_inputs(id, 1);
+  graph.op(id) = Parametric{.kind = ParametricKind::leaky_relu, .alpha = *slope};
+  return true;
+}
+
+bool merge_with_producer(Graph& graph, NodeId id) {
+  const auto second = bounds_of(graph, id);
+  if (!second) return false;
+  const ValueId between = graph.node(id).inputs[0];
+  const NodeId producer = graph.producer(between);
+  const auto first = bounds_of(graph, producer);
+  if (!first || !graph.has_single_consumer(between) || graph.value(between).quant) return false;
+  if (graph.value(between).dtype != DataType::float32) return false;
+  const auto limit = [&](float v) { return std::min(std::max(v, second->low), second->high); };
+  graph.set_input(id, 0, graph.node(producer).inputs[0]);
+  set_bounds(graph, id, {limit(first->low), limit(first->high)});
+  return true;
+}
+
+}  // namespace
+
+int merge_activations(Graph& graph) {
+  int changes = 0;
+  for (NodeId id : graph.topological_order()) {
+    if (canonical_leaky(graph, id) || canonical_clip(graph, id) || canonical_min_max(graph, id)) ++changes;
+    if (merge_with_producer(graph, id)) ++changes;
+  }
+  return changes;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,85 @@
+// The one door every pass goes through.
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "base/check.h"
+#include "base/nearest.h"
+#include "bitfold/passes.h"
+#include "passes/rewrite.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::array<Pass, 6> kPasses{{
+    {"fold_constants", "first: later passes look for constants where a file has arithmetic", fold_constants},
+    {"remove_identity", "before folding: a no-op between a layer and its BatchNorm would hide one from the other",
+     remove_identity},
+    {"fold_scale", "before fold_batch_norm: a bias written as an Add stands between the two", fold_scale},
+    {"fold_batch_norm", "needs constants and layers side by side", fold_batch_norm},
+    {"merge_activations", "after the folds, which bring activations together", merge_activations},
+    {"eliminate_dead", "last: the passes leave what they bypassed", eliminate_dead},
+}};
+
+// Each round changes something, so the number of nodes bounds the rounds; real networks take two or three.
+constexpr int kMaxRounds = 100;
+
+void check_names(const std::vector<std::string>& skip) {
+  std::vector<std::string_view> names;
+  for (const Pass& pass : kPasses) names.emplace_back(pass.name);
+  for (const std::string& name : skip)
+    check(std::find(names.begin(), names.end(), name) != names.end(), "there is no pass '{}'{}", name,
+          did_you_mean(name, names));
+}
+
+/// Runs one pass and checks what it left: shapes are those of the changed graph afterwards.
+int run_pass(const Pass& pass, Graph& graph) {
+  const int changes = pass.run(graph);
+  if (changes == 0) return 0;
+  try {
+    infer_shapes(graph);
+    verify(graph, Stage::imported);
+  } catch (const Error& e) {
+    fail("after the pass {}: {}", pass.name, e.what());
+  }
+  return changes;
+}
+
+}  // namespace
+
+std::span<const Pass> standard_passes() { return kPasses; }
+
+std::vector<PassRecord> optimize(Graph& graph, const OptimizeOptions& options) {
+  check_names(options.skip);
+  verify(graph, Stage::imported);
+  Graph work = graph;  // an Error leaves the caller's graph as it was
+  infer_shapes(work);
+  std::vector<PassRecord> records;
+  for (const Pass& pass : kPasses) records.push_back({.name = pass.name});
+  const auto is_skipped = [&](const Pass& pass) {
+    return std::find(options.skip.begin(), options.skip.end(), pass.name) != options.skip.end();
+  };
+  int changes = 1;
+  for (int round = 0; changes > 0 && round < kMaxRounds; ++round) {
+    changes = 0;
+    for (std::size_t i = 0; i < kPasses.size(); ++i) {
+      if (is_skipped(kPasses[i])) continue;
+      const auto start = std::chrono::steady_clock::now();
+      const int count = run_pass(kPasses[i], work);
+      const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
+      records[i].change_count += count;
+      records[i].time_ms += elapsed.count();
+      changes += count;
+    }
+  }
+  std::erase_if(records, [&](const PassRecord& r) {
+    return std::find(options.skip.begin(), options.skip.end(), r.name) != options.skip.end();
+  });
+  work.compact();
+  infer_shapes(work);
+  verify(work, options.skip.empty() ? Stage::optimized : Stage::imported);
+  graph = std::move(work);
+  return records;
+}
+
+}  // namespace bitfold

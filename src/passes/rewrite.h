@@ -1,0 +1,41 @@
+// What every pass does to a graph. Internal to passes/.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "bitfold/graph.h"
+#include "graph/linear_layer.h"
+
+namespace bitfold {
+
+// The passes, one per file; each returns how many places it changed.
+int fold_constants(Graph& graph);
+int remove_identity(Graph& graph);
+int merge_activations(Graph& graph);
+int fold_scale(Graph& graph);
+int fold_batch_norm(Graph& graph);
+int eliminate_dead(Graph& graph);
+
+/// Lets every reader of the node's only output read `source` instead and removes the node. False, and nothing changed,
+/// where that would rename a graph input or constant, merge two graph outputs, or change a grid.
+bool bypass(Graph& graph, NodeId id, ValueId source);
+
+/// The number in a one-element plain float32 constant.
+std::optional<float> scalar_constant(const Graph& graph, ValueId id);
+
+/// Makes input `slot` of a node a constant holding `tensor`. The present constant is changed in place when nobody else
+/// reads it; otherwise, and where there is none, the new one is named after `stem`.
+void set_constant_input(Graph& graph, NodeId id, std::size_t slot, Tensor tensor, std::string_view stem);
+
+/// y := scale[c] * y + shift[c] through the layer's weight and bias, computed in double. Spans have one entry per
+/// channel. A MatMul that gets a bias becomes a Gemm.
+void scale_and_shift(Graph& graph, const LinearLayer& layer, std::span<const double> scale,
+                     std::span<const double> shift);
+
+/// Removes `id`, whose input comes from `producer` alone; producer now computes id's output value.
+void absorb_into(Graph& graph, NodeId producer, NodeId id);
+
+}  // namespace bitfold

@@ -1,0 +1,155 @@
+#include "bitfold/calibrate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "bitfold/error.h"
+
+namespace bitfold {
+namespace {
+
+// Samples of one input, held in memory.
+class MemorySource final : public BatchSource {
+ public:
+  explicit MemorySource(Tensor samples) : samples_(std::move(samples)) {}
+  std::optional<Batch> next(std::int64_t max_samples) override {
+    const std::int64_t count = std::min(max_samples, samples_.dim(0) - next_);
+    if (count <= 0) return std::nullopt;
+    const std::int64_t size = samples_.size() / samples_.dim(0);
+    Shape shape = samples_.shape();
+    shape[0] = count;
+    const auto values =
+        samples_.data<float>().subspan(static_cast<std::size_t>(next_ * size), static_cast<std::size_t>(count * size));
+    next_ += count;
+    return Batch{.inputs = {Tensor::from<float>(std::move(shape), values)}, .labels = {}, .sample_count = count};
+  }
+  void rewind() override { next_ = 0; }
+  std::int64_t sample_count() const override { return samples_.dim(0); }
+  bool has_labels() const override { return false; }
+  std::string description() const override { return "samples in memory"; }
+
+ private:
+  Tensor samples_;
+  std::int64_t next_ = 0;
+};
+
+Tensor random_tensor(Shape shape, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.2F, 1);
+  Tensor tensor(DataType::float32, std::move(shape));
+  for (float& x : tensor.mutable_data<float>()) x = normal(random);
+  return tensor;
+}
+
+// x [batch,3,9,9] -> conv -> relu -> flatten -> gemm
+Graph small_network(std::int64_t batch) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {batch, 3, 9, 9});
+  const ValueId w = g.add_constant("w", random_tensor({5, 3, 3, 3}, 1));
+  const Window window{.kernel = {3, 3}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
+  const ValueId c = g.add(Conv{.window = window}, "conv", {x, w}, "c");
+  const ValueId r = g.add(Unary{UnaryKind::relu}, "relu", {c}, "r");
+  const ValueId f = g.add(Flatten{}, "flatten", {r}, "f");
+  const ValueId v = g.add_constant("v", random_tensor({7, 245}, 2));
+  g.mark_output(g.add(Gemm{.trans_b = true}, "gemm", {f, v}, "y"));
+  infer_shapes(g);
+  return g;
+}
+
+template <class Function>
+std::string complaint(const Function& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(Calibrate, sees_every_value_of_every_sample) {
+  const Graph graph = small_network(kDynamic);
+  const Tensor samples = random_tensor({11, 3, 9, 9}, 3);
+  MemorySource source(samples);
+  const Calibration calibration = calibrate(graph, source);
+  EXPECT_EQ(calibration.sample_count, 11);
+  std::vector<std::string> names;
+  for (const auto& [name, ignored] : calibration.values) names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{"c", "f", "r", "x", "y"}));
+  ValueStatistics inputs;
+  inputs.add(samples.data<float>());
+  EXPECT_EQ(calibration.values.at("x"), inputs);
+  EXPECT_EQ(calibration.values.at("c").count, 11 * 5 * 7 * 7);
+  EXPECT_EQ(calibration.values.at("r").min, 0);
+  EXPECT_EQ(calibration.values.at("r").max, calibration.values.at("c").max);
+  EXPECT_EQ(calibration.values.at("f"), calibration.values.at("r"));
+}
+
+TEST(Calibrate, does_not_depend_on_batch_size_or_threads) {
+  const Graph graph = small_network(kDynamic);
+  MemorySource source(random_tensor({13, 3, 9, 9}, 4));
+  const Calibration expected = calibrate(graph, source, {.batch_size = 1, .threads = 1});
+  for (const std::int64_t batch_size : {0, 2, 5, 13, 100})
+    for (const int threads : {1, 2, 3})
+      EXPECT_EQ(calibrate(graph, source, {.batch_size = batch_size, .threads = threads}), expected)
+          << batch_size << " " << threads;
+}
+
+TEST(Calibrate, two_halves_merge_to_the_whole) {
+  const Graph graph = small_network(kDynamic);
+  const Tensor all = random_tensor({8, 3, 9, 9}, 5);
+  const auto part = [&](std::size_t first) {
+    return MemorySource(Tensor::from<float>({4, 3, 9, 9}, all.data<float>().subspan(first * 4 * 243, 4 * 243)));
+  };
+  MemorySource whole(all), first = part(0), second = part(1);
+  Calibration merged = calibrate(graph, second);
+  merged.merge(calibrate(graph, first));
+  EXPECT_EQ(merged, calibrate(graph, whole));
+}
+
+TEST(Calibrate, fills_a_fixed_batch_with_its_last_sample) {
+  const Graph graph = small_network(4);
+  MemorySource source(random_tensor({6, 3, 9, 9}, 6));
+  const Calibration calibration = calibrate(graph, source);
+  EXPECT_EQ(calibration.sample_count, 6);
+  EXPECT_EQ(calibration.values.at("y").count, 8 * 7);
+  EXPECT_EQ(calibrate(graph, source, {.batch_size = 1, .threads = 1}), calibration);
+}
+
+TEST(Calibrate, without_samples_is_an_error) {
+  MemorySource source(Tensor(DataType::float32, {0, 3, 9, 9}));
+  EXPECT_NE(complaint([&] { calibrate(small_network(kDynamic), source); }).find("no samples"), std::string::npos);
+}
+
+TEST(Calibrate, a_nan_in_the_data_names_sample_and_input) {
+  Tensor samples = random_tensor({5, 3, 9, 9}, 7);
+  samples.mutable_data<float>()[3 * 243 + 17] = NAN;
+  MemorySource source(samples);
+  const std::string text = complaint([&] { calibrate(small_network(kDynamic), source); });
+  for (const char* word : {"sample 3", "'x'", "NaN at index 17"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+}
+
+TEST(Calibrate, a_value_that_overflows_names_its_node) {
+  Tensor samples = random_tensor({2, 3, 9, 9}, 8);
+  samples.mutable_data<float>()[243] = 3e38F;
+  samples.mutable_data<float>()[244] = 3e38F;
+  MemorySource source(samples);
+  const std::string text = complaint([&] { calibrate(small_network(kDynamic), source); });
+  for (const char* word : {"sample 1", "[Conv 'conv']", "'c'"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+}
+
+TEST(Calibrate, reports_progress_up_to_the_end) {
+  MemorySource source(random_tensor({9, 3, 9, 9}, 9));
+  std::vector<std::int64_t> seen;
+  const auto note = [](void* context, std::int64_t done, std::int64_t total) {
+    EXPECT_EQ(total, 9);
+    static_cast<std::vector<std::int64_t>*>(context)->push_back(done);
+  };
+  calibrate(small_network(kDynamic), source, {.batch_size = 4, .progress = {note, &seen}});
+  EXPECT_EQ(seen, (std::vector<std::int64_t>{4, 8, 9}));
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,160 @@
+// From a value's statistics to the range its grid should cover.
+//
+// min_max covers everything seen. percentile leaves (100 - p) % of the values out at either end. mse takes the range
+// with the least expected squared error of rounding and clipping, summed over the histogram:
+//
+//   E(lo, hi) = sum_i n_i g_i^2 (c_i - snap(c_i))^2,  c_i the middle of bin i, g_i the gain of what reads the value
+//
+// (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1; there over the values themselves).
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/check.h"
+#include "bitfold/calibrate.h"
+
+namespace bitfold {
+namespace {
+
+constexpr int kHalf = ValueStatistics::kBinCount / 2;
+
+struct Bin {
+  double low, high;  // cut to the values' own range
+  double count;
+};
+
+std::vector<Bin> used_bins(const ValueStatistics& statistics) {
+  std::vector<Bin> used;
+  for (int i = 0; i < static_cast<int>(statistics.bins.size()); ++i) {
+    const auto count = statistics.bins[static_cast<std::size_t>(i)];
+    if (count == 0) continue;
+    const double low = static_cast<double>(i - kHalf) * statistics.bin_width;
+    used.push_back({std::max<double>(low, statistics.min), std::min<double>(low + statistics.bin_width, statistics.max),
+                    static_cast<double>(count)});
+  }
+  return used;
+}
+
+// The real below which `fraction` of the values lie, each bin's values taken as spread evenly over it.
+double quantile(const std::vector<Bin>& bins, double total, double fraction) {
+  double left = fraction * total;
+  for (const Bin& bin : bins) {
+    if (left <= bin.count) return bin.low + (bin.high - bin.low) * (left / bin.count);
+    left -= bin.count;
+  }
+  return bins.back().high;
+}
+
+ObservedRange observe_percentile(const ValueStatistics& statistics, double percentile) {
+  if (percentile == 100) return {statistics.min, statistics.max};
+  const std::vector<Bin> bins = used_bins(statistics);
+  const auto total = static_cast<double>(statistics.count);
+  return {static_cast<float>(quantile(bins, total, 1 - percentile / 100)),
+          static_cast<float>(quantile(bins, total, percentile / 100))};
+}
+
+// E(lo, hi) for one kind of grid.
+class ExpectedError {
+ public:
+  ExpectedError(const ValueStatistics& statistics, const GridSpec& spec, float negative_gain) : spec_(spec) {
+    for (const Bin& bin : used_bins(statistics)) {
+      middles_.push_back(static_cast<float>((bin.low + bin.high) / 2));
+      const float gain = middles_.back() < 0 ? negative_gain : 1.0F;
+      weights_.push_back(static_cast<float>(bin.count) * gain * gain);
+    }
+  }
+
+  double operator()(float lo, float hi) const {
+    const QuantParams params = choose_params(lo, hi, spec_);
+    const float scale = params.scale[0], inverse = 1 / scale;
+    if (!std::isfinite(inverse)) return 0;  // subnormal: there is nothing to gain
+    const auto lowest = static_cast<float>(params.qmin() - params.zero_point[0]);
+    const auto highest = static_cast<float>(params.qmax() - params.zero_point[0]);
+    // Adding and subtracting 1.5 * 2^23 rounds |t| < 2^22 half to even, without a call.
+    constexpr float kRound = 12582912.0F;
+    std::array<double, 8> sums{};  // independent, so that additions overlap
+    for (std::size_t i = 0; i < middles_.size(); ++i) {
+      float t = middles_[i] * inverse;
+      t = t < lowest ? lowest : t;
+      t = t > highest ? highest : t;
+      const double error = middles_[i] - ((t + kRound) - kRound) * scale;
+      sums[i % sums.size()] += error * error * weights_[i];
+    }
+    double sum = 0;
+    for (double s : sums) sum += s;
+    return sum;
+  }
+
+ private:
+  GridSpec spec_;
+  std::vector<float> middles_, weights_;
+};
+
+// The ends tried are kShrink^k of the extreme: down to 6 % of it.
+constexpr float kShrink = 0.97F;
+constexpr int kSteps = 90;
+
+template <class Cost>
+float best_end(float extreme, const Cost& cost) {
+  float best = extreme, end = extreme;
+  double least = cost(extreme);
+  for (int k = 1; k < kSteps; ++k) {
+    end *= kShrink;
+    const double error = cost(end);
+    if (error >= least) continue;
+    least = error;
+    best = end;
+  }
+  return best;
+}
+
+ObservedRange observe_mse(const ValueStatistics& statistics, const GridSpec& spec, float negative_gain) {
+  const ExpectedError error(statistics, spec, negative_gain);
+  const float min = std::min(statistics.min, 0.0F), max = std::max(statistics.max, 0.0F);
+  if (spec.scheme == Scheme::symmetric) {
+    const float end = best_end(std::max(-min, max), [&](float e) { return error(-e, e); });
+    return {std::max(min, -end), std::min(max, end)};
+  }
+  // One end at a time: what either end clips does not depend on the other, only the rounding error does, so that two
+  // rounds suffice.
+  ObservedRange range{min, max};
+  for (int round = 0; round < 2; ++round) {
+    if (max > 0) range.max = best_end(max, [&](float hi) { return error(range.min, hi); });
+    if (min < 0) range.min = best_end(min, [&](float lo) { return error(lo, range.max); });
+  }
+  return range;
+}
+
+// The range with its lower end raised as far as that lessens the error behind a reader that shrinks negative numbers.
+ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statistics, const GridSpec& spec,
+                              float negative_gain) {
+  if (range.min >= 0 || spec.scheme == Scheme::symmetric) return range;
+  const ExpectedError error(statistics, spec, negative_gain);
+  range.min = best_end(range.min, [&](float lo) { return error(lo, std::max(range.max, 0.0F)); });
+  return range;
+}
+
+constexpr std::array<std::string_view, 3> kObserverNames{"min_max", "percentile", "mse"};
+
+}  // namespace
+
+std::string_view to_string(Observer observer) { return kObserverNames.at(static_cast<std::size_t>(observer)); }
+
+Observer parse_observer(std::string_view word) {
+  const auto found = std::find(kObserverNames.begin(), kObserverNames.end(), word);
+  check(found != kObserverNames.end(), "unknown observer '{}': it is one of min_max, percentile, mse", word);
+  return static_cast<Observer>(found - kObserverNames.begin());
+}
+
+ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec, double percentile,
+                      float negative_gain) {
+  check(percentile > 50 && percentile <= 100, "percentile is {}; it must be greater than 50 and at most 100",
+        percentile);
+  ObservedRange range{statistics.min, statistics.max};
+  if (statistics.bins.empty() || statistics.min == statistics.max) return range;
+  if (observer == Observer::mse) return observe_mse(statistics, spec, negative_gain);
+  if (observer == Observer::percentile) range = observe_percentile(statistics, percentile);
+  return negative_gain < 1 ? raise_lower_end(range, statistics, spec, negative_gain) : range;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,125 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "bitfold/calibrate.h"
+#include "bitfold/error.h"
+
+namespace bitfold {
+namespace {
+
+constexpr GridSpec kUnsigned8{.bits = 8, .is_signed = false, .scheme = Scheme::asymmetric};
+
+std::vector<float> laplace_values(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::exponential_distribution<float> side(1);
+  std::bernoulli_distribution sign(0.3);
+  std::vector<float> values(count);
+  std::generate(values.begin(), values.end(), [&] { return sign(random) ? -side(random) : side(random); });
+  return values;
+}
+
+ValueStatistics statistics_of(const std::vector<float>& values) {
+  ValueStatistics statistics;
+  statistics.add(values);
+  return statistics;
+}
+
+// Of the values themselves, by the public functions.
+double squared_error(const std::vector<float>& values, float lo, float hi, const GridSpec& spec) {
+  const auto size = static_cast<std::int64_t>(values.size());
+  const Tensor snapped = snap(Tensor::from<float>({size}, values), choose_params(lo, hi, spec));
+  double sum = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double error = static_cast<double>(values[i]) - snapped.data<float>()[i];
+    sum += error * error;
+  }
+  return sum;
+}
+
+TEST(Observer, names_parse_back) {
+  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse})
+    EXPECT_EQ(parse_observer(to_string(o)), o);
+  EXPECT_THROW(parse_observer("minmax"), Error);
+}
+
+TEST(Observer, min_max_is_exact) {
+  const auto statistics = statistics_of({-0.3F, 2.7F, 1});
+  const auto range = observe(statistics, Observer::min_max, kUnsigned8);
+  EXPECT_EQ(range.min, -0.3F);
+  EXPECT_EQ(range.max, 2.7F);
+}
+
+TEST(Observer, percentile_leaves_out_that_many_at_either_end) {
+  auto values = laplace_values(100000, 1);
+  const auto statistics = statistics_of(values);
+  std::sort(values.begin(), values.end());
+  for (const double p : {99.99, 99.0, 90.0, 60.0}) {
+    const auto range = observe(statistics, Observer::percentile, kUnsigned8, p);
+    const auto rank = static_cast<std::size_t>(std::lround(p / 100 * 1e5));
+    EXPECT_NEAR(range.max, values[rank - 1], 2 * statistics.bin_width + 0.05 * (p > 99.9)) << p;
+    EXPECT_NEAR(range.min, values[values.size() - rank], 2 * statistics.bin_width + 0.05 * (p > 99.9)) << p;
+  }
+  const auto all = observe(statistics, Observer::percentile, kUnsigned8, 100);
+  EXPECT_EQ(all.min, values.front());
+  EXPECT_EQ(all.max, values.back());
+}
+
+TEST(Observer, percentile_interpolates_within_a_bin) {
+  // One bin holds everything: the values count as spread evenly over [min, max].
+  const auto statistics = statistics_of({1024.25F, 1024.5F, 1024.75F});
+  const auto range = observe(statistics, Observer::percentile, kUnsigned8, 75);
+  EXPECT_NEAR(range.min, 1024.375F, 1e-3);
+  EXPECT_NEAR(range.max, 1024.625F, 1e-3);
+}
+
+TEST(Observer, percentile_outside_50_to_100_is_an_error) {
+  const auto statistics = statistics_of({1, 2});
+  for (const double p : {0.0, 50.0, 100.5, 101.0, std::nan("")})
+    EXPECT_THROW(observe(statistics, Observer::percentile, kUnsigned8, p), Error) << p;
+}
+
+TEST(Observer, mse_comes_within_two_percent_of_the_best_range_by_brute_force) {
+  const auto values = laplace_values(20000, 2);
+  const auto statistics = statistics_of(values);
+  for (const int bits : {2, 4, 8}) {
+    for (const bool is_symmetric : {false, true}) {
+      const GridSpec spec{bits, is_symmetric, is_symmetric ? Scheme::symmetric : Scheme::asymmetric};
+      const auto range = observe(statistics, Observer::mse, spec);
+      const double error = squared_error(values, range.min, range.max, spec);
+      double best = squared_error(values, statistics.min, statistics.max, spec);
+      for (int i = 1; i <= 40; ++i) {
+        for (int j = 1; j <= (is_symmetric ? 1 : 40); ++j) {
+          const float hi = statistics.max * static_cast<float>(i) / 40;
+          const float lo = is_symmetric ? -hi : statistics.min * static_cast<float>(j) / 40;
+          best = std::min(best, squared_error(values, lo, hi, spec));
+        }
+      }
+      EXPECT_LE(error, 1.02 * best) << bits << " bits, symmetric " << is_symmetric;
+    }
+  }
+}
+
+TEST(Observer, mse_clips_a_lone_outlier_at_low_bits_and_keeps_zero_where_it_was) {
+  auto values = laplace_values(20000, 3);
+  for (float& x : values) x = std::fabs(x);
+  values[7] = 40;
+  const auto range = observe(statistics_of(values), Observer::mse, {.bits = 4});
+  EXPECT_LT(range.max, 15);
+  EXPECT_EQ(range.min, 0);
+}
+
+TEST(Observer, constants_and_nothing_have_their_own_range) {
+  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse}) {
+    EXPECT_EQ(observe(statistics_of({0, 0}), o, kUnsigned8).max, 0);
+    EXPECT_EQ(observe(statistics_of({-3, -3}), o, kUnsigned8).min, -3);
+    EXPECT_EQ(observe({}, o, kUnsigned8).max, 0);
+    const auto tiny = observe(statistics_of({1e-44F, -3e-44F}), o, kUnsigned8);
+    EXPECT_LE(tiny.min, tiny.max);
+  }
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,139 @@
+// What to do, checked, and read from TOML.
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/nearest.h"
+#include "bitfold/quantize.h"
+
+namespace bitfold {
+namespace {
+
+// In the order of Rounding.
+constexpr std::array<std::string_view, 2> kRoundings{"nearest", "squant"};
+
+// One TOML file; every complaint names the file, the line and the key.
+class RecipeReader {
+ public:
+  RecipeReader(const std::string& path, const toml::table& table) : path_(path), table_(table) {}
+
+  Recipe read() {
+    Recipe recipe;
+    check_keys();
+    read_bits("weight_bits", recipe.weight_bits);
+    read_bits("activation_bits", recipe.activation_bits);
+    read_word("weight_scheme", recipe.weight_scheme, kSchemes);
+    read_word("activation_scheme", recipe.activation_scheme, kSchemes);
+    read_word("granularity", recipe.granularity, kGranularities);
+    read_word("rounding", recipe.rounding, kRoundings);
+    read_word("observer", recipe.observer, kObservers);
+    read_percentile(recipe.percentile);
+    read_skip(recipe.skip);
+    return recipe;
+  }
+
+ private:
+  using Words = std::array<std::string_view, 2>;
+  static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
+  static constexpr std::array<std::string_view, 3> kObservers{"min_max", "percentile", "mse"};
+  static constexpr std::array<std::string_view, 9> kKeys{"weight_bits",       "activation_bits", "weight_scheme",
+                                                         "activation_scheme", "granularity",     "rounding",
+                                                         "observer",          "percentile",      "skip"};
+
+  std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
+
+  void check_keys() const {
+    for (const auto& [key, node] : table_) {
+      const bool is_known = std::find(kKeys.begin(), kKeys.end(), key.str()) != kKeys.end();
+      check(is_known, "{}: unknown key '{}'{}", at(key.source()), key.str(), did_you_mean(key.str(), kKeys));
+    }
+  }
+
+  void read_bits(std::string_view key, int& bits) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return;
+    check(node->is_integer(), "{}: {} must be a whole number", at(node->source()), key);
+    const std::int64_t value = **node->as_integer();
+    check(value >= 0 && value <= 64, "{}: {} is {}", at(node->source()), key, value);
+    bits = static_cast<int>(value);
+    try {
+      Recipe alone;
+      (key == "weight_bits" ? alone.weight_bits : alone.activation_bits) = bits;
+      check_recipe(alone);
+    } catch (const Error& error) {
+      fail("{}: {}", at(node->source()), error.what());
+    }
+  }
+
+  template <class Enum, std::size_t N>
+  void read_word(std::string_view key, Enum& choice, const std::array<std::string_view, N>& words) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return;
+    check(node->is_string(), "{}: {} must be one of {}", at(node->source()), key, fmt::join(words, ", "));
+    const std::string& word = **node->as_string();
+    const auto found = std::find(words.begin(), words.end(), word);
+    check(found != words.end(), "{}: {} is '{}'; it is one of {}{}", at(node->source()), key, word,
+          fmt::join(words, ", "), did_you_mean(word, words));
+    choice = static_cast<Enum>(found - words.begin());
+  }
+
+  void read_percentile(double& percentile) const {
+    const toml::node* node = table_.get("percentile");
+    if (node == nullptr) return;
+    check(node->is_number(), "{}: percentile must be a number", at(node->source()));
+    percentile = *node->value<double>();
+    try {
+      check_recipe({.percentile = percentile});
+    } catch (const Error& error) {
+      fail("{}: {}", at(node->source()), error.what());
+    }
+  }
+
+  void read_skip(std::vector<std::string>& skip) const {
+    const toml::node* node = table_.get("skip");
+    if (node == nullptr) return;
+    check(node->is_array(), "{}: skip must be a list of node names", at(node->source()));
+    for (const toml::node& entry : *node->as_array()) {
+      check(entry.is_string(), "{}: skip must be a list of node names", at(entry.source()));
+      skip.push_back(**entry.as_string());
+    }
+  }
+
+  const std::string& path_;
+  const toml::table& table_;
+};
+
+}  // namespace
+
+std::string_view to_string(Rounding rounding) { return kRoundings.at(static_cast<std::size_t>(rounding)); }
+
+Rounding parse_rounding(std::string_view word) {
+  const auto found = std::find(kRoundings.begin(), kRoundings.end(), word);
+  check(found != kRoundings.end(), "unknown rounding '{}': it is one of {}", word, fmt::join(kRoundings, ", "));
+  return static_cast<Rounding>(found - kRoundings.begin());
+}
+
+void check_recipe(const Recipe& recipe) {
+  check(recipe.weight_bits >= 2 && recipe.weight_bits <= 8, "weight_bits is {}; it must be 2 to 8", recipe.weight_bits);
+  const int bits = recipe.activation_bits;
+  check((bits >= 2 && bits <= 8) || bits == 16, "activation_bits is {}; it must be 2 to 8, or 16", bits);
+  check(recipe.percentile > 50 && recipe.percentile <= 100,  // also refuses NaN
+        "percentile is {}; it must be greater than 50 and at most 100", recipe.percentile);
+}
+
+Recipe load_recipe(const std::string& path) {
+  const std::vector<std::byte> bytes = read_file(path);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  toml::table table;
+  try {
+    table = toml::parse(text, path);
+  } catch (const toml::parse_error& error) {
+    fail("{}:{}: not TOML: {}", path, error.source().begin.line, error.description());
+  }
+  return RecipeReader(path, table).read();
+}
+
+}  // namespace bitfold

@@ -1,0 +1,38 @@
+// What a node is to the planner, as far as the node alone tells.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold::quantization {
+
+enum class Role {
+  none,        ///< stays in float; the reason says why
+  product,     ///< Conv, Gemm, MatMul with constant weights: what integers are for
+  movement,    ///< moves or selects elements: inputs and outputs share one grid
+  clip,        ///< Relu, or Clip with constant bounds: a grid that ends at the bounds does its work
+  arithmetic,  ///< Add, Mul, average pools, other activations: a grid of its own on every side
+};
+
+struct Classified {
+  Role role = Role::none;
+  std::string reason;  ///< Why none.
+};
+
+/// Needs inferred types. What `recipe.skip` and the neighbours say comes later.
+Classified classify(const Graph& graph, NodeId id);
+
+/// The inputs that carry the data, without weights, biases, shapes and bounds.
+std::vector<ValueId> data_inputs(const Graph& graph, NodeId id);
+std::vector<ValueId> used_outputs(const Graph& graph, NodeId id);
+
+/// The reals a Relu or Clip lets through; none for another node or where they are not constant.
+struct Bounds {
+  float lower, upper;
+};
+std::optional<Bounds> clip_bounds(const Graph& graph, NodeId id);
+
+}  // namespace bitfold::quantization

@@ -1,0 +1,114 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "bitfold/calibrate.h"
+#include "bitfold/error.h"
+
+namespace bitfold {
+namespace {
+
+std::vector<float> normal_values(std::size_t count, float deviation, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.1F * deviation, deviation);
+  std::vector<float> values(count);
+  std::generate(values.begin(), values.end(), [&] { return normal(random); });
+  return values;
+}
+
+ValueStatistics statistics_of(std::span<const float> values) {
+  ValueStatistics statistics;
+  statistics.add(values);
+  return statistics;
+}
+
+TEST(Statistics, bins_count_exactly_the_values_of_their_intervals) {
+  for (const std::size_t count : {1U, 15U, 16U, 17U, 1023U, 1025U, 40000U}) {
+    const auto values = normal_values(count, 3, static_cast<unsigned>(count));
+    const auto statistics = statistics_of(values);
+    EXPECT_EQ(statistics.min, *std::min_element(values.begin(), values.end()));
+    EXPECT_EQ(statistics.max, *std::max_element(values.begin(), values.end()));
+    EXPECT_EQ(statistics.count, static_cast<std::int64_t>(count));
+    std::vector<std::int64_t> expected(ValueStatistics::kBinCount, 0);
+    for (float x : values)
+      ++expected.at(static_cast<std::size_t>(std::floor(static_cast<double>(x) / statistics.bin_width) +
+                                             ValueStatistics::kBinCount / 2));
+    EXPECT_EQ(statistics.bins, expected);
+  }
+}
+
+TEST(Statistics, bin_width_is_the_least_power_of_two_that_holds_every_value) {
+  EXPECT_EQ(statistics_of(std::vector<float>{2047.5F}).bin_width, 1);
+  EXPECT_EQ(statistics_of(std::vector<float>{2048}).bin_width, 2);
+  EXPECT_EQ(statistics_of(std::vector<float>{-2048}).bin_width, 1);
+  EXPECT_EQ(statistics_of(std::vector<float>{-2049}).bin_width, 2);
+}
+
+TEST(Statistics, do_not_depend_on_order_or_grouping) {
+  auto values = normal_values(5000, 1, 1);
+  values[100] = 1e-42F;
+  values[101] = -1e-42F;
+  values[4000] = 300;
+  values[4500] = -0.0F;
+  const auto whole = statistics_of(values);
+  for (const std::size_t group : {1U, 7U, 999U}) {
+    ValueStatistics added, merged, reversed;
+    for (std::size_t i = 0; i < values.size(); i += group) {
+      const std::span<const float> part(values.data() + i, std::min(group, values.size() - i));
+      added.add(part);
+      merged.merge(statistics_of(part));
+    }
+    EXPECT_EQ(added, whole);
+    EXPECT_EQ(merged, whole);
+  }
+  std::reverse(values.begin(), values.end());
+  EXPECT_EQ(statistics_of(values), whole);
+}
+
+TEST(Statistics, widening_over_the_whole_float_range_loses_no_count) {
+  const float least = std::numeric_limits<float>::denorm_min(), most = std::numeric_limits<float>::max();
+  ValueStatistics grown;
+  for (const float x : {-least, least, 1e-20F, -1.0F, most, -most}) grown.add(std::vector<float>{x});
+  EXPECT_EQ(grown, statistics_of(std::vector<float>{most, -most, -1.0F, 1e-20F, -least, least}));
+  const auto at = [&](int j) { return grown.bins[static_cast<std::size_t>(j + ValueStatistics::kBinCount / 2)]; };
+  EXPECT_EQ(at(0), 2);
+  EXPECT_EQ(at(-1), 2);
+}
+
+TEST(Statistics, zeros_alone_have_a_histogram) {
+  const auto zeros = statistics_of(std::vector<float>{0, -0.0F, 0});
+  EXPECT_EQ(zeros.bins[ValueStatistics::kBinCount / 2], 3);
+  EXPECT_FALSE(std::signbit(statistics_of(std::vector<float>{-0.0F}).min));
+}
+
+TEST(Statistics, nothing_changes_nothing) {
+  ValueStatistics statistics;
+  statistics.add({});
+  statistics.merge({});
+  EXPECT_EQ(statistics, ValueStatistics{});
+  statistics.add(std::vector<float>{1, 2});
+  const auto before = statistics;
+  statistics.merge({});
+  EXPECT_EQ(statistics, before);
+}
+
+TEST(Statistics, refuses_what_is_not_finite_and_says_where) {
+  for (const std::size_t index : {0U, 3U, 16U, 20U}) {
+    std::vector<float> values(21, 1);
+    values[index] = index % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();
+    ValueStatistics statistics;
+    try {
+      statistics.add(values);
+      FAIL() << "index " << index;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("at index " + std::to_string(index)), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(statistics, ValueStatistics{});
+  }
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,287 @@
+// Weights and biases as codes.
+//
+//   accumulator[c] = bias_q[c] + sum_k (x_q - z_x) (w_q[c,k] - z_w[c])       int32
+//   real[c]        = s_x s_w[c] accumulator[c]
+//
+// so the bias lies on the grid s_x s_w[c] with zero_point 0 (equation 13), and an accumulator stays within int32 for
+// every input when
+//
+//   |bias_q[c]| + (qmax_x - qmin_x) sum_k |w_q[c,k] - z_w[c]| < 2^31                            (equation 14)
+//
+// Where it does not, the channel's weight scale is raised: that makes both terms smaller. With 16-bit inputs the second
+// term alone breaks (14) from 258 products on; they are not accumulated in int32, and only the bias has to fit.
+#include "quantize/weights.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+
+#include "base/check.h"
+#include "quantize/sum_rounding.h"
+
+namespace bitfold::quantization {
+namespace {
+
+constexpr double kAccumulatorLimit = 2147483648.0;  // 2^31
+// Bits a bias has in a channel whose weights are all 0: as many as a float.
+constexpr double kLoneBias = 16777216.0;  // 2^24
+
+// Elements by channel: index = (outer * channels + c) * inner + i.
+struct Channels {
+  std::size_t outer, channels, inner;
+  Channels(const Shape& shape, int axis) : outer(1), channels(1), inner(1) {
+    for (int d = 0; d < static_cast<int>(shape.size()); ++d) {
+      auto& part = d < axis ? outer : d == axis ? channels : inner;
+      part *= static_cast<std::size_t>(shape[static_cast<std::size_t>(d)]);
+    }
+  }
+  template <class Visit>
+  void for_each(std::size_t c, const Visit& visit) const {
+    for (std::size_t o = 0; o < outer; ++o)
+      for (std::size_t i = 0; i < inner; ++i) visit((o * channels + c) * inner + i);
+  }
+};
+
+int output_axis(const Op& op) {
+  if (std::holds_alternative<Conv>(op)) return 0;
+  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
+  return 1;
+}
+
+Tensor scaled(const Tensor& tensor, float factor) {
+  if (factor == 1) return tensor;
+  Tensor result = tensor;
+  for (float& x : result.mutable_data<float>()) x *= factor;
+  return result;
+}
+
+// The squared error of the channels in [first, last) on the grid (scale, zero_point).
+double squared_error(std::span<const float> w, const Channels& channels, std::pair<std::size_t, std::size_t> which,
+                     const QuantParams& grid) {
+  const float scale = grid.scale[0], inverse = 1 / scale;
+  const auto low = static_cast<float>(grid.qmin() - grid.zero_point[0]);
+  const auto high = static_cast<float>(grid.qmax() - grid.zero_point[0]);
+  double sum = 0;
+  for (std::size_t c = which.first; c < which.second; ++c) {
+    channels.for_each(c, [&](std::size_t i) {
+      const float t = std::min(std::max(w[i] * inverse, low), high);
+      const double error = w[i] - std::nearbyint(t) * scale;
+      sum += error * error;
+    });
+  }
+  return sum;
+}
+
+// As Observer::mse, but over the weights themselves: both ends shrink together.
+QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
+                             std::pair<std::size_t, std::size_t> which, const GridSpec& spec) {
+  float min = 0, max = 0;
+  for (std::size_t c = which.first; c < which.second; ++c) {
+    channels.for_each(c, [&](std::size_t i) {
+      min = std::min(min, w[i]);
+      max = std::max(max, w[i]);
+    });
+  }
+  QuantParams best = choose_params(min, max, spec);
+  if (!std::isfinite(1 / best.scale[0])) return best;
+  double least = squared_error(w, channels, which, best);
+  for (float shrink = 0.98F; shrink > 0.2F; shrink -= 0.02F) {
+    const QuantParams grid = choose_params(min * shrink, max * shrink, spec);
+    if (!std::isfinite(1 / grid.scale[0])) break;
+    const double error = squared_error(w, channels, which, grid);
+    if (error >= least) continue;
+    least = error;
+    best = grid;
+  }
+  return best;
+}
+
+// One product's constants on their way to codes.
+class Constants {
+ public:
+  Constants(const Graph& graph, NodeId id, const Recipe& recipe)
+      : place_(where(graph, id)), axis_(output_axis(graph.node(id).op)), rounding_(recipe.rounding) {
+    const Node& node = graph.node(id);
+    const auto* gemm = std::get_if<Gemm>(&node.op);
+    const QuantParams& input = *graph.value(node.inputs[0]).quant;
+    input_scale_ = input.scale[0];
+    input_span_ = input.bits <= 8 ? input.qmax() - input.qmin() : 0;
+    weights_ = scaled(*graph.value(node.inputs[1]).constant, gemm != nullptr ? gemm->alpha : 1.0F);
+    channels_ = Channels(weights_.shape(), axis_).channels;
+    if (std::holds_alternative<Conv>(node.op))
+      for (int d = 2; d < weights_.rank(); ++d) kernel_size_ *= weights_.dim(d);
+    if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none)
+      read_bias(*graph.value(node.inputs[2]).constant, gemm != nullptr ? gemm->beta : 1.0F);
+    try {
+      grid_ = weight_grid(weights_, axis_, recipe);
+    } catch (const Error& error) {
+      fail("{} weights: {}", place_, error.what());
+    }
+  }
+
+  int fit() {
+    give_lone_biases_precision();
+    std::vector<bool> raised(channels_, false);
+    // Each round at least halves what is too much; the weights' rounding may ask for a few rounds.
+    for (bool is_changed = true; is_changed;) {
+      is_changed = false;
+      codes_ = rounding_ == Rounding::squant ? quantize_keeping_sums(weights_, axis_, kernel_size_, grid_)
+                                             : quantize(weights_, grid_);
+      const std::vector<double> sums = absolute_sums();
+      std::vector<double> factors(grid_.scale.size(), 1.0);
+      for (std::size_t c = 0; c < channels_; ++c) {
+        const double load = excess(c, sums[c]);
+        if (load <= 1) continue;
+        raised[c] = is_changed = true;
+        factors[slot(c)] = std::max(factors[slot(c)], load * 1.01);
+      }
+      for (std::size_t s = 0; s < factors.size(); ++s) {
+        grid_.scale[s] = static_cast<float>(grid_.scale[s] * factors[s]);
+        check(std::isfinite(grid_.scale[s]), "{} the bias is too large for the scale of the input, {}", place_,
+              input_scale_);
+      }
+    }
+    return static_cast<int>(std::count(raised.begin(), raised.end(), true));
+  }
+
+  const Tensor& codes() const { return codes_; }
+  const QuantParams& grid() const { return grid_; }
+  bool has_bias() const { return !bias_.empty(); }
+
+  QuantParams bias_grid() const {
+    QuantParams grid{.bits = 32, .is_signed = true, .axis = grid_.per_channel() ? 0 : -1};
+    for (float scale : grid_.scale) grid.scale.push_back(input_scale_ * scale);
+    grid.zero_point.assign(grid.scale.size(), 0);
+    return grid;
+  }
+
+  Tensor bias_codes() const {
+    std::vector<std::int32_t> codes(channels_);
+    for (std::size_t c = 0; c < channels_; ++c)
+      codes[c] = static_cast<std::int32_t>(std::nearbyint(bias_[c] / accumulator_scale(c)));
+    return Tensor::from<std::int32_t>({static_cast<std::int64_t>(channels_)}, codes);
+  }
+
+ private:
+  std::size_t slot(std::size_t channel) const { return grid_.per_channel() ? channel : 0; }
+  // As a float product, which is what the bias's grid says.
+  double accumulator_scale(std::size_t channel) const { return input_scale_ * grid_.scale[slot(channel)]; }
+
+  void read_bias(const Tensor& bias, float beta) {
+    const auto values = bias.data<float>();
+    for (std::size_t c = 0; c < channels_; ++c) {
+      const float b = values[values.size() == 1 ? 0 : c] * beta;
+      check(std::isfinite(b), "{} bias: {} at index {}", place_, std::isnan(b) ? "NaN" : "an infinite value", c);
+      bias_.push_back(b);
+    }
+  }
+
+  std::vector<double> absolute_sums() const {
+    std::vector<double> sums(channels_, 0.0);
+    const Channels view(weights_.shape(), axis_);
+    const auto add_up = [&]<class T>(std::span<const T> codes) {
+      for (std::size_t c = 0; c < channels_; ++c) {
+        const int zero_point = grid_.zero_point[slot(c)];
+        std::int64_t sum = 0;
+        view.for_each(c, [&](std::size_t i) { sum += std::abs(int{codes[i]} - zero_point); });
+        sums[c] = static_cast<double>(sum);
+      }
+    };
+    if (codes_.dtype() == DataType::int8)
+      add_up(codes_.data<std::int8_t>());
+    else
+      add_up(codes_.data<std::uint8_t>());
+    return sums;
+  }
+
+  // Without weights, only the bias says how fine the channel's grid must be.
+  void give_lone_biases_precision() {
+    if (bias_.empty()) return;
+    const Channels view(weights_.shape(), axis_);
+    const auto w = weights_.data<float>();
+    std::vector<double> largest_bias(grid_.scale.size(), 0.0);
+    std::vector<bool> is_empty(grid_.scale.size(), true);
+    for (std::size_t c = 0; c < channels_; ++c) {
+      largest_bias[slot(c)] = std::max(largest_bias[slot(c)], std::fabs(bias_[c]));
+      view.for_each(c, [&](std::size_t i) { is_empty[slot(c)] = is_empty[slot(c)] && w[i] == 0; });
+    }
+    for (std::size_t s = 0; s < grid_.scale.size(); ++s)
+      if (is_empty[s] && largest_bias[s] > 0)
+        grid_.scale[s] = static_cast<float>(largest_bias[s] / input_scale_ / kLoneBias);
+  }
+
+  // By what factor the channel's scale is too small: for equation 14, and for s_x s_w to be a normal float.
+  double excess(std::size_t c, double sum) const {
+    const double scale = accumulator_scale(c);
+    const double exact = static_cast<double>(input_scale_) * grid_.scale[slot(c)];
+    if (scale < FLT_MIN) return FLT_MIN / exact;
+    const double bias = bias_.empty() ? 0 : std::fabs(bias_[c]) / scale + 1;
+    return (bias + input_span_ * sum + 1) / kAccumulatorLimit;
+  }
+
+  std::string place_;
+  int axis_;
+  Rounding rounding_;
+  std::int64_t kernel_size_ = 1;
+  std::size_t channels_ = 0;
+  float input_scale_ = 1;
+  int input_span_ = 0;
+  Tensor weights_, codes_;
+  std::vector<double> bias_;
+  QuantParams grid_;
+};
+
+// The constant in `slot`, or a copy of it where somebody else reads it too.
+ValueId own_constant(Graph& graph, NodeId id, std::size_t slot) {
+  const ValueId shared = graph.node(id).inputs[slot];
+  const auto& inputs = graph.node(id).inputs;
+  const bool is_own = graph.has_single_consumer(shared) && std::count(inputs.begin(), inputs.end(), shared) == 1;
+  if (is_own) return shared;
+  const ValueId copy = graph.add_constant(graph.unique_name(graph.value(shared).name), *graph.value(shared).constant);
+  graph.set_input(id, slot, copy);
+  return copy;
+}
+
+void set_codes(Value& value, Tensor codes, QuantParams grid) {
+  value.dtype = DataType::float32;
+  value.shape = codes.shape();
+  value.constant = std::move(codes);
+  value.quant = std::move(grid);
+}
+
+}  // namespace
+
+QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
+  const GridSpec spec{.bits = recipe.weight_bits, .is_signed = true, .scheme = recipe.weight_scheme};
+  const bool per_channel = recipe.granularity == Granularity::per_channel;
+  QuantParams extremes = choose_params_per_channel(weights, axis, spec);  // also checks every weight
+  if (per_channel && recipe.weight_bits == 8) return extremes;
+  const auto w = weights.data<float>();
+  const Channels channels(weights.shape(), axis);
+  if (!per_channel && recipe.weight_bits == 8) {
+    const auto [min, max] = std::minmax_element(w.begin(), w.end());
+    return choose_params(*min, *max, spec);
+  }
+  if (!per_channel) return least_error_grid(w, channels, {0, channels.channels}, spec);
+  for (std::size_t c = 0; c < channels.channels; ++c) {
+    const QuantParams grid = least_error_grid(w, channels, {c, c + 1}, spec);
+    extremes.scale[c] = grid.scale[0];
+    extremes.zero_point[c] = grid.zero_point[0];
+  }
+  return extremes;
+}
+
+int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe) {
+  Constants constants(graph, id, recipe);
+  const int raised = constants.fit();
+  const ValueId weights = own_constant(graph, id, 1);
+  set_codes(graph.value(weights), constants.codes(), constants.grid());
+  if (constants.has_bias()) {
+    const ValueId bias = own_constant(graph, id, 2);
+    set_codes(graph.value(bias), constants.bias_codes(), constants.bias_grid());
+  }
+  if (auto* gemm = std::get_if<Gemm>(&graph.op(id))) gemm->alpha = gemm->beta = 1;
+  return raised;
+}
+
+}  // namespace bitfold::quantization

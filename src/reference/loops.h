@@ -1,0 +1,115 @@
+// Nested loops over strided tensors, with as few levels as the strides allow.
+//
+// Broadcasting is a stride of 0, a transposition a permutation of strides, a slice a start and a multiple of them. So
+// one nest serves every operator that walks tensors in step, and its innermost level is a long run where the
+// tensors are dense.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "base/check.h"
+
+namespace bitfold::reference {
+
+/// Tensors of higher rank are refused.
+inline constexpr int kMaxRank = 16;
+
+struct Strides {
+  std::array<std::int64_t, kMaxRank> of{};
+  std::int64_t operator[](std::size_t axis) const { return of[axis]; }
+};
+
+inline void check_rank(std::span<const std::int64_t> shape) {
+  check(shape.size() <= kMaxRank, "a tensor of rank {} is beyond the highest supported, {}", shape.size(), kMaxRank);
+}
+
+/// In elements, of a dense row-major tensor.
+inline Strides dense_strides(std::span<const std::int64_t> shape) {
+  check_rank(shape);
+  Strides strides;
+  std::int64_t stride = 1;
+  for (std::size_t axis = shape.size(); axis-- > 0;) {
+    strides.of[axis] = stride;
+    stride *= shape[axis];
+  }
+  return strides;
+}
+
+/// Strides with which a dense tensor of `shape` is read as one of shape `wide` (numpy broadcasting).
+inline Strides broadcast_strides(std::span<const std::int64_t> shape, std::span<const std::int64_t> wide) {
+  check_rank(wide);
+  check(shape.size() <= wide.size(), "rank {} does not broadcast to rank {}", shape.size(), wide.size());
+  const Strides dense = dense_strides(shape);
+  Strides strides;
+  const std::size_t shift = wide.size() - shape.size();
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    check(shape[axis] == 1 || shape[axis] == wide[axis + shift], "dimension {} does not broadcast to {}", shape[axis],
+          wide[axis + shift]);
+    strides.of[axis + shift] = shape[axis] == 1 ? 0 : dense[axis];
+  }
+  return strides;
+}
+
+/// A nest over K tensors.
+template <int K>
+class Loops {
+ public:
+  using Steps = std::array<std::int64_t, K>;
+
+  /// Adds a level inside those added so far: `size` iterations, each moving tensor k by steps[k] elements.
+  void add(std::int64_t size, const Steps& steps) {
+    if (size == 0) empty_ = true;
+    if (size <= 1) return;
+    if (depth_ > 0 && is_continued_by(size, steps)) {
+      levels_[depth_ - 1].size *= size;
+      levels_[depth_ - 1].steps = steps;
+      return;
+    }
+    check(depth_ < levels_.size(), "a loop nest of more than {} levels", levels_.size());
+    levels_[depth_++] = {size, steps};
+  }
+
+  /// Calls row(offsets, size, steps) for each run of the innermost level; offsets in elements.
+  template <class Row>
+  void for_each_row(Row row) const {
+    if (empty_) return;
+    Steps offsets{};
+    if (depth_ == 0) return row(offsets, std::int64_t{1}, Steps{});
+    const Level& inner = levels_[depth_ - 1];
+    std::array<std::int64_t, kMaxDepth> index{};
+    while (true) {
+      row(offsets, inner.size, inner.steps);
+      std::size_t level = depth_ - 1;
+      while (level > 0) {
+        --level;
+        for (int k = 0; k < K; ++k) offsets[k] += levels_[level].steps[k];
+        if (++index[level] < levels_[level].size) break;
+        for (int k = 0; k < K; ++k) offsets[k] -= levels_[level].steps[k] * levels_[level].size;
+        index[level] = 0;
+        if (level == 0) return;
+      }
+      if (depth_ == 1) return;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxDepth = 2 * kMaxRank;  // a Tile has two levels per axis
+  struct Level {
+    std::int64_t size = 1;
+    Steps steps{};
+  };
+
+  bool is_continued_by(std::int64_t size, const Steps& steps) const {
+    for (int k = 0; k < K; ++k)
+      if (levels_[depth_ - 1].steps[k] != steps[k] * size) return false;
+    return true;
+  }
+
+  std::array<Level, kMaxDepth> levels_{};
+  std::size_t depth_ = 0;
+  bool empty_ = false;
+};
+
+}  // namespace bitfold::reference

@@ -1,0 +1,134 @@
+// Normalizations and Softmax. Sums, means and variances are taken in double.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "reference/families.h"
+#include "reference/rows.h"
+
+namespace bitfold::reference {
+namespace {
+
+/// y = k * x + b for a run of n.
+void scale_shift(const float* x, float* y, std::int64_t n, double k, double b) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(k * static_cast<double>(x[i]) + b);
+}
+
+void batch_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto shape = in[0].shape;
+  const std::int64_t channels = shape.size() > 1 ? shape[1] : 1;
+  const std::int64_t plane = shape.size() > 2 ? product(shape.subspan(2)) : 1;
+  const std::int64_t batch = shape.empty() ? 1 : shape[0];
+  const float *gamma = in[1].as<float>(), *beta = in[2].as<float>(), *mean = in[3].as<float>(),
+              *variance = in[4].as<float>();
+  const double epsilon = std::get<BatchNorm>(node.op).epsilon;
+  for (std::int64_t n = 0; n < batch; ++n)
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double k = gamma[c] / std::sqrt(variance[c] + epsilon);
+      const std::int64_t start = (n * channels + c) * plane;
+      scale_shift(in[0].as<float>() + start, out[0].as<float>() + start, plane, k, beta[c] - k * mean[c]);
+    }
+}
+
+struct Moments {
+  double mean = 0, inverse_deviation = 0;
+};
+Moments moments(const float* x, std::int64_t n, double epsilon) {
+  double sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += x[i];
+  const double mean = sum / static_cast<double>(n);
+  for (std::int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  return {mean, 1 / std::sqrt(squares / static_cast<double>(n) + epsilon)};
+}
+
+void instance_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto shape = in[0].shape;
+  const std::int64_t channels = shape[1], plane = product(shape.subspan(2));
+  const float *gamma = in[1].as<float>(), *beta = in[2].as<float>();
+  for (std::int64_t p = 0; p < shape[0] * channels; ++p) {
+    const float* x = in[0].as<float>() + p * plane;
+    const Moments m = moments(x, plane, std::get<InstanceNorm>(node.op).epsilon);
+    const double k = gamma[p % channels] * m.inverse_deviation;
+    scale_shift(x, out[0].as<float>() + p * plane, plane, k, beta[p % channels] - k * m.mean);
+  }
+}
+
+void layer_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<LayerNorm>(node.op);
+  const auto shape = in[0].shape;
+  const std::size_t axis = wrapped_axis(op.axis, shape.size());
+  const std::int64_t rows = product(shape.first(axis)), n = product(shape.subspan(axis));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* x = in[0].as<float>() + r * n;
+    const Moments m = moments(x, n, op.epsilon);
+    scale_shift(x, out[0].as<float>() + r * n, n, m.inverse_deviation, -m.mean * m.inverse_deviation);
+  }
+  map<float, float, float>(out[0], in[1], out[0], [](float y, float gamma) { return y * gamma; });
+  if (is_given(in, 2)) map<float, float, float>(out[0], in[2], out[0], [](float y, float beta) { return y + beta; });
+}
+
+/// y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta
+void lrn(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Lrn>(node.op);
+  const auto shape = in[0].shape;
+  const std::int64_t channels = shape[1], plane = product(shape.subspan(2));
+  const std::int64_t before = (op.size - 1) / 2, after = op.size - 1 - before;
+  const float* x = in[0].as<float>();
+  float* y = out[0].as<float>();
+  for (std::int64_t n = 0; n < shape[0]; ++n, x += channels * plane)
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const std::int64_t first = std::max<std::int64_t>(0, c - before), last = std::min(channels - 1, c + after);
+      for (std::int64_t i = 0; i < plane; ++i) {
+        double squares = 0;
+        for (std::int64_t k = first; k <= last; ++k)
+          squares += static_cast<double>(x[k * plane + i]) * x[k * plane + i];
+        const double base = op.bias + static_cast<double>(op.alpha) / static_cast<double>(op.size) * squares;
+        *y++ = static_cast<float>(x[c * plane + i] / std::pow(base, static_cast<double>(op.beta)));
+      }
+    }
+}
+
+/// One distribution of n elements, `step` apart. The largest is taken out first, so that nothing overflows.
+void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bool log) {
+  float top = -std::numeric_limits<float>::infinity();
+  for (std::int64_t i = 0; i < n; ++i) top = std::max(top, x[i * step]);
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    y[i * step] = std::exp(x[i * step] - top);
+    sum += y[i * step];
+  }
+  if (log) {
+    const double shift = static_cast<double>(top) + std::log(sum);
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(x[i * step] - shift);
+  } else {
+    const double factor = 1 / sum;
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(y[i * step] * factor);
+  }
+}
+
+void softmax(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Softmax>(node.op);
+  const auto shape = in[0].shape;
+  if (shape.empty()) return softmax_row(in[0].as<float>(), out[0].as<float>(), 1, 1, op.log);
+  // The flattened form may name the axis after the last: distributions of one element.
+  const bool is_past_end = op.flattened && op.axis == static_cast<std::int64_t>(shape.size());
+  const std::size_t axis = is_past_end ? shape.size() : wrapped_axis(op.axis, shape.size());
+  const std::int64_t outer = product(shape.first(axis));
+  const std::int64_t n = op.flattened ? product(shape.subspan(axis)) : shape[axis];
+  const std::int64_t inner = op.flattened ? 1 : product(shape.subspan(axis + 1));
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t i = 0; i < inner; ++i) {
+      const std::int64_t start = o * n * inner + i;
+      softmax_row(in[0].as<float>() + start, out[0].as<float>() + start, n, inner, op.log);
+    }
+}
+
+}  // namespace
+
+OpFunction function_of(const BatchNorm&) { return batch_norm; }
+OpFunction function_of(const InstanceNorm&) { return instance_norm; }
+OpFunction function_of(const LayerNorm&) { return layer_norm; }
+OpFunction function_of(const Lrn&) { return lrn; }
+OpFunction function_of(const Softmax&) { return softmax; }
+
+}  // namespace bitfold::reference

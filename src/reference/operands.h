@@ -1,0 +1,67 @@
+// What operator functions read from their node and their small operands.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include "base/check.h"
+#include "reference/loops.h"
+#include "reference/ops.h"
+
+namespace bitfold::reference {
+
+inline std::string where(const Node& node) { return fmt::format("[{} '{}']", op_name(node.op), node.name); }
+
+inline bool is_given(std::span<const TensorView> operands, std::size_t slot) {
+  return slot < operands.size() && operands[slot].data != nullptr;
+}
+
+inline std::size_t element_bytes(DataType dtype) { return static_cast<std::size_t>(bit_width(dtype)) / 8; }
+inline std::size_t size_bytes(const TensorView& view) { return storage_bytes(view.dtype, view.size()); }
+
+/// Element `i` of an int32, int64 or boolean operand.
+inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
+  switch (view.dtype) {
+    case DataType::int64:
+      return view.as<std::int64_t>()[i];
+    case DataType::int32:
+      return view.as<std::int32_t>()[i];
+    case DataType::boolean:
+      return view.as<std::uint8_t>()[i] != 0 ? 1 : 0;
+    default:
+      fail("an operand of type {} where int64 is expected", to_string(view.dtype));
+  }
+}
+
+/// -1 is the last axis.
+inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
+  const auto r = static_cast<std::int64_t>(rank);
+  check(axis >= -r && axis < r, "axis {} of a tensor of rank {}", axis, rank);
+  return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
+}
+
+inline std::int64_t product(std::span<const std::int64_t> dims) {
+  std::int64_t n = 1;
+  for (std::int64_t d : dims) n *= d;
+  return n;
+}
+
+/// One spatial axis of a window, padding resolved.
+struct WindowAxis {
+  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad_begin = 0, pad_end = 0;
+
+  /// The index of tap `k` of output `o`; outside [0, in) it is padding.
+  std::int64_t tap(std::int64_t o, std::int64_t k) const { return o * stride - pad_begin + k * dilation; }
+  std::int64_t extent() const { return (kernel - 1) * dilation + 1; }
+};
+
+/// Depth, height, width; axes a tensor lacks are of size 1, in front.
+using Window3d = std::array<WindowAxis, 3>;
+
+/// The window of a convolution or pool from x to y, [N, C, spatial...] both. Throws Error beyond three spatial axes.
+Window3d resolve_window(const Window& window, std::span<const std::int64_t> x, std::span<const std::int64_t> y);
+
+}  // namespace bitfold::reference

@@ -1,0 +1,120 @@
+// Pooling over one, two or three spatial axes.
+//
+// Padding never wins a maximum. An average divides by the taps inside the input, or with count_include_pad by those
+// inside the padded input: what ceil_mode adds beyond the padding counts in neither.
+#include <algorithm>
+#include <limits>
+
+#include "reference/families.h"
+#include "reference/operands.h"
+
+namespace bitfold::reference {
+namespace {
+
+/// The taps [begin, end) of output `o` that fall inside the input, and how many fall inside the padded input.
+struct Taps {
+  std::int64_t begin = 0, end = 0, padded_count = 0;
+};
+Taps taps(const WindowAxis& a, std::int64_t o) {
+  const std::int64_t first = a.tap(o, 0);
+  const auto below = [&](std::int64_t limit) {
+    if (limit <= first) return std::int64_t{0};
+    return std::min(a.kernel, (limit - first + a.dilation - 1) / a.dilation);
+  };
+  return {below(0), below(a.in), below(a.in + a.pad_end)};
+}
+
+struct Cell {
+  Taps z, y, x;
+  std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
+};
+
+float max_of(const Window3d& a, const float* plane, const Cell& c) {
+  float best = -std::numeric_limits<float>::infinity();
+  for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
+    for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
+      const float* row = plane + c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in;
+      for (std::int64_t kx = c.x.begin; kx < c.x.end; ++kx) best = std::max(best, row[kx * a[2].dilation]);
+    }
+  return best;
+}
+
+float average_of(const Window3d& a, const float* plane, const Cell& c, bool count_padding) {
+  double sum = 0;
+  for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
+    for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
+      const float* row = plane + c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in;
+      for (std::int64_t kx = c.x.begin; kx < c.x.end; ++kx) sum += row[kx * a[2].dilation];
+    }
+  const std::int64_t count = count_padding ? c.z.padded_count * c.y.padded_count * c.x.padded_count
+                                           : (c.z.end - c.z.begin) * (c.y.end - c.y.begin) * (c.x.end - c.x.begin);
+  return count > 0 ? static_cast<float>(sum / static_cast<double>(count)) : 0.0F;
+}
+
+/// Calls cell(plane number, cell) for every output in order.
+template <class F>
+void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
+  for (std::int64_t p = 0; p < planes; ++p)
+    for (std::int64_t oz = 0; oz < a[0].out; ++oz) {
+      const Taps z = taps(a[0], oz);
+      for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
+        const Taps y = taps(a[1], oy);
+        const std::int64_t row = (a[0].tap(oz, 0) * a[1].in + a[1].tap(oy, 0)) * a[2].in;
+        for (std::int64_t ox = 0; ox < a[2].out; ++ox) f(p, Cell{z, y, taps(a[2], ox), row + a[2].tap(ox, 0)});
+      }
+    }
+}
+
+/// The common window, 2 x 2 without padding inside the input, in a form that vectorizes.
+bool max_2x2(const Window3d& a, std::int64_t planes, const float* x, float* y) {
+  const bool flat = a[0].in == 1 && a[0].kernel == 1;
+  for (const WindowAxis& axis : {a[1], a[2]})
+    if (axis.kernel != 2 || axis.stride != 2 || axis.dilation != 1 || axis.pad_begin != 0 || axis.out * 2 > axis.in)
+      return false;
+  if (!flat) return false;
+  for (std::int64_t p = 0; p < planes; ++p)
+    for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
+      const float *top = x + (p * a[1].in + oy * 2) * a[2].in, *bottom = top + a[2].in;
+      for (std::int64_t ox = 0; ox < a[2].out; ++ox)
+        *y++ = std::max(std::max(top[2 * ox], top[2 * ox + 1]), std::max(bottom[2 * ox], bottom[2 * ox + 1]));
+    }
+  return true;
+}
+
+void pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Pool>(node.op);
+  const Window3d a = resolve_window(op.window, in[0].shape, out[0].shape);
+  const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = a[0].in * a[1].in * a[2].in;
+  const float* x = in[0].as<float>();
+  float* y = out[0].as<float>();
+  if (op.kind == PoolKind::average) {
+    for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) {
+      *y++ = average_of(a, x + p * plane, cell, op.count_include_pad);
+    });
+    return;
+  }
+  if (max_2x2(a, planes, x, y)) return;
+  for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
+}
+
+void global_pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = product(in[0].shape.subspan(2));
+  const float* x = in[0].as<float>();
+  float* y = out[0].as<float>();
+  for (std::int64_t p = 0; p < planes; ++p, x += plane) {
+    if (std::get<GlobalPool>(node.op).kind == PoolKind::max) {
+      y[p] = plane > 0 ? *std::max_element(x, x + plane) : -std::numeric_limits<float>::infinity();
+    } else {
+      double sum = 0;
+      for (std::int64_t i = 0; i < plane; ++i) sum += x[i];
+      y[p] = static_cast<float>(sum / static_cast<double>(plane));
+    }
+  }
+}
+
+}  // namespace
+
+OpFunction function_of(const Pool&) { return pool; }
+OpFunction function_of(const GlobalPool&) { return global_pool; }
+
+}  // namespace bitfold::reference

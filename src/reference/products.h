@@ -1,0 +1,28 @@
+// Gemm and MatMul as plain matrix products: what the loops of matmul.cpp and the oneDNN path of fast.cpp share.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "reference/loops.h"
+#include "reference/ops.h"
+
+namespace bitfold::reference {
+
+/// [m, k] x [k, n]; a factor that is stored transposed says so.
+struct Product {
+  std::int64_t m = 1, n = 1, k = 1;
+  bool trans_a = false, trans_b = false;
+};
+
+Product gemm_product(const Gemm& op, std::span<const TensorView> in, const TensorView& out);
+/// y = beta * C, broadcast; zeros without C.
+void fill_with_c(const Gemm& op, std::span<const TensorView> in, const TensorView& out);
+
+struct BatchedProduct {
+  Product one;
+  Loops<3> batches;  ///< Offsets of y, a, b.
+};
+BatchedProduct matmul_product(std::span<const TensorView> in);
+
+}  // namespace bitfold::reference

@@ -1,0 +1,162 @@
+// Reductions over any set of axes. Reals accumulate in double and round once; integers accumulate in int64.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "reference/families.h"
+#include "reference/rows.h"
+
+namespace bitfold::reference {
+namespace {
+
+/// The nests over what stays and over what is reduced. An output is dense in the order of what stays.
+struct Axes {
+  Loops<1> kept, reduced;
+  std::int64_t reduced_count = 1;
+};
+
+Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
+  const auto shape = in[0].shape;
+  std::array<bool, kMaxRank> is_reduced{};
+  const Strides strides = dense_strides(shape);
+  const std::int64_t count = is_given(in, 1) ? in[1].size() : 0;
+  if (count == 0) is_reduced.fill(!op.noop_with_empty_axes);
+  for (std::int64_t i = 0; i < count; ++i) is_reduced[wrapped_axis(integer_at(in[1], i), shape.size())] = true;
+  Axes axes;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    (is_reduced[i] ? axes.reduced : axes.kept).add(shape[i], {strides[i]});
+    if (is_reduced[i]) axes.reduced_count *= shape[i];
+  }
+  return axes;
+}
+
+/// Sum: double for reals, int64 for integers, wrapping.
+template <class T>
+using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::int64_t>;
+
+template <class W>
+W plus(W a, W b) {
+  if constexpr (std::is_integral_v<W>)
+    return static_cast<W>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  else
+    return a + b;
+}
+template <class W>
+W times(W a, W b) {
+  if constexpr (std::is_integral_v<W>)
+    return static_cast<W>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
+  else
+    return a * b;
+}
+
+/// accumulated = f(accumulated, x) over the reduced axes of the output at `base`.
+template <class T, class F>
+Wide<T> fold(const Axes& axes, const T* base, Wide<T> start, F f) {
+  Wide<T> result = start;
+  axes.reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+    const T* x = base + offsets[0];
+    for (std::int64_t i = 0; i < n; ++i) result = f(result, static_cast<Wide<T>>(x[i * steps[0]]));
+  });
+  return result;
+}
+
+template <class T>
+Wide<T> highest(const Axes& axes, const T* x) {
+  using W = Wide<T>;
+  const W start = std::is_same_v<T, float> ? static_cast<W>(-std::numeric_limits<double>::infinity())
+                                           : static_cast<W>(std::numeric_limits<T>::lowest());
+  return fold(axes, x, start, [](W a, W v) { return v > a || v != v ? v : a; });  // NaN wins, as in numpy
+}
+
+template <class T>
+Wide<T> lowest(const Axes& axes, const T* x) {
+  using W = Wide<T>;
+  const W start = std::is_same_v<T, float> ? static_cast<W>(std::numeric_limits<double>::infinity())
+                                           : static_cast<W>(std::numeric_limits<T>::max());
+  return fold(axes, x, start, [](W a, W v) { return v < a || v != v ? v : a; });
+}
+
+/// log(sum(exp(x))), the largest taken out first so that nothing overflows.
+double log_sum_exp(const Axes& axes, const float* x) {
+  const double top = highest(axes, x);
+  if (!std::isfinite(top)) return top;
+  return top + std::log(fold(axes, x, 0.0, [top](double a, double v) { return a + std::exp(v - top); }));
+}
+
+template <class T>
+Wide<T> reduce_one(ReduceKind kind, const Axes& axes, const T* x) {
+  using W = Wide<T>;
+  const auto sum = [&](auto f) { return fold(axes, x, W{0}, [f](W a, W v) { return plus(a, f(v)); }); };
+  const auto squares = [&] { return sum([](W v) { return times(v, v); }); };
+  switch (kind) {
+    case ReduceKind::sum:
+      return sum([](W v) { return v; });
+    case ReduceKind::mean:
+      return sum([](W v) { return v; }) / static_cast<W>(axes.reduced_count);
+    case ReduceKind::max:
+      return highest(axes, x);
+    case ReduceKind::min:
+      return lowest(axes, x);
+    case ReduceKind::prod:
+      return fold(axes, x, W{1}, [](W a, W v) { return times(a, v); });
+    case ReduceKind::l1:
+      return sum([](W v) { return v < 0 ? times(v, W{-1}) : v; });
+    case ReduceKind::l2:
+      return static_cast<W>(std::sqrt(static_cast<double>(squares())));
+    case ReduceKind::sum_square:
+      return squares();
+    case ReduceKind::log_sum:
+      return static_cast<W>(std::log(static_cast<double>(sum([](W v) { return v; }))));
+    case ReduceKind::log_sum_exp:
+      if constexpr (std::is_same_v<T, float>) return log_sum_exp(axes, x);
+  }
+  return 0;
+}
+
+void reduce(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Reduce>(node.op);
+  const Axes axes = split_axes(op, in);
+  const bool is_float = in[0].dtype == DataType::float32;
+  check(is_float || (op.kind != ReduceKind::log_sum && op.kind != ReduceKind::log_sum_exp && op.kind != ReduceKind::l2),
+        "{} runs on float32 only", where(node));
+  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} the mean of no integers", where(node));
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T* x = in[0].as<T>();
+    T* y = out[0].as<T>();
+    axes.kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      for (std::int64_t i = 0; i < n; ++i)
+        *y++ = static_cast<T>(reduce_one(op.kind, axes, x + offsets[0] + i * steps[0]));
+    });
+  });
+}
+
+void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<ArgReduce>(node.op);
+  const auto shape = in[0].shape;
+  const std::size_t axis = wrapped_axis(op.axis, shape.size());
+  const std::int64_t outer = product(shape.first(axis)), inner = product(shape.subspan(axis + 1)), count = shape[axis];
+  check(count > 0 || outer * inner == 0, "{} of no elements", where(node));
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    std::int64_t* y = out[0].as<std::int64_t>();
+    for (std::int64_t o = 0; o < outer; ++o)
+      for (std::int64_t i = 0; i < inner; ++i) {
+        const T* x = in[0].as<T>() + o * count * inner + i;
+        std::int64_t best = 0;
+        for (std::int64_t k = 1; k < count; ++k) {
+          const T candidate = x[k * inner], present = x[best * inner];
+          if ((op.is_max ? candidate > present : candidate < present) || (op.select_last_index && candidate == present))
+            best = k;
+        }
+        *y++ = best;
+      }
+  });
+}
+
+}  // namespace
+
+OpFunction function_of(const Reduce&) { return reduce; }
+OpFunction function_of(const ArgReduce&) { return arg_reduce; }
+
+}  // namespace bitfold::reference

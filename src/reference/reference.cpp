@@ -1,0 +1,265 @@
+// Node by node in topological order, with the shapes that the data turns out to have.
+#include "bitfold/reference.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "base/check.h"
+#include "reference/fast.h"
+#include "reference/ops.h"
+
+namespace bitfold {
+namespace {
+
+// As ValueInfo has them.
+constexpr std::int64_t kMostKnownElements = 4096;
+constexpr std::int64_t kMostKnownReals = 16;
+
+std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
+ValueInfo info_of(const Tensor& t) {
+  ValueInfo info{.dtype = t.dtype(), .shape = t.shape()};
+  if (t.dtype() == DataType::float32 && t.size() <= kMostKnownReals)
+    info.scales.assign(t.data<float>().begin(), t.data<float>().end());
+  if (t.size() > kMostKnownElements) return info;
+  const auto take = [&](const auto* elements) {
+    info.elements.emplace();
+    for (std::int64_t i = 0; i < t.size(); ++i) info.elements->push_back(static_cast<std::int64_t>(elements[i]));
+  };
+  if (t.dtype() == DataType::int64) take(t.data<std::int64_t>().data());
+  if (t.dtype() == DataType::int32) take(t.data<std::int32_t>().data());
+  if (t.dtype() == DataType::boolean) take(reinterpret_cast<const std::uint8_t*>(t.bytes()));
+  return info;
+}
+
+// Operators only read their inputs; the view has no const form.
+TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
+
+void snap_value(const Graph& graph, ValueId id, const std::string& at, Tensor& t) {
+  const auto& grid = graph.value(id).quant;
+  if (!grid || t.dtype() != DataType::float32) return;
+  try {
+    t = snap(t, *grid);
+  } catch (const Error& error) {
+    fail("{} value '{}': {}", at, graph.value(id).name, error.what());
+  }
+}
+
+/// "2 x NonMaxSuppression (first: [NonMaxSuppression 'nms'])", one for each kind of operator and reason.
+class Refusals {
+ public:
+  void add(const Graph& graph, NodeId id, const std::string& reason) {
+    const Node& node = graph.node(id);
+    const std::string detail = std::holds_alternative<Opaque>(node.op) ? std::string() : fmt::format(": {}", reason);
+    const std::string name = op_name(node.op);
+    for (Group& g : groups_)
+      if (g.name == name && g.detail == detail) {
+        ++g.count;
+        return;
+      }
+    groups_.push_back({name, detail, where(graph, id), 1});
+  }
+  void report() const {
+    if (groups_.empty()) return;
+    std::string text;
+    for (const Group& g : groups_)
+      text += fmt::format("{}{} x {} (first: {}{})", text.empty() ? "" : ", ", g.count, g.name, g.first, g.detail);
+    fail("cannot run: {}", text);
+  }
+
+ private:
+  struct Group {
+    std::string name, detail, first;
+    int count;
+  };
+  std::vector<Group> groups_;
+};
+
+}  // namespace
+
+struct Reference::Impl {
+  struct Step {
+    NodeId id;
+    OpFunction function;
+    bool has_constant_weights;   // every input but the first is a constant
+    std::vector<ValueId> dying;  // values that no later step reads
+  };
+
+  Graph graph;
+  ReferenceOptions options;
+  std::vector<Step> steps;
+  std::vector<std::optional<Tensor>> constants;  // as reals, by value
+  mutable reference::FastProducts fast;
+
+  Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
+    std::size_t count = 0;
+    for (ValueId id : graph.values()) count = std::max(count, index(id) + 1);
+    constants.resize(count);
+    for (ValueId id : graph.values()) take_constant(id);
+    plan_steps();
+    plan_lifetimes();
+  }
+
+  void take_constant(ValueId id) {
+    const Value& value = graph.value(id);
+    if (!value.constant) return;
+    const bool holds_codes = value.quant && value.constant->dtype() != DataType::float32;
+    constants[index(id)] = holds_codes ? dequantize(*value.constant, *value.quant) : *value.constant;
+    if (!holds_codes) snap_value(graph, id, "[constant]", *constants[index(id)]);
+  }
+
+  void plan_steps() {
+    const std::vector<ValueInfo> known = infer_values(graph);
+    Refusals refusals;
+    for (NodeId id : graph.topological_order()) {
+      const Node& node = graph.node(id);
+      std::vector<ValueInfo> inputs;
+      bool constant_weights = true;
+      for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+        const ValueId input = node.inputs[i];
+        check_is_made(id, input);
+        inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
+        if (input != ValueId::none && constants[index(input)]) inputs.back().dtype = constants[index(input)]->dtype();
+        if (i > 0 && input != ValueId::none && !graph.is_constant(input)) constant_weights = false;
+      }
+      if (const std::string reason = why_not_runnable(node, inputs); !reason.empty()) refusals.add(graph, id, reason);
+      steps.push_back({id, find_op_function(node.op), constant_weights, {}});
+    }
+    refusals.report();
+  }
+
+  void check_is_made(NodeId id, ValueId input) const {
+    const bool is_made = input == ValueId::none || graph.is_constant(input) || graph.is_input(input) ||
+                         graph.producer(input) != NodeId::none;
+    check(is_made, "{} its input '{}' is made by no node", where(graph, id), is_made ? "" : graph.value(input).name);
+  }
+
+  void plan_lifetimes() {
+    std::vector<bool> is_needed(constants.size());
+    for (ValueId id : graph.outputs()) is_needed[index(id)] = true;
+    for (std::size_t s = steps.size(); s-- > 0;) {
+      const Node& node = graph.node(steps[s].id);
+      for (const auto* ids : {&node.inputs, &node.outputs})
+        for (ValueId id : *ids) {
+          if (id == ValueId::none || is_needed[index(id)]) continue;
+          is_needed[index(id)] = true;
+          steps[s].dying.push_back(id);
+        }
+    }
+  }
+
+  Tensor take_input(std::size_t i, const Tensor& given) const {
+    const ValueId id = graph.inputs()[i];
+    const Value& value = graph.value(id);
+    check(given.dtype() == value.dtype, "input '{}' is {}, expected {}", value.name, to_string(given.dtype()),
+          to_string(value.dtype));
+    if (value.shape) {
+      bool fits = given.shape().size() == value.shape->size();
+      for (std::size_t d = 0; fits && d < value.shape->size(); ++d)
+        fits = (*value.shape)[d] == kDynamic || (*value.shape)[d] == given.shape()[d];
+      check(fits, "input '{}' has shape {}, expected {}", value.name, to_string(given.shape()),
+            to_string(*value.shape));
+    }
+    Tensor taken = given;
+    snap_value(graph, id, "[input]", taken);
+    return taken;
+  }
+
+  /// `inputs` as the node lists them, null where absent.
+  std::vector<Tensor> compute(const Step& step, std::span<const Tensor* const> inputs) const {
+    const Node& node = graph.node(step.id);
+    std::vector<ValueInfo> known;
+    std::vector<TensorView> in, out;
+    for (const Tensor* t : inputs) {
+      known.push_back(t == nullptr ? ValueInfo{} : info_of(*t));
+      in.push_back(t == nullptr ? TensorView{} : view_of(*t));
+    }
+    std::vector<ValueInfo> made = infer(node, step.id, known);
+    std::vector<Tensor> outputs(node.outputs.size());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const bool is_known = i < made.size() && made[i].shape && is_static(*made[i].shape);
+      check(is_known, "{} the shape of its output {} cannot be told from its inputs", where(graph, step.id), i);
+      if (node.outputs[i] == ValueId::none) {
+        out.push_back({made[i].dtype, *made[i].shape, nullptr});
+        continue;
+      }
+      outputs[i] = Tensor(made[i].dtype, *made[i].shape);
+      out.push_back({outputs[i].dtype(), outputs[i].shape(), outputs[i].mutable_bytes()});
+    }
+    if (options.plain_loops || !fast.run(step.id, node, step.has_constant_weights, in, out))
+      step.function(node, in, out);
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      if (node.outputs[i] != ValueId::none) snap_value(graph, node.outputs[i], where(graph, step.id), outputs[i]);
+    return outputs;
+  }
+
+  std::vector<ValueInfo> infer(const Node& node, NodeId id, std::span<const ValueInfo> known) const {
+    try {
+      return infer_node(node, known);
+    } catch (const Error& error) {
+      fail("{} {}", where(graph, id), error.what());
+    }
+  }
+
+  void tell(ValueId id, const Tensor& t) const {
+    if (options.on_value) options.on_value(id, t);
+  }
+};
+
+Reference::Reference(const Graph& graph, ReferenceOptions options)
+    : impl_(std::make_shared<const Impl>(graph, std::move(options))) {}
+
+std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
+  const Impl& m = *impl_;
+  check(inputs.size() == m.graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
+        m.graph.inputs().size());
+  std::vector<std::optional<Tensor>> values = m.constants;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const ValueId id = m.graph.inputs()[i];
+    values[index(id)] = m.take_input(i, inputs[i]);
+    m.tell(id, *values[index(id)]);
+  }
+  std::vector<const Tensor*> arguments;
+  for (const Impl::Step& step : m.steps) {
+    const Node& node = m.graph.node(step.id);
+    arguments.clear();
+    for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
+    std::vector<Tensor> outputs = m.compute(step, arguments);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const ValueId id = node.outputs[i];
+      if (id == ValueId::none) continue;
+      values[index(id)] = std::move(outputs[i]);
+      m.tell(id, *values[index(id)]);
+    }
+    for (ValueId id : step.dying) values[index(id)].reset();
+  }
+  std::vector<Tensor> results;
+  for (ValueId id : m.graph.outputs()) {
+    check(values[index(id)].has_value(), "output '{}' is computed by no node", m.graph.value(id).name);
+    results.push_back(*values[index(id)]);
+  }
+  return results;
+}
+
+std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> inputs) const {
+  const Impl& m = *impl_;
+  const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const Impl::Step& s) { return s.id == id; });
+  check(step != m.steps.end(), "node {} is not in the network", static_cast<int>(id));
+  const Node& node = m.graph.node(id);
+  check(inputs.size() == node.inputs.size(), "{} {} inputs given, it has {}", where(m.graph, id), inputs.size(),
+        node.inputs.size());
+  std::vector<const Tensor*> arguments;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const ValueId value = node.inputs[i];
+    if (value == ValueId::none) {
+      arguments.push_back(nullptr);
+      continue;
+    }
+    const auto& constant = m.constants[index(value)];
+    arguments.push_back(constant ? &*constant : &inputs[i]);
+  }
+  return m.compute(*step, arguments);
+}
+
+}  // namespace bitfold

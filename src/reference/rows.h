@@ -1,0 +1,93 @@
+// Elementwise loops with numpy broadcasting, split by whether an operand moves, so that the dense cases vectorize.
+#pragma once
+
+#include "reference/loops.h"
+#include "reference/operands.h"
+
+namespace bitfold::reference {
+
+/// out[i] = f(x[i]); both dense.
+template <class R, class X, class F>
+void map(const TensorView& x, const TensorView& out, F f) {
+  const X* from = x.as<X>();
+  R* to = out.as<R>();
+  const std::int64_t n = out.size();
+  for (std::int64_t i = 0; i < n; ++i) to[i] = f(from[i]);
+}
+
+/// out[i] = f(a[i], b[i]), a and b broadcast to out. `out` may be `a` itself.
+template <class R, class A, class B, class F>
+void map(const TensorView& a, const TensorView& b, const TensorView& out, F f) {
+  const Strides sr = dense_strides(out.shape), sa = broadcast_strides(a.shape, out.shape),
+                sb = broadcast_strides(b.shape, out.shape);
+  Loops<3> loops;
+  for (std::size_t i = 0; i < out.shape.size(); ++i) loops.add(out.shape[i], {sr[i], sa[i], sb[i]});
+  loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+    R* r = out.as<R>() + offsets[0];
+    const A* x = a.as<A>() + offsets[1];
+    const B* y = b.as<B>() + offsets[2];
+    if (steps[1] == 1 && steps[2] == 1) {
+      for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], y[i]);
+    } else if (steps[1] == 1 && steps[2] == 0) {
+      const B same = *y;
+      for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], same);
+    } else if (steps[1] == 0 && steps[2] == 1) {
+      const A same = *x;
+      for (std::int64_t i = 0; i < n; ++i) r[i] = f(same, y[i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) r[i * steps[0]] = f(x[i * steps[1]], y[i * steps[2]]);
+    }
+  });
+}
+
+/// Calls f with a value of the C++ type of a numeric dtype: float, int32 or int64.
+template <class F>
+void with_number_type(DataType dtype, F f) {
+  switch (dtype) {
+    case DataType::float32:
+      return f(float{});
+    case DataType::int32:
+      return f(std::int32_t{});
+    case DataType::int64:
+      return f(std::int64_t{});
+    default:
+      fail("type {} where float32, int32 or int64 is expected", to_string(dtype));
+  }
+}
+
+/// Calls f with an unsigned integer as wide as an element: for moving elements whatever they are.
+template <class F>
+void with_width(DataType dtype, F f) {
+  switch (bit_width(dtype)) {
+    case 8:
+      return f(std::uint8_t{});
+    case 16:
+      return f(std::uint16_t{});
+    case 32:
+      return f(std::uint32_t{});
+    case 64:
+      return f(std::uint64_t{});
+    default:
+      fail("elements of type {} are packed and cannot be moved one by one", to_string(dtype));
+  }
+}
+
+/// Copies elements as the nest says: offset 0 counts in `to`, offset 1 in `from`.
+inline void copy(DataType dtype, const Loops<2>& loops, const std::byte* from, std::byte* to) {
+  with_width(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      T* r = reinterpret_cast<T*>(to) + offsets[0];
+      const T* x = reinterpret_cast<const T*>(from) + offsets[1];
+      if (steps[0] == 1 && steps[1] == 1) {
+        std::memcpy(r, x, static_cast<std::size_t>(n) * sizeof(T));
+      } else if (steps[0] == 1 && steps[1] == 0) {
+        for (std::int64_t i = 0; i < n; ++i) r[i] = *x;
+      } else {
+        for (std::int64_t i = 0; i < n; ++i) r[i * steps[0]] = x[i * steps[1]];
+      }
+    });
+  });
+}
+
+}  // namespace bitfold::reference

@@ -1,0 +1,150 @@
+// Elementwise functions of one tensor, as ONNX defines them. Round is half to even.
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "reference/families.h"
+#include "reference/rows.h"
+
+namespace bitfold::reference {
+namespace {
+
+float sigmoid(float x) {
+  if (x >= 0) return 1 / (1 + std::exp(-x));
+  const float e = std::exp(x);  // exp(-x) would overflow
+  return e / (1 + e);
+}
+float softplus(float x) { return std::max(x, 0.0F) + std::log1p(std::exp(-std::abs(x))); }
+float hard_sigmoid(float x, float alpha, float beta) { return std::max(0.0F, std::min(1.0F, alpha * x + beta)); }
+
+template <class T>
+T negated(T x) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(x));  // the lowest wraps to itself, as in numpy
+  else
+    return -x;
+}
+
+void identity(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  if (const std::size_t bytes = size_bytes(out[0]); bytes > 0) std::memcpy(out[0].data, in[0].data, bytes);
+}
+
+/// The kinds that integers have, too.
+void arithmetic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const UnaryKind kind = std::get<Unary>(node.op).kind;
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    switch (kind) {
+      case UnaryKind::relu:
+        return map<T, T>(in[0], out[0], [](T x) { return x < T{0} ? T{0} : x; });
+      case UnaryKind::abs:
+        return map<T, T>(in[0], out[0], [](T x) { return x < T{0} ? negated(x) : x; });
+      case UnaryKind::neg:
+        return map<T, T>(in[0], out[0], [](T x) { return negated(x); });
+      default:
+        return map<T, T>(in[0], out[0], [](T x) { return x > T{0} ? T{1} : x < T{0} ? T{-1} : x; });
+    }
+  });
+}
+
+void logical_not(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  map<std::uint8_t, std::uint8_t>(in[0], out[0], [](std::uint8_t x) -> std::uint8_t { return x == 0 ? 1 : 0; });
+}
+
+void transcendental(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
+  switch (std::get<Unary>(node.op).kind) {
+    case UnaryKind::sigmoid:
+      return apply(sigmoid);
+    case UnaryKind::tanh:
+      return apply([](float x) { return std::tanh(x); });
+    case UnaryKind::exp:
+      return apply([](float x) { return std::exp(x); });
+    case UnaryKind::log:
+      return apply([](float x) { return std::log(x); });
+    case UnaryKind::sqrt:
+      return apply([](float x) { return std::sqrt(x); });
+    case UnaryKind::reciprocal:
+      return apply([](float x) { return 1 / x; });
+    case UnaryKind::floor:
+      return apply([](float x) { return std::floor(x); });
+    case UnaryKind::ceil:
+      return apply([](float x) { return std::ceil(x); });
+    case UnaryKind::round:
+      return apply([](float x) { return std::nearbyint(x); });
+    case UnaryKind::erf:
+      return apply([](float x) { return std::erf(x); });
+    case UnaryKind::softplus:
+      return apply(softplus);
+    case UnaryKind::softsign:
+      return apply([](float x) { return x / (1 + std::abs(x)); });
+    case UnaryKind::hard_swish:
+      return apply([](float x) { return x * hard_sigmoid(x, 1.0F / 6, 0.5F); });
+    case UnaryKind::mish:
+      return apply([](float x) { return x * std::tanh(softplus(x)); });
+    case UnaryKind::gelu:
+      return apply([](float x) { return 0.5F * x * (1 + std::erf(x * static_cast<float>(1 / std::numbers::sqrt2))); });
+    case UnaryKind::sin:
+      return apply([](float x) { return std::sin(x); });
+    case UnaryKind::cos:
+      return apply([](float x) { return std::cos(x); });
+    default:
+      fail("{} is no function of reals", where(node));
+  }
+}
+
+void parametric(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Parametric>(node.op);
+  const float a = op.alpha, b = op.beta;
+  const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
+  switch (op.kind) {
+    case ParametricKind::leaky_relu:
+      return apply([a](float x) { return x < 0 ? a * x : x; });
+    case ParametricKind::elu:
+      return apply([a](float x) { return x < 0 ? a * std::expm1(x) : x; });
+    case ParametricKind::selu:
+      return apply([a, b](float x) { return x > 0 ? b * x : b * a * std::expm1(x); });
+    case ParametricKind::celu:
+      return apply([a](float x) { return std::max(0.0F, x) + std::min(0.0F, a * std::expm1(x / a)); });
+    case ParametricKind::hard_sigmoid:
+      return apply([a, b](float x) { return hard_sigmoid(x, a, b); });
+    case ParametricKind::thresholded_relu:
+      return apply([a](float x) { return x > a ? x : 0.0F; });
+  }
+}
+
+/// Where min > max, every element becomes max, as ONNX says.
+void clip(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    using Limits = std::numeric_limits<T>;
+    const T low = is_given(in, 1) ? *in[1].as<T>() : Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+    const T high = is_given(in, 2) ? *in[2].as<T>() : Limits::has_infinity ? Limits::infinity() : Limits::max();
+    map<T, T>(in[0], out[0], [low, high](T x) {
+      const T raised = x < low ? low : x;
+      return raised > high ? high : raised;
+    });
+  });
+}
+
+}  // namespace
+
+OpFunction function_of(const Unary& op) {
+  switch (op.kind) {
+    case UnaryKind::identity:
+      return identity;
+    case UnaryKind::relu:
+    case UnaryKind::abs:
+    case UnaryKind::neg:
+    case UnaryKind::sign:
+      return arithmetic;
+    case UnaryKind::logical_not:
+      return logical_not;
+    default:
+      return transcendental;
+  }
+}
+OpFunction function_of(const Parametric&) { return parametric; }
+OpFunction function_of(const Clip&) { return clip; }
+
+}  // namespace bitfold::reference

@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include "base/check.h"
+#include "bitfold/report.h"
+
+namespace bitfold {
+namespace {
+
+constexpr int kWarmUpRuns = 5;
+constexpr std::int64_t kLeastRuns = 20;
+
+/// Deterministic, roughly normal input: sums of three uniform numbers from a 64-bit linear congruential generator
+/// (Knuth's MMIX constants). Zeros would let a kernel look faster than it is.
+Tensor pseudo_random(DataType dtype, const Shape& shape) {
+  Tensor t(dtype, shape);
+  std::uint64_t state = 42;
+  const auto uniform = [&] {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<float>(state >> 40U) / static_cast<float>(1U << 24U);
+  };
+  if (dtype == DataType::float32) {
+    for (float& x : t.mutable_data<float>()) x = (uniform() + uniform() + uniform() - 1.5F) * 2.0F;
+  } else if (dtype == DataType::uint8) {
+    for (auto& x : t.mutable_data<std::uint8_t>()) x = static_cast<std::uint8_t>(uniform() * 255.0F);
+  }
+  return t;
+}
+
+/// One session with everything its runs need, so that a timed run is a run and nothing else.
+struct Contender {
+  std::unique_ptr<Session> session;
+  std::vector<Tensor> inputs, outputs;
+  std::vector<double> times_us;
+
+  Contender(const Graph& graph, const BenchOptions& options) {
+    for (ValueId id : graph.inputs()) {
+      const Value& input = graph.value(id);
+      check(input.shape.has_value(), "input '{}' has no shape: it cannot be timed", input.name);
+      Shape shape = *input.shape;
+      for (std::size_t axis = 0; axis < shape.size(); ++axis)
+        if (shape[axis] == kDynamic) shape[axis] = axis == 0 ? options.batch : 1;
+      inputs.push_back(pseudo_random(input.dtype, shape));
+    }
+    session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
+    outputs = session->run(inputs);
+    for (int i = 0; i < kWarmUpRuns; ++i) session->run(inputs, outputs);
+  }
+
+  double run_once_us() {
+    const auto begin = std::chrono::steady_clock::now();
+    session->run(inputs, outputs);
+    const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - begin;
+    times_us.push_back(time.count());
+    return time.count();
+  }
+
+  BenchResult result(const BenchOptions& options) {
+    std::sort(times_us.begin(), times_us.end());
+    const auto n = times_us.size();
+    double sum = 0;
+    for (double t : times_us) sum += t;
+    return {.median_us = times_us[n / 2],
+            .min_us = times_us.front(),
+            .p99_us = times_us[std::min(n - 1, n * 99 / 100)],
+            .mean_us = sum / static_cast<double>(n),
+            .run_count = static_cast<std::int64_t>(n),
+            .threads = options.threads,
+            .batch = options.batch};
+  }
+};
+
+}  // namespace
+
+std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
+  check(options.min_time_s >= 0 && std::isfinite(options.min_time_s), "bench: the time to measure is {} s",
+        options.min_time_s);
+  check(options.batch >= 1, "bench: a batch of {}", options.batch);
+  std::vector<Contender> contenders;
+  for (const Graph* graph : graphs) contenders.emplace_back(*graph, options);
+  double total_us = 0;
+  const double wanted_us = options.min_time_s * 1e6 * static_cast<double>(graphs.size());
+  for (std::int64_t run = 0; run < kLeastRuns || total_us < wanted_us; ++run)
+    for (Contender& c : contenders) total_us += c.run_once_us();
+  std::vector<BenchResult> results;
+  for (Contender& c : contenders) results.push_back(c.result(options));
+  return results;
+}
+
+BenchResult bench(const Graph& graph, const BenchOptions& options) {
+  return bench_interleaved({&graph}, options).front();
+}
+
+}  // namespace bitfold

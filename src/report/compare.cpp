@@ -1,0 +1,121 @@
+// Signal to quantization noise ratio of every value that both graphs have:
+//   SQNR = 10 log10( sum x^2 / sum (x - y)^2 ), x of the float graph, y of the quantized one, over all samples.
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "base/check.h"
+#include "bitfold/reference.h"
+#include "bitfold/report.h"
+#include "report/batches.h"
+#include "report/scores.h"
+
+namespace bitfold {
+namespace {
+
+struct ErrorSums {
+  double signal = 0, noise = 0, max_abs = 0;
+  bool is_measured = false;
+
+  void add(std::span<const float> x, std::span<const float> y) {
+    is_measured = true;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double error = static_cast<double>(x[i]) - y[i];
+      signal += static_cast<double>(x[i]) * x[i];
+      noise += error * error;
+      max_abs = std::max(max_abs, std::abs(error));
+    }
+  }
+  double sqnr_db() const {
+    if (noise == 0) return std::numeric_limits<double>::infinity();
+    return signal == 0 ? -std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
+  }
+};
+
+ValueError describe(const Graph& graph, ValueId id, const ErrorSums& sums) {
+  ValueError e{.value = graph.value(id).name, .sqnr_db = sums.sqnr_db(), .max_abs_error = sums.max_abs};
+  if (const NodeId node = graph.producer(id); node != NodeId::none) {
+    e.node = graph.node(node).name;
+    e.op = op_name(graph.node(node).op);
+  }
+  if (const auto& grid = graph.value(id).quant) e.bits = grid->bits;
+  return e;
+}
+
+void check_same_interface(const Graph& a, const Graph& b) {
+  check(a.inputs().size() == b.inputs().size() && a.outputs().size() == b.outputs().size(),
+        "the two networks differ: {} inputs and {} outputs against {} and {}", a.inputs().size(), a.outputs().size(),
+        b.inputs().size(), b.outputs().size());
+  for (std::size_t i = 0; i < a.outputs().size(); ++i)
+    check(a.value(a.outputs()[i]).name == b.value(b.outputs()[i]).name,
+          "the two networks differ: output {} is '{}' in one and '{}' in the other", i, a.value(a.outputs()[i]).name,
+          b.value(b.outputs()[i]).name);
+}
+
+/// Reals of a value of the last run, whatever it is stored as.
+Tensor reals(const Graph& graph, ValueId id, const Session& session) {
+  const Tensor stored = session.value(graph.value(id).name);
+  const auto& grid = graph.value(id).quant;
+  return grid && stored.dtype() != DataType::float32 ? dequantize(stored, *grid) : stored;
+}
+
+}  // namespace
+
+Comparison compare(const Graph& float_graph, const Graph& quantized_graph, BatchSource& source,
+                   const EvaluateOptions& options) {
+  check_same_interface(float_graph, quantized_graph);
+  // Values computed by both, under the same name, in the order the quantized graph computes them.
+  std::vector<ValueId> shared;
+  for (NodeId node : quantized_graph.topological_order())
+    for (ValueId out : quantized_graph.node(node).outputs) {
+      if (out == ValueId::none || quantized_graph.value(out).dtype != DataType::float32) continue;
+      const ValueId twin = float_graph.find(quantized_graph.value(out).name);
+      if (twin != ValueId::none && float_graph.producer(twin) != NodeId::none) shared.push_back(out);
+    }
+  std::map<std::string, Tensor> float_values;
+  Reference reference(float_graph, {.on_value = [&](ValueId id, const Tensor& x) {
+                        float_values.insert_or_assign(float_graph.value(id).name, x);
+                      }});
+  Session session(quantized_graph, {.threads = options.threads, .keep_values = true});
+
+  const std::int64_t samples_at_a_time = std::min(report::batch_size(float_graph, options.batch_size),
+                                                  report::batch_size(quantized_graph, options.batch_size));
+  std::vector<ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
+  Comparison result;
+  std::int64_t agreeing = 0;
+  bool has_scores = true;
+  source.rewind();
+  while (auto batch = source.next(samples_at_a_time)) {
+    const auto x = reference.run(report::graph_inputs(float_graph, *batch, samples_at_a_time));
+    const auto y = session.run(report::graph_inputs(quantized_graph, *batch, samples_at_a_time));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      if (x[i].dtype() == DataType::float32) output_sums[i].add(x[i].data<float>(), y[i].data<float>());
+    for (std::size_t i = 0; i < shared.size(); ++i) {
+      const auto it = float_values.find(quantized_graph.value(shared[i]).name);
+      if (it == float_values.end() || !session.keeps(it->first)) continue;
+      const Tensor quantized = reals(quantized_graph, shared[i], session);
+      if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
+    }
+    const auto classes = report::class_count(x.front());
+    has_scores = has_scores && classes.has_value();
+    for (std::int64_t i = 0; has_scores && i < batch->sample_count; ++i) {
+      const auto row = [&](const Tensor& t) {
+        return t.data<float>().subspan(static_cast<std::size_t>(i * *classes), static_cast<std::size_t>(*classes));
+      };
+      agreeing += report::argmax(row(x.front())) == report::argmax(row(y.front()));
+    }
+    result.sample_count += batch->sample_count;
+    options.progress(result.sample_count, source.sample_count());
+  }
+  check(result.sample_count > 0, "{}: no samples", source.description());
+  if (has_scores) result.top1_agreement = static_cast<double>(agreeing) / static_cast<double>(result.sample_count);
+  for (std::size_t i = 0; i < output_sums.size(); ++i)
+    result.outputs.push_back(describe(quantized_graph, quantized_graph.outputs()[i], output_sums[i]));
+  for (std::size_t i = 0; i < shared.size(); ++i)
+    if (layer_sums[i].is_measured) result.layers.push_back(describe(quantized_graph, shared[i], layer_sums[i]));
+  result.sqnr_db = result.outputs.front().sqnr_db;
+  result.max_abs_error = result.outputs.front().max_abs_error;
+  return result;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,141 @@
+// The real networks, from float file to quantized graph: what quantization may cost by default.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "bitfold/calibrate.h"
+#include "bitfold/data.h"
+#include "bitfold/onnx.h"
+#include "bitfold/passes.h"
+#include "bitfold/quantize.h"
+#include "bitfold/report.h"
+#include "testing.h"
+
+namespace bitfold {
+namespace {
+
+std::string data_path(const std::string& path) { return (testing::data_folder() / path).string(); }
+
+Graph float_network(const std::string& name) {
+  Graph graph = load_onnx(data_path("models/" + name + ".onnx"));
+  optimize(graph);
+  return graph;
+}
+
+Dataset dataset(const Graph& graph, const std::string& path, const DatasetOptions& options) {
+  std::vector<InputSpec> inputs;
+  for (ValueId id : graph.inputs()) {
+    const Value& value = graph.value(id);
+    inputs.push_back({value.name, value.dtype, value.shape.value_or(Shape{})});
+  }
+  return open_dataset(data_path("data/" + path), inputs, options);
+}
+
+Graph quantized(const Graph& graph, const std::string& calibration_path, const DatasetOptions& options) {
+  const Dataset data = dataset(graph, calibration_path, options);
+  return quantize(graph, calibrate(graph, *data.source)).graph;
+}
+
+const DatasetOptions kMnist{.preprocess = {.mean = {0.1307F}, .std = {0.3081F}}};
+const DatasetOptions kCifar{.preprocess = {.mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}}};
+const DatasetOptions kImageNet{.preprocess = {.crop = ImageSize{224, 224}}};
+const DatasetOptions kSmallImages{.preprocess = {.resize_exact = ImageSize{96, 96}}};
+const DatasetOptions kFaces{
+    .preprocess = {.resize_exact = ImageSize{320, 240}, .scale = 1.0F, .mean = {127.0F}, .std = {128.0F}}};
+
+// In points: hundredths of the samples.
+double lost_points(const std::string& name, const std::string& calibration, const std::string& test,
+                   const DatasetOptions& options) {
+  const Graph graph = float_network(name);
+  const Graph codes = quantized(graph, calibration, options);
+  const Dataset data = dataset(graph, test, options);
+  const double before = evaluate(graph, *data.source).top1.value();
+  const double after = evaluate(codes, *data.source).top1.value();
+  std::printf("%s: %.2f %% in float, %.2f %% quantized\n", name.c_str(), 100 * before, 100 * after);
+  return 100 * (before - after);
+}
+
+// The least ratio of signal to quantization noise over the outputs, in dB.
+double least_sqnr_db(const std::string& name, const std::string& calibration, const std::string& test,
+                     const DatasetOptions& options) {
+  const Graph graph = float_network(name);
+  const Graph codes = quantized(graph, calibration, options);
+  DatasetOptions some = options;
+  some.limit = 100;
+  const Dataset data = dataset(graph, test, some);
+  double least = std::numeric_limits<double>::infinity();
+  for (const ValueError& output : compare(graph, codes, *data.source).outputs) {
+    std::printf("%s: %s %.1f dB\n", name.c_str(), output.value.c_str(), output.sqnr_db);
+    least = std::min(least, output.sqnr_db);
+  }
+  return least;
+}
+
+TEST(Accuracy, lenets_lose_at_most_0_05_points) {
+  BITFOLD_NEEDS_DATA();
+  EXPECT_LE(lost_points("lenet", "mnist/calib", "mnist/test", kMnist), 0.05 + 1e-9);
+  EXPECT_LE(lost_points("lenet-bn", "mnist/calib", "mnist/test", kMnist), 0.05 + 1e-9);
+}
+
+TEST(Accuracy, resnet20_loses_at_most_0_4_points) {
+  BITFOLD_NEEDS_DATA();
+  EXPECT_LE(lost_points("resnet20-cifar10", "cifar10/calib.npz", "cifar10/val.npz", kCifar), 0.4 + 1e-9);
+}
+
+TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = float_network("darknet-tiny");
+  const Graph codes = quantized(graph, "imagenet/calib", kImageNet);
+  const Dataset data = dataset(graph, "imagenet/val", kImageNet);
+  const Comparison comparison = compare(graph, codes, *data.source);
+  std::printf("darknet-tiny: agreement %.4f\n", comparison.top1_agreement.value());
+  EXPECT_EQ(comparison.sample_count, 400);
+  EXPECT_GE(comparison.top1_agreement.value(), 0.95);
+}
+
+TEST(Accuracy, depthwise_networks_keep_25_decibels) {
+  BITFOLD_NEEDS_DATA();
+  EXPECT_GE(least_sqnr_db("vww-mobilenetv1", "imagenet/calib", "imagenet/val", kSmallImages), 25);
+  EXPECT_GE(least_sqnr_db("ultraface-rfb-320", "faces", "faces", kFaces), 25);
+}
+
+// Kilobytes of a program at its largest: a process of its own, so that nothing else's memory counts.
+long peak_kilobytes_of(const std::vector<std::string>& command) {
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stdout);
+    execv(words[0], words.data());
+    _exit(127);
+  }
+  int status = -1;
+  rusage usage{};
+  wait4(child, &status, 0, &usage);
+  EXPECT_EQ(status, 0) << command[0];
+  return usage.ru_maxrss;
+}
+
+TEST(Calibrate, takes_no_more_memory_for_more_samples) {
+  BITFOLD_NEEDS_DATA();
+  const testing::TemporaryFolder folder;
+  const auto peak_of = [&](const char* samples) {
+    return peak_kilobytes_of({BITFOLD_TOOL_PATH, "quantize",
+                              (testing::data_folder() / "models" / "darknet-tiny.onnx").string(), "--calibrate",
+                              (testing::data_folder() / "data" / "imagenet" / "calib").string(), "--crop", "224",
+                              "--limit", samples, "-o", (folder / "out.onnx").string()});
+  };
+  const long few = peak_of("10"), many = peak_of("100");
+  std::printf("peak memory: %ld kB for 10 samples, %ld kB for 100\n", few, many);
+  EXPECT_GT(few, 0);
+  EXPECT_LE(many, few + few / 20);
+}
+
+}  // namespace
+}  // namespace bitfold

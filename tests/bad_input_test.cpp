@@ -1,0 +1,256 @@
+// Every kind of bad input: a message that names what is wrong, exit status 1, nothing written, no crash.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "bitfold/data.h"
+#include "bitfold/graph.h"
+#include "bitfold/onnx.h"
+#include "tool.h"
+
+namespace bitfold::testing {
+namespace {
+
+/// A small network that is right: Conv(3 -> 4, 3x3) and Relu on [N,3,8,8], for spoiling.
+Graph small_network() {
+  Graph g;
+  const ValueId x = g.add_input("input", DataType::float32, {kDynamic, 3, 8, 8});
+  Tensor w(DataType::float32, {4, 3, 3, 3});
+  float next = -0.5F;
+  for (float& v : w.mutable_data<float>()) v = next += 0.01F;
+  const ValueId weight = g.add_constant("weight", w);
+  const ValueId conv = g.add(Conv{{.kernel = {3, 3}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}}},
+                             "conv", {x, weight}, "hidden");
+  g.mark_output(g.add(Unary{UnaryKind::relu}, "relu", {conv}, "y"));
+  return g;
+}
+
+class BadInput : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    save_onnx(small_network(), model());
+    Tensor x(DataType::float32, {4, 3, 8, 8});
+    float next = 0;
+    for (float& v : x.mutable_data<float>()) v = next += 0.001F;
+    save_npy(data(), {{"x", x}});
+  }
+  std::string model() const { return (folder_ / "model.onnx").string(); }
+  std::string data() const { return (folder_ / "data.npz").string(); }
+  std::string out() const { return (folder_ / "out.onnx").string(); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  /// Exit status 1, every word in the message, no output file and no temporary one.
+  void expect_refused(const std::string& arguments, const std::vector<std::string>& words) {
+    const auto before = count_files();
+    const ToolResult result = run_tool(arguments);
+    EXPECT_EQ(result.status, 1) << arguments << "\n" << result.output;
+    for (const auto& word : words)
+      EXPECT_NE(result.output.find(word), std::string::npos) << "no '" << word << "' in:\n" << result.output;
+    EXPECT_EQ(count_files(), before) << "something was left behind";
+  }
+  void expect_quantize_refused(const std::string& extra, const std::vector<std::string>& words) {
+    expect_refused(fmt::format("quantize {} --calibrate {} -o {} {}", model(), data(), out(), extra), words);
+  }
+  std::size_t count_files() const {
+    std::size_t n = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path())) n += entry.exists();
+    return n;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(BadInput, the_network_to_be_spoiled_is_right) {
+  const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), out()));
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_TRUE(std::filesystem::exists(out()));
+}
+
+TEST_F(BadInput, missing_model) { expect_refused("inspect " + path("nothing.onnx"), {"nothing.onnx", "No such file"}); }
+
+TEST_F(BadInput, empty_model) {
+  write_text(path("empty.onnx"), "");
+  expect_refused("inspect " + path("empty.onnx"), {"empty.onnx", "empty"});
+}
+
+TEST_F(BadInput, folder_as_model) { expect_refused("inspect " + folder_.path().string(), {folder_.path().string()}); }
+
+TEST_F(BadInput, not_a_protobuf) {
+  write_text(path("text.onnx"), "this is a sentence and no network at all, however long one looks at it");
+  expect_refused("inspect " + path("text.onnx"), {"text.onnx"});
+}
+
+TEST_F(BadInput, model_truncated_anywhere) {
+  BITFOLD_NEEDS_DATA();
+  const std::string whole = read_text(data_folder() / "models" / "resnet20-cifar10.onnx");
+  for (int sixteenth = 1; sixteenth < 16; ++sixteenth) {
+    write_text(path("cut.onnx"), whole.substr(0, whole.size() * static_cast<std::size_t>(sixteenth) / 16));
+    expect_refused("inspect " + path("cut.onnx"), {"cut.onnx"});
+  }
+}
+
+TEST_F(BadInput, operator_that_cannot_be_run_is_named) {
+  Graph g = small_network();
+  const ValueId y = g.outputs()[0];
+  g.mark_output(g.add(Opaque{.domain = "org.example", .type = "Mystery", .attributes = {}}, "riddle", {y}, "z"));
+  save_onnx(g, path("opaque.onnx"));
+  EXPECT_EQ(run_tool("inspect " + path("opaque.onnx")).status, 0) << "it can still be looked at";
+  expect_refused(fmt::format("run {} --input {}", path("opaque.onnx"), data()), {"Mystery", "riddle"});
+}
+
+TEST_F(BadInput, conv_with_mismatched_channels) {
+  Graph g;
+  const ValueId x = g.add_input("input", DataType::float32, {1, 5, 8, 8});
+  const ValueId weight = g.add_constant("weight", Tensor(DataType::float32, {4, 3, 3, 3}));
+  g.mark_output(g.add(Conv{{.kernel = {3, 3}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}}}, "conv7",
+                      {x, weight}, "y"));
+  save_onnx(g, path("channels.onnx"));
+  expect_refused("inspect " + path("channels.onnx"), {"channels.onnx", "conv7", "3", "5"});
+}
+
+TEST_F(BadInput, unwritable_output) {
+  expect_refused(fmt::format("fold {} -o {}", model(), path("no/such/folder/out.onnx")), {"no/such/folder/out.onnx"});
+}
+
+TEST_F(BadInput, full_disk_leaves_nothing) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "needs /dev/full";
+  expect_refused(fmt::format("fold {} -o /dev/full", model()), {"/dev/full", "No space left"});
+}
+
+TEST_F(BadInput, full_file_system_leaves_nothing) {
+  const std::string disk = path("disk");
+  std::filesystem::create_directory(disk);
+  if (run_command("mount -t tmpfs -o size=4k tmpfs " + disk).status != 0)
+    GTEST_SKIP() << "needs the right to mount a tmpfs";
+  write_text(disk + "/filler", std::string(4096, 'x'));  // its only page
+  const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}/out.onnx", model(), data(), disk));
+  const auto left = run_command("ls -A " + disk).output;
+  run_command("umount " + disk);
+  EXPECT_EQ(result.status, 1) << result.output;
+  EXPECT_NE(result.output.find("out.onnx"), std::string::npos) << result.output;
+  EXPECT_EQ(left, "filler\n");
+}
+
+TEST_F(BadInput, calibration_data_of_the_wrong_shape) {
+  save_npy(path("wide.npz"), {{"x", Tensor(DataType::float32, {2, 3, 8, 9})}});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("wide.npz"), out()), {"wide.npz", "8"});
+}
+
+TEST_F(BadInput, calibration_data_of_the_wrong_type) {
+  save_npy(path("whole.npz"), {{"x", Tensor(DataType::int64, {2, 3, 8, 8})}});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("whole.npz"), out()),
+                 {"whole.npz", "int64"});
+}
+
+TEST_F(BadInput, calibration_data_without_samples) {
+  save_npy(path("none.npz"), {{"x", Tensor(DataType::float32, {0, 3, 8, 8})}});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("none.npz"), out()),
+                 {"none.npz", "zero samples"});
+}
+
+TEST_F(BadInput, calibration_data_with_nan) {
+  Tensor x(DataType::float32, {2, 3, 8, 8});
+  x.mutable_data<float>()[200] = std::numeric_limits<float>::quiet_NaN();
+  save_npy(path("nan.npz"), {{"x", x}});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("nan.npz"), out()), {"nan.npz", "nan"});
+}
+
+TEST_F(BadInput, one_weight_bit) { expect_quantize_refused("--weight-bits 1", {"weight_bits", "1", "2 to 8"}); }
+TEST_F(BadInput, thirty_three_weight_bits) {
+  expect_quantize_refused("--weight-bits 33", {"weight_bits", "33", "2 to 8"});
+}
+TEST_F(BadInput, twelve_activation_bits) { expect_quantize_refused("--activation-bits 12", {"activation_bits", "12"}); }
+TEST_F(BadInput, percentile_of_zero) {
+  expect_quantize_refused("--observer percentile --percentile 0", {"percentile", "0"});
+}
+TEST_F(BadInput, percentile_of_101) {
+  expect_quantize_refused("--observer percentile --percentile 101", {"percentile", "101"});
+}
+TEST_F(BadInput, unknown_observer) {
+  expect_quantize_refused("--observer median", {"median", "min_max", "percentile", "mse"});
+}
+TEST_F(BadInput, data_free_is_refused_in_a_sentence) {
+  expect_quantize_refused("--data-free", {"--data-free", "--calibrate"});
+}
+TEST_F(BadInput, skipping_an_unknown_layer_suggests_the_nearest) {
+  expect_quantize_refused("--skip covn", {"covn", "conv"});
+}
+
+TEST_F(BadInput, recipe_with_an_unknown_key_suggests_the_nearest) {
+  write_text(path("recipe.toml"), "weight_bits = 8\nweight_schema = \"symmetric\"\n");
+  expect_quantize_refused("--recipe " + path("recipe.toml"), {"recipe.toml", "weight_schema", "weight_scheme"});
+}
+
+TEST_F(BadInput, recipe_with_a_value_of_the_wrong_type) {
+  write_text(path("recipe.toml"), "weight_bits = \"eight\"\n");
+  expect_quantize_refused("--recipe " + path("recipe.toml"), {"recipe.toml", "weight_bits"});
+}
+
+TEST_F(BadInput, preprocess_file_with_an_unknown_key) {
+  write_text(path("images.toml"), "resise = 256\n");
+  expect_quantize_refused("--preprocess " + path("images.toml"), {"images.toml", "resise", "resize"});
+}
+
+TEST_F(BadInput, images_with_a_corrupt_one) {
+  BITFOLD_NEEDS_DATA();
+  const auto folder = folder_ / "images";
+  std::filesystem::create_directory(folder);
+  for (const char* name : {"1.jpg", "13.jpg"})
+    std::filesystem::copy(data_folder() / "data" / "faces" / name, folder / name);
+  write_text(folder / "2.jpg", read_text(folder / "13.jpg").substr(0, 300));
+  const std::string call =
+      fmt::format("quantize {} --calibrate {} --resize 8x8 -o {}", model(), folder.string(), out());
+  expect_refused(call + " --strict", {"2.jpg"});
+  const ToolResult result = run_tool(call);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("2.jpg"), std::string::npos) << "the skipped image is named:\n" << result.output;
+}
+
+TEST_F(BadInput, labels_that_do_not_match) {
+  BITFOLD_NEEDS_DATA();
+  const auto folder = folder_ / "labelled";
+  std::filesystem::create_directory(folder);
+  std::filesystem::copy(data_folder() / "data" / "faces" / "13.jpg", folder / "13.jpg");
+  write_text(folder / "labels.txt", "13.jpg 0\nmissing.jpg 1\n");
+  expect_refused(fmt::format("eval {} --data {} --resize 8x8", model(), folder.string()),
+                 {"labels.txt", "missing.jpg"});
+  write_text(folder / "labels.txt", "13.jpg zero\n");
+  expect_refused(fmt::format("eval {} --data {} --resize 8x8", model(), folder.string()), {"labels.txt", "zero"});
+}
+
+TEST_F(BadInput, usage_errors_exit_with_2) {
+  for (const char* call : {"", "frobnicate", "quantize", "bench", "eval", "tensor", "quantize model.onnx"})
+    EXPECT_EQ(run_tool(call).status, 2) << call;
+  EXPECT_EQ(run_tool("inspect --no-such-flag " + model()).status, 2);
+}
+
+TEST_F(BadInput, quantizing_twice_is_refused) {
+  ASSERT_EQ(run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), out())).status, 0);
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", out(), data(), path("twice.onnx")),
+                 {"out.onnx", "already"});
+}
+
+TEST_F(BadInput, an_open_image_size_is_no_reason_to_refuse_to_inspect) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 3, kDynamic, kDynamic});
+  const Window window{.kernel = {2, 2}, .strides = {2, 2}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
+  g.mark_output(g.add(Pool{.window = window}, "pool", {x}, "y"));
+  save_onnx(g, path("any_size.onnx"));
+  const ToolResult result = run_tool("inspect " + path("any_size.onnx"));
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST_F(BadInput, overwriting_the_float_model_is_refused) {
+  const std::string before = read_text(model());
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), model()), {model(), "another file"});
+  EXPECT_EQ(read_text(model()), before);
+}
+
+TEST_F(BadInput, running_on_an_array_of_the_wrong_shape) {
+  save_npy(path("flat.npy"), {{"", Tensor(DataType::float32, {4, 3})}});
+  expect_refused(fmt::format("run {} --input {}", model(), path("flat.npy")), {"input", "4x3"});
+}
+
+}  // namespace
+}  // namespace bitfold::testing
