@@ -144,19 +144,21 @@ TEST_P(Engine, gives_the_same_bytes_on_every_instruction_set_and_thread_count) {
 
 TEST(EngineEndToEnd, classifies_as_the_simulation_does) {
   BITFOLD_NEEDS_DATA();
+  constexpr int kImages = 2000;  // fewer say little: of 400, the rate's standard error is a third of a point
   for (const Case& c : cases()) {
     if (c.model != "lenet-bn" && c.model != "resnet20-cifar10") continue;
-    const auto [graph, inputs] = quantized(c, 400);
+    const auto [graph, inputs] = quantized(c, kImages);
     const Tensor ours = Session(graph).run(inputs)[0], theirs = Reference(graph).run(inputs)[0];
     int equal = 0;
-    for (int i = 0; i < 400; ++i) {
+    for (int i = 0; i < kImages; ++i) {
       const auto best = [&](const Tensor& scores) {
         const auto row = scores.data<float>().subspan(static_cast<std::size_t>(i) * 10, 10);
         return std::max_element(row.begin(), row.end()) - row.begin();
       };
       equal += best(ours) == best(theirs);
     }
-    EXPECT_GE(equal, 398) << c.model;
+    std::printf("%s: %d of %d in the same class\n", c.model.c_str(), equal, kImages);
+    EXPECT_GE(equal, kImages * 995 / 1000) << c.model;
   }
 }
 

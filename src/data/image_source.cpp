@@ -2,6 +2,7 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <map>
 
 #include "base/check.h"
@@ -100,21 +101,22 @@ class ImageSource : public BatchSource {
 
   std::optional<Batch> next(std::int64_t max_samples) override {
     check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
-    std::vector<Sample> samples;
+    if (sample_shape_.empty()) learn_shape();
+    // Samples are written where they stay: a batch takes its own size and little more.
+    Tensor tensor(DataType::float32, batch_shape(std::min<std::int64_t>(max_samples, images_left())));
     std::vector<std::int64_t> labels;
-    while (static_cast<std::int64_t>(samples.size()) < max_samples && position_ < folder_.images.size())
-      read_some(static_cast<std::size_t>(max_samples) - samples.size(), samples, labels);
-    if (samples.empty()) {
+    while (static_cast<std::int64_t>(labels.size()) < tensor.dim(0) && images_left() > 0) read_some(tensor, labels);
+    if (labels.empty()) {
       check(sample_count() > 0, "'{}': none of its {} images can be read", folder_.path, folder_.images.size());
       return std::nullopt;
     }
     Batch batch;
-    batch.sample_count = static_cast<std::int64_t>(samples.size());
-    Shape shape{batch.sample_count};
-    shape.insert(shape.end(), sample_shape_.begin(), sample_shape_.end());
-    Tensor tensor(DataType::float32, shape);
-    auto out = tensor.mutable_data<float>().begin();
-    for (const Sample& sample : samples) out = std::copy(sample.values.begin(), sample.values.end(), out);
+    batch.sample_count = static_cast<std::int64_t>(labels.size());
+    if (batch.sample_count < tensor.dim(0)) {  // the last ones could not be read
+      Tensor fewer(DataType::float32, batch_shape(batch.sample_count));
+      std::memcpy(fewer.mutable_bytes(), tensor.bytes(), fewer.size_bytes());
+      tensor = std::move(fewer);
+    }
     batch.inputs.push_back(std::move(tensor));
     if (folder_.has_labels) batch.labels = std::move(labels);
     return batch;
@@ -130,56 +132,78 @@ class ImageSource : public BatchSource {
   }
 
  private:
-  struct Sample {
-    Shape shape;
-    std::vector<float> values;
-    std::string unreadable, unfit;  // why there is none: a damaged file, or one that does not fit the input
+  struct Outcome {
+    std::string unreadable, unfit;  // why there is no sample: a damaged file, or one that does not fit the input
   };
 
-  Sample read(const std::string& path) const {
-    Sample sample;
+  Shape batch_shape(std::int64_t samples) const {
+    Shape shape{samples};
+    shape.insert(shape.end(), sample_shape_.begin(), sample_shape_.end());
+    return shape;
+  }
+
+  std::int64_t images_left() const {
+    return std::count(unreadable_.begin() + static_cast<std::ptrdiff_t>(position_), unreadable_.end(), false);
+  }
+
+  // Only an input that leaves its size open lets the first image decide. One that cannot be read, or does not fit, is
+  // reported when its turn comes.
+  void learn_shape() {
+    for (std::size_t i = position_; i < folder_.images.size() && sample_shape_.empty(); ++i) {
+      const std::string path = folder_.images[i].path.string();
+      try {
+        const Image image = decode_image(read_file(path), path);
+        sample_shape_ = preprocessor_.sample_shape(image.width, image.height, fmt::format("'{}'", path));
+      } catch (const Error&) {
+        continue;
+      }
+    }
+  }
+
+  Outcome read(const std::string& path, std::span<float> sample) const {
     Image image;
     try {
       image = decode_image(read_file(path), path);
     } catch (const std::exception& error) {  // nothing may leave the parallel loop
-      sample.unreadable = error.what();
-      return sample;
+      return {.unreadable = error.what()};
     }
     try {
-      sample.shape = preprocessor_.sample_shape(image.width, image.height, fmt::format("'{}'", path));
-      sample.values.resize(static_cast<std::size_t>(element_count(sample.shape)));
+      const Shape shape = preprocessor_.sample_shape(image.width, image.height, fmt::format("'{}'", path));
+      check(shape == sample_shape_, "'{}': a sample of shape {} after others of {}; use --resize or --crop", path,
+            to_string(shape), to_string(sample_shape_));
       preprocessor_.run(image.pixels.data(), PixelLayout::interleaved(image.width, image.height, image.channels),
-                        sample.values.data());
+                        sample.data());
     } catch (const std::exception& error) {
-      sample.unfit = error.what();
+      return {.unfit = error.what()};
     }
-    return sample;
+    return {};
   }
 
-  void read_some(std::size_t count, std::vector<Sample>& samples, std::vector<std::int64_t>& labels) {
+  // Fills what is empty of `tensor`, whose first labels.size() samples are there, as far as the images can be read.
+  void read_some(Tensor& tensor, std::vector<std::int64_t>& labels) {
+    const std::size_t first = labels.size(), count = static_cast<std::size_t>(tensor.dim(0)) - first;
     std::vector<std::size_t> chosen;
     for (; chosen.size() < count && position_ < folder_.images.size(); ++position_)
       if (!unreadable_[position_]) chosen.push_back(position_);
-    std::vector<Sample> read_samples(chosen.size());
+    const auto elements = static_cast<std::size_t>(element_count(sample_shape_));
+    const std::span<float> values = tensor.mutable_data<float>();
+    const auto row = [&](std::size_t i) { return values.subspan((first + i) * elements, elements); };
+    std::vector<Outcome> outcomes(chosen.size());
 #pragma omp parallel for schedule(dynamic)
-    for (std::size_t i = 0; i < chosen.size(); ++i) read_samples[i] = read(folder_.images[chosen[i]].path.string());
+    for (std::size_t i = 0; i < chosen.size(); ++i) outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i));
+    std::size_t good = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
-      Sample& sample = read_samples[i];
-      const LabelledImage& image = folder_.images[chosen[i]];
-      if (!sample.unreadable.empty()) {
-        if (strict_) throw Error(sample.unreadable);
-        fmt::print(stderr, "warning: skipped {}\n", sample.unreadable);
+      if (!outcomes[i].unreadable.empty()) {
+        if (strict_) throw Error(outcomes[i].unreadable);
+        fmt::print(stderr, "warning: skipped {}\n", outcomes[i].unreadable);
         unreadable_[chosen[i]] = true;
         ++unreadable_count_;
         continue;
       }
-      if (!sample.unfit.empty()) throw Error(sample.unfit);
-      // Only an input that leaves its size open lets the first image decide.
-      if (sample_shape_.empty()) sample_shape_ = sample.shape;
-      check(sample.shape == sample_shape_, "'{}': a sample of shape {} after others of {}; use --resize or --crop",
-            image.path.string(), to_string(sample.shape), to_string(sample_shape_));
-      samples.push_back(std::move(sample));
-      labels.push_back(image.label);
+      if (!outcomes[i].unfit.empty()) throw Error(outcomes[i].unfit);
+      if (good < i) std::copy(row(i).begin(), row(i).end(), row(good).begin());
+      ++good;
+      labels.push_back(folder_.images[chosen[i]].label);
     }
   }
 

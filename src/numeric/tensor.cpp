@@ -1,17 +1,15 @@
 #include "bitfold/tensor.h"
 
 #include <array>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "base/check.h"
+#include "numeric/block_pool.h"
 
 namespace bitfold {
 namespace {
 
-constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 vector
-constexpr std::size_t kTail = 64;       // readable bytes past the end, see Tensor
+constexpr std::size_t kTail = 64;  // readable bytes past the end, see Tensor
 
 struct TypeInfo {
   std::string_view name;
@@ -39,11 +37,9 @@ constexpr std::array<TypeInfo, 17> kTypes{{{"float32", 32},
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
 
 std::shared_ptr<std::byte> allocate(std::size_t bytes) {
-  const std::size_t padded = (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, padded);
-  if (memory == nullptr) fail("out of memory: a tensor needs {} bytes", bytes);
-  std::memset(memory, 0, padded);
-  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+  const BlockPool::Block block = BlockPool::take(bytes + kTail);
+  std::memset(block.data, 0, bytes + kTail);
+  return {block.data, [block](std::byte*) { BlockPool::give_back(block); }};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "numeric/block_pool.h"
 #include "onednn/device.h"
 
 namespace bitfold::onednn {
@@ -81,19 +82,24 @@ PlainConv::~PlainConv() = default;
 void PlainConv::run(const float* x, float* y) const try {
   const auto& pd = impl_->description;
   memory plain_x = view(impl_->plain_x, x), plain_y = view(impl_->plain_y, y);
+  const bool moves_x = pd.src_desc() != impl_->plain_x, moves_y = pd.dst_desc() != impl_->plain_y;
+  // oneDNN would take such memory from malloc, for every run anew.
+  const PooledBytes room_x(moves_x ? pd.src_desc().get_size() : 0), room_y(moves_y ? pd.dst_desc().get_size() : 0);
+  const PooledBytes scratchpad(pd.scratchpad_desc().get_size());
   memory own_x = plain_x, own_y = plain_y;
-  if (pd.src_desc() != impl_->plain_x) {
-    own_x = memory(pd.src_desc(), cpu());
+  if (moves_x) {
+    own_x = memory(pd.src_desc(), cpu(), room_x.data());
     reorder(plain_x, own_x);
   }
-  if (pd.dst_desc() != impl_->plain_y) own_y = memory(pd.dst_desc(), cpu());
-  std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, own_x},
-                                            {DNNL_ARG_WEIGHTS, impl_->weights},
-                                            {DNNL_ARG_DST, own_y},
-                                            {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), cpu())}};
+  if (moves_y) own_y = memory(pd.dst_desc(), cpu(), room_y.data());
+  std::unordered_map<int, memory> arguments{
+      {DNNL_ARG_SRC, own_x},
+      {DNNL_ARG_WEIGHTS, impl_->weights},
+      {DNNL_ARG_DST, own_y},
+      {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), cpu(), scratchpad.data())}};
   if (impl_->bias) arguments.emplace(DNNL_ARG_BIAS, impl_->bias);
   impl_->primitive.execute(stream(), arguments);
-  if (pd.dst_desc() != impl_->plain_y) reorder(own_y, plain_y);
+  if (moves_y) reorder(own_y, plain_y);
   stream().wait();
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot run the convolution: {}", e.what());

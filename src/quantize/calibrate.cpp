@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "bitfold/reference.h"
+#include "numeric/block_pool.h"
 
 namespace bitfold {
 namespace {
@@ -99,14 +100,15 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
   return taken;
 }
 
-// Runs every group of `group` samples of one batch, on `threads` cores. Of several failures the first sample's is
-// thrown.
+// Runs every group of `group` samples of one batch, on a core for each of `pools`. Of several failures the first
+// sample's is thrown.
 void run_batch(const Reference& reference, const Batch& batch, std::int64_t group, std::int64_t first_sample,
-               int threads) {
+               std::span<BlockPool> pools) {
   const std::int64_t groups = (batch.sample_count + group - 1) / group;
   std::vector<std::string> failures(static_cast<std::size_t>(groups));
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(pools.size())
   {
+    const BlockPool::Use use(pools[static_cast<std::size_t>(omp_get_thread_num())]);
     omp_set_num_threads(1);  // of whatever runs inside: also where this team has one thread only
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t g = 0; g < groups; ++g) {
@@ -139,13 +141,16 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
 
   Collector collector(graph);
   const Reference reference(graph, {.on_value = [&](ValueId id, const Tensor& t) { collector.add(id, t); }});
+  // Samples and the values computed from them take the memory of those before: however many there are.
+  std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
+  const BlockPool::Use use(pools.front());
   source.rewind();
   std::int64_t sample_count = 0;
   while (const std::optional<Batch> batch = source.next(batch_size)) {
     check(batch->inputs.size() == graph.inputs().size(), "calibration data has {} arrays; the network has {} inputs",
           batch->inputs.size(), graph.inputs().size());
     if (batch->sample_count == 0) continue;
-    run_batch(reference, *batch, group, sample_count, threads);
+    run_batch(reference, *batch, group, sample_count, pools);
     sample_count += batch->sample_count;
     options.progress(sample_count, std::max(sample_count, source.sample_count()));
   }

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <optional>
 
 #include "base/check.h"
+#include "numeric/block_pool.h"
 #include "reference/fast.h"
 #include "reference/ops.h"
 
@@ -91,6 +93,8 @@ struct Reference::Impl {
   std::vector<Step> steps;
   std::vector<std::optional<Tensor>> constants;  // as reals, by value
   mutable reference::FastProducts fast;
+  mutable std::mutex pools_lock;
+  mutable std::vector<std::unique_ptr<BlockPool>> pools;  // as many as runs have been under way at once
 
   Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
     std::size_t count = 0;
@@ -202,6 +206,49 @@ struct Reference::Impl {
     }
   }
 
+  std::vector<Tensor> run(std::span<const Tensor> inputs) const {
+    check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
+          graph.inputs().size());
+    std::vector<std::optional<Tensor>> values = constants;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const ValueId id = graph.inputs()[i];
+      values[index(id)] = take_input(i, inputs[i]);
+      tell(id, *values[index(id)]);
+    }
+    std::vector<const Tensor*> arguments;
+    for (const Step& step : steps) {
+      const Node& node = graph.node(step.id);
+      arguments.clear();
+      for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
+      std::vector<Tensor> outputs = compute(step, arguments);
+      for (std::size_t i = 0; i < outputs.size(); ++i) {
+        const ValueId id = node.outputs[i];
+        if (id == ValueId::none) continue;
+        values[index(id)] = std::move(outputs[i]);
+        tell(id, *values[index(id)]);
+      }
+      for (ValueId id : step.dying) values[index(id)].reset();
+    }
+    std::vector<Tensor> results;
+    for (ValueId id : graph.outputs()) {
+      check(values[index(id)].has_value(), "output '{}' is computed by no node", graph.value(id).name);
+      results.push_back(*values[index(id)]);
+    }
+    return results;
+  }
+
+  std::unique_ptr<BlockPool> borrow_pool() const {
+    const std::lock_guard lock(pools_lock);
+    if (pools.empty()) return std::make_unique<BlockPool>();
+    auto pool = std::move(pools.back());
+    pools.pop_back();
+    return pool;
+  }
+  void return_pool(std::unique_ptr<BlockPool> pool) const {
+    const std::lock_guard lock(pools_lock);
+    pools.push_back(std::move(pool));
+  }
+
   void tell(ValueId id, const Tensor& t) const {
     if (options.on_value) options.on_value(id, t);
   }
@@ -211,34 +258,13 @@ Reference::Reference(const Graph& graph, ReferenceOptions options)
     : impl_(std::make_shared<const Impl>(graph, std::move(options))) {}
 
 std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
-  const Impl& m = *impl_;
-  check(inputs.size() == m.graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
-        m.graph.inputs().size());
-  std::vector<std::optional<Tensor>> values = m.constants;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const ValueId id = m.graph.inputs()[i];
-    values[index(id)] = m.take_input(i, inputs[i]);
-    m.tell(id, *values[index(id)]);
-  }
-  std::vector<const Tensor*> arguments;
-  for (const Impl::Step& step : m.steps) {
-    const Node& node = m.graph.node(step.id);
-    arguments.clear();
-    for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
-    std::vector<Tensor> outputs = m.compute(step, arguments);
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      const ValueId id = node.outputs[i];
-      if (id == ValueId::none) continue;
-      values[index(id)] = std::move(outputs[i]);
-      m.tell(id, *values[index(id)]);
-    }
-    for (ValueId id : step.dying) values[index(id)].reset();
-  }
+  auto pool = impl_->borrow_pool();
   std::vector<Tensor> results;
-  for (ValueId id : m.graph.outputs()) {
-    check(values[index(id)].has_value(), "output '{}' is computed by no node", m.graph.value(id).name);
-    results.push_back(*values[index(id)]);
+  {
+    const BlockPool::Use use(*pool);
+    results = impl_->run(inputs);
   }
+  impl_->return_pool(std::move(pool));
   return results;
 }
 

@@ -1,0 +1,65 @@
+#include "numeric/block_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kElements = 1 << 16;
+
+TEST(BlockPool, the_next_tensor_takes_the_memory_of_the_last_and_is_cleared) {
+  BlockPool pool;
+  const BlockPool::Use use(pool);
+  const std::byte* first = nullptr;
+  {
+    Tensor t(DataType::float32, {kElements});
+    t.mutable_data<float>()[5] = 3;
+    first = t.bytes();
+  }
+  EXPECT_GT(pool.kept_bytes(), 0U);
+  const Tensor smaller(DataType::float32, {kElements / 2});
+  EXPECT_EQ(smaller.bytes(), first);
+  EXPECT_EQ(smaller.data<float>()[5], 0);
+  EXPECT_EQ(pool.kept_bytes(), 0U);
+}
+
+TEST(BlockPool, the_smallest_block_that_is_large_enough_is_taken) {
+  BlockPool pool;
+  const BlockPool::Use use(pool);
+  const std::byte *large = nullptr, *small = nullptr;
+  {
+    const Tensor a(DataType::float32, {4 * kElements}), b(DataType::float32, {kElements});
+    large = a.bytes();
+    small = b.bytes();
+  }
+  const Tensor fits(DataType::float32, {kElements - 5}), too_large(DataType::float32, {kElements + 64});
+  EXPECT_EQ(fits.bytes(), small);
+  EXPECT_EQ(too_large.bytes(), large);
+}
+
+TEST(BlockPool, tensors_outlive_their_pool_and_may_end_on_another_thread) {
+  Tensor t;
+  {
+    BlockPool pool;
+    const BlockPool::Use use(pool);
+    t = Tensor(DataType::uint8, {kElements});
+  }
+  EXPECT_EQ(t.data<std::uint8_t>()[0], 0);
+  std::thread([t = std::move(t)]() mutable { t = Tensor(); }).join();
+}
+
+TEST(BlockPool, the_pool_of_the_outer_scope_comes_back) {
+  BlockPool outer, inner;
+  const BlockPool::Use use_outer(outer);
+  { const BlockPool::Use use_inner(inner); }
+  { const Tensor t(DataType::uint8, {kElements}); }
+  EXPECT_GT(outer.kept_bytes(), 0U);
+  EXPECT_EQ(inner.kept_bytes(), 0U);
+}
+
+}  // namespace
+}  // namespace bitfold
