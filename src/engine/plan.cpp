@@ -106,17 +106,19 @@ Tensor Plan::value(const std::string& name) const {
   const std::byte* from = address(slot.buffer);
   const auto width = static_cast<std::size_t>(bit_width(dtype) / 8);
   const std::byte flip = slot.is_code && it->second.quant->is_signed ? std::byte{0x80} : std::byte{0};
-  const auto strides = strides_of(slot.layout_shape(), slot.layout),
-             plain = strides_of(slot.layout_shape(), Layout::plain);
+  const Shape& shape = slot.layout_shape();
+  const auto strides = strides_of(shape, slot.layout);
+  const std::int64_t row = shape.empty() ? 1 : shape.back(), step = strides.empty() ? 1 : strides.back();
+  Shape index(shape.size());  // of the row
   std::byte* to = out.mutable_bytes();
-  for (std::int64_t i = 0; i < out.size(); ++i) {
-    std::int64_t rest = i, source = 0;
-    for (std::size_t d = 0; d < plain.size(); ++d) {
-      source += rest / plain[d] * strides[d];
-      rest %= plain[d];
+  for (std::int64_t done = 0; done < out.size(); done += row) {
+    std::int64_t source = 0;
+    for (std::size_t d = 0; d + 1 < shape.size(); ++d) source += index[d] * strides[d];
+    for (std::int64_t i = 0; i < row; ++i, to += width, source += step) {
+      std::memcpy(to, from + static_cast<std::size_t>(source) * width, width);
+      if (flip != std::byte{0}) *to ^= flip;
     }
-    std::memcpy(to + static_cast<std::size_t>(i) * width, from + static_cast<std::size_t>(source) * width, width);
-    if (flip != std::byte{0}) to[i] ^= flip;
+    for (std::size_t d = shape.empty() ? 0 : shape.size() - 1; d-- > 0 && ++index[d] == shape[d];) index[d] = 0;
   }
   return out;
 }

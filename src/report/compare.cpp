@@ -90,6 +90,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
     const auto y = session.run(report::graph_inputs(quantized_graph, *batch, samples_at_a_time));
     for (std::size_t i = 0; i < x.size(); ++i)
       if (x[i].dtype() == DataType::float32) output_sums[i].add(x[i].data<float>(), y[i].data<float>());
+#pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < shared.size(); ++i) {
       const auto it = float_values.find(quantized_graph.value(shared[i]).name);
       if (it == float_values.end() || !session.keeps(it->first)) continue;
