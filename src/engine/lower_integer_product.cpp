@@ -232,16 +232,18 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
 
 std::shared_ptr<const PackedFilter> packed_filter(Lowering& l, const Product& p, const WeightCodes& codes,
                                                   const std::vector<std::int32_t>& bias, const Tail& tail) {
-  // The key holds what plans of one session may differ in: whether the depth is permuted.
+  const FilterForm form = best_filter_form(p.filter, codes.codes.data(), p.images, l.isa);
+  // The key holds what plans of one session may differ in: whether the depth is permuted, and the form.
   const std::string key =
-      fmt::format("{} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain");
+      fmt::format("{} {} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain",
+                  form == FilterForm::winograd ? "winograd" : "direct");
   return l.weights.filter(key, [&] {
     std::vector<float> multipliers;
     for (float s : codes.scales) {
       const double unit = static_cast<double>(l.code_grid(p.x)->scale) * s;
       multipliers.push_back(static_cast<float>(tail.grid ? unit / tail.grid->scale : unit));
     }
-    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data());
+    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data(), form);
   });
 }
 
@@ -282,15 +284,17 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
   const std::int64_t macs = element_count(l.shape(product->y)) * product->filter.depth();
   const std::string kernel = conv.kernel_name();
-  auto& step = l.add(std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
-                                                       useful_threads(l.threads, macs)),
-                     tail.name, tail.op, kernel);
+  auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
+                                                useful_threads(l.threads, macs));
+  const std::size_t scratch_bytes = made->scratch_bytes();
+  auto& step = l.add(std::move(made), tail.name, tail.op, kernel);
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   if (padding.is_needed)
     step.add_operand(l.arena_buffer(static_cast<std::size_t>(padding.batch * padding.image_bytes() + kOverread)),
                      Access::scratch);
   if (residual) step.add_operand(residual->buffer, Access::read);
+  if (scratch_bytes > 0) step.add_operand(l.arena_buffer(scratch_bytes), Access::scratch);
   step.info.is_integer = true;
   step.info.mac_count = macs;
   step.info.inputs = {l.graph.value(product->x).name};

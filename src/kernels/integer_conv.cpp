@@ -8,6 +8,7 @@
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/winograd/winograd.h"
 
 namespace bitfold {
 namespace {
@@ -33,9 +34,23 @@ std::int64_t element_bytes(AccumulatorOutput kind) { return kind == AccumulatorO
 
 }  // namespace
 
+FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, const ConvImages& images, Isa cap) {
+  const bool is_3x3 = f.kernel_h == 3 && f.kernel_w == 3 && f.groups == 1 && f.dilation_h == 1 && f.dilation_w == 1 &&
+                      images.stride_h == 1 && images.stride_w == 1;
+  const bool is_better = is_3x3 && select_winograd_kernel(cap) != nullptr &&
+                         winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width) &&
+                         fits_winograd(weights, f.in_channels, f.out_channels);
+  return is_better ? FilterForm::winograd : FilterForm::direct;
+}
+
 PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
-                           const float* multipliers)
-    : filter_(filter), weights_(nullptr, std::free), bias_(nullptr, std::free), multipliers_(nullptr, std::free) {
+                           const float* multipliers, FilterForm form)
+    : filter_(filter),
+      form_(form),
+      weights_(nullptr, std::free),
+      transformed_(nullptr, std::free),
+      bias_(nullptr, std::free),
+      multipliers_(nullptr, std::free) {
   assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
   // Blocks never mix groups; a depthwise convolution's blocks are of plain channels.
   const std::int64_t sections = is_depthwise() ? 1 : filter.groups;
@@ -49,7 +64,6 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     run_count_ = adjacent ? filter.kernel_h : filter.kernel_h * filter.kernel_w;
     run_bytes_ = (adjacent ? filter.kernel_w : 1) * (filter.in_channels / filter.groups);
   }
-  weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
   bias_ = allocate_zeros<std::int32_t>(sections * block_count_ * kBlockChannels);
   multipliers_ = allocate_zeros<float>(sections * block_count_ * kBlockChannels);
   for (std::int64_t c = 0; c < filter.out_channels; ++c) {
@@ -59,6 +73,12 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     // The largest accumulator times the float below 1 is still below 2^31 after rounding.
     multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
   }
+  if (form == FilterForm::winograd) {
+    transformed_ = allocate_zeros<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels));
+    pack_winograd_weights(weights, filter.in_channels, filter.out_channels, transformed_.get());
+    return;
+  }
+  weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
   if (is_depthwise())
     pack_columns(weights);
   else
@@ -70,6 +90,9 @@ bool PackedFilter::is_depthwise() const {
 }
 
 std::size_t PackedFilter::size_bytes() const {
+  if (form_ == FilterForm::winograd)
+    return static_cast<std::size_t>(winograd_weight_count(filter_.in_channels, filter_.out_channels)) *
+           sizeof(std::int16_t);
   const std::int64_t sections = is_depthwise() ? 1 : filter_.groups;
   return static_cast<std::size_t>(sections * block_count_ * run_count_ * group_count() * kGroupWeights);
 }
@@ -114,6 +137,14 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
   panel_rows_ = std::clamp<std::int64_t>(kPanelBytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
   if (filter_->is_depthwise()) {
     depthwise_ = &select_depthwise_kernel(cap);
+    return;
+  }
+  if (filter_->form() == FilterForm::winograd) {
+    winograd_ = select_winograd_kernel(cap);
+    assert(winograd_ != nullptr);
+    // Enough rows of tiles for one pass over the weights.
+    const std::int64_t tiles_wide = divide_up(images_.out_width, kWinogradTile);
+    panel_rows_ = std::max(panel_rows_ / kWinogradTile, divide_up(kWinogradMostTiles, tiles_wide)) * kWinogradTile;
     return;
   }
   merges_rows_ = images_.x.row * images_.stride_h == images_.out_width * images_.stride_w * images_.x.pixel &&
@@ -179,50 +210,90 @@ std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
   return bias;
 }
 
+std::int64_t IntegerConv::units_per_image() const {
+  return winograd_ != nullptr ? divide_up(images_.out_height, kWinogradTile) : images_.out_height;
+}
+
+std::size_t IntegerConv::scratch_bytes() const {
+  return winograd_ != nullptr ? winograd_scratch_bytes(filter_->filter().in_channels) : 0;
+}
+
 std::string IntegerConv::kernel_name() const {
+  if (winograd_ != nullptr) return std::string("winograd.") + winograd_->name;
   if (depthwise_ != nullptr) return std::string("depthwise.") + depthwise_->name;
   return std::string("gemm.") + wide_->name;
 }
 
 void IntegerConv::run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
-                      std::int64_t end) const noexcept {
+                      std::int64_t end, std::byte* scratch) const noexcept {
+  const std::int64_t unit_rows = winograd_ != nullptr ? kWinogradTile : 1;
   for (std::int64_t unit = begin; unit < end;) {
-    const std::int64_t image = unit / images_.out_height, row = unit % images_.out_height;
-    const std::int64_t count = std::min({end - unit, images_.out_height - row, panel_rows_});
-    const Segment segment{image, row, count};
-    run_segment(segment, x, y);
+    const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
+    const std::int64_t units = std::min({end - unit, units_per_image() - first, panel_rows_ / unit_rows});
+    const std::int64_t row = first * unit_rows;
+    const Segment segment{image, row, std::min(units * unit_rows, images_.out_height - row)};
+    run_segment(segment, x, y, scratch);
     if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, segment);
-    unit += count;
+    unit += units;
   }
 }
 
-void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y) const noexcept {
-  const ConvFilter& f = filter_->filter();
-  const std::int64_t row_step = images_.x.row * images_.stride_h, y_bytes = element_bytes(output_.kind);
-  const std::uint8_t* from = x + s.image * images_.x.image + s.row * row_step;
-  std::byte* to = static_cast<std::byte*>(y) + (s.image * images_.y.image + s.row * images_.y.row) * y_bytes;
-  if (depthwise_ != nullptr) {
-    DepthwiseTask task{.pixel_count = images_.out_width,
-                       .stride = images_.stride_w,
-                       .tap_row_bytes = images_.x.row * f.dilation_h,
-                       .dilation = f.dilation_w,
-                       .channels = f.in_channels,
-                       .kernel_h = f.kernel_h,
-                       .kernel_w = f.kernel_w,
-                       .weights = filter_->weights(),
-                       .bias = filter_->bias(),
-                       .multipliers = filter_->multipliers(),
-                       .y_stride = images_.y.pixel,
-                       .output = &output_,
-                       .steps_fit = filter_->multipliers_below_one()};
-    for (std::int64_t r = 0; r < s.count; ++r) {
-      task.x = from + r * row_step;
-      task.y = to + r * images_.y.row * y_bytes;
-      depthwise_->run(task);
-    }
+void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept {
+  const std::uint8_t* image = x + s.image * images_.x.image;
+  std::byte* out = static_cast<std::byte*>(y) + s.image * images_.y.image * element_bytes(output_.kind);
+  if (winograd_ != nullptr) {
+    const ConvFilter& f = filter_->filter();
+    winograd_->run({.x = image,
+                    .x_row = images_.x.row,
+                    .in_channels = f.in_channels,
+                    .out_height = images_.out_height,
+                    .out_width = images_.out_width,
+                    .out_channels = f.out_channels,
+                    .tile_row_begin = s.row / kWinogradTile,
+                    .tile_row_end = divide_up(s.row + s.count, kWinogradTile),
+                    .weights = filter_->winograd_weights(),
+                    .bias = filter_->bias(),
+                    .multipliers = filter_->multipliers(),
+                    .y = out,
+                    .y_row = images_.y.row,
+                    .y_pixel = images_.y.pixel,
+                    .output = &output_,
+                    .scratch = scratch});
     return;
   }
+  const std::uint8_t* from = image + s.row * images_.x.row * images_.stride_h;
+  std::byte* to = out + s.row * images_.y.row * element_bytes(output_.kind);
+  if (depthwise_ != nullptr)
+    run_depthwise(s, from, to);
+  else
+    run_products(s, from, to);
+}
 
+void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* from, std::byte* to) const noexcept {
+  const ConvFilter& f = filter_->filter();
+  DepthwiseTask task{.pixel_count = images_.out_width,
+                     .stride = images_.stride_w,
+                     .tap_row_bytes = images_.x.row * f.dilation_h,
+                     .dilation = f.dilation_w,
+                     .channels = f.in_channels,
+                     .kernel_h = f.kernel_h,
+                     .kernel_w = f.kernel_w,
+                     .weights = filter_->weights(),
+                     .bias = filter_->bias(),
+                     .multipliers = filter_->multipliers(),
+                     .y_stride = images_.y.pixel,
+                     .output = &output_,
+                     .steps_fit = filter_->multipliers_below_one()};
+  for (std::int64_t r = 0; r < s.count; ++r) {
+    task.x = from + r * images_.x.row * images_.stride_h;
+    task.y = to + r * images_.y.row * element_bytes(output_.kind);
+    depthwise_->run(task);
+  }
+}
+
+void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::byte* to) const noexcept {
+  const ConvFilter& f = filter_->filter();
+  const std::int64_t row_step = images_.x.row * images_.stride_h, y_bytes = element_bytes(output_.kind);
   const std::int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
   const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;

@@ -1,4 +1,4 @@
-// Convolutions and matrix products of u8 codes by s8 weights: the one door to kernels/gemm and kernels/depthwise.
+// Convolutions and matrix products of u8 codes by s8 weights: the one door to kernels/gemm, depthwise and winograd.
 //
 //   accumulator[p][c] = bias[c] + sum over taps and channels of x[p + tap][k] * w[c][tap][k]            int32, exact
 //
@@ -63,15 +63,22 @@ struct ConvImages {
   std::uint8_t padding = 0;
 };
 
+/// How weights are packed: as they are, one layout for every instruction set (gemm/gemm.h, depthwise/depthwise.h), or
+/// transformed (winograd/winograd.h), which some instruction sets run faster.
+enum class FilterForm { direct, winograd };
+
+/// The form that takes the least time over such images; a pure function of its arguments. The result is the same bytes.
+FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
+
 /// Weights, biases and multipliers in the order the kernels stream them. Immutable; share one among many convolutions.
-/// One layout serves every instruction set (see gemm/gemm.h and depthwise/depthwise.h).
 class PackedFilter {
  public:
   /// `weights` [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` one per output
-  /// channel (bias may be null: zeros; multipliers null: ones).
-  PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
-               const float* multipliers);
+  /// channel (bias may be null: zeros; multipliers null: ones). `form` is what best_filter_form() says, or direct.
+  PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias, const float* multipliers,
+               FilterForm form = FilterForm::direct);
 
+  FilterForm form() const { return form_; }
   const ConvFilter& filter() const { return filter_; }
   /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
   bool is_depthwise() const;
@@ -85,9 +92,10 @@ class PackedFilter {
   std::size_t size_bytes() const;
   bool multipliers_below_one() const { return multipliers_below_one_; }
 
-  const std::int8_t* weights() const { return weights_.get(); }
-  const std::int32_t* bias() const { return bias_.get(); }         ///< 16 per block
-  const float* multipliers() const { return multipliers_.get(); }  ///< 16 per block
+  const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
+  const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
+  const std::int32_t* bias() const { return bias_.get(); }                     ///< 16 per block
+  const float* multipliers() const { return multipliers_.get(); }              ///< 16 per block
 
  private:
   template <class T>
@@ -97,9 +105,11 @@ class PackedFilter {
   void pack_columns(const std::int8_t* weights);
 
   ConvFilter filter_;
+  FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
   bool multipliers_below_one_ = true;
   Aligned<std::int8_t> weights_;
+  Aligned<std::int16_t> transformed_;
   Aligned<std::int32_t> bias_;
   Aligned<float> multipliers_;
 };
@@ -107,6 +117,7 @@ class PackedFilter {
 struct GemmKernel;
 struct DepthwiseKernel;
 struct PointwiseKernels;
+struct WinogradKernel;
 
 /// A filter over images of one size on one instruction set. Immutable: may run on many threads at once.
 class IntegerConv {
@@ -114,12 +125,14 @@ class IntegerConv {
   /// `cap` must not exceed what the CPU has.
   IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap);
 
-  /// Independent units of work, for splitting among threads: rows of output.
-  std::int64_t unit_count() const { return images_.batch * images_.out_height; }
+  /// Independent units of work, for splitting among threads: rows of output, or a few of them.
+  std::int64_t unit_count() const { return images_.batch * units_per_image(); }
+  /// Bytes of memory, aligned to 64, that each thread needs for itself while it runs. May be 0.
+  std::size_t scratch_bytes() const;
   /// Units [begin, end). `y` points at int32, float or u8 as the output's kind says; `residual` may be null where none
   /// is added, and may be y itself. Allocates nothing.
-  void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
-           std::int64_t end) const noexcept;
+  void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+           std::byte* scratch) const noexcept;
   /// "gemm.avx512vnni 14x32", "depthwise.avx2"
   std::string kernel_name() const;
 
@@ -131,10 +144,13 @@ class IntegerConv {
     std::int64_t begin, end;
     const std::int32_t* bias;
   };
+  std::int64_t units_per_image() const;
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;
   std::vector<std::int32_t> bias_over(const KernelRows& rows) const;
-  void run_segment(const Segment& segment, const std::uint8_t* x, void* y) const noexcept;
+  void run_segment(const Segment& segment, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
+  void run_depthwise(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
+  void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& segment) const noexcept;
 
   std::shared_ptr<const PackedFilter> filter_;
@@ -148,6 +164,7 @@ class IntegerConv {
   const GemmKernel* narrow_ = nullptr;
   const GemmKernel* wide_ = nullptr;
   const DepthwiseKernel* depthwise_ = nullptr;
+  const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
 };
 

@@ -99,21 +99,36 @@ std::vector<std::int32_t> accumulators(const Case& c, const Data& d) {
   return out;
 }
 
-std::shared_ptr<const PackedFilter> packed(const Case& c, const Data& d) {
-  return std::make_shared<const PackedFilter>(c.filter, d.w.data(), d.bias.data(), d.multipliers.data());
+std::shared_ptr<const PackedFilter> packed(const Case& c, const Data& d, FilterForm form = FilterForm::direct) {
+  return std::make_shared<const PackedFilter>(c.filter, d.w.data(), d.bias.data(), d.multipliers.data(), form);
 }
+
+/// Of one thread, aligned as a convolution wants it.
+class Scratch {
+ public:
+  explicit Scratch(std::size_t bytes) : bytes_(bytes + 64) {}
+  std::byte* data() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
+    return const_cast<std::byte*>(bytes_.data()) + (64 - address % 64) % 64;
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
 
 /// Runs in two halves, input and output ending at unmapped pages, and returns y with its gaps.
 template <class T>
 std::vector<T> run(const Case& c, const Data& d, const ConvOutput& output, Isa isa,
                    const std::vector<std::uint8_t>& residual = {}) {
-  const IntegerConv conv(packed(c, d), images_of(c), output, isa);
+  const FilterForm form = best_filter_form(c.filter, d.w.data(), images_of(c), isa);
+  const IntegerConv conv(packed(c, d, form), images_of(c), output, isa);
+  const Scratch scratch(conv.scratch_bytes());
   const testing::GuardedBuffer<std::uint8_t> x(d.x);
   testing::GuardedBuffer<T> y(c.y_count() - c.y_gap);
   const std::int64_t half = conv.unit_count() / 2;
   const std::uint8_t* other = residual.empty() ? nullptr : residual.data();
-  conv.run(x.data(), y.data(), other, 0, half);
-  conv.run(x.data(), y.data(), other, half, conv.unit_count());
+  conv.run(x.data(), y.data(), other, 0, half, scratch.data());
+  conv.run(x.data(), y.data(), other, half, conv.unit_count(), scratch.data());
   std::vector<T> out(y.data(), y.data() + (c.y_count() - c.y_gap));
   out.resize(static_cast<std::size_t>(c.y_count()));
   return out;
@@ -190,9 +205,26 @@ std::vector<Case> depthwise_cases() {
   return cases;
 }
 
+/// 3x3, stride 1, enough channels: sizes around the tiles of the Winograd form, channels around its vectors.
+std::vector<Case> tiled_cases() {
+  std::vector<Case> cases;
+  for (std::int64_t height : {3, 6, 7, 8, 9, 10, 15})
+    for (std::int64_t width : {3, 6, 9, 10, 18})
+      cases.push_back({{.out_channels = 16, .in_channels = 16, .kernel_h = 3, .kernel_w = 3}, 2, height, width});
+  for (std::int64_t in : {16, 18, 24, 30, 32, 48, 64})
+    for (std::int64_t out : {16, 17, 24, 31, 32, 64})
+      cases.push_back({{.out_channels = out, .in_channels = in, .kernel_h = 3, .kernel_w = 3}, 1, 10, 11});
+  cases.push_back({{.out_channels = 40, .in_channels = 16, .kernel_h = 3, .kernel_w = 3}, 2, 38, 39});
+  cases.push_back({{.out_channels = 20, .in_channels = 32, .kernel_h = 3, .kernel_w = 3}, 1, 10, 14, 1, 1, 5});
+  // So many channels that the transformed sums wrap modulo 2^32.
+  cases.push_back({{.out_channels = 16, .in_channels = 100, .kernel_h = 3, .kernel_w = 3}, 1, 14, 14});
+  return cases;
+}
+
 std::vector<Case> all_cases() {
   std::vector<Case> all = product_cases();
-  for (const auto& more : {window_cases(), depthwise_cases()}) all.insert(all.end(), more.begin(), more.end());
+  for (const auto& more : {window_cases(), depthwise_cases(), tiled_cases()})
+    all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 
@@ -204,6 +236,24 @@ TEST_P(IntegerConvTest, accumulators_equal_the_definition) {
       const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
       ASSERT_EQ(run<std::int32_t>(c, d, output, GetParam()), want) << c.text();
     }
+}
+
+TEST(BestFilterForm, is_winograd_on_avx2_alone_and_only_where_it_is_exact) {
+  const auto form = [](std::int64_t channels, std::int8_t weight, std::int64_t stride, Isa cap) {
+    const Case c{
+        {.out_channels = 16, .in_channels = channels, .kernel_h = 3, .kernel_w = 3}, 1, 34, 34, stride, stride};
+    const std::vector<std::int8_t> weights(static_cast<std::size_t>(16 * c.filter.depth()), weight);
+    return best_filter_form(c.filter, weights.data(), images_of(c), cap);
+  };
+  EXPECT_EQ(form(64, 1, 1, Isa::portable), FilterForm::direct);
+  EXPECT_EQ(form(64, 1, 1, Isa::avx512vnni), FilterForm::direct);
+  if (detected_isa() < Isa::avx2) GTEST_SKIP() << "this CPU has no avx2";
+  EXPECT_EQ(form(64, 1, 1, Isa::avx2), FilterForm::winograd);
+  EXPECT_EQ(form(64, 1, 2, Isa::avx2), FilterForm::direct);
+  EXPECT_EQ(form(8, 1, 1, Isa::avx2), FilterForm::direct);
+  // 255 * 127 * 9 * 114 < 2^25 <= 255 * 127 * 9 * 116
+  EXPECT_EQ(form(114, -127, 1, Isa::avx2), FilterForm::winograd);
+  EXPECT_EQ(form(116, -127, 1, Isa::avx2), FilterForm::direct);
 }
 
 TEST_P(IntegerConvTest, reals_equal_the_definition) {
@@ -266,7 +316,7 @@ TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
           const ConvOutput output{.kind = AccumulatorOutput::int32};
           const IntegerConv conv(packed(c, d), images, output, GetParam());
           std::vector<std::int32_t> y(static_cast<std::size_t>(c.y_count()));
-          conv.run(d.x.data(), y.data(), nullptr, 0, conv.unit_count());
+          conv.run(d.x.data(), y.data(), nullptr, 0, conv.unit_count(), nullptr);
           const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
           ASSERT_EQ(y, want) << c.text() << " top " << top << " bottom " << bottom;
         }

@@ -14,9 +14,13 @@ void IntegerConvStep::run() noexcept {
     x = padded;
   }
   void* y = at<std::byte>(0);
-  const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(padding_.is_needed ? 3 : 2) : nullptr;
-  for_each_part(threads_, conv_.unit_count(),
-                [&](std::int64_t begin, std::int64_t end) { conv_.run(x, y, residual, begin, end); });
+  int next = padding_.is_needed ? 3 : 2;
+  const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(next++) : nullptr;
+  std::byte* scratch = thread_scratch_bytes() > 0 ? at<std::byte>(next) : nullptr;
+  for_each_numbered_part(threads_, conv_.unit_count(), [&](std::int64_t begin, std::int64_t end, int part) {
+    std::byte* own = scratch == nullptr ? nullptr : scratch + static_cast<std::size_t>(part) * thread_scratch_bytes();
+    conv_.run(x, y, residual, begin, end, own);
+  });
 }
 
 }  // namespace bitfold::engine

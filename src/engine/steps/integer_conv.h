@@ -10,7 +10,8 @@
 namespace bitfold::engine {
 
 /// Pads each image where there is something to pad, then convolves.
-/// Operands: out (write), in (read), then the padded images (scratch) and the residual (read) where there are such.
+/// Operands: out (write), in (read), then the padded images (scratch), the residual (read) and scratch_bytes() of
+/// scratch where there are such.
 class IntegerConvStep final : public Step {
  public:
   /// The border around each of `batch` images, filled with the code of real 0 (invariant 2).
@@ -28,7 +29,12 @@ class IntegerConvStep final : public Step {
       : conv_(std::move(conv)), padding_(padding), has_residual_(has_residual), threads_(threads) {}
   void run() noexcept override;
 
+  std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
+
  private:
+  /// Whole cache lines, so that threads do not write to each other's.
+  std::size_t thread_scratch_bytes() const { return (conv_.scratch_bytes() + 63) / 64 * 64; }
+
   IntegerConv conv_;
   Padding padding_;
   bool has_residual_;

@@ -15,12 +15,19 @@ inline int useful_threads(int threads, std::int64_t work) {
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, threads));
 }
 
-/// Calls body(begin, end) on even parts of [0, count). The parts do not change results: each unit is computed alone.
+/// Calls body(begin, end, part) on even parts of [0, count), numbered below `threads`. The parts do not change results:
+/// each unit is computed alone.
+template <class Body>
+void for_each_numbered_part(int threads, std::int64_t count, Body body) noexcept {
+  if (threads <= 1) return body(std::int64_t{0}, count, 0);
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int t = 0; t < threads; ++t) body(count * t / threads, count * (t + 1) / threads, t);
+}
+
+/// Calls body(begin, end).
 template <class Body>
 void for_each_part(int threads, std::int64_t count, Body body) noexcept {
-  if (threads <= 1) return body(std::int64_t{0}, count);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-  for (int t = 0; t < threads; ++t) body(count * t / threads, count * (t + 1) / threads);
+  for_each_numbered_part(threads, count, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
 }  // namespace bitfold::engine

@@ -81,14 +81,14 @@ double peak_multiply_adds() { return 0; }
 #endif
 
 struct Problem {
-  std::shared_ptr<const PackedFilter> filter;
+  std::shared_ptr<const PackedFilter> direct, best;
   ConvImages images;
   ConvOutput output;
   std::vector<std::uint8_t> x, y;
   std::int64_t multiply_adds;
 };
 
-Problem make_problem(const Layer& l) {
+Problem make_problem(const Layer& l, Isa isa) {
   const ConvFilter filter{l.out_channels, l.in_channels, l.groups, l.kernel, l.kernel};
   const std::int64_t in = l.size + (l.kernel == 1 ? 0 : l.kernel - 1), out = (in - l.kernel) / l.stride + 1;
   const std::int64_t x_row = in * l.in_channels, y_row = out * l.out_channels;
@@ -98,7 +98,9 @@ Problem make_problem(const Layer& l) {
   std::vector<std::int8_t> w(static_cast<std::size_t>(l.out_channels * filter.depth()));
   for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<std::int8_t>(i * 37 % 255 - 127);
   const std::vector<float> multipliers(static_cast<std::size_t>(l.out_channels), 1e-4F);
-  p.filter = std::make_shared<const PackedFilter>(filter, w.data(), nullptr, multipliers.data());
+  p.direct = std::make_shared<const PackedFilter>(filter, w.data(), nullptr, multipliers.data());
+  p.best = std::make_shared<const PackedFilter>(filter, w.data(), nullptr, multipliers.data(),
+                                                best_filter_form(filter, w.data(), p.images, isa));
   p.output.zero_point = 128;
   p.x.resize(static_cast<std::size_t>(in * x_row + kOverread));
   for (std::size_t i = 0; i < p.x.size(); ++i) p.x[i] = static_cast<std::uint8_t>(i * 31);
@@ -108,14 +110,17 @@ Problem make_problem(const Layer& l) {
 }
 
 void convolve(benchmark::State& state, const Layer& layer, Isa isa) {
-  Problem p = make_problem(layer);
-  IntegerConv(p.filter, p.images, p.output, Isa::portable).run(p.x.data(), p.y.data(), nullptr, 0, p.images.out_height);
+  Problem p = make_problem(layer, isa);
+  IntegerConv(p.direct, p.images, p.output, Isa::portable)
+      .run(p.x.data(), p.y.data(), nullptr, 0, p.images.out_height, nullptr);
   const auto expected = p.y;
-  const IntegerConv conv(p.filter, p.images, p.output, isa);
-  conv.run(p.x.data(), p.y.data(), nullptr, 0, conv.unit_count());
+  const IntegerConv conv(p.best, p.images, p.output, isa);
+  std::vector<std::byte> memory(conv.scratch_bytes() + 64);
+  std::byte* scratch = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  conv.run(p.x.data(), p.y.data(), nullptr, 0, conv.unit_count(), scratch);
   if (p.y != expected) return state.SkipWithError("differs from the portable kernel");
   for (auto _ : state) {
-    conv.run(p.x.data(), p.y.data(), nullptr, 0, conv.unit_count());
+    conv.run(p.x.data(), p.y.data(), nullptr, 0, conv.unit_count(), scratch);
     benchmark::ClobberMemory();
   }
   const auto done = static_cast<double>(p.multiply_adds) * static_cast<double>(state.iterations());

@@ -1,0 +1,78 @@
+// 3x3 convolutions of stride 1 with four times fewer multiplications, exactly.
+//
+// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks",
+// sections 3 and 4.1) computes a tile of 4x4 outputs from 6x6 inputs d and a kernel g as
+//
+//   Y = A' [ (G g G') . (B' d B) ] A             . multiplies element by element: 36 products instead of 144
+//
+// with the points 0, 1, -1, 2, -2 and infinity. G holds quarters, sixths and twenty-fourths; multiplied by 24 it holds
+// whole numbers, and everything is exact in integers, where the floating-point form loses digits:
+//
+//   input   |B' d B|  <= 10 * 10 * 255            fits int16
+//   kernel  |24 G g G' 24| <= 12 * 12 * 128       fits int16
+//   sums    576 Y, in int32 modulo 2^32           sums may wrap; what counts is that 64 Y does not
+//
+// 576 = 9 * 64. Multiplying by the inverse of 9 modulo 2^32 leaves 64 Y modulo 2^32, and an arithmetic shift leaves Y,
+// where |Y| < 2^25, which fits_winograd() checks. So the result is that of the direct convolution, bit for bit.
+//
+// It pays where the instruction set multiplies int16 as fast as int8 (AVX2: both take vpmaddwd in the end). Where there
+// is vpdpbusd, int8 products are twice as fast as int16 ones, and the direct form stays.
+//
+// Packed kernels, int16: an element of the transform after the other, each as a matrix of channel pairs.
+//
+//        [element 0 .. 35][block of 16 output channels][pair of input channels]
+//                [channel 0: k0 k1][channel 1: k0 k1] ... [channel 15: k0 k1]                            64 bytes
+#pragma once
+
+#include <cstdint>
+
+#include "bitfold/cpu.h"
+#include "kernels/conv_output.h"
+
+namespace bitfold {
+
+constexpr std::int64_t kWinogradTile = 4;                  ///< Outputs per side of a tile.
+constexpr std::int64_t kWinogradSide = kWinogradTile + 2;  ///< Inputs per side of a tile.
+constexpr std::int64_t kWinogradElements = kWinogradSide * kWinogradSide;
+constexpr std::int64_t kWinogradMostTiles = 16;  ///< Tiles transformed together.
+constexpr std::int64_t kWinogradLeastChannels = 16;
+
+/// Rows of tiles of one image.
+struct WinogradTask {
+  const std::uint8_t* x = nullptr;          ///< The padded image, (out_height + 2) x (out_width + 2) pixels.
+  std::int64_t x_row = 0, in_channels = 0;  ///< Bytes from one row to the next, and from one pixel to the next.
+  std::int64_t out_height = 0, out_width = 0, out_channels = 0;
+  std::int64_t tile_row_begin = 0, tile_row_end = 0;
+  const std::int16_t* weights = nullptr;
+  const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
+  const float* multipliers = nullptr;
+  void* y = nullptr;                    ///< The image's first output.
+  std::int64_t y_row = 0, y_pixel = 0;  ///< Elements.
+  const ConvOutput* output = nullptr;
+  std::byte* scratch = nullptr;  ///< winograd_scratch_bytes(), aligned to 64.
+};
+
+struct WinogradKernel {
+  const char* name;
+  Isa isa;
+  void (*run)(const WinogradTask& task) noexcept;
+};
+
+/// Null where this instruction set is better served by the direct form.
+const WinogradKernel* select_winograd_kernel(Isa cap);
+extern const WinogradKernel* const kAvx2Winograd;  ///< Null where the compiler does not target AVX2.
+
+/// Bytes one thread needs while it runs.
+std::size_t winograd_scratch_bytes(std::int64_t in_channels);
+/// int16 elements of the packed kernels.
+std::int64_t winograd_weight_count(std::int64_t in_channels, std::int64_t out_channels);
+/// `weights` [out_channels][3][3][in_channels] into `packed`, zeroed before.
+void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels,
+                           std::int16_t* packed);
+/// Whether 255 times the sum of magnitudes of every output channel's weights stays below 2^25.
+bool fits_winograd(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels);
+/// Whether it takes less time than the direct form, edges of tiles and transforms included.
+bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int64_t out_height,
+                   std::int64_t out_width);
+
+}  // namespace bitfold
