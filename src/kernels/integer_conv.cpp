@@ -39,7 +39,7 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
                       images.stride_h == 1 && images.stride_w == 1;
   const bool is_better = is_3x3 && select_winograd_kernel(cap) != nullptr &&
                          winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width) &&
-                         fits_winograd(weights, f.in_channels, f.out_channels);
+                         winograd_range(weights, nullptr, f.in_channels, f.out_channels) != WinogradRange::too_large;
   return is_better ? FilterForm::winograd : FilterForm::direct;
 }
 
@@ -76,6 +76,8 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
   if (form == FilterForm::winograd) {
     transformed_ = allocate_zeros<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels));
     pack_winograd_weights(weights, filter.in_channels, filter.out_channels, transformed_.get());
+    winograd_sums_are_small_ =
+        winograd_range(weights, bias, filter.in_channels, filter.out_channels) == WinogradRange::small;
     return;
   }
   weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
@@ -254,6 +256,8 @@ void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, 
                     .weights = filter_->winograd_weights(),
                     .bias = filter_->bias(),
                     .multipliers = filter_->multipliers(),
+                    .range = filter_->winograd_sums_are_small() ? WinogradRange::small : WinogradRange::large,
+                    .steps_fit = filter_->multipliers_below_one(),
                     .y = out,
                     .y_row = images_.y.row,
                     .y_pixel = images_.y.pixel,

@@ -94,6 +94,7 @@ class PackedFilter {
 
   const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
   const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
+  bool winograd_sums_are_small() const { return winograd_sums_are_small_; }    ///< See WinogradRange.
   const std::int32_t* bias() const { return bias_.get(); }                     ///< 16 per block
   const float* multipliers() const { return multipliers_.get(); }              ///< 16 per block
 
@@ -107,7 +108,7 @@ class PackedFilter {
   ConvFilter filter_;
   FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
-  bool multipliers_below_one_ = true;
+  bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
   Aligned<std::int8_t> weights_;
   Aligned<std::int16_t> transformed_;
   Aligned<std::int32_t> bias_;

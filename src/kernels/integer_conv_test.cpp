@@ -210,7 +210,8 @@ std::vector<Case> tiled_cases() {
   std::vector<Case> cases;
   for (std::int64_t height : {3, 6, 7, 8, 9, 10, 15})
     for (std::int64_t width : {3, 6, 9, 10, 18})
-      cases.push_back({{.out_channels = 16, .in_channels = 16, .kernel_h = 3, .kernel_w = 3}, 2, height, width});
+      for (std::int64_t in : {3, 4, 16})
+        cases.push_back({{.out_channels = 16, .in_channels = in, .kernel_h = 3, .kernel_w = 3}, 2, height, width});
   for (std::int64_t in : {16, 18, 24, 30, 32, 48, 64})
     for (std::int64_t out : {16, 17, 24, 31, 32, 64})
       cases.push_back({{.out_channels = out, .in_channels = in, .kernel_h = 3, .kernel_w = 3}, 1, 10, 11});
@@ -251,6 +252,7 @@ TEST(BestFilterForm, is_winograd_on_avx2_alone_and_only_where_it_is_exact) {
   EXPECT_EQ(form(64, 1, 1, Isa::avx2), FilterForm::winograd);
   EXPECT_EQ(form(64, 1, 2, Isa::avx2), FilterForm::direct);
   EXPECT_EQ(form(8, 1, 1, Isa::avx2), FilterForm::direct);
+  EXPECT_EQ(form(3, 1, 1, Isa::avx2), FilterForm::winograd);
   // 255 * 127 * 9 * 114 < 2^25 <= 255 * 127 * 9 * 116
   EXPECT_EQ(form(114, -127, 1, Isa::avx2), FilterForm::winograd);
   EXPECT_EQ(form(116, -127, 1, Isa::avx2), FilterForm::direct);

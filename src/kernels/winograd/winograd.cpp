@@ -1,6 +1,7 @@
 // Transforming kernels, and when the transform pays.
 #include "kernels/winograd/winograd.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace bitfold {
@@ -19,14 +20,13 @@ constexpr int kKernelTransform[kWinogradSide][3] = {{6, 0, 0}, {-4, -4, -4}, {-4
 const WinogradKernel* select_winograd_kernel(Isa cap) { return cap == Isa::avx2 ? kAvx2Winograd : nullptr; }
 
 std::size_t winograd_scratch_bytes(std::int64_t in_channels) {
-  // Transformed inputs of some tiles, and the products of one block of output channels.
-  const std::int64_t inputs = kWinogradElements * kWinogradMostTiles * in_channels * std::int64_t{sizeof(std::int16_t)};
-  const std::int64_t products = kWinogradElements * kWinogradMostTiles * kBlock * std::int64_t{sizeof(std::int32_t)};
-  return static_cast<std::size_t>(divide_up(inputs, 64) * 64 + products);
+  const auto elements = static_cast<std::size_t>(kWinogradElements);
+  return elements * static_cast<std::size_t>(winograd_input_stride(in_channels)) * sizeof(std::int16_t) +
+         elements * static_cast<std::size_t>(kWinogradProductStride) * sizeof(std::int32_t);
 }
 
 std::int64_t winograd_weight_count(std::int64_t in_channels, std::int64_t out_channels) {
-  return kWinogradElements * divide_up(out_channels, kBlock) * in_channels * kBlock;
+  return kWinogradElements * divide_up(out_channels, kBlock) * winograd_depth(in_channels) * kBlock;
 }
 
 void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels,
@@ -46,31 +46,41 @@ void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels,
           int element = 0;
           for (std::int64_t r = 0; r < 3; ++r) element += rows[i][r] * kKernelTransform[j][r];
           const std::int64_t matrix = (i * kWinogradSide + j) * blocks + m / kBlock;
-          packed[(matrix * in_channels + k / 2 * 2) * kBlock + m % kBlock * 2 + k % 2] =
+          packed[(matrix * winograd_depth(in_channels) + k / 2 * 2) * kBlock + m % kBlock * 2 + k % 2] =
               static_cast<std::int16_t>(element);
         }
     }
 }
 
-bool fits_winograd(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels) {
+WinogradRange winograd_range(const std::int8_t* weights, const std::int32_t* bias, std::int64_t in_channels,
+                             std::int64_t out_channels) {
+  WinogradRange range = WinogradRange::small;
   const std::int64_t depth = 9 * in_channels;
   for (std::int64_t m = 0; m < out_channels; ++m) {
-    std::int64_t magnitude = 0;
-    for (std::int64_t k = 0; k < depth; ++k) magnitude += std::abs(int{weights[m * depth + k]});
-    if (magnitude * 255 >= std::int64_t{1} << 25) return false;
+    std::int64_t positive = 0, negative = 0;
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const int w = weights[m * depth + k];
+      (w > 0 ? positive : negative) += std::abs(w);
+    }
+    const std::int64_t most = 255 * std::max(positive, negative);
+    if (most >= std::int64_t{1} << 25) return WinogradRange::too_large;
+    if (9 * (most + (bias == nullptr ? 0 : std::abs(std::int64_t{bias[m]}))) >= std::int64_t{1} << 24)
+      range = WinogradRange::large;
   }
-  return true;
+  return range;
 }
 
 bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int64_t out_height,
                    std::int64_t out_width) {
-  if (in_channels < kWinogradLeastChannels || in_channels % 2 != 0 || out_channels < kBlock) return false;
+  // What the transform of inputs is written for: an image's colours, or whole vectors and pairs of channels.
+  const bool is_image = in_channels == 3 || in_channels == 4;
+  if ((!is_image && (in_channels < 16 || in_channels % 2 != 0)) || out_channels < kBlock) return false;
   // In multiplications of int16 pairs: the transforms of a tile cost as much as some of them per channel.
   constexpr std::int64_t kInputCost = 100, kOutputCost = 220;
   const std::int64_t tiles = divide_up(out_height, kWinogradTile) * divide_up(out_width, kWinogradTile);
   const std::int64_t channels = divide_up(out_channels, kBlock) * kBlock;
-  const std::int64_t cost =
-      tiles * (kWinogradElements * in_channels * channels + kInputCost * in_channels + kOutputCost * channels);
+  const std::int64_t cost = tiles * (kWinogradElements * winograd_depth(in_channels) * channels +
+                                     kInputCost * in_channels + kOutputCost * channels);
   return cost < out_height * out_width * 9 * in_channels * channels;
 }
 

@@ -13,7 +13,11 @@
 //   sums    576 Y, in int32 modulo 2^32           sums may wrap; what counts is that 64 Y does not
 //
 // 576 = 9 * 64. Multiplying by the inverse of 9 modulo 2^32 leaves 64 Y modulo 2^32, and an arithmetic shift leaves Y,
-// where |Y| < 2^25, which fits_winograd() checks. So the result is that of the direct convolution, bit for bit.
+// where |Y| < 2^25, which winograd_range() tells. So the result is that of the direct convolution, bit for bit.
+//
+// Where 9 |Y + bias| < 2^24, too, that multiplication is saved: 9 (Y + bias) is exact in float, and times float(1/9),
+// whose relative error is 2^-27, it is off by less than half a unit in the last place of Y + bias, which is a float
+// itself: so the product rounds to it.
 //
 // It pays where the instruction set multiplies int16 as fast as int8 (AVX2: both take vpmaddwd in the end). Where there
 // is vpdpbusd, int8 products are twice as fast as int16 ones, and the direct form stays.
@@ -35,7 +39,13 @@ constexpr std::int64_t kWinogradTile = 4;                  ///< Outputs per side
 constexpr std::int64_t kWinogradSide = kWinogradTile + 2;  ///< Inputs per side of a tile.
 constexpr std::int64_t kWinogradElements = kWinogradSide * kWinogradSide;
 constexpr std::int64_t kWinogradMostTiles = 16;  ///< Tiles transformed together.
-constexpr std::int64_t kWinogradLeastChannels = 16;
+
+/// How far the sums of a layer go, whatever the input.
+enum class WinogradRange {
+  small,     ///< 9 |Y + bias| < 2^24
+  large,     ///< |Y| < 2^25
+  too_large  ///< Not to be computed this way.
+};
 
 /// Rows of tiles of one image.
 struct WinogradTask {
@@ -46,6 +56,8 @@ struct WinogradTask {
   const std::int16_t* weights = nullptr;
   const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
   const float* multipliers = nullptr;
+  WinogradRange range = WinogradRange::large;
+  bool steps_fit = false;               ///< Every multiplier is below 1, so that sum * multiplier stays within int32.
   void* y = nullptr;                    ///< The image's first output.
   std::int64_t y_row = 0, y_pixel = 0;  ///< Elements.
   const ConvOutput* output = nullptr;
@@ -62,6 +74,15 @@ struct WinogradKernel {
 const WinogradKernel* select_winograd_kernel(Isa cap);
 extern const WinogradKernel* const kAvx2Winograd;  ///< Null where the compiler does not target AVX2.
 
+/// Channels of the transformed input: all, or 4 where there are fewer.
+constexpr std::int64_t winograd_depth(std::int64_t in_channels) { return in_channels < 4 ? 4 : in_channels; }
+// The scratch memory holds two arrays of 36 matrices: of transformed inputs [tile][channel], int16, and of products
+// [tile][channel of a block], int32. A cache line more than a matrix needs lies between two of them: at a distance of a
+// power of two, all elements of a tile would compete for a few sets of the cache.
+constexpr std::int64_t winograd_input_stride(std::int64_t in_channels) {
+  return (kWinogradMostTiles * winograd_depth(in_channels) + 31) / 32 * 32 + 32;
+}
+constexpr std::int64_t kWinogradProductStride = kWinogradMostTiles * 16 + 16;
 /// Bytes one thread needs while it runs.
 std::size_t winograd_scratch_bytes(std::int64_t in_channels);
 /// int16 elements of the packed kernels.
@@ -69,8 +90,9 @@ std::int64_t winograd_weight_count(std::int64_t in_channels, std::int64_t out_ch
 /// `weights` [out_channels][3][3][in_channels] into `packed`, zeroed before.
 void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels,
                            std::int16_t* packed);
-/// Whether 255 times the sum of magnitudes of every output channel's weights stays below 2^25.
-bool fits_winograd(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels);
+/// Of codes 0 .. 255. `bias` may be null: zeros.
+WinogradRange winograd_range(const std::int8_t* weights, const std::int32_t* bias, std::int64_t in_channels,
+                             std::int64_t out_channels);
 /// Whether it takes less time than the direct form, edges of tiles and transforms included.
 bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int64_t out_height,
                    std::int64_t out_width);
