@@ -149,13 +149,24 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
     panel_rows_ = std::max(panel_rows_ / kWinogradTile, divide_up(kWinogradMostTiles, tiles_wide)) * kWinogradTile;
     return;
   }
-  merges_rows_ = images_.x.row * images_.stride_h == images_.out_width * images_.stride_w * images_.x.pixel &&
-                 images_.y.row == images_.out_width * images_.y.pixel;
-  const std::int64_t pixels = images_.out_width * (merges_rows_ ? panel_rows_ : 1);
+  select_products(cap);
+}
+
+void IntegerConv::select_products(Isa cap) {
+  const ConvFilter& f = filter_->filter();
+  const bool is_dense = images_.x.row * images_.stride_h == images_.out_width * images_.stride_w * images_.x.pixel &&
+                        images_.y.row == images_.out_width * images_.y.pixel;
   const std::int64_t channels = f.out_channels / f.groups;
-  wide_ = &select_gemm_kernel(pixels, channels, cap);
-  const std::int64_t rest = channels % wide_->nr;
-  narrow_ = rest == 0 ? wide_ : &select_gemm_kernel(pixels, rest, cap);
+  GemmSize size{.pixel_count = images_.out_width * (is_dense ? panel_rows_ : 1),
+                .channel_count = channels,
+                .run_count = filter_->run_count(),
+                .group_count = filter_->group_count()};
+  wide_ = &select_gemm_kernel(size, cap);
+  takes_pairs_ = wide_->sum_pairs != nullptr;
+  size.channel_count = channels % wide_->nr;
+  // One that takes pairs has blocks of 16 channels, of which the last may be partly empty.
+  narrow_ = size.channel_count == 0 || takes_pairs_ ? wide_ : &select_gemm_kernel(size, cap);
+  assert((narrow_->sum_pairs != nullptr) == takes_pairs_);
 
   const std::int64_t runs_per_row = filter_->run_count() / f.kernel_h;
   run_offsets_ = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(filter_->run_count()));
@@ -163,9 +174,11 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
     run_offsets_[static_cast<std::size_t>(r)] =
         r / runs_per_row * f.dilation_h * images_.x.row + r % runs_per_row * f.dilation_w * images_.x.pixel;
 
-  merges_rows_ =
-      merges_rows_ && images_.content_begin <= 0 && images_.content_end >= images_.out_height * images_.stride_h;
-  if (!merges_rows_) leave_out_padding();
+  merges_rows_ = is_dense && images_.content_begin <= 0 && images_.content_end >= images_.out_height * images_.stride_h;
+  if (!merges_rows_) return leave_out_padding();
+  const KernelRows all{0, f.kernel_h, filter_->bias()};
+  kernel_rows_ = {all};
+  if (takes_pairs_) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).data();
 }
 
 void IntegerConv::leave_out_padding() {
@@ -173,7 +186,7 @@ void IntegerConv::leave_out_padding() {
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
     const bool is_whole = rows.end - rows.begin == filter_->filter().kernel_h;
-    if (!is_whole && images_.padding != 0) {
+    if (takes_pairs_ || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
         return other.begin == rows.begin && other.end == rows.end;
       });
@@ -196,18 +209,25 @@ IntegerConv::KernelRows IntegerConv::kernel_rows(std::int64_t row) const {
   return {begin, end, filter_->bias()};
 }
 
-/// The filter's biases plus padding * w summed over the kernel rows that are left out.
+/// The filter's biases plus padding * w summed over the kernel rows that are left out, and, where pairs are taken, less
+/// w0 w1 + w2 w3 + ... over the others.
 std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
   const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
   const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
   std::vector<std::int32_t> bias(filter_->bias(), filter_->bias() + blocks * kBlockChannels);
   const std::int8_t* w = filter_->weights();
   for (std::int64_t block = 0; block < blocks; ++block)
-    for (std::int64_t r = 0; r < filter_->run_count(); ++r, w += filter_->group_count() * kGroupWeights) {
-      if (r >= rows.begin * runs_per_row && r < rows.end * runs_per_row) continue;
-      for (std::int64_t i = 0; i < filter_->group_count() * kGroupWeights; ++i)
-        bias[static_cast<std::size_t>(block * kBlockChannels + i % kGroupWeights / kGroupBytes)] +=
-            images_.padding * w[i];
+    for (std::int64_t r = 0; r < filter_->run_count(); ++r) {
+      const bool is_kept = r >= rows.begin * runs_per_row && r < rows.end * runs_per_row;
+      for (std::int64_t i = 0; i < filter_->group_count() * kBlockChannels; ++i, w += kGroupBytes) {
+        // Modulo 2^32: only the accumulator itself must fit.
+        auto& b = reinterpret_cast<std::uint32_t&>(
+            bias[static_cast<std::size_t>(block * kBlockChannels + i % kBlockChannels)]);
+        if (!is_kept)
+          b += static_cast<std::uint32_t>(images_.padding * (w[0] + w[1] + w[2] + w[3]));
+        else if (takes_pairs_)
+          b -= static_cast<std::uint32_t>(w[0] * w[1] + w[2] * w[3]);
+      }
     }
   return bias;
 }
@@ -217,7 +237,8 @@ std::int64_t IntegerConv::units_per_image() const {
 }
 
 std::size_t IntegerConv::scratch_bytes() const {
-  return winograd_ != nullptr ? winograd_scratch_bytes(filter_->filter().in_channels) : 0;
+  if (winograd_ != nullptr) return winograd_scratch_bytes(filter_->filter().in_channels);
+  return takes_pairs_ ? static_cast<std::size_t>(panel_rows_ * images_.out_width) * sizeof(std::int32_t) : 0;
 }
 
 std::string IntegerConv::kernel_name() const {
@@ -270,7 +291,7 @@ void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, 
   if (depthwise_ != nullptr)
     run_depthwise(s, from, to);
   else
-    run_products(s, from, to);
+    run_products(s, from, to, reinterpret_cast<std::int32_t*>(scratch));
 }
 
 void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* from, std::byte* to) const noexcept {
@@ -295,11 +316,13 @@ void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* from, std:
   }
 }
 
-void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::byte* to) const noexcept {
+void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::byte* to,
+                               std::int32_t* pairs) const noexcept {
   const ConvFilter& f = filter_->filter();
-  const std::int64_t row_step = images_.x.row * images_.stride_h, y_bytes = element_bytes(output_.kind);
+  const std::int64_t y_bytes = element_bytes(output_.kind);
   const std::int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
-  const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
+  const std::int64_t run_weights = filter_->group_count() * kGroupWeights;
+  const std::int64_t block_weights = filter_->run_count() * run_weights;
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
   GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
@@ -308,26 +331,34 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
                 .y_stride = images_.y.pixel,
                 .output = &output_,
                 .steps_fit = filter_->multipliers_below_one()};
-  for (std::int64_t group = 0; group < f.groups; ++group)
-    for (std::int64_t c = 0; c < out_group;) {
+  const auto kept = [&](std::int64_t r) -> const KernelRows& {
+    return kernel_rows_[static_cast<std::size_t>(merges_rows_ ? 0 : s.row + r)];
+  };
+  const auto read_row = [&](std::int64_t r, std::int64_t group) {
+    task.run_offsets = run_offsets_.get() + kept(r).begin * runs_per_row;
+    task.run_count = (kept(r).end - kept(r).begin) * runs_per_row;
+    task.x = from + r * images_.x.row * images_.stride_h + group * in_group;
+    task.x_pairs = pairs + r * task.pixel_count;
+  };
+  for (std::int64_t group = 0; group < f.groups; ++group) {
+    for (std::int64_t r = 0; takes_pairs_ && r < rows; ++r) {
+      read_row(r, group);
+      wide_->sum_pairs(task, pairs + r * task.pixel_count);
+    }
+    for (std::int64_t c = 0; c < out_group; c += task.channel_count) {
       const GemmKernel& kernel = out_group - c >= wide_->nr ? *wide_ : *narrow_;
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
       task.channel_count = std::min<std::int64_t>(kernel.nr, out_group - c);
       for (std::int64_t r = 0; r < rows; ++r) {
-        const KernelRows kept = merges_rows_ ? KernelRows{0, f.kernel_h, filter_->bias()}
-                                             : kernel_rows_[static_cast<std::size_t>(s.row + r)];
-        task.bias = kept.bias + block * kBlockChannels;
-        task.run_offsets = run_offsets_.get() + kept.begin * runs_per_row;
-        task.run_count = (kept.end - kept.begin) * runs_per_row;
-        task.weights = filter_->weights() + block * block_weights +
-                       kept.begin * runs_per_row * filter_->group_count() * kGroupWeights;
-        task.x = from + r * row_step + group * in_group;
+        read_row(r, group);
+        task.bias = kept(r).bias + block * kBlockChannels;
+        task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;
         kernel.run(task);
       }
-      c += task.channel_count;
     }
+  }
 }
 
 /// The table and the residual, over rows that are still in the cache.

@@ -146,20 +146,23 @@ class IntegerConv {
     const std::int32_t* bias;
   };
   std::int64_t units_per_image() const;
+  void select_products(Isa cap);
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;
   std::vector<std::int32_t> bias_over(const KernelRows& rows) const;
   void run_segment(const Segment& segment, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
   void run_depthwise(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
-  void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
+  void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to,
+                    std::int32_t* pairs) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& segment) const noexcept;
 
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   ConvOutput output_;
   std::unique_ptr<std::int64_t[]> run_offsets_;
-  std::vector<KernelRows> kernel_rows_;  ///< Per output row; empty where rows are merged.
+  std::vector<KernelRows> kernel_rows_;  ///< Per output row; one for all where rows are merged.
   std::vector<std::vector<std::int32_t>> biases_;
+  bool takes_pairs_ = false;  ///< See GemmKernel::sum_pairs.
   bool merges_rows_ = false;  ///< Rows follow each other without a gap, in x and in y: one long row.
   std::int64_t panel_rows_ = 1;
   const GemmKernel* narrow_ = nullptr;

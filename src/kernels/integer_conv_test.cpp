@@ -318,7 +318,8 @@ TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
           const ConvOutput output{.kind = AccumulatorOutput::int32};
           const IntegerConv conv(packed(c, d), images, output, GetParam());
           std::vector<std::int32_t> y(static_cast<std::size_t>(c.y_count()));
-          conv.run(d.x.data(), y.data(), nullptr, 0, conv.unit_count(), nullptr);
+          const Scratch scratch(conv.scratch_bytes());
+          conv.run(d.x.data(), y.data(), nullptr, 0, conv.unit_count(), scratch.data());
           const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
           ASSERT_EQ(y, want) << c.text() << " top " << top << " bottom " << bottom;
         }
@@ -377,22 +378,32 @@ TEST(GemmKernels, every_kernel_alone_equals_the_portable_one) {
         const std::int64_t blocks = filter->block_count();
         const testing::GuardedBuffer<std::int8_t> weights(
             {filter->weights(), filter->weights() + filter->size_bytes()});
-        const testing::GuardedBuffer<std::int32_t> bias({filter->bias(), filter->bias() + 16 * blocks});
+        testing::GuardedBuffer<std::int32_t> bias({filter->bias(), filter->bias() + 16 * blocks});
         const testing::GuardedBuffer<float> multipliers({filter->multipliers(), filter->multipliers() + 16 * blocks});
-        kernel.run({.x = x.data(),
-                    .pixel_stride = 9,
-                    .pixel_count = pixels,
-                    .run_offsets = &run_offset,
-                    .run_count = 1,
-                    .group_count = filter->group_count(),
-                    .weights = weights.data(),
-                    .block_weights = filter->run_count() * filter->group_count() * kGroupWeights,
-                    .bias = bias.data(),
-                    .multipliers = multipliers.data(),
-                    .channel_count = channels,
-                    .y = y.data(),
-                    .y_stride = channels,
-                    .output = &output});
+        GemmTask task{.x = x.data(),
+                      .pixel_stride = 9,
+                      .pixel_count = pixels,
+                      .run_offsets = &run_offset,
+                      .run_count = 1,
+                      .group_count = filter->group_count(),
+                      .weights = weights.data(),
+                      .block_weights = filter->run_count() * filter->group_count() * kGroupWeights,
+                      .bias = bias.data(),
+                      .multipliers = multipliers.data(),
+                      .channel_count = channels,
+                      .y = y.data(),
+                      .y_stride = channels,
+                      .output = &output};
+        std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(pixels));
+        if (kernel.sum_pairs != nullptr) {
+          kernel.sum_pairs(task, x_pairs.data());
+          task.x_pairs = x_pairs.data();
+          for (std::int64_t i = 0; i < 16 * filter->group_count(); ++i) {
+            const std::int8_t* w = weights.data() + 4 * i;
+            bias.data()[i % 16] -= w[0] * w[1] + w[2] * w[3];
+          }
+        }
+        kernel.run(task);
         const auto want = run<std::uint8_t>(c, d, output, Isa::portable);
         ASSERT_EQ(std::vector<std::uint8_t>(y.data(), y.data() + pixels * channels), want)
             << kernel.name << " pixels " << pixels << " channels " << channels;
@@ -404,9 +415,10 @@ TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
   for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
     for (std::int64_t pixels : {1, 7, 32, 3136})
       for (std::int64_t channels : {1, 16, 32, 64, 1000}) {
-        const GemmKernel& kernel = select_gemm_kernel(pixels, channels, cap);
+        const GemmSize size{.pixel_count = pixels, .channel_count = channels, .run_count = 3, .group_count = 9};
+        const GemmKernel& kernel = select_gemm_kernel(size, cap);
         EXPECT_LE(kernel.isa, cap);
-        EXPECT_EQ(&kernel, &select_gemm_kernel(pixels, channels, cap));
+        EXPECT_EQ(&kernel, &select_gemm_kernel(size, cap));
       }
 }
 

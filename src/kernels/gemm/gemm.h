@@ -17,6 +17,13 @@
 //
 // Channels and groups that fill no block are zeros. So a block is run_count * group_count * 64 bytes, and 32 output
 // channels are two blocks read side by side.
+//
+// Winograd's inner product (Winograd 1968, "A New Algorithm for Inner Product") halves the multiplications:
+//
+//   x0 w0 + x1 w1  =  (x0 + w1) (x1 + w0)  -  x0 x1  -  w0 w1
+//
+// The last term, over a channel's weights, is taken off its bias beforehand; the one before, over a pixel's window, is
+// computed once for all channels. All of it is exact modulo 2^32, and so is the accumulator, which fits int32.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +45,10 @@ struct GemmTask {
   std::int64_t pixel_count = 0;
   const std::int64_t* run_offsets = nullptr;  ///< Bytes from a window's start to each of its runs.
   std::int64_t run_count = 0, group_count = 0;
-  const std::int8_t* weights = nullptr;  ///< The first block's first run.
-  std::int64_t block_weights = 0;        ///< Bytes from one block to the next: runs that are left out count too.
-  const std::int32_t* bias = nullptr;    ///< 16 per block, as are the multipliers.
+  const std::int8_t* weights = nullptr;   ///< The first block's first run.
+  std::int64_t block_weights = 0;         ///< Bytes from one block to the next: runs that are left out count too.
+  const std::int32_t* bias = nullptr;     ///< 16 per block, as are the multipliers. Less w0 w1 where pairs are taken.
+  const std::int32_t* x_pairs = nullptr;  ///< Of each pixel, where pairs are taken: what sum_pairs() writes.
   const float* multipliers = nullptr;
   std::int64_t channel_count = 0;  ///< 1 .. nr
   void* y = nullptr;
@@ -55,13 +63,21 @@ struct GemmKernel {
   Isa isa;
   int mr, nr;
   void (*run)(const GemmTask& task) noexcept;
+  /// Not null where the kernel takes pairs: writes x0 x1 + x2 x3 + ... of each pixel's window, all groups of it.
+  void (*sum_pairs)(const GemmTask& task, std::int32_t* pairs) noexcept = nullptr;
 };
 
 /// Every kernel this build has, the slowest instruction set first; the CPU may not run all of them.
 std::span<const GemmKernel> gemm_kernels();
 
-/// A pure function of its arguments: the best kernel for so many pixels and output channels.
-const GemmKernel& select_gemm_kernel(std::int64_t pixel_count, std::int64_t channel_count, Isa cap);
+/// What a convolution asks of its kernels.
+struct GemmSize {
+  std::int64_t pixel_count = 1, channel_count = 1;
+  std::int64_t run_count = 1, group_count = 1;
+};
+
+/// A pure function of its arguments: the best kernel for such sizes.
+const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap);
 
 // The tables of the instruction sets, as arrays: a file compiled for one of them must not instantiate shared inline
 // functions. Count 0 where the compiler does not target it.
