@@ -132,7 +132,6 @@ struct IntegerConv::Segment {
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  const ConvFilter& f = filter_->filter();
   assert(images.x.pixel == f.in_channels);
   const std::int64_t row_bytes =
       images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
@@ -164,9 +163,8 @@ void IntegerConv::select_products(Isa cap) {
   wide_ = &select_gemm_kernel(size, cap);
   takes_pairs_ = wide_->sum_pairs != nullptr;
   size.channel_count = channels % wide_->nr;
-  // One that takes pairs has blocks of 16 channels, of which the last may be partly empty.
-  narrow_ = size.channel_count == 0 || takes_pairs_ ? wide_ : &select_gemm_kernel(size, cap);
-  assert((narrow_->sum_pairs != nullptr) == takes_pairs_);
+  size.takes_pairs = takes_pairs_;
+  narrow_ = size.channel_count == 0 ? wide_ : &select_gemm_kernel(size, cap);
 
   const std::int64_t runs_per_row = filter_->run_count() / f.kernel_h;
   run_offsets_ = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(filter_->run_count()));

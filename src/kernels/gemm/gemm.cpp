@@ -22,20 +22,21 @@ const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
   const GemmKernel* best = nullptr;
   double best_cost = 0;
   for (const GemmKernel& kernel : gemm_kernels()) {
-    if (kernel.isa > cap) continue;
+    if (kernel.isa > cap || (kernel.nr < kBlockChannels && size.channel_count > kernel.nr)) continue;
+    if (size.takes_pairs && *size.takes_pairs != (kernel.sum_pairs != nullptr)) continue;
     const std::int64_t columns = (size.channel_count + kernel.nr - 1) / kernel.nr;
     const std::int64_t rows = (size.pixel_count + kernel.mr - 1) / kernel.mr;
-    const std::int64_t registers = kernel.nr / kBlockChannels;
+    const std::int64_t registers = kernel.nr / (kernel.isa >= Isa::avx512vnni ? 16 : 8);
     const std::int64_t multiplications = size.pixel_count * columns * registers;
     const std::int64_t loads = columns * (size.pixel_count + rows * registers);
     // Fewer than 4 accumulators cannot hide the 4 or 5 cycles that one multiplication takes.
     const std::int64_t latency = rows * columns * 4;
     auto cost = static_cast<double>(std::max({multiplications, loads, latency}) * size.run_count * size.group_count);
     if (kernel.sum_pairs != nullptr) {
-      // Measured: a quarter less time, but the windows' own pairs take that of two thirds of a step for every 8 groups
-      // of a run, and of one for every window.
+      // Measured: a quarter less time, but the windows' own pairs take that of one multiplication for every 8 groups of
+      // a run, and of two for every window.
       const std::int64_t vectors = size.run_count * ((size.group_count + 7) / 8);
-      cost = 0.75 * cost + static_cast<double>(size.pixel_count) * (0.67 * static_cast<double>(vectors) + 1);
+      cost = 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
     }
     if (best == nullptr || kernel.isa > best->isa || (kernel.isa == best->isa && cost < best_cost)) {
       best = &kernel;

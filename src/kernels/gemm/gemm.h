@@ -27,6 +27,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "bitfold/cpu.h"
@@ -61,7 +62,7 @@ struct GemmTask {
 struct GemmKernel {
   const char* name;  ///< "avx512vnni 14x32"
   Isa isa;
-  int mr, nr;
+  int mr, nr;  ///< nr may be 8, for products of no more channels than that.
   void (*run)(const GemmTask& task) noexcept;
   /// Not null where the kernel takes pairs: writes x0 x1 + x2 x3 + ... of each pixel's window, all groups of it.
   void (*sum_pairs)(const GemmTask& task, std::int32_t* pairs) noexcept = nullptr;
@@ -74,6 +75,7 @@ std::span<const GemmKernel> gemm_kernels();
 struct GemmSize {
   std::int64_t pixel_count = 1, channel_count = 1;
   std::int64_t run_count = 1, group_count = 1;
+  std::optional<bool> takes_pairs;  ///< Where only such kernels are wanted.
 };
 
 /// A pure function of its arguments: the best kernel for such sizes.

@@ -1,4 +1,4 @@
-// The matrix product with AVX2: 4 pixels times 16 channels, 8 accumulators of 8 channels, in 16 registers. Plainly, and
+// The matrix product with AVX2: 4 pixels times 16 channels, or 6 times 8, in 16 registers. Plainly, and
 // by Winograd's inner product (gemm.h), which trades half of the multiplications for additions: CPUs that multiply on
 // one port only (AMD before Zen 2, Intel before Skylake) take a quarter less time.
 #include "kernels/gemm/gemm.h"
@@ -10,7 +10,10 @@
 namespace bitfold {
 namespace {
 
-constexpr int kMostRows = 4, kHalves = 2, kHalfChannels = 8;
+constexpr int kHalfChannels = 8;
+
+/// Pixels of a tile that is so many vectors of channels wide.
+constexpr int most_rows(int halves) { return halves == 2 ? 4 : 6; }
 
 BITFOLD_INLINE Split broadcast_group(const std::uint8_t* x) {
   std::int32_t group;
@@ -24,26 +27,35 @@ BITFOLD_INLINE void multiply_sums(__m256i& sum, const Split& x, const Split& w) 
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(x.even, w.odd), _mm256_add_epi16(x.odd, w.even)));
 }
 
-/// Codes of 16 channels of one pixel, where accumulator * multiplier fits int32: then rounding first and clamping
+/// Codes of 8 or 16 channels of one pixel, where accumulator * multiplier fits int32: then rounding first and clamping
 /// after, at int16 and at uint8, comes to the same as store(). Everything in registers: what is written might alias the
 /// task.
+template <int kHalves>
 struct Requantize {
   __m256 multipliers[kHalves];
   __m256i zero_point;
   __m128i low, high;
 
   BITFOLD_INLINE explicit Requantize(const GemmTask& t)
-      : multipliers{_mm256_loadu_ps(t.multipliers), _mm256_loadu_ps(t.multipliers + kHalfChannels)},
-        zero_point(_mm256_set1_epi16(static_cast<short>(t.output->zero_point))),
+      : zero_point(_mm256_set1_epi16(static_cast<short>(t.output->zero_point))),
         low(_mm_set1_epi8(static_cast<char>(t.output->qmin))),
-        high(_mm_set1_epi8(static_cast<char>(t.output->qmax))) {}
+        high(_mm_set1_epi8(static_cast<char>(t.output->qmax))) {
+    unroll<kHalves>([&](auto h)
+                        BITFOLD_INLINE_LAMBDA { multipliers[h] = _mm256_loadu_ps(t.multipliers + h * kHalfChannels); });
+  }
 
   BITFOLD_INLINE void operator()(const __m256i (&sums)[kHalves], std::uint8_t* to) const {
-    const __m256i words = _mm256_packs_epi32(steps(sums[0], multipliers[0]), steps(sums[1], multipliers[1]));
-    const __m256i codes = _mm256_packus_epi16(_mm256_adds_epi16(words, zero_point), words);
+    const __m256i first = steps(sums[0], multipliers[0]),
+                  last = kHalves == 1 ? first : steps(sums[kHalves - 1], multipliers[kHalves - 1]);
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(first, last), zero_point);
+    const __m256i codes = _mm256_packus_epi16(words, words);
     // In the lower half channels 0-3 and 8-11, in the upper one 4-7 and 12-15.
     const __m128i in_order = _mm_unpacklo_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_min_epu8(_mm_max_epu8(in_order, low), high));
+    const __m128i clamped = _mm_min_epu8(_mm_max_epu8(in_order, low), high);
+    if constexpr (kHalves == 1)
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), clamped);
+    else
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), clamped);
   }
 
  private:
@@ -52,7 +64,7 @@ struct Requantize {
   }
 };
 
-template <int kRows, bool kPairs>
+template <int kRows, int kHalves, bool kPairs>
 void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   __m256i sums[kRows][kHalves];
   // The pairs come off first: after the loop, GCC 12 would copy every accumulator in every step.
@@ -68,7 +80,8 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   for (std::int64_t r = 0; r < t.run_count; ++r) {
     const std::uint8_t* x = t.x + pixel * stride + t.run_offsets[r];
     for (std::int64_t g = 0; g < t.group_count; ++g, x += kGroupBytes, w += kGroupWeights) {
-      const Split weights[kHalves] = {split_weights(w), split_weights(w + kGroupWeights / 2)};
+      Split weights[kHalves];
+      unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA { weights[h] = split_weights(w + h * kGroupWeights / 2); });
       unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
         const Split group = broadcast_group(x + p * stride);
         unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA {
@@ -81,7 +94,7 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
     }
   }
   if (t.output->kind == AccumulatorOutput::code && t.steps_fit && t.channel_count >= kHalves * kHalfChannels) {
-    const Requantize requantize(t);
+    const Requantize<kHalves> requantize(t);
     std::uint8_t* y = static_cast<std::uint8_t*>(t.y) + pixel * t.y_stride;
     const std::int64_t y_stride = t.y_stride;
     unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA { requantize(sums[p], y + p * y_stride); });
@@ -95,16 +108,22 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   });
 }
 
-template <bool kPairs>
-void run(const GemmTask& t) noexcept {
+template <int kHalves, bool kPairs, int... kRow>
+void run_tiles(const GemmTask& t, std::integer_sequence<int, kRow...>) noexcept {
   using RunTile = void (*)(const GemmTask&, std::int64_t) noexcept;
-  constexpr RunTile kTiles[] = {run_tile<1, kPairs>, run_tile<2, kPairs>, run_tile<3, kPairs>, run_tile<4, kPairs>};
+  constexpr RunTile kTiles[] = {run_tile<kRow + 1, kHalves, kPairs>...};  // [rows - 1]
+  constexpr std::int64_t kMostRows = sizeof...(kRow);
   const std::int64_t tiles = (t.pixel_count + kMostRows - 1) / kMostRows;
   for (std::int64_t i = 0, pixel = 0; i < tiles; ++i) {
     const std::int64_t rows = (t.pixel_count - pixel) / (tiles - i);
     kTiles[rows - 1](t, pixel);
     pixel += rows;
   }
+}
+
+template <int kHalves, bool kPairs>
+void run(const GemmTask& t) noexcept {
+  run_tiles<kHalves, kPairs>(t, std::make_integer_sequence<int, most_rows(kHalves)>{});
 }
 
 BITFOLD_INLINE __m256i pairs_of(__m256i bytes) {
@@ -133,12 +152,14 @@ void sum_pairs(const GemmTask& t, std::int32_t* pairs) noexcept {
   }
 }
 
-constexpr GemmKernel kKernels[] = {{"avx2 4x16", Isa::avx2, kMostRows, 16, run<false>},
-                                   {"avx2 4x16 pairs", Isa::avx2, kMostRows, 16, run<true>, sum_pairs}};
+constexpr GemmKernel kKernels[] = {{"avx2 4x16", Isa::avx2, most_rows(2), 16, run<2, false>},
+                                   {"avx2 4x16 pairs", Isa::avx2, most_rows(2), 16, run<2, true>, sum_pairs},
+                                   {"avx2 6x8", Isa::avx2, most_rows(1), 8, run<1, false>},
+                                   {"avx2 6x8 pairs", Isa::avx2, most_rows(1), 8, run<1, true>, sum_pairs}};
 
 }  // namespace
 
-const GemmTable kAvx2Gemm{kKernels, 2};
+const GemmTable kAvx2Gemm{kKernels, 4};
 
 }  // namespace bitfold
 
