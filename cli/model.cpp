@@ -26,9 +26,10 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   for (ValueId id : graph.inputs()) {
     const Value& input = graph.value(id);
     if (!input.shape)
-      throw Error(fmt::format("input '{}' has no shape in the model file, so data cannot be fitted to it; declare one, "
-                              "with the batch left open",
-                              input.name));
+      throw Error(
+          fmt::format("input '{}' has no shape in the model file, so data cannot be fitted to it; declare one, "
+                      "with the batch left open",
+                      input.name));
     specs.push_back({.name = input.name, .dtype = input.dtype, .shape = input.shape.value_or(Shape{})});
   }
   return specs;

@@ -93,8 +93,8 @@ void quantize_model(const Options& o) {
     throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
   std::error_code ignored;  // where either file does not exist, they are not the same
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
-    throw Error(fmt::format("{}: is the float model itself, which compare still needs; write to another file",
-                            o.output_path));
+    throw Error(
+        fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
   const Recipe recipe = recipe_of(o);
   const Graph graph = load_optimized(o.model);
