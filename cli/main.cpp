@@ -1,15 +1,33 @@
 // bitfold: exit status 0, 1 (bad input: the message says what and where) or 2 (usage).
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <string_view>
 
 #include "bitfold/error.h"
 #include "bitfold/version.h"
 #include "verbs.h"
 
+namespace {
+
+// By default OpenMP's idle threads spin for a while, and on a shared machine take the cores from whoever works: a run
+// beside others then lasts many times longer. How they wait is read from the environment before main() begins. Verbs
+// that time a network, or run one, keep the default, which wakes threads sooner.
+void wait_without_spinning(int argc, char** argv) {
+  const std::string_view verb = argc > 1 ? argv[1] : "";
+  if ((verb != "quantize" && verb != "compare") || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("OMP_WAIT_POLICY", "passive", 1);
+  execv("/proc/self/exe", argv);  // where that fails, spinning it is
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace bitfold;
+  wait_without_spinning(argc, argv);
   CLI::App app{"Makes a trained network smaller and faster, and shows that it still works."};
   app.set_version_flag("--version", std::string("bitfold ") + version());
   app.require_subcommand(1);

@@ -22,7 +22,7 @@ namespace {
 struct Options {
   std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
   Recipe flags;
-  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding;
+  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction;
   bool data_free = false;
   int threads = 0;
   CLI::App* verb = nullptr;
@@ -45,6 +45,7 @@ Recipe recipe_of(const Options& o) {
   if (given("--granularity")) recipe.granularity = kGranularities.at(o.granularity);
   if (given("--observer")) recipe.observer = parse_observer(o.observer);
   if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
+  if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
   if (given("--percentile")) {
     recipe.percentile = o.flags.percentile;
     if (!given("--observer")) recipe.observer = Observer::percentile;
@@ -54,12 +55,23 @@ Recipe recipe_of(const Options& o) {
   return recipe;
 }
 
-Calibration calibration_of(const Options& o, const Graph& graph) {
-  if (!o.load_calibration_path.empty()) return load_calibration(o.load_calibration_path);
+Dataset samples_of(const Options& o, const Graph& graph) {
   Dataset dataset = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
   o.output->say_all(dataset.notes);
+  return dataset;
+}
+
+Calibration calibration_of(const Options& o, const Graph& graph, BatchSource* samples) {
+  if (samples == nullptr) return load_calibration(o.load_calibration_path);
   ProgressBar bar("calibrating");
-  return calibrate(graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
+  return calibrate(graph, *samples, {.threads = o.threads, .progress = bar.progress()});
+}
+
+QuantizeResult quantize_graph(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
+                              BatchSource* samples) {
+  if (samples == nullptr) return quantize(graph, calibration, recipe);
+  ProgressBar bar("rounding");
+  return quantize(graph, calibration, recipe, *samples, bar.progress());
 }
 
 void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
@@ -100,9 +112,16 @@ void quantize_model(const Options& o) {
   const Graph graph = load_optimized(o.model);
   if (is_quantized(graph))
     throw Error(fmt::format("{}: is quantized already; quantize the float model it was made from", o.model));
-  const Calibration calibration = calibration_of(o, graph);
+  if (needs_samples(recipe) && o.data.empty())
+    throw Error(
+        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} needs the samples: pass "
+                    "--calibrate DATA",
+                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction)));
+  Dataset samples;
+  if (!o.data.empty()) samples = samples_of(o, graph);
+  const Calibration calibration = calibration_of(o, graph, samples.source.get());
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
-  const QuantizeResult result = quantize(graph, calibration, recipe);
+  const QuantizeResult result = quantize_graph(graph, calibration, recipe, samples.source.get());
   save_onnx(result.graph, o.output_path);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
@@ -123,7 +142,8 @@ void quantize_model(const Options& o) {
                      {"weight_scheme", to_string(recipe.weight_scheme)},
                      {"activation_scheme", to_string(recipe.activation_scheme)},
                      {"granularity", to_string(recipe.granularity)},
-                     {"rounding", to_string(recipe.rounding)},
+                     {"rounding", to_string(result.recipe.rounding)},
+                     {"bias_correction", to_string(recipe.bias_correction)},
                      {"observer", to_string(recipe.observer)},
                      {"percentile", recipe.percentile},
                      {"skip", recipe.skip}}},
@@ -145,7 +165,12 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       ->check(words(kSchemes));
   verb.add_option("--granularity", o.granularity, "Of weights: per_channel (default) or per_tensor")
       ->check(words(kGranularities));
-  verb.add_option("--rounding", o.rounding, "Of weights: squant (default: errors cancel in each kernel) or nearest");
+  verb.add_option(
+      "--rounding", o.rounding,
+      "Of weights: gptq (least output error on the samples), squant (errors cancel in each kernel) or nearest; "
+      "auto (default) is gptq below 8 bits, else squant");
+  verb.add_option("--bias-correction", o.bias_correction,
+                  "empirical: take the mean error of each layer off its bias; or none (default)");
   verb.add_option("--observer", o.observer, "How activation ranges are chosen: mse (default), min_max or percentile");
   verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");
   verb.add_option("--skip", o.flags.skip, "A layer to leave in float, by node name (may be repeated)");

@@ -98,6 +98,31 @@ TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
   EXPECT_GE(comparison.top1_agreement.value(), 0.95);
 }
 
+// Weights of 4 bits, rounded so.
+double accuracy_at_4_bits(const std::string& name, const std::string& calibration, const std::string& test,
+                          const DatasetOptions& options, Rounding rounding) {
+  const Graph graph = float_network(name);
+  Dataset samples = dataset(graph, calibration, options);
+  const Calibration statistics = calibrate(graph, *samples.source);
+  const Recipe recipe{.weight_bits = 4, .rounding = rounding};
+  const Graph codes = quantize(graph, statistics, recipe, *samples.source).graph;
+  const Dataset data = dataset(graph, test, options);
+  const double accuracy = 100 * evaluate(codes, *data.source).top1.value();
+  std::printf("%s, 4 bits, %s: %.2f %%\n", name.c_str(), std::string(to_string(rounding)).c_str(), accuracy);
+  return accuracy;
+}
+
+TEST(Accuracy, four_bits_lose_little_with_samples) {
+  BITFOLD_NEEDS_DATA();
+  const auto resnet = [](Rounding rounding) {
+    return accuracy_at_4_bits("resnet20-cifar10", "cifar10/calib.npz", "cifar10/val.npz", kCifar, rounding);
+  };
+  const double with_samples = resnet(Rounding::automatic);
+  EXPECT_GE(with_samples, 80.20 - 1.5);
+  EXPECT_GE(with_samples, resnet(Rounding::nearest) + 2);
+  EXPECT_GE(accuracy_at_4_bits("lenet-bn", "mnist/calib", "mnist/test", kMnist, Rounding::automatic), 99.34 - 0.2);
+}
+
 TEST(Accuracy, depthwise_networks_keep_25_decibels) {
   BITFOLD_NEEDS_DATA();
   EXPECT_GE(least_sqnr_db("vww-mobilenetv1", "imagenet/calib", "imagenet/val", kSmallImages), 25);

@@ -60,6 +60,8 @@ class Graph {
   ValueId add(Op op, std::string node_name, std::vector<ValueId> inputs, std::string output_name);
 
   void mark_output(ValueId id);
+  /// Leaves no outputs: those of a part of the graph are marked next.
+  void clear_outputs() { outputs_.clear(); }
 
   const Value& value(ValueId id) const { return values_[index(id)]; }
   Value& value(ValueId id) { return values_[index(id)]; }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "quantize/planner.h"
+#include "quantize/reconstruct.h"
 #include "quantize/weights.h"
 
 namespace bitfold {
@@ -85,14 +86,37 @@ LayerDecision decide(const Graph& graph, NodeId id, const Plan& plan) {
           .reason = plan.at(id).reason};
 }
 
-}  // namespace
+Recipe resolved(Recipe recipe, bool has_samples) {
+  if (recipe.rounding == Rounding::automatic)
+    recipe.rounding = has_samples && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
+  return recipe;
+}
 
-QuantizeResult quantize(const Graph& float_graph, const Calibration& calibration, const Recipe& recipe) {
-  check_recipe(recipe);
+/// Where samples are needed: product after product, each with inputs from those before it as they now are.
+void refine(const Graph& float_graph, QuantizeResult& result, const Plan& plan, BatchSource& samples,
+            const Progress& progress) {
+  std::vector<NodeId> products;
+  for (NodeId id : result.graph.topological_order())
+    if (static_cast<std::size_t>(id) < plan.nodes.size() && plan.at(id).in_integers &&
+        plan.at(id).role == Role::product)
+      products.push_back(id);
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    if (!quantization::reconstruct(float_graph, result.graph, products[i], result.recipe, samples))
+      for (LayerDecision& decision : result.decisions)
+        if (decision.node == result.graph.node(products[i]).name)
+          decision.reason = "rounded without samples: with them an accumulator might leave int32";
+    progress(static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(products.size()));
+  }
+}
+
+QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibration, const Recipe& asked,
+                             BatchSource* samples, const Progress& progress) {
+  check_recipe(asked);
+  const Recipe recipe = resolved(asked, samples != nullptr);
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
-  QuantizeResult result{.graph = float_graph, .decisions = {}};
+  QuantizeResult result{.graph = float_graph, .decisions = {}, .recipe = recipe};
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
@@ -113,9 +137,24 @@ QuantizeResult quantize(const Graph& float_graph, const Calibration& calibration
     }
     result.decisions.push_back(std::move(decision));
   }
+  if (samples != nullptr && needs_samples(recipe)) refine(float_graph, result, plan, *samples, progress);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;
+}
+
+}  // namespace
+
+QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
+  check(!needs_samples(recipe),
+        "rounding '{}' with bias correction '{}' needs sample inputs, not only their statistics",
+        to_string(recipe.rounding), to_string(recipe.bias_correction));
+  return quantize_with(graph, calibration, recipe, nullptr, {});
+}
+
+QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
+                        const Progress& progress) {
+  return quantize_with(graph, calibration, recipe, &samples, progress);
 }
 
 LayerDecision can_quantize(const Graph& graph, NodeId id) {

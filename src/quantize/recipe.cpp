@@ -13,7 +13,8 @@ namespace bitfold {
 namespace {
 
 // In the order of Rounding.
-constexpr std::array<std::string_view, 2> kRoundings{"nearest", "squant"};
+constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
+constexpr std::array<std::string_view, 2> kBiasCorrections{"none", "empirical"};  // of BiasCorrection
 
 // One TOML file; every complaint names the file, the line and the key.
 class RecipeReader {
@@ -29,6 +30,7 @@ class RecipeReader {
     read_word("activation_scheme", recipe.activation_scheme, kSchemes);
     read_word("granularity", recipe.granularity, kGranularities);
     read_word("rounding", recipe.rounding, kRoundings);
+    read_word("bias_correction", recipe.bias_correction, kBiasCorrections);
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
     read_skip(recipe.skip);
@@ -39,9 +41,9 @@ class RecipeReader {
   using Words = std::array<std::string_view, 2>;
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 3> kObservers{"min_max", "percentile", "mse"};
-  static constexpr std::array<std::string_view, 9> kKeys{"weight_bits",       "activation_bits", "weight_scheme",
-                                                         "activation_scheme", "granularity",     "rounding",
-                                                         "observer",          "percentile",      "skip"};
+  static constexpr std::array<std::string_view, 10> kKeys{
+      "weight_bits", "activation_bits", "weight_scheme", "activation_scheme", "granularity",
+      "rounding",    "bias_correction", "observer",      "percentile",        "skip"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
 
@@ -114,6 +116,21 @@ Rounding parse_rounding(std::string_view word) {
   const auto found = std::find(kRoundings.begin(), kRoundings.end(), word);
   check(found != kRoundings.end(), "unknown rounding '{}': it is one of {}", word, fmt::join(kRoundings, ", "));
   return static_cast<Rounding>(found - kRoundings.begin());
+}
+
+std::string_view to_string(BiasCorrection correction) {
+  return kBiasCorrections.at(static_cast<std::size_t>(correction));
+}
+
+BiasCorrection parse_bias_correction(std::string_view word) {
+  const auto found = std::find(kBiasCorrections.begin(), kBiasCorrections.end(), word);
+  check(found != kBiasCorrections.end(), "unknown bias correction '{}': it is one of {}", word,
+        fmt::join(kBiasCorrections, ", "));
+  return static_cast<BiasCorrection>(found - kBiasCorrections.begin());
+}
+
+bool needs_samples(const Recipe& recipe) {
+  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical;
 }
 
 void check_recipe(const Recipe& recipe) {

@@ -56,6 +56,7 @@ weight_scheme = "asymmetric"
 activation_scheme = "symmetric"
 granularity = "per_tensor"
 rounding = "nearest"
+bias_correction = "empirical"
 observer = "percentile"
 percentile = 99.9
 skip = ["conv1", "fc"]
@@ -66,6 +67,7 @@ skip = ["conv1", "fc"]
                         Scheme::symmetric,
                         Granularity::per_tensor,
                         Rounding::nearest,
+                        BiasCorrection::empirical,
                         Observer::percentile,
                         99.9,
                         {"conv1", "fc"}};

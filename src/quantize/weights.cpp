@@ -125,8 +125,8 @@ class Constants {
     // Each round at least halves what is too much; the weights' rounding may ask for a few rounds.
     for (bool is_changed = true; is_changed;) {
       is_changed = false;
-      codes_ = rounding_ == Rounding::squant ? quantize_keeping_sums(weights_, axis_, kernel_size_, grid_)
-                                             : quantize(weights_, grid_);
+      codes_ = rounding_ == Rounding::nearest ? quantize(weights_, grid_)
+                                              : quantize_keeping_sums(weights_, axis_, kernel_size_, grid_);
       const std::vector<double> sums = absolute_sums();
       std::vector<double> factors(grid_.scale.size(), 1.0);
       for (std::size_t c = 0; c < channels_; ++c) {

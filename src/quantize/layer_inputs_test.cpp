@@ -1,0 +1,90 @@
+#include "quantize/layer_inputs.h"
+
+#include <gtest/gtest.h>
+
+#include "bitfold/data.h"
+
+namespace bitfold::quantization {
+namespace {
+
+/// Two samples, one at a time.
+class Two : public BatchSource {
+ public:
+  explicit Two(Tensor all) : all_(std::move(all)) {}
+  std::optional<Batch> next(std::int64_t) override {
+    if (at_ >= all_.dim(0)) return std::nullopt;
+    Shape shape = all_.shape();
+    shape[0] = 1;
+    const auto size = static_cast<std::size_t>(element_count(shape));
+    Batch batch{.inputs = {Tensor::from<float>(
+                    shape, all_.data<float>().subspan(static_cast<std::size_t>(at_++) * size, size))},
+                .labels = {},
+                .sample_count = 1};
+    return batch;
+  }
+  void rewind() override { at_ = 0; }
+  std::int64_t sample_count() const override { return all_.dim(0); }
+  bool has_labels() const override { return false; }
+  std::string description() const override { return "two samples"; }
+
+ private:
+  Tensor all_;
+  std::int64_t at_ = 0;
+};
+
+Graph conv_graph(std::int64_t group) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DataType::float32, Shape{kDynamic, 2, 2, 2});
+  const ValueId w = graph.add_constant("w", Tensor(DataType::float32, {2, 2 / group, 2, 2}));
+  Conv conv{.window = {.kernel = {2, 2}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 1, 1}}, .group = group};
+  graph.mark_output(graph.add(conv, "conv", {x, w}, "y"));
+  infer_shapes(graph);
+  return graph;
+}
+
+TEST(LayerInputs, are_the_windows_of_a_convolution) {
+  const Graph graph = conv_graph(2);
+  Two samples(Tensor::from<float>({2, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 1, 0, 0, 2, 0, 0}));
+  const NodeId conv = graph.topological_order()[0];
+  const auto moments = input_moments(graph, conv, graph, conv, samples, {});
+  ASSERT_EQ(moments.size(), 2U);
+  EXPECT_EQ(moments[0].rows, 8);
+  // Channel 0 of sample 0, windows at its four positions: [1 2 3 4] [2 0 4 0] [3 4 0 0] [4 0 0 0]; of sample 1:
+  // [0 0 1 0] [0 0 0 0] [1 0 0 0] [0 0 0 0].
+  EXPECT_DOUBLE_EQ(moments[0].second[0], 1 + 4 + 9 + 16 + 1);
+  EXPECT_DOUBLE_EQ(moments[0].second[1], 1 * 2 + 3 * 4);
+  EXPECT_DOUBLE_EQ(moments[0].second[2 * 4 + 2], 9 + 16 + 1);
+  EXPECT_DOUBLE_EQ(moments[0].mean_x[0], 11.0 / 8);
+  // Channel 1: [5 6 7 8] [6 0 8 0] [7 8 0 0] [8 0 0 0], and [0 2 0 0] [2 0 0 0] and zeros.
+  EXPECT_DOUBLE_EQ(moments[1].second[0], 25 + 36 + 49 + 64 + 4);
+  EXPECT_DOUBLE_EQ(moments[1].second[4 + 1], 36 + 64 + 4);
+  for (double c : moments[0].cross) EXPECT_EQ(c, 0);
+}
+
+TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
+  const Graph graph = conv_graph(1);
+  Graph quantized = graph;
+  quantized.value(quantized.inputs()[0]).quant = QuantParams{.scale = {2.0F}, .zero_point = {0}};
+  Two samples(Tensor::from<float>({1, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
+  const NodeId conv = graph.topological_order()[0];
+  const auto moments =
+      input_moments(graph, conv, quantized, conv, samples, {.most_samples = 1, .rows_per_sample = 256});
+  ASSERT_EQ(moments.size(), 1U);
+  EXPECT_EQ(moments[0].depth, 8);
+  // The first inputs of the four windows are 1 2 3 4, on the grid of twos 0 2 4 4 (ties to even: 0.5 -> 0, 1.5 -> 2).
+  EXPECT_DOUBLE_EQ(moments[0].second[0], 0 + 4 + 16 + 16);
+  EXPECT_DOUBLE_EQ(moments[0].cross[0], (1 - 0) * 0 + 0 * 2 + (3 - 4) * 4 + 0 * 4);
+  EXPECT_DOUBLE_EQ(moments[0].mean_y[0], 2.5);
+  EXPECT_DOUBLE_EQ(moments[0].mean_x[0], 2.5);
+}
+
+TEST(LayerInputs, see_at_most_so_many_samples_and_rows) {
+  const Graph graph = conv_graph(1);
+  Two samples(Tensor(DataType::float32, {2, 2, 2, 2}));
+  const NodeId conv = graph.topological_order()[0];
+  const auto moments = input_moments(graph, conv, graph, conv, samples, {.most_samples = 1, .rows_per_sample = 3});
+  EXPECT_EQ(moments[0].rows, 3);
+}
+
+}  // namespace
+}  // namespace bitfold::quantization

@@ -1,0 +1,174 @@
+// The mean of a layer's output error is taken off its bias (empirical bias correction, Nagel et al. 2019, section 4.2):
+//
+//   b' = b + w mean(y) - w_q mean(x)
+//
+// y what the float network feeds the layer, x what the quantized one does. Both means are of the rows that the rounding
+// saw, so that the two agree on what is left.
+#include "quantize/reconstruct.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "quantize/hessian_rounding.h"
+#include "quantize/layer_inputs.h"
+
+namespace bitfold::quantization {
+namespace {
+
+constexpr double kAccumulatorLimit = 2147483648.0;  // equation 14
+
+/// Constants of the float layer, with alpha and beta of a Gemm multiplied in.
+struct FloatLayer {
+  std::vector<double> weights, bias;
+
+  FloatLayer(const Graph& graph, NodeId id, std::int64_t channels) : bias(static_cast<std::size_t>(channels)) {
+    const Node& node = graph.node(id);
+    const auto* gemm = std::get_if<Gemm>(&node.op);
+    for (float w : graph.value(node.inputs[1]).constant->data<float>())
+      weights.push_back(static_cast<double>(w) * (gemm != nullptr ? gemm->alpha : 1.0F));
+    if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
+    const auto b = graph.value(node.inputs[2]).constant->data<float>();
+    for (std::size_t c = 0; c < bias.size(); ++c)
+      bias[c] = static_cast<double>(b[b.size() == 1 ? 0 : c]) * (gemm != nullptr ? gemm->beta : 1.0F);
+  }
+};
+
+/// Codes of one channel and what goes with them.
+struct Channel {
+  double scale = 1, bias = 0;
+  std::vector<int> codes;
+};
+
+class Reconstruction {
+ public:
+  Reconstruction(const Graph& float_graph, Graph& graph, NodeId id, const ProductView& view, const Recipe& recipe)
+      : graph_(graph),
+        node_(graph.node(id)),
+        view_(view),
+        recipe_(recipe),
+        layer_(float_graph, id, view.groups * view.channels),
+        grid_(*graph.value(node_.inputs[1]).quant),
+        input_(*graph.value(node_.inputs[0]).quant),
+        codes_(*graph.value(node_.inputs[1]).constant) {}
+
+  /// Channel `c` of group `g`.
+  Channel channel(const HessianRounding& rounding, const InputMoments& moments, std::int64_t g, std::int64_t c) const {
+    const auto depth = static_cast<std::size_t>(view_.depth);
+    const std::size_t slot = slot_of(g, c);
+    std::vector<double> w(depth);
+    for (std::size_t k = 0; k < depth; ++k) w[k] = layer_.weights[index(g, c, k)];
+    Channel best{.scale = grid_.scale[slot], .bias = 0, .codes = std::vector<int>(depth)};
+    const int zero_point = grid_.zero_point[slot];
+    if (recipe_.rounding == Rounding::gptq) {
+      best = rounded(rounding, w, best.scale, zero_point);
+    } else {
+      for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
+    }
+    double change = 0;
+    for (std::size_t k = 0; k < depth; ++k)
+      change += w[k] * moments.mean_y[k] - best.scale * (best.codes[k] - zero_point) * moments.mean_x[k];
+    best.bias = layer_.bias[static_cast<std::size_t>(g * view_.channels + c)] + change;
+    return best;
+  }
+
+  /// False, and nothing is changed, where an accumulator might leave int32.
+  bool store(const std::vector<Channel>& channels) {
+    std::vector<std::int32_t> bias;
+    QuantParams grid = grid_, bias_grid{.bits = 32, .is_signed = true, .axis = grid_.per_channel() ? 0 : -1};
+    for (std::size_t i = 0; i < channels.size(); ++i) {
+      const auto g = static_cast<std::int64_t>(i) / view_.channels, c = static_cast<std::int64_t>(i) % view_.channels;
+      const std::size_t slot = slot_of(g, c);
+      grid.scale[slot] = static_cast<float>(channels[i].scale);
+      double magnitude = 0;
+      for (std::size_t k = 0; k < channels[i].codes.size(); ++k) {
+        set_code(index(g, c, k), channels[i].codes[k]);
+        magnitude += std::abs(channels[i].codes[k] - grid_.zero_point[slot]);
+      }
+      const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as the bias's grid has it
+      const double b = std::nearbyint(channels[i].bias / unit);
+      const int span = input_.bits <= 8 ? input_.qmax() - input_.qmin() : 0;
+      if (!(std::abs(b) + span * magnitude + 2 < kAccumulatorLimit)) return false;
+      bias.push_back(static_cast<std::int32_t>(b));
+    }
+    for (float scale : grid.scale) bias_grid.scale.push_back(input_.scale[0] * scale);
+    bias_grid.zero_point.assign(bias_grid.scale.size(), 0);
+    Value& weights = graph_.value(node_.inputs[1]);
+    weights.constant = codes_;
+    weights.quant = grid;
+    if (node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none) {
+      Value& value = graph_.value(node_.inputs[2]);
+      value.constant = Tensor::from<std::int32_t>({static_cast<std::int64_t>(bias.size())}, bias);
+      value.shape = value.constant->shape();
+      value.quant = bias_grid;
+    }
+    return true;
+  }
+
+ private:
+  std::size_t index(std::int64_t g, std::int64_t c, std::size_t k) const {
+    return view_.weight_index(g, c, static_cast<std::int64_t>(k));
+  }
+  std::size_t slot_of(std::int64_t g, std::int64_t c) const {
+    return grid_.per_channel() ? static_cast<std::size_t>(g * view_.channels + c) : 0;
+  }
+
+  int code_at(std::size_t i) const {
+    return codes_.dtype() == DataType::int8 ? int{codes_.data<std::int8_t>()[i]} : int{codes_.data<std::uint8_t>()[i]};
+  }
+  void set_code(std::size_t i, int code) {
+    if (codes_.dtype() == DataType::int8)
+      codes_.mutable_data<std::int8_t>()[i] = static_cast<std::int8_t>(code);
+    else
+      codes_.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
+  }
+
+  /// The best of some scales around the present one, which was chosen for the weights' own errors. A grid of the whole
+  /// tensor stays: other channels share it.
+  Channel rounded(const HessianRounding& rounding, const std::vector<double>& w, double scale, int zero_point) const {
+    const std::vector<double> target = rounding.adapted(w);
+    Channel best;
+    double least = 0;
+    const auto attempt = [&](double s) {
+      Channel tried{.scale = static_cast<float>(s), .bias = 0, .codes = std::vector<int>(w.size())};
+      const double error = rounding.round(
+          target, {.scale = tried.scale, .zero_point = zero_point, .qmin = grid_.qmin(), .qmax = grid_.qmax()},
+          tried.codes);
+      if (!best.codes.empty() && error >= least) return;
+      least = error;
+      best = std::move(tried);
+    };
+    attempt(scale);
+    if (grid_.per_channel() && recipe_.weight_bits < 8)
+      for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(scale * factor);
+    return best;
+  }
+
+  Graph& graph_;
+  const Node& node_;
+  ProductView view_;
+  const Recipe& recipe_;
+  FloatLayer layer_;
+  QuantParams grid_, input_;
+  Tensor codes_;
+};
+
+}  // namespace
+
+bool reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples) {
+  const auto view = product_view(graph, id);
+  if (!view || !graph.value(graph.node(id).inputs[0]).quant) return false;
+  const std::vector<InputMoments> moments = input_moments(float_graph, id, graph, id, samples, {});
+  Reconstruction layer(float_graph, graph, id, *view, recipe);
+  std::vector<Channel> channels(static_cast<std::size_t>(view->groups * view->channels));
+  for (std::int64_t g = 0; g < view->groups; ++g) {
+    const InputMoments& m = moments[static_cast<std::size_t>(g)];
+    const HessianRounding rounding(m);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::int64_t c = 0; c < view->channels; ++c)
+      channels[static_cast<std::size_t>(g * view->channels + c)] = layer.channel(rounding, m, g, c);
+  }
+  return layer.store(channels);
+}
+
+}  // namespace bitfold::quantization
