@@ -1,0 +1,23 @@
+// What the grids and weights of a layer look like next to the values they are for.
+#pragma once
+
+#include <optional>
+
+#include "bitfold/analysis.h"
+
+namespace bitfold::report {
+
+ValueHistogram histogram(const ValueStatistics& statistics);
+/// Of the values seen, the part beyond the ends of a per-tensor grid by more than half a step. Bins are taken as spread
+/// evenly.
+double clipped_share(const ValueStatistics& statistics, const QuantParams& grid);
+/// Of the grid's codes, the part between those of the least and the greatest value seen.
+double used_codes(const ValueStatistics& statistics, const QuantParams& grid);
+/// `weights` with `axis` as the output channels. A channel whose weights are all 0 is dead; one that reaches more than
+/// kWideRatio times as far as the median of the others is wide.
+WeightRanges weight_ranges(const Tensor& weights, int axis);
+
+/// From here on, 8 bits on one grid leave the median channel 5 or fewer: 2^3 of its codes.
+inline constexpr double kWideRatio = 8;
+
+}  // namespace bitfold::report
