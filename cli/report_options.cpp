@@ -85,7 +85,7 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
                            ? open_dataset(calibration_path, input_specs(graph), data_options.resolve())
                            : open_evaluation(graph, data_options, output);
   ProgressBar measuring("measuring layers"), comparing("comparing");
-  AnalysisOptions options{.threads = threads};
+  AnalysisOptions options{.threads = threads, .has_accuracy = has_evaluation()};
   options.sensitivity.sample_count = samples_;
   options.sensitivity.threads = threads;
   options.sensitivity.time_budget_s = time_budget_s_;

@@ -92,6 +92,7 @@ struct Analysis {
 struct AnalysisOptions {
   SensitivityOptions sensitivity;
   int threads = 0;
+  bool has_accuracy = false;  ///< `comparison` is evaluation data: accuracy against its labels is measured too.
   double bench_time_s = 0.5;  ///< For the latencies; 0: only the least number of runs.
   Progress comparing;
 };

@@ -77,7 +77,7 @@ std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) 
   std::vector<std::string> skip = recipe.skip;
   for (const auto& [name, layer] : recipe.layers) {
     const auto found = nodes.find(name);
-    check(found != nodes.end(), "layers: the network has no node '{}'{}", name, did_you_mean(name, names));
+    if (found == nodes.end()) fail("layers: the network has no node '{}'{}", name, did_you_mean(name, names));
     check(!layer.weight_bits || quantization::classify(graph, found->second).role == Role::product,
           "layers: weight_bits of {}: it has no weights that can run in integers", where(graph, found->second));
     if (layer.in_float) skip.push_back(name);

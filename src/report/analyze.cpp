@@ -131,7 +131,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
   analysis.sqnr_db = comparison.sqnr_db;
   analysis.before.bytes = model_bytes(graph);
   analysis.after.bytes = model_bytes(quantized.graph);
-  if (comparison_source.has_labels() && comparison.top1_agreement) {
+  if (options.has_accuracy && comparison_source.has_labels()) {
     for (const auto& [network, figures] : {std::pair(&graph, &analysis.before), {&quantized.graph, &analysis.after}}) {
       const Evaluation evaluation = evaluate(*network, comparison_source, {.threads = options.threads});
       figures->top1 = evaluation.top1;

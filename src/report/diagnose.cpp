@@ -60,7 +60,7 @@ class Doctor {
   void weights(const WeightRanges& w) {
     if (w.dead_count > 0)
       say(Severity::note, Cause::dead_channels,
-          fmt::format("{} have no weights: their output never changes. They can be pruned without any loss.",
+          fmt::format("{} have no weights to speak of: their output never changes. They can be pruned without loss.",
                       channels(w.dead_count, w.channel_count)));
     if (w.wide_count == 0) return;
     const double ratio = w.widest_reach / w.median_reach;

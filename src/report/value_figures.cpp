@@ -87,10 +87,9 @@ WeightRanges weight_ranges(const Tensor& weights, int axis) {
   }
   WeightRanges ranges{.channel_count = static_cast<std::int64_t>(channels)};
   std::vector<double> reaches;
-  for (std::size_t c = 0; c < channels; ++c) {
-    const double reach = std::max(std::abs(min[c]), std::abs(max[c]));
-    if (reach > 0) reaches.push_back(reach);
-  }
+  for (std::size_t c = 0; c < channels; ++c) reaches.push_back(std::max(std::abs(min[c]), std::abs(max[c])));
+  const double alive = kDeadRatio * *std::max_element(reaches.begin(), reaches.end());
+  std::erase_if(reaches, [&](double reach) { return reach <= alive; });
   ranges.dead_count = static_cast<std::int64_t>(channels - reaches.size());
   if (!reaches.empty()) {
     std::sort(reaches.begin(), reaches.end());

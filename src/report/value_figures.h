@@ -13,11 +13,13 @@ ValueHistogram histogram(const ValueStatistics& statistics);
 double clipped_share(const ValueStatistics& statistics, const QuantParams& grid);
 /// Of the grid's codes, the part between those of the least and the greatest value seen.
 double used_codes(const ValueStatistics& statistics, const QuantParams& grid);
-/// `weights` with `axis` as the output channels. A channel whose weights are all 0 is dead; one that reaches more than
-/// kWideRatio times as far as the median of the others is wide.
+/// `weights` with `axis` as the output channels. A channel that reaches at most kDeadRatio times as
+/// far as the widest is dead; one that reaches more than kWideRatio times as far as the median of the others is wide.
 WeightRanges weight_ranges(const Tensor& weights, int axis);
 
-/// From here on, 8 bits on one grid leave the median channel 5 or fewer: 2^3 of its codes.
+/// Training with weight decay leaves the weights of channels that nothing needs at 1e-20 and the like rather than at 0.
+inline constexpr double kDeadRatio = 1e-6;
+/// From here on, the median channel has at most 5 of the 8 bits of a grid that all channels share.
 inline constexpr double kWideRatio = 8;
 
 }  // namespace bitfold::report

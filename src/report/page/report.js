@@ -54,8 +54,9 @@
     }
     if (data.agreement != null) card("Agreement with float", percent(data.agreement, 2), "samples given the same answer");
     card("Output SQNR", data.sqnr_db == null ? "exact" : fixed(data.sqnr_db, 1) + " dB", "signal to quantization noise");
-    card("Size", bytes(after.bytes), `float ${bytes(before.bytes)} (${(before.bytes / after.bytes).toFixed(2)}\u00d7 smaller)`);
-    card("Latency", time(after.latency_us), `float ${time(before.latency_us)} (${(before.latency_us / after.latency_us).toFixed(2)}\u00d7 faster)`);
+    const times = (from, to, less, more) => from >= to ? `${(from / to).toFixed(2)}\u00d7 ${less}` : `${(to / from).toFixed(2)}\u00d7 ${more}`;
+    card("Size", bytes(after.bytes), `float ${bytes(before.bytes)} (${times(before.bytes, after.bytes, "smaller", "larger")})`);
+    card("Latency", time(after.latency_us), `float ${time(before.latency_us)} (${times(before.latency_us, after.latency_us, "faster", "slower")})`);
     byId("made-by").textContent = `Made by Bitfold ${data.version}. Data: ${data.comparison_data}. Latency: median, one sample at a time, one thread.`;
   }
 
@@ -110,7 +111,7 @@
   function histogram(place, layer) {
     const {low, high, counts} = layer.values, total = d3.sum(counts), grid = layer.grid;
     chart(place, (svg, width) => {
-      const box = {left: 58, right: width - 12, top: 40, bottom: 190};
+      const box = {left: 68, right: width - 14, top: 40, bottom: 190};
       svg.attr("height", 232).attr("aria-label", `Histogram of the values of ${layer.name}`);
       const ends = grid ? [Math.min(low, grid.low), Math.max(high, grid.high)] : [low, high];
       const x = d3.scaleLinear().domain(ends).range([box.left, box.right]);
@@ -140,7 +141,7 @@
   function weightRanges(place, layer) {
     const w = layer.weights;
     chart(place, (svg, width) => {
-      const box = {left: 58, right: width - 12, top: 24, bottom: 190};
+      const box = {left: 68, right: width - 14, top: 24, bottom: 190};
       svg.attr("height", 232).attr("aria-label", `Weight range of every channel of ${layer.name}`);
       const x = d3.scaleLinear().domain([0, w.channels]).range([box.left, box.right]);
       const y = d3.scaleLinear().domain(d3.extent([0, ...w.min, ...w.max])).nice().range([box.bottom, box.top]);
@@ -189,7 +190,7 @@
       const yOf = i => box.top + row * (i + 0.5);
       svg.append("g").selectAll("line").data(measured).join("line").attr("class", "gridline")
         .attr("x1", box.left).attr("x2", box.right).attr("y1", (l, i) => yOf(i)).attr("y2", (l, i) => yOf(i));
-      const fits = Math.floor((label - 8) / 6.6);
+      const fits = Math.floor((label - 8) / 7.4);
       const names = svg.append("g").selectAll("text").data(measured).join("text").attr("class", "name").attr("x", label - 8).attr("text-anchor", "end")
         .attr("y", (l, i) => yOf(i) + 4).text(l => l.name.length <= fits ? l.name : "\u2026" + l.name.slice(1 - fits));
       names.append("title").text(l => l.name);
@@ -217,7 +218,7 @@
             : `No mix within ${significant(m.max_drop)} points of float was found.`) +
       ` ${m.points.length} mixes were measured on ${m.samples} samples${m.is_complete ? "" : "; the search was ended early"}. The line joins those that no other beats in both.`;
     chart(byId("mixed-chart"), (svg, width) => {
-      const box = {left: 58, right: width - 20, top: 28, bottom: 250};
+      const box = {left: 68, right: width - 28, top: 28, bottom: 250};
       svg.attr("height", 294).attr("aria-label", "File size against accuracy of every mix that was measured");
       const [smallest, largest] = d3.extent(m.points, p => p.bytes), pad = Math.max(1, (largest - smallest) * 0.06);
       const promised = m.float_score - m.max_drop / 100;
@@ -274,12 +275,11 @@
       } else {
         cell.textContent = column.text(layer);
       }
-      if (column.key === "grid") cell.classList.add("grid-cell");
       if (column.key === "share" && share(layer) != null) {
         const meter = element("span", "meter"), fill = element("i");
         fill.style.width = `${(100 * share(layer)).toFixed(1)}%`;
         meter.append(fill);
-        cell.append(meter);
+        cell.prepend(meter);
       }
       if (column.key !== "name" && (cell.textContent === missing || cell.textContent === "")) cell.classList.add("empty");
       row.append(cell);
