@@ -4,14 +4,14 @@
 // float. Errors of different layers are nearly independent and small, so that their noise at the output adds up, and
 // the best mix for a given size is the one in which every step up a ladder buys the same noise for a byte (the
 // equal-slope condition of bit allocation: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of
-// quantizers", 1988, section III). Sorting all steps by
+// quantizers", 1988). Sorting all steps by
 //
 //   (noise before - noise after) / (bytes after - bytes before)
 //
 // therefore gives one path from the cheapest mix to the float network, each point of it (by the estimate) the best of
 // its size. Noise is measured, each layer alone (sensitivity.h). What the accuracy will be cannot be read from the
 // noise: it is measured on the evaluation set, at the points where a bisection of the path asks for it. The estimate
-// being one, every step taken is then tried back, those first that bought the least.
+// being one, every step taken is then tried back, those first that bought the least, until none can be spared.
 //
 // Weights come first on the path; wider activations and float cost time instead of bytes, and are reached only where
 // 8 bits of weight everywhere do not keep the promise. They are ordered by noise per multiply-accumulate.
@@ -285,19 +285,21 @@ void Search::walk() {
   go_back(steps, high, mix_at(steps, high));
 }
 
-// Each step undone by itself, where the layer's later steps are undone too.
+// Each step undone by itself, to what the layer had before it; over and over, for undoing one may let another follow.
 void Search::go_back(const std::vector<Step>& path, std::size_t steps, Mix mix) {
-  expected_ = static_cast<std::int64_t>(asked_.size() + steps);
-  for (std::size_t s = steps; s-- > 0;) {
-    if (mix[path[s].layer] != path[s].to) continue;
-    Mix lower = mix;
-    LayerChoice& choice = lower[path[s].layer];
-    choice = cheapest()[path[s].layer];
-    for (std::size_t before = 0; before < s; ++before)
-      if (path[before].layer == path[s].layer) choice = path[before].to;
-    const auto kept = keeps_promise(lower);
-    if (!kept) return;
-    if (*kept) mix = lower;
+  for (bool is_changed = true; is_changed;) {
+    is_changed = false;
+    expected_ = static_cast<std::int64_t>(asked_.size() + steps);
+    for (std::size_t s = steps; s-- > 0;) {
+      if (mix[path[s].layer] != path[s].to) continue;
+      Mix lower = mix;
+      lower[path[s].layer] = mix_at(path, s)[path[s].layer];
+      const auto kept = keeps_promise(lower);
+      if (!kept) return;
+      if (!*kept) continue;
+      mix = lower;
+      is_changed = true;
+    }
   }
 }
 

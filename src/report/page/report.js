@@ -237,7 +237,7 @@
         .style("fill", p => p === best ? "var(--good)" : p.is_on_front ? "var(--accent)" : "var(--quiet)")
         .style("fill-opacity", p => p.is_on_front || p === best ? 1 : 0.45).style("stroke", "var(--surface)")
         .append("title").text(p => `${bytes(p.bytes)}, ${percent(p.score, 2)}`);
-      if (best) svg.append("text").attr("class", "name").attr("x", x(best.bytes)).attr("y", y(best.score) + 22).attr("text-anchor", x(best.bytes) > (box.left + box.right) / 2 ? "end" : "start").text(`chosen: ${bytes(best.bytes)}`);
+      if (best) svg.append("text").attr("class", "name").attr("x", x(best.bytes) + (x(best.bytes) > (box.left + box.right) / 2 ? -12 : 12)).attr("y", y(best.score) + 20).attr("text-anchor", x(best.bytes) > (box.left + box.right) / 2 ? "end" : "start").text(`chosen: ${bytes(best.bytes)}`);
       axes(svg, x, y, box, d3.axisBottom(x).ticks(Math.max(3, width / 110)).tickFormat(bytes), d3.axisLeft(y).ticks(5).tickFormat(v => `${Number((100 * v).toFixed(2))} %`), "file size", unit);
     });
   }
