@@ -83,6 +83,22 @@ TEST_F(Analyze, a_search_resumed_writes_the_same_file_and_measures_nothing_again
   EXPECT_EQ(read_text(path("state.json")), state);
 }
 
+// Interrupted as soon as the first mix has been measured, which is 8 bits everywhere.
+TEST_F(Analyze, an_interrupt_keeps_the_best_so_far) {
+  const std::string call = fmt::format(
+      "{} quantize {} --calibrate {} {} --limit 64 --samples 4 --eval {} --eval-limit 400 --max-drop 5 --resume {} -o "
+      "{}",
+      BITFOLD_TOOL_PATH, model("resnet20-cifar10"), data("cifar10/calib.npz"), kCifar, data("cifar10/val.npz"),
+      path("state.json"), path("out.onnx"));
+  const ToolResult result = run_command(fmt::format(
+      "({} & pid=$!; until grep -qs score {}; do kill -0 $pid 2>/dev/null || break; sleep 0.02; done; kill -INT $pid; "
+      "wait $pid)",
+      call, path("state.json")));
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("ended early"), std::string::npos) << result.output;
+  EXPECT_TRUE(std::filesystem::exists(path("out.onnx")));
+}
+
 TEST_F(Analyze, a_promise_that_cannot_be_measured_or_kept_is_an_error_and_writes_nothing) {
   const std::string call = fmt::format("quantize {} --calibrate {} {} --limit 16 -o {} ", model("lenet-bn"),
                                        data("mnist/calib"), kMnist, path("out.onnx"));

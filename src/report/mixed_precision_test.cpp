@@ -95,8 +95,7 @@ TEST_F(Mixed, the_front_holds_no_mix_that_another_beats) {
   int on_front = 0;
   for (const MixPoint& p : mixed.points) {
     on_front += p.is_on_front;
-    for (const MixPoint& q : mixed.points)
-      EXPECT_FALSE(p.is_on_front && q.bytes < p.bytes && q.score >= p.score);
+    for (const MixPoint& q : mixed.points) EXPECT_FALSE(p.is_on_front && q.bytes < p.bytes && q.score >= p.score);
   }
   EXPECT_GE(on_front, 1);
 }
