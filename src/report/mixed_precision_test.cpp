@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "base/file.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
 #include "bitfold/reference.h"
 #include "bitfold/report.h"
+#include "bitfold/sensitivity.h"
 #include "report/search_state.h"
 #include "report/test_networks.h"
 #include "testing.h"
@@ -47,12 +49,12 @@ class Mixed : public ::testing::Test {
   // Points lost, measured with the reference.
   double drop(const Recipe& recipe) { return 100 * (top1(graph) - top1(quantize(graph, calibration, recipe).graph)); }
 
-  Graph graph = classifier();
+  Graph graph = classifier(6);
   Calibration calibration = calibration_of(graph);
 };
 
 TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
-  for (const double promise : {0.25, 0.75, 1.5, 4.0}) {
+  for (const double promise : {0.5, 5.0}) {
     const MixedPrecision mixed = search({.max_drop = promise});
     ASSERT_GE(mixed.best, 0);
     const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
@@ -68,9 +70,28 @@ TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
   }
 }
 
+// The second mix measured is the middle of the path (32): half of the layers have 8 bits, those in which a byte buys
+// most. What it buys is measured here by the sensitivity analysis.
+TEST_F(Mixed, the_path_gives_8_bits_to_the_layers_where_a_byte_buys_most) {
+  const MixedPrecision mixed = search({.max_drop = 100, .sensitivity_samples = 32});
+  auto some = samples(32, 3);
+  const Sensitivity s = measure_sensitivity(graph, calibration, some, {}, {.weight_bits = {8, 4}, .sample_count = 32});
+  std::vector<std::pair<double, std::string>> gains;
+  for (const LayerSensitivity& layer : s.layers)
+    gains.emplace_back((layer.alone[1]->noise - layer.alone[0]->noise) / static_cast<double>(layer.weight_count),
+                       layer.node);
+  std::sort(gains.rbegin(), gains.rend());
+  std::set<std::string> expected, got;
+  for (std::size_t i = 0; i < 3; ++i) expected.insert(gains[i].second);
+  ASSERT_EQ(mixed.points[0].choices, std::vector<LayerChoice>(6, {8, 8}));
+  for (std::size_t l = 0; l < 6; ++l)
+    if (mixed.points[1].choices[l] == LayerChoice{8, 8}) got.insert(mixed.layers[l]);
+  EXPECT_EQ(got, expected);
+}
+
 TEST_F(Mixed, a_looser_promise_is_never_dearer) {
   std::int64_t bytes = std::numeric_limits<std::int64_t>::max();
-  for (const double promise : {0.0, 0.5, 1.0, 2.0, 5.0, 100.0}) {
+  for (const double promise : {0.0, 1.0, 5.0, 100.0}) {
     const MixedPrecision mixed = search({.max_drop = promise});
     ASSERT_GE(mixed.best, 0) << promise;
     const std::int64_t now = mixed.points[static_cast<std::size_t>(mixed.best)].bytes;

@@ -48,21 +48,20 @@ class Samples final : public BatchSource {
   std::int64_t at_ = 0;
 };
 
-/// Three products, 16 -> 32 -> 32 -> 8, Relus between: nodes "g1", "g2", "g3".
-inline Graph classifier() {
+/// Products with Relus between, 16 -> 32 -> ... -> 32 -> 8: nodes "g1", "r1", "g2" and so on.
+inline Graph classifier(int products = 3) {
   Graph graph;
   ValueId x = graph.add_input("x", DataType::float32, {kDynamic, 16});
-  const auto product = [&](const std::string& name, ValueId in, std::int64_t from, std::int64_t to, unsigned seed) {
+  for (int i = 1; i <= products; ++i) {
+    const std::string name = "g" + std::to_string(i), relu = "r" + std::to_string(i);
+    const std::int64_t from = i == 1 ? 16 : 32, to = i == products ? 8 : 32;
+    const auto seed = static_cast<unsigned>(10 * i);
     const ValueId w = graph.add_constant(name + ".w", uniform({to, from}, seed, 0.5F));
     const ValueId b = graph.add_constant(name + ".b", uniform({to}, seed + 1, 0.1F));
-    return graph.add(Gemm{.trans_b = true}, name, {in, w, b}, name + ".out");
-  };
-  const auto relu = [&](const std::string& name, ValueId in) {
-    return graph.add(Unary{UnaryKind::relu}, name, {in}, name + ".out");
-  };
-  x = relu("r1", product("g1", x, 16, 32, 10));
-  x = relu("r2", product("g2", x, 32, 32, 20));
-  graph.mark_output(product("g3", x, 32, 8, 30));
+    x = graph.add(Gemm{.trans_b = true}, name, {x, w, b}, name + ".out");
+    if (i < products) x = graph.add(Unary{UnaryKind::relu}, relu, {x}, relu + ".out");
+  }
+  graph.mark_output(x);
   infer_shapes(graph);
   return graph;
 }
