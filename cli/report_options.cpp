@@ -112,7 +112,7 @@ MixedOptions::MixedOptions(CLI::App& verb) : verb_(&verb) {
       ->type_name("POINTS")
       ->check(CLI::NonNegativeNumber)
       ->group(kMixedGroup);
-  verb.add_option("--mixed", weight_bits_, "Weight bits a layer may have (default: 4,8)")
+  verb.add_option("--mixed", weight_bits_, "Weight bits a layer may have (default: 4,8, or --weight-bits and 8)")
       ->type_name("BITS,...")
       ->delimiter(',')
       ->check(CLI::Range(2, 8))
@@ -129,13 +129,16 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
   Dataset samples = calibration_path.empty()
                         ? report.open_evaluation(graph, data_options, output)
                         : open_dataset(calibration_path, input_specs(graph), data_options.resolve());
+  // Fewer bits asked for as a rule are what the search may use, unless --mixed says otherwise.
+  std::vector<int> weight_bits = weight_bits_;
+  if (verb_->count("--mixed") == 0 && recipe.weight_bits < 8) weight_bits = {recipe.weight_bits, 8};
   MixedPrecision mixed;
   {
     ProgressBar bar("searching");
     const CatchInterrupt scope;
     mixed = search_mixed_precision(graph, calibration, *samples.source, *evaluation.source, recipe,
                                    {.max_drop = *max_drop_,
-                                    .weight_bits = weight_bits_,
+                                    .weight_bits = weight_bits,
                                     .sensitivity_samples = report.samples(),
                                     .threads = threads,
                                     .time_budget_s = report.time_budget_s(),
