@@ -109,13 +109,20 @@ class Doctor {
     std::string advice = layer_.activation_bits == 16 ? "leave it in float with --skip"
                          : layer_.weight_bits < 8     ? "give its weights 8 bits"
                                                       : "give it 16-bit activations, or leave it in float with --skip";
-    std::string won;
-    if (s.all_but)
-      won = fmt::format(" Without it the output has {:.1f} dB instead of {:.1f}.", s.all_but->sqnr_db(),
-                        whole_.sensitivity.all.sqnr_db());
-    say(Severity::warning, Cause::largest_share,
-        fmt::format("{} of the whole error comes from this layer.{} If accuracy matters, {}.", percent(*s.error_share),
-                    won, advice));
+    const std::string what = fmt::format("{} of the whole error comes from this layer", percent(*s.error_share));
+    const double now = whole_.sensitivity.all.sqnr_db();
+    if (!s.all_but) {
+      say(Severity::warning, Cause::largest_share, fmt::format("{}. If accuracy matters, {}.", what, advice));
+    } else if (s.all_but->sqnr_db() > now) {
+      say(Severity::warning, Cause::largest_share,
+          fmt::format("{}: with it in float the output has {:.1f} dB instead of {:.1f}. If accuracy matters, {}.", what,
+                      s.all_but->sqnr_db(), now, advice));
+    } else {
+      // Errors are not independent here: those of other layers make up for part of this one's.
+      say(Severity::note, Cause::largest_share,
+          fmt::format("{}, but leaving it alone in float does not help: {:.1f} dB instead of {:.1f}.", what,
+                      s.all_but->sqnr_db(), now));
+    }
   }
 
   // Bits cost 6.02 dB each everywhere (equation 10); a layer that loses much more than the median layer is special.

@@ -141,6 +141,13 @@ TEST_F(Diagnose, names_the_layer_that_most_of_the_error_comes_from) {
   whole.sensitivity.layers.resize(10);
   layer.sensitivity = LayerSensitivity{.node = "conv", .error_share = 0.4};
   EXPECT_EQ(text(Cause::largest_share).find("40 % of the whole error"), 0U);
+  whole.sensitivity.all = {.noise = 1e-3};
+  layer.sensitivity->all_but = Damage{.noise = 5e-4};  // 33 dB instead of 30
+  EXPECT_NE(text(Cause::largest_share).find("in float the output has 33.0 dB instead of 30.0"), std::string::npos);
+  EXPECT_EQ(diagnose(layer, whole).front().severity, Severity::warning);
+  layer.sensitivity->all_but = Damage{.noise = 2e-3};  // leaving it in float makes it worse
+  EXPECT_NE(text(Cause::largest_share).find("does not help: 27.0 dB instead of 30.0"), std::string::npos);
+  EXPECT_EQ(diagnose(layer, whole).front().severity, Severity::note);
   layer.sensitivity->error_share = 0.2;
   EXPECT_FALSE(has(Cause::largest_share));
 }
