@@ -37,6 +37,7 @@ std::string analysis_page(const Analysis& analysis) {
     page += name == "style"     ? report::page_style()
             : name == "library" ? report::page_library()
             : name == "licence" ? report::page_licence()
+            : name == "charts"  ? report::page_charts()
             : name == "script"  ? report::page_script()
                                 : std::string_view(data);
   }
