@@ -60,13 +60,13 @@ TEST_F(Analyze, a_promise_is_kept_by_the_file_that_is_written) {
   const std::string common = fmt::format("quantize {} --calibrate {} {} --limit 128 ", model("resnet20-cifar10"),
                                          data("cifar10/calib.npz"), kCifar);
   ASSERT_EQ(run_tool(common + "-o " + path("int8.onnx")).status, 0);
-  const auto found = run_for_json(fmt::format("{}--samples 4 --eval {} --eval-limit 200 --max-drop 1 -o {}", common,
+  const auto found = run_for_json(fmt::format("{}--samples 4 --eval {} --eval-limit 150 --max-drop 2 -o {}", common,
                                               data("cifar10/val.npz"), path("mixed.onnx")));
   const auto top1 = [&](const std::string& file) {
-    return run_for_json(fmt::format("eval {} --data {} {} --limit 200", file, data("cifar10/val.npz"), kCifar))["top1"]
+    return run_for_json(fmt::format("eval {} --data {} {} --limit 150", file, data("cifar10/val.npz"), kCifar))["top1"]
         .get<double>();
   };
-  EXPECT_LE(100 * (top1(model("resnet20-cifar10")) - top1(path("mixed.onnx"))), 1 + 1e-9);
+  EXPECT_LE(100 * (top1(model("resnet20-cifar10")) - top1(path("mixed.onnx"))), 2 + 1e-9);
   const auto size = [](const std::string& file) { return static_cast<double>(std::filesystem::file_size(file)); };
   EXPECT_LT(size(path("mixed.onnx")), 0.7 * size(path("int8.onnx")));
   EXPECT_EQ(found["quantized_bytes"].get<double>(), size(path("mixed.onnx")));
