@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   cli::add_inspect(app);
   cli::add_fold(app);
   cli::add_quantize(app);
+  cli::add_analyze(app);
   cli::add_eval(app);
   cli::add_compare(app);
   cli::add_bench(app);

@@ -38,16 +38,7 @@ void Output::write(const nlohmann::ordered_json& result) const {
     std::fflush(stdout);
     return;
   }
-  const std::string temporary = path_ + ".tmp";
-  std::ofstream file(temporary, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code code;
-  if (file) std::filesystem::rename(temporary, path_, code);
-  if (!file || code) {
-    std::filesystem::remove(temporary, code);
-    throw Error(fmt::format("{}: cannot be written", path_));
-  }
+  write_text(path_, text);
 }
 
 void Output::table(const std::vector<std::vector<std::string>>& rows) const {
@@ -92,6 +83,19 @@ void ProgressBar::draw(void* self, std::int64_t done, std::int64_t total) {
   fmt::print(stderr, "\r{} [{}{}] {}/{}", bar->label_, std::string(static_cast<std::size_t>(filled), '#'),
              std::string(static_cast<std::size_t>(kWidth - filled), '.'), done, total);
   std::fflush(stderr);
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream file(temporary, std::ios::binary);
+  file << text;
+  file.close();
+  std::error_code code;
+  if (file) std::filesystem::rename(temporary, path, code);
+  if (!file || code) {
+    std::filesystem::remove(temporary, code);
+    throw Error(fmt::format("{}: cannot be written", path));
+  }
 }
 
 std::string percent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }

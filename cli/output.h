@@ -45,6 +45,9 @@ class ProgressBar {
   double last_s_ = 0;
 };
 
+/// Writes a file under a temporary name and renames it. Throws Error when it cannot be written.
+void write_text(const std::string& path, const std::string& text);
+
 /// "99.18 %"
 std::string percent(double fraction);
 /// "1.2 MB"; decimal units.

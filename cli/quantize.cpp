@@ -13,6 +13,7 @@
 #include "data_options.h"
 #include "model.h"
 #include "output.h"
+#include "report_options.h"
 #include "verbs.h"
 
 namespace bitfold::cli {
@@ -27,6 +28,8 @@ struct Options {
   int threads = 0;
   CLI::App* verb = nullptr;
   std::unique_ptr<DataOptions> data_options;
+  std::unique_ptr<ReportOptions> report;
+  std::unique_ptr<MixedOptions> mixed;
   std::unique_ptr<Output> output;
 };
 
@@ -108,7 +111,7 @@ void quantize_model(const Options& o) {
     throw Error(
         fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
-  const Recipe recipe = recipe_of(o);
+  Recipe recipe = recipe_of(o);
   const Graph graph = load_optimized(o.model);
   if (is_quantized(graph))
     throw Error(fmt::format("{}: is quantized already; quantize the float model it was made from", o.model));
@@ -121,33 +124,70 @@ void quantize_model(const Options& o) {
   if (!o.data.empty()) samples = samples_of(o, graph);
   const Calibration calibration = calibration_of(o, graph, samples.source.get());
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
-  const QuantizeResult result = quantize_graph(graph, calibration, recipe, samples.source.get());
+  std::optional<MixedPrecision> mixed;
+  if (o.mixed->is_wanted()) {
+    mixed = o.mixed->search(graph, calibration, recipe, o.data, *o.report, *o.data_options, *o.output, o.threads);
+    recipe = mixed->recipe;
+  }
+  // What a search has found, and measured, is rounded without samples.
+  const QuantizeResult result =
+      mixed ? quantize(graph, calibration, recipe) : quantize_graph(graph, calibration, recipe, samples.source.get());
   save_onnx(result.graph, o.output_path);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
+  if (o.report->wants_report()) {
+    Analysis analysis =
+        o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, false, o.threads);
+    analysis.model = o.model.substr(o.model.rfind('/') + 1);
+    analysis.mixed = mixed;
+    o.report->write(analysis, *o.output);
+  }
 
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const auto& layer : result.decisions)
     layers.push_back(
         {{"name", layer.node}, {"op", layer.op}, {"quantized", layer.quantized}, {"reason", layer.reason}});
-  o.output->write({{"model", o.model},
-                   {"output", o.output_path},
-                   {"samples", calibration.sample_count},
-                   {"seconds", seconds},
-                   {"float_bytes", file_bytes(o.model)},
-                   {"quantized_bytes", file_bytes(o.output_path)},
-                   {"recipe",
-                    {{"weight_bits", recipe.weight_bits},
-                     {"activation_bits", recipe.activation_bits},
-                     {"weight_scheme", to_string(recipe.weight_scheme)},
-                     {"activation_scheme", to_string(recipe.activation_scheme)},
-                     {"granularity", to_string(recipe.granularity)},
-                     {"rounding", to_string(result.recipe.rounding)},
-                     {"bias_correction", to_string(recipe.bias_correction)},
-                     {"observer", to_string(recipe.observer)},
-                     {"percentile", recipe.percentile},
-                     {"skip", recipe.skip}}},
-                   {"layers", layers}});
+  nlohmann::ordered_json json{{"model", o.model},
+                              {"output", o.output_path},
+                              {"samples", calibration.sample_count},
+                              {"seconds", seconds},
+                              {"float_bytes", file_bytes(o.model)},
+                              {"quantized_bytes", file_bytes(o.output_path)},
+                              {"recipe",
+                               {{"weight_bits", recipe.weight_bits},
+                                {"activation_bits", recipe.activation_bits},
+                                {"weight_scheme", to_string(recipe.weight_scheme)},
+                                {"activation_scheme", to_string(recipe.activation_scheme)},
+                                {"granularity", to_string(recipe.granularity)},
+                                {"rounding", to_string(result.recipe.rounding)},
+                                {"bias_correction", to_string(recipe.bias_correction)},
+                                {"observer", to_string(recipe.observer)},
+                                {"percentile", recipe.percentile},
+                                {"skip", recipe.skip}}},
+                              {"layers", layers}};
+  if (mixed) json["mixed"] = nlohmann::ordered_json::parse(mixed_precision_json(*mixed));
+  o.output->write(json);
+}
+
+// Quantizes in memory only: what would happen, and why.
+void analyze_model(const Options& o) {
+  if (o.data.empty() == o.load_calibration_path.empty())
+    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
+  const Recipe recipe = recipe_of(o);
+  const Graph graph = load_optimized(o.model);
+  if (is_quantized(graph))
+    throw Error(fmt::format("{}: is quantized already; analyze the float model it was made from", o.model));
+  if (needs_samples(recipe))
+    throw Error("analyze: rounding with samples is not part of it; leave --rounding and --bias-correction out");
+  Dataset samples;
+  if (!o.data.empty()) samples = samples_of(o, graph);
+  const Calibration calibration = calibration_of(o, graph, samples.source.get());
+  Analysis analysis =
+      o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, true, o.threads);
+  analysis.model = o.model.substr(o.model.rfind('/') + 1);
+  print_analysis(analysis, *o.output);
+  o.report->write(analysis, *o.output);
+  o.output->write(nlohmann::ordered_json::parse(analysis_json(analysis)));
 }
 
 void add_recipe_flags(CLI::App& verb, Options& o) {
@@ -192,9 +232,27 @@ void add_quantize(CLI::App& app) {
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   add_recipe_flags(*verb, *o);
   o->data_options = std::make_unique<DataOptions>(*verb);
+  o->report = std::make_unique<ReportOptions>(*verb);
+  o->mixed = std::make_unique<MixedOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold quantize model.onnx --calibrate imagenet/calib --crop 224 -o model.int8.onnx");
   verb->callback([o] { quantize_model(*o); });
+}
+
+void add_analyze(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("analyze", "Which layers quantization hurts, why, and what to do about it");
+  o->verb = verb;
+  verb->add_option("model", o->model, "The float ONNX model")->required();
+  verb->add_option("--calibrate", o->data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
+  verb->add_option("--calibration", o->load_calibration_path, "Statistics saved earlier, instead of samples");
+  verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
+  add_recipe_flags(*verb, *o);
+  o->data_options = std::make_unique<DataOptions>(*verb);
+  o->report = std::make_unique<ReportOptions>(*verb);
+  o->output = std::make_unique<Output>(*verb);
+  verb->footer("Example:  bitfold analyze model.onnx --calibrate imagenet/calib --crop 224 --report report.html");
+  verb->callback([o] { analyze_model(*o); });
 }
 
 }  // namespace bitfold::cli

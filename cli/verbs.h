@@ -8,6 +8,7 @@ namespace bitfold::cli {
 void add_inspect(CLI::App& app);
 void add_fold(CLI::App& app);
 void add_quantize(CLI::App& app);
+void add_analyze(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_bench(CLI::App& app);

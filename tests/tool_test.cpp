@@ -125,7 +125,7 @@ TEST(ToolTensor, quantizes_the_notebooks_tensor) {
 }
 
 TEST(ToolHelp, every_verb_shows_an_example) {
-  for (const char* verb : {"inspect", "fold", "quantize", "eval", "compare", "bench", "run", "tensor"}) {
+  for (const char* verb : {"inspect", "fold", "quantize", "analyze", "eval", "compare", "bench", "run", "tensor"}) {
     const ToolResult result = run_tool(std::string(verb) + " --help");
     EXPECT_EQ(result.status, 0) << verb;
     EXPECT_NE(result.output.find(std::string("Example:  bitfold ") + verb), std::string::npos) << result.output;

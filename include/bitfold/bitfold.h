@@ -1,18 +1,21 @@
 // All of Bitfold's public API.
 #pragma once
 
-#include "bitfold/affine.h"     // IWYU pragma: export
-#include "bitfold/batch.h"      // IWYU pragma: export
-#include "bitfold/calibrate.h"  // IWYU pragma: export
-#include "bitfold/cpu.h"        // IWYU pragma: export
-#include "bitfold/data.h"       // IWYU pragma: export
-#include "bitfold/error.h"      // IWYU pragma: export
-#include "bitfold/graph.h"      // IWYU pragma: export
-#include "bitfold/onnx.h"       // IWYU pragma: export
-#include "bitfold/ops.h"        // IWYU pragma: export
-#include "bitfold/passes.h"     // IWYU pragma: export
-#include "bitfold/quantize.h"   // IWYU pragma: export
-#include "bitfold/reference.h"  // IWYU pragma: export
-#include "bitfold/report.h"     // IWYU pragma: export
-#include "bitfold/session.h"    // IWYU pragma: export
-#include "bitfold/tensor.h"     // IWYU pragma: export
+#include "bitfold/affine.h"           // IWYU pragma: export
+#include "bitfold/analysis.h"         // IWYU pragma: export
+#include "bitfold/batch.h"            // IWYU pragma: export
+#include "bitfold/calibrate.h"        // IWYU pragma: export
+#include "bitfold/cpu.h"              // IWYU pragma: export
+#include "bitfold/data.h"             // IWYU pragma: export
+#include "bitfold/error.h"            // IWYU pragma: export
+#include "bitfold/graph.h"            // IWYU pragma: export
+#include "bitfold/mixed_precision.h"  // IWYU pragma: export
+#include "bitfold/onnx.h"             // IWYU pragma: export
+#include "bitfold/ops.h"              // IWYU pragma: export
+#include "bitfold/passes.h"           // IWYU pragma: export
+#include "bitfold/quantize.h"         // IWYU pragma: export
+#include "bitfold/reference.h"        // IWYU pragma: export
+#include "bitfold/report.h"           // IWYU pragma: export
+#include "bitfold/sensitivity.h"      // IWYU pragma: export
+#include "bitfold/session.h"          // IWYU pragma: export
+#include "bitfold/tensor.h"           // IWYU pragma: export

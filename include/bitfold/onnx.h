@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -26,5 +27,8 @@ struct SaveOptions {
 /// CPU provider fuses. Written under a temporary name and renamed (invariant 9). load_onnx gives back an equal graph
 /// (invariant 6). Throws Error when the path cannot be written, leaving nothing behind.
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options = {});
+
+/// The bytes of the file save_onnx would write.
+std::int64_t model_bytes(const Graph& graph);
 
 }  // namespace bitfold

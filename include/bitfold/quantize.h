@@ -1,6 +1,8 @@
 // From a float graph and its calibration to a quantized graph.
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,16 @@ enum class BiasCorrection { none, empirical };
 std::string_view to_string(BiasCorrection correction);
 BiasCorrection parse_bias_correction(std::string_view word);  ///< Throws Error naming the valid words.
 
+/// What one layer does otherwise than the recipe says; what is absent, it does as the recipe says.
+struct LayerRecipe {
+  std::optional<int> weight_bits;
+  /// Of its output's grid. Values that share one grid take the most bits any of their producers asks for.
+  std::optional<int> activation_bits;
+  bool in_float = false;  ///< As `skip`.
+
+  bool operator==(const LayerRecipe&) const = default;
+};
+
 /// What to do. The defaults are the best choice for a convolutional network on a CPU.
 struct Recipe {
   int weight_bits = 8;      ///< 2..8
@@ -38,8 +50,9 @@ struct Recipe {
   /// (min_max 93.0 %, percentile 99.999 93.0 %), ResNet-20 and LeNet-BN gain 1 dB; only vww-mobilenetv1 is 1 dB better
   /// with min_max.
   Observer observer = Observer::mse;
-  double percentile = 99.99;      ///< For Observer::percentile.
-  std::vector<std::string> skip;  ///< Names of nodes to leave in float.
+  double percentile = 99.99;                  ///< For Observer::percentile.
+  std::vector<std::string> skip;              ///< Names of nodes to leave in float.
+  std::map<std::string, LayerRecipe> layers;  ///< By node name.
 
   bool operator==(const Recipe&) const = default;
 };
@@ -48,7 +61,8 @@ struct Recipe {
 bool needs_samples(const Recipe& recipe);
 /// Throws Error naming the field when a value is out of range.
 void check_recipe(const Recipe& recipe);
-/// TOML with the field names above as keys. Throws Error naming file, line and key; suggests the nearest valid key.
+/// TOML with the field names above as keys, and a table `[layers."NODE"]` for each layer. Throws Error naming file,
+/// line and key; suggests the nearest valid key.
 Recipe load_recipe(const std::string& path);
 
 /// What became of one node.
@@ -65,8 +79,8 @@ struct QuantizeResult {
 };
 
 /// `graph` satisfies Stage::optimized. Throws Error when the calibration lacks a value of the graph (another
-/// model's), or `skip` names no node (suggesting the nearest).
-/// Throws Error when needs_samples(recipe).
+/// model's), `skip` or `layers` names no node (suggesting the nearest), `layers` gives weight_bits to a node that has
+/// no weights, or needs_samples(recipe).
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe = {});
 /// The same with sample inputs, which are read again and again. `progress` counts layers.
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,

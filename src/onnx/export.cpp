@@ -390,4 +390,6 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
   }
 }
 
+std::int64_t model_bytes(const Graph& graph) { return static_cast<std::int64_t>(Exporter(graph).run().ByteSizeLong()); }
+
 }  // namespace bitfold

@@ -41,7 +41,7 @@ class Planner {
     for (NodeId id : order_) names.push_back(graph_.node(id).name);
     for (const std::string& name : skip) {
       const auto found = std::find(names.begin(), names.end(), name);
-      check(found != names.end(), "skip: the network has no node '{}'{}", name, did_you_mean(name, names));
+      if (found == names.end()) fail("skip: the network has no node '{}'{}", name, did_you_mean(name, names));
       at(order_[static_cast<std::size_t>(found - names.begin())]) = {Role::none, false, "skipped by the recipe"};
     }
   }

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "base/check.h"
+#include "base/nearest.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
 #include "quantize/weights.h"
@@ -42,9 +45,50 @@ float negative_gain(const Graph& graph, ValueId id) {
   return op != nullptr && op->kind == ParametricKind::leaky_relu ? std::abs(op->alpha) : 1;
 }
 
+const LayerRecipe* layer_recipe(const Graph& graph, NodeId id, const Recipe& recipe) {
+  const auto it = id == NodeId::none ? recipe.layers.end() : recipe.layers.find(graph.node(id).name);
+  return it == recipe.layers.end() ? nullptr : &it->second;
+}
+
+int group_bits(const Graph& graph, const GridGroup& group, const Recipe& recipe) {
+  std::optional<int> most;
+  for (ValueId id : group.members) {
+    const LayerRecipe* layer = layer_recipe(graph, graph.producer(id), recipe);
+    if (layer != nullptr && layer->activation_bits) most = std::max(most.value_or(0), *layer->activation_bits);
+  }
+  return most.value_or(recipe.activation_bits);
+}
+
+// The recipe as one layer follows it.
+Recipe recipe_of(const Graph& graph, NodeId id, const Recipe& recipe) {
+  Recipe own = recipe;
+  const LayerRecipe* layer = layer_recipe(graph, id, recipe);
+  if (layer != nullptr) own.weight_bits = layer->weight_bits.value_or(recipe.weight_bits);
+  return own;
+}
+
+// Every name in `layers` is a node's, and weight bits go to products only. Returns all nodes to leave in float.
+std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) {
+  std::map<std::string_view, NodeId> nodes;
+  std::vector<std::string_view> names;
+  for (NodeId id : graph.nodes()) {
+    nodes.emplace(graph.node(id).name, id);
+    names.push_back(graph.node(id).name);
+  }
+  std::vector<std::string> skip = recipe.skip;
+  for (const auto& [name, layer] : recipe.layers) {
+    const auto found = nodes.find(name);
+    if (found == nodes.end()) fail("layers: the network has no node '{}'{}", name, did_you_mean(name, names));
+    check(!layer.weight_bits || quantization::classify(graph, found->second).role == Role::product,
+          "layers: weight_bits of {}: it has no weights that can run in integers", where(graph, found->second));
+    if (layer.in_float) skip.push_back(name);
+  }
+  return skip;
+}
+
 QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibration& calibration,
                        const Recipe& recipe) {
-  const GridSpec spec{.bits = recipe.activation_bits,
+  const GridSpec spec{.bits = group_bits(graph, group, recipe),
                       .is_signed = recipe.activation_scheme == Scheme::symmetric,
                       .scheme = recipe.activation_scheme};
   ObservedRange all;  // contains 0, as every grid does
@@ -120,7 +164,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
-  const Plan plan = quantization::make_plan(graph, recipe.skip);
+  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe));
   check_calibration(graph, calibration, plan);
   for (const GridGroup& group : plan.groups) {
     const QuantParams grid = group_grid(graph, group, calibration, recipe);
@@ -129,7 +173,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   for (NodeId id : nodes) {
     LayerDecision decision = decide(graph, id, plan);
     if (decision.quantized && plan.at(id).role == Role::product) {
-      const int raised = quantization::quantize_constants(graph, id, recipe);
+      const int raised = quantization::quantize_constants(graph, id, recipe_of(graph, id, recipe));
       if (raised > 0)
         decision.reason = fmt::format("weight scale of {} channels raised to keep accumulators in int32", raised);
     } else if (decision.quantized && plan.at(id).role == Role::clip) {

@@ -317,6 +317,44 @@ TEST(Planner, an_unknown_node_to_skip_is_an_error_with_the_nearest_name) {
   EXPECT_NE(text.find("'c1_nod'; did you mean 'c1_node'?"), std::string::npos) << text;
 }
 
+TEST(Layers, take_their_own_weight_bits) {
+  Net net;
+  net.graph.mark_output(net.conv("c2", net.conv("c1", net.input("x"))));
+  const auto result = net.quantize({.weight_bits = 4, .layers = {{"c1_node", {.weight_bits = 8}}}});
+  EXPECT_EQ(grid(result.graph, "c1.w")->bits, 8);
+  EXPECT_EQ(grid(result.graph, "c2.w")->bits, 4);
+}
+
+TEST(Layers, widen_the_whole_group_that_shares_their_grid) {
+  Net net;
+  const ValueId x = net.input("x");
+  const ValueId pooled = net.max_pool("p", net.relu("r", net.conv("c1", x)));
+  net.graph.mark_output(net.conv("c2", pooled));
+  const auto result = net.quantize({.layers = {{"c1_node", {.activation_bits = 16}}}});
+  EXPECT_EQ(grid(result.graph, "x")->bits, 8);
+  EXPECT_EQ(grid(result.graph, "r")->bits, 16);
+  EXPECT_EQ(grid(result.graph, "p")->bits, 16);
+  EXPECT_EQ(grid(result.graph, "c2")->bits, 8);
+}
+
+TEST(Layers, in_float_are_skipped) {
+  Net net;
+  net.graph.mark_output(net.conv("c2", net.conv("c1", net.input("x"))));
+  const auto own = net.quantize({.layers = {{"c2_node", {.in_float = true}}}});
+  EXPECT_EQ(own.graph, net.quantize({.skip = {"c2_node"}}).graph);
+  EXPECT_FALSE(decision(own, "c2_node").quantized);
+}
+
+TEST(Layers, that_do_not_exist_or_have_no_weights_are_errors) {
+  Net net;
+  net.graph.mark_output(net.conv("c2", net.relu("r", net.conv("c1", net.input("x")))));
+  const std::string name = complaint([&] { net.quantize({.layers = {{"c1_nod", {.weight_bits = 8}}}}); });
+  EXPECT_NE(name.find("did you mean 'c1_node'"), std::string::npos) << name;
+  const std::string weights = complaint([&] { net.quantize({.layers = {{"r_node", {.weight_bits = 8}}}}); });
+  EXPECT_NE(weights.find("'r_node'"), std::string::npos) << weights;
+  EXPECT_THROW(net.quantize({.layers = {{"c1_node", {.weight_bits = 9}}}}), Error);
+}
+
 TEST(Planner, weights_that_are_computed_stay_in_float_and_are_named) {
   Net net;
   const ValueId x = net.input("x");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -23,7 +24,7 @@ class RecipeReader {
 
   Recipe read() {
     Recipe recipe;
-    check_keys();
+    check_keys(table_, kKeys);
     read_bits("weight_bits", recipe.weight_bits);
     read_bits("activation_bits", recipe.activation_bits);
     read_word("weight_scheme", recipe.weight_scheme, kSchemes);
@@ -34,6 +35,7 @@ class RecipeReader {
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
     read_skip(recipe.skip);
+    read_layers(recipe.layers);
     return recipe;
   }
 
@@ -41,26 +43,30 @@ class RecipeReader {
   using Words = std::array<std::string_view, 2>;
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 3> kObservers{"min_max", "percentile", "mse"};
-  static constexpr std::array<std::string_view, 10> kKeys{
+  static constexpr std::array<std::string_view, 11> kKeys{
       "weight_bits", "activation_bits", "weight_scheme", "activation_scheme", "granularity",
-      "rounding",    "bias_correction", "observer",      "percentile",        "skip"};
+      "rounding",    "bias_correction", "observer",      "percentile",        "skip",
+      "layers"};
+  static constexpr std::array<std::string_view, 3> kLayerKeys{"weight_bits", "activation_bits", "in_float"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
 
-  void check_keys() const {
-    for (const auto& [key, node] : table_) {
-      const bool is_known = std::find(kKeys.begin(), kKeys.end(), key.str()) != kKeys.end();
-      check(is_known, "{}: unknown key '{}'{}", at(key.source()), key.str(), did_you_mean(key.str(), kKeys));
+  void check_keys(const toml::table& table, std::span<const std::string_view> keys) const {
+    for (const auto& [key, node] : table) {
+      const bool is_known = std::find(keys.begin(), keys.end(), key.str()) != keys.end();
+      check(is_known, "{}: unknown key '{}'{}", at(key.source()), key.str(), did_you_mean(key.str(), keys));
     }
   }
 
   void read_bits(std::string_view key, int& bits) const {
-    const toml::node* node = table_.get(key);
-    if (node == nullptr) return;
+    if (const toml::node* node = table_.get(key)) bits = bits_of(key, node);
+  }
+
+  int bits_of(std::string_view key, const toml::node* node) const {
     check(node->is_integer(), "{}: {} must be a whole number", at(node->source()), key);
     const std::int64_t value = **node->as_integer();
     check(value >= 0 && value <= 64, "{}: {} is {}", at(node->source()), key, value);
-    bits = static_cast<int>(value);
+    const int bits = static_cast<int>(value);
     try {
       Recipe alone;
       (key == "weight_bits" ? alone.weight_bits : alone.activation_bits) = bits;
@@ -68,6 +74,7 @@ class RecipeReader {
     } catch (const Error& error) {
       fail("{}: {}", at(node->source()), error.what());
     }
+    return bits;
   }
 
   template <class Enum, std::size_t N>
@@ -104,6 +111,25 @@ class RecipeReader {
     }
   }
 
+  void read_layers(std::map<std::string, LayerRecipe>& layers) const {
+    const toml::node* node = table_.get("layers");
+    if (node == nullptr) return;
+    check(node->is_table(), "{}: layers must be tables, [layers.\"NODE\"]", at(node->source()));
+    for (const auto& [name, entry] : *node->as_table()) {
+      check(entry.is_table(), "{}: layers.\"{}\" must be a table", at(entry.source()), name.str());
+      const toml::table& table = *entry.as_table();
+      check_keys(table, kLayerKeys);
+      LayerRecipe& layer = layers[std::string(name.str())];
+      if (const toml::node* bits = table.get("weight_bits")) layer.weight_bits = bits_of("weight_bits", bits);
+      if (const toml::node* bits = table.get("activation_bits"))
+        layer.activation_bits = bits_of("activation_bits", bits);
+      if (const toml::node* flag = table.get("in_float")) {
+        check(flag->is_boolean(), "{}: in_float must be true or false", at(flag->source()));
+        layer.in_float = **flag->as_boolean();
+      }
+    }
+  }
+
   const std::string& path_;
   const toml::table& table_;
 };
@@ -133,10 +159,25 @@ bool needs_samples(const Recipe& recipe) {
   return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical;
 }
 
+namespace {
+
+void check_bits(int weights, int activations) {
+  check(weights >= 2 && weights <= 8, "weight_bits is {}; it must be 2 to 8", weights);
+  check((activations >= 2 && activations <= 8) || activations == 16, "activation_bits is {}; it must be 2 to 8, or 16",
+        activations);
+}
+
+}  // namespace
+
 void check_recipe(const Recipe& recipe) {
-  check(recipe.weight_bits >= 2 && recipe.weight_bits <= 8, "weight_bits is {}; it must be 2 to 8", recipe.weight_bits);
-  const int bits = recipe.activation_bits;
-  check((bits >= 2 && bits <= 8) || bits == 16, "activation_bits is {}; it must be 2 to 8, or 16", bits);
+  check_bits(recipe.weight_bits, recipe.activation_bits);
+  for (const auto& [name, layer] : recipe.layers) {
+    try {
+      check_bits(layer.weight_bits.value_or(8), layer.activation_bits.value_or(8));
+    } catch (const Error& error) {
+      fail("layers.\"{}\": {}", name, error.what());
+    }
+  }
   check(recipe.percentile > 50 && recipe.percentile <= 100,  // also refuses NaN
         "percentile is {}; it must be greater than 50 and at most 100", recipe.percentile);
 }

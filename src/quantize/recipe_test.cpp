@@ -96,6 +96,26 @@ TEST_F(RecipeFile, a_wrong_type_or_value_is_named_with_line) {
   EXPECT_MENTIONS(syntax, "recipe.toml:2");
 }
 
+TEST_F(RecipeFile, reads_what_single_layers_do) {
+  const Recipe recipe = load_recipe(write(R"(weight_bits = 4
+[layers."conv1"]
+weight_bits = 8
+activation_bits = 16
+[layers."/head/fc"]
+in_float = true
+)"));
+  EXPECT_EQ(recipe.weight_bits, 4);
+  ASSERT_EQ(recipe.layers.size(), 2U);
+  EXPECT_EQ(recipe.layers.at("conv1"), (LayerRecipe{.weight_bits = 8, .activation_bits = 16}));
+  EXPECT_EQ(recipe.layers.at("/head/fc"), LayerRecipe{.in_float = true});
+  const std::string key = complaint("[layers.\"c\"]\nweight_bit = 4\n");
+  EXPECT_MENTIONS(key, "recipe.toml:2", "'weight_bit'", "did you mean 'weight_bits'");
+  const std::string value = complaint("[layers.\"c\"]\nactivation_bits = 12\n");
+  EXPECT_MENTIONS(value, "recipe.toml:2", "activation_bits is 12");
+  const std::string type = complaint("layers = 3\n");
+  EXPECT_MENTIONS(type, "recipe.toml:1", "layers");
+}
+
 TEST_F(RecipeFile, a_missing_file_is_named) { EXPECT_THROW(load_recipe((folder_ / "absent.toml").string()), Error); }
 
 }  // namespace

@@ -139,7 +139,7 @@ class Reconstruction {
       best = std::move(tried);
     };
     attempt(scale);
-    if (grid_.per_channel() && recipe_.weight_bits < 8)
+    if (grid_.per_channel() && grid_.bits < 8)
       for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(scale * factor);
     return best;
   }

@@ -1,0 +1,63 @@
+// What quantize and analyze share: the report, and the search for a mix of bit widths.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bitfold/analysis.h"
+#include "bitfold/data.h"
+#include "data_options.h"
+#include "output.h"
+
+namespace bitfold::cli {
+
+/// The evaluation data and the report: --eval, --eval-limit, --report, --samples, --time-budget.
+class ReportOptions {
+ public:
+  explicit ReportOptions(CLI::App& verb);
+
+  bool wants_report() const { return !report_path_.empty(); }
+  bool has_evaluation() const { return !evaluation_path_.empty(); }
+  double time_budget_s() const { return time_budget_s_; }
+  std::int64_t samples() const { return samples_; }
+
+  /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
+  Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
+  /// Everything for the report. `calibration_path` may be empty where there is evaluation data.
+  Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
+                   const std::string& calibration_path, const DataOptions& data_options, const Output& output,
+                   bool is_thorough, int threads) const;
+  /// Writes the page where --report says; nothing without it.
+  void write(const Analysis& analysis, const Output& output) const;
+
+ private:
+  std::string evaluation_path_, report_path_;
+  std::optional<std::int64_t> evaluation_limit_;
+  std::int64_t samples_ = 64;
+  double time_budget_s_ = 0;
+};
+
+/// The promise: --max-drop, --mixed, --resume.
+class MixedOptions {
+ public:
+  explicit MixedOptions(CLI::App& verb);
+  bool is_wanted() const { return max_drop_.has_value(); }
+  /// Throws Error when no mix keeps the promise. Ctrl-C ends the search with the best mix so far.
+  MixedPrecision search(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
+                        const std::string& calibration_path, const ReportOptions& report,
+                        const DataOptions& data_options, const Output& output, int threads) const;
+
+ private:
+  CLI::App* verb_;
+  std::optional<double> max_drop_;
+  std::vector<int> weight_bits_{4, 8};
+  std::string state_path_;
+};
+
+/// Layers with weights, those furthest from float first, and what stands out.
+void print_analysis(const Analysis& analysis, const Output& output);
+
+}  // namespace bitfold::cli

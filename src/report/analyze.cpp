@@ -1,0 +1,154 @@
+// One pass over everything the report is made of.
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "base/check.h"
+#include "bitfold/analysis.h"
+#include "bitfold/onnx.h"
+#include "bitfold/session.h"
+#include "report/batches.h"
+#include "report/value_figures.h"
+
+namespace bitfold {
+namespace {
+
+// In the order of Severity and Cause.
+constexpr std::array<std::string_view, 2> kSeverities{"note", "warning"};
+constexpr std::array<std::string_view, 9> kCauses{"wide_channels", "dead_channels", "clipped",
+                                                  "long_tail",     "unused_grid",   "largest_share",
+                                                  "low_bits",      "left_in_float", "raised_scale"};
+
+// The channel axis of a product's weights; -1 for other nodes.
+int weight_axis(const Op& op) {
+  if (std::holds_alternative<Conv>(op)) return 0;
+  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
+  return std::holds_alternative<MatMul>(op) || std::holds_alternative<ConvTranspose>(op) ? 1 : -1;
+}
+
+class Analyzer {
+ public:
+  Analyzer(const Graph& graph, const Calibration& calibration, Analysis& analysis)
+      : graph_(graph), calibration_(calibration), analysis_(analysis) {}
+
+  void describe_layers(const QuantizeResult& quantized, const Comparison& comparison, const Session& session) {
+    for (const LayerSummary& s : summarize(graph_)) summaries_[s.name] = s;
+    for (const LayerDecision& d : quantized.decisions) decisions_[d.node] = &d;
+    for (const ValueError& e : comparison.layers) errors_[e.value] = &e;
+    for (const LayerSensitivity& s : analysis_.sensitivity.layers) sensitivities_[s.node] = &s;
+    for (const StepInfo& step : session.steps())
+      for (const std::string& output : step.outputs) kernels_[output] = step.kernel;
+    for (NodeId id : graph_.nodes()) float_nodes_.emplace(graph_.node(id).name, id);
+    for (NodeId id : quantized.graph.topological_order()) describe(quantized.graph, id);
+    for (LayerAnalysis& layer : analysis_.layers) {
+      std::vector<Finding> findings = diagnose(layer, analysis_);
+      layer.findings.insert(layer.findings.end(), findings.begin(), findings.end());
+    }
+  }
+
+ private:
+  void describe(const Graph& quantized, NodeId id) {
+    const Node& node = quantized.node(id);
+    const bool has_value = !node.outputs.empty() && node.outputs[0] != ValueId::none &&
+                           quantized.value(node.outputs[0]).dtype == DataType::float32;
+    if (!has_value) return;
+    const Value& value = quantized.value(node.outputs[0]);
+    LayerAnalysis layer{.node = node.name, .op = op_name(node.op), .value = value.name};
+    if (value.shape) layer.output_shape = *value.shape;
+    if (const auto it = summaries_.find(node.name); it != summaries_.end()) {
+      layer.parameter_count = it->second.parameter_count;
+      layer.mac_count = it->second.mac_count;
+    }
+    if (node.inputs.size() > 1 && quantized.is_constant(node.inputs[1]) && weight_axis(node.op) >= 0) {
+      layer.has_weights = true;
+      if (const auto& grid = quantized.value(node.inputs[1]).quant) layer.weight_bits = grid->bits;
+    }
+    layer.grid = value.quant;
+    layer.activation_bits = value.quant ? value.quant->bits : 0;
+    if (const auto it = errors_.find(value.name); it != errors_.end()) layer.sqnr_db = it->second->sqnr_db;
+    if (const auto it = sensitivities_.find(node.name); it != sensitivities_.end()) layer.sensitivity = *it->second;
+    if (const auto it = kernels_.find(value.name); it != kernels_.end()) layer.kernel = it->second;
+    add_decision(layer);
+    add_figures(layer);
+    analysis_.layers.push_back(std::move(layer));
+  }
+
+  void add_decision(LayerAnalysis& layer) const {
+    const auto it = decisions_.find(layer.node);
+    if (it == decisions_.end()) return;
+    layer.is_quantized = it->second->quantized;
+    if (layer.has_weights && !layer.is_quantized)
+      layer.findings.push_back(
+          {Severity::note, Cause::left_in_float, fmt::format("Left in float: {}.", it->second->reason)});
+    else if (layer.has_weights && !it->second->reason.empty())
+      layer.findings.push_back({Severity::note, Cause::raised_scale, fmt::format("The {}.", it->second->reason)});
+  }
+
+  void add_figures(LayerAnalysis& layer) const {
+    if (const auto seen = calibration_.values.find(layer.value); seen != calibration_.values.end()) {
+      layer.values = report::histogram(seen->second);
+      if (layer.grid) {
+        layer.clipped_share = report::clipped_share(seen->second, *layer.grid);
+        layer.used_codes = report::used_codes(seen->second, *layer.grid);
+      }
+    }
+    const auto original = float_nodes_.find(layer.node);
+    if (!layer.has_weights || original == float_nodes_.end()) return;
+    const Node& node = graph_.node(original->second);
+    const Value& weights = graph_.value(node.inputs[1]);
+    const int axis = weight_axis(node.op);
+    if (weights.constant && weights.constant->dtype() == DataType::float32 && axis < weights.constant->rank() &&
+        weights.constant->size() > 0)
+      layer.weights = report::weight_ranges(*weights.constant, axis);
+  }
+
+  const Graph& graph_;
+  const Calibration& calibration_;
+  Analysis& analysis_;
+  std::map<std::string, LayerSummary> summaries_;
+  std::map<std::string, const LayerDecision*> decisions_;
+  std::map<std::string, const ValueError*> errors_;
+  std::map<std::string, const LayerSensitivity*> sensitivities_;
+  std::map<std::string, std::string> kernels_;
+  std::map<std::string, NodeId> float_nodes_;
+};
+
+}  // namespace
+
+std::string_view to_string(Severity severity) { return kSeverities.at(static_cast<std::size_t>(severity)); }
+std::string_view to_string(Cause cause) { return kCauses.at(static_cast<std::size_t>(cause)); }
+
+Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
+                 BatchSource& comparison_source, const AnalysisOptions& options) {
+  const QuantizeResult quantized = quantize(graph, calibration, recipe);
+  Analysis analysis{.recipe = recipe, .calibration_samples = calibration.sample_count};
+  analysis.sensitivity = measure_sensitivity(graph, calibration, samples, recipe, options.sensitivity);
+  const Comparison comparison =
+      compare(graph, quantized.graph, comparison_source, {.threads = options.threads, .progress = options.comparing});
+  analysis.comparison_samples = comparison.sample_count;
+  analysis.comparison_data = comparison_source.description();
+  analysis.agreement = comparison.top1_agreement;
+  analysis.sqnr_db = comparison.sqnr_db;
+  analysis.before.bytes = model_bytes(graph);
+  analysis.after.bytes = model_bytes(quantized.graph);
+  if (options.has_accuracy && comparison_source.has_labels()) {
+    for (const auto& [network, figures] : {std::pair(&graph, &analysis.before), {&quantized.graph, &analysis.after}}) {
+      const Evaluation evaluation = evaluate(*network, comparison_source, {.threads = options.threads});
+      figures->top1 = evaluation.top1;
+      figures->top5 = evaluation.top5;
+    }
+  }
+  const auto times = bench_interleaved({&graph, &quantized.graph}, {.min_time_s = options.bench_time_s});
+  analysis.before.latency_us = times[0].median_us;
+  analysis.after.latency_us = times[1].median_us;
+
+  // One run, so that a network with dynamic shapes has a plan to ask for kernels.
+  Session session(quantized.graph, {.threads = 1});
+  comparison_source.rewind();
+  if (const auto batch = comparison_source.next(1))
+    session.run(report::graph_inputs(quantized.graph, *batch, report::batch_size(quantized.graph, 1)));
+  Analyzer(graph, calibration, analysis).describe_layers(quantized, comparison, session);
+  return analysis;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,166 @@
+#include "report/damage.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+
+#include "base/check.h"
+#include "bitfold/session.h"
+#include "quantize/roles.h"
+#include "report/batches.h"
+#include "report/scores.h"
+
+namespace bitfold {
+
+double Damage::sqnr_db() const { return noise > 0 ? -10 * std::log10(noise) : std::numeric_limits<double>::infinity(); }
+
+namespace report {
+namespace {
+
+constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+
+// Sample i of a batch, as a batch of its own; repeated where the graph's batch is fixed.
+std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
+  Batch one{.sample_count = 1};
+  for (const Tensor& all : batch.inputs) {
+    Shape shape = all.shape();
+    const std::size_t bytes = all.size_bytes() / static_cast<std::size_t>(shape[0]);
+    shape[0] = 1;
+    one.inputs.push_back(
+        Tensor::from_bytes(all.dtype(), shape, {all.bytes() + static_cast<std::size_t>(i) * bytes, bytes}));
+  }
+  return graph_inputs(graph, one, batch_size(graph, 1));
+}
+
+std::size_t bytes_of(const std::vector<Tensor>& tensors) {
+  std::size_t bytes = 0;
+  for (const Tensor& t : tensors) bytes += t.size_bytes();
+  return bytes;
+}
+
+struct Sums {
+  double signal = 0, noise = 0;
+};
+
+}  // namespace
+
+SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted) {
+  check(wanted >= 1, "sample_count is {}; it must be at least 1", wanted);
+  Session session(float_graph, {.threads = 1});
+  const std::int64_t total = source.sample_count();
+  std::int64_t count = std::min(wanted, total), index = 0;
+  source.rewind();
+  while (auto batch = source.next(16)) {
+    for (std::int64_t i = 0; i < batch->sample_count && size() < count; ++i, ++index) {
+      if (index < size() * total / count) continue;
+      inputs_.push_back(sample(float_graph, *batch, i));
+      outputs_.push_back(session.run(inputs_.back()));
+      if (size() > 1) continue;
+      const std::size_t each = bytes_of(inputs_.back()) + bytes_of(outputs_.back());
+      count =
+          std::clamp<std::int64_t>(static_cast<std::int64_t>(kMostBytes / std::max<std::size_t>(each, 1)), 1, count);
+    }
+    if (size() == count) break;
+  }
+  check(size() > 0, "{}: no samples", source.description());
+}
+
+Damage SampleSet::damage(const Graph& candidate) const {
+  Session session(candidate, {.threads = 1});
+  std::vector<Sums> sums(outputs_.front().size());
+  std::int64_t agreeing = 0;
+  bool has_scores = true;
+  for (std::size_t s = 0; s < inputs_.size(); ++s) {
+    const std::vector<Tensor> outputs = session.run(inputs_[s]);
+    for (std::size_t o = 0; o < outputs.size(); ++o) {
+      if (outputs[o].dtype() != DataType::float32) continue;
+      const auto x = outputs_[s][o].data<float>(), y = outputs[o].data<float>();
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double error = static_cast<double>(x[i]) - y[i];
+        sums[o].signal += static_cast<double>(x[i]) * x[i];
+        sums[o].noise += error * error;
+      }
+    }
+    const auto classes = class_count(outputs.front());
+    has_scores = has_scores && classes.has_value();
+    if (!has_scores) continue;
+    const auto first = [&](const Tensor& t) {
+      return argmax(t.data<float>().first(static_cast<std::size_t>(*classes)));
+    };
+    agreeing += first(outputs_[s].front()) == first(outputs.front());
+  }
+  Damage damage;
+  int measured = 0;
+  for (const Sums& sum : sums) {
+    if (sum.signal == 0) continue;  // an output of zeros, or of integers
+    damage.noise += sum.noise / sum.signal;
+    ++measured;
+  }
+  damage.noise /= std::max(measured, 1);
+  if (has_scores) damage.agreement = static_cast<double>(agreeing) / static_cast<double>(size());
+  return damage;
+}
+
+Stop::Stop(double time_budget_s, const std::atomic<bool>* interrupted) : interrupted_(interrupted) {
+  check(time_budget_s >= 0, "the time budget is {} s; it must be 0 (none) or positive", time_budget_s);
+  if (time_budget_s > 0)
+    end_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                  std::chrono::duration<double>(time_budget_s));
+}
+
+bool Stop::operator()() const {
+  return (interrupted_ != nullptr && interrupted_->load()) || (end_ && std::chrono::steady_clock::now() >= *end_);
+}
+
+std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration& calibration, const SampleSet& samples,
+                                           const std::vector<Recipe>& recipes, int threads, const Stop& stop,
+                                           const std::function<void(std::size_t, const Damage&)>& measured) {
+  std::vector<std::optional<Damage>> damages(recipes.size());
+  std::string failure;
+  std::mutex lock;
+  const auto count = static_cast<std::int64_t>(recipes.size());
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads > 0 ? threads : omp_get_num_procs())
+  for (std::int64_t r = 0; r < count; ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (stop()) continue;
+    try {
+      const Damage damage = samples.damage(quantize(graph, calibration, recipes[i]).graph);
+      const std::lock_guard guard(lock);
+      damages[i] = damage;
+      measured(i, damage);
+    } catch (const std::exception& error) {
+      const std::lock_guard guard(lock);
+      if (failure.empty()) failure = error.what();
+    }
+  }
+  check(failure.empty(), "{}", failure);
+  return damages;
+}
+
+std::vector<WeightedLayer> weighted_layers(const Graph& graph, const Recipe& recipe) {
+  Graph inferred = graph;
+  infer_shapes(inferred);
+  std::vector<WeightedLayer> layers;
+  for (NodeId id : inferred.topological_order()) {
+    const Node& node = inferred.node(id);
+    const auto own = recipe.layers.find(node.name);
+    const bool is_skipped = std::count(recipe.skip.begin(), recipe.skip.end(), node.name) > 0 ||
+                            (own != recipe.layers.end() && own->second.in_float);
+    if (is_skipped || quantization::classify(inferred, id).role != quantization::Role::product) continue;
+    layers.push_back({node.name, op_name(node.op), inferred.value(node.inputs[1]).constant->size()});
+  }
+  return layers;
+}
+
+Recipe alone(const Recipe& recipe, const std::vector<WeightedLayer>& layers, std::size_t index) {
+  Recipe result = recipe;
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    if (i != index) result.layers[layers[i].node].in_float = true;
+  return result;
+}
+
+}  // namespace report
+}  // namespace bitfold

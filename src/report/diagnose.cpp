@@ -1,0 +1,160 @@
+// From a layer's figures to sentences. A rule speaks only where its figure is far from what good layers show, so that a
+// healthy network's report is short.
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "bitfold/analysis.h"
+
+namespace bitfold {
+namespace {
+
+// Of real layers under the mse observer, well-shaped ones clip up to about 0.1 %: clipping there pays.
+constexpr double kClippedNote = 0.002, kClippedWarning = 0.01;
+// Below a quarter, two of the grid's bits are idle.
+constexpr double kUsedCodes = 0.25;
+// A range this many times the one that holds 99.9 % of the values wastes more than 2 bits.
+constexpr double kTailRatio = 4;
+// A layer with this part of all noise is worth more than its neighbours' fair share in any network of 4 layers or more.
+constexpr double kLargestShare = 0.25;
+// In dB below the median layer. Between the layers of a real network 6 dB either way is ordinary (ResNet-20, UltraFace).
+constexpr double kLowBitsExcess_db = 10;
+
+std::string percent(double fraction) {
+  return fraction < 0.1 ? fmt::format("{:.1f} %", 100 * fraction) : fmt::format("{:.0f} %", 100 * fraction);
+}
+
+std::string channels(std::int64_t some, std::int64_t all) { return fmt::format("{} of {} channels", some, all); }
+
+// Half of what is left when the outermost 0.05 % at either end are taken away, next to half of the whole range.
+double tail_ratio(const ValueHistogram& values) {
+  double total = 0;
+  for (std::int64_t n : values.counts) total += static_cast<double>(n);
+  if (total == 0) return 1;
+  const double most = total * 0.0005;
+  std::size_t first = 0, last = values.counts.size();
+  for (double left = most; first < last && left >= static_cast<double>(values.counts[first]); ++first)
+    left -= static_cast<double>(values.counts[first]);
+  for (double left = most; last > first && left >= static_cast<double>(values.counts[last - 1]); --last)
+    left -= static_cast<double>(values.counts[last - 1]);
+  return static_cast<double>(values.counts.size()) / static_cast<double>(std::max<std::size_t>(1, last - first));
+}
+
+class Doctor {
+ public:
+  Doctor(const LayerAnalysis& layer, const Analysis& whole) : layer_(layer), whole_(whole) {}
+
+  std::vector<Finding> examine() {
+    if (layer_.weights) weights(*layer_.weights);
+    if (layer_.grid) values();
+    if (layer_.sensitivity) share(*layer_.sensitivity);
+    if (layer_.sensitivity) low_bits(*layer_.sensitivity);
+    return std::move(findings_);
+  }
+
+ private:
+  void say(Severity severity, Cause cause, std::string text) {
+    findings_.push_back({severity, cause, std::move(text)});
+  }
+
+  void weights(const WeightRanges& w) {
+    if (w.dead_count > 0)
+      say(Severity::note, Cause::dead_channels,
+          fmt::format("{} have no weights to speak of: their output never changes. They can be pruned without loss.",
+                      channels(w.dead_count, w.channel_count)));
+    if (w.wide_count == 0) return;
+    const double ratio = w.widest_reach / w.median_reach;
+    const bool is_shared = whole_.recipe.granularity == Granularity::per_tensor;
+    const std::string what =
+        fmt::format("{} {} up to {:.0f} times wider than the median", channels(w.wide_count, w.channel_count),
+                    w.wide_count == 1 ? "is" : "are", ratio);
+    if (is_shared && layer_.is_quantized)
+      say(Severity::warning, Cause::wide_channels,
+          fmt::format("{}, and all share one grid, which leaves the others few codes: use granularity per_channel or "
+                      "equalize the layers.",
+                      what));
+    else
+      say(Severity::note, Cause::wide_channels,
+          fmt::format("{}. Each channel has a grid of its own, so the weights do not suffer; the output's single grid "
+                      "may. Equalizing the layers evens them out.",
+                      what));
+  }
+
+  void values() {
+    const double clipped = layer_.clipped_share.value_or(0);
+    if (clipped >= kClippedNote)
+      say(clipped >= kClippedWarning ? Severity::warning : Severity::note, Cause::clipped,
+          fmt::format("{} of the values lie beyond the grid and are clipped: observer min_max (or percentile) covers "
+                      "them, with coarser steps.",
+                      percent(clipped)));
+    if (layer_.used_codes && *layer_.used_codes < kUsedCodes)
+      say(Severity::warning, Cause::unused_grid,
+          fmt::format("The values reach only {} of the grid's codes: {}.", percent(*layer_.used_codes),
+                      whole_.recipe.activation_scheme == Scheme::symmetric
+                          ? "they lie on one side of 0; use activation_scheme asymmetric"
+                          : "the grid is shared with a value that reaches further"));
+    if (!layer_.values) return;
+    const double tail = tail_ratio(*layer_.values);
+    const bool is_covered = clipped < 1e-4;
+    if (tail >= kTailRatio && is_covered)
+      say(Severity::note, Cause::long_tail,
+          fmt::format("99.9 % of the values lie within {} of the range; the rest stretches the grid: observer mse or "
+                      "percentile gives finer steps.",
+                      percent(1 / tail)));
+  }
+
+  void share(const LayerSensitivity& s) {
+    const auto count = static_cast<double>(whole_.sensitivity.layers.size());
+    if (!s.error_share || count < 3 || *s.error_share < std::max(kLargestShare, 2 / count)) return;
+    std::string advice = layer_.activation_bits == 16 ? "leave it in float with --skip"
+                         : layer_.weight_bits < 8     ? "give its weights 8 bits"
+                                                      : "give it 16-bit activations, or leave it in float with --skip";
+    const std::string what = fmt::format("{} of the whole error comes from this layer", percent(*s.error_share));
+    const double now = whole_.sensitivity.all.sqnr_db();
+    if (!s.all_but) {
+      say(Severity::warning, Cause::largest_share, fmt::format("{}. If accuracy matters, {}.", what, advice));
+    } else if (s.all_but->sqnr_db() > now) {
+      say(Severity::warning, Cause::largest_share,
+          fmt::format("{}: with it in float the output has {:.1f} dB instead of {:.1f}. If accuracy matters, {}.", what,
+                      s.all_but->sqnr_db(), now, advice));
+    } else {
+      // Errors are not independent here: those of other layers make up for part of this one's.
+      say(Severity::note, Cause::largest_share,
+          fmt::format("{}, but leaving it alone in float does not help: {:.1f} dB instead of {:.1f}.", what,
+                      s.all_but->sqnr_db(), now));
+    }
+  }
+
+  // Bits cost 6.02 dB each everywhere (equation 10); a layer that loses much more than the median layer is special.
+  void low_bits(const LayerSensitivity& s) {
+    const auto& bits = whole_.sensitivity.weight_bits;
+    const auto most = std::max_element(bits.begin(), bits.end()), least = std::min_element(bits.begin(), bits.end());
+    if (bits.empty() || *most == *least) return;
+    const auto from = static_cast<std::size_t>(most - bits.begin()),
+               to = static_cast<std::size_t>(least - bits.begin());
+    if (!s.alone[to] || whole_.sensitivity.layers.size() < 3) return;
+    std::vector<double> others;
+    for (const LayerSensitivity& layer : whole_.sensitivity.layers)
+      if (layer.alone[to]) others.push_back(layer.alone[to]->sqnr_db());
+    std::nth_element(others.begin(), others.begin() + static_cast<std::ptrdiff_t>(others.size() / 2), others.end());
+    const double median = others[others.size() / 2], own = s.alone[to]->sqnr_db();
+    if (!(median - own > kLowBitsExcess_db)) return;
+    say(Severity::note, Cause::low_bits,
+        fmt::format(
+            "At {} weight bits this layer alone leaves the output {:.1f} dB, {:.0f} less than the median layer: "
+            "keep it at {}.",
+            bits[to], own, median - own, bits[from]));
+  }
+
+  const LayerAnalysis& layer_;
+  const Analysis& whole_;
+  std::vector<Finding> findings_;
+};
+
+}  // namespace
+
+std::vector<Finding> diagnose(const LayerAnalysis& layer, const Analysis& whole) {
+  return Doctor(layer, whole).examine();
+}
+
+}  // namespace bitfold

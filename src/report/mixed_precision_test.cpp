@@ -1,0 +1,197 @@
+#include "bitfold/mixed_precision.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "base/file.h"
+#include "bitfold/error.h"
+#include "bitfold/onnx.h"
+#include "bitfold/reference.h"
+#include "bitfold/report.h"
+#include "bitfold/sensitivity.h"
+#include "report/search_state.h"
+#include "report/test_networks.h"
+#include "testing.h"
+
+namespace bitfold {
+namespace {
+
+using testing::calibration_of;
+using testing::classifier;
+using testing::samples;
+
+// 400 samples, labelled by the float network itself but for every tenth.
+testing::Samples labelled(const Graph& graph) {
+  auto source = samples(400, 7);
+  std::vector<std::int64_t> labels;
+  const Reference reference(graph);
+  const Tensor scores = reference.run(source.next(400)->inputs).front();
+  for (std::int64_t i = 0; i < 400; ++i) {
+    const auto row = scores.data<float>().subspan(static_cast<std::size_t>(8 * i), 8);
+    labels.push_back(i % 10 == 0 ? 0 : std::max_element(row.begin(), row.end()) - row.begin());
+  }
+  return {testing::uniform({400, 16}, 7), labels};
+}
+
+class Mixed : public ::testing::Test {
+ protected:
+  MixedPrecision search(MixedPrecisionOptions options) {
+    auto some = samples(32, 3);
+    auto evaluation = labelled(graph);
+    return search_mixed_precision(graph, calibration, some, evaluation, {}, options);
+  }
+  double top1(const Graph& network) {
+    auto evaluation = labelled(graph);
+    return evaluate(network, evaluation, {.threads = 1, .use_reference = true}).top1.value();
+  }
+  // Points lost, measured with the reference.
+  double drop(const Recipe& recipe) { return 100 * (top1(graph) - top1(quantize(graph, calibration, recipe).graph)); }
+
+  Graph graph = classifier(6);
+  Calibration calibration = calibration_of(graph);
+};
+
+TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
+  for (const double promise : {0.5, 5.0}) {
+    const MixedPrecision mixed = search({.max_drop = promise});
+    ASSERT_GE(mixed.best, 0);
+    const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
+    EXPECT_NEAR(drop(mixed.recipe), best.drop, 1e-9);
+    EXPECT_LE(best.drop, promise + 1e-9);
+    EXPECT_EQ(best.bytes, model_bytes(quantize(graph, calibration, mixed.recipe).graph));
+    for (std::size_t l = 0; l < mixed.layers.size(); ++l) {
+      if (best.choices[l] != LayerChoice{8, 8}) continue;
+      Recipe cheaper = mixed.recipe;
+      cheaper.layers[mixed.layers[l]].weight_bits = 4;
+      EXPECT_GT(drop(cheaper), promise) << mixed.layers[l] << " could have 4 bits at a promise of " << promise;
+    }
+  }
+}
+
+// The second mix measured is the middle of the path (32): half of the layers have 8 bits, those in which a byte buys
+// most. What it buys is measured here by the sensitivity analysis.
+TEST_F(Mixed, the_path_gives_8_bits_to_the_layers_where_a_byte_buys_most) {
+  const MixedPrecision mixed = search({.max_drop = 100, .sensitivity_samples = 32});
+  auto some = samples(32, 3);
+  const Sensitivity s = measure_sensitivity(graph, calibration, some, {}, {.weight_bits = {8, 4}, .sample_count = 32});
+  std::vector<std::pair<double, std::string>> gains;
+  for (const LayerSensitivity& layer : s.layers)
+    gains.emplace_back((layer.alone[1]->noise - layer.alone[0]->noise) / static_cast<double>(layer.weight_count),
+                       layer.node);
+  std::sort(gains.rbegin(), gains.rend());
+  std::set<std::string> expected, got;
+  for (std::size_t i = 0; i < 3; ++i) expected.insert(gains[i].second);
+  ASSERT_EQ(mixed.points[0].choices, std::vector<LayerChoice>(6, {8, 8}));
+  for (std::size_t l = 0; l < 6; ++l)
+    if (mixed.points[1].choices[l] == LayerChoice{8, 8}) got.insert(mixed.layers[l]);
+  EXPECT_EQ(got, expected);
+}
+
+TEST_F(Mixed, a_looser_promise_is_never_dearer) {
+  std::int64_t bytes = std::numeric_limits<std::int64_t>::max();
+  for (const double promise : {0.0, 1.0, 5.0, 100.0}) {
+    const MixedPrecision mixed = search({.max_drop = promise});
+    ASSERT_GE(mixed.best, 0) << promise;
+    const std::int64_t now = mixed.points[static_cast<std::size_t>(mixed.best)].bytes;
+    EXPECT_LE(now, bytes) << promise;
+    bytes = now;
+  }
+  // Everything in 4 bits in the end.
+  EXPECT_EQ(bytes, model_bytes(quantize(graph, calibration, {.weight_bits = 4}).graph));
+}
+
+TEST_F(Mixed, where_8_bits_lose_too_much_it_widens_activations_or_goes_to_float) {
+  const MixedPrecision mixed = search({.max_drop = 0, .weight_bits = {2, 3}});
+  ASSERT_GE(mixed.best, 0);
+  const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
+  EXPECT_LE(best.drop, 1e-9);
+  const auto is_dearer = [](const LayerChoice& c) { return c.weight_bits == 0 || c.activation_bits == 16; };
+  EXPECT_TRUE(std::any_of(best.choices.begin(), best.choices.end(), is_dearer));
+}
+
+TEST_F(Mixed, the_front_holds_no_mix_that_another_beats) {
+  const MixedPrecision mixed = search({.max_drop = 1});
+  int on_front = 0;
+  for (const MixPoint& p : mixed.points) {
+    on_front += p.is_on_front;
+    for (const MixPoint& q : mixed.points) EXPECT_FALSE(p.is_on_front && q.bytes < p.bytes && q.score >= p.score);
+  }
+  EXPECT_GE(on_front, 1);
+}
+
+TEST_F(Mixed, an_interrupted_search_resumed_ends_where_an_unbroken_one_does) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "state.json").string();
+  const MixedPrecision whole = search({.max_drop = 1, .threads = 1});
+
+  struct Breaker {
+    std::atomic<bool> stop{false};
+    int calls = 0;
+  };
+  std::size_t pieces = 0;
+  for (bool is_complete = false; !is_complete; ++pieces) {
+    ASSERT_LT(pieces, 40U);
+    Breaker breaker;
+    const auto count = [](void* context, std::int64_t, std::int64_t) {
+      auto* b = static_cast<Breaker*>(context);
+      if (++b->calls == 4) b->stop = true;
+    };
+    // Progress also counts what is taken from the file, so each piece allows more.
+    breaker.calls = -static_cast<int>(3 * pieces);
+    const MixedPrecision piece = search({.max_drop = 1,
+                                         .threads = 2,
+                                         .interrupted = &breaker.stop,
+                                         .state_path = path,
+                                         .progress = {.report = count, .context = &breaker}});
+    is_complete = piece.is_complete;
+    if (is_complete) {
+      EXPECT_EQ(piece.recipe, whole.recipe);
+      ASSERT_EQ(piece.points.size(), whole.points.size());
+      for (std::size_t i = 0; i < whole.points.size(); ++i) EXPECT_EQ(piece.points[i].choices, whole.points[i].choices);
+    }
+  }
+  EXPECT_GT(pieces, 2U);  // it was interrupted
+}
+
+TEST_F(Mixed, a_state_of_something_else_is_refused) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "state.json").string();
+  search({.max_drop = 1, .state_path = path});
+  calibration.values.at("g1.out").max += 1;
+  EXPECT_THROW(search({.max_drop = 1, .state_path = path}), Error);
+  write_file(path, std::string_view("{\"format\": 3}"));
+  EXPECT_THROW(search({.max_drop = 1, .state_path = path}), Error);
+}
+
+TEST_F(Mixed, without_labels_the_promise_is_about_agreement) {
+  auto some = samples(32, 3), evaluation = samples(300, 9);
+  const MixedPrecision mixed = search_mixed_precision(graph, calibration, some, evaluation, {}, {.max_drop = 2});
+  EXPECT_FALSE(mixed.has_labels);
+  EXPECT_EQ(mixed.float_score, 1);
+  ASSERT_GE(mixed.best, 0);
+  auto again = samples(300, 9);
+  const auto agreement =
+      compare(graph, quantize(graph, calibration, mixed.recipe).graph, again, {.threads = 1}).top1_agreement;
+  EXPECT_NEAR(agreement.value(), mixed.points[static_cast<std::size_t>(mixed.best)].score, 1e-9);
+}
+
+TEST(SearchState, survives_its_file) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "state.json").string();
+  const report::SearchState state{.fingerprint = "f",
+                                  .noise = {{"conv w4a8", 0.1}, {"conv w8a16", 1.0 / 3}},
+                                  .points = {{.choices = {{4, 8}, {0, 0}, {8, 16}}, .bytes = 1234, .score = 2.0 / 3}}};
+  report::save_state(state, path);
+  const auto read = report::load_state(path, "f");
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->noise, state.noise);
+  ASSERT_EQ(read->points.size(), 1U);
+  EXPECT_EQ(read->points[0].choices, state.points[0].choices);
+  EXPECT_EQ(read->points[0].score, state.points[0].score);
+  EXPECT_FALSE(report::load_state((folder / "absent.json").string(), "f").has_value());
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,76 @@
+// A small classifier and its samples, for the tests of this folder.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bitfold/batch.h"
+#include "bitfold/calibrate.h"
+#include "bitfold/graph.h"
+
+namespace bitfold::testing {
+
+/// The same numbers with every standard library, unlike std::uniform_real_distribution's.
+inline Tensor uniform(Shape shape, unsigned seed, float reach = 1) {
+  std::mt19937 random(seed);
+  Tensor tensor(DataType::float32, std::move(shape));
+  for (float& x : tensor.mutable_data<float>())
+    x = reach * (2 * static_cast<float>(random() >> 8U) / static_cast<float>(1U << 24U) - 1);
+  return tensor;
+}
+
+class Samples final : public BatchSource {
+ public:
+  Samples(Tensor x, std::vector<std::int64_t> labels) : x_(std::move(x)), labels_(std::move(labels)) {}
+
+  std::optional<Batch> next(std::int64_t most) override {
+    const std::int64_t count = std::min(most, sample_count() - at_);
+    if (count <= 0) return std::nullopt;
+    const std::int64_t width = x_.dim(1);
+    Batch batch{.sample_count = count};
+    const auto from = x_.data<float>().subspan(static_cast<std::size_t>(at_ * width));
+    batch.inputs.push_back(Tensor::from<float>({count, width}, from.first(static_cast<std::size_t>(count * width))));
+    if (!labels_.empty()) batch.labels.assign(labels_.begin() + at_, labels_.begin() + at_ + count);
+    at_ += count;
+    return batch;
+  }
+  void rewind() override { at_ = 0; }
+  std::int64_t sample_count() const override { return x_.dim(0); }
+  bool has_labels() const override { return !labels_.empty(); }
+  std::string description() const override { return "samples of a test"; }
+
+ private:
+  Tensor x_;
+  std::vector<std::int64_t> labels_;
+  std::int64_t at_ = 0;
+};
+
+/// Products with Relus between, 16 -> 32 -> ... -> 32 -> 8: nodes "g1", "r1", "g2" and so on.
+inline Graph classifier(int products = 3) {
+  Graph graph;
+  ValueId x = graph.add_input("x", DataType::float32, {kDynamic, 16});
+  for (int i = 1; i <= products; ++i) {
+    const std::string name = "g" + std::to_string(i), relu = "r" + std::to_string(i);
+    const std::int64_t from = i == 1 ? 16 : 32, to = i == products ? 8 : 32;
+    const auto seed = static_cast<unsigned>(10 * i);
+    const ValueId w = graph.add_constant(name + ".w", uniform({to, from}, seed, 0.5F));
+    const ValueId b = graph.add_constant(name + ".b", uniform({to}, seed + 1, 0.1F));
+    x = graph.add(Gemm{.trans_b = true}, name, {x, w, b}, name + ".out");
+    if (i < products) x = graph.add(Unary{UnaryKind::relu}, relu, {x}, relu + ".out");
+  }
+  graph.mark_output(x);
+  infer_shapes(graph);
+  return graph;
+}
+
+inline Samples samples(std::int64_t count, unsigned seed) { return Samples(uniform({count, 16}, seed), {}); }
+
+inline Calibration calibration_of(const Graph& graph) {
+  Samples some = samples(64, 1);
+  return calibrate(graph, some, {.threads = 1});
+}
+
+}  // namespace bitfold::testing
