@@ -126,6 +126,8 @@ void quantize_model(const Options& o) {
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
+    if (needs_samples(recipe))
+      throw Error("--max-drop: the search rounds without samples; leave --rounding gptq and --bias-correction out");
     mixed = o.mixed->search(graph, calibration, recipe, o.data, *o.report, *o.data_options, *o.output, o.threads);
     recipe = mixed->recipe;
   }
@@ -137,7 +139,7 @@ void quantize_model(const Options& o) {
   print_summary(o, result, calibration, seconds);
   if (o.report->wants_report()) {
     Analysis analysis =
-        o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, false, o.threads);
+        o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, o.threads, &result);
     analysis.model = o.model.substr(o.model.rfind('/') + 1);
     analysis.mixed = mixed;
     o.report->write(analysis, *o.output);
@@ -183,7 +185,7 @@ void analyze_model(const Options& o) {
   if (!o.data.empty()) samples = samples_of(o, graph);
   const Calibration calibration = calibration_of(o, graph, samples.source.get());
   Analysis analysis =
-      o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, true, o.threads);
+      o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, o.threads, nullptr);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
   o.report->write(analysis, *o.output);

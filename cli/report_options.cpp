@@ -75,7 +75,7 @@ Dataset ReportOptions::open_evaluation(const Graph& graph, const DataOptions& da
 
 Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
                                 const std::string& calibration_path, const DataOptions& data_options,
-                                const Output& output, bool is_thorough, int threads) const {
+                                const Output& output, int threads, const QuantizeResult* quantized) const {
   if (calibration_path.empty() && evaluation_path_.empty())
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
   Dataset samples = calibration_path.empty()
@@ -91,7 +91,8 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
   options.sensitivity.time_budget_s = time_budget_s_;
   options.sensitivity.progress = measuring.progress();
   options.comparing = comparing.progress();
-  if (!is_thorough) {
+  options.quantized = quantized;
+  if (quantized != nullptr) {
     options.sensitivity.weight_bits = {};
     options.sensitivity.all_but_one = false;
   }

@@ -26,10 +26,11 @@ class ReportOptions {
 
   /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
   Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
-  /// Everything for the report. `calibration_path` may be empty where there is evaluation data.
+  /// Everything for the report: of `quantized`, and every layer's sensitivity in brief; or, where that is null, of what
+  /// quantize() makes of the recipe, and at length. `calibration_path` may be empty where there is evaluation data.
   Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
                    const std::string& calibration_path, const DataOptions& data_options, const Output& output,
-                   bool is_thorough, int threads) const;
+                   int threads, const QuantizeResult* quantized) const;
   /// Writes the page where --report says; nothing without it.
   void write(const Analysis& analysis, const Output& output) const;
 

@@ -95,6 +95,9 @@ struct AnalysisOptions {
   bool has_accuracy = false;  ///< `comparison` is evaluation data: accuracy against its labels is measured too.
   double bench_time_s = 0.5;  ///< For the latencies; 0: only the least number of runs.
   Progress comparing;
+  /// The network to speak of, where it has been made; else it is quantize(graph, calibration, recipe). Sensitivity is
+  /// measured without the refinements that need samples.
+  const QuantizeResult* quantized = nullptr;
 };
 
 /// Quantizes, compares and measures. `samples` serve sensitivity, `comparison` the figures of the whole (they may be

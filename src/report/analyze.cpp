@@ -120,9 +120,13 @@ std::string_view to_string(Cause cause) { return kCauses.at(static_cast<std::siz
 
 Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
                  BatchSource& comparison_source, const AnalysisOptions& options) {
-  const QuantizeResult quantized = quantize(graph, calibration, recipe);
+  const QuantizeResult quantized =
+      options.quantized != nullptr ? *options.quantized : quantize(graph, calibration, recipe);
+  Recipe alone = recipe;
+  if (alone.rounding == Rounding::gptq) alone.rounding = Rounding::squant;
+  alone.bias_correction = BiasCorrection::none;
   Analysis analysis{.recipe = recipe, .calibration_samples = calibration.sample_count};
-  analysis.sensitivity = measure_sensitivity(graph, calibration, samples, recipe, options.sensitivity);
+  analysis.sensitivity = measure_sensitivity(graph, calibration, samples, alone, options.sensitivity);
   const Comparison comparison =
       compare(graph, quantized.graph, comparison_source, {.threads = options.threads, .progress = options.comparing});
   analysis.comparison_samples = comparison.sample_count;

@@ -17,7 +17,8 @@ constexpr double kUsedCodes = 0.25;
 constexpr double kTailRatio = 4;
 // A layer with this part of all noise is worth more than its neighbours' fair share in any network of 4 layers or more.
 constexpr double kLargestShare = 0.25;
-// In dB below the median layer. Between the layers of a real network 6 dB either way is ordinary (ResNet-20, UltraFace).
+// In dB below the median layer. Between the layers of a real network 6 dB either way is ordinary (ResNet-20,
+// UltraFace).
 constexpr double kLowBitsExcess_db = 10;
 
 std::string percent(double fraction) {
