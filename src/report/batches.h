@@ -9,14 +9,19 @@
 
 namespace bitfold::report {
 
-/// The samples a graph takes at a time: its own fixed batch, or `wanted`, or 16 (small enough to stay in cache,
-/// large enough to use every core).
+/// The samples a graph takes at a time: its own fixed batch, or `wanted`, or 16 (large enough to use every core) unless
+/// they take more than 4 MiB: what is computed from them, and kept for comparison, is tens of times that.
 inline std::int64_t batch_size(const Graph& graph, std::int64_t wanted) {
   if (graph.inputs().empty()) return 1;
   const auto& shape = graph.value(graph.inputs().front()).shape;
   const bool is_fixed = shape && !shape->empty() && shape->front() != kDynamic;
   if (is_fixed) return std::max<std::int64_t>(1, shape->front());
-  return wanted > 0 ? wanted : 16;
+  if (wanted > 0) return wanted;
+  constexpr std::int64_t kMostBytes = 4 << 20, kMostSamples = 16;
+  std::int64_t sample_bytes = 4;
+  for (std::size_t d = 1; shape && d < shape->size() && sample_bytes < kMostBytes; ++d)
+    sample_bytes *= std::clamp<std::int64_t>((*shape)[d], 1, kMostBytes);
+  return std::clamp<std::int64_t>(kMostBytes / sample_bytes, 1, kMostSamples);
 }
 
 /// Repeats the last sample until `input` has `samples` of them: for graphs whose batch is fixed.
