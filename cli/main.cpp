@@ -18,7 +18,8 @@ namespace {
 // that time a network, or run one, keep the default, which wakes threads sooner.
 void wait_without_spinning(int argc, char** argv) {
   const std::string_view verb = argc > 1 ? argv[1] : "";
-  if ((verb != "quantize" && verb != "compare") || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  if ((verb != "quantize" && verb != "analyze" && verb != "compare") || std::getenv("OMP_WAIT_POLICY") != nullptr)
+    return;
   setenv("OMP_WAIT_POLICY", "passive", 1);
   execv("/proc/self/exe", argv);  // where that fails, spinning it is
 }

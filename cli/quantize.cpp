@@ -58,16 +58,34 @@ Recipe recipe_of(const Options& o) {
   return recipe;
 }
 
-Dataset samples_of(const Options& o, const Graph& graph) {
-  Dataset dataset = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
-  o.output->say_all(dataset.notes);
-  return dataset;
+/// What quantize and analyze begin with.
+struct Work {
+  Graph graph;
+  Dataset samples;  ///< Without a source where there are saved statistics instead.
+  Calibration calibration;
+};
+
+Graph float_graph(const Options& o) {
+  if (o.data.empty() == o.load_calibration_path.empty())
+    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
+  Graph graph = load_optimized(o.model);
+  if (is_quantized(graph))
+    throw Error(
+        fmt::format("{}: is quantized already; {} the float model it was made from", o.model, o.verb->get_name()));
+  return graph;
 }
 
-Calibration calibration_of(const Options& o, const Graph& graph, BatchSource* samples) {
-  if (samples == nullptr) return load_calibration(o.load_calibration_path);
+Work calibrated(const Options& o, Graph graph) {
+  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}};
+  if (o.data.empty()) {
+    work.calibration = load_calibration(o.load_calibration_path);
+    return work;
+  }
+  work.samples = open_dataset(o.data, input_specs(work.graph), o.data_options->resolve());
+  o.output->say_all(work.samples.notes);
   ProgressBar bar("calibrating");
-  return calibrate(graph, *samples, {.threads = o.threads, .progress = bar.progress()});
+  work.calibration = calibrate(work.graph, *work.samples.source, {.threads = o.threads, .progress = bar.progress()});
+  return work;
 }
 
 QuantizeResult quantize_graph(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
@@ -104,31 +122,27 @@ void quantize_model(const Options& o) {
     throw Error(
         "--data-free: quantizing without data is not available yet; pass --calibrate DATA with some 100 typical "
         "samples");
-  if (o.data.empty() == o.load_calibration_path.empty())
-    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
   std::error_code ignored;  // where either file does not exist, they are not the same
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
     throw Error(
         fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
   Recipe recipe = recipe_of(o);
-  const Graph graph = load_optimized(o.model);
-  if (is_quantized(graph))
-    throw Error(fmt::format("{}: is quantized already; quantize the float model it was made from", o.model));
+  Graph float_network = float_graph(o);
   if (needs_samples(recipe) && o.data.empty())
     throw Error(
         fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} needs the samples: pass "
                     "--calibrate DATA",
                     o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction)));
-  Dataset samples;
-  if (!o.data.empty()) samples = samples_of(o, graph);
-  const Calibration calibration = calibration_of(o, graph, samples.source.get());
+  Work work = calibrated(o, std::move(float_network));
+  const auto& [graph, samples, calibration] = work;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
     if (needs_samples(recipe))
       throw Error("--max-drop: the search rounds without samples; leave --rounding gptq and --bias-correction out");
-    mixed = o.mixed->search(graph, calibration, recipe, o.data, *o.report, *o.data_options, *o.output, o.threads);
+    mixed = o.mixed->search(graph, calibration, recipe, samples.source.get(), *o.report, *o.data_options, *o.output,
+                            o.threads);
     recipe = mixed->recipe;
   }
   // What a search has found, and measured, is rounded without samples.
@@ -138,8 +152,8 @@ void quantize_model(const Options& o) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
   if (o.report->wants_report()) {
-    Analysis analysis =
-        o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, o.threads, &result);
+    Analysis analysis = o.report->analyze(graph, calibration, recipe, samples.source.get(), *o.data_options, *o.output,
+                                          o.threads, &result);
     analysis.model = o.model.substr(o.model.rfind('/') + 1);
     analysis.mixed = mixed;
     o.report->write(analysis, *o.output);
@@ -155,17 +169,7 @@ void quantize_model(const Options& o) {
                               {"seconds", seconds},
                               {"float_bytes", file_bytes(o.model)},
                               {"quantized_bytes", file_bytes(o.output_path)},
-                              {"recipe",
-                               {{"weight_bits", recipe.weight_bits},
-                                {"activation_bits", recipe.activation_bits},
-                                {"weight_scheme", to_string(recipe.weight_scheme)},
-                                {"activation_scheme", to_string(recipe.activation_scheme)},
-                                {"granularity", to_string(recipe.granularity)},
-                                {"rounding", to_string(result.recipe.rounding)},
-                                {"bias_correction", to_string(recipe.bias_correction)},
-                                {"observer", to_string(recipe.observer)},
-                                {"percentile", recipe.percentile},
-                                {"skip", recipe.skip}}},
+                              {"recipe", nlohmann::ordered_json::parse(recipe_json(result.recipe))},
                               {"layers", layers}};
   if (mixed) json["mixed"] = nlohmann::ordered_json::parse(mixed_precision_json(*mixed));
   o.output->write(json);
@@ -173,19 +177,13 @@ void quantize_model(const Options& o) {
 
 // Quantizes in memory only: what would happen, and why.
 void analyze_model(const Options& o) {
-  if (o.data.empty() == o.load_calibration_path.empty())
-    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
   const Recipe recipe = recipe_of(o);
-  const Graph graph = load_optimized(o.model);
-  if (is_quantized(graph))
-    throw Error(fmt::format("{}: is quantized already; analyze the float model it was made from", o.model));
+  Graph float_network = float_graph(o);
   if (needs_samples(recipe))
     throw Error("analyze: rounding with samples is not part of it; leave --rounding and --bias-correction out");
-  Dataset samples;
-  if (!o.data.empty()) samples = samples_of(o, graph);
-  const Calibration calibration = calibration_of(o, graph, samples.source.get());
-  Analysis analysis =
-      o.report->analyze(graph, calibration, recipe, o.data, *o.data_options, *o.output, o.threads, nullptr);
+  const Work work = calibrated(o, std::move(float_network));
+  Analysis analysis = o.report->analyze(work.graph, work.calibration, recipe, work.samples.source.get(),
+                                        *o.data_options, *o.output, o.threads, nullptr);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
   o.report->write(analysis, *o.output);
@@ -219,22 +217,26 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
   verb.add_option("--recipe", o.recipe_path, "TOML with the same keys: weight_bits = 4 ...; flags override it");
 }
 
+void add_common_flags(CLI::App& verb, Options& o) {
+  o.verb = &verb;
+  verb.add_option("model", o.model, "The float ONNX model")->required();
+  verb.add_option("--calibrate", o.data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
+  verb.add_option("--calibration", o.load_calibration_path, "Statistics saved earlier, instead of samples");
+  verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
+  add_recipe_flags(verb, o);
+  o.data_options = std::make_unique<DataOptions>(verb);
+  o.report = std::make_unique<ReportOptions>(verb);
+}
+
 }  // namespace
 
 void add_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
-  o->verb = verb;
-  verb->add_option("model", o->model, "The float ONNX model")->required();
   verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
-  verb->add_option("--calibrate", o->data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
-  verb->add_option("--calibration", o->load_calibration_path, "Statistics saved earlier, instead of samples");
   verb->add_option("--save-calibration", o->save_calibration_path, "Keep the statistics as JSON");
   verb->add_flag("--data-free", o->data_free, "Without any samples: not available yet");
-  verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
-  add_recipe_flags(*verb, *o);
-  o->data_options = std::make_unique<DataOptions>(*verb);
-  o->report = std::make_unique<ReportOptions>(*verb);
+  add_common_flags(*verb, *o);
   o->mixed = std::make_unique<MixedOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold quantize model.onnx --calibrate imagenet/calib --crop 224 -o model.int8.onnx");
@@ -244,14 +246,7 @@ void add_quantize(CLI::App& app) {
 void add_analyze(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("analyze", "Which layers quantization hurts, why, and what to do about it");
-  o->verb = verb;
-  verb->add_option("model", o->model, "The float ONNX model")->required();
-  verb->add_option("--calibrate", o->data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
-  verb->add_option("--calibration", o->load_calibration_path, "Statistics saved earlier, instead of samples");
-  verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
-  add_recipe_flags(*verb, *o);
-  o->data_options = std::make_unique<DataOptions>(*verb);
-  o->report = std::make_unique<ReportOptions>(*verb);
+  add_common_flags(*verb, *o);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold analyze model.onnx --calibrate imagenet/calib --crop 224 --report report.html");
   verb->callback([o] { analyze_model(*o); });

@@ -74,16 +74,15 @@ Dataset ReportOptions::open_evaluation(const Graph& graph, const DataOptions& da
 }
 
 Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
-                                const std::string& calibration_path, const DataOptions& data_options,
-                                const Output& output, int threads, const QuantizeResult* quantized) const {
-  if (calibration_path.empty() && evaluation_path_.empty())
+                                BatchSource* samples, const DataOptions& data_options, const Output& output,
+                                int threads, const QuantizeResult* quantized) const {
+  if (samples == nullptr && evaluation_path_.empty())
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
-  Dataset samples = calibration_path.empty()
-                        ? open_evaluation(graph, data_options, output)
-                        : open_dataset(calibration_path, input_specs(graph), data_options.resolve());
-  Dataset comparison = evaluation_path_.empty()
-                           ? open_dataset(calibration_path, input_specs(graph), data_options.resolve())
-                           : open_evaluation(graph, data_options, output);
+  Dataset evaluation;
+  if (has_evaluation()) evaluation = open_evaluation(graph, data_options, output);
+  // One stands in for the other where there is only one: they are read one after the other.
+  BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
+  BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
   ProgressBar measuring("measuring layers"), comparing("comparing");
   AnalysisOptions options{.threads = threads, .has_accuracy = has_evaluation()};
   options.sensitivity.sample_count = samples_;
@@ -98,7 +97,7 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
   }
   const CatchInterrupt scope;
   options.sensitivity.interrupted = &interrupted;
-  return bitfold::analyze(graph, calibration, recipe, *samples.source, *comparison.source, options);
+  return bitfold::analyze(graph, calibration, recipe, measured_on, compared_on, options);
 }
 
 void ReportOptions::write(const Analysis& analysis, const Output& output) const {
@@ -124,12 +123,10 @@ MixedOptions::MixedOptions(CLI::App& verb) : verb_(&verb) {
 }
 
 MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
-                                    const std::string& calibration_path, const ReportOptions& report,
-                                    const DataOptions& data_options, const Output& output, int threads) const {
+                                    BatchSource* samples, const ReportOptions& report, const DataOptions& data_options,
+                                    const Output& output, int threads) const {
   Dataset evaluation = report.open_evaluation(graph, data_options, output);
-  Dataset samples = calibration_path.empty()
-                        ? report.open_evaluation(graph, data_options, output)
-                        : open_dataset(calibration_path, input_specs(graph), data_options.resolve());
+  BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   // Fewer bits asked for as a rule are what the search may use, unless --mixed says otherwise.
   std::vector<int> weight_bits = weight_bits_;
   if (verb_->count("--mixed") == 0 && recipe.weight_bits < 8) weight_bits = {recipe.weight_bits, 8};
@@ -137,7 +134,7 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
   {
     ProgressBar bar("searching");
     const CatchInterrupt scope;
-    mixed = search_mixed_precision(graph, calibration, *samples.source, *evaluation.source, recipe,
+    mixed = search_mixed_precision(graph, calibration, measured_on, *evaluation.source, recipe,
                                    {.max_drop = *max_drop_,
                                     .weight_bits = weight_bits,
                                     .sensitivity_samples = report.samples(),

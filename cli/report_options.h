@@ -27,10 +27,10 @@ class ReportOptions {
   /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
   Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
   /// Everything for the report: of `quantized`, and every layer's sensitivity in brief; or, where that is null, of what
-  /// quantize() makes of the recipe, and at length. `calibration_path` may be empty where there is evaluation data.
-  Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
-                   const std::string& calibration_path, const DataOptions& data_options, const Output& output,
-                   int threads, const QuantizeResult* quantized) const;
+  /// quantize() makes of the recipe, and at length. `samples` may be null where there is evaluation data.
+  Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
+                   const DataOptions& data_options, const Output& output, int threads,
+                   const QuantizeResult* quantized) const;
   /// Writes the page where --report says; nothing without it.
   void write(const Analysis& analysis, const Output& output) const;
 
@@ -47,9 +47,9 @@ class MixedOptions {
   explicit MixedOptions(CLI::App& verb);
   bool is_wanted() const { return max_drop_.has_value(); }
   /// Throws Error when no mix keeps the promise. Ctrl-C ends the search with the best mix so far.
-  MixedPrecision search(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
-                        const std::string& calibration_path, const ReportOptions& report,
-                        const DataOptions& data_options, const Output& output, int threads) const;
+  MixedPrecision search(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
+                        const ReportOptions& report, const DataOptions& data_options, const Output& output,
+                        int threads) const;
 
  private:
   CLI::App* verb_;

@@ -36,9 +36,11 @@ Dataset dataset(const Graph& graph, const std::string& path, const DatasetOption
   return open_dataset(data_path("data/" + path), inputs, options);
 }
 
-Graph quantized(const Graph& graph, const std::string& calibration_path, const DatasetOptions& options) {
+Graph quantized(const Graph& graph, const std::string& calibration_path, const DatasetOptions& options,
+                const Recipe& recipe = {}) {
   const Dataset data = dataset(graph, calibration_path, options);
-  return quantize(graph, calibrate(graph, *data.source)).graph;
+  const Calibration calibration = calibrate(graph, *data.source);
+  return quantize(graph, calibration, recipe, *data.source).graph;
 }
 
 const DatasetOptions kMnist{.preprocess = {.mean = {0.1307F}, .std = {0.3081F}}};
@@ -102,10 +104,7 @@ TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
 double accuracy_at_4_bits(const std::string& name, const std::string& calibration, const std::string& test,
                           const DatasetOptions& options, Rounding rounding) {
   const Graph graph = float_network(name);
-  Dataset samples = dataset(graph, calibration, options);
-  const Calibration statistics = calibrate(graph, *samples.source);
-  const Recipe recipe{.weight_bits = 4, .rounding = rounding};
-  const Graph codes = quantize(graph, statistics, recipe, *samples.source).graph;
+  const Graph codes = quantized(graph, calibration, options, {.weight_bits = 4, .rounding = rounding});
   const Dataset data = dataset(graph, test, options);
   const double accuracy = 100 * evaluate(codes, *data.source).top1.value();
   std::printf("%s, 4 bits, %s: %.2f %%\n", name.c_str(), std::string(to_string(rounding)).c_str(), accuracy);

@@ -6,16 +6,9 @@
 namespace bitfold::testing {
 namespace {
 
-class Analyze : public ::testing::Test {
+class Analyze : public NetworkTest {
  protected:
-  void SetUp() override { BITFOLD_NEEDS_DATA(); }
-  static std::string model(const std::string& name) { return (data_folder() / "models" / (name + ".onnx")).string(); }
-  static std::string data(const std::string& name) { return (data_folder() / "data" / name).string(); }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  static constexpr const char* kMnist = "--mean 0.1307 --std 0.3081";
   static constexpr const char* kCifar = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225";
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(Analyze, measures_every_layer_with_weights_and_shares_out_the_error) {

@@ -56,4 +56,16 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
   std::ofstream(path, std::ios::binary) << text;
 }
 
+/// Tests on the real networks and data, with a folder to write to.
+class NetworkTest : public ::testing::Test {
+ protected:
+  void SetUp() override { BITFOLD_NEEDS_DATA(); }
+  static std::string model(const std::string& name) { return (data_folder() / "models" / (name + ".onnx")).string(); }
+  static std::string data(const std::string& name) { return (data_folder() / "data" / name).string(); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  static constexpr const char* kMnist = "--mean 0.1307 --std 0.3081";
+
+  TemporaryFolder folder_;
+};
+
 }  // namespace bitfold::testing

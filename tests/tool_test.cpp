@@ -8,16 +8,7 @@
 namespace bitfold::testing {
 namespace {
 
-class Tool : public ::testing::Test {
- protected:
-  void SetUp() override { BITFOLD_NEEDS_DATA(); }
-  static std::string model(const std::string& name) { return (data_folder() / "models" / (name + ".onnx")).string(); }
-  static std::string data(const std::string& name) { return (data_folder() / "data" / name).string(); }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  static constexpr const char* kMnist = "--mean 0.1307 --std 0.3081";
-
-  TemporaryFolder folder_;
-};
+class Tool : public NetworkTest {};
 
 TEST_F(Tool, inspect_lists_layers_with_shapes_parameters_and_macs) {
   const auto json = run_for_json("inspect " + model("lenet"));

@@ -110,6 +110,8 @@ std::vector<Finding> diagnose(const LayerAnalysis& layer, const Analysis& whole)
 
 /// The analysis as JSON, one object; numbers that are not finite become null.
 std::string analysis_json(const Analysis& analysis);
+/// The recipe alone, as it stands in analysis_json under "recipe".
+std::string recipe_json(const Recipe& recipe);
 /// The search alone, as it stands in analysis_json under "mixed".
 std::string mixed_precision_json(const MixedPrecision& mixed);
 /// One HTML file that needs nothing else: styles, scripts, the chart library and the data are in it.

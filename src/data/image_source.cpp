@@ -103,7 +103,7 @@ class ImageSource : public BatchSource {
     check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
     if (sample_shape_.empty()) learn_shape();
     // Samples are written where they stay: a batch takes its own size and little more.
-    Tensor tensor(DataType::float32, batch_shape(std::min<std::int64_t>(max_samples, images_left())));
+    Tensor tensor(DataType::float32, batch_shape(std::min(max_samples, images_left())));
     std::vector<std::int64_t> labels;
     while (static_cast<std::int64_t>(labels.size()) < tensor.dim(0) && images_left() > 0) read_some(tensor, labels);
     if (labels.empty()) {
@@ -142,9 +142,8 @@ class ImageSource : public BatchSource {
     return shape;
   }
 
-  std::int64_t images_left() const {
-    return std::count(unreadable_.begin() + static_cast<std::ptrdiff_t>(position_), unreadable_.end(), false);
-  }
+  /// At most: some may be unreadable.
+  std::int64_t images_left() const { return static_cast<std::int64_t>(folder_.images.size() - position_); }
 
   // Only an input that leaves its size open lets the first image decide. One that cannot be read, or does not fit, is
   // reported when its turn comes.

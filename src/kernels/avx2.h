@@ -46,6 +46,23 @@ BITFOLD_INLINE void multiply_add(__m256i& sum, const Split& x, const Split& w) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, w.odd));
 }
 
+/// Codes of rounded steps, where accumulator * multiplier fits int32: then rounding first and clamping after, at int16
+/// and at uint8, comes to the same as store(). Everything in registers: what is written might alias the task.
+struct CodeRange {
+  __m256i zero_point, low, high;
+
+  BITFOLD_INLINE explicit CodeRange(const ConvOutput& output)
+      : zero_point(_mm256_set1_epi16(static_cast<short>(output.zero_point))),
+        low(_mm256_set1_epi8(static_cast<char>(output.qmin))),
+        high(_mm256_set1_epi8(static_cast<char>(output.qmax))) {}
+
+  /// Steps as saturated int16, in each half first those of `a` and then those of `b`.
+  BITFOLD_INLINE __m256i operator()(__m256i a, __m256i b) const {
+    const __m256i codes = _mm256_packus_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
+    return _mm256_min_epu8(_mm256_max_epu8(codes, low), high);
+  }
+};
+
 /// Writes the first `count` of 8 accumulators to the elements of y from `at` on.
 BITFOLD_INLINE void store(__m256i sums, const float* multipliers, const ConvOutput& output, void* y, std::int64_t at,
                           std::int64_t count) {

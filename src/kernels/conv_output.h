@@ -7,6 +7,9 @@
 
 namespace bitfold {
 
+/// Output channels that are packed together: weights, biases and multipliers come in blocks of so many.
+constexpr std::int64_t kBlockChannels = 16;
+
 enum class AccumulatorOutput { int32, float32, code };
 
 /// y = code of (scale_y * (y - z_y)) + (scale_r * (r - z_r)) on the grid `sum`, as CodeBinary::add has it.

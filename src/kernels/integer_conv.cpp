@@ -132,7 +132,7 @@ struct IntegerConv::Segment {
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  assert(images.x.pixel == f.in_channels);
+  assert(images.x.pixel == filter_->filter().in_channels);
   const std::int64_t row_bytes =
       images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
   panel_rows_ = std::clamp<std::int64_t>(kPanelBytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
@@ -161,9 +161,8 @@ void IntegerConv::select_products(Isa cap) {
                 .run_count = filter_->run_count(),
                 .group_count = filter_->group_count()};
   wide_ = &select_gemm_kernel(size, cap);
-  takes_pairs_ = wide_->sum_pairs != nullptr;
   size.channel_count = channels % wide_->nr;
-  size.takes_pairs = takes_pairs_;
+  size.takes_pairs = takes_pairs();
   narrow_ = size.channel_count == 0 ? wide_ : &select_gemm_kernel(size, cap);
 
   const std::int64_t runs_per_row = filter_->run_count() / f.kernel_h;
@@ -176,7 +175,7 @@ void IntegerConv::select_products(Isa cap) {
   if (!merges_rows_) return leave_out_padding();
   const KernelRows all{0, f.kernel_h, filter_->bias()};
   kernel_rows_ = {all};
-  if (takes_pairs_) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).data();
+  if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).data();
 }
 
 void IntegerConv::leave_out_padding() {
@@ -184,7 +183,7 @@ void IntegerConv::leave_out_padding() {
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
     const bool is_whole = rows.end - rows.begin == filter_->filter().kernel_h;
-    if (takes_pairs_ || (!is_whole && images_.padding != 0)) {
+    if (takes_pairs() || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
         return other.begin == rows.begin && other.end == rows.end;
       });
@@ -223,12 +222,14 @@ std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
             bias[static_cast<std::size_t>(block * kBlockChannels + i % kBlockChannels)]);
         if (!is_kept)
           b += static_cast<std::uint32_t>(images_.padding * (w[0] + w[1] + w[2] + w[3]));
-        else if (takes_pairs_)
+        else if (takes_pairs())
           b -= static_cast<std::uint32_t>(w[0] * w[1] + w[2] * w[3]);
       }
     }
   return bias;
 }
+
+bool IntegerConv::takes_pairs() const { return wide_ != nullptr && wide_->sum_pairs != nullptr; }
 
 std::int64_t IntegerConv::units_per_image() const {
   return winograd_ != nullptr ? divide_up(images_.out_height, kWinogradTile) : images_.out_height;
@@ -236,7 +237,7 @@ std::int64_t IntegerConv::units_per_image() const {
 
 std::size_t IntegerConv::scratch_bytes() const {
   if (winograd_ != nullptr) return winograd_scratch_bytes(filter_->filter().in_channels);
-  return takes_pairs_ ? static_cast<std::size_t>(panel_rows_ * images_.out_width) * sizeof(std::int32_t) : 0;
+  return takes_pairs() ? static_cast<std::size_t>(panel_rows_ * images_.out_width) * sizeof(std::int32_t) : 0;
 }
 
 std::string IntegerConv::kernel_name() const {
@@ -267,6 +268,8 @@ void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, 
     winograd_->run({.x = image,
                     .x_row = images_.x.row,
                     .in_channels = f.in_channels,
+                    .depth = winograd_depth(f.in_channels),
+                    .input_stride = winograd_input_stride(f.in_channels),
                     .out_height = images_.out_height,
                     .out_width = images_.out_width,
                     .out_channels = f.out_channels,
@@ -339,7 +342,7 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
     task.x_pairs = pairs + r * task.pixel_count;
   };
   for (std::int64_t group = 0; group < f.groups; ++group) {
-    for (std::int64_t r = 0; takes_pairs_ && r < rows; ++r) {
+    for (std::int64_t r = 0; takes_pairs() && r < rows; ++r) {
       read_row(r, group);
       wide_->sum_pairs(task, pairs + r * task.pixel_count);
     }

@@ -145,6 +145,7 @@ class IntegerConv {
     std::int64_t begin, end;
     const std::int32_t* bias;
   };
+  bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
   std::int64_t units_per_image() const;
   void select_products(Isa cap);
   void leave_out_padding();
@@ -162,7 +163,6 @@ class IntegerConv {
   std::unique_ptr<std::int64_t[]> run_offsets_;
   std::vector<KernelRows> kernel_rows_;  ///< Per output row; one for all where rows are merged.
   std::vector<std::vector<std::int32_t>> biases_;
-  bool takes_pairs_ = false;  ///< See GemmKernel::sum_pairs.
   bool merges_rows_ = false;  ///< Rows follow each other without a gap, in x and in y: one long row.
   std::int64_t panel_rows_ = 1;
   const GemmKernel* narrow_ = nullptr;

@@ -7,34 +7,12 @@
 #include <random>
 
 #include "bitfold/error.h"
+#include "quantize/memory_source.h"
 
 namespace bitfold {
 namespace {
 
-// Samples of one input, held in memory.
-class MemorySource final : public BatchSource {
- public:
-  explicit MemorySource(Tensor samples) : samples_(std::move(samples)) {}
-  std::optional<Batch> next(std::int64_t max_samples) override {
-    const std::int64_t count = std::min(max_samples, samples_.dim(0) - next_);
-    if (count <= 0) return std::nullopt;
-    const std::int64_t size = samples_.size() / samples_.dim(0);
-    Shape shape = samples_.shape();
-    shape[0] = count;
-    const auto values =
-        samples_.data<float>().subspan(static_cast<std::size_t>(next_ * size), static_cast<std::size_t>(count * size));
-    next_ += count;
-    return Batch{.inputs = {Tensor::from<float>(std::move(shape), values)}, .labels = {}, .sample_count = count};
-  }
-  void rewind() override { next_ = 0; }
-  std::int64_t sample_count() const override { return samples_.dim(0); }
-  bool has_labels() const override { return false; }
-  std::string description() const override { return "samples in memory"; }
-
- private:
-  Tensor samples_;
-  std::int64_t next_ = 0;
-};
+using testing::MemorySource;
 
 Tensor random_tensor(Shape shape, unsigned seed) {
   std::mt19937 random(seed);

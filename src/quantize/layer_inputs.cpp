@@ -3,14 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstring>
-#include <exception>
-#include <memory>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
 #include "graph/window.h"
 #include "onednn/plain.h"
+#include "quantize/samples.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -22,15 +20,6 @@ Graph part_before(const Graph& graph, NodeId id) {
   part.mark_output(graph.node(id).inputs[0]);
   part.remove_dead();
   return part;
-}
-
-/// Every sample alone, or as many at once as the graph's fixed batch.
-std::int64_t samples_at_once(const Graph& graph) {
-  for (ValueId id : graph.inputs()) {
-    const auto& shape = graph.value(id).shape;
-    if (shape && !shape->empty() && shape->front() > 1) return shape->front();
-  }
-  return 1;
 }
 
 /// Inputs of a product at chosen output positions.
@@ -122,28 +111,6 @@ struct SampleMoments {
   }
 };
 
-/// What one core needs to run one sample.
-struct Slot {
-  std::vector<SampleMoments> groups;
-  std::exception_ptr failure;
-};
-
-std::vector<Tensor> rows_of(const Batch& batch, std::int64_t first, std::int64_t count) {
-  std::vector<Tensor> taken;
-  for (const Tensor& all : batch.inputs) {
-    Shape shape = all.shape();
-    const std::size_t bytes = all.size_bytes() / static_cast<std::size_t>(shape[0]);
-    const std::int64_t present = shape[0];
-    shape[0] = count;
-    Tensor part(all.dtype(), shape);
-    for (std::int64_t i = 0; i < count; ++i)
-      std::memcpy(part.mutable_bytes() + static_cast<std::size_t>(i) * bytes,
-                  all.bytes() + static_cast<std::size_t>(std::min(first + i, present - 1)) * bytes, bytes);
-    taken.push_back(std::move(part));
-  }
-  return taken;
-}
-
 }  // namespace
 
 std::optional<ProductView> product_view(const Graph& graph, NodeId id) {
@@ -169,43 +136,28 @@ std::vector<InputMoments> input_moments(const Graph& float_graph, NodeId float_i
   const Reference quantized_part(part_before(quantized_graph, quantized_id));
   const Rows rows(quantized_graph, quantized_id, view, options.rows_per_sample);
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
-  const std::int64_t at_once = samples_at_once(quantized_graph);
-  const int threads = omp_get_num_procs();
-  std::vector<Slot> slots(static_cast<std::size_t>(threads));
-  for (Slot& slot : slots) slot.groups.resize(moments.size());
-
-  const auto run = [&](const Batch& batch, std::int64_t first, Slot& slot) {
-    const std::vector<Tensor> inputs = rows_of(batch, first, at_once);
-    const Tensor x = quantized_part.run(inputs)[0], y = float_part.run(inputs)[0];
-    for (std::size_t g = 0; g < moments.size(); ++g) {
-      SampleMoments& m = slot.groups[g];
-      m.rows = rows.read(x, static_cast<std::int64_t>(g), m.x);
-      rows.read(y, static_cast<std::int64_t>(g), m.y);
-      m.compute(view.depth);
-    }
-  };
+  const std::int64_t group = fixed_batch(quantized_graph);
+  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
+  const BlockPool::Use use_pool(pools.front());
+  // Of every group of samples that is under way, by group of the layer.
+  std::vector<std::vector<SampleMoments>> under_way(pools.size(), std::vector<SampleMoments>(moments.size()));
   samples.rewind();
   std::int64_t seen = 0;
   while (seen < options.most_samples) {
-    const auto batch = samples.next(std::min(options.most_samples - seen, threads * at_once));
+    const auto most = static_cast<std::int64_t>(under_way.size()) * group;
+    const auto batch = samples.next(std::min(options.most_samples - seen, most));
     if (!batch) break;
-    const std::int64_t parts = (batch->sample_count + at_once - 1) / at_once;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (std::int64_t p = 0; p < parts; ++p) {
-      omp_set_num_threads(1);
-      Slot& slot = slots[static_cast<std::size_t>(p)];
-      slot.failure = nullptr;
-      try {
-        run(*batch, p * at_once, slot);
-      } catch (...) {
-        slot.failure = std::current_exception();
+    for_each_group(*batch, group, seen, pools, [&](std::int64_t part, std::span<const Tensor> inputs) {
+      const Tensor x = quantized_part.run(inputs)[0], y = float_part.run(inputs)[0];
+      for (std::size_t g = 0; g < moments.size(); ++g) {
+        SampleMoments& m = under_way[static_cast<std::size_t>(part)][g];
+        m.rows = rows.read(x, static_cast<std::int64_t>(g), m.x);
+        rows.read(y, static_cast<std::int64_t>(g), m.y);
+        m.compute(view.depth);
       }
-    }
-    for (std::int64_t p = 0; p < parts; ++p) {
-      const Slot& slot = slots[static_cast<std::size_t>(p)];
-      if (slot.failure) std::rethrow_exception(slot.failure);
-      for (std::size_t g = 0; g < moments.size(); ++g) slot.groups[g].add_to(moments[g]);
-    }
+    });
+    for (std::int64_t part = 0; part * group < batch->sample_count; ++part)
+      for (std::size_t g = 0; g < moments.size(); ++g) under_way[static_cast<std::size_t>(part)][g].add_to(moments[g]);
     seen += batch->sample_count;
   }
   check(seen > 0, "{}: no samples", samples.description());

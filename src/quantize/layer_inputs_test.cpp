@@ -2,35 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "bitfold/data.h"
+#include "quantize/memory_source.h"
 
 namespace bitfold::quantization {
 namespace {
-
-/// Two samples, one at a time.
-class Two : public BatchSource {
- public:
-  explicit Two(Tensor all) : all_(std::move(all)) {}
-  std::optional<Batch> next(std::int64_t) override {
-    if (at_ >= all_.dim(0)) return std::nullopt;
-    Shape shape = all_.shape();
-    shape[0] = 1;
-    const auto size = static_cast<std::size_t>(element_count(shape));
-    Batch batch{.inputs = {Tensor::from<float>(
-                    shape, all_.data<float>().subspan(static_cast<std::size_t>(at_++) * size, size))},
-                .labels = {},
-                .sample_count = 1};
-    return batch;
-  }
-  void rewind() override { at_ = 0; }
-  std::int64_t sample_count() const override { return all_.dim(0); }
-  bool has_labels() const override { return false; }
-  std::string description() const override { return "two samples"; }
-
- private:
-  Tensor all_;
-  std::int64_t at_ = 0;
-};
 
 Graph conv_graph(std::int64_t group) {
   Graph graph;
@@ -44,7 +19,8 @@ Graph conv_graph(std::int64_t group) {
 
 TEST(LayerInputs, are_the_windows_of_a_convolution) {
   const Graph graph = conv_graph(2);
-  Two samples(Tensor::from<float>({2, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 1, 0, 0, 2, 0, 0}));
+  testing::MemorySource samples(
+      Tensor::from<float>({2, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 1, 0, 0, 2, 0, 0}));
   const NodeId conv = graph.topological_order()[0];
   const auto moments = input_moments(graph, conv, graph, conv, samples, {});
   ASSERT_EQ(moments.size(), 2U);
@@ -65,7 +41,7 @@ TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
   const Graph graph = conv_graph(1);
   Graph quantized = graph;
   quantized.value(quantized.inputs()[0]).quant = QuantParams{.scale = {2.0F}, .zero_point = {0}};
-  Two samples(Tensor::from<float>({1, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
+  testing::MemorySource samples(Tensor::from<float>({1, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
   const NodeId conv = graph.topological_order()[0];
   const auto moments =
       input_moments(graph, conv, quantized, conv, samples, {.most_samples = 1, .rows_per_sample = 256});
@@ -80,7 +56,7 @@ TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
 
 TEST(LayerInputs, see_at_most_so_many_samples_and_rows) {
   const Graph graph = conv_graph(1);
-  Two samples(Tensor(DataType::float32, {2, 2, 2, 2}));
+  testing::MemorySource samples(Tensor(DataType::float32, {2, 2, 2, 2}));
   const NodeId conv = graph.topological_order()[0];
   const auto moments = input_moments(graph, conv, graph, conv, samples, {.most_samples = 1, .rows_per_sample = 3});
   EXPECT_EQ(moments[0].rows, 3);

@@ -11,29 +11,15 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/words.h"
 #include "bitfold/calibrate.h"
+#include "quantize/bins.h"
 
 namespace bitfold {
 namespace {
 
-constexpr int kHalf = ValueStatistics::kBinCount / 2;
-
-struct Bin {
-  double low, high;  // cut to the values' own range
-  double count;
-};
-
-std::vector<Bin> used_bins(const ValueStatistics& statistics) {
-  std::vector<Bin> used;
-  for (int i = 0; i < static_cast<int>(statistics.bins.size()); ++i) {
-    const auto count = statistics.bins[static_cast<std::size_t>(i)];
-    if (count == 0) continue;
-    const double low = static_cast<double>(i - kHalf) * statistics.bin_width;
-    used.push_back({std::max<double>(low, statistics.min), std::min<double>(low + statistics.bin_width, statistics.max),
-                    static_cast<double>(count)});
-  }
-  return used;
-}
+using quantization::Bin;
+using quantization::used_bins;
 
 // The real below which `fraction` of the values lie, each bin's values taken as spread evenly over it.
 double quantile(const std::vector<Bin>& bins, double total, double fraction) {
@@ -140,11 +126,7 @@ constexpr std::array<std::string_view, 3> kObserverNames{"min_max", "percentile"
 
 std::string_view to_string(Observer observer) { return kObserverNames.at(static_cast<std::size_t>(observer)); }
 
-Observer parse_observer(std::string_view word) {
-  const auto found = std::find(kObserverNames.begin(), kObserverNames.end(), word);
-  check(found != kObserverNames.end(), "unknown observer '{}': it is one of min_max, percentile, mse", word);
-  return static_cast<Observer>(found - kObserverNames.begin());
-}
+Observer parse_observer(std::string_view word) { return parse_word<Observer>("observer", word, kObserverNames); }
 
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec, double percentile,
                       float negative_gain) {

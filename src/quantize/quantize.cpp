@@ -136,20 +136,20 @@ Recipe resolved(Recipe recipe, bool has_samples) {
   return recipe;
 }
 
-/// Where samples are needed: product after product, each with inputs from those before it as they now are.
-void refine(const Graph& float_graph, QuantizeResult& result, const Plan& plan, BatchSource& samples,
-            const Progress& progress) {
-  std::vector<NodeId> products;
-  for (NodeId id : result.graph.topological_order())
-    if (static_cast<std::size_t>(id) < plan.nodes.size() && plan.at(id).in_integers &&
-        plan.at(id).role == Role::product)
-      products.push_back(id);
-  for (std::size_t i = 0; i < products.size(); ++i) {
-    if (!quantization::reconstruct(float_graph, result.graph, products[i], result.recipe, samples))
-      for (LayerDecision& decision : result.decisions)
-        if (decision.node == result.graph.node(products[i]).name)
-          decision.reason = "rounded without samples: with them an accumulator might leave int32";
-    progress(static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(products.size()));
+/// Where samples are needed: product after product, each with inputs from those before it as they now are. Decisions
+/// are those of `nodes`, which are in topological order.
+void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes, const Plan& plan,
+            BatchSource& samples, const Progress& progress) {
+  std::vector<std::size_t> products;
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (plan.at(nodes[i]).in_integers && plan.at(nodes[i]).role == Role::product) products.push_back(i);
+  for (std::size_t done = 0; done < products.size(); ++done) {
+    const std::size_t i = products[done];
+    const std::string kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, samples);
+    std::string& reason = result.decisions[i].reason;
+    if (!kept.empty())
+      reason += fmt::format("{}weights' rounding takes no account of samples: {}", reason.empty() ? "" : "; ", kept);
+    progress(static_cast<std::int64_t>(done + 1), static_cast<std::int64_t>(products.size()));
   }
 }
 
@@ -181,7 +181,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
     }
     result.decisions.push_back(std::move(decision));
   }
-  if (samples != nullptr && needs_samples(recipe)) refine(float_graph, result, plan, *samples, progress);
+  if (samples != nullptr && needs_samples(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "base/words.h"
 #include "bitfold/quantize.h"
 
 namespace bitfold {
@@ -138,21 +139,14 @@ class RecipeReader {
 
 std::string_view to_string(Rounding rounding) { return kRoundings.at(static_cast<std::size_t>(rounding)); }
 
-Rounding parse_rounding(std::string_view word) {
-  const auto found = std::find(kRoundings.begin(), kRoundings.end(), word);
-  check(found != kRoundings.end(), "unknown rounding '{}': it is one of {}", word, fmt::join(kRoundings, ", "));
-  return static_cast<Rounding>(found - kRoundings.begin());
-}
+Rounding parse_rounding(std::string_view word) { return parse_word<Rounding>("rounding", word, kRoundings); }
 
 std::string_view to_string(BiasCorrection correction) {
   return kBiasCorrections.at(static_cast<std::size_t>(correction));
 }
 
 BiasCorrection parse_bias_correction(std::string_view word) {
-  const auto found = std::find(kBiasCorrections.begin(), kBiasCorrections.end(), word);
-  check(found != kBiasCorrections.end(), "unknown bias correction '{}': it is one of {}", word,
-        fmt::join(kBiasCorrections, ", "));
-  return static_cast<BiasCorrection>(found - kBiasCorrections.begin());
+  return parse_word<BiasCorrection>("bias correction", word, kBiasCorrections);
 }
 
 bool needs_samples(const Recipe& recipe) {

@@ -8,31 +8,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "quantize/hessian_rounding.h"
 #include "quantize/layer_inputs.h"
+#include "quantize/weights.h"
 
 namespace bitfold::quantization {
 namespace {
-
-constexpr double kAccumulatorLimit = 2147483648.0;  // equation 14
-
-/// Constants of the float layer, with alpha and beta of a Gemm multiplied in.
-struct FloatLayer {
-  std::vector<double> weights, bias;
-
-  FloatLayer(const Graph& graph, NodeId id, std::int64_t channels) : bias(static_cast<std::size_t>(channels)) {
-    const Node& node = graph.node(id);
-    const auto* gemm = std::get_if<Gemm>(&node.op);
-    for (float w : graph.value(node.inputs[1]).constant->data<float>())
-      weights.push_back(static_cast<double>(w) * (gemm != nullptr ? gemm->alpha : 1.0F));
-    if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
-    const auto b = graph.value(node.inputs[2]).constant->data<float>();
-    for (std::size_t c = 0; c < bias.size(); ++c)
-      bias[c] = static_cast<double>(b[b.size() == 1 ? 0 : c]) * (gemm != nullptr ? gemm->beta : 1.0F);
-  }
-};
 
 /// Codes of one channel and what goes with them.
 struct Channel {
@@ -47,7 +29,7 @@ class Reconstruction {
         node_(graph.node(id)),
         view_(view),
         recipe_(recipe),
-        layer_(float_graph, id, view.groups * view.channels),
+        float_(float_constants(float_graph, id)),
         grid_(*graph.value(node_.inputs[1]).quant),
         input_(*graph.value(node_.inputs[0]).quant),
         codes_(*graph.value(node_.inputs[1]).constant) {}
@@ -57,7 +39,7 @@ class Reconstruction {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
     std::vector<double> w(depth);
-    for (std::size_t k = 0; k < depth; ++k) w[k] = layer_.weights[index(g, c, k)];
+    for (std::size_t k = 0; k < depth; ++k) w[k] = float_.weights.data<float>()[index(g, c, k)];
     Channel best{.scale = grid_.scale[slot], .bias = 0, .codes = std::vector<int>(depth)};
     const int zero_point = grid_.zero_point[slot];
     if (recipe_.rounding == Rounding::gptq) {
@@ -68,14 +50,15 @@ class Reconstruction {
     double change = 0;
     for (std::size_t k = 0; k < depth; ++k)
       change += w[k] * moments.mean_y[k] - best.scale * (best.codes[k] - zero_point) * moments.mean_x[k];
-    best.bias = layer_.bias[static_cast<std::size_t>(g * view_.channels + c)] + change;
+    if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
+    best.bias += change;
     return best;
   }
 
   /// False, and nothing is changed, where an accumulator might leave int32.
   bool store(const std::vector<Channel>& channels) {
     std::vector<std::int32_t> bias;
-    QuantParams grid = grid_, bias_grid{.bits = 32, .is_signed = true, .axis = grid_.per_channel() ? 0 : -1};
+    QuantParams grid = grid_;
     for (std::size_t i = 0; i < channels.size(); ++i) {
       const auto g = static_cast<std::int64_t>(i) / view_.channels, c = static_cast<std::int64_t>(i) % view_.channels;
       const std::size_t slot = slot_of(g, c);
@@ -87,21 +70,13 @@ class Reconstruction {
       }
       const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as the bias's grid has it
       const double b = std::nearbyint(channels[i].bias / unit);
-      const int span = input_.bits <= 8 ? input_.qmax() - input_.qmin() : 0;
-      if (!(std::abs(b) + span * magnitude + 2 < kAccumulatorLimit)) return false;
+      if (!(accumulator_load(std::abs(b) + 1, input_span(input_), magnitude) < 1)) return false;
       bias.push_back(static_cast<std::int32_t>(b));
     }
-    for (float scale : grid.scale) bias_grid.scale.push_back(input_.scale[0] * scale);
-    bias_grid.zero_point.assign(bias_grid.scale.size(), 0);
-    Value& weights = graph_.value(node_.inputs[1]);
-    weights.constant = codes_;
-    weights.quant = grid;
-    if (node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none) {
-      Value& value = graph_.value(node_.inputs[2]);
-      value.constant = Tensor::from<std::int32_t>({static_cast<std::int64_t>(bias.size())}, bias);
-      value.shape = value.constant->shape();
-      value.quant = bias_grid;
-    }
+    if (node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none)
+      set_codes(graph_.value(node_.inputs[2]),
+                Tensor::from<std::int32_t>({static_cast<std::int64_t>(bias.size())}, bias), bias_grid(input_, grid));
+    set_codes(graph_.value(node_.inputs[1]), codes_, std::move(grid));
     return true;
   }
 
@@ -148,16 +123,17 @@ class Reconstruction {
   const Node& node_;
   ProductView view_;
   const Recipe& recipe_;
-  FloatLayer layer_;
+  FloatConstants float_;
   QuantParams grid_, input_;
   Tensor codes_;
 };
 
 }  // namespace
 
-bool reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples) {
+std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples) {
   const auto view = product_view(graph, id);
-  if (!view || !graph.value(graph.node(id).inputs[0]).quant) return false;
+  if (!view) return "it is no product of one or two spatial dimensions";
+  if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
   const std::vector<InputMoments> moments = input_moments(float_graph, id, graph, id, samples, {});
   Reconstruction layer(float_graph, graph, id, *view, recipe);
   std::vector<Channel> channels(static_cast<std::size_t>(view->groups * view->channels));
@@ -168,7 +144,7 @@ bool reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe
     for (std::int64_t c = 0; c < view->channels; ++c)
       channels[static_cast<std::size_t>(g * view->channels + c)] = layer.channel(rounding, m, g, c);
   }
-  return layer.store(channels);
+  return layer.store(channels) ? "" : "an accumulator might leave int32";
 }
 
 }  // namespace bitfold::quantization

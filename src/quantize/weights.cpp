@@ -42,12 +42,6 @@ struct Channels {
   }
 };
 
-int output_axis(const Op& op) {
-  if (std::holds_alternative<Conv>(op)) return 0;
-  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
-  return 1;
-}
-
 Tensor scaled(const Tensor& tensor, float factor) {
   if (factor == 1) return tensor;
   Tensor result = tensor;
@@ -102,16 +96,13 @@ class Constants {
   Constants(const Graph& graph, NodeId id, const Recipe& recipe)
       : place_(where(graph, id)), axis_(output_axis(graph.node(id).op)), rounding_(recipe.rounding) {
     const Node& node = graph.node(id);
-    const auto* gemm = std::get_if<Gemm>(&node.op);
-    const QuantParams& input = *graph.value(node.inputs[0]).quant;
-    input_scale_ = input.scale[0];
-    input_span_ = input.bits <= 8 ? input.qmax() - input.qmin() : 0;
-    weights_ = scaled(*graph.value(node.inputs[1]).constant, gemm != nullptr ? gemm->alpha : 1.0F);
+    input_ = *graph.value(node.inputs[0]).quant;
+    FloatConstants constants = float_constants(graph, id);
+    weights_ = std::move(constants.weights);
+    bias_ = std::move(constants.bias);
     channels_ = Channels(weights_.shape(), axis_).channels;
     if (std::holds_alternative<Conv>(node.op))
       for (int d = 2; d < weights_.rank(); ++d) kernel_size_ *= weights_.dim(d);
-    if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none)
-      read_bias(*graph.value(node.inputs[2]).constant, gemm != nullptr ? gemm->beta : 1.0F);
     try {
       grid_ = weight_grid(weights_, axis_, recipe);
     } catch (const Error& error) {
@@ -138,7 +129,7 @@ class Constants {
       for (std::size_t s = 0; s < factors.size(); ++s) {
         grid_.scale[s] = static_cast<float>(grid_.scale[s] * factors[s]);
         check(std::isfinite(grid_.scale[s]), "{} the bias is too large for the scale of the input, {}", place_,
-              input_scale_);
+              input_.scale[0]);
       }
     }
     return static_cast<int>(std::count(raised.begin(), raised.end(), true));
@@ -148,12 +139,7 @@ class Constants {
   const QuantParams& grid() const { return grid_; }
   bool has_bias() const { return !bias_.empty(); }
 
-  QuantParams bias_grid() const {
-    QuantParams grid{.bits = 32, .is_signed = true, .axis = grid_.per_channel() ? 0 : -1};
-    for (float scale : grid_.scale) grid.scale.push_back(input_scale_ * scale);
-    grid.zero_point.assign(grid.scale.size(), 0);
-    return grid;
-  }
+  QuantParams bias_grid() const { return quantization::bias_grid(input_, grid_); }
 
   Tensor bias_codes() const {
     std::vector<std::int32_t> codes(channels_);
@@ -165,16 +151,7 @@ class Constants {
  private:
   std::size_t slot(std::size_t channel) const { return grid_.per_channel() ? channel : 0; }
   // As a float product, which is what the bias's grid says.
-  double accumulator_scale(std::size_t channel) const { return input_scale_ * grid_.scale[slot(channel)]; }
-
-  void read_bias(const Tensor& bias, float beta) {
-    const auto values = bias.data<float>();
-    for (std::size_t c = 0; c < channels_; ++c) {
-      const float b = values[values.size() == 1 ? 0 : c] * beta;
-      check(std::isfinite(b), "{} bias: {} at index {}", place_, std::isnan(b) ? "NaN" : "an infinite value", c);
-      bias_.push_back(b);
-    }
-  }
+  double accumulator_scale(std::size_t channel) const { return input_.scale[0] * grid_.scale[slot(channel)]; }
 
   std::vector<double> absolute_sums() const {
     std::vector<double> sums(channels_, 0.0);
@@ -207,16 +184,16 @@ class Constants {
     }
     for (std::size_t s = 0; s < grid_.scale.size(); ++s)
       if (is_empty[s] && largest_bias[s] > 0)
-        grid_.scale[s] = static_cast<float>(largest_bias[s] / input_scale_ / kLoneBias);
+        grid_.scale[s] = static_cast<float>(largest_bias[s] / input_.scale[0] / kLoneBias);
   }
 
   // By what factor the channel's scale is too small: for equation 14, and for s_x s_w to be a normal float.
   double excess(std::size_t c, double sum) const {
     const double scale = accumulator_scale(c);
-    const double exact = static_cast<double>(input_scale_) * grid_.scale[slot(c)];
+    const double exact = static_cast<double>(input_.scale[0]) * grid_.scale[slot(c)];
     if (scale < FLT_MIN) return FLT_MIN / exact;
     const double bias = bias_.empty() ? 0 : std::fabs(bias_[c]) / scale + 1;
-    return (bias + input_span_ * sum + 1) / kAccumulatorLimit;
+    return accumulator_load(bias, input_span(input_), sum);
   }
 
   std::string place_;
@@ -224,8 +201,7 @@ class Constants {
   Rounding rounding_;
   std::int64_t kernel_size_ = 1;
   std::size_t channels_ = 0;
-  float input_scale_ = 1;
-  int input_span_ = 0;
+  QuantParams input_;
   Tensor weights_, codes_;
   std::vector<double> bias_;
   QuantParams grid_;
@@ -242,14 +218,50 @@ ValueId own_constant(Graph& graph, NodeId id, std::size_t slot) {
   return copy;
 }
 
+}  // namespace
+
+int output_axis(const Op& op) {
+  if (std::holds_alternative<Conv>(op)) return 0;
+  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
+  return 1;
+}
+
+FloatConstants float_constants(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const auto* gemm = std::get_if<Gemm>(&node.op);
+  const Tensor& weights = *graph.value(node.inputs[1]).constant;
+  FloatConstants constants{scaled(weights, gemm != nullptr ? gemm->alpha : 1.0F), {}};
+  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return constants;
+  const auto values = graph.value(node.inputs[2]).constant->data<float>();
+  const auto channels = static_cast<std::size_t>(weights.dim(output_axis(node.op)));
+  for (std::size_t c = 0; c < channels; ++c) {
+    const float b = values[values.size() == 1 ? 0 : c] * (gemm != nullptr ? gemm->beta : 1.0F);
+    check(std::isfinite(b), "{} bias: {} at index {}", where(graph, id), std::isnan(b) ? "NaN" : "an infinite value",
+          c);
+    constants.bias.push_back(b);
+  }
+  return constants;
+}
+
+int input_span(const QuantParams& input) { return input.bits <= 8 ? input.qmax() - input.qmin() : 0; }
+
+double accumulator_load(double bias, int input_span, double weight_sum) {
+  return (bias + input_span * weight_sum + 1) / kAccumulatorLimit;
+}
+
+QuantParams bias_grid(const QuantParams& input, const QuantParams& weights) {
+  QuantParams grid{.bits = 32, .is_signed = true, .axis = weights.per_channel() ? 0 : -1};
+  for (float scale : weights.scale) grid.scale.push_back(input.scale[0] * scale);
+  grid.zero_point.assign(grid.scale.size(), 0);
+  return grid;
+}
+
 void set_codes(Value& value, Tensor codes, QuantParams grid) {
   value.dtype = DataType::float32;
   value.shape = codes.shape();
   value.constant = std::move(codes);
   value.quant = std::move(grid);
 }
-
-}  // namespace
 
 QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
   const GridSpec spec{.bits = recipe.weight_bits, .is_signed = true, .scheme = recipe.weight_scheme};

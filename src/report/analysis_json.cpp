@@ -100,6 +100,7 @@ Json to_json(const Recipe& recipe) {
           {"activation_scheme", to_string(recipe.activation_scheme)},
           {"granularity", to_string(recipe.granularity)},
           {"rounding", to_string(recipe.rounding)},
+          {"bias_correction", to_string(recipe.bias_correction)},
           {"observer", to_string(recipe.observer)},
           {"percentile", recipe.percentile},
           {"skip", recipe.skip},
@@ -129,6 +130,7 @@ Json to_json(const MixedPrecision& mixed) {
 
 }  // namespace
 
+std::string recipe_json(const Recipe& recipe) { return to_json(recipe).dump(); }
 std::string mixed_precision_json(const MixedPrecision& mixed) { return to_json(mixed).dump(); }
 
 std::string analysis_json(const Analysis& analysis) {

@@ -7,6 +7,7 @@
 #include "bitfold/analysis.h"
 #include "bitfold/onnx.h"
 #include "bitfold/session.h"
+#include "quantize/weights.h"
 #include "report/batches.h"
 #include "report/value_figures.h"
 
@@ -19,11 +20,9 @@ constexpr std::array<std::string_view, 9> kCauses{"wide_channels", "dead_channel
                                                   "long_tail",     "unused_grid",   "largest_share",
                                                   "low_bits",      "left_in_float", "raised_scale"};
 
-// The channel axis of a product's weights; -1 for other nodes.
-int weight_axis(const Op& op) {
-  if (std::holds_alternative<Conv>(op)) return 0;
-  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
-  return std::holds_alternative<MatMul>(op) || std::holds_alternative<ConvTranspose>(op) ? 1 : -1;
+bool has_weights(const Op& op) {
+  return std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op) ||
+         std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
 }
 
 class Analyzer {
@@ -59,7 +58,7 @@ class Analyzer {
       layer.parameter_count = it->second.parameter_count;
       layer.mac_count = it->second.mac_count;
     }
-    if (node.inputs.size() > 1 && quantized.is_constant(node.inputs[1]) && weight_axis(node.op) >= 0) {
+    if (node.inputs.size() > 1 && quantized.is_constant(node.inputs[1]) && has_weights(node.op)) {
       layer.has_weights = true;
       if (const auto& grid = quantized.value(node.inputs[1]).quant) layer.weight_bits = grid->bits;
     }
@@ -96,7 +95,7 @@ class Analyzer {
     if (!layer.has_weights || original == float_nodes_.end()) return;
     const Node& node = graph_.node(original->second);
     const Value& weights = graph_.value(node.inputs[1]);
-    const int axis = weight_axis(node.op);
+    const int axis = quantization::output_axis(node.op);
     if (weights.constant && weights.constant->dtype() == DataType::float32 && axis < weights.constant->rank() &&
         weights.constant->size() > 0)
       layer.weights = report::weight_ranges(*weights.constant, axis);
@@ -125,7 +124,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
   Recipe alone = recipe;
   if (alone.rounding == Rounding::gptq) alone.rounding = Rounding::squant;
   alone.bias_correction = BiasCorrection::none;
-  Analysis analysis{.recipe = recipe, .calibration_samples = calibration.sample_count};
+  Analysis analysis{.recipe = quantized.recipe, .calibration_samples = calibration.sample_count};
   analysis.sensitivity = measure_sensitivity(graph, calibration, samples, alone, options.sensitivity);
   const Comparison comparison =
       compare(graph, quantized.graph, comparison_source, {.threads = options.threads, .progress = options.comparing});

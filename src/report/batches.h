@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 
 #include "bitfold/batch.h"
 #include "bitfold/graph.h"
+#include "quantize/samples.h"
 
 namespace bitfold::report {
 
@@ -17,27 +17,13 @@ inline std::int64_t batch_size(const Graph& graph, std::int64_t wanted) {
   const bool is_fixed = shape && !shape->empty() && shape->front() != kDynamic;
   if (is_fixed) return std::max<std::int64_t>(1, shape->front());
   if (wanted > 0) return wanted;
-  constexpr std::int64_t kMostBytes = 4 << 20, kMostSamples = 16;
-  std::int64_t sample_bytes = 4;
-  for (std::size_t d = 1; shape && d < shape->size() && sample_bytes < kMostBytes; ++d)
-    sample_bytes *= std::clamp<std::int64_t>((*shape)[d], 1, kMostBytes);
-  return std::clamp<std::int64_t>(kMostBytes / sample_bytes, 1, kMostSamples);
+  return quantization::samples_in_4_mebibytes(graph, 16);
 }
 
 /// Repeats the last sample until `input` has `samples` of them: for graphs whose batch is fixed.
 inline Tensor padded_to(const Tensor& input, std::int64_t samples) {
   if (input.rank() == 0 || input.dim(0) >= samples) return input;
-  Shape shape = input.shape();
-  const std::int64_t present = shape[0];
-  shape[0] = samples;
-  Tensor padded(input.dtype(), shape);
-  const std::size_t row = input.size_bytes() / static_cast<std::size_t>(present);
-  std::byte* out = padded.mutable_bytes();
-  std::memcpy(out, input.bytes(), input.size_bytes());
-  for (std::int64_t i = present; i < samples; ++i)
-    std::memcpy(out + static_cast<std::size_t>(i) * row, input.bytes() + static_cast<std::size_t>(present - 1) * row,
-                row);
-  return padded;
+  return quantization::take_samples(input, 0, samples);
 }
 
 /// The batch's inputs, padded where the graph's batch is fixed.

@@ -1,38 +1,17 @@
-// Signal to quantization noise ratio of every value that both graphs have:
-//   SQNR = 10 log10( sum x^2 / sum (x - y)^2 ), x of the float graph, y of the quantized one, over all samples.
-#include <cmath>
-#include <limits>
+// Signal to quantization noise ratio (error_sums.h) of every value that both graphs have, over all samples.
 #include <map>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
 #include "bitfold/report.h"
 #include "report/batches.h"
+#include "report/error_sums.h"
 #include "report/scores.h"
 
 namespace bitfold {
 namespace {
 
-struct ErrorSums {
-  double signal = 0, noise = 0, max_abs = 0;
-  bool is_measured = false;
-
-  void add(std::span<const float> x, std::span<const float> y) {
-    is_measured = true;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const double error = static_cast<double>(x[i]) - y[i];
-      signal += static_cast<double>(x[i]) * x[i];
-      noise += error * error;
-      max_abs = std::max(max_abs, std::abs(error));
-    }
-  }
-  double sqnr_db() const {
-    if (noise == 0) return std::numeric_limits<double>::infinity();
-    return signal == 0 ? -std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
-  }
-};
-
-ValueError describe(const Graph& graph, ValueId id, const ErrorSums& sums) {
+ValueError describe(const Graph& graph, ValueId id, const report::ErrorSums& sums) {
   ValueError e{.value = graph.value(id).name, .sqnr_db = sums.sqnr_db(), .max_abs_error = sums.max_abs};
   if (const NodeId node = graph.producer(id); node != NodeId::none) {
     e.node = graph.node(node).name;
@@ -80,7 +59,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
 
   const std::int64_t samples_at_a_time = std::min(report::batch_size(float_graph, options.batch_size),
                                                   report::batch_size(quantized_graph, options.batch_size));
-  std::vector<ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
+  std::vector<report::ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
   Comparison result;
   std::int64_t agreeing = 0;
   bool has_scores = true;

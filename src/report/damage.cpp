@@ -10,7 +10,9 @@
 #include "base/check.h"
 #include "bitfold/session.h"
 #include "quantize/roles.h"
+#include "quantize/samples.h"
 #include "report/batches.h"
+#include "report/error_sums.h"
 #include "report/scores.h"
 
 namespace bitfold {
@@ -25,13 +27,7 @@ constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 // Sample i of a batch, as a batch of its own; repeated where the graph's batch is fixed.
 std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
   Batch one{.sample_count = 1};
-  for (const Tensor& all : batch.inputs) {
-    Shape shape = all.shape();
-    const std::size_t bytes = all.size_bytes() / static_cast<std::size_t>(shape[0]);
-    shape[0] = 1;
-    one.inputs.push_back(
-        Tensor::from_bytes(all.dtype(), shape, {all.bytes() + static_cast<std::size_t>(i) * bytes, bytes}));
-  }
+  for (const Tensor& all : batch.inputs) one.inputs.push_back(quantization::take_samples(all, i, 1));
   return graph_inputs(graph, one, batch_size(graph, 1));
 }
 
@@ -40,10 +36,6 @@ std::size_t bytes_of(const std::vector<Tensor>& tensors) {
   for (const Tensor& t : tensors) bytes += t.size_bytes();
   return bytes;
 }
-
-struct Sums {
-  double signal = 0, noise = 0;
-};
 
 }  // namespace
 
@@ -70,19 +62,14 @@ SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t
 
 Damage SampleSet::damage(const Graph& candidate) const {
   Session session(candidate, {.threads = 1});
-  std::vector<Sums> sums(outputs_.front().size());
+  std::vector<ErrorSums> sums(outputs_.front().size());
   std::int64_t agreeing = 0;
   bool has_scores = true;
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
     const std::vector<Tensor> outputs = session.run(inputs_[s]);
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (outputs[o].dtype() != DataType::float32) continue;
-      const auto x = outputs_[s][o].data<float>(), y = outputs[o].data<float>();
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const double error = static_cast<double>(x[i]) - y[i];
-        sums[o].signal += static_cast<double>(x[i]) * x[i];
-        sums[o].noise += error * error;
-      }
+      sums[o].add(outputs_[s][o].data<float>(), outputs[o].data<float>());
     }
     const auto classes = class_count(outputs.front());
     has_scores = has_scores && classes.has_value();
@@ -94,7 +81,7 @@ Damage SampleSet::damage(const Graph& candidate) const {
   }
   Damage damage;
   int measured = 0;
-  for (const Sums& sum : sums) {
+  for (const ErrorSums& sum : sums) {
     if (sum.signal == 0) continue;  // an output of zeros, or of integers
     damage.noise += sum.noise / sum.signal;
     ++measured;

@@ -32,7 +32,7 @@ testing::Samples labelled(const Graph& graph) {
     const auto row = scores.data<float>().subspan(static_cast<std::size_t>(8 * i), 8);
     labels.push_back(i % 10 == 0 ? 0 : std::max_element(row.begin(), row.end()) - row.begin());
   }
-  return {testing::uniform({400, 16}, 7), labels};
+  return testing::Samples(testing::uniform({400, 16}, 7), labels);
 }
 
 class Mixed : public ::testing::Test {

@@ -10,6 +10,7 @@
 #include "bitfold/batch.h"
 #include "bitfold/calibrate.h"
 #include "bitfold/graph.h"
+#include "quantize/memory_source.h"
 
 namespace bitfold::testing {
 
@@ -22,31 +23,7 @@ inline Tensor uniform(Shape shape, unsigned seed, float reach = 1) {
   return tensor;
 }
 
-class Samples final : public BatchSource {
- public:
-  Samples(Tensor x, std::vector<std::int64_t> labels) : x_(std::move(x)), labels_(std::move(labels)) {}
-
-  std::optional<Batch> next(std::int64_t most) override {
-    const std::int64_t count = std::min(most, sample_count() - at_);
-    if (count <= 0) return std::nullopt;
-    const std::int64_t width = x_.dim(1);
-    Batch batch{.sample_count = count};
-    const auto from = x_.data<float>().subspan(static_cast<std::size_t>(at_ * width));
-    batch.inputs.push_back(Tensor::from<float>({count, width}, from.first(static_cast<std::size_t>(count * width))));
-    if (!labels_.empty()) batch.labels.assign(labels_.begin() + at_, labels_.begin() + at_ + count);
-    at_ += count;
-    return batch;
-  }
-  void rewind() override { at_ = 0; }
-  std::int64_t sample_count() const override { return x_.dim(0); }
-  bool has_labels() const override { return !labels_.empty(); }
-  std::string description() const override { return "samples of a test"; }
-
- private:
-  Tensor x_;
-  std::vector<std::int64_t> labels_;
-  std::int64_t at_ = 0;
-};
+using Samples = MemorySource;
 
 /// Products with Relus between, 16 -> 32 -> ... -> 32 -> 8: nodes "g1", "r1", "g2" and so on.
 inline Graph classifier(int products = 3) {
@@ -66,7 +43,7 @@ inline Graph classifier(int products = 3) {
   return graph;
 }
 
-inline Samples samples(std::int64_t count, unsigned seed) { return Samples(uniform({count, 16}, seed), {}); }
+inline Samples samples(std::int64_t count, unsigned seed) { return Samples(uniform({count, 16}, seed)); }
 
 inline Calibration calibration_of(const Graph& graph) {
   Samples some = samples(64, 1);

@@ -4,23 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "quantize/bins.h"
+
 namespace bitfold::report {
 namespace {
 
 constexpr std::size_t kDrawnBins = 96;      // some three pixels each on a phone
 constexpr std::size_t kMostChannels = 512;  // as many bars as a screen has pixels to draw
-constexpr int kHalf = ValueStatistics::kBinCount / 2;
-
-// Calls `visit(low, high, count)` for every bin with counts, cut to the values' own range.
-template <class Visit>
-void for_each_bin(const ValueStatistics& statistics, const Visit& visit) {
-  for (std::size_t i = 0; i < statistics.bins.size(); ++i) {
-    if (statistics.bins[i] == 0) continue;
-    const double low = (static_cast<double>(i) - kHalf) * statistics.bin_width;
-    visit(std::max<double>(low, statistics.min), std::min<double>(low + statistics.bin_width, statistics.max),
-          static_cast<double>(statistics.bins[i]));
-  }
-}
 
 // The part of a bin below x.
 double part_below(double low, double high, double x) {
@@ -38,7 +28,7 @@ ValueHistogram histogram(const ValueStatistics& statistics) {
   }
   std::vector<double> counts(kDrawnBins, 0.0);
   const double width = (result.high - result.low) / static_cast<double>(kDrawnBins);
-  for_each_bin(statistics, [&](double low, double high, double count) {
+  for (const auto& [low, high, count] : quantization::used_bins(statistics)) {
     double below = 0;
     const auto slot = [&](double x) {
       return std::min(kDrawnBins - 1, static_cast<std::size_t>(std::max(0.0, (x - result.low) / width)));
@@ -49,7 +39,7 @@ ValueHistogram histogram(const ValueStatistics& statistics) {
       counts[i] += count * (end - below);
       below = end;
     }
-  });
+  }
   for (const double count : counts) result.counts.push_back(static_cast<std::int64_t>(std::llround(count)));
   return result;
 }
@@ -60,9 +50,8 @@ double clipped_share(const ValueStatistics& statistics, const QuantParams& grid)
   const double low_end = scale * (grid.qmin() - grid.zero_point[0] - 0.5);
   const double high_end = scale * (grid.qmax() - grid.zero_point[0] + 0.5);
   double beyond = 0;
-  for_each_bin(statistics, [&](double low, double high, double count) {
+  for (const auto& [low, high, count] : quantization::used_bins(statistics))
     beyond += count * (part_below(low, high, low_end) + 1 - part_below(low, high, high_end));
-  });
   // A bin that is one number lies wholly below or above.
   return std::clamp(beyond / static_cast<double>(statistics.count), 0.0, 1.0);
 }

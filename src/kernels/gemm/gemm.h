@@ -35,7 +35,6 @@
 
 namespace bitfold {
 
-constexpr std::int64_t kBlockChannels = 16;
 constexpr std::int64_t kGroupBytes = 4;
 constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
 

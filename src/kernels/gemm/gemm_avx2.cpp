@@ -27,19 +27,13 @@ BITFOLD_INLINE void multiply_sums(__m256i& sum, const Split& x, const Split& w) 
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(x.even, w.odd), _mm256_add_epi16(x.odd, w.even)));
 }
 
-/// Codes of 8 or 16 channels of one pixel, where accumulator * multiplier fits int32: then rounding first and clamping
-/// after, at int16 and at uint8, comes to the same as store(). Everything in registers: what is written might alias the
-/// task.
+/// Codes of 8 or 16 channels of one pixel.
 template <int kHalves>
 struct Requantize {
   __m256 multipliers[kHalves];
-  __m256i zero_point;
-  __m128i low, high;
+  CodeRange range;
 
-  BITFOLD_INLINE explicit Requantize(const GemmTask& t)
-      : zero_point(_mm256_set1_epi16(static_cast<short>(t.output->zero_point))),
-        low(_mm_set1_epi8(static_cast<char>(t.output->qmin))),
-        high(_mm_set1_epi8(static_cast<char>(t.output->qmax))) {
+  BITFOLD_INLINE explicit Requantize(const GemmTask& t) : range(*t.output) {
     unroll<kHalves>([&](auto h)
                         BITFOLD_INLINE_LAMBDA { multipliers[h] = _mm256_loadu_ps(t.multipliers + h * kHalfChannels); });
   }
@@ -47,15 +41,13 @@ struct Requantize {
   BITFOLD_INLINE void operator()(const __m256i (&sums)[kHalves], std::uint8_t* to) const {
     const __m256i first = steps(sums[0], multipliers[0]),
                   last = kHalves == 1 ? first : steps(sums[kHalves - 1], multipliers[kHalves - 1]);
-    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(first, last), zero_point);
-    const __m256i codes = _mm256_packus_epi16(words, words);
+    const __m256i words = _mm256_packs_epi32(first, last), codes = range(words, words);
     // In the lower half channels 0-3 and 8-11, in the upper one 4-7 and 12-15.
     const __m128i in_order = _mm_unpacklo_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
-    const __m128i clamped = _mm_min_epu8(_mm_max_epu8(in_order, low), high);
     if constexpr (kHalves == 1)
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), clamped);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), in_order);
     else
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), clamped);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), in_order);
   }
 
  private:

@@ -7,8 +7,6 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kBlock = 16;
-
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// 24 G, but for its last row, 6 G: the transform of outputs multiplies by the 4 that is left.
@@ -19,6 +17,13 @@ constexpr int kKernelTransform[kWinogradSide][3] = {{6, 0, 0}, {-4, -4, -4}, {-4
 
 const WinogradKernel* select_winograd_kernel(Isa cap) { return cap == Isa::avx2 ? kAvx2Winograd : nullptr; }
 
+std::int64_t winograd_depth(std::int64_t in_channels) { return std::max<std::int64_t>(4, in_channels); }
+
+std::int64_t winograd_input_stride(std::int64_t in_channels) {
+  constexpr std::int64_t kLine = 32;  // elements
+  return divide_up(kWinogradMostTiles * winograd_depth(in_channels), kLine) * kLine + kLine;
+}
+
 std::size_t winograd_scratch_bytes(std::int64_t in_channels) {
   const auto elements = static_cast<std::size_t>(kWinogradElements);
   return elements * static_cast<std::size_t>(winograd_input_stride(in_channels)) * sizeof(std::int16_t) +
@@ -26,12 +31,12 @@ std::size_t winograd_scratch_bytes(std::int64_t in_channels) {
 }
 
 std::int64_t winograd_weight_count(std::int64_t in_channels, std::int64_t out_channels) {
-  return kWinogradElements * divide_up(out_channels, kBlock) * winograd_depth(in_channels) * kBlock;
+  return kWinogradElements * divide_up(out_channels, kBlockChannels) * winograd_depth(in_channels) * kBlockChannels;
 }
 
 void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels,
                            std::int16_t* packed) {
-  const std::int64_t blocks = divide_up(out_channels, kBlock);
+  const std::int64_t blocks = divide_up(out_channels, kBlockChannels);
   for (std::int64_t m = 0; m < out_channels; ++m)
     for (std::int64_t k = 0; k < in_channels; ++k) {
       int rows[kWinogradSide][3];  // G g
@@ -45,8 +50,8 @@ void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels,
         for (std::int64_t j = 0; j < kWinogradSide; ++j) {
           int element = 0;
           for (std::int64_t r = 0; r < 3; ++r) element += rows[i][r] * kKernelTransform[j][r];
-          const std::int64_t matrix = (i * kWinogradSide + j) * blocks + m / kBlock;
-          packed[(matrix * winograd_depth(in_channels) + k / 2 * 2) * kBlock + m % kBlock * 2 + k % 2] =
+          const std::int64_t matrix = (i * kWinogradSide + j) * blocks + m / kBlockChannels;
+          packed[(matrix * winograd_depth(in_channels) + k / 2 * 2) * kBlockChannels + m % kBlockChannels * 2 + k % 2] =
               static_cast<std::int16_t>(element);
         }
     }
@@ -74,11 +79,11 @@ bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int
                    std::int64_t out_width) {
   // What the transform of inputs is written for: an image's colours, or whole vectors and pairs of channels.
   const bool is_image = in_channels == 3 || in_channels == 4;
-  if ((!is_image && (in_channels < 16 || in_channels % 2 != 0)) || out_channels < kBlock) return false;
+  if ((!is_image && (in_channels < 16 || in_channels % 2 != 0)) || out_channels < kBlockChannels) return false;
   // In multiplications of int16 pairs: the transforms of a tile cost as much as some of them per channel.
   constexpr std::int64_t kInputCost = 100, kOutputCost = 220;
   const std::int64_t tiles = divide_up(out_height, kWinogradTile) * divide_up(out_width, kWinogradTile);
-  const std::int64_t channels = divide_up(out_channels, kBlock) * kBlock;
+  const std::int64_t channels = divide_up(out_channels, kBlockChannels) * kBlockChannels;
   const std::int64_t cost = tiles * (kWinogradElements * winograd_depth(in_channels) * channels +
                                      kInputCost * in_channels + kOutputCost * channels);
   return cost < out_height * out_width * 9 * in_channels * channels;

@@ -49,8 +49,9 @@ enum class WinogradRange {
 
 /// Rows of tiles of one image.
 struct WinogradTask {
-  const std::uint8_t* x = nullptr;          ///< The padded image, (out_height + 2) x (out_width + 2) pixels.
-  std::int64_t x_row = 0, in_channels = 0;  ///< Bytes from one row to the next, and from one pixel to the next.
+  const std::uint8_t* x = nullptr;           ///< The padded image, (out_height + 2) x (out_width + 2) pixels.
+  std::int64_t x_row = 0, in_channels = 0;   ///< Bytes from one row to the next, and from one pixel to the next.
+  std::int64_t depth = 0, input_stride = 0;  ///< winograd_depth() and winograd_input_stride() of in_channels.
   std::int64_t out_height = 0, out_width = 0, out_channels = 0;
   std::int64_t tile_row_begin = 0, tile_row_end = 0;
   const std::int16_t* weights = nullptr;
@@ -75,14 +76,12 @@ const WinogradKernel* select_winograd_kernel(Isa cap);
 extern const WinogradKernel* const kAvx2Winograd;  ///< Null where the compiler does not target AVX2.
 
 /// Channels of the transformed input: all, or 4 where there are fewer.
-constexpr std::int64_t winograd_depth(std::int64_t in_channels) { return in_channels < 4 ? 4 : in_channels; }
+std::int64_t winograd_depth(std::int64_t in_channels);
 // The scratch memory holds two arrays of 36 matrices: of transformed inputs [tile][channel], int16, and of products
 // [tile][channel of a block], int32. A cache line more than a matrix needs lies between two of them: at a distance of a
 // power of two, all elements of a tile would compete for a few sets of the cache.
-constexpr std::int64_t winograd_input_stride(std::int64_t in_channels) {
-  return (kWinogradMostTiles * winograd_depth(in_channels) + 31) / 32 * 32 + 32;
-}
-constexpr std::int64_t kWinogradProductStride = kWinogradMostTiles * 16 + 16;
+std::int64_t winograd_input_stride(std::int64_t in_channels);
+constexpr std::int64_t kWinogradProductStride = kWinogradMostTiles * kBlockChannels + 16;
 /// Bytes one thread needs while it runs.
 std::size_t winograd_scratch_bytes(std::int64_t in_channels);
 /// int16 elements of the packed kernels.

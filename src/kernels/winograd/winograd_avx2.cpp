@@ -10,7 +10,7 @@ namespace bitfold {
 namespace {
 
 constexpr int kSide = kWinogradSide, kTile = kWinogradTile, kElements = kWinogradElements;
-constexpr std::int64_t kMostTiles = kWinogradMostTiles, kBlock = 16;
+constexpr std::int64_t kMostTiles = kWinogradMostTiles, kBlock = kBlockChannels;
 constexpr int kMostRows = 4;
 constexpr int kInverseOf9 = 0x38E38E39;  // modulo 2^32
 constexpr int kShift = 6;                // 576 = 9 << 6
@@ -103,9 +103,9 @@ void read_narrow_tile(const WinogradTask& t, const Tile& tile, std::int64_t inde
       pixels[j] = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(rows[i] + j * t.in_channels));
     });
     transform_input(pixels, row);
-    std::int16_t* to = v + i * kSide * winograd_input_stride(kNarrow) + index * kNarrow;
+    std::int16_t* to = v + i * kSide * t.input_stride + index * kNarrow;
     unroll<kSide>([&](auto j) BITFOLD_INLINE_LAMBDA {
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + j * winograd_input_stride(kNarrow)), row[j]);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + j * t.input_stride), row[j]);
     });
   }
 }
@@ -126,7 +126,7 @@ void read_tile(const WinogradTask& t, const Tile& tile, std::int64_t index, std:
       transform_input(d, rows[i]);
     }
     std::int16_t* to = v + index * t.in_channels + c;
-    const std::int64_t matrix = winograd_input_stride(t.in_channels);
+    const std::int64_t matrix = t.input_stride;
     for (int j = 0; j < kSide; ++j) {
       __m256i d[kSide], column[kSide];
       unroll<kSide>([&](auto i) BITFOLD_INLINE_LAMBDA { d[i] = rows[i][j]; });
@@ -173,30 +173,31 @@ void multiply(const std::int16_t* v, const std::int16_t* w, std::int64_t in_chan
   if (tiles - tile == 1) multiply_rows<1>(v, w, in_channels, products);
 }
 
-/// From sums of eight channels to codes, where sum * multiplier fits int32: then rounding first and clamping after, at
-/// int16 and at uint8, comes to the same. Everything in registers: what is written might alias the task.
+/// From 576 times the sum to the sum.
+BITFOLD_INLINE __m256i exact_sums(__m256i y) {
+  return _mm256_srai_epi32(_mm256_mullo_epi32(y, _mm256_set1_epi32(kInverseOf9)), kShift);
+}
+
+/// From 576 times the sums of eight channels to codes.
 template <bool kSumsAreSmall>
 struct Requantize {
   __m256 multiplier;
-  __m256i bias, bias_9, zero_point, low, high;
+  __m256i bias, bias_9;
+  CodeRange range;
 
   BITFOLD_INLINE Requantize(const WinogradTask& t, std::int64_t channel)
       : multiplier(_mm256_loadu_ps(t.multipliers + channel)),
         bias(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + channel))),
         bias_9(_mm256_add_epi32(bias, _mm256_slli_epi32(bias, 3))),
-        zero_point(_mm256_set1_epi16(static_cast<short>(t.output->zero_point))),
-        low(_mm256_set1_epi8(static_cast<char>(t.output->qmin))),
-        high(_mm256_set1_epi8(static_cast<char>(t.output->qmax))) {}
+        range(*t.output) {}
 
-  /// From 576 times the sum without its bias.
   BITFOLD_INLINE __m256i steps(__m256i y) const {
     __m256 sums;
     if constexpr (kSumsAreSmall) {
       const __m256i sums_9 = _mm256_add_epi32(_mm256_srai_epi32(y, kShift), bias_9);
       sums = _mm256_mul_ps(_mm256_cvtepi32_ps(sums_9), _mm256_set1_ps(1.0F / 9));
     } else {
-      const __m256i exact = _mm256_srai_epi32(_mm256_mullo_epi32(y, _mm256_set1_epi32(kInverseOf9)), kShift);
-      sums = _mm256_cvtepi32_ps(_mm256_add_epi32(exact, bias));
+      sums = _mm256_cvtepi32_ps(_mm256_add_epi32(exact_sums(y), bias));
     }
     return _mm256_cvtps_epi32(_mm256_mul_ps(sums, multiplier));
   }
@@ -204,10 +205,9 @@ struct Requantize {
   /// Four pixels of eight channels, the first `count` of which are written.
   BITFOLD_INLINE void operator()(const __m256i (&y)[kTile], std::uint8_t* to, std::int64_t stride,
                                  std::int64_t count) const {
-    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(steps(y[0]), steps(y[1])), zero_point);
-    const __m256i last = _mm256_adds_epi16(_mm256_packs_epi32(steps(y[2]), steps(y[3])), zero_point);
     // In each half four channels of four pixels.
-    const __m256i codes = _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(first, last), low), high);
+    const __m256i codes =
+        range(_mm256_packs_epi32(steps(y[0]), steps(y[1])), _mm256_packs_epi32(steps(y[2]), steps(y[3])));
     const __m128i even = _mm256_castsi256_si128(codes), odd = _mm256_extracti128_si256(codes, 1);
     const __m128i pixels[2] = {_mm_unpacklo_epi32(even, odd), _mm_unpackhi_epi32(even, odd)};
     unroll<kTile>([&](auto i) BITFOLD_INLINE_LAMBDA {
@@ -246,19 +246,15 @@ void write_tile(const WinogradTask& t, const Tile& tile, const std::int32_t* pro
       requantize(y, static_cast<std::uint8_t*>(t.y) + at, y_row, height);
       continue;
     }
-    const __m256i inverse = _mm256_set1_epi32(kInverseOf9);
-    for (int i = 0; i < kTile && i < height; ++i) {
-      const __m256i exact = _mm256_srai_epi32(_mm256_mullo_epi32(y[i], inverse), kShift);
-      store(_mm256_add_epi32(exact, requantize.bias), t.multipliers + channel, *t.output, t.y, at + i * y_row,
-            channels);
-    }
+    for (int i = 0; i < kTile && i < height; ++i)
+      store(_mm256_add_epi32(exact_sums(y[i]), requantize.bias), t.multipliers + channel, *t.output, t.y,
+            at + i * y_row, channels);
   }
 }
 
 void run(const WinogradTask& t) noexcept {
-  const std::int64_t depth = winograd_depth(t.in_channels);
   auto* v = reinterpret_cast<std::int16_t*>(t.scratch);
-  const std::int64_t input_stride = winograd_input_stride(t.in_channels);
+  const std::int64_t depth = t.depth, input_stride = t.input_stride;
   auto* products = reinterpret_cast<std::int32_t*>(v + kElements * input_stride);
   const auto read = t.in_channels <= kNarrow ? read_narrow_tile : read_tile;
   const auto write = t.range == WinogradRange::small ? write_tile<true> : write_tile<false>;

@@ -1,0 +1,75 @@
+#include "quantize/samples.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+
+#include "base/check.h"
+
+namespace bitfold::quantization {
+
+std::int64_t fixed_batch(const Graph& graph) {
+  for (ValueId id : graph.inputs()) {
+    const auto& shape = graph.value(id).shape;
+    if (shape && !shape->empty() && shape->front() > 1) return shape->front();
+  }
+  return 1;
+}
+
+std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most) {
+  constexpr std::int64_t kBytes = 4 << 20;
+  std::int64_t sample_bytes = 1;
+  for (ValueId id : graph.inputs()) {
+    std::int64_t bytes = bit_width(graph.value(id).dtype) / 8;
+    const Shape shape = graph.value(id).shape.value_or(Shape{});
+    for (std::size_t d = 1; d < shape.size() && bytes < kBytes; ++d)
+      bytes *= std::clamp<std::int64_t>(shape[d], 1, kBytes);
+    sample_bytes += bytes;
+  }
+  return std::clamp<std::int64_t>(kBytes / sample_bytes, 1, most);
+}
+
+Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
+  if (all.rank() == 0 || (first == 0 && all.dim(0) == count)) return all;
+  Shape shape = all.shape();
+  const std::int64_t present = shape[0];
+  shape[0] = count;
+  Tensor taken(all.dtype(), std::move(shape));
+  const std::size_t sample_bytes = all.size_bytes() / static_cast<std::size_t>(present);
+  std::byte* out = taken.mutable_bytes();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto from = static_cast<std::size_t>(std::min(first + i, present - 1));
+    std::memcpy(out + static_cast<std::size_t>(i) * sample_bytes, all.bytes() + from * sample_bytes, sample_bytes);
+  }
+  return taken;
+}
+
+void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
+                    const std::function<void(std::int64_t, std::span<const Tensor>)>& use) {
+  const std::int64_t groups = (batch.sample_count + group - 1) / group;
+  std::vector<std::string> failures(static_cast<std::size_t>(groups));
+#pragma omp parallel num_threads(pools.size())
+  {
+    const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
+    omp_set_num_threads(1);  // of whatever runs inside: also where this team has one thread only
+#pragma omp for schedule(dynamic, 1)
+    for (std::int64_t g = 0; g < groups; ++g) {
+      try {
+        std::vector<Tensor> inputs;
+        for (const Tensor& input : batch.inputs) inputs.push_back(take_samples(input, g * group, group));
+        use(g, inputs);
+      } catch (const std::exception& error) {
+        failures[static_cast<std::size_t>(g)] = error.what();
+        if (failures[static_cast<std::size_t>(g)].empty()) failures[static_cast<std::size_t>(g)] = "failed";
+      }
+    }
+  }
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const std::string& failure = failures[static_cast<std::size_t>(g)];
+    check(failure.empty(), "calibration sample {}: {}", first_sample + g * group, failure);
+  }
+}
+
+}  // namespace bitfold::quantization
