@@ -131,16 +131,19 @@ void quantize_model(const Options& o) {
   Graph float_network = float_graph(o);
   if (needs_samples(recipe) && o.data.empty())
     throw Error(
-        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} needs the samples: pass "
-                    "--calibrate DATA",
-                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction)));
+        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} and --observer {} needs the "
+                    "samples: pass --calibrate DATA",
+                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction),
+                    to_string(recipe.observer)));
   Work work = calibrated(o, std::move(float_network));
   const auto& [graph, samples, calibration] = work;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
     if (needs_samples(recipe))
-      throw Error("--max-drop: the search rounds without samples; leave --rounding gptq and --bias-correction out");
+      throw Error(
+          "--max-drop: the search quantizes without samples; leave --rounding gptq, --bias-correction and --observer "
+          "auto out");
     mixed = o.mixed->search(graph, calibration, recipe, samples.source.get(), *o.report, *o.data_options, *o.output,
                             o.threads);
     recipe = mixed->recipe;
@@ -180,7 +183,10 @@ void analyze_model(const Options& o) {
   const Recipe recipe = recipe_of(o);
   Graph float_network = float_graph(o);
   if (needs_samples(recipe))
-    throw Error("analyze: rounding with samples is not part of it; leave --rounding and --bias-correction out");
+    throw Error(
+        "analyze: choices made with samples are not part of it; leave --rounding, --bias-correction and --observer "
+        "auto "
+        "out");
   const Work work = calibrated(o, std::move(float_network));
   Analysis analysis = o.report->analyze(work.graph, work.calibration, recipe, work.samples.source.get(),
                                         *o.data_options, *o.output, o.threads, nullptr);
@@ -211,7 +217,10 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "auto (default) is gptq below 8 bits, else squant");
   verb.add_option("--bias-correction", o.bias_correction,
                   "empirical: take the mean error of each layer off its bias; or none (default)");
-  verb.add_option("--observer", o.observer, "How activation ranges are chosen: mse (default), min_max or percentile");
+  verb.add_option(
+      "--observer", o.observer,
+      "How activation ranges are chosen: mse (default), min_max, moving_average, percentile, entropy, or auto: "
+      "for each value the one that harms the outputs least on the samples");
   verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");
   verb.add_option("--skip", o.flags.skip, "A layer to leave in float, by node name (may be repeated)");
   verb.add_option("--recipe", o.recipe_path, "TOML with the same keys: weight_bits = 4 ...; flags override it");

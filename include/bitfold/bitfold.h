@@ -8,6 +8,7 @@
 #include "bitfold/cpu.h"              // IWYU pragma: export
 #include "bitfold/data.h"             // IWYU pragma: export
 #include "bitfold/error.h"            // IWYU pragma: export
+#include "bitfold/exact_sum.h"        // IWYU pragma: export
 #include "bitfold/graph.h"            // IWYU pragma: export
 #include "bitfold/mixed_precision.h"  // IWYU pragma: export
 #include "bitfold/onnx.h"             // IWYU pragma: export

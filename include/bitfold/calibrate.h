@@ -10,11 +10,14 @@
 
 #include "bitfold/affine.h"
 #include "bitfold/batch.h"
+#include "bitfold/exact_sum.h"
 #include "bitfold/graph.h"
 
 namespace bitfold {
 
-enum class Observer { min_max, percentile, mse };
+/// How a value's range is chosen (docs/observers.md). `automatic` is one of the others for each grid, the one that
+/// harms the network's outputs least on samples. Its word is "auto".
+enum class Observer { min_max, percentile, mse, moving_average, entropy, automatic };
 std::string_view to_string(Observer observer);
 Observer parse_observer(std::string_view word);  ///< Throws Error naming the valid words.
 
@@ -29,8 +32,14 @@ struct ValueStatistics {
 
   static constexpr int kBinCount = 4096;
 
-  /// Throws Error on NaN or infinity, naming the index.
+  /// Sums of the extremes of single samples; sample_count is 0 where they are not known of all values.
+  std::int64_t sample_count = 0;
+  ExactSum sample_minima, sample_maxima;
+
+  /// Values of no known sample. Throws Error on NaN or infinity, naming the index.
   void add(std::span<const float> values);
+  /// All the values of one sample. Throws Error as add() does.
+  void add_sample(std::span<const float> values);
   void merge(const ValueStatistics& other);
   bool operator==(const ValueStatistics&) const = default;
 };
@@ -64,9 +73,10 @@ struct ObservedRange {
 };
 
 /// The range an observer proposes for a grid of that spec. `percentile` is in (50, 100], read by Observer::percentile
-/// only. `negative_gain`: what the value's only reader multiplies negative numbers by (LeakyRelu's alpha). Below 1, the
-/// lower end is the one with the least squared error behind that reader: it pays to clip what is about to shrink, for
-/// a finer step elsewhere.
+/// only. Throws Error where moving_average finds no extremes of single samples, and for `automatic`, which statistics
+/// alone cannot decide. `negative_gain`: what the value's only reader multiplies negative numbers by (LeakyRelu's
+/// alpha). Below 1, the lower end is the one with the least squared error behind that reader: it pays to clip what is
+/// about to shrink, for a finer step elsewhere.
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec,
                       double percentile = 99.99, float negative_gain = 1);
 

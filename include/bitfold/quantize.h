@@ -76,6 +76,8 @@ struct QuantizeResult {
   Graph graph;  ///< Satisfies Stage::quantized.
   std::vector<LayerDecision> decisions;
   Recipe recipe;  ///< With what was left to choose chosen.
+  /// With Observer::automatic: what was chosen for each value that got a grid, by its name.
+  std::map<std::string, Observer> observers;
 };
 
 /// `graph` satisfies Stage::optimized. Throws Error when the calibration lacks a value of the graph (another

@@ -1,9 +1,9 @@
 // Running a network in floats over sample data, keeping statistics only.
 //
 // Every sample runs by itself on one core (a graph with a fixed batch: that many at once), and several run at the same
-// time. So neither the batch size nor the thread count enters the arithmetic, and histograms merge exactly: the result
-// is the same bits whatever they are. A batch that does not fill a graph's fixed one is filled by repeating its last
-// sample.
+// time. So neither the batch size nor the thread count enters the arithmetic, and histograms and sums of extremes merge
+// exactly: the result is the same bits whatever they are. A batch that does not fill a graph's fixed one is filled by
+// repeating its last sample.
 #include "bitfold/calibrate.h"
 
 #include <omp.h>
@@ -25,8 +25,10 @@ constexpr std::int64_t kMostSamples = 256;  // at a time
 // What the threads share: the statistics of every value, each under its own lock.
 class Collector {
  public:
-  explicit Collector(const Graph& graph)
+  /// The graph takes `group` samples at a time.
+  Collector(const Graph& graph, std::int64_t group)
       : graph_(graph),
+        group_(group),
         value_count_(graph.values().empty() ? 0 : static_cast<std::size_t>(graph.values().back()) + 1),
         statistics_(value_count_),
         locks_(std::make_unique<std::mutex[]>(value_count_)) {}
@@ -35,7 +37,7 @@ class Collector {
     if (tensor.dtype() != DataType::float32) return;
     ValueStatistics seen;  // counted outside the lock
     try {
-      seen.add(tensor.data<float>());
+      add_samples(tensor, seen);
     } catch (const Error& error) {
       const NodeId producer = graph_.producer(id);
       const std::string from = producer == NodeId::none ? "the input data:" : where(graph_, producer);
@@ -57,7 +59,16 @@ class Collector {
   }
 
  private:
+  // A value whose first dimension does not count samples is the same for all of them: one sample.
+  void add_samples(const Tensor& tensor, ValueStatistics& seen) const {
+    const std::span<const float> values = tensor.data<float>();
+    const bool is_batch = tensor.rank() > 0 && tensor.dim(0) > 0 && tensor.dim(0) % group_ == 0;
+    const std::size_t size = is_batch ? values.size() / static_cast<std::size_t>(group_) : values.size();
+    for (std::size_t start = 0; start < values.size(); start += size) seen.add_sample(values.subspan(start, size));
+  }
+
   const Graph& graph_;
+  std::int64_t group_;
   std::size_t value_count_;
   std::vector<ValueStatistics> statistics_;
   std::unique_ptr<std::mutex[]> locks_;
@@ -76,7 +87,7 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   // A multiple of the graph's own batch keeps groups alike.
   const std::int64_t batch_size = (wanted + group - 1) / group * group;
 
-  Collector collector(graph);
+  Collector collector(graph, group);
   const Reference reference(graph, {.on_value = [&](ValueId id, const Tensor& t) { collector.add(id, t); }});
   // Samples and the values computed from them take the memory of those before: however many there are.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));

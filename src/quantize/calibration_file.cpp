@@ -2,9 +2,11 @@
 //
 //   {"format": "bitfold calibration", "version": 1, "sample_count": 512,
 //    "values": {"conv1": {"min": -2.5, "max": 3.25, "count": 1048576, "bin_width": 0.001953125,
-//                         "first_bin": 768, "bins": [1, 0, 3, ...]}}}
+//                         "first_bin": 768, "bins": [1, 0, 3, ...],
+//                         "samples": 512, "sample_minima": [-640.5], "sample_maxima": [811.25]}}}
 //
-// `bins` leaves out the empty bins at both ends. What can be checked against the rest is.
+// `bins` leaves out the empty bins at both ends. The sums of samples' extremes are the numbers that add up to them
+// exactly; they and `samples` are absent where they are not known. What can be checked against the rest is.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -41,6 +43,10 @@ Json to_json(const ValueStatistics& statistics) {
   json["bin_width"] = statistics.bin_width;
   json["first_bin"] = first;
   json["bins"] = std::vector<std::int64_t>(statistics.bins.data() + first, statistics.bins.data() + last);
+  if (statistics.sample_count == 0) return json;
+  json["samples"] = statistics.sample_count;
+  json["sample_minima"] = statistics.sample_minima.parts();
+  json["sample_maxima"] = statistics.sample_maxima.parts();
   return json;
 }
 
@@ -106,7 +112,35 @@ class Reader {
     if (read.count == 0) return {};
     check(read.min <= read.max, "{}: {}.min is greater than max", path_, where);
     check_bins(read, where);
+    if (json.contains("samples")) read_samples(json, where, read);
     return read;
+  }
+
+  void read_samples(const Json& json, const std::string& where, ValueStatistics& read) const {
+    read.sample_count = integer(json, "samples", where + ".samples");
+    check(read.sample_count >= 1 && read.sample_count <= read.count, "{}: {}.samples is {}; it must be 1 to count, {}",
+          path_, where, read.sample_count, read.count);
+    const double n = static_cast<double>(read.sample_count);
+    for (const auto& [key, sum] :
+         {std::pair("sample_minima", &read.sample_minima), std::pair("sample_maxima", &read.sample_maxima)}) {
+      *sum = exact_sum(member(json, key, fmt::format("{}.{}", where, key)), fmt::format("{}.{}", where, key));
+      check(sum->value() / n >= read.min && sum->value() / n <= read.max,
+            "{}: {}.{}: their mean, {}, is not between min and max", path_, where, key, sum->value() / n);
+    }
+    check(read.sample_minima.value() <= read.sample_maxima.value(), "{}: {}.sample_minima are above sample_maxima",
+          path_, where);
+  }
+
+  ExactSum exact_sum(const Json& json, const std::string& where) const {
+    check(json.is_array() && std::all_of(json.begin(), json.end(), [](const Json& part) { return part.is_number(); }),
+          "{}: {} is not an array of numbers", path_, where);
+    ExactSum sum;
+    try {
+      for (const Json& part : json) sum.add(part.get<double>());
+    } catch (const Error& error) {
+      fail("{}: {}: {}", path_, where, error.what());
+    }
+    return sum;
   }
 
   void read_bins(const Json& json, const std::string& where, ValueStatistics& read) const {

@@ -6,6 +6,8 @@
 //   E(lo, hi) = sum_i n_i g_i^2 (c_i - snap(c_i))^2,  c_i the middle of bin i, g_i the gain of what reads the value
 //
 // (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1; there over the values themselves).
+// moving_average takes the mean of samples' extremes, entropy the range whose grid keeps the histogram's shape best
+// (entropy.h). docs/observers.md compares them.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -14,6 +16,7 @@
 #include "base/words.h"
 #include "bitfold/calibrate.h"
 #include "quantize/bins.h"
+#include "quantize/entropy.h"
 
 namespace bitfold {
 namespace {
@@ -79,6 +82,9 @@ class ExpectedError {
 // The ends tried are kShrink^k of the extreme: down to 6 % of it.
 constexpr float kShrink = 0.97F;
 constexpr int kSteps = 90;
+// What a shorter range must gain, relative to the present cost: more than the last bits of a logarithm, which differ
+// between processors.
+constexpr double kLeastGain = 1e-9;
 
 template <class Cost>
 float best_end(float extreme, const Cost& cost) {
@@ -87,15 +93,16 @@ float best_end(float extreme, const Cost& cost) {
   for (int k = 1; k < kSteps; ++k) {
     end *= kShrink;
     const double error = cost(end);
-    if (error >= least) continue;
+    if (!(error < least * (1 - kLeastGain))) continue;
     least = error;
     best = end;
   }
   return best;
 }
 
-ObservedRange observe_mse(const ValueStatistics& statistics, const GridSpec& spec, float negative_gain) {
-  const ExpectedError error(statistics, spec, negative_gain);
+// The range [lo, hi] of the least cost(lo, hi).
+template <class Cost>
+ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec, const Cost& error) {
   const float min = std::min(statistics.min, 0.0F), max = std::max(statistics.max, 0.0F);
   if (spec.scheme == Scheme::symmetric) {
     const float end = best_end(std::max(-min, max), [&](float e) { return error(-e, e); });
@@ -111,6 +118,15 @@ ObservedRange observe_mse(const ValueStatistics& statistics, const GridSpec& spe
   return range;
 }
 
+// A smoother max than the largest value of all: an outlier counts as one sample of many.
+ObservedRange observe_moving_average(const ValueStatistics& statistics) {
+  const auto count = static_cast<double>(statistics.sample_count);
+  check(count > 0,
+        "observer moving_average needs the extremes of single samples, which these statistics lack: calibrate again");
+  return {static_cast<float>(statistics.sample_minima.value() / count),
+          static_cast<float>(statistics.sample_maxima.value() / count)};
+}
+
 // The range with its lower end raised as far as that lessens the error behind a reader that shrinks negative numbers.
 ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statistics, const GridSpec& spec,
                               float negative_gain) {
@@ -120,7 +136,8 @@ ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statis
   return range;
 }
 
-constexpr std::array<std::string_view, 3> kObserverNames{"min_max", "percentile", "mse"};
+constexpr std::array<std::string_view, 6> kObserverNames{"min_max",        "percentile", "mse",
+                                                         "moving_average", "entropy",    "auto"};
 
 }  // namespace
 
@@ -132,9 +149,12 @@ ObservedRange observe(const ValueStatistics& statistics, Observer observer, cons
                       float negative_gain) {
   check(percentile > 50 && percentile <= 100, "percentile is {}; it must be greater than 50 and at most 100",
         percentile);
+  check(observer != Observer::automatic, "observer auto chooses with samples; statistics alone cannot decide");
   ObservedRange range{statistics.min, statistics.max};
   if (statistics.bins.empty() || statistics.min == statistics.max) return range;
-  if (observer == Observer::mse) return observe_mse(statistics, spec, negative_gain);
+  if (observer == Observer::mse) return best_range(statistics, spec, ExpectedError(statistics, spec, negative_gain));
+  if (observer == Observer::entropy) range = best_range(statistics, spec, quantization::Divergence(statistics, spec));
+  if (observer == Observer::moving_average) range = observe_moving_average(statistics);
   if (observer == Observer::percentile) range = observe_percentile(statistics, percentile);
   return negative_gain < 1 ? raise_lower_end(range, statistics, spec, negative_gain) : range;
 }

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
+#include "quantize/choose_grids.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
 #include "quantize/weights.h"
@@ -86,19 +87,50 @@ std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) 
   return skip;
 }
 
-QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibration& calibration,
-                       const Recipe& recipe) {
+QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibration& calibration, const Recipe& recipe,
+                       Observer observer) {
   const GridSpec spec{.bits = group_bits(graph, group, recipe),
                       .is_signed = recipe.activation_scheme == Scheme::symmetric,
                       .scheme = recipe.activation_scheme};
   ObservedRange all;  // contains 0, as every grid does
   for (ValueId id : group.counted) {
     const auto& statistics = calibration.values.at(graph.value(observed_value(graph, id)).name);
-    const ObservedRange range = observe(statistics, recipe.observer, spec, recipe.percentile, negative_gain(graph, id));
+    const ObservedRange range = observe(statistics, observer, spec, recipe.percentile, negative_gain(graph, id));
     all.min = std::min(all.min, range.min);
     all.max = std::max(all.max, range.max);
   }
   return choose_params(all.min, all.max, spec);
+}
+
+// One grid for each group. Where the recipe leaves the choice, also which observer proposed it, by value name.
+std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const Calibration& calibration,
+                                     const Recipe& recipe, BatchSource* samples, const Progress& progress,
+                                     std::map<std::string, Observer>& chosen) {
+  std::vector<QuantParams> grids;
+  if (recipe.observer != Observer::automatic) {
+    for (const GridGroup& group : plan.groups)
+      grids.push_back(group_grid(graph, group, calibration, recipe, recipe.observer));
+    return grids;
+  }
+  std::vector<quantization::GridChoice> choices;
+  std::vector<std::vector<Observer>> observers;  // of the candidates
+  for (const GridGroup& group : plan.groups) {
+    quantization::GridChoice& choice = choices.emplace_back();
+    choice.members = group.members;
+    std::vector<Observer>& proposed_by = observers.emplace_back();
+    for (Observer observer : quantization::kAutomaticObservers) {
+      QuantParams grid = group_grid(graph, group, calibration, recipe, observer);
+      if (std::count(choice.candidates.begin(), choice.candidates.end(), grid) > 0) continue;
+      choice.candidates.push_back(std::move(grid));
+      proposed_by.push_back(observer);
+    }
+  }
+  const std::vector<std::size_t> best = quantization::choose_grids(graph, choices, *samples, {}, progress);
+  for (std::size_t g = 0; g < choices.size(); ++g) {
+    grids.push_back(choices[g].candidates[best[g]]);
+    for (ValueId id : choices[g].members) chosen[graph.value(id).name] = observers[g][best[g]];
+  }
+  return grids;
 }
 
 // Whether no code of the grid lies outside the bounds: a bound's own code is the grid's end, or the bound is beyond it.
@@ -136,7 +168,11 @@ Recipe resolved(Recipe recipe, bool has_samples) {
   return recipe;
 }
 
-/// Where samples are needed: product after product, each with inputs from those before it as they now are. Decisions
+bool refines_weights(const Recipe& recipe) {
+  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical;
+}
+
+/// Where weights need samples: product after product, each with inputs from those before it as they now are. Decisions
 /// are those of `nodes`, which are in topological order.
 void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes, const Plan& plan,
             BatchSource& samples, const Progress& progress) {
@@ -160,16 +196,16 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
-  QuantizeResult result{.graph = float_graph, .decisions = {}, .recipe = recipe};
+  QuantizeResult result{.graph = float_graph, .decisions = {}, .recipe = recipe, .observers = {}};
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
   const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe));
   check_calibration(graph, calibration, plan);
-  for (const GridGroup& group : plan.groups) {
-    const QuantParams grid = group_grid(graph, group, calibration, recipe);
-    for (ValueId id : group.members) graph.value(id).quant = grid;
-  }
+  const std::vector<QuantParams> grids =
+      group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);
+  for (std::size_t g = 0; g < grids.size(); ++g)
+    for (ValueId id : plan.groups[g].members) graph.value(id).quant = grids[g];
   for (NodeId id : nodes) {
     LayerDecision decision = decide(graph, id, plan);
     if (decision.quantized && plan.at(id).role == Role::product) {
@@ -181,7 +217,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
     }
     result.decisions.push_back(std::move(decision));
   }
-  if (samples != nullptr && needs_samples(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
+  if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;
@@ -191,8 +227,8 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
 
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
   check(!needs_samples(recipe),
-        "rounding '{}' with bias correction '{}' needs sample inputs, not only their statistics",
-        to_string(recipe.rounding), to_string(recipe.bias_correction));
+        "rounding '{}' with bias correction '{}' and observer '{}' needs sample inputs, not only their statistics",
+        to_string(recipe.rounding), to_string(recipe.bias_correction), to_string(recipe.observer));
   return quantize_with(graph, calibration, recipe, nullptr, {});
 }
 

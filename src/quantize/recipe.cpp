@@ -43,7 +43,8 @@ class RecipeReader {
  private:
   using Words = std::array<std::string_view, 2>;
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
-  static constexpr std::array<std::string_view, 3> kObservers{"min_max", "percentile", "mse"};
+  static constexpr std::array<std::string_view, 6> kObservers{"min_max",        "percentile", "mse",
+                                                              "moving_average", "entropy",    "auto"};
   static constexpr std::array<std::string_view, 11> kKeys{
       "weight_bits", "activation_bits", "weight_scheme", "activation_scheme", "granularity",
       "rounding",    "bias_correction", "observer",      "percentile",        "skip",
@@ -150,7 +151,8 @@ BiasCorrection parse_bias_correction(std::string_view word) {
 }
 
 bool needs_samples(const Recipe& recipe) {
-  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical;
+  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical ||
+         recipe.observer == Observer::automatic;
 }
 
 namespace {

@@ -2,7 +2,8 @@
 //
 // Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount and w a power of two: the least one with
 // which every real so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x / w) /
-// 2). So the histogram of a set of reals is the same in whatever order and grouping they came.
+// 2). So the histogram of a set of reals is the same in whatever order and grouping they came. So are the sums of
+// samples' extremes, which are exact.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -121,29 +122,55 @@ void count_values(std::span<const float> values, float width, std::vector<std::i
   for (std::size_t b = 0; b < bins.size(); ++b) bins[b] += std::int64_t{even[b]} + odd[b];
 }
 
-}  // namespace
-
-void ValueStatistics::add(std::span<const float> values) {
-  if (values.empty()) return;
+Extremes include(ValueStatistics& statistics, std::span<const float> values) {
   const Extremes extremes = find_extremes(values);
   if (!extremes.all_finite) {
     const auto bad = std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
     fail("{} at index {}", std::isnan(*bad) ? "NaN" : "an infinite value", bad - values.begin());
   }
-  include_range(*this, extremes.min, extremes.max);
-  count += static_cast<std::int64_t>(values.size());
+  include_range(statistics, extremes.min, extremes.max);
+  statistics.count += static_cast<std::int64_t>(values.size());
   constexpr std::size_t kPiece = std::size_t{1} << 30;  // cannot overflow the 32-bit tables
   for (std::size_t start = 0; start < values.size(); start += kPiece)
-    count_values(values.subspan(start, std::min(kPiece, values.size() - start)), bin_width, bins);
+    count_values(values.subspan(start, std::min(kPiece, values.size() - start)), statistics.bin_width, statistics.bins);
+  return extremes;
+}
+
+void forget_samples(ValueStatistics& statistics) {
+  statistics.sample_count = 0;
+  statistics.sample_minima = statistics.sample_maxima = {};
+}
+
+}  // namespace
+
+void ValueStatistics::add(std::span<const float> values) {
+  if (values.empty()) return;
+  include(*this, values);
+  forget_samples(*this);
+}
+
+void ValueStatistics::add_sample(std::span<const float> values) {
+  if (values.empty()) return;
+  const bool knows_samples = count == 0 || sample_count > 0;
+  const Extremes extremes = include(*this, values);
+  if (!knows_samples) return;
+  ++sample_count;
+  sample_minima.add(extremes.min);
+  sample_maxima.add(extremes.max);
 }
 
 void ValueStatistics::merge(const ValueStatistics& other) {
   if (other.bins.empty()) return;
+  const bool knows_samples = (count == 0 || sample_count > 0) && other.sample_count > 0;
   include_range(*this, other.min, other.max);
   count += other.count;
   const int shift = std::min(31, std::ilogb(bin_width) - std::ilogb(other.bin_width));
   for (int j = -kHalf; j < kHalf; ++j)
     bins[static_cast<std::size_t>((j >> shift) + kHalf)] += other.bins[static_cast<std::size_t>(j + kHalf)];
+  if (!knows_samples) return forget_samples(*this);
+  sample_count += other.sample_count;
+  sample_minima.add(other.sample_minima);
+  sample_maxima.add(other.sample_maxima);
 }
 
 void Calibration::merge(const Calibration& other) {

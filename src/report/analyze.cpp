@@ -124,6 +124,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
   Recipe alone = recipe;
   if (alone.rounding == Rounding::gptq) alone.rounding = Rounding::squant;
   alone.bias_correction = BiasCorrection::none;
+  if (alone.observer == Observer::automatic) alone.observer = Observer::mse;
   Analysis analysis{.recipe = quantized.recipe, .calibration_samples = calibration.sample_count};
   analysis.sensitivity = measure_sensitivity(graph, calibration, samples, alone, options.sensitivity);
   const Comparison comparison =

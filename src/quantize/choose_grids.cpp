@@ -1,0 +1,220 @@
+#include "quantize/choose_grids.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+
+#include "base/check.h"
+#include "bitfold/reference.h"
+#include "quantize/roles.h"
+#include "quantize/samples.h"
+
+namespace bitfold::quantization {
+namespace {
+
+/// The values of one sample; absent where there is none (yet).
+using Values = std::vector<std::optional<Tensor>>;
+
+std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
+double squared_norm(const Tensor& x) {
+  double sum = 0;
+  for (float v : x.data<float>()) sum += static_cast<double>(v) * v;
+  return sum;
+}
+
+double squared_distance(const Tensor& x, const Tensor& y) {
+  const auto a = x.data<float>(), b = y.data<float>();
+  check(a.size() == b.size(), "a grid changed the shape of an output");
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - b[i];
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+/// What becomes of the network's outputs when the members of one group lie on a grid.
+class Consequence {
+ public:
+  Consequence(const Graph& graph, const std::vector<NodeId>& order, const std::vector<ValueId>& members)
+      : is_member_(value_count(graph)) {
+    std::vector<bool> is_changed(is_member_.size());
+    for (ValueId id : members) is_member_[index(id)] = is_changed[index(id)] = true;
+    const bool local = std::getenv("BF_LOCAL") != nullptr;
+    for (NodeId id : order) {
+      const auto reads_change = [&](ValueId in) { return in != ValueId::none && is_changed[index(in)]; };
+      const Node& node = graph.node(id);
+      if (!std::any_of(node.inputs.begin(), node.inputs.end(), reads_change)) continue;
+      nodes_.push_back(id);
+      if (local && classify(graph, id).role == Role::product) {
+        ends_.push_back(node.outputs[0]);
+        continue;
+      }
+      for (ValueId out : used_outputs(graph, id)) is_changed[index(out)] = true;
+    }
+    // Members that no changed node computes are snapped to begin with.
+    for (ValueId id : members) {
+      const NodeId producer = graph.producer(id);
+      if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) roots_.push_back(id);
+    }
+    for (ValueId id : graph.outputs())
+      if (is_changed[index(id)] && graph.value(id).dtype == DataType::float32) ends_.push_back(id);
+  }
+
+  const std::vector<ValueId>& ends() const { return ends_; }
+
+  /// The squared error of each end.
+  std::vector<double> noise(const Graph& graph, const Reference& reference, const Values& values,
+                            const QuantParams& grid) const {
+    Values changed(values.size());
+    for (ValueId id : roots_) changed[index(id)] = snap(*values[index(id)], grid);
+    for (NodeId id : nodes_) {
+      const Node& node = graph.node(id);
+      std::vector<Tensor> inputs;
+      for (ValueId in : node.inputs) {
+        const bool is_given = in == ValueId::none || graph.is_constant(in);
+        inputs.push_back(is_given ? Tensor() : changed[index(in)] ? *changed[index(in)] : *values[index(in)]);
+      }
+      std::vector<Tensor> outputs = reference.run_node(id, inputs);
+      for (std::size_t i = 0; i < outputs.size(); ++i) {
+        const ValueId out = node.outputs[i];
+        if (out == ValueId::none) continue;
+        changed[index(out)] = is_member_[index(out)] ? snap(outputs[i], grid) : std::move(outputs[i]);
+      }
+    }
+    std::vector<double> noise;
+    for (ValueId id : ends_) noise.push_back(squared_distance(*changed[index(id)], *values[index(id)]));
+    return noise;
+  }
+
+  static std::size_t value_count(const Graph& graph) {
+    std::size_t count = 0;
+    for (ValueId id : graph.values()) count = std::max(count, index(id) + 1);
+    return count;
+  }
+
+ private:
+  std::vector<bool> is_member_;
+  std::vector<ValueId> roots_, ends_;
+  std::vector<NodeId> nodes_;
+};
+
+/// By choice, then by end.
+using Signals = std::vector<std::vector<double>>;
+/// By choice, then by candidate, then by end.
+using Noises = std::vector<std::vector<std::vector<double>>>;
+
+void add_to(std::vector<double>& sums, const std::vector<double>& terms) {
+  sums.resize(terms.size());
+  for (std::size_t i = 0; i < terms.size(); ++i) sums[i] += terms[i];
+}
+
+/// Runs groups of samples and keeps the sums.
+class Chooser {
+ public:
+  Chooser(const Graph& graph, const std::vector<GridChoice>& choices)
+      : graph_(graph), choices_(choices), order_(graph.topological_order()), reference_(graph) {
+    for (const GridChoice& choice : choices) consequences_.emplace_back(graph, order_, choice.members);
+    signals_.resize(choices.size());
+    for (const GridChoice& choice : choices) noises_.emplace_back(choice.candidates.size());
+  }
+
+  struct Measured {
+    Signals signals;
+    Noises noises;
+  };
+
+  Measured measure(std::span<const Tensor> inputs) const {
+    const Values values = float_values(inputs);
+    Measured measured;
+    for (std::size_t g = 0; g < choices_.size(); ++g) {
+      auto& signals = measured.signals.emplace_back();
+      auto& noises = measured.noises.emplace_back();
+      for (ValueId id : consequences_[g].ends()) signals.push_back(squared_norm(*values[index(id)]));
+      for (const QuantParams& grid : choices_[g].candidates) {
+        const bool has_choice = choices_[g].candidates.size() > 1;
+        noises.push_back(has_choice ? consequences_[g].noise(graph_, reference_, values, grid)
+                                    : std::vector<double>(signals.size()));
+      }
+    }
+    return measured;
+  }
+
+  void add(const Measured& measured) {
+    for (std::size_t g = 0; g < choices_.size(); ++g) {
+      add_to(signals_[g], measured.signals[g]);
+      for (std::size_t c = 0; c < noises_[g].size(); ++c) add_to(noises_[g][c], measured.noises[g][c]);
+    }
+  }
+
+  std::size_t best(std::size_t choice) const {
+    std::size_t best = 0;
+    for (std::size_t c = 1; c < noises_[choice].size(); ++c)
+      if (error(choice, c) < error(choice, best)) best = c;
+    return best;
+  }
+
+ private:
+  Values float_values(std::span<const Tensor> inputs) const {
+    Values values(Consequence::value_count(graph_));
+    for (std::size_t i = 0; i < inputs.size(); ++i) values[index(graph_.inputs()[i])] = inputs[i];
+    for (NodeId id : order_) {
+      const Node& node = graph_.node(id);
+      std::vector<Tensor> arguments;
+      for (ValueId in : node.inputs)
+        arguments.push_back(in == ValueId::none || graph_.is_constant(in) ? Tensor() : *values[index(in)]);
+      std::vector<Tensor> outputs = reference_.run_node(id, arguments);
+      for (std::size_t i = 0; i < outputs.size(); ++i)
+        if (node.outputs[i] != ValueId::none) values[index(node.outputs[i])] = std::move(outputs[i]);
+    }
+    return values;
+  }
+
+  double error(std::size_t choice, std::size_t candidate) const {
+    double sum = 0;
+    for (std::size_t e = 0; e < signals_[choice].size(); ++e)
+      if (signals_[choice][e] > 0) sum += noises_[choice][candidate][e] / signals_[choice][e];
+    return sum;
+  }
+
+  const Graph& graph_;
+  const std::vector<GridChoice>& choices_;
+  std::vector<NodeId> order_;
+  Reference reference_;
+  std::vector<Consequence> consequences_;  // by choice
+  Signals signals_;
+  Noises noises_;
+};
+
+}  // namespace
+
+std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<GridChoice>& choices, BatchSource& samples,
+                                      const ChooseOptions& options, const Progress& progress) {
+  Chooser chooser(graph, choices);
+  const std::int64_t group = fixed_batch(graph);
+  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
+  std::vector<Chooser::Measured> under_way(pools.size());
+  samples.rewind();
+  std::int64_t seen = 0;
+  while (seen < options.most_samples) {
+    const auto most = static_cast<std::int64_t>(under_way.size()) * group;
+    const auto batch = samples.next(std::min(options.most_samples - seen, most));
+    if (!batch) break;
+    for_each_group(*batch, group, seen, pools, [&](std::int64_t part, std::span<const Tensor> inputs) {
+      under_way[static_cast<std::size_t>(part)] = chooser.measure(inputs);
+    });
+    for (std::int64_t part = 0; part * group < batch->sample_count; ++part)  // in the order of samples
+      chooser.add(under_way[static_cast<std::size_t>(part)]);
+    seen += batch->sample_count;
+    progress(seen, std::min(options.most_samples, std::max(seen, samples.sample_count())));
+  }
+  check(seen > 0, "{}: no samples", samples.description());
+  std::vector<std::size_t> best;
+  for (std::size_t g = 0; g < choices.size(); ++g) best.push_back(chooser.best(g));
+  return best;
+}
+
+}  // namespace bitfold::quantization
