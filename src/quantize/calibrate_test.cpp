@@ -57,7 +57,7 @@ TEST(Calibrate, sees_every_value_of_every_sample) {
   for (const auto& [name, ignored] : calibration.values) names.push_back(name);
   EXPECT_EQ(names, (std::vector<std::string>{"c", "f", "r", "x", "y"}));
   ValueStatistics inputs;
-  inputs.add(samples.data<float>());
+  for (std::size_t s = 0; s < 11; ++s) inputs.add_sample(samples.data<float>().subspan(s * 243, 243));
   EXPECT_EQ(calibration.values.at("x"), inputs);
   EXPECT_EQ(calibration.values.at("c").count, 11 * 5 * 7 * 7);
   EXPECT_EQ(calibration.values.at("r").min, 0);
@@ -93,7 +93,13 @@ TEST(Calibrate, fills_a_fixed_batch_with_its_last_sample) {
   const Calibration calibration = calibrate(graph, source);
   EXPECT_EQ(calibration.sample_count, 6);
   EXPECT_EQ(calibration.values.at("y").count, 8 * 7);
+  EXPECT_EQ(calibration.values.at("y").sample_count, 8);
   EXPECT_EQ(calibrate(graph, source, {.batch_size = 1, .threads = 1}), calibration);
+}
+
+TEST(Calibrate, a_fixed_batch_has_as_many_samples_as_single_ones) {
+  MemorySource source(random_tensor({8, 3, 9, 9}, 10));
+  EXPECT_EQ(calibrate(small_network(4), source).values.at("x"), calibrate(small_network(1), source).values.at("x"));
 }
 
 TEST(Calibrate, without_samples_is_an_error) {

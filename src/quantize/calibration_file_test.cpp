@@ -18,6 +18,8 @@ class CalibrationFile : public ::testing::Test {
     calibration_.values["x"].add(std::vector<float>{0.1F, -0.7F, 0.1F});
     calibration_.values["a \"quoted\" name"].add(std::vector<float>{0});
     calibration_.values["huge"].add(std::vector<float>{3e38F, -1e-40F});
+    for (const float x : {3e38F, -1e-40F, 7.0F, -0.1F})
+      calibration_.values["samples"].add_sample(std::vector<float>{x, x / 3});
     path_ = (folder_ / "calibration.json").string();
   }
   std::string saved_text() {
@@ -73,6 +75,24 @@ TEST_F(CalibrationFile, contradictions_are_named_by_key) {
   EXPECT_TRUE(mentions(complaint("\"min\":-0.69", "\"min\":1e99, \"z\":-0.69"), "values.x.min"));
   EXPECT_TRUE(mentions(complaint("\"bins\":[1", "\"bins\":[\"1\""), "bins[0]"));
   EXPECT_TRUE(mentions(complaint("\"first_bin\"", "\"last_bin\""), "first_bin is missing"));
+}
+
+TEST_F(CalibrationFile, without_extremes_of_samples_loads_but_cannot_be_averaged) {
+  EXPECT_EQ(complaint(",\"samples\":4,", ",\"then\":4,"), "none");
+  const ValueStatistics loaded = load_calibration(path_).values.at("samples");
+  EXPECT_EQ(loaded.sample_count, 0);
+  EXPECT_THROW(observe(loaded, Observer::moving_average, {}), Error);
+  EXPECT_EQ(observe(loaded, Observer::min_max, {}).max, 3e38F);
+}
+
+TEST_F(CalibrationFile, sums_of_samples_extremes_are_checked) {
+  const auto mentions = [](const std::string& text, const char* word) { return text.find(word) != std::string::npos; };
+  EXPECT_TRUE(mentions(complaint("\"samples\":4", "\"samples\":0"), "values.samples.samples is 0"));
+  EXPECT_TRUE(mentions(complaint("\"samples\":4", "\"samples\":9"), "values.samples.samples is 9"));
+  EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"maxima\":["), "sample_maxima is missing"));
+  EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"sample_maxima\":[\"x\","), "not an array of numbers"));
+  EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"sample_maxima\":[1e-300,"), "no sum of floats"));
+  EXPECT_TRUE(mentions(complaint("\"sample_minima\":[", "\"sample_minima\":[-3e38,"), "not between min and max"));
 }
 
 TEST_F(CalibrationFile, names_that_are_not_text_are_refused) {

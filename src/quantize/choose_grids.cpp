@@ -3,7 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 #include <optional>
 
 #include "base/check.h"
@@ -14,26 +14,36 @@
 namespace bitfold::quantization {
 namespace {
 
+// The first candidate comes from the statistics of all samples, the errors from some: another must be clearly better.
+constexpr double kClearly = 0.95;
+
 /// The values of one sample; absent where there is none (yet).
 using Values = std::vector<std::optional<Tensor>>;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
-double squared_norm(const Tensor& x) {
+// The sum of term(i), in lanes that are independent so that additions overlap.
+template <class Term>
+double sum_of_squares(std::size_t count, const Term& term) {
+  std::array<double, 8> lanes{};
+  const std::size_t whole = count / lanes.size() * lanes.size();
+  for (std::size_t i = 0; i < whole; i += lanes.size())
+    for (std::size_t k = 0; k < lanes.size(); ++k) lanes[k] += term(i + k) * term(i + k);
   double sum = 0;
-  for (float v : x.data<float>()) sum += static_cast<double>(v) * v;
+  for (double lane : lanes) sum += lane;
+  for (std::size_t i = whole; i < count; ++i) sum += term(i) * term(i);
   return sum;
+}
+
+double squared_norm(const Tensor& x) {
+  const auto a = x.data<float>();
+  return sum_of_squares(a.size(), [a](std::size_t i) { return static_cast<double>(a[i]); });
 }
 
 double squared_distance(const Tensor& x, const Tensor& y) {
   const auto a = x.data<float>(), b = y.data<float>();
   check(a.size() == b.size(), "a grid changed the shape of an output");
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = static_cast<double>(a[i]) - b[i];
-    sum += difference * difference;
-  }
-  return sum;
+  return sum_of_squares(a.size(), [a, b](std::size_t i) { return static_cast<double>(a[i] - b[i]); });
 }
 
 /// What becomes of the network's outputs when the members of one group lie on a grid.
@@ -43,16 +53,11 @@ class Consequence {
       : is_member_(value_count(graph)) {
     std::vector<bool> is_changed(is_member_.size());
     for (ValueId id : members) is_member_[index(id)] = is_changed[index(id)] = true;
-    const bool local = std::getenv("BF_LOCAL") != nullptr;
     for (NodeId id : order) {
       const auto reads_change = [&](ValueId in) { return in != ValueId::none && is_changed[index(in)]; };
       const Node& node = graph.node(id);
       if (!std::any_of(node.inputs.begin(), node.inputs.end(), reads_change)) continue;
       nodes_.push_back(id);
-      if (local && classify(graph, id).role == Role::product) {
-        ends_.push_back(node.outputs[0]);
-        continue;
-      }
       for (ValueId out : used_outputs(graph, id)) is_changed[index(out)] = true;
     }
     // Members that no changed node computes are snapped to begin with.
@@ -66,9 +71,9 @@ class Consequence {
 
   const std::vector<ValueId>& ends() const { return ends_; }
 
-  /// The squared error of each end.
+  /// The squared error of each end. Adds the elements that were computed to `work`.
   std::vector<double> noise(const Graph& graph, const Reference& reference, const Values& values,
-                            const QuantParams& grid) const {
+                            const QuantParams& grid, std::int64_t& work) const {
     Values changed(values.size());
     for (ValueId id : roots_) changed[index(id)] = snap(*values[index(id)], grid);
     for (NodeId id : nodes_) {
@@ -82,6 +87,7 @@ class Consequence {
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId out = node.outputs[i];
         if (out == ValueId::none) continue;
+        work += outputs[i].size();
         changed[index(out)] = is_member_[index(out)] ? snap(outputs[i], grid) : std::move(outputs[i]);
       }
     }
@@ -125,6 +131,7 @@ class Chooser {
   struct Measured {
     Signals signals;
     Noises noises;
+    std::int64_t work = 0;  ///< Elements computed for the candidates.
   };
 
   Measured measure(std::span<const Tensor> inputs) const {
@@ -136,7 +143,7 @@ class Chooser {
       for (ValueId id : consequences_[g].ends()) signals.push_back(squared_norm(*values[index(id)]));
       for (const QuantParams& grid : choices_[g].candidates) {
         const bool has_choice = choices_[g].candidates.size() > 1;
-        noises.push_back(has_choice ? consequences_[g].noise(graph_, reference_, values, grid)
+        noises.push_back(has_choice ? consequences_[g].noise(graph_, reference_, values, grid, measured.work)
                                     : std::vector<double>(signals.size()));
       }
     }
@@ -153,7 +160,7 @@ class Chooser {
   std::size_t best(std::size_t choice) const {
     std::size_t best = 0;
     for (std::size_t c = 1; c < noises_[choice].size(); ++c)
-      if (error(choice, c) < error(choice, best)) best = c;
+      if (error(choice, c) < error(choice, best) * (best == 0 ? kClearly : 1)) best = c;
     return best;
   }
 
@@ -195,21 +202,25 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
                                       const ChooseOptions& options, const Progress& progress) {
   Chooser chooser(graph, choices);
   const std::int64_t group = fixed_batch(graph);
-  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
+  const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   std::vector<Chooser::Measured> under_way(pools.size());
   samples.rewind();
-  std::int64_t seen = 0;
-  while (seen < options.most_samples) {
+  std::int64_t seen = 0, limit = group;  // the first ones tell how many to take
+  while (seen < limit) {
     const auto most = static_cast<std::int64_t>(under_way.size()) * group;
-    const auto batch = samples.next(std::min(options.most_samples - seen, most));
+    const auto batch = samples.next(std::min(limit - seen, most));
     if (!batch) break;
     for_each_group(*batch, group, seen, pools, [&](std::int64_t part, std::span<const Tensor> inputs) {
       under_way[static_cast<std::size_t>(part)] = chooser.measure(inputs);
     });
     for (std::int64_t part = 0; part * group < batch->sample_count; ++part)  // in the order of samples
       chooser.add(under_way[static_cast<std::size_t>(part)]);
+    if (seen == 0)
+      limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.least_samples,
+                         std::max(options.least_samples, options.most_samples));
     seen += batch->sample_count;
-    progress(seen, std::min(options.most_samples, std::max(seen, samples.sample_count())));
+    progress(seen, std::min(limit, std::max(seen, samples.sample_count())));
   }
   check(seen > 0, "{}: no samples", samples.description());
   std::vector<std::size_t> best;

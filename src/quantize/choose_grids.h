@@ -23,12 +23,15 @@ struct GridChoice {
 };
 
 struct ChooseOptions {
-  std::int64_t most_samples = 16;  ///< Of the source's first ones.
+  /// Of the source's first ones as many as take `work` elements computed for all candidates, within these limits.
+  std::int64_t least_samples = 16, most_samples = 128;
+  std::int64_t work = std::int64_t{4} << 30;
+  int threads = 0;  ///< 0: all cores.
 };
 
 /// For each choice the number of its best candidate: the one with which the error of the network's outputs is least
-/// when its members alone lie on that grid and everything else stays in float. The error is the sum over outputs of the
-/// squared error relative to the squared output, over all samples:
+/// when its members alone lie on that grid and everything else stays in float (another than the first, if it is 5 %
+/// less). The error is the sum over outputs of the squared error relative to the squared output, over all samples:
 ///
 ///   sum_o  sum_n |y'_o,n - y_o,n|^2 / sum_n |y_o,n|^2
 ///

@@ -6,6 +6,7 @@
 
 #include "bitfold/calibrate.h"
 #include "bitfold/error.h"
+#include "quantize/entropy.h"
 
 namespace bitfold {
 namespace {
@@ -40,8 +41,10 @@ double squared_error(const std::vector<float>& values, float lo, float hi, const
 }
 
 TEST(Observer, names_parse_back) {
-  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse})
+  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse, Observer::moving_average,
+                           Observer::entropy, Observer::automatic})
     EXPECT_EQ(parse_observer(to_string(o)), o);
+  EXPECT_EQ(to_string(Observer::automatic), "auto");
   EXPECT_THROW(parse_observer("minmax"), Error);
 }
 
@@ -111,8 +114,88 @@ TEST(Observer, mse_clips_a_lone_outlier_at_low_bits_and_keeps_zero_where_it_was)
   EXPECT_EQ(range.min, 0);
 }
 
+TEST(Observer, moving_average_is_the_mean_of_samples_extremes) {
+  ValueStatistics statistics;
+  for (const auto& sample : {std::vector<float>{-1, 2}, {-2, 0, 4}, {-6, 9}}) statistics.add_sample(sample);
+  const auto range = observe(statistics, Observer::moving_average, kUnsigned8);
+  EXPECT_EQ(range.min, -3);  // (-1 - 2 - 6) / 3
+  EXPECT_EQ(range.max, 5);   // (2 + 4 + 9) / 3
+}
+
+TEST(Observer, moving_average_of_values_of_no_known_sample_is_an_error) {
+  ValueStatistics statistics = statistics_of({-1, 2});
+  EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
+  statistics.add_sample(std::vector<float>{5, 6});  // still not all of them
+  EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
+}
+
+TEST(Observer, automatic_needs_more_than_statistics) {
+  EXPECT_THROW(observe(statistics_of({-1, 2}), Observer::automatic, kUnsigned8), Error);
+}
+
+// Of 2-bit codes with steps of 512, over bins of width 1: 0 is left out, as the bin of 0, and 2000 is clipped.
+//
+//   bin     100  500 600  1000 1100  1500 (2000)
+//   n         8    6   2     4    4     1    (1)
+//   P * 26    8    6   2     4    4     2
+//   Q * 25    8    4   4     4    4     1
+TEST(Divergence, of_a_small_histogram_is_what_paper_says) {
+  std::vector<float> values(40, 0);
+  const auto add = [&](int count, float x) { values.insert(values.end(), static_cast<std::size_t>(count), x); };
+  add(8, 100);
+  add(6, 500);
+  add(2, 600);
+  add(4, 1000);
+  add(4, 1100);
+  add(1, 1500);
+  add(1, 2000);
+  const auto statistics = statistics_of(values);
+  ASSERT_EQ(statistics.bin_width, 1);
+  const double p[] = {8, 6, 2, 4, 4, 2}, q[] = {8, 4, 4, 4, 4, 1};
+  double expected = 0;
+  for (int i = 0; i < 6; ++i) expected += p[i] / 26 * std::log((p[i] / 26) / (q[i] / 25));
+  const quantization::Divergence divergence(statistics, {.bits = 2});
+  EXPECT_NEAR(divergence(0, 1536), expected, 1e-12);
+}
+
+TEST(Divergence, is_nothing_where_every_code_has_one_bin_and_nothing_is_clipped) {
+  const auto statistics = statistics_of({0, 700, 700, 1400, 2047});
+  EXPECT_EQ(quantization::Divergence(statistics, {.bits = 2})(0, 2047), 0);
+  EXPECT_GT(quantization::Divergence(statistics, {.bits = 2})(0, 1400), 0);
+}
+
+TEST(Divergence, is_infinite_for_grids_finer_than_bins_or_beside_all_values) {
+  const auto statistics = statistics_of({1900, 2000, 2047});
+  EXPECT_EQ(quantization::Divergence(statistics, {.bits = 8})(0, 200), HUGE_VAL);
+  EXPECT_EQ(quantization::Divergence(statistics, {.bits = 2})(0, 300), HUGE_VAL);
+}
+
+TEST(Observer, entropy_clips_a_lone_outlier_and_keeps_an_even_spread) {
+  for (const bool is_symmetric : {false, true}) {
+    const GridSpec spec{4, is_symmetric, is_symmetric ? Scheme::symmetric : Scheme::asymmetric};
+    auto values = laplace_values(20000, 4);
+    values[7] = 40;
+    values[9] = -40;
+    const auto range = observe(statistics_of(values), Observer::entropy, spec);
+    EXPECT_LT(range.max, 20);
+    EXPECT_GT(range.min, -20);
+    std::vector<float> even(20000);
+    for (std::size_t i = 0; i < even.size(); ++i) even[i] = static_cast<float>(i) / 10000 - 1;
+    const auto whole = observe(statistics_of(even), Observer::entropy, spec);
+    EXPECT_GT(whole.max, 0.9F);
+    EXPECT_LT(whole.min, -0.9F);
+  }
+}
+
+TEST(Observer, entropy_at_16_bits_covers_everything) {
+  const auto statistics = statistics_of(laplace_values(20000, 5));
+  const auto range = observe(statistics, Observer::entropy, {.bits = 16});
+  EXPECT_EQ(range.min, statistics.min);
+  EXPECT_EQ(range.max, statistics.max);
+}
+
 TEST(Observer, constants_and_nothing_have_their_own_range) {
-  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse}) {
+  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse, Observer::entropy}) {
     EXPECT_EQ(observe(statistics_of({0, 0}), o, kUnsigned8).max, 0);
     EXPECT_EQ(observe(statistics_of({-3, -3}), o, kUnsigned8).min, -3);
     EXPECT_EQ(observe({}, o, kUnsigned8).max, 0);

@@ -84,6 +84,37 @@ TEST(Statistics, zeros_alone_have_a_histogram) {
   EXPECT_FALSE(std::signbit(statistics_of(std::vector<float>{-0.0F}).min));
 }
 
+TEST(Statistics, extremes_of_samples_add_up_exactly_in_any_order_and_grouping) {
+  const auto values = normal_values(3000, 1e3F, 2);
+  ValueStatistics forwards, backwards, halves[2];
+  double minima = 0;
+  for (std::size_t s = 0; s < 30; ++s) {
+    const std::span<const float> sample(values.data() + 100 * s, 100), last(values.data() + 100 * (29 - s), 100);
+    forwards.add_sample(sample);
+    backwards.add_sample(last);
+    halves[s % 2].add_sample(sample);
+    minima += *std::min_element(sample.begin(), sample.end());
+  }
+  halves[1].merge(halves[0]);
+  EXPECT_EQ(forwards, backwards);
+  EXPECT_EQ(halves[1], forwards);
+  EXPECT_EQ(forwards.sample_count, 30);
+  EXPECT_NEAR(forwards.sample_minima.value(), minima, 1e-6);
+}
+
+TEST(Statistics, know_no_samples_where_some_values_belong_to_none) {
+  ValueStatistics known, unknown;
+  known.add_sample(std::vector<float>{1, 2});
+  unknown.add(std::vector<float>{3});
+  for (auto [into, from] : {std::pair(known, unknown), std::pair(unknown, known)}) {
+    into.merge(from);
+    EXPECT_EQ(into.count, 3);
+    EXPECT_EQ(into.sample_count, 0);
+    EXPECT_EQ(into.sample_minima, ExactSum{});
+    EXPECT_EQ(into.sample_maxima, ExactSum{});
+  }
+}
+
 TEST(Statistics, nothing_changes_nothing) {
   ValueStatistics statistics;
   statistics.add({});
