@@ -128,6 +128,41 @@ TEST(Accuracy, depthwise_networks_keep_25_decibels) {
   EXPECT_GE(least_sqnr_db("ultraface-rfb-320", "faces", "faces", kFaces), 25);
 }
 
+// Of the first output on 200 samples, after calibration on 128.
+double sqnr_db_with(const Graph& graph, const std::string& calibration, const std::string& test,
+                    const DatasetOptions& options, const Recipe& recipe) {
+  DatasetOptions some = options;
+  some.limit = 128;
+  const Graph codes = quantized(graph, calibration, some, recipe);
+  some.limit = 200;
+  const double sqnr_db = compare(graph, codes, *dataset(graph, test, some).source).sqnr_db;
+  std::printf("%s, activations of %d bits, %s: %.2f dB\n", graph.name.c_str(), recipe.activation_bits,
+              std::string(to_string(recipe.observer)).c_str(), sqnr_db);
+  return sqnr_db;
+}
+
+TEST(Observers, beat_min_max_at_4_bits_and_auto_beats_mse) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = float_network("resnet20-cifar10");
+  const auto sqnr_db = [&](Observer observer) {
+    return sqnr_db_with(graph, "cifar10/calib.npz", "cifar10/val.npz", kCifar,
+                        {.activation_bits = 4, .observer = observer});
+  };
+  const double min_max = sqnr_db(Observer::min_max), mse = sqnr_db(Observer::mse);
+  EXPECT_GT(sqnr_db(Observer::moving_average), min_max + 1);
+  EXPECT_GT(sqnr_db(Observer::entropy), min_max + 0.5);
+  EXPECT_GT(sqnr_db(Observer::automatic), mse + 0.3);
+}
+
+TEST(Observers, auto_gains_half_a_decibel_on_a_depthwise_network) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = float_network("vww-mobilenetv1");
+  const auto sqnr_db = [&](Observer observer) {
+    return sqnr_db_with(graph, "imagenet/calib", "imagenet/val", kSmallImages, {.observer = observer});
+  };
+  EXPECT_GT(sqnr_db(Observer::automatic), sqnr_db(Observer::mse) + 0.5);
+}
+
 // Kilobytes of a program at its largest: a process of its own, so that nothing else's memory counts.
 long peak_kilobytes_of(const std::vector<std::string>& command) {
   std::vector<char*> words;

@@ -15,7 +15,7 @@ HEADER_LAYER = {
     "error": "base", "cpu": "base", "version": "base", "tensor": "numeric", "affine": "numeric", "batch": "numeric",
     "ops": "graph", "graph": "graph", "onnx": "onnx", "passes": "passes", "reference": "reference", "data": "data",
     "calibrate": "quantize", "quantize": "quantize", "session": "engine", "report": "report",
-    "sensitivity": "report", "mixed_precision": "report", "analysis": "report",
+    "exact_sum": "numeric", "sensitivity": "report", "mixed_precision": "report", "analysis": "report",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
