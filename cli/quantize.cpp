@@ -91,7 +91,7 @@ Work calibrated(const Options& o, Graph graph) {
 QuantizeResult quantize_graph(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
                               BatchSource* samples) {
   if (samples == nullptr) return quantize(graph, calibration, recipe);
-  ProgressBar bar("rounding");
+  ProgressBar bar("choosing with samples");
   return quantize(graph, calibration, recipe, *samples, bar.progress());
 }
 
@@ -112,6 +112,10 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
                after = static_cast<double>(file_bytes(o.output_path));
   o.output->say(fmt::format("quantized {} of {} layers with weights, calibrated on {} samples, in {:.1f} s", quantized,
                             total, calibration.sample_count, seconds));
+  std::map<Observer, int> counts;
+  for (const auto& [value, observer] : result.observers) ++counts[observer];
+  for (const auto& [observer, count] : counts)
+    o.output->say(fmt::format("observer {} chosen for {} values", to_string(observer), count));
   o.output->say(fmt::format("{} {} -> {} {} ({:.2f}x smaller)", o.model, bytes(before), o.output_path, bytes(after),
                             before / after));
   o.output->say(fmt::format("next: bitfold compare {} {} --data DATA", o.model, o.output_path));
@@ -174,6 +178,7 @@ void quantize_model(const Options& o) {
                               {"quantized_bytes", file_bytes(o.output_path)},
                               {"recipe", nlohmann::ordered_json::parse(recipe_json(result.recipe))},
                               {"layers", layers}};
+  for (const auto& [value, observer] : result.observers) json["observers"][value] = to_string(observer);
   if (mixed) json["mixed"] = nlohmann::ordered_json::parse(mixed_precision_json(*mixed));
   o.output->write(json);
 }

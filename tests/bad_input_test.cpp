@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "bitfold/calibrate.h"
 #include "bitfold/data.h"
 #include "bitfold/graph.h"
 #include "bitfold/onnx.h"
@@ -169,6 +170,13 @@ TEST_F(BadInput, percentile_of_101) {
 }
 TEST_F(BadInput, unknown_observer) {
   expect_quantize_refused("--observer median", {"median", "min_max", "percentile", "mse"});
+}
+TEST_F(BadInput, automatic_observer_with_saved_statistics) {
+  Calibration calibration;
+  calibration.values["x"].add(std::vector<float>{0, 1});
+  save_calibration(calibration, path("saved.json"));
+  expect_refused(fmt::format("quantize {} --calibration {} --observer auto -o {}", model(), path("saved.json"), out()),
+                 {"saved.json", "statistics only", "--observer auto", "--calibrate"});
 }
 TEST_F(BadInput, data_free_is_refused_in_a_sentence) {
   expect_quantize_refused("--data-free", {"--data-free", "--calibrate"});

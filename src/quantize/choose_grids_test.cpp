@@ -118,6 +118,21 @@ TEST(AutomaticObserver, takes_the_range_that_serves_the_output_and_says_so) {
   EXPECT_NEAR(code * grid->scale[0], 0.5F, 0.02F);
 }
 
+TEST(AutomaticObserver, does_without_the_average_where_the_calibration_lacks_it_and_the_average_alone_names_the_value) {
+  const Graph graph = two_inputs(1);
+  MemorySource samples = one_large();
+  Calibration calibration;
+  for (const char* name : {"x", "y"}) calibration.values[name].add(std::vector<float>{0, 8});
+  const auto result = quantize(graph, calibration, {.observer = Observer::automatic}, samples);
+  EXPECT_NE(result.observers.at("x"), Observer::moving_average);
+  try {
+    quantize(graph, calibration, {.observer = Observer::moving_average});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("value 'x'"), std::string::npos) << error.what();
+  }
+}
+
 TEST(AutomaticObserver, without_samples_is_an_error_that_says_so) {
   const Graph graph = two_inputs(1);
   MemorySource samples = one_large();

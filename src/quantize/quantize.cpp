@@ -102,14 +102,30 @@ QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibra
   return choose_params(all.min, all.max, spec);
 }
 
+// The first value of a group without extremes of single samples, which an older calibration file lacks; none if all
+// have them.
+ValueId lacks_samples(const Graph& graph, const GridGroup& group, const Calibration& calibration) {
+  for (ValueId id : group.counted) {
+    const auto& statistics = calibration.values.at(graph.value(observed_value(graph, id)).name);
+    if (statistics.count > 0 && statistics.sample_count == 0) return id;
+  }
+  return ValueId::none;
+}
+
 // One grid for each group. Where the recipe leaves the choice, also which observer proposed it, by value name.
 std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const Calibration& calibration,
                                      const Recipe& recipe, BatchSource* samples, const Progress& progress,
                                      std::map<std::string, Observer>& chosen) {
   std::vector<QuantParams> grids;
   if (recipe.observer != Observer::automatic) {
-    for (const GridGroup& group : plan.groups)
+    for (const GridGroup& group : plan.groups) {
+      const ValueId lacking = lacks_samples(graph, group, calibration);
+      check(recipe.observer != Observer::moving_average || lacking == ValueId::none,
+            "value '{}': the calibration lacks the extremes of single samples, which observer moving_average needs: "
+            "calibrate again",
+            lacking == ValueId::none ? "" : graph.value(lacking).name);
       grids.push_back(group_grid(graph, group, calibration, recipe, recipe.observer));
+    }
     return grids;
   }
   std::vector<quantization::GridChoice> choices;
@@ -119,6 +135,8 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
     choice.members = group.members;
     std::vector<Observer>& proposed_by = observers.emplace_back();
     for (Observer observer : quantization::kAutomaticObservers) {
+      const bool is_average = observer == Observer::moving_average;
+      if (is_average && lacks_samples(graph, group, calibration) != ValueId::none) continue;
       QuantParams grid = group_grid(graph, group, calibration, recipe, observer);
       if (std::count(choice.candidates.begin(), choice.candidates.end(), grid) > 0) continue;
       choice.candidates.push_back(std::move(grid));
