@@ -23,7 +23,7 @@ namespace {
 struct Options {
   std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
   Recipe flags;
-  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction;
+  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization;
   bool data_free = false;
   int threads = 0;
   CLI::App* verb = nullptr;
@@ -49,6 +49,7 @@ Recipe recipe_of(const Options& o) {
   if (given("--observer")) recipe.observer = parse_observer(o.observer);
   if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
   if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
+  if (given("--equalize")) recipe.equalization = parse_equalization(o.equalization);
   if (given("--percentile")) {
     recipe.percentile = o.flags.percentile;
     if (!given("--observer")) recipe.observer = Observer::percentile;
@@ -63,6 +64,7 @@ struct Work {
   Graph graph;
   Dataset samples;  ///< Without a source where there are saved statistics instead.
   Calibration calibration;
+  Recipe recipe;  ///< With what is done before calibration chosen.
 };
 
 Graph float_graph(const Options& o) {
@@ -75,14 +77,36 @@ Graph float_graph(const Options& o) {
   return graph;
 }
 
-Work calibrated(const Options& o, Graph graph) {
-  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}};
+// Statistics in a file are of the network as it is in its file.
+void keep_channels(const Options& o, Recipe& recipe) {
+  if (o.data.empty() ? o.load_calibration_path.empty() : o.save_calibration_path.empty()) return;
+  if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
+    throw Error(
+        fmt::format("--equalize {}: changes what values hold, which statistics in a file do not know; leave {} out",
+                    to_string(recipe.equalization), o.data.empty() ? "--calibration" : "--save-calibration"));
+  recipe.equalization = Equalization::none;
+}
+
+void equalize(const Options& o, Work& work) {
+  ProgressBar bar("equalizing");
+  const Preparation done = prepare(work.graph, work.recipe, work.samples.source.get(), bar.progress());
+  work.recipe.equalization = done.equalization;
+  std::size_t channels = 0;
+  for (const EqualizedRegion& region : done.regions) channels += region.factors.size();
+  if (!done.regions.empty())
+    o.output->say(fmt::format("equalized {} channels between layers, in {} places", channels, done.regions.size()));
+}
+
+Work calibrated(const Options& o, Graph graph, Recipe recipe) {
+  keep_channels(o, recipe);
+  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}, .recipe = std::move(recipe)};
   if (o.data.empty()) {
     work.calibration = load_calibration(o.load_calibration_path);
     return work;
   }
   work.samples = open_dataset(o.data, input_specs(work.graph), o.data_options->resolve());
   o.output->say_all(work.samples.notes);
+  equalize(o, work);
   ProgressBar bar("calibrating");
   work.calibration = calibrate(work.graph, *work.samples.source, {.threads = o.threads, .progress = bar.progress()});
   return work;
@@ -139,8 +163,9 @@ void quantize_model(const Options& o) {
                     "samples: pass --calibrate DATA",
                     o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction),
                     to_string(recipe.observer)));
-  Work work = calibrated(o, std::move(float_network));
-  const auto& [graph, samples, calibration] = work;
+  Work work = calibrated(o, std::move(float_network), recipe);
+  const auto& [graph, samples, calibration, prepared] = work;
+  recipe = prepared;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
@@ -192,8 +217,8 @@ void analyze_model(const Options& o) {
         "analyze: choices made with samples are not part of it; leave --rounding, --bias-correction and --observer "
         "auto "
         "out");
-  const Work work = calibrated(o, std::move(float_network));
-  Analysis analysis = o.report->analyze(work.graph, work.calibration, recipe, work.samples.source.get(),
+  const Work work = calibrated(o, std::move(float_network), recipe);
+  Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
                                         *o.data_options, *o.output, o.threads, nullptr);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
@@ -222,6 +247,9 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "auto (default) is gptq below 8 bits, else squant");
   verb.add_option("--bias-correction", o.bias_correction,
                   "empirical: take the mean error of each layer off its bias; or none (default)");
+  verb.add_option("--equalize", o.equalization,
+                  "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
+                  "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
   verb.add_option(
       "--observer", o.observer,
       "How activation ranges are chosen: mse (default), min_max, moving_average, percentile, entropy, or auto: "

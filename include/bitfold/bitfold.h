@@ -13,6 +13,7 @@
 #include "bitfold/mixed_precision.h"  // IWYU pragma: export
 #include "bitfold/onnx.h"             // IWYU pragma: export
 #include "bitfold/ops.h"              // IWYU pragma: export
+#include "bitfold/equalize.h"         // IWYU pragma: export
 #include "bitfold/passes.h"           // IWYU pragma: export
 #include "bitfold/quantize.h"         // IWYU pragma: export
 #include "bitfold/reference.h"        // IWYU pragma: export

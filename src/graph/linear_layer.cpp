@@ -35,11 +35,8 @@ const Tensor* plain_constant(const Graph& graph, ValueId id) {
   return value.quant || value.constant->dtype() != DataType::float32 ? nullptr : &*value.constant;
 }
 
-std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id) {
-  if (id == ValueId::none || graph.value(id).quant || !graph.has_single_consumer(id)) return std::nullopt;
-  const NodeId producer = graph.producer(id);
-  if (producer == NodeId::none) return std::nullopt;
-  const Node& node = graph.node(producer);
+std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
   if (node.inputs.size() < 2) return std::nullopt;
   const Tensor* weight = plain_constant(graph, node.inputs[1]);
   // A node that multiplies a constant with itself has no weight of its own.
@@ -50,7 +47,13 @@ std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id) {
     const Tensor* bias = plain_constant(graph, node.inputs[2]);
     if (bias == nullptr || !is_per_channel(*bias, channels)) return std::nullopt;
   }
-  return LinearLayer{producer, channels};
+  return LinearLayer{id, channels};
+}
+
+std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id) {
+  if (id == ValueId::none || graph.value(id).quant || !graph.has_single_consumer(id)) return std::nullopt;
+  const NodeId producer = graph.producer(id);
+  return producer == NodeId::none ? std::nullopt : linear_layer(graph, producer);
 }
 
 bool folds_backward(const Graph& graph, NodeId batch_norm) {

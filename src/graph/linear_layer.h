@@ -14,6 +14,30 @@ struct LinearLayer {
   std::int64_t channel_count = 0;  ///< Along axis 1 of its output.
 };
 
+/// The node as such a layer; none where it is no such layer. A weight that other nodes read too does not matter:
+/// whoever changes it clones it.
+std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id);
+
+/// Calls visit(i, o, k) for every element i of a linear layer's weights of that shape: the one that takes input channel
+/// k into output channel o.
+template <class Visit>
+void for_each_weight(const Op& op, const Shape& shape, const Visit& visit) {
+  const auto* conv = std::get_if<Conv>(&op);
+  const auto* transposed = std::get_if<ConvTranspose>(&op);
+  const auto* gemm = std::get_if<Gemm>(&op);
+  const std::int64_t rows = shape[0], columns = shape[1];
+  const std::int64_t groups = conv != nullptr ? conv->group : transposed != nullptr ? transposed->group : 1;
+  const std::int64_t inner = rows * columns == 0 ? 0 : element_count(shape) / (rows * columns);
+  const bool is_output_first = conv != nullptr || (gemm != nullptr && gemm->trans_b);
+  std::size_t i = 0;
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < columns; ++c) {
+      // Rows are a contiguous run of channels per group; columns count one group's channels.
+      const std::int64_t whole = r / (rows / groups) * columns + c;
+      for (std::int64_t k = 0; k < inner; ++k, ++i) visit(i, is_output_first ? r : whole, is_output_first ? whole : r);
+    }
+}
+
 /// The layer that produces `id`, when its constants can be changed without anyone but `id`'s one consumer noticing, and
 /// the values involved carry no grid. A weight that other nodes read too does not matter: whoever changes it clones it.
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id);

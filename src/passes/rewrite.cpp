@@ -15,29 +15,6 @@ std::string bias_name(const Graph& graph, ValueId weight) {
   return graph.unique_name(stem + ".bias");
 }
 
-/// Multiplies a weight by one factor per output channel of its layer.
-Tensor scaled_weight(const Node& node, const Tensor& weight, std::span<const double> scale) {
-  Tensor out = weight;
-  const auto data = out.mutable_data<float>();
-  const auto multiply = [&](std::size_t first, std::size_t count, double factor) {
-    for (std::size_t i = first; i < first + count; ++i)
-      data[i] = static_cast<float>(static_cast<double>(data[i]) * factor);
-  };
-  const auto rows = static_cast<std::size_t>(weight.dim(0)), columns = static_cast<std::size_t>(weight.dim(1));
-  const std::size_t inner = rows * columns == 0 ? 0 : data.size() / (rows * columns);
-  const auto* transposed = std::get_if<ConvTranspose>(&node.op);
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  const bool is_channel_first = std::holds_alternative<Conv>(node.op) || (gemm != nullptr && gemm->trans_b);
-  // ConvTranspose: rows are input channels, a contiguous run of them per group; columns are a group's output channels.
-  const std::size_t group_rows = transposed != nullptr ? rows / static_cast<std::size_t>(transposed->group) : rows;
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t c = 0; c < columns; ++c) {
-      const std::size_t channel = is_channel_first ? r : r / group_rows * columns + c;
-      multiply((r * columns + c) * inner, inner, scale[channel]);
-    }
-  return out;
-}
-
 /// The present bias per channel, in double; zeros where there is none. Gemm's beta is applied.
 std::vector<double> bias_of(const Graph& graph, const LinearLayer& layer) {
   std::vector<double> bias(static_cast<std::size_t>(layer.channel_count), 0.0);
@@ -89,7 +66,11 @@ void scale_and_shift(Graph& graph, const LinearLayer& layer, std::span<const dou
   const ValueId weight = graph.node(layer.node).inputs[1];
   const std::string weight_name = graph.value(weight).name;
   if (std::any_of(scale.begin(), scale.end(), [](double s) { return s != 1.0; })) {
-    Tensor scaled = scaled_weight(graph.node(layer.node), *graph.value(weight).constant, scale);
+    Tensor scaled = *graph.value(weight).constant;
+    const auto data = scaled.mutable_data<float>();
+    for_each_weight(graph.node(layer.node).op, scaled.shape(), [&](std::size_t i, std::int64_t channel, std::int64_t) {
+      data[i] = static_cast<float>(static_cast<double>(data[i]) * scale[static_cast<std::size_t>(channel)]);
+    });
     set_constant_input(graph, layer.node, 1, std::move(scaled), weight_name);
   }
   const std::vector<double> old_bias = bias_of(graph, layer);

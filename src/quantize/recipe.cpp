@@ -16,7 +16,8 @@ namespace {
 
 // In the order of Rounding.
 constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
-constexpr std::array<std::string_view, 2> kBiasCorrections{"none", "empirical"};  // of BiasCorrection
+constexpr std::array<std::string_view, 2> kBiasCorrections{"none", "empirical"};               // of BiasCorrection
+constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};  // of Equalization
 
 // One TOML file; every complaint names the file, the line and the key.
 class RecipeReader {
@@ -33,6 +34,7 @@ class RecipeReader {
     read_word("granularity", recipe.granularity, kGranularities);
     read_word("rounding", recipe.rounding, kRoundings);
     read_word("bias_correction", recipe.bias_correction, kBiasCorrections);
+    read_word("equalization", recipe.equalization, kEqualizations);
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
     read_skip(recipe.skip);
@@ -45,10 +47,9 @@ class RecipeReader {
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 6> kObservers{"min_max",        "percentile", "mse",
                                                               "moving_average", "entropy",    "auto"};
-  static constexpr std::array<std::string_view, 11> kKeys{
-      "weight_bits", "activation_bits", "weight_scheme", "activation_scheme", "granularity",
-      "rounding",    "bias_correction", "observer",      "percentile",        "skip",
-      "layers"};
+  static constexpr std::array<std::string_view, 12> kKeys{
+      "weight_bits",     "activation_bits", "weight_scheme", "activation_scheme", "granularity", "rounding",
+      "bias_correction", "equalization",    "observer",      "percentile",        "skip",        "layers"};
   static constexpr std::array<std::string_view, 3> kLayerKeys{"weight_bits", "activation_bits", "in_float"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
@@ -148,6 +149,14 @@ std::string_view to_string(BiasCorrection correction) {
 
 BiasCorrection parse_bias_correction(std::string_view word) {
   return parse_word<BiasCorrection>("bias correction", word, kBiasCorrections);
+}
+
+std::string_view to_string(Equalization equalization) {
+  return kEqualizations.at(static_cast<std::size_t>(equalization));
+}
+
+Equalization parse_equalization(std::string_view word) {
+  return parse_word<Equalization>("equalization", word, kEqualizations);
 }
 
 bool needs_samples(const Recipe& recipe) {

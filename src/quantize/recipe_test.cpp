@@ -57,6 +57,7 @@ activation_scheme = "symmetric"
 granularity = "per_tensor"
 rounding = "nearest"
 bias_correction = "empirical"
+equalization = "weights"
 observer = "percentile"
 percentile = 99.9
 skip = ["conv1", "fc"]
@@ -68,6 +69,7 @@ skip = ["conv1", "fc"]
                         Granularity::per_tensor,
                         Rounding::nearest,
                         BiasCorrection::empirical,
+                        Equalization::weights,
                         Observer::percentile,
                         99.9,
                         {"conv1", "fc"}};

@@ -101,6 +101,7 @@ Json to_json(const Recipe& recipe) {
           {"granularity", to_string(recipe.granularity)},
           {"rounding", to_string(recipe.rounding)},
           {"bias_correction", to_string(recipe.bias_correction)},
+          {"equalization", to_string(recipe.equalization)},
           {"observer", to_string(recipe.observer)},
           {"percentile", recipe.percentile},
           {"skip", recipe.skip},

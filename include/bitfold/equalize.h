@@ -1,0 +1,46 @@
+// Scales moved between layers before quantizing, so that no channel is much narrower than the grid it must share.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+/// What each channel (axis 1) of a value looks like, over all samples and positions; entries by channel.
+struct ChannelStatistics {
+  std::vector<float> min, max;
+  std::vector<double> mean_square;
+};
+
+/// By value name.
+using ChannelTable = std::map<std::string, ChannelStatistics>;
+
+/// The grids that come after.
+struct EqualizeOptions {
+  int weight_bits = 8, activation_bits = 8;
+  bool per_channel = true;  ///< Whether each output channel's weights have a grid of their own.
+};
+
+/// Values whose channels share one scale, because only operators that commute with it lie between them.
+struct EqualizedRegion {
+  std::vector<std::string> values;  ///< Names before; each is now called "NAME_equalized".
+  std::vector<double> factors;      ///< By channel: what it holds now is so many times what it held.
+};
+
+/// Cross-layer equalization of weights (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+/// Correction", section 4.1). Where the weights that compute channel c have range r1[c] and those that read it r2[c],
+/// the channel is multiplied by sqrt(r2[c] / r1[c]) (equation 11), repeatedly over all regions until nothing changes.
+/// The function stays the same but for the rounding of floats. `graph` satisfies Stage::optimized. A region with a
+/// Clip, which statistics would have to show not to clip, takes no part.
+std::vector<EqualizedRegion> equalize_weights(Graph& graph);
+
+/// The same transformation with factors that make the expected noise of the quantized layers' outputs least
+/// (docs/equalization.md): that of the weights on both sides and of the values between, which wide channels cost their
+/// neighbours. No region is changed where that would not help. Values that are not in the table count as 0; a region
+/// whose layers read one of them takes no part, nor does one with a Clip that clips.
+std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& table, const EqualizeOptions& options);
+
+}  // namespace bitfold

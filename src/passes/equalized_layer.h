@@ -1,0 +1,72 @@
+// A linear layer's weights under factors that are still being chosen. Internal to passes/.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "graph/linear_layer.h"
+
+namespace bitfold {
+
+/// Weights from one input channel to one output channel: a kernel.
+struct Tap {
+  std::size_t out = 0, in = 0;
+  double max = 0;     ///< Their largest magnitude.
+  double energy = 0;  ///< The sum of their squares.
+  double count = 0;
+};
+
+class EqualizedLayer {
+ public:
+  EqualizedLayer(const Graph& graph, NodeId id)
+      : op_(graph.node(id).op), weights_(*plain_constant(graph, graph.node(id).inputs[1])) {
+    const auto data = weights_.data<float>();
+    std::size_t outs = 0, ins = 0;
+    for_each_weight(op_, weights_.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+      const auto out = static_cast<std::size_t>(o), in = static_cast<std::size_t>(k);
+      if (taps_.empty() || taps_.back().out != out || taps_.back().in != in) taps_.push_back({.out = out, .in = in});
+      Tap& tap = taps_.back();
+      const double w = std::fabs(data[i]);
+      tap.max = std::max(tap.max, w);
+      tap.energy += w * w;
+      tap.count += 1;
+      outs = std::max(outs, out + 1);
+      ins = std::max(ins, in + 1);
+    });
+    out_factors.assign(outs, 1.0);
+    in_factors.assign(ins, 1.0);
+  }
+
+  /// Output channels were multiplied by these, inputs too: the weights are multiplied by the one and divided by the
+  /// other.
+  std::vector<double> out_factors, in_factors;
+
+  /// As the float network has them.
+  const std::vector<Tap>& taps() const { return taps_; }
+  double max(const Tap& tap) const { return tap.max * out_factors[tap.out] / in_factors[tap.in]; }
+
+  bool changes() const {
+    const auto is_one = [](double f) { return f == 1; };
+    return !std::all_of(out_factors.begin(), out_factors.end(), is_one) ||
+           !std::all_of(in_factors.begin(), in_factors.end(), is_one);
+  }
+
+  Tensor scaled() const {
+    Tensor result = weights_;
+    const auto data = result.mutable_data<float>();
+    for_each_weight(op_, weights_.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+      data[i] = static_cast<float>(data[i] * out_factors[static_cast<std::size_t>(o)] /
+                                   in_factors[static_cast<std::size_t>(k)]);
+    });
+    return result;
+  }
+
+ private:
+  const Op& op_;
+  const Tensor& weights_;
+  std::vector<Tap> taps_;
+};
+
+}  // namespace bitfold

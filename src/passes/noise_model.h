@@ -1,0 +1,54 @@
+// How much noise quantization will add behind a region, for given factors. Internal to passes/.
+//
+// Grids are taken to round uniformly: a grid of step d adds d^2 / 12 to each number (Widrow and Kollar 2008,
+// "Quantization Noise", chapter 5). In units of the float network, a channel multiplied by f has its noise divided by
+// f^2. With values a[c] of the region, weights w[o][c] that read them, and powers E:
+//
+//   noise = sum over readers   [ sum_oc n[c] |w[o][c]|^2  +  sum_o d_w[o]^2 / 12 sum_c f[c]^2 E a[c]^2 ] / E y^2
+//   n[c]  = 1 / f[c]^2 ( sum over values d_a^2 / 12  +  sum over writers d_v[c]^2 / 12 E x^2 )
+//
+// d_a: the step of the grid that holds f[c] times all a[c]; d_w: of w[o][c] / f[c], and d_v: of the weights f[c] v[c]
+// that compute the region from x. That of a grid per output channel follows f[c], so its noise does not depend on f and
+// is left out.
+#pragma once
+
+#include <map>
+
+#include "bitfold/equalize.h"
+#include "passes/equalized_layer.h"
+#include "passes/regions.h"
+
+namespace bitfold {
+
+using Layers = std::map<NodeId, EqualizedLayer>;
+
+class NoiseModel {
+ public:
+  NoiseModel(const Graph& graph, const ChannelTable& table, const EqualizeOptions& options)
+      : graph_(graph), table_(table), options_(options) {}
+
+  /// Whether the table has what noise() needs.
+  bool knows(const Region& region) const;
+  /// The layers' other factors, of other regions, are as they are.
+  double noise(const Region& region, const Layers& layers, const std::vector<double>& factors) const;
+
+  /// By channel, over the region's values that get a grid of their own: what the noise model sees.
+  std::vector<double> value_ranges(const Region& region) const;
+  /// By channel: the root mean square of what the region's consumers read.
+  std::vector<double> value_sizes(const Region& region) const;
+
+ private:
+  const ChannelStatistics* find(ValueId id) const;
+  bool has_own_grid(ValueId id) const;
+  double value_step(const ChannelStatistics& statistics, const std::vector<double>& factors) const;
+  double consumer_noise(const EqualizedLayer& layer, NodeId id, const std::vector<double>& value_noise,
+                        const std::vector<double>& factors) const;
+  void add_producer_noise(const EqualizedLayer& layer, NodeId id, const std::vector<double>& factors,
+                          std::vector<double>& value_noise) const;
+
+  const Graph& graph_;
+  const ChannelTable& table_;
+  EqualizeOptions options_;
+};
+
+}  // namespace bitfold

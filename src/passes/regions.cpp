@@ -1,0 +1,214 @@
+#include "passes/regions.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "passes/rewrite.h"
+
+namespace bitfold {
+namespace {
+
+/// How a node relates its data inputs and its output.
+enum class Passage { blocked, linear, channelwise, flattened };
+
+std::int64_t channels_of(const Graph& graph, ValueId id) {
+  const auto& shape = graph.value(id).shape;
+  const bool is_float = graph.value(id).dtype == DataType::float32;
+  return is_float && shape && shape->size() >= 2 && (*shape)[1] > 0 ? (*shape)[1] : 0;
+}
+
+std::vector<std::int64_t> integers(const Graph& graph, ValueId id) {
+  if (!graph.is_constant(id) || graph.value(id).constant->dtype() != DataType::int64) return {};
+  const auto data = graph.value(id).constant->data<std::int64_t>();
+  return {data.begin(), data.end()};
+}
+
+/// The values a node computes with: for most its first input, for sums all of them.
+std::vector<ValueId> data_inputs(const Node& node) {
+  const bool is_sum = std::holds_alternative<Binary>(node.op) || std::holds_alternative<Variadic>(node.op);
+  if (is_sum) return node.inputs;
+  return {node.inputs[0]};
+}
+
+class Finder {
+ public:
+  explicit Finder(const Graph& graph)
+      : graph_(graph),
+        order_(graph.topological_order()),
+        parent_(graph.values().empty() ? 0 : static_cast<std::size_t>(graph.values().back()) + 1),
+        is_blocked_(parent_.size()),
+        clips_at_(parent_.size()) {
+    std::iota(parent_.begin(), parent_.end(), std::size_t{0});
+  }
+
+  std::vector<Region> run() {
+    for (ValueId id : graph_.inputs()) block(id);
+    for (ValueId id : graph_.outputs()) block(id);
+    for (NodeId id : order_) visit(id);
+    // Only now is known what is tied to something blocked.
+    std::map<std::size_t, Region> regions;
+    for (ValueId id : graph_.values()) {
+      if (graph_.is_constant(id) || channels_of(graph_, id) == 0 || is_blocked_[root(id)]) continue;
+      Region& region = regions[root(id)];
+      region.values.push_back(id);
+      region.clips_at = clips_at_[root(id)];
+      const std::int64_t channels = channels_of(graph_, id);
+      region.channels = region.channels == 0 ? channels : std::min(region.channels, channels);
+    }
+    for (NodeId id : order_) {
+      if (passage(id) != Passage::linear) continue;
+      const Node& node = graph_.node(id);
+      if (auto to = regions.find(root(node.outputs[0])); to != regions.end()) to->second.producers.push_back(id);
+      if (auto from = regions.find(root(node.inputs[0])); from != regions.end()) from->second.consumers.push_back(id);
+    }
+    std::vector<Region> found;
+    for (auto& [ignored, region] : regions)
+      if (!region.producers.empty() && !region.consumers.empty()) found.push_back(std::move(region));
+    std::sort(found.begin(), found.end(),
+              [](const Region& a, const Region& b) { return a.values.front() < b.values.front(); });
+    return found;
+  }
+
+ private:
+  std::size_t root(ValueId id) {
+    auto i = static_cast<std::size_t>(id);
+    while (parent_[i] != i) i = parent_[i] = parent_[parent_[i]];
+    return i;
+  }
+
+  void block(ValueId id) {
+    if (id != ValueId::none) is_blocked_[root(id)] = true;
+  }
+
+  void tie(ValueId a, ValueId b) {
+    const std::size_t from = root(b), to = root(a);
+    if (from == to) return;
+    parent_[from] = to;
+    is_blocked_[to] = is_blocked_[to] || is_blocked_[from];
+    if (clips_at_[from]) clips_at_[to] = std::min(*clips_at_[from], clips_at_[to].value_or(*clips_at_[from]));
+  }
+
+  void visit(NodeId id) {
+    const Node& node = graph_.node(id);
+    const Passage kind = passage(id);
+    if (kind == Passage::linear) return;
+    if (kind == Passage::blocked) {
+      if (std::holds_alternative<ShapeOf>(node.op)) return;  // reads no element
+      for (ValueId in : node.inputs) block(in);
+      for (ValueId out : node.outputs) block(out);
+      return;
+    }
+    for (ValueId in : data_inputs(node)) tie(in, node.outputs[0]);
+    if (std::holds_alternative<Clip>(node.op)) {
+      auto& limit = clips_at_[root(node.outputs[0])];
+      const float bound = clip_limit(node);
+      limit = std::min(bound, limit.value_or(bound));
+    }
+  }
+
+  /// Where a Clip of numbers from 0 on begins to change them; 0 where it changes small ones too.
+  float clip_limit(const Node& node) const {
+    const auto bound = [&](std::size_t slot) {
+      return slot < node.inputs.size() && node.inputs[slot] != ValueId::none
+                 ? scalar_constant(graph_, node.inputs[slot])
+                 : std::optional<float>(slot == 1 ? -INFINITY : INFINITY);
+    };
+    const auto low = bound(1), high = bound(2);
+    return low && high && *low == 0 && *high > 0 ? *high : 0;
+  }
+
+  Passage passage(NodeId id) const {
+    const Node& node = graph_.node(id);
+    if (node.inputs.empty() || node.outputs.size() != 1 || node.inputs[0] == ValueId::none) return Passage::blocked;
+    const ValueId in = node.inputs[0], out = node.outputs[0];
+    if (const auto layer = linear_layer(graph_, id)) {
+      // Its input counts channels along axis 1, or whole blocks of them behind a Flatten.
+      return layer->channel_count == channels_of(graph_, out) && channels_of(graph_, in) > 0 ? Passage::linear
+                                                                                             : Passage::blocked;
+    }
+    if (channels_of(graph_, in) == 0 || channels_of(graph_, out) == 0) return Passage::blocked;
+    if (is_flattening(node)) {
+      // What follows must be a layer that reads whole blocks.
+      const auto& readers = graph_.consumers(out);
+      const bool is_read_by_layers = std::all_of(
+          readers.begin(), readers.end(), [&](NodeId reader) { return linear_layer(graph_, reader).has_value(); });
+      return is_read_by_layers ? Passage::flattened : Passage::blocked;
+    }
+    const bool keeps_channels = channels_of(graph_, in) == channels_of(graph_, out);
+    return keeps_channels && commutes(node) ? Passage::channelwise : Passage::blocked;
+  }
+
+  bool is_flattening(const Node& node) const {
+    const Shape& from = *graph_.value(node.inputs[0]).shape;
+    const Shape& to = *graph_.value(node.outputs[0]).shape;
+    const auto* flatten = std::get_if<Flatten>(&node.op);
+    if (flatten == nullptr ? !std::holds_alternative<Reshape>(node.op) : flatten->axis != 1) return false;
+    if (from.size() <= 2 || to.size() != 2) return false;
+    std::int64_t elements = 1;
+    for (std::size_t d = 1; d < from.size(); ++d) {
+      if (from[d] < 0) return false;
+      elements *= from[d];
+    }
+    return elements == to[1];
+  }
+
+  /// Whether f(s x) = s f(x) for every factor s > 0 per channel, along axis 1.
+  bool commutes(const Node& node) const {
+    if (const auto* unary = std::get_if<Unary>(&node.op))
+      return unary->kind == UnaryKind::relu || unary->kind == UnaryKind::identity || unary->kind == UnaryKind::abs ||
+             unary->kind == UnaryKind::neg;
+    if (const auto* parametric = std::get_if<Parametric>(&node.op))
+      return parametric->kind == ParametricKind::leaky_relu;
+    if (std::holds_alternative<PRelu>(node.op)) return graph_.is_constant(node.inputs[1]);
+    if (std::holds_alternative<Clip>(node.op)) return clip_limit(node) > 0;
+    if (std::holds_alternative<Pool>(node.op) || std::holds_alternative<GlobalPool>(node.op)) return true;
+    if (const auto* binary = std::get_if<Binary>(&node.op)) return binary->kind == BinaryKind::add && adds_alike(node);
+    if (const auto* variadic = std::get_if<Variadic>(&node.op))
+      return variadic->kind == VariadicKind::sum && adds_alike(node);
+    if (const auto* pad = std::get_if<Pad>(&node.op)) return pads_image(node, *pad);
+    if (std::holds_alternative<Slice>(node.op)) return slices_image(node);
+    if (std::holds_alternative<Squeeze>(node.op)) return squeezes_image(node);
+    return std::holds_alternative<Resize>(node.op);  // which keeps channels: it interpolates within each
+  }
+
+  bool adds_alike(const Node& node) const {
+    const auto& shape = graph_.value(node.outputs[0]).shape;
+    return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId in) {
+      return in != ValueId::none && !graph_.is_constant(in) && graph_.value(in).shape == shape;
+    });
+  }
+
+  /// With zeros, or with what is there, along other axes than that of channels.
+  bool pads_image(const Node& node, const Pad& pad) const {
+    const auto pads = node.inputs.size() < 4 ? integers(graph_, node.inputs[1]) : std::vector<std::int64_t>{};
+    if (pads.size() < 4 || pads[1] != 0 || pads[pads.size() / 2 + 1] != 0) return false;
+    if (pad.mode != PadMode::constant || node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return true;
+    return scalar_constant(graph_, node.inputs[2]) == 0.0F;
+  }
+
+  /// Backwards along the channels would keep their number.
+  bool slices_image(const Node& node) const {
+    if (node.inputs.size() < 4) return false;
+    const auto axes = integers(graph_, node.inputs[3]);
+    return !axes.empty() && std::all_of(axes.begin(), axes.end(), [](std::int64_t axis) { return axis >= 2; });
+  }
+
+  bool squeezes_image(const Node& node) const {
+    const auto axes = node.inputs.size() > 1 ? integers(graph_, node.inputs[1]) : std::vector<std::int64_t>{};
+    return !axes.empty() && std::all_of(axes.begin(), axes.end(), [](std::int64_t axis) { return axis >= 2; });
+  }
+
+  const Graph& graph_;
+  std::vector<NodeId> order_;
+  std::vector<std::size_t> parent_;  // union-find
+  std::vector<bool> is_blocked_;     // by root
+  std::vector<std::optional<float>> clips_at_;
+};
+
+}  // namespace
+
+std::vector<Region> find_regions(const Graph& graph) { return Finder(graph).run(); }
+
+}  // namespace bitfold

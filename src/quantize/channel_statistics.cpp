@@ -1,0 +1,106 @@
+#include "bitfold/channel_statistics.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <set>
+
+#include "base/check.h"
+#include "bitfold/exact_sum.h"
+#include "bitfold/reference.h"
+#include "quantize/samples.h"
+
+namespace bitfold {
+namespace {
+
+struct Channel {
+  float min = std::numeric_limits<float>::infinity(), max = -std::numeric_limits<float>::infinity();
+  double squares = 0;
+
+  void add(std::span<const float> values) {
+    for (float x : values) {
+      min = std::min(min, x);
+      max = std::max(max, x);
+      squares += static_cast<double>(x) * static_cast<double>(x);
+    }
+  }
+};
+
+std::vector<Channel> channels_of(const Tensor& tensor) {
+  const auto batch = static_cast<std::size_t>(tensor.dim(0));
+  std::vector<Channel> channels(static_cast<std::size_t>(tensor.dim(1)));
+  const auto data = tensor.data<float>();
+  const std::size_t inner = data.size() / (batch * channels.size());
+  for (std::size_t i = 0; i < batch * channels.size(); ++i)
+    channels[i % channels.size()].add(data.subspan(i * inner, inner));
+  return channels;
+}
+
+/// One value over all samples. Sums are exact, so that they do not depend on the order of samples.
+struct Total {
+  std::vector<Channel> channels;  // extremes only
+  std::vector<ExactSum> squares;
+  std::int64_t count = 0;  // of one channel's numbers
+  bool is_regular = true;
+
+  void add(const std::vector<Channel>& seen, std::int64_t seen_count) {
+    if (channels.empty()) {
+      channels.resize(seen.size());
+      squares.resize(seen.size());
+    }
+    is_regular = is_regular && channels.size() == seen.size();
+    if (!is_regular) return;
+    count += seen_count;
+    for (std::size_t c = 0; c < seen.size(); ++c) {
+      channels[c].min = std::min(channels[c].min, seen[c].min);
+      channels[c].max = std::max(channels[c].max, seen[c].max);
+      squares[c].add(static_cast<float>(std::min<double>(seen[c].squares, std::numeric_limits<float>::max())));
+    }
+  }
+};
+
+}  // namespace
+
+ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t most_samples,
+                              const Progress& progress) {
+  std::map<std::string, Total> totals;
+  std::mutex lock;
+  const auto collect = [&](ValueId id, const Tensor& tensor) {
+    if (tensor.dtype() != DataType::float32 || tensor.rank() < 2 || tensor.size() == 0) return;
+    const std::vector<Channel> seen = channels_of(tensor);
+    const std::lock_guard guard(lock);
+    totals[graph.value(id).name].add(seen, tensor.size() / tensor.dim(1));
+  };
+  const Reference reference(graph, {.on_value = collect});
+  const std::int64_t group = quantization::fixed_batch(graph);
+  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
+  const BlockPool::Use use(pools.front());
+  source.rewind();
+  std::int64_t seen = 0;
+  while (seen < most_samples) {
+    const std::int64_t most = static_cast<std::int64_t>(pools.size()) * group;
+    const auto batch = source.next(std::min(most, std::max(group, most_samples - seen)));
+    if (!batch) break;
+    quantization::for_each_group(*batch, group, seen, pools,
+                                 [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); });
+    seen += batch->sample_count;
+    progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
+  }
+  check(seen > 0, "{}: no samples", source.description());
+  ChannelTable table;
+  for (const auto& [name, total] : totals) {
+    if (!total.is_regular) continue;
+    ChannelStatistics& statistics = table[name];
+    for (std::size_t c = 0; c < total.channels.size(); ++c) {
+      statistics.min.push_back(total.channels[c].min);
+      statistics.max.push_back(total.channels[c].max);
+      statistics.mean_square.push_back(total.squares[c].value() / static_cast<double>(total.count));
+    }
+  }
+  return table;
+}
+
+}  // namespace bitfold
