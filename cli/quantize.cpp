@@ -10,6 +10,7 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
+#include "data_free_options.h"
 #include "data_options.h"
 #include "model.h"
 #include "output.h"
@@ -24,12 +25,12 @@ struct Options {
   std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
   Recipe flags;
   std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization;
-  bool data_free = false;
   int threads = 0;
   CLI::App* verb = nullptr;
   std::unique_ptr<DataOptions> data_options;
   std::unique_ptr<ReportOptions> report;
   std::unique_ptr<MixedOptions> mixed;
+  std::unique_ptr<DataFreeOptions> data_free;
   std::unique_ptr<Output> output;
 };
 
@@ -38,7 +39,8 @@ const std::map<std::string, Granularity> kGranularities{{"per_tensor", Granulari
                                                         {"per_channel", Granularity::per_channel}};
 
 Recipe recipe_of(const Options& o) {
-  Recipe recipe = o.recipe_path.empty() ? Recipe{} : load_recipe(o.recipe_path);
+  const Recipe base = o.data_free != nullptr && o.data_free->is_wanted() ? data_free_recipe() : Recipe{};
+  Recipe recipe = o.recipe_path.empty() ? base : load_recipe(o.recipe_path, base);
   const auto given = [&](const char* flag) { return o.verb->count(flag) > 0; };
   if (given("--weight-bits")) recipe.weight_bits = o.flags.weight_bits;
   if (given("--activation-bits")) recipe.activation_bits = o.flags.activation_bits;
@@ -64,12 +66,14 @@ struct Work {
   Graph graph;
   Dataset samples;  ///< Without a source where there are saved statistics instead.
   Calibration calibration;
-  Recipe recipe;  ///< With what is done before calibration chosen.
+  Recipe recipe;                            ///< With what is done before calibration chosen.
+  std::optional<QuantizeResult> quantized;  ///< Without data: all at once.
 };
 
 Graph float_graph(const Options& o) {
   if (o.data.empty() == o.load_calibration_path.empty())
-    throw CLI::RequiredError("one of --calibrate DATA and --calibration FILE");
+    throw CLI::RequiredError(
+        fmt::format("one of --calibrate DATA{} and --calibration FILE", o.data_free == nullptr ? "" : ", --data-free"));
   Graph graph = load_optimized(o.model);
   if (is_quantized(graph))
     throw Error(
@@ -87,19 +91,41 @@ void keep_channels(const Options& o, Recipe& recipe) {
   recipe.equalization = Equalization::none;
 }
 
+void say_equalized(const Options& o, const std::vector<EqualizedRegion>& regions) {
+  std::size_t channels = 0;
+  for (const EqualizedRegion& region : regions) channels += region.factors.size();
+  if (!regions.empty())
+    o.output->say(fmt::format("equalized {} channels between layers, in {} places", channels, regions.size()));
+}
+
 void equalize(const Options& o, Work& work) {
   ProgressBar bar("equalizing");
   const Preparation done = prepare(work.graph, work.recipe, work.samples.source.get(), bar.progress());
   work.recipe.equalization = done.equalization;
-  std::size_t channels = 0;
-  for (const EqualizedRegion& region : done.regions) channels += region.factors.size();
-  if (!done.regions.empty())
-    o.output->say(fmt::format("equalized {} channels between layers, in {} places", channels, done.regions.size()));
+  say_equalized(o, done.regions);
+}
+
+Work foreseen(const Options& o, const Recipe& recipe) {
+  if (!o.data.empty() || !o.load_calibration_path.empty())
+    throw Error("--data-free: there is data; leave --data-free or --calibrate and --calibration out");
+  DataFreeResult made = o.data_free->quantize(o.model, recipe, *o.data_options, *o.output);
+  say_equalized(o, made.regions);
+  return {.graph = std::move(made.float_graph),
+          .samples = {},
+          .calibration = std::move(made.calibration),
+          .recipe = made.quantized.recipe,
+          .quantized = std::move(made.quantized)};
 }
 
 Work calibrated(const Options& o, Graph graph, Recipe recipe) {
+  if (needs_samples(recipe) && o.data.empty())
+    throw Error(
+        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} and --observer {} needs the "
+                    "samples: pass --calibrate DATA",
+                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction),
+                    to_string(recipe.observer)));
   keep_channels(o, recipe);
-  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}, .recipe = std::move(recipe)};
+  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}, .recipe = std::move(recipe), .quantized = {}};
   if (o.data.empty()) {
     work.calibration = load_calibration(o.load_calibration_path);
     return work;
@@ -134,8 +160,11 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
   }
   const double before = static_cast<double>(file_bytes(o.model)),
                after = static_cast<double>(file_bytes(o.output_path));
-  o.output->say(fmt::format("quantized {} of {} layers with weights, calibrated on {} samples, in {:.1f} s", quantized,
-                            total, calibration.sample_count, seconds));
+  o.output->say(fmt::format("quantized {} of {} layers with weights, {}, in {:.1f} s", quantized, total,
+                            calibration.sample_count == 0
+                                ? "without data"
+                                : fmt::format("calibrated on {} samples", calibration.sample_count),
+                            seconds));
   std::map<Observer, int> counts;
   for (const auto& [value, observer] : result.observers) ++counts[observer];
   for (const auto& [observer, count] : counts)
@@ -146,25 +175,14 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
 }
 
 void quantize_model(const Options& o) {
-  if (o.data_free)
-    throw Error(
-        "--data-free: quantizing without data is not available yet; pass --calibrate DATA with some 100 typical "
-        "samples");
   std::error_code ignored;  // where either file does not exist, they are not the same
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
     throw Error(
         fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
   Recipe recipe = recipe_of(o);
-  Graph float_network = float_graph(o);
-  if (needs_samples(recipe) && o.data.empty())
-    throw Error(
-        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} and --observer {} needs the "
-                    "samples: pass --calibrate DATA",
-                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction),
-                    to_string(recipe.observer)));
-  Work work = calibrated(o, std::move(float_network), recipe);
-  const auto& [graph, samples, calibration, prepared] = work;
+  Work work = o.data_free->is_wanted() ? foreseen(o, recipe) : calibrated(o, float_graph(o), recipe);
+  const auto& [graph, samples, calibration, prepared, without_data] = work;
   recipe = prepared;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
@@ -178,8 +196,9 @@ void quantize_model(const Options& o) {
     recipe = mixed->recipe;
   }
   // What a search has found, and measured, is rounded without samples.
-  const QuantizeResult result =
-      mixed ? quantize(graph, calibration, recipe) : quantize_graph(graph, calibration, recipe, samples.source.get());
+  const QuantizeResult result = mixed          ? quantize(graph, calibration, recipe)
+                                : without_data ? *without_data
+                                               : quantize_graph(graph, calibration, recipe, samples.source.get());
   save_onnx(result.graph, o.output_path);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
@@ -245,15 +264,17 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "--rounding", o.rounding,
       "Of weights: gptq (least output error on the samples), squant (errors cancel in each kernel) or nearest; "
       "auto (default) is gptq below 8 bits, else squant");
-  verb.add_option("--bias-correction", o.bias_correction,
-                  "empirical: take the mean error of each layer off its bias; or none (default)");
+  verb.add_option(
+      "--bias-correction", o.bias_correction,
+      "empirical: take the mean error of each layer off its bias, or none; auto (default) is none with data, "
+      "and analytic with --data-free");
   verb.add_option("--equalize", o.equalization,
                   "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
                   "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
-  verb.add_option(
-      "--observer", o.observer,
-      "How activation ranges are chosen: mse (default), min_max, moving_average, percentile, entropy, or auto: "
-      "for each value the one that harms the outputs least on the samples");
+  verb.add_option("--observer", o.observer,
+                  "How activation ranges are chosen: mse (default), min_max (default with --data-free), "
+                  "moving_average, percentile, entropy, or auto: "
+                  "for each value the one that harms the outputs least on the samples");
   verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");
   verb.add_option("--skip", o.flags.skip, "A layer to leave in float, by node name (may be repeated)");
   verb.add_option("--recipe", o.recipe_path, "TOML with the same keys: weight_bits = 4 ...; flags override it");
@@ -277,9 +298,9 @@ void add_quantize(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
   verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
   verb->add_option("--save-calibration", o->save_calibration_path, "Keep the statistics as JSON");
-  verb->add_flag("--data-free", o->data_free, "Without any samples: not available yet");
   add_common_flags(*verb, *o);
   o->mixed = std::make_unique<MixedOptions>(*verb);
+  o->data_free = std::make_unique<DataFreeOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold quantize model.onnx --calibrate imagenet/calib --crop 224 -o model.int8.onnx");
   verb->callback([o] { quantize_model(*o); });

@@ -10,6 +10,7 @@
 
 #include "bitfold/calibrate.h"
 #include "bitfold/data.h"
+#include "bitfold/data_free.h"
 #include "bitfold/onnx.h"
 #include "bitfold/passes.h"
 #include "bitfold/quantize.h"
@@ -82,6 +83,22 @@ TEST(Accuracy, lenets_lose_at_most_0_05_points) {
   BITFOLD_NEEDS_DATA();
   EXPECT_LE(lost_points("lenet", "mnist/calib", "mnist/test", kMnist), 0.05 + 1e-9);
   EXPECT_LE(lost_points("lenet-bn", "mnist/calib", "mnist/test", kMnist), 0.05 + 1e-9);
+}
+
+TEST(Accuracy, resnet20_without_data_loses_at_most_a_point) {
+  BITFOLD_NEEDS_DATA();
+  const Graph imported = load_onnx(data_path("models/resnet20-cifar10.onnx"));
+  const Graph graph = float_network("resnet20-cifar10");
+  const InputRange pixels{.min = {-0.485F / 0.229F, -0.456F / 0.224F, -0.406F / 0.225F},
+                          .max = {0.515F / 0.229F, 0.544F / 0.224F, 0.594F / 0.225F}};
+  DatasetOptions some = kCifar;
+  some.limit = 2000;
+  const Dataset data = dataset(graph, "cifar10/val.npz", some);
+  const double before = evaluate(graph, *data.source).top1.value();
+  const Graph codes = quantize_data_free(graph, batch_norm_table(imported), pixels).quantized.graph;
+  const double after = evaluate(codes, *data.source).top1.value();
+  std::printf("%.2f %% in float, %.2f %% quantized without data\n", 100 * before, 100 * after);
+  EXPECT_LE(100 * (before - after), 1.0);
 }
 
 // One grid for all channels of MobileNet's weights is its known weak spot.

@@ -178,8 +178,12 @@ TEST_F(BadInput, automatic_observer_with_saved_statistics) {
   expect_refused(fmt::format("quantize {} --calibration {} --observer auto -o {}", model(), path("saved.json"), out()),
                  {"saved.json", "statistics only", "--observer auto", "--calibrate"});
 }
-TEST_F(BadInput, data_free_is_refused_in_a_sentence) {
-  expect_quantize_refused("--data-free", {"--data-free", "--calibrate"});
+TEST_F(BadInput, data_free_with_data) { expect_quantize_refused("--data-free", {"--data-free", "--calibrate"}); }
+TEST_F(BadInput, data_free_with_an_empty_input_range) {
+  expect_refused(fmt::format("quantize {} --data-free --input-range 1,1 -o {}", model(), out()), {"'input'", "1 to 1"});
+}
+TEST_F(BadInput, data_free_with_what_needs_samples) {
+  expect_refused(fmt::format("quantize {} --data-free --rounding gptq -o {}", model(), out()), {"samples", "gptq"});
 }
 TEST_F(BadInput, skipping_an_unknown_layer_suggests_the_nearest) {
   expect_quantize_refused("--skip covn", {"covn", "conv"});

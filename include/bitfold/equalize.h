@@ -26,8 +26,8 @@ struct EqualizeOptions {
 
 /// Values whose channels share one scale, because only operators that commute with it lie between them.
 struct EqualizedRegion {
-  std::vector<std::string> values;  ///< Names before; each is now called "NAME_equalized".
-  std::vector<double> factors;      ///< By channel: what it holds now is so many times what it held.
+  std::vector<std::string> values, renamed;  ///< Names before and now, "NAME_equalized".
+  std::vector<double> factors;               ///< By channel: what it holds now is so many times what it held.
 };
 
 /// Cross-layer equalization of weights (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias

@@ -23,14 +23,16 @@ enum class Rounding { automatic, nearest, squant, gptq };
 std::string_view to_string(Rounding rounding);
 Rounding parse_rounding(std::string_view word);  ///< Throws Error naming the valid words.
 
-/// Whether the mean error of each layer's outputs is measured on samples and taken off its bias (Nagel et al. 2019).
-enum class BiasCorrection { none, empirical };
+/// Whether the mean error of each layer's outputs is taken off its bias (Nagel et al. 2019): as measured on samples, or
+/// as foreseen without any data. `automatic` is analytic without data (quantize_data_free()), else none. Its word is
+/// "auto".
+enum class BiasCorrection { automatic, none, empirical, analytic };
 std::string_view to_string(BiasCorrection correction);
 BiasCorrection parse_bias_correction(std::string_view word);  ///< Throws Error naming the valid words.
 
 /// Which factors move between layers before calibration (equalize.h). `automatic` is noise where one grid holds a whole
-/// tensor's weights and there are samples to see the values, else none: grids per channel gain little. Its word is
-/// "auto".
+/// tensor's weights and there are samples to see the values, and without any data; else none: grids per channel gain
+/// little. Its word is "auto".
 enum class Equalization { automatic, none, weights, noise };
 std::string_view to_string(Equalization equalization);
 Equalization parse_equalization(std::string_view word);  ///< Throws Error naming the valid words.
@@ -53,7 +55,7 @@ struct Recipe {
   Scheme activation_scheme = Scheme::asymmetric;
   Granularity granularity = Granularity::per_channel;  ///< Of weights; activations are always per tensor.
   Rounding rounding = Rounding::automatic;             ///< Of weights.
-  BiasCorrection bias_correction = BiasCorrection::none;
+  BiasCorrection bias_correction = BiasCorrection::automatic;
   Equalization equalization = Equalization::automatic;  ///< What prepare() does.
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 95.0 % of 400 images
   /// (min_max 92.5 %, percentile 93.25 %); docs/observers.md has the table.
@@ -71,7 +73,8 @@ bool needs_samples(const Recipe& recipe);
 void check_recipe(const Recipe& recipe);
 /// TOML with the field names above as keys, and a table `[layers."NODE"]` for each layer. Throws Error naming file,
 /// line and key; suggests the nearest valid key.
-Recipe load_recipe(const std::string& path);
+/// What it does not say is as in `base`.
+Recipe load_recipe(const std::string& path, const Recipe& base = {});
 
 struct Preparation {
   Equalization equalization = Equalization::none;  ///< Never automatic.

@@ -87,11 +87,12 @@ class Equalizer {
     std::vector<EqualizedRegion> done;
     for (const State& state : regions_) {
       if (std::all_of(state.factors.begin(), state.factors.end(), [](double f) { return f == 1; })) continue;
-      EqualizedRegion equalized{.values = {}, .factors = state.factors};
+      EqualizedRegion equalized{.values = {}, .renamed = {}, .factors = state.factors};
       for (ValueId id : state.region.values) {
         const std::string name = graph_.value(id).name;
         equalized.values.push_back(name);
-        graph_.rename_value(id, graph_.unique_name(name + "_equalized"));
+        equalized.renamed.push_back(graph_.unique_name(name + "_equalized"));
+        graph_.rename_value(id, equalized.renamed.back());
       }
       done.push_back(std::move(equalized));
     }

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "quantize/choose_grids.h"
+#include "quantize/means.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
 #include "quantize/weights.h"
@@ -181,6 +182,7 @@ LayerDecision decide(const Graph& graph, NodeId id, const Plan& plan) {
 }
 
 Recipe resolved(Recipe recipe, bool has_samples) {
+  if (recipe.bias_correction == BiasCorrection::automatic) recipe.bias_correction = BiasCorrection::none;
   if (recipe.rounding == Rounding::automatic)
     recipe.rounding = has_samples && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
   return recipe;
@@ -207,9 +209,28 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
   }
 }
 
+/// The mean error of each layer, foreseen, off its bias.
+void correct_biases(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes,
+                    const Plan& plan, const quantization::ChannelMeans& means) {
+  for (NodeId id : nodes) {
+    if (!plan.at(id).in_integers || plan.at(id).role != Role::product) continue;
+    const auto found = means.find(float_graph.value(float_graph.node(id).inputs[0]).name);
+    if (found != means.end()) quantization::correct_bias(float_graph, result.graph, id, found->second);
+  }
+}
+
+/// What refines weights and biases beyond their own numbers; each may be null.
+struct Knowledge {
+  BatchSource* samples = nullptr;
+  const quantization::ChannelMeans* means = nullptr;
+};
+
 QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibration, const Recipe& asked,
-                             BatchSource* samples, const Progress& progress) {
+                             const Knowledge& knowledge, const Progress& progress) {
+  BatchSource* const samples = knowledge.samples;
   check_recipe(asked);
+  check(knowledge.means != nullptr || asked.bias_correction != BiasCorrection::analytic,
+        "bias correction 'analytic' is for quantizing without data; with samples, take 'empirical'");
   const Recipe recipe = resolved(asked, samples != nullptr);
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
@@ -236,6 +257,8 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
     result.decisions.push_back(std::move(decision));
   }
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
+  if (knowledge.means != nullptr && recipe.bias_correction == BiasCorrection::analytic)
+    correct_biases(float_graph, result, nodes, plan, *knowledge.means);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;
@@ -247,12 +270,17 @@ QuantizeResult quantize(const Graph& graph, const Calibration& calibration, cons
   check(!needs_samples(recipe),
         "rounding '{}' with bias correction '{}' and observer '{}' needs sample inputs, not only their statistics",
         to_string(recipe.rounding), to_string(recipe.bias_correction), to_string(recipe.observer));
-  return quantize_with(graph, calibration, recipe, nullptr, {});
+  return quantize_with(graph, calibration, recipe, {}, {});
 }
 
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
                         const Progress& progress) {
-  return quantize_with(graph, calibration, recipe, &samples, progress);
+  return quantize_with(graph, calibration, recipe, {.samples = &samples}, progress);
+}
+
+QuantizeResult quantization::quantize_with_means(const Graph& graph, const Calibration& calibration,
+                                                 const Recipe& recipe, const ChannelMeans& means) {
+  return quantize_with(graph, calibration, recipe, {.means = &means}, {});
 }
 
 LayerDecision can_quantize(const Graph& graph, NodeId id) {

@@ -16,7 +16,8 @@ namespace {
 
 // In the order of Rounding.
 constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
-constexpr std::array<std::string_view, 2> kBiasCorrections{"none", "empirical"};               // of BiasCorrection
+constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical",
+                                                           "analytic"};                        // of BiasCorrection
 constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};  // of Equalization
 
 // One TOML file; every complaint names the file, the line and the key.
@@ -24,8 +25,7 @@ class RecipeReader {
  public:
   RecipeReader(const std::string& path, const toml::table& table) : path_(path), table_(table) {}
 
-  Recipe read() {
-    Recipe recipe;
+  Recipe read(Recipe recipe) {
     check_keys(table_, kKeys);
     read_bits("weight_bits", recipe.weight_bits);
     read_bits("activation_bits", recipe.activation_bits);
@@ -187,7 +187,7 @@ void check_recipe(const Recipe& recipe) {
         "percentile is {}; it must be greater than 50 and at most 100", recipe.percentile);
 }
 
-Recipe load_recipe(const std::string& path) {
+Recipe load_recipe(const std::string& path, const Recipe& base) {
   const std::vector<std::byte> bytes = read_file(path);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   toml::table table;
@@ -196,7 +196,7 @@ Recipe load_recipe(const std::string& path) {
   } catch (const toml::parse_error& error) {
     fail("{}:{}: not TOML: {}", path, error.source().begin.line, error.description());
   }
-  return RecipeReader(path, table).read();
+  return RecipeReader(path, table).read(base);
 }
 
 }  // namespace bitfold

@@ -24,32 +24,33 @@ struct Channel {
 
 class Reconstruction {
  public:
-  Reconstruction(const Graph& float_graph, Graph& graph, NodeId id, const ProductView& view, const Recipe& recipe)
+  Reconstruction(const Graph& float_graph, Graph& graph, NodeId id, const ProductView& view)
       : graph_(graph),
         node_(graph.node(id)),
         view_(view),
-        recipe_(recipe),
         float_(float_constants(float_graph, id)),
         grid_(*graph.value(node_.inputs[1]).quant),
         input_(*graph.value(node_.inputs[0]).quant),
         codes_(*graph.value(node_.inputs[1]).constant) {}
 
-  /// Channel `c` of group `g`.
-  Channel channel(const HessianRounding& rounding, const InputMoments& moments, std::int64_t g, std::int64_t c) const {
+  /// Channel `c` of group `g`, rounded anew unless `rounding` is null. Means are those of the group's inputs, in the
+  /// quantized network and in the float one.
+  Channel channel(const HessianRounding* rounding, std::span<const double> mean_x, std::span<const double> mean_y,
+                  std::int64_t g, std::int64_t c) const {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
     std::vector<double> w(depth);
     for (std::size_t k = 0; k < depth; ++k) w[k] = float_.weights.data<float>()[index(g, c, k)];
     Channel best{.scale = grid_.scale[slot], .bias = 0, .codes = std::vector<int>(depth)};
     const int zero_point = grid_.zero_point[slot];
-    if (recipe_.rounding == Rounding::gptq) {
-      best = rounded(rounding, w, best.scale, zero_point);
+    if (rounding != nullptr) {
+      best = rounded(*rounding, w, best.scale, zero_point);
     } else {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
     double change = 0;
     for (std::size_t k = 0; k < depth; ++k)
-      change += w[k] * moments.mean_y[k] - best.scale * (best.codes[k] - zero_point) * moments.mean_x[k];
+      change += w[k] * mean_y[k] - best.scale * (best.codes[k] - zero_point) * mean_x[k];
     if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
     best.bias += change;
     return best;
@@ -122,7 +123,6 @@ class Reconstruction {
   Graph& graph_;
   const Node& node_;
   ProductView view_;
-  const Recipe& recipe_;
   FloatConstants float_;
   QuantParams grid_, input_;
   Tensor codes_;
@@ -135,16 +135,35 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
   if (!view) return "it is no product of one or two spatial dimensions";
   if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
   const std::vector<InputMoments> moments = input_moments(float_graph, id, graph, id, samples, {});
-  Reconstruction layer(float_graph, graph, id, *view, recipe);
+  Reconstruction layer(float_graph, graph, id, *view);
+  const bool rounds_anew = recipe.rounding == Rounding::gptq;
   std::vector<Channel> channels(static_cast<std::size_t>(view->groups * view->channels));
   for (std::int64_t g = 0; g < view->groups; ++g) {
     const InputMoments& m = moments[static_cast<std::size_t>(g)];
     const HessianRounding rounding(m);
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      channels[static_cast<std::size_t>(g * view->channels + c)] = layer.channel(rounding, m, g, c);
+      channels[static_cast<std::size_t>(g * view->channels + c)] =
+          layer.channel(rounds_anew ? &rounding : nullptr, m.mean_x, m.mean_y, g, c);
   }
   return layer.store(channels) ? "" : "an accumulator might leave int32";
+}
+
+void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means) {
+  const auto view = product_view(graph, id);
+  if (!view || !graph.value(graph.node(id).inputs[0]).quant) return;
+  const auto per_group = static_cast<std::int64_t>(means.size()) / view->groups;
+  if (per_group == 0 || view->depth % per_group != 0) return;
+  Reconstruction layer(float_graph, graph, id, *view);
+  std::vector<Channel> channels;
+  for (std::int64_t g = 0; g < view->groups; ++g) {
+    std::vector<double> inputs(static_cast<std::size_t>(view->depth));
+    for (std::int64_t k = 0; k < view->depth; ++k)
+      inputs[static_cast<std::size_t>(k)] =
+          means[static_cast<std::size_t>(g * per_group + k / (view->depth / per_group))];
+    for (std::int64_t c = 0; c < view->channels; ++c) channels.push_back(layer.channel(nullptr, inputs, inputs, g, c));
+  }
+  layer.store(channels);
 }
 
 }  // namespace bitfold::quantization

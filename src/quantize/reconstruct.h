@@ -14,4 +14,9 @@ namespace bitfold::quantization {
 /// the same in both graphs. Returns why not where it cannot be, and leaves the node as it is; otherwise nothing.
 std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples);
 
+/// Corrects the bias of product `id` for inputs whose channels have these means, the weights as they are (Nagel et al.
+/// 2019, section 4.2.1). Nothing is changed where the means are not those of its input channels, or where an
+/// accumulator might leave int32.
+void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means);
+
 }  // namespace bitfold::quantization

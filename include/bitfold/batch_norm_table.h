@@ -1,0 +1,32 @@
+// What BatchNorms know of the values they were trained on, and what can be done with it before quantizing.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+/// A normal distribution in each channel (axis 1).
+struct ChannelNormals {
+  std::vector<double> mean, deviation;
+};
+
+/// By value name. Outputs of BatchNorms are normal with mean beta and standard deviation |gamma|, over what the network
+/// was trained on (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
+/// section 4.2.1).
+using BatchNormTable = std::map<std::string, ChannelNormals>;
+
+/// Of every BatchNorm with constant parameters. `graph` is as it was imported: folding removes what they know.
+BatchNormTable batch_norm_table(const Graph& graph);
+
+/// High-bias absorption (Nagel et al. 2019, section 4.1.3): where nearly all of a channel lies above 0, its Relu does
+/// nothing, and what lies below mean - 3 deviations of it (equation 15) can be moved into the bias of the layer that
+/// reads it, so that the values' grid need not reach from 0. Behind a Relu with one reader, that pads with no zeros.
+/// Returns how many channels; the table's means are moved with them. `graph` satisfies Stage::optimized.
+std::size_t absorb_high_bias(Graph& graph, BatchNormTable& table);
+
+}  // namespace bitfold
