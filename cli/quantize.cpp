@@ -108,12 +108,17 @@ void equalize(const Options& o, Work& work) {
 Work foreseen(const Options& o, const Recipe& recipe) {
   if (!o.data.empty() || !o.load_calibration_path.empty())
     throw Error("--data-free: there is data; leave --data-free or --calibrate and --calibration out");
+  if (!o.save_calibration_path.empty())
+    throw Error("--save-calibration: with --data-free there are no statistics of samples to keep; leave it out");
   DataFreeResult made = o.data_free->quantize(o.model, recipe, *o.data_options, *o.output);
   say_equalized(o, made.regions);
+  // Whoever quantizes once more, for a report or a search, has the ranges, but not the means that corrected biases.
+  Recipe recipe_after = made.quantized.recipe;
+  recipe_after.bias_correction = BiasCorrection::none;
   return {.graph = std::move(made.float_graph),
           .samples = {},
           .calibration = std::move(made.calibration),
-          .recipe = made.quantized.recipe,
+          .recipe = std::move(recipe_after),
           .quantized = std::move(made.quantized)};
 }
 
