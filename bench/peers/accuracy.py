@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""What quantization costs, in Bitfold and in its peers: the same float models, calibrated on the same arrays.
+
+    .venv/bin/python bench/peers/accuracy.py [--tool build/bitfold] [--data ../shared] [--json FILE] [--models M ...]
+                                             [--settings S ...] [--rows WORD ...]
+
+Every file, Bitfold's too, is run by ONNX Runtime on the same evaluation inputs and compared with the float model's outputs. On
+CPUs without VNNI it is asked for exact sums. Each quantization is a process of its own; its peak memory is the operating system's
+figure. A peer is run by .venv/PEER/bin/python where there is one, else by this Python; where it is not installed, its rows say so.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from samples import MODELS, load
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    tool: str
+    options: tuple = ()  # Bitfold's flags, or a peer's options by name
+    settings: tuple = ("W8A8 per channel", "W8A8 per tensor", "W4A8 per channel")
+
+
+SETTINGS = {  # flags of Bitfold; what quantizers.py is told
+    "W8A8 per channel": ([], {"weight_bits": 8, "per_channel": True}),
+    "W8A8 per tensor": (["--granularity", "per_tensor"], {"weight_bits": 8, "per_channel": False}),
+    "W4A8 per channel": (["--weight-bits", "4"], {"weight_bits": 4, "per_channel": True}),
+}
+FOUR_BITS = ("W4A8 per channel",)
+ROWS = [
+    Row("Bitfold", "bitfold"),
+    Row("Bitfold --observer auto", "bitfold", ("--observer", "auto")),
+    Row("Bitfold --rounding nearest", "bitfold", ("--rounding", "nearest"), FOUR_BITS),
+    Row("ONNX Runtime, min_max", "onnxruntime", (("calibration", "MinMax"),)),
+    Row("ONNX Runtime, entropy", "onnxruntime", (("calibration", "Entropy"),)),
+    Row("ONNX Runtime, percentile", "onnxruntime", (("calibration", "Percentile"),)),
+]
+# A small process that starts the one to be measured: a child's figure begins at what its parent held.
+MEASURE = """
+import resource, subprocess, sys, time
+begin = time.perf_counter()
+code = subprocess.run(sys.argv[1:]).returncode
+print("\\n", time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+@dataclass
+class Case:
+    """One model with its arrays; the float model's outputs."""
+
+    name: str
+    path: Path
+    samples: Path
+    inputs: np.ndarray
+    labels: np.ndarray | None
+    outputs: list = field(default_factory=list)
+
+
+def run(path: Path, inputs: np.ndarray) -> list[np.ndarray]:
+    """All outputs, sample by sample, each stacked."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    outputs = [session.run(None, {name: inputs[i : i + 1]}) for i in range(len(inputs))]
+    return [np.concatenate(output) for output in zip(*outputs)]
+
+
+def sqnr_db(signal: np.ndarray, result: np.ndarray) -> float:
+    signal = signal.astype(np.float64)
+    noise = float(((signal - result) ** 2).sum())
+    return float("inf") if noise == 0 else 10 * float(np.log10((signal**2).sum() / noise))
+
+
+def measured(command: list[str]) -> tuple[str, float, float]:
+    """Standard output; seconds; peak MB."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise RuntimeError(lines[-1][:200] if lines else f"exit status {done.returncode}")
+    text, figures = done.stdout.rstrip().rsplit("\n", 1)
+    seconds, kilobytes = figures.split()
+    return text, float(seconds), float(kilobytes) / 1024
+
+
+def quantize(row: Row, setting: str, case: Case, output: Path, tool: str) -> dict:
+    flags, options = SETTINGS[setting]
+    if row.tool == "bitfold":
+        command = [tool, "quantize", str(case.path), "--calibrate", str(case.samples), *flags, *row.options, "-o", str(output)]
+        _, seconds, megabytes = measured(command)
+        return {"seconds": seconds, "peak_mb": megabytes}
+    own = Path(sys.prefix) / row.tool / "bin" / "python"
+    python = str(own) if own.exists() else sys.executable
+    script = str(Path(__file__).with_name("quantizers.py"))
+    options = json.dumps(options | dict(row.options))
+    text, _, megabytes = measured([python, script, row.tool, str(case.path), str(case.samples), str(output), options])
+    return {"peak_mb": megabytes} | json.loads(text.strip().splitlines()[-1])
+
+
+def score(case: Case, output: Path) -> dict:
+    results = run(output, case.inputs)
+    figures = {"sqnr_db": min(sqnr_db(y, q) for y, q in zip(case.outputs, results))}
+    if MODELS[case.name].has_classes:
+        classes = results[0].argmax(axis=1)
+        figures["agreement"] = float((classes == case.outputs[0].argmax(axis=1)).mean())
+        if case.labels is not None:
+            figures["top1"] = float((classes == case.labels).mean())
+    return figures
+
+
+def prepare(name: str, arguments: argparse.Namespace, folder: Path) -> Case:
+    model, data = MODELS[name], arguments.data / "data"
+    samples, _ = load(data, model.calibration, model, arguments.samples)
+    inputs, labels = load(data, model.evaluation, model, arguments.limit)
+    path = folder / f"{name}.npy"
+    np.save(path, samples)
+    case = Case(name, arguments.data / "models" / f"{name}.onnx", path, inputs, labels)
+    case.outputs = run(case.path, inputs)
+    return case
+
+
+def cells(result: dict) -> list[str]:
+    if "failed" in result:
+        return [result["failed"]] + ["–"] * 4
+    percent = [f"{100 * result[key]:.2f} %" if key in result else "–" for key in ("agreement", "top1")]
+    return [f"{result['sqnr_db']:.1f}", *percent, f"{result['seconds']:.1f}", f"{result['peak_mb']:.0f}"]
+
+
+def print_table(results: list[dict], floats: dict) -> None:
+    print("\n| model | setting | tool | SQNR, dB | agreement | top-1 | s | MB |\n|---|---|---|---|---|---|---|---|")
+    last = None
+    for result in results:
+        if result["model"] != last and result["model"] in floats:
+            print(f"| {result['model']} | float | | | | {100 * floats[result['model']]:.2f} % | | |")
+        last = result["model"]
+        print(f"| {result['model']} | {result['setting']} | {result['row']} | {' | '.join(cells(result))} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tool", default="build/bitfold")
+    parser.add_argument("--data", type=Path, default=Path("../shared"))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="MODEL")
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="SETTING")
+    parser.add_argument("--rows", nargs="+", default=[""], metavar="WORD", help="rows whose name contains one of the words")
+    parser.add_argument("--samples", type=int, default=100, help="for calibration, at most")
+    parser.add_argument("--limit", type=int, default=1000, help="samples for evaluation, at most")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where quantized files stay")
+    arguments = parser.parse_args()
+
+    rows = [row for row in ROWS if any(word.lower() in row.name.lower() for word in arguments.rows)]
+    results, floats, versions = [], {}, {"onnxruntime": onnxruntime.__version__}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        for name in arguments.models:
+            case = prepare(name, arguments, folder)
+            if case.labels is not None:
+                floats[name] = float((case.outputs[0].argmax(axis=1) == case.labels).mean())
+            for setting in arguments.settings:
+                for number, row in enumerate(rows):
+                    if setting not in row.settings:
+                        continue
+                    output = folder / f"{name}-{setting.replace(' ', '-')}-{number}.onnx"
+                    result = {"model": name, "setting": setting, "row": row.name}
+                    try:
+                        result |= quantize(row, setting, case, output, arguments.tool)
+                        if "unsupported" in result:
+                            result["failed"] = "–"
+                        else:
+                            result |= score(case, output)
+                    except Exception as error:  # a peer's failure is a result of its own
+                        result["failed"] = f"fails: {error}"
+                    versions[row.tool] = result.pop("version", versions.get(row.tool))
+                    results.append(result)
+                    print(f"{name}, {setting}, {row.name}: {', '.join(cells(result))}", file=sys.stderr, flush=True)
+    print_table(results, floats)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"versions": versions, "float_top1": floats, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
