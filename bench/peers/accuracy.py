@@ -44,6 +44,8 @@ ROWS = [
     Row("ONNX Runtime, min_max", "onnxruntime", (("calibration", "MinMax"),)),
     Row("ONNX Runtime, entropy", "onnxruntime", (("calibration", "Entropy"),)),
     Row("ONNX Runtime, percentile", "onnxruntime", (("calibration", "Percentile"),)),
+    Row("NNCF", "nncf", (("preset", "performance"), ("fast_bias_correction", True))),
+    Row("NNCF, mixed, accurate bias correction", "nncf", (("preset", "mixed"), ("fast_bias_correction", False))),
 ]
 # A small process that starts the one to be measured: a child's figure begins at what its parent held.
 MEASURE = """
@@ -138,14 +140,42 @@ def cells(result: dict) -> list[str]:
     return [f"{result['sqnr_db']:.1f}", *percent, f"{result['seconds']:.1f}", f"{result['peak_mb']:.0f}"]
 
 
-def print_table(results: list[dict], floats: dict) -> None:
+def print_table(state: dict) -> None:
     print("\n| model | setting | tool | SQNR, dB | agreement | top-1 | s | MB |\n|---|---|---|---|---|---|---|---|")
+    order = [list(MODELS), list(SETTINGS), [row.name for row in ROWS]]
+    place = lambda result: [names.index(result[key]) for names, key in zip(order, ("model", "setting", "row"))]
     last = None
-    for result in results:
-        if result["model"] != last and result["model"] in floats:
-            print(f"| {result['model']} | float | | | | {100 * floats[result['model']]:.2f} % | | |")
+    for result in sorted((r for r in state["results"] if r["row"] in order[2]), key=place):
+        if result["model"] != last and result["model"] in state["float_top1"]:
+            print(f"| {result['model']} | float | | | | {100 * state['float_top1'][result['model']]:.2f} % | | |")
         last = result["model"]
         print(f"| {result['model']} | {result['setting']} | {result['row']} | {' | '.join(cells(result))} |")
+
+
+def measure_model(name: str, rows: list[Row], arguments: argparse.Namespace, folder: Path, state: dict) -> None:
+    known = {(result["model"], result["setting"], result["row"]) for result in state["results"]}
+    wanted = [(setting, row) for setting in arguments.settings for row in rows
+              if setting in row.settings and (name, setting, row.name) not in known]
+    if not wanted:
+        return
+    case = prepare(name, arguments, folder)
+    if case.labels is not None:
+        state["float_top1"][name] = float((case.outputs[0].argmax(axis=1) == case.labels).mean())
+    for setting, row in wanted:
+        words = "-".join((name, setting, row.name)).replace(",", "").replace(" ", "-")
+        output = folder / f"{words}.onnx"
+        result = {"model": name, "setting": setting, "row": row.name}
+        try:
+            result |= quantize(row, setting, case, output, arguments.tool)
+            result |= {"failed": "–"} if "unsupported" in result else score(case, output)
+        except Exception as error:  # a peer's failure is a result of its own
+            result["failed"] = f"fails: {error}"
+        if version := result.pop("version", None):
+            state["versions"][row.tool] = version
+        state["results"].append(result)
+        print(f"{name}, {setting}, {row.name}: {', '.join(cells(result))}", file=sys.stderr, flush=True)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(state, indent=1) + "\n")
 
 
 def main() -> None:
@@ -158,38 +188,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="for calibration, at most")
     parser.add_argument("--limit", type=int, default=1000, help="samples for evaluation, at most")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="keep what the JSON file has, measure the rest")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where quantized files stay")
     arguments = parser.parse_args()
 
     rows = [row for row in ROWS if any(word.lower() in row.name.lower() for word in arguments.rows)]
-    results, floats, versions = [], {}, {"onnxruntime": onnxruntime.__version__}
+    state = {"versions": {"onnxruntime": onnxruntime.__version__}, "float_top1": {}, "results": []}
+    if arguments.resume and arguments.json and arguments.json.exists():
+        state = json.loads(arguments.json.read_text())
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
         for name in arguments.models:
-            case = prepare(name, arguments, folder)
-            if case.labels is not None:
-                floats[name] = float((case.outputs[0].argmax(axis=1) == case.labels).mean())
-            for setting in arguments.settings:
-                for number, row in enumerate(rows):
-                    if setting not in row.settings:
-                        continue
-                    output = folder / f"{name}-{setting.replace(' ', '-')}-{number}.onnx"
-                    result = {"model": name, "setting": setting, "row": row.name}
-                    try:
-                        result |= quantize(row, setting, case, output, arguments.tool)
-                        if "unsupported" in result:
-                            result["failed"] = "–"
-                        else:
-                            result |= score(case, output)
-                    except Exception as error:  # a peer's failure is a result of its own
-                        result["failed"] = f"fails: {error}"
-                    versions[row.tool] = result.pop("version", versions.get(row.tool))
-                    results.append(result)
-                    print(f"{name}, {setting}, {row.name}: {', '.join(cells(result))}", file=sys.stderr, flush=True)
-    print_table(results, floats)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"versions": versions, "float_top1": floats, "results": results}, indent=1) + "\n")
+            measure_model(name, rows, arguments, folder, state)
+    print_table(state)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,23 @@ def onnxruntime(model: str, samples: np.ndarray, output: str, options: dict) -> 
                     calibrate_method=CalibrationMethod[options["calibration"]])
 
 
-TOOLS = {"onnxruntime": (onnxruntime, "onnxruntime")}
+def nncf(model: str, samples: np.ndarray, output: str, options: dict) -> None:
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+
+    if options["weight_bits"] != 8:
+        raise Unsupported("NNCF's ONNX backend quantizes activations and weights to 8 bits only")
+    float_model = modern(model, 13)
+    name = float_model.graph.input[0].name
+    weights = QuantizationParameters(per_channel=options["per_channel"])
+    quantized = nncf.quantize(float_model, nncf.Dataset([{name: sample[None]} for sample in samples]), subset_size=len(samples),
+                              preset=nncf.QuantizationPreset(options["preset"]),
+                              fast_bias_correction=options["fast_bias_correction"],
+                              advanced_parameters=AdvancedQuantizationParameters(weights_quantization_params=weights))
+    onnx.save(quantized, output)
+
+
+TOOLS = {"onnxruntime": (onnxruntime, "onnxruntime"), "nncf": (nncf, "nncf")}
 
 
 def main() -> None:
