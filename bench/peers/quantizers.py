@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,15 +80,64 @@ def nncf(model: str, samples: np.ndarray, output: str, options: dict) -> None:
     onnx.save(quantized, output)
 
 
-TOOLS = {"onnxruntime": (onnxruntime, "onnxruntime"), "nncf": (nncf, "nncf")}
+def aimet(model: str, samples: np.ndarray, output: str, options: dict) -> None:
+    from aimet_onnx import QuantizationSimModel, apply_adaround, apply_seq_mse, int4, int8
+    from aimet_onnx.batch_norm_fold import fold_all_batch_norms_to_weight
+    from aimet_onnx.common.quantsim_config.utils import get_path_for_per_channel_config, get_path_for_per_tensor_config
+    from aimet_onnx.cross_layer_equalization import equalize_model
+
+    float_model = modern(model, 21 if options["weight_bits"] == 4 else 13)
+    inputs = [{float_model.graph.input[0].name: sample[None]} for sample in samples]
+    if options.get("equalize"):
+        equalize_model(float_model)  # folds BatchNorm, too
+    else:
+        fold_all_batch_norms_to_weight(float_model)
+    config = get_path_for_per_channel_config() if options["per_channel"] else get_path_for_per_tensor_config()
+    sim = QuantizationSimModel(float_model, param_type=int4 if options["weight_bits"] == 4 else int8, activation_type=int8,
+                               quant_scheme=options["scheme"], config_file=config)
+    if options.get("rounding") == "seq_mse":
+        apply_seq_mse(sim, inputs)
+    elif options.get("rounding") == "adaround":
+        apply_adaround(sim, inputs, options["iterations"])
+    sim.compute_encodings(inputs)
+    # Codes of 8 bits are exported as unsigned ones.
+    onnx.save(sim.to_onnx_qdq(prequantize_constants=True), output)
+
+
+def inc(model: str, samples: np.ndarray, output: str, options: dict) -> None:
+    from onnx_neural_compressor.quantization import CalibrationMethod, QuantFormat, QuantType, config, quantize
+    from onnx_neural_compressor.data_reader import CalibrationDataReader
+
+    class Data(Reader, CalibrationDataReader):
+        pass
+
+    if options["weight_bits"] != 8:
+        raise Unsupported("static quantization of weights to 8 bits only")
+    float_model = modern(model, 13)
+    reader = Data(float_model.graph.input[0].name, samples)
+    settings = config.StaticQuantConfig(reader, CalibrationMethod[options["calibration"]], QuantFormat.QDQ, QuantType.QUInt8,
+                                        QuantType.QInt8, per_channel=options["per_channel"],
+                                        calibration_sampling_size=len(samples))
+    prepared = str(Path(output).with_suffix(".prepared.onnx"))
+    onnx.save(float_model, prepared)
+    quantize(prepared, output, settings)
+
+
+# What each is imported as, and its distribution.
+TOOLS = {
+    "onnxruntime": (onnxruntime, "onnxruntime.quantization", "onnxruntime"),
+    "nncf": (nncf, "nncf", "nncf"),
+    "aimet": (aimet, "aimet_onnx", "aimet-onnx"),
+    "inc": (inc, "onnx_neural_compressor.quantization", "onnx-neural-compressor"),
+}
 
 
 def main() -> None:
     tool, model, samples, output, options = sys.argv[1:]
     logging.disable(logging.WARNING)
-    quantize, package = TOOLS[tool]
+    quantize, module, package = TOOLS[tool]
     inputs = np.load(samples)
-    __import__(package)
+    import_module(module)
     begin = time.perf_counter()
     try:
         quantize(model, inputs, output, json.loads(options))
