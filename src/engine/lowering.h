@@ -22,6 +22,9 @@
 
 namespace bitfold::engine {
 
+/// Zeros, aligned to 64 bytes; whole vectors may be read past the end.
+std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
+
 /// Weights in the layouts kernels read, shared by all plans of a session.
 class WeightCache {
  public:

@@ -1,0 +1,269 @@
+// The forms of one value: codes or reals, in either layout. Each is made when something first asks for it.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "engine/lowering.h"
+#include "engine/steps/convert.h"
+#include "engine/steps/copy.h"
+#include "engine/steps/pointwise.h"
+
+namespace bitfold::engine {
+namespace {
+
+std::string form_text(Layout layout) { return layout == Layout::channels_last ? "channels_last" : "plain"; }
+
+/// Codes of a constant or of a table, from their storage type to unsigned.
+Tensor to_unsigned(const Tensor& codes) {
+  const Tensor wide = bit_width(codes.dtype()) < 8 ? unpack(codes) : codes;
+  Tensor out(DataType::uint8, wide.shape());
+  std::memcpy(out.mutable_bytes(), wide.bytes(), wide.size_bytes());
+  if (wide.dtype() == DataType::int8)
+    for (auto& q : out.mutable_data<std::uint8_t>()) q ^= 0x80;
+  return out;
+}
+
+/// The value's images where its layout is to change, else one run of elements.
+Planes planes_of(const Slot& slot, bool changes_layout) {
+  const Shape& s = slot.layout_shape();
+  if (changes_layout && slot.layout == Layout::channels_last) return {s[0], s[1], s[2] * s[3]};
+  return {1, 1, element_count(s)};
+}
+
+}  // namespace
+
+const Slot* Lowering::find(ValueId id, bool codes, std::optional<Layout> layout) const {
+  for (const Slot& slot : slots_[static_cast<std::size_t>(id)])
+    if (slot.is_code == codes && (!layout || (slot.layout == *layout && slot.folded.empty()))) return &slot;
+  return nullptr;
+}
+
+bool Lowering::has_codes(ValueId id) const {
+  if (!code_grid(id)) return false;
+  if (graph.is_constant(id)) return true;
+  return find(id, true, std::nullopt) != nullptr || raw_inputs_[static_cast<std::size_t>(id)].has_value();
+}
+
+Layout Lowering::layout(ValueId id) const {
+  for (const Slot& slot : slots_[static_cast<std::size_t>(id)])
+    if (slot.layout == Layout::channels_last && slot.folded.empty()) return Layout::channels_last;
+  return Layout::plain;
+}
+
+const Slot* Lowering::folded(ValueId id, bool codes) const {
+  for (const Slot& slot : slots_[static_cast<std::size_t>(id)])
+    if (slot.is_code == codes && !slot.folded.empty()) return &slot;
+  return nullptr;
+}
+
+Slot Lowering::reals(ValueId id, Layout layout) {
+  ensure(id);
+  if (slots_[static_cast<std::size_t>(id)].empty() && !raw_inputs_[static_cast<std::size_t>(id)]) define_constant(id);
+  if (const Slot* exact = find(id, false, layout)) return *exact;
+  // Codes in the wanted layout are nearer than reals in the other: a code moves four times fewer bytes.
+  if (const Slot* same = find(id, true, layout)) return dequantized(id, *same);
+  if (const Slot* other = find(id, false, std::nullopt)) return converted_layout(id, *other, layout);
+  return dequantized(id, codes(id, layout));
+}
+
+Slot Lowering::codes(ValueId id, Layout layout) {
+  ensure(id);
+  if (slots_[static_cast<std::size_t>(id)].empty() && !raw_inputs_[static_cast<std::size_t>(id)]) define_constant(id);
+  if (const Slot* exact = find(id, true, layout)) return *exact;
+  if (const auto& raw = raw_inputs_[static_cast<std::size_t>(id)]; raw && find(id, true, std::nullopt) == nullptr)
+    return quantized(id, *raw, layout);
+  if (const Slot* other = find(id, true, std::nullopt)) return converted_layout(id, *other, layout);
+  return quantized(id, reals(id, layout), layout);
+}
+
+Slot Lowering::make(ValueId id, bool codes, Layout layout) {
+  const DataType stored = codes ? DataType::uint8 : dtype(id);
+  return {.buffer = arena_buffer(storage_bytes(stored, element_count(shape(id)))),
+          .is_code = codes,
+          .dtype = stored,
+          .layout = layout,
+          .shape = shape(id)};
+}
+
+void Lowering::define_reals(ValueId id, Slot slot) {
+  const auto& quant = graph.value(id).quant;
+  if (!quant) return define(id, std::move(slot));
+  if (code_grid(id)) {
+    quantized(id, slot, slot.layout);
+    return;
+  }
+  Slot snapped = slot;
+  snapped.buffer = arena_buffer(storage_bytes(slot.dtype, element_count(slot.shape)));
+  const auto strides = strides_of(slot.layout_shape(), slot.layout);
+  const std::int64_t axis_stride = quant->per_channel() ? strides[static_cast<std::size_t>(quant->axis)] : 1;
+  auto& step = add(std::make_unique<SnapStep>(*quant, element_count(slot.shape), axis_stride), graph.value(id).name,
+                   "Snap", "float");
+  step.add_operand(snapped.buffer, Access::write);
+  step.add_operand(slot.buffer, Access::read);
+  define(id, snapped);
+}
+
+void Lowering::define_constant(ValueId id) {
+  if (const auto& constant = graph.value(id).constant) {
+    if (code_grid(id)) {
+      const Tensor codes = to_unsigned(*constant);
+      return define(id, {constant_buffer(codes), true, DataType::uint8, Layout::plain, constant->shape(), {}});
+    }
+    const Tensor reals = graph.value(id).quant ? dequantize(*constant, *graph.value(id).quant) : *constant;
+    return define(id, {constant_buffer(reals), false, reals.dtype(), Layout::plain, reals.shape(), {}});
+  }
+  const auto known = elements(id);
+  check(known.has_value(), "value '{}' is read before anything computes it", graph.value(id).name);
+  Tensor tensor(dtype(id), shape(id));
+  const auto fill = [&]<class T>(T) {
+    for (std::size_t i = 0; i < known->size(); ++i) tensor.mutable_data<T>()[i] = static_cast<T>((*known)[i]);
+  };
+  if (dtype(id) == DataType::int64)
+    fill(std::int64_t{});
+  else if (dtype(id) == DataType::int32)
+    fill(std::int32_t{});
+  else if (dtype(id) == DataType::boolean)
+    fill(bool{});
+  else if (dtype(id) == DataType::float32)
+    fill(float{});
+  else
+    fail("value '{}': a constant of type {} is not supported", graph.value(id).name, to_string(dtype(id)));
+  define(id, {constant_buffer(tensor), false, dtype(id), Layout::plain, shape(id), {}});
+}
+
+Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
+  Slot to = from;
+  to.layout = layout;
+  to.folded.clear();
+  // A folded value's plain order is that of its image; otherwise both layouts are about the value's own shape.
+  const Shape& shape = from.layout_shape();
+  const auto before = strides_of(shape, from.layout), after = strides_of(shape, layout);
+  const bool same =
+      std::ranges::equal(before, after) || (shape.size() == 4 && (shape[1] == 1 || shape[2] * shape[3] == 1));
+  if (!same) {
+    const auto width = static_cast<std::size_t>(bit_width(from.dtype) / 8);
+    const std::size_t bytes = static_cast<std::size_t>(element_count(from.shape)) * width;
+    auto copy = std::make_unique<CopyStep>(static_cast<int>(width), std::vector<Movement>{{shape, before, after}});
+    if (const Buffer& source = program_.buffers[static_cast<std::size_t>(from.buffer)];
+        source.storage == Storage::constant) {
+      const auto moved = allocate_zeroed(bytes);
+      copy->add_operand(-1, Access::write);
+      copy->add_operand(-1, Access::read);
+      copy->operands()[0].data = moved.get();
+      copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
+      copy->run();
+      to.buffer = constant_buffer(moved, bytes);
+      define(id, to);
+      return to;
+    }
+    to.buffer = arena_buffer(bytes);
+    auto& step = add(std::move(copy), graph.value(id).name, "Layout", form_text(layout));
+    step.info.is_integer = from.is_code;
+    step.add_operand(to.buffer, Access::write);
+    step.add_operand(from.buffer, Access::read);
+  }
+  define(id, to);
+  return to;
+}
+
+Slot Lowering::quantized(ValueId id, const Slot& from, Layout layout) {
+  const CodeGrid grid = *code_grid(id);
+  const Shape& shape = from.layout_shape();
+  const bool to_channels_last = from.layout == Layout::plain && layout == Layout::channels_last;
+  if (from.layout != layout && !to_channels_last) {
+    Slot plain = quantized(id, from, from.layout);
+    return converted_layout(id, plain, layout);
+  }
+  Slot to = from;
+  to.buffer = arena_buffer(static_cast<std::size_t>(element_count(from.shape)));
+  to.is_code = true;
+  to.dtype = DataType::uint8;
+  to.layout = layout;
+  const Planes planes =
+      to_channels_last ? Planes{shape[0], shape[1], shape[2] * shape[3]} : Planes{1, 1, element_count(shape)};
+  auto& step =
+      add(std::make_unique<QuantizeStep>(grid, planes, isa), graph.value(id).name, "Quantize", form_text(layout));
+  step.info.is_integer = true;
+  step.info.inputs = step.info.outputs = {graph.value(id).name};
+  step.add_operand(to.buffer, Access::write);
+  step.add_operand(from.buffer, Access::read);
+  define(id, to);
+  return to;
+}
+
+Slot Lowering::dequantized(ValueId id, const Slot& from) {
+  Slot to = from;
+  to.buffer = arena_buffer(static_cast<std::size_t>(element_count(from.shape)) * sizeof(float));
+  to.is_code = false;
+  to.dtype = DataType::float32;
+  auto& step = add(std::make_unique<DequantizeStep>(*code_grid(id), planes_of(from, false), isa), graph.value(id).name,
+                   "Dequantize", form_text(from.layout));
+  step.info.is_integer = true;
+  step.info.inputs = step.info.outputs = {graph.value(id).name};
+  step.add_operand(to.buffer, Access::write);
+  step.add_operand(from.buffer, Access::read);
+  define(id, to);
+  return to;
+}
+
+Slot Lowering::regridded(const std::string& name, const Slot& slot, const CodeGrid& from, const CodeGrid& to) {
+  if (from == to) return slot;
+  CodeTable table;
+  for (int q = 0; q < 256; ++q) table[static_cast<std::size_t>(q)] = quantize_code(dequantize_code(q, from), to);
+  Slot moved = slot;
+  moved.buffer = arena_buffer(static_cast<std::size_t>(element_count(slot.shape)));
+  auto& step = add(std::make_unique<TableStep>(table, element_count(slot.shape), isa), name, "Requantize", "table");
+  step.info.is_integer = true;
+  step.info.inputs = step.info.outputs = {name};
+  step.add_operand(moved.buffer, Access::write);
+  step.add_operand(slot.buffer, Access::read);
+  return moved;
+}
+
+void Lowering::add_inputs() {
+  for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
+    const ValueId id = graph.inputs()[i];
+    Slot slot{.dtype = dtype(id), .layout = Layout::plain, .shape = shape(id)};
+    const std::size_t bytes = storage_bytes(slot.dtype, element_count(slot.shape));
+    program_.buffers.push_back({Storage::graph_input, bytes, nullptr, i});
+    slot.buffer = static_cast<int>(program_.buffers.size()) - 1;
+    if (code_grid(id))
+      raw_inputs_[static_cast<std::size_t>(id)] = slot;
+    else
+      define_reals(id, slot);
+  }
+}
+
+void Lowering::add_outputs() {
+  for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
+    const ValueId id = graph.outputs()[i];
+    const auto& raw = raw_inputs_[static_cast<std::size_t>(id)];
+    if (raw && slots_[static_cast<std::size_t>(id)].empty()) codes(id, Layout::plain);
+    if (find(id, true, std::nullopt) == nullptr && find(id, false, std::nullopt) == nullptr) reals(id, Layout::plain);
+    const Slot* codes_form = find(id, false, Layout::plain) == nullptr ? find(id, true, std::nullopt) : nullptr;
+    const Slot* reals_form =
+        find(id, false, Layout::plain) != nullptr ? find(id, false, Layout::plain) : find(id, false, std::nullopt);
+    const Slot from = codes_form != nullptr ? *codes_form : *reals_form;
+    const DataType type = from.is_code ? DataType::float32 : from.dtype;
+    const Shape& lies = from.layout_shape();
+    const int width = bit_width(type) / 8;
+    program_.buffers.push_back(
+        {Storage::graph_output, static_cast<std::size_t>(element_count(lies) * width), nullptr, i});
+    const int buffer = static_cast<int>(program_.buffers.size()) - 1;
+    std::unique_ptr<Step> made;
+    if (from.is_code)
+      made = std::make_unique<DequantizeStep>(*code_grid(id), planes_of(from, true), isa);
+    else
+      made = std::make_unique<CopyStep>(
+          width, std::vector<Movement>{{lies, strides_of(lies, from.layout), strides_of(lies, Layout::plain)}});
+    auto& step = add(std::move(made), graph.value(id).name, "Output", from.is_code ? "dequantize" : "copy");
+    step.info.is_integer = from.is_code;
+    step.add_operand(buffer, Access::write);
+    step.add_operand(from.buffer, Access::read);
+    step.info.inputs = step.info.outputs = {graph.value(id).name};
+    program_.output_shapes.push_back(from.shape);
+    program_.output_types.push_back(type);
+  }
+}
+
+}  // namespace bitfold::engine
