@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "bitfold/error.h"
-#include "bitfold/onnx.h"
 #include "bitfold/passes.h"
 #include "model.h"
 
@@ -54,9 +53,7 @@ InputRange DataFreeOptions::range(const Graph& graph, const DataOptions& data_op
 
 DataFreeResult DataFreeOptions::quantize(const std::string& model, const Recipe& recipe,
                                          const DataOptions& data_options, const Output& output) const {
-  Graph graph = load_onnx(model);
-  if (is_quantized(graph))
-    throw Error(fmt::format("{}: is quantized already; quantize the float model it was made from", model));
+  Graph graph = load_float(model, "quantize");
   const BatchNormTable table = batch_norm_table(graph);
   if (table.empty())
     output.say(

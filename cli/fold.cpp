@@ -19,9 +19,7 @@ struct Options {
 };
 
 void fold(const Options& o) {
-  Graph graph = load_onnx(o.model);
-  if (is_quantized(graph))
-    throw Error(fmt::format("{}: is quantized already; fold the float model it was made from", o.model));
+  Graph graph = load_float(o.model, "fold");
   const std::size_t nodes_before = graph.node_count();
   const auto records = optimize(graph, {.skip = o.skip});
   save_onnx(graph, o.output_path);

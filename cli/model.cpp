@@ -15,6 +15,13 @@ bool is_quantized(const Graph& graph) {
   return std::any_of(values.begin(), values.end(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
 }
 
+Graph load_float(const std::string& path, const std::string& verb) {
+  Graph graph = load_onnx(path);
+  if (is_quantized(graph))
+    throw Error(fmt::format("{}: is quantized already; {} the float model it was made from", path, verb));
+  return graph;
+}
+
 Graph load_optimized(const std::string& path) {
   Graph graph = load_onnx(path);
   if (!is_quantized(graph)) optimize(graph);

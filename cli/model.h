@@ -12,6 +12,9 @@ namespace bitfold::cli {
 /// True when any value carries a grid.
 bool is_quantized(const Graph& graph);
 
+/// As it is in its file. Throws Error where it is quantized: `verb` is for the float model it was made from.
+Graph load_float(const std::string& path, const std::string& verb);
+
 /// Loads and, unless the network is quantized already (its grids were chosen for the graph as it is), optimizes.
 Graph load_optimized(const std::string& path);
 

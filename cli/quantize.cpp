@@ -10,6 +10,7 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
+#include "bitfold/passes.h"
 #include "data_free_options.h"
 #include "data_options.h"
 #include "model.h"
@@ -74,10 +75,8 @@ Graph float_graph(const Options& o) {
   if (o.data.empty() == o.load_calibration_path.empty())
     throw CLI::RequiredError(
         fmt::format("one of --calibrate DATA{} and --calibration FILE", o.data_free == nullptr ? "" : ", --data-free"));
-  Graph graph = load_optimized(o.model);
-  if (is_quantized(graph))
-    throw Error(
-        fmt::format("{}: is quantized already; {} the float model it was made from", o.model, o.verb->get_name()));
+  Graph graph = load_float(o.model, o.verb->get_name());
+  optimize(graph);
   return graph;
 }
 
@@ -185,10 +184,10 @@ void quantize_model(const Options& o) {
     throw Error(
         fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
-  Recipe recipe = recipe_of(o);
-  Work work = o.data_free->is_wanted() ? foreseen(o, recipe) : calibrated(o, float_graph(o), recipe);
+  const Recipe asked = recipe_of(o);
+  const Work work = o.data_free->is_wanted() ? foreseen(o, asked) : calibrated(o, float_graph(o), asked);
   const auto& [graph, samples, calibration, prepared, without_data] = work;
-  recipe = prepared;
+  Recipe recipe = prepared;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
@@ -239,8 +238,7 @@ void analyze_model(const Options& o) {
   if (needs_samples(recipe))
     throw Error(
         "analyze: choices made with samples are not part of it; leave --rounding, --bias-correction and --observer "
-        "auto "
-        "out");
+        "auto out");
   const Work work = calibrated(o, std::move(float_network), recipe);
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
                                         *o.data_options, *o.output, o.threads, nullptr);

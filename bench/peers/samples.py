@@ -20,6 +20,14 @@ class Model:
     has_classes: bool = True
     has_labels: bool = True
 
+    def flags(self) -> list[str]:
+        """The same for Bitfold, which reads the data itself."""
+        size = ["--resize", f"{self.size[0]}x{self.size[1]}"] if self.size else []
+        crop = ["--crop", str(self.crop)] if self.crop else []
+        scale = [] if self.scale == 1 / 255 else ["--scale", str(self.scale)]
+        mean, std = (",".join(map(str, numbers)) for numbers in (self.mean, self.std))
+        return [*size, *crop, *scale, "--mean", mean, "--std", std]
+
 
 CIFAR10 = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 MNIST = {"mean": (0.1307,), "std": (0.3081,)}

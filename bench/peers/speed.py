@@ -19,14 +19,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-# model -> calibration data and preprocessing flags
-MODELS = {
-    "lenet-bn": ("mnist/calib", ["--mean", "0.1307", "--std", "0.3081"]),
-    "resnet20-cifar10": ("cifar10/calib.npz", ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]),
-    "darknet-tiny": ("imagenet/calib", ["--crop", "224"]),
-    "vww-mobilenetv1": ("imagenet/calib", ["--resize", "96x96"]),
-    "ultraface-rfb-320": ("faces", ["--resize", "320x240", "--scale", "1", "--mean", "127", "--std", "128"]),
-}
+from samples import MODELS
+
+NAMES = [name for name in MODELS if name != "lenet"]  # whose speed README.md has
 SECONDS = 0.7  # of one round of one program
 
 
@@ -66,7 +61,7 @@ def outputs_agree(tool: str, path: Path, session: onnxruntime.InferenceSession, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL")
     parser.add_argument("--tool", default="build/bitfold")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=5)
@@ -75,7 +70,7 @@ def main() -> None:
     print(f"ONNX Runtime {onnxruntime.__version__}, one thread, batch 1, microseconds (median of {arguments.rounds} rounds)")
     print(f"{'model':<20} {'float ours':>10} {'ORT':>9} {'ratio':>6} {'int8 ours':>10} {'ORT':>9} {'ratio':>6} {'agree':>8}")
     for model in arguments.models:
-        calibration, flags = MODELS[model]
+        calibration, flags = MODELS[model].calibration, MODELS[model].flags()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             float_path, int8_path = arguments.data / "models" / f"{model}.onnx", folder / "int8.onnx"

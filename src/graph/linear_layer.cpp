@@ -21,6 +21,12 @@ std::int64_t output_channels(const Graph& graph, const Node& node, const Shape& 
   return 0;
 }
 
+std::int64_t input_channels(const Op& op, const Shape& weight) {
+  if (const auto* conv = std::get_if<Conv>(&op)) return weight[1] * conv->group;
+  const auto* gemm = std::get_if<Gemm>(&op);
+  return weight[gemm != nullptr && gemm->trans_b ? 1 : 0];
+}
+
 /// A Gemm's C may be a whole matrix; only one number per channel, or one in all, can be changed per channel.
 bool is_per_channel(const Tensor& bias, std::int64_t channels) {
   if (bias.rank() > 2 || (bias.rank() == 2 && bias.dim(0) != 1)) return false;
@@ -47,7 +53,7 @@ std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id) {
     const Tensor* bias = plain_constant(graph, node.inputs[2]);
     if (bias == nullptr || !is_per_channel(*bias, channels)) return std::nullopt;
   }
-  return LinearLayer{id, channels};
+  return LinearLayer{id, channels, input_channels(node.op, weight->shape())};
 }
 
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id) {

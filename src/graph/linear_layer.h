@@ -12,6 +12,7 @@ namespace bitfold {
 struct LinearLayer {
   NodeId node = NodeId::none;
   std::int64_t channel_count = 0;  ///< Along axis 1 of its output.
+  std::int64_t input_count = 0;    ///< Channels it reads, of all groups.
 };
 
 /// The node as such a layer; none where it is no such layer. A weight that other nodes read too does not matter:

@@ -20,33 +20,24 @@ bool pads(const Op& op) {
 }
 
 // The layer that alone reads the Relu that alone reads `id`.
-NodeId reader_behind_relu(const Graph& graph, ValueId id) {
-  if (!graph.has_single_consumer(id)) return NodeId::none;
+std::optional<LinearLayer> reader_behind_relu(const Graph& graph, ValueId id) {
+  if (!graph.has_single_consumer(id)) return std::nullopt;
   const Node& relu = graph.node(graph.consumers(id).front());
   const auto* unary = std::get_if<Unary>(&relu.op);
   if (unary == nullptr || unary->kind != UnaryKind::relu || !graph.has_single_consumer(relu.outputs[0]))
-    return NodeId::none;
+    return std::nullopt;
   const NodeId reader = graph.consumers(relu.outputs[0]).front();
-  const bool is_layer = linear_layer(graph, reader) && graph.node(reader).inputs[0] == relu.outputs[0];
-  return is_layer && !pads(graph.node(reader).op) ? reader : NodeId::none;
+  const bool takes_biases = graph.node(reader).inputs[0] == relu.outputs[0] && !pads(graph.node(reader).op);
+  return takes_biases ? linear_layer(graph, reader) : std::nullopt;
 }
 
 std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
-  const auto writer = rewritable_producer(graph, id);
-  const NodeId reader = reader_behind_relu(graph, id);
-  if (!writer || reader == NodeId::none) return 0;
-  const std::size_t channels = normals.mean.size();
-  const Node& node = graph.node(reader);
-  const Shape weights = plain_constant(graph, node.inputs[1])->shape();
-  const auto* conv = std::get_if<Conv>(&node.op);
-  const auto ins =
-      static_cast<std::size_t>(conv != nullptr ? weights[1] * conv->group
-                               : std::holds_alternative<Gemm>(node.op) && std::get<Gemm>(node.op).trans_b ? weights[1]
-                                                                                                          : weights[0]);
-  if (static_cast<std::size_t>(writer->channel_count) != channels || ins != channels) return 0;
-  std::vector<double> shift(channels), onward(static_cast<std::size_t>(linear_layer(graph, reader)->channel_count));
+  const auto writer = rewritable_producer(graph, id), reader = reader_behind_relu(graph, id);
+  const auto channels = static_cast<std::int64_t>(normals.mean.size());
+  if (!writer || !reader || writer->channel_count != channels || reader->input_count != channels) return 0;
+  std::vector<double> shift(normals.mean.size()), onward(static_cast<std::size_t>(reader->channel_count));
   std::size_t count = 0;
-  for (std::size_t c = 0; c < channels; ++c) {
+  for (std::size_t c = 0; c < shift.size(); ++c) {
     const double excess = normals.mean[c] - kDeviations * normals.deviation[c];
     if (excess <= 0) continue;
     shift[c] = -excess;
@@ -54,6 +45,7 @@ std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
     ++count;
   }
   if (count == 0) return 0;
+  const Node& node = graph.node(reader->node);
   const Tensor& w = *plain_constant(graph, node.inputs[1]);
   const auto* gemm = std::get_if<Gemm>(&node.op);
   const double alpha = gemm != nullptr ? static_cast<double>(gemm->alpha) : 1;
@@ -61,8 +53,8 @@ std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
     onward[static_cast<std::size_t>(o)] -=
         alpha * static_cast<double>(w.data<float>()[i]) * shift[static_cast<std::size_t>(k)];
   });
-  scale_and_shift(graph, *writer, std::vector<double>(channels, 1.0), shift);
-  scale_and_shift(graph, *linear_layer(graph, reader), std::vector<double>(onward.size(), 1.0), onward);
+  scale_and_shift(graph, *writer, std::vector<double>(shift.size(), 1.0), shift);
+  scale_and_shift(graph, *reader, std::vector<double>(onward.size(), 1.0), onward);
   return count;
 }
 

@@ -23,7 +23,6 @@ class EqualizedLayer {
   EqualizedLayer(const Graph& graph, NodeId id)
       : op_(graph.node(id).op), weights_(*plain_constant(graph, graph.node(id).inputs[1])) {
     const auto data = weights_.data<float>();
-    std::size_t outs = 0, ins = 0;
     for_each_weight(op_, weights_.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
       const auto out = static_cast<std::size_t>(o), in = static_cast<std::size_t>(k);
       if (taps_.empty() || taps_.back().out != out || taps_.back().in != in) taps_.push_back({.out = out, .in = in});
@@ -32,11 +31,10 @@ class EqualizedLayer {
       tap.max = std::max(tap.max, w);
       tap.energy += w * w;
       tap.count += 1;
-      outs = std::max(outs, out + 1);
-      ins = std::max(ins, in + 1);
     });
-    out_factors.assign(outs, 1.0);
-    in_factors.assign(ins, 1.0);
+    const LinearLayer layer = *linear_layer(graph, id);
+    out_factors.assign(static_cast<std::size_t>(layer.channel_count), 1.0);
+    in_factors.assign(static_cast<std::size_t>(layer.input_count), 1.0);
   }
 
   /// Output channels were multiplied by these, inputs too: the weights are multiplied by the one and divided by the

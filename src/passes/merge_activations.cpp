@@ -13,36 +13,11 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// What a Relu or Clip with constant bounds limits its input to.
-struct Bounds {
-  float low = -kInfinity, high = kInfinity;
-  bool operator==(const Bounds&) const = default;
-};
-
-std::optional<Bounds> bounds_of(const Graph& graph, NodeId id) {
-  if (id == NodeId::none) return std::nullopt;
-  const Node& node = graph.node(id);
-  if (const auto* unary = std::get_if<Unary>(&node.op))
-    return unary->kind == UnaryKind::relu ? std::optional(Bounds{0, kInfinity}) : std::nullopt;
-  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
-  Bounds bounds;
-  for (std::size_t slot = 1; slot < node.inputs.size(); ++slot) {
-    if (node.inputs[slot] == ValueId::none) continue;
-    const auto bound = scalar_constant(graph, node.inputs[slot]);
-    if (!bound || *bound != *bound) return std::nullopt;
-    (slot == 1 ? bounds.low : bounds.high) = *bound;
-  }
-  // Exporters write "no bound" as the largest float.
-  if (bounds.low <= std::numeric_limits<float>::lowest()) bounds.low = -kInfinity;
-  if (bounds.high >= std::numeric_limits<float>::max()) bounds.high = kInfinity;
-  return bounds;
-}
-
 /// Makes a node of one data input limit it to `bounds`, in the canonical form.
-void set_bounds(Graph& graph, NodeId id, const Bounds& bounds) {
+void set_bounds(Graph& graph, NodeId id, const ClipBounds& bounds) {
   const std::string stem = graph.value(graph.node(id).outputs[0]).name;
   graph.resize_inputs(id, 1);
-  if (bounds == Bounds{0, kInfinity}) {
+  if (bounds == ClipBounds{0, kInfinity}) {
     graph.op(id) = Unary{UnaryKind::relu};
     return;
   }
@@ -50,15 +25,15 @@ void set_bounds(Graph& graph, NodeId id, const Bounds& bounds) {
   const auto set = [&](std::size_t slot, float bound, const char* what) {
     set_constant_input(graph, id, slot, Tensor::from<float>({}, std::vector<float>{bound}), stem + what);
   };
-  if (bounds.low > -kInfinity) set(1, bounds.low, ".min");
-  if (bounds.high < kInfinity) set(2, bounds.high, ".max");
+  if (bounds.lower > -kInfinity) set(1, bounds.lower, ".min");
+  if (bounds.upper < kInfinity) set(2, bounds.upper, ".max");
 }
 
 bool canonical_clip(Graph& graph, NodeId id) {
   if (!std::holds_alternative<Clip>(graph.node(id).op)) return false;
   if (graph.value(graph.node(id).inputs[0]).dtype != DataType::float32) return false;
-  const auto bounds = bounds_of(graph, id);
-  if (!bounds || *bounds != Bounds{0, kInfinity}) return false;
+  const auto bounds = clip_bounds(graph, id);
+  if (!bounds || *bounds != ClipBounds{0, kInfinity}) return false;
   set_bounds(graph, id, *bounds);
   return true;
 }
@@ -75,7 +50,8 @@ bool canonical_min_max(Graph& graph, NodeId id) {
   const auto& shape = graph.value(x).shape;
   const std::size_t bound_rank = graph.value(node.inputs[bound_slot]).shape->size();
   if (!bound || *bound != *bound || graph.is_constant(x) || !shape || shape->size() < bound_rank) return false;
-  const Bounds bounds = op->kind == VariadicKind::max ? Bounds{*bound, kInfinity} : Bounds{-kInfinity, *bound};
+  const ClipBounds bounds =
+      op->kind == VariadicKind::max ? ClipBounds{*bound, kInfinity} : ClipBounds{-kInfinity, *bound};
   graph.set_input(id, 0, x);
   set_bounds(graph, id, bounds);
   return true;
@@ -99,16 +75,16 @@ bool canonical_leaky(Graph& graph, NodeId id) {
 }
 
 bool merge_with_producer(Graph& graph, NodeId id) {
-  const auto second = bounds_of(graph, id);
+  const auto second = clip_bounds(graph, id);
   if (!second) return false;
   const ValueId between = graph.node(id).inputs[0];
   const NodeId producer = graph.producer(between);
-  const auto first = bounds_of(graph, producer);
+  const auto first = producer == NodeId::none ? std::nullopt : clip_bounds(graph, producer);
   if (!first || !graph.has_single_consumer(between) || graph.value(between).quant) return false;
   if (graph.value(between).dtype != DataType::float32) return false;
-  const auto limit = [&](float v) { return std::min(std::max(v, second->low), second->high); };
+  const auto limit = [&](float v) { return std::min(std::max(v, second->lower), second->upper); };
   graph.set_input(id, 0, graph.node(producer).inputs[0]);
-  set_bounds(graph, id, {limit(first->low), limit(first->high)});
+  set_bounds(graph, id, {limit(first->lower), limit(first->upper)});
   return true;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "graph/clip_bounds.h"
+
 namespace bitfold {
 namespace {
 
@@ -23,9 +25,7 @@ const ChannelStatistics* NoiseModel::find(ValueId id) const {
 // A value that only a Relu or a Clip reads shares its reader's.
 bool NoiseModel::has_own_grid(ValueId id) const {
   if (!graph_.has_single_consumer(id)) return true;
-  const Op& op = graph_.node(graph_.consumers(id).front()).op;
-  const auto* unary = std::get_if<Unary>(&op);
-  return !std::holds_alternative<Clip>(op) && (unary == nullptr || unary->kind != UnaryKind::relu);
+  return !clip_bounds(graph_, graph_.consumers(id).front());
 }
 
 bool NoiseModel::knows(const Region& region) const {

@@ -11,7 +11,7 @@ namespace bitfold {
 namespace {
 
 /// How a node relates its data inputs and its output.
-enum class Passage { blocked, linear, channelwise, flattened };
+enum class Passage { blocked, linear, channelwise };
 
 std::int64_t channels_of(const Graph& graph, ValueId id) {
   const auto& shape = graph.value(id).shape;
@@ -36,7 +36,6 @@ class Finder {
  public:
   explicit Finder(const Graph& graph)
       : graph_(graph),
-        order_(graph.topological_order()),
         parent_(graph.values().empty() ? 0 : static_cast<std::size_t>(graph.values().back()) + 1),
         is_blocked_(parent_.size()),
         clips_at_(parent_.size()) {
@@ -46,7 +45,7 @@ class Finder {
   std::vector<Region> run() {
     for (ValueId id : graph_.inputs()) block(id);
     for (ValueId id : graph_.outputs()) block(id);
-    for (NodeId id : order_) visit(id);
+    for (NodeId id : graph_.topological_order()) visit(id);
     // Only now is known what is tied to something blocked.
     std::map<std::size_t, Region> regions;
     for (ValueId id : graph_.values()) {
@@ -57,8 +56,7 @@ class Finder {
       const std::int64_t channels = channels_of(graph_, id);
       region.channels = region.channels == 0 ? channels : std::min(region.channels, channels);
     }
-    for (NodeId id : order_) {
-      if (passage(id) != Passage::linear) continue;
+    for (NodeId id : layers_) {
       const Node& node = graph_.node(id);
       if (auto to = regions.find(root(node.outputs[0])); to != regions.end()) to->second.producers.push_back(id);
       if (auto from = regions.find(root(node.inputs[0])); from != regions.end()) from->second.consumers.push_back(id);
@@ -93,7 +91,7 @@ class Finder {
   void visit(NodeId id) {
     const Node& node = graph_.node(id);
     const Passage kind = passage(id);
-    if (kind == Passage::linear) return;
+    if (kind == Passage::linear) return layers_.push_back(id);
     if (kind == Passage::blocked) {
       if (std::holds_alternative<ShapeOf>(node.op)) return;  // reads no element
       for (ValueId in : node.inputs) block(in);
@@ -103,20 +101,15 @@ class Finder {
     for (ValueId in : data_inputs(node)) tie(in, node.outputs[0]);
     if (std::holds_alternative<Clip>(node.op)) {
       auto& limit = clips_at_[root(node.outputs[0])];
-      const float bound = clip_limit(node);
+      const float bound = clip_limit(id);
       limit = std::min(bound, limit.value_or(bound));
     }
   }
 
   /// Where a Clip of numbers from 0 on begins to change them; 0 where it changes small ones too.
-  float clip_limit(const Node& node) const {
-    const auto bound = [&](std::size_t slot) {
-      return slot < node.inputs.size() && node.inputs[slot] != ValueId::none
-                 ? scalar_constant(graph_, node.inputs[slot])
-                 : std::optional<float>(slot == 1 ? -INFINITY : INFINITY);
-    };
-    const auto low = bound(1), high = bound(2);
-    return low && high && *low == 0 && *high > 0 ? *high : 0;
+  float clip_limit(NodeId id) const {
+    const auto bounds = clip_bounds(graph_, id);
+    return bounds && bounds->lower == 0 && bounds->upper > 0 ? bounds->upper : 0;
   }
 
   Passage passage(NodeId id) const {
@@ -134,10 +127,10 @@ class Finder {
       const auto& readers = graph_.consumers(out);
       const bool is_read_by_layers = std::all_of(
           readers.begin(), readers.end(), [&](NodeId reader) { return linear_layer(graph_, reader).has_value(); });
-      return is_read_by_layers ? Passage::flattened : Passage::blocked;
+      return is_read_by_layers ? Passage::channelwise : Passage::blocked;
     }
     const bool keeps_channels = channels_of(graph_, in) == channels_of(graph_, out);
-    return keeps_channels && commutes(node) ? Passage::channelwise : Passage::blocked;
+    return keeps_channels && commutes(id) ? Passage::channelwise : Passage::blocked;
   }
 
   bool is_flattening(const Node& node) const {
@@ -155,14 +148,15 @@ class Finder {
   }
 
   /// Whether f(s x) = s f(x) for every factor s > 0 per channel, along axis 1.
-  bool commutes(const Node& node) const {
+  bool commutes(NodeId id) const {
+    const Node& node = graph_.node(id);
     if (const auto* unary = std::get_if<Unary>(&node.op))
       return unary->kind == UnaryKind::relu || unary->kind == UnaryKind::identity || unary->kind == UnaryKind::abs ||
              unary->kind == UnaryKind::neg;
     if (const auto* parametric = std::get_if<Parametric>(&node.op))
       return parametric->kind == ParametricKind::leaky_relu;
     if (std::holds_alternative<PRelu>(node.op)) return graph_.is_constant(node.inputs[1]);
-    if (std::holds_alternative<Clip>(node.op)) return clip_limit(node) > 0;
+    if (std::holds_alternative<Clip>(node.op)) return clip_limit(id) > 0;
     if (std::holds_alternative<Pool>(node.op) || std::holds_alternative<GlobalPool>(node.op)) return true;
     if (const auto* binary = std::get_if<Binary>(&node.op)) return binary->kind == BinaryKind::add && adds_alike(node);
     if (const auto* variadic = std::get_if<Variadic>(&node.op))
@@ -201,7 +195,7 @@ class Finder {
   }
 
   const Graph& graph_;
-  std::vector<NodeId> order_;
+  std::vector<NodeId> layers_;       // linear ones, in topological order
   std::vector<std::size_t> parent_;  // union-find
   std::vector<bool> is_blocked_;     // by root
   std::vector<std::optional<float>> clips_at_;

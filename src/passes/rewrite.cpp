@@ -38,12 +38,6 @@ bool bypass(Graph& graph, NodeId id, ValueId source) {
   return true;
 }
 
-std::optional<float> scalar_constant(const Graph& graph, ValueId id) {
-  const Tensor* tensor = plain_constant(graph, id);
-  if (tensor == nullptr || tensor->size() != 1) return std::nullopt;
-  return tensor->data<float>()[0];
-}
-
 void set_constant_input(Graph& graph, NodeId id, std::size_t slot, Tensor tensor, std::string_view stem) {
   if (slot >= graph.node(id).inputs.size()) graph.resize_inputs(id, slot + 1);
   const std::vector<ValueId>& inputs = graph.node(id).inputs;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bitfold/graph.h"
+#include "graph/clip_bounds.h"
 #include "graph/linear_layer.h"
 
 namespace bitfold {
@@ -22,9 +23,6 @@ int eliminate_dead(Graph& graph);
 /// Lets every reader of the node's only output read `source` instead and removes the node. False, and nothing changed,
 /// where that would rename a graph input or constant, merge two graph outputs, or change a grid.
 bool bypass(Graph& graph, NodeId id, ValueId source);
-
-/// The number in a one-element plain float32 constant.
-std::optional<float> scalar_constant(const Graph& graph, ValueId id);
 
 /// Makes input `slot` of a node a constant holding `tensor`. The present constant is changed in place when nobody else
 /// reads it; otherwise, and where there is none, the new one is named after `stem`.

@@ -3,12 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <mutex>
-#include <set>
 
-#include "base/check.h"
 #include "bitfold/exact_sum.h"
 #include "bitfold/reference.h"
 #include "quantize/samples.h"
@@ -75,21 +72,13 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
     totals[graph.value(id).name].add(seen, tensor.size() / tensor.dim(1));
   };
   const Reference reference(graph, {.on_value = collect});
-  const std::int64_t group = quantization::fixed_batch(graph);
-  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
-  const BlockPool::Use use(pools.front());
-  source.rewind();
-  std::int64_t seen = 0;
-  while (seen < most_samples) {
-    const std::int64_t most = static_cast<std::int64_t>(pools.size()) * group;
-    const auto batch = source.next(std::min(most, std::max(group, most_samples - seen)));
-    if (!batch) break;
-    quantization::for_each_group(*batch, group, seen, pools,
-                                 [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); });
-    seen += batch->sample_count;
-    progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
-  }
-  check(seen > 0, "{}: no samples", source.description());
+  quantization::for_first_samples(
+      source, quantization::fixed_batch(graph), omp_get_num_procs(), most_samples,
+      [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
+      [&](std::int64_t, std::int64_t seen) {
+        progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
+        return most_samples;
+      });
   ChannelTable table;
   for (const auto& [name, total] : totals) {
     if (!total.is_regular) continue;

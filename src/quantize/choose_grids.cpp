@@ -203,26 +203,21 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
   Chooser chooser(graph, choices);
   const std::int64_t group = fixed_batch(graph);
   const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
-  std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
-  std::vector<Chooser::Measured> under_way(pools.size());
-  samples.rewind();
-  std::int64_t seen = 0, limit = group;  // the first ones tell how many to take
-  while (seen < limit) {
-    const auto most = static_cast<std::int64_t>(under_way.size()) * group;
-    const auto batch = samples.next(std::min(limit - seen, most));
-    if (!batch) break;
-    for_each_group(*batch, group, seen, pools, [&](std::int64_t part, std::span<const Tensor> inputs) {
-      under_way[static_cast<std::size_t>(part)] = chooser.measure(inputs);
-    });
-    for (std::int64_t part = 0; part * group < batch->sample_count; ++part)  // in the order of samples
-      chooser.add(under_way[static_cast<std::size_t>(part)]);
-    if (seen == 0)
-      limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.least_samples,
-                         std::max(options.least_samples, options.most_samples));
-    seen += batch->sample_count;
-    progress(seen, std::min(limit, std::max(seen, samples.sample_count())));
-  }
-  check(seen > 0, "{}: no samples", samples.description());
+  std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
+  std::int64_t limit = group;  // the first ones tell how many to take
+  for_first_samples(
+      samples, group, threads, limit,
+      [&](std::int64_t part, std::span<const Tensor> inputs) {
+        under_way[static_cast<std::size_t>(part)] = chooser.measure(inputs);
+      },
+      [&](std::int64_t parts, std::int64_t seen) {
+        for (std::int64_t part = 0; part < parts; ++part) chooser.add(under_way[static_cast<std::size_t>(part)]);
+        if (seen <= group)
+          limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.least_samples,
+                             std::max(options.least_samples, options.most_samples));
+        progress(seen, std::min(limit, std::max(seen, samples.sample_count())));
+        return limit;
+      });
   std::vector<std::size_t> best;
   for (std::size_t g = 0; g < choices.size(); ++g) best.push_back(chooser.best(g));
   return best;

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "quantize/foresee.h"
 #include "quantize/means.h"
+#include "quantize/prepare.h"
 
 namespace bitfold {
 namespace {
@@ -36,23 +37,17 @@ DataFreeResult quantize_data_free(const Graph& graph, const BatchNormTable& batc
   Graph& prepared = result.float_graph;
   infer_shapes(prepared);
   BatchNormTable table = batch_norms;
-  if (recipe.equalization == Equalization::weights) result.regions = equalize_weights(prepared);
-  if (recipe.equalization == Equalization::noise || recipe.equalization == Equalization::automatic) {
-    const Foreseen values = quantization::foresee(prepared, table, range);
-    result.regions = equalize_noise(prepared, quantization::channel_table_of(prepared, values),
-                                    {.weight_bits = recipe.weight_bits,
-                                     .activation_bits = recipe.activation_bits,
-                                     .per_channel = recipe.granularity == Granularity::per_channel});
-  }
+  Recipe chosen = recipe;
+  if (chosen.equalization == Equalization::automatic) chosen.equalization = Equalization::noise;
+  result.regions = quantization::equalize(prepared, chosen.equalization, chosen, [&] {
+                     return quantization::channel_table_of(prepared, quantization::foresee(prepared, table, range));
+                   }).regions;
   follow(table, result.regions);
   result.absorbed_channels = absorb_high_bias(prepared, table);
   const Foreseen values = quantization::foresee(prepared, table, range);
   result.calibration = quantization::calibration_of(prepared, values);
   quantization::ChannelMeans means;
   for (const auto& [id, tensor] : values) means[prepared.value(id).name] = quantization::channel_means(tensor);
-  Recipe chosen = recipe;
-  if (chosen.equalization == Equalization::automatic) chosen.equalization = Equalization::noise;
-  if (chosen.bias_correction == BiasCorrection::automatic) chosen.bias_correction = BiasCorrection::analytic;
   result.quantized = quantization::quantize_with_means(prepared, result.calibration, chosen, means);
   return result;
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <random>
 
 #include "base/check.h"
@@ -124,7 +123,7 @@ class Foresight {
     if (linear_layer(graph_, id) && values_.contains(node.inputs[0])) return product(id);
     if (is_elementwise(node)) return computed(id);
     if (keeps_values(node)) return rearranged(node, out);
-    if (std::holds_alternative<Softmax>(node.op)) return probabilities(out);
+    if (std::holds_alternative<Softmax>(node.op)) return uniform(out, {.min = {0}, .max = {1}});
     fail("{}: what it computes cannot be foreseen without data; pass --calibrate DATA with some 100 typical samples",
          where(graph_, id));
   }
@@ -144,17 +143,16 @@ class Foresight {
     const Tensor& weights = *plain_constant(graph_, node.inputs[1]);
     const auto outs = static_cast<std::size_t>(linear_layer(graph_, id)->channel_count);
     ChannelNormals normals{std::vector<double>(outs), std::vector<double>(outs)};
-    std::vector<double> apart(outs), alike(outs), together(outs),
-        sums(outs);                              // sums: of the present input channel's kernel
+    std::vector<double> apart(outs), alike(outs), together(outs);
+    std::vector<double> sums(outs);              // of the present input channel's kernel
     std::vector<std::size_t> summed(outs, ins);  // which channel that is
     const auto finish = [&](std::size_t o) {
       if (summed[o] < ins) alike[o] += sums[o] * sums[o] * variances[summed[o]];
       sums[o] = 0;
     };
-    const std::size_t repeat = std::max<std::size_t>(1, ins);
     for_each_weight(node.op, weights.shape(), [&](std::size_t i, std::int64_t out, std::int64_t in) {
       const auto o = static_cast<std::size_t>(out);
-      const std::size_t k = static_cast<std::size_t>(in) % repeat;
+      const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 where channels are no longer apart
       const double w = static_cast<double>(weights.data<float>()[i]);
       if (summed[o] != k) finish(o);
       summed[o] = k;
@@ -276,14 +274,6 @@ class Foresight {
     for (std::size_t i = 0; i < kCount; ++i) some[i] = all[i * (all.size() - 1) / (kCount - 1)];
     Tensor tensor = blank(out, 1);
     fill(tensor, 0, std::move(some));
-    return tensor;
-  }
-
-  Tensor probabilities(ValueId out) {
-    std::vector<double> numbers(kCount);
-    for (std::size_t i = 0; i < kCount; ++i) numbers[i] = static_cast<double>(i) / static_cast<double>(kCount - 1);
-    Tensor tensor = blank(out, channels_of(out));
-    for (std::size_t c = 0; c < static_cast<std::size_t>(tensor.dim(1)); ++c) fill(tensor, c, numbers);
     return tensor;
   }
 

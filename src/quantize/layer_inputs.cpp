@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/check.h"
 #include "bitfold/reference.h"
 #include "graph/window.h"
 #include "onednn/plain.h"
@@ -136,31 +135,27 @@ std::vector<InputMoments> input_moments(const Graph& float_graph, NodeId float_i
   const Reference quantized_part(part_before(quantized_graph, quantized_id));
   const Rows rows(quantized_graph, quantized_id, view, options.rows_per_sample);
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
-  const std::int64_t group = fixed_batch(quantized_graph);
-  std::vector<BlockPool> pools(static_cast<std::size_t>(omp_get_num_procs()));
-  const BlockPool::Use use_pool(pools.front());
+  const int threads = omp_get_num_procs();
   // Of every group of samples that is under way, by group of the layer.
-  std::vector<std::vector<SampleMoments>> under_way(pools.size(), std::vector<SampleMoments>(moments.size()));
-  samples.rewind();
-  std::int64_t seen = 0;
-  while (seen < options.most_samples) {
-    const auto most = static_cast<std::int64_t>(under_way.size()) * group;
-    const auto batch = samples.next(std::min(options.most_samples - seen, most));
-    if (!batch) break;
-    for_each_group(*batch, group, seen, pools, [&](std::int64_t part, std::span<const Tensor> inputs) {
-      const Tensor x = quantized_part.run(inputs)[0], y = float_part.run(inputs)[0];
-      for (std::size_t g = 0; g < moments.size(); ++g) {
-        SampleMoments& m = under_way[static_cast<std::size_t>(part)][g];
-        m.rows = rows.read(x, static_cast<std::int64_t>(g), m.x);
-        rows.read(y, static_cast<std::int64_t>(g), m.y);
-        m.compute(view.depth);
-      }
-    });
-    for (std::int64_t part = 0; part * group < batch->sample_count; ++part)
-      for (std::size_t g = 0; g < moments.size(); ++g) under_way[static_cast<std::size_t>(part)][g].add_to(moments[g]);
-    seen += batch->sample_count;
-  }
-  check(seen > 0, "{}: no samples", samples.description());
+  std::vector<std::vector<SampleMoments>> under_way(static_cast<std::size_t>(threads),
+                                                    std::vector<SampleMoments>(moments.size()));
+  for_first_samples(
+      samples, fixed_batch(quantized_graph), threads, options.most_samples,
+      [&](std::int64_t part, std::span<const Tensor> inputs) {
+        const Tensor x = quantized_part.run(inputs)[0], y = float_part.run(inputs)[0];
+        for (std::size_t g = 0; g < moments.size(); ++g) {
+          SampleMoments& m = under_way[static_cast<std::size_t>(part)][g];
+          m.rows = rows.read(x, static_cast<std::int64_t>(g), m.x);
+          rows.read(y, static_cast<std::int64_t>(g), m.y);
+          m.compute(view.depth);
+        }
+      },
+      [&](std::int64_t parts, std::int64_t) {
+        for (std::int64_t part = 0; part < parts; ++part)
+          for (std::size_t g = 0; g < moments.size(); ++g)
+            under_way[static_cast<std::size_t>(part)][g].add_to(moments[g]);
+        return options.most_samples;
+      });
   for (InputMoments& m : moments)
     for (std::int64_t k = 0; k < m.depth; ++k) {
       m.mean_x[static_cast<std::size_t>(k)] /= static_cast<double>(m.rows);

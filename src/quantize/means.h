@@ -13,7 +13,7 @@ namespace bitfold::quantization {
 using ChannelMeans = std::map<std::string, std::vector<double>>;
 
 /// As bitfold::quantize(); each layer's mean error for inputs with these means is taken off its bias, unless the recipe
-/// says not to.
+/// says not to (BiasCorrection::automatic is analytic here).
 QuantizeResult quantize_with_means(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
                                    const ChannelMeans& means);
 

@@ -1,6 +1,7 @@
+#include "quantize/prepare.h"
+
 #include "base/check.h"
 #include "bitfold/channel_statistics.h"
-#include "bitfold/quantize.h"
 
 namespace bitfold {
 namespace {
@@ -12,17 +13,24 @@ Equalization resolved(const Recipe& recipe, bool has_samples) {
 
 }  // namespace
 
+Preparation quantization::equalize(Graph& graph, Equalization equalization, const Recipe& recipe,
+                                   const std::function<ChannelTable()>& table) {
+  Preparation done{.equalization = equalization, .regions = {}};
+  if (equalization == Equalization::weights) done.regions = equalize_weights(graph);
+  if (equalization == Equalization::noise)
+    done.regions = equalize_noise(graph, table(),
+                                  {.weight_bits = recipe.weight_bits,
+                                   .activation_bits = recipe.activation_bits,
+                                   .per_channel = recipe.granularity == Granularity::per_channel});
+  return done;
+}
+
 Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, const Progress& progress) {
   check_recipe(recipe);
-  Preparation done{.equalization = resolved(recipe, samples != nullptr), .regions = {}};
-  if (done.equalization == Equalization::weights) done.regions = equalize_weights(graph);
-  if (done.equalization != Equalization::noise) return done;
-  check(samples != nullptr, "equalization 'noise' needs sample inputs, which show what channels hold");
-  done.regions = equalize_noise(graph, measure_channels(graph, *samples, 128, progress),
-                                {.weight_bits = recipe.weight_bits,
-                                 .activation_bits = recipe.activation_bits,
-                                 .per_channel = recipe.granularity == Granularity::per_channel});
-  return done;
+  return quantization::equalize(graph, resolved(recipe, samples != nullptr), recipe, [&] {
+    check(samples != nullptr, "equalization 'noise' needs sample inputs, which show what channels hold");
+    return measure_channels(graph, *samples, 128, progress);
+  });
 }
 
 }  // namespace bitfold

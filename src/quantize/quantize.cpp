@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
+#include "graph/clip_bounds.h"
 #include "quantize/choose_grids.h"
 #include "quantize/means.h"
 #include "quantize/planner.h"
@@ -18,7 +19,6 @@
 namespace bitfold {
 namespace {
 
-using quantization::Bounds;
 using quantization::GridGroup;
 using quantization::Plan;
 using quantization::Role;
@@ -153,7 +153,7 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
 }
 
 // Whether no code of the grid lies outside the bounds: a bound's own code is the grid's end, or the bound is beyond it.
-bool ends_within(const QuantParams& grid, const Bounds& bounds) {
+bool ends_within(const QuantParams& grid, const ClipBounds& bounds) {
   const double scale = grid.scale[0], zero_point = grid.zero_point[0];
   return std::nearbyint(bounds.lower / scale) + zero_point <= grid.qmin() &&
          std::nearbyint(bounds.upper / scale) + zero_point >= grid.qmax();
@@ -166,7 +166,7 @@ bool remove_clip(Graph& graph, NodeId id) {
   const NodeId producer = graph.producer(in);
   const bool is_tied = grid && graph.value(in).quant == grid && graph.has_single_consumer(in);
   if (!is_tied || producer == NodeId::none) return false;
-  if (!ends_within(*grid, *quantization::clip_bounds(graph, id))) return false;
+  if (!ends_within(*grid, *clip_bounds(graph, id))) return false;
   graph.remove_node(id);
   const auto& outputs = graph.node(producer).outputs;
   const auto slot = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), in) - outputs.begin());
@@ -181,10 +181,17 @@ LayerDecision decide(const Graph& graph, NodeId id, const Plan& plan) {
           .reason = plan.at(id).reason};
 }
 
-Recipe resolved(Recipe recipe, bool has_samples) {
-  if (recipe.bias_correction == BiasCorrection::automatic) recipe.bias_correction = BiasCorrection::none;
+/// What refines weights and biases beyond their own numbers; each may be null.
+struct Knowledge {
+  BatchSource* samples = nullptr;
+  const quantization::ChannelMeans* means = nullptr;
+};
+
+Recipe resolved(Recipe recipe, const Knowledge& knowledge) {
+  if (recipe.bias_correction == BiasCorrection::automatic)
+    recipe.bias_correction = knowledge.means != nullptr ? BiasCorrection::analytic : BiasCorrection::none;
   if (recipe.rounding == Rounding::automatic)
-    recipe.rounding = has_samples && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
+    recipe.rounding = knowledge.samples != nullptr && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
   return recipe;
 }
 
@@ -219,19 +226,13 @@ void correct_biases(const Graph& float_graph, QuantizeResult& result, const std:
   }
 }
 
-/// What refines weights and biases beyond their own numbers; each may be null.
-struct Knowledge {
-  BatchSource* samples = nullptr;
-  const quantization::ChannelMeans* means = nullptr;
-};
-
 QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibration, const Recipe& asked,
                              const Knowledge& knowledge, const Progress& progress) {
   BatchSource* const samples = knowledge.samples;
   check_recipe(asked);
   check(knowledge.means != nullptr || asked.bias_correction != BiasCorrection::analytic,
         "bias correction 'analytic' is for quantizing without data; with samples, take 'empirical'");
-  const Recipe recipe = resolved(asked, samples != nullptr);
+  const Recipe recipe = resolved(asked, knowledge);
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
@@ -257,7 +258,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
     result.decisions.push_back(std::move(decision));
   }
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
-  if (knowledge.means != nullptr && recipe.bias_correction == BiasCorrection::analytic)
+  if (recipe.bias_correction == BiasCorrection::analytic)
     correct_biases(float_graph, result, nodes, plan, *knowledge.means);
   graph.compact();
   verify(graph, Stage::quantized);

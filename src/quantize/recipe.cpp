@@ -14,11 +14,10 @@
 namespace bitfold {
 namespace {
 
-// In the order of Rounding.
+// In the order of their enumerators.
 constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
-constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical",
-                                                           "analytic"};                        // of BiasCorrection
-constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};  // of Equalization
+constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical", "analytic"};
+constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};
 
 // One TOML file; every complaint names the file, the line and the key.
 class RecipeReader {

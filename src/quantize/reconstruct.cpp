@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "quantize/hessian_rounding.h"
 #include "quantize/layer_inputs.h"
@@ -136,15 +137,15 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
   if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
   const std::vector<InputMoments> moments = input_moments(float_graph, id, graph, id, samples, {});
   Reconstruction layer(float_graph, graph, id, *view);
-  const bool rounds_anew = recipe.rounding == Rounding::gptq;
   std::vector<Channel> channels(static_cast<std::size_t>(view->groups * view->channels));
   for (std::int64_t g = 0; g < view->groups; ++g) {
     const InputMoments& m = moments[static_cast<std::size_t>(g)];
-    const HessianRounding rounding(m);
+    std::optional<HessianRounding> rounding;  // factorizes
+    if (recipe.rounding == Rounding::gptq) rounding.emplace(m);
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
       channels[static_cast<std::size_t>(g * view->channels + c)] =
-          layer.channel(rounds_anew ? &rounding : nullptr, m.mean_x, m.mean_y, g, c);
+          layer.channel(rounding ? &*rounding : nullptr, m.mean_x, m.mean_y, g, c);
   }
   return layer.store(channels) ? "" : "an accumulator might leave int32";
 }

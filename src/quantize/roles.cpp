@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "graph/clip_bounds.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -14,13 +15,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 bool is_float(const Graph& graph, ValueId id) { return graph.value(id).dtype == DataType::float32; }
 
 std::string quoted(const Graph& graph, ValueId id) { return fmt::format("'{}'", graph.value(id).name); }
-
-std::optional<float> constant_scalar(const Graph& graph, ValueId id) {
-  if (!graph.is_constant(id)) return std::nullopt;
-  const Value& value = graph.value(id);
-  if (value.quant || value.constant->dtype() != DataType::float32 || value.constant->size() != 1) return std::nullopt;
-  return value.constant->data<float>()[0];
-}
 
 ValueId input(const Graph& graph, NodeId id, std::size_t slot) {
   const auto& inputs = graph.node(id).inputs;
@@ -115,7 +109,7 @@ struct Classifier {
   Classified operator()(const Pad& op) const {
     const ValueId value = input(graph, id, 2);
     const bool pads_zero =
-        op.mode != PadMode::constant || value == ValueId::none || constant_scalar(graph, value) == 0.0F;
+        op.mode != PadMode::constant || value == ValueId::none || scalar_constant(graph, value) == 0.0F;
     return pads_zero ? follower(Role::movement) : refuse("it pads with something other than 0");
   }
   Classified operator()(const Resize& op) const {
@@ -168,22 +162,6 @@ std::vector<ValueId> used_outputs(const Graph& graph, NodeId id) {
   for (ValueId out : graph.node(id).outputs)
     if (out != ValueId::none) outputs.push_back(out);
   return outputs;
-}
-
-std::optional<Bounds> clip_bounds(const Graph& graph, NodeId id) {
-  const Op& op = graph.node(id).op;
-  if (const auto* unary = std::get_if<Unary>(&op); unary != nullptr && unary->kind == UnaryKind::relu)
-    return Bounds{0, kInfinity};
-  if (!std::holds_alternative<Clip>(op)) return std::nullopt;
-  Bounds bounds{-kInfinity, kInfinity};
-  for (const std::size_t slot : {1U, 2U}) {
-    const ValueId bound = input(graph, id, slot);
-    if (bound == ValueId::none) continue;
-    const std::optional<float> scalar = constant_scalar(graph, bound);
-    if (!scalar || !(*scalar == *scalar)) return std::nullopt;
-    (slot == 1 ? bounds.lower : bounds.upper) = *scalar;
-  }
-  return bounds;
 }
 
 Classified classify(const Graph& graph, NodeId id) {

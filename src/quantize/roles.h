@@ -29,10 +29,4 @@ Classified classify(const Graph& graph, NodeId id);
 std::vector<ValueId> data_inputs(const Graph& graph, NodeId id);
 std::vector<ValueId> used_outputs(const Graph& graph, NodeId id);
 
-/// The reals a Relu or Clip lets through; none for another node or where they are not constant.
-struct Bounds {
-  float lower, upper;
-};
-std::optional<Bounds> clip_bounds(const Graph& graph, NodeId id);
-
 }  // namespace bitfold::quantization

@@ -72,4 +72,21 @@ void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_s
   }
 }
 
+void for_first_samples(BatchSource& source, std::int64_t group, int threads, std::int64_t most,
+                       const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
+                       const std::function<std::int64_t(std::int64_t, std::int64_t)>& done) {
+  std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
+  const BlockPool::Use use_pool(pools.front());
+  source.rewind();
+  std::int64_t seen = 0;
+  while (seen < most) {
+    const auto batch = source.next(std::min(most - seen, threads * group));
+    if (!batch) break;
+    for_each_group(*batch, group, seen, pools, use);
+    seen += batch->sample_count;
+    most = done((batch->sample_count + group - 1) / group, seen);
+  }
+  check(seen > 0, "{}: no samples", source.description());
+}
+
 }  // namespace bitfold::quantization

@@ -27,4 +27,11 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count);
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t, std::span<const Tensor>)>& use);
 
+/// The source's first `most` samples: calls use(g, inputs) for one group on each of `threads` cores at a time, as
+/// for_each_group does, then done(groups, seen), seen with them included, which says anew how many to read in all. What
+/// done() adds up in the order of groups does not depend on the number of threads. Throws Error when there are none.
+void for_first_samples(BatchSource& source, std::int64_t group, int threads, std::int64_t most,
+                       const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
+                       const std::function<std::int64_t(std::int64_t, std::int64_t)>& done);
+
 }  // namespace bitfold::quantization
