@@ -93,6 +93,20 @@ TEST(Foresee, refuses_by_name_what_it_does_not_understand) {
   }
 }
 
+// Between 0 and 1 lie probabilities, not their logarithms.
+TEST(Foresee, refuses_the_logarithm_of_a_softmax) {
+  for (bool is_log : {false, true}) {
+    Graph g;
+    const ValueId x = g.add_input("x", DataType::float32, {1, 5});
+    g.mark_output(g.add(Softmax{.axis = 1, .log = is_log}, "softmax", {x}, "y"));
+    infer_shapes(g);
+    if (is_log)
+      EXPECT_THROW(foresee(g, {}, {}), Error);
+    else
+      EXPECT_EQ(quantization::channel_table_of(g, foresee(g, {}, {})).at("y").max, std::vector<float>(5, 1));
+  }
+}
+
 /// h = x + b1, a = relu(h), y = w2 a: two channels, without padding.
 Graph absorbing(float pad = 0) {
   Graph g;

@@ -123,7 +123,8 @@ class Foresight {
     if (linear_layer(graph_, id) && values_.contains(node.inputs[0])) return product(id);
     if (is_elementwise(node)) return computed(id);
     if (keeps_values(node)) return rearranged(node, out);
-    if (std::holds_alternative<Softmax>(node.op)) return uniform(out, {.min = {0}, .max = {1}});
+    if (const auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && !softmax->log)
+      return uniform(out, {.min = {0}, .max = {1}});
     fail("{}: what it computes cannot be foreseen without data; pass --calibrate DATA with some 100 typical samples",
          where(graph_, id));
   }
