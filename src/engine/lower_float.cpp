@@ -1,9 +1,9 @@
 // Float layers: convolutions, matrix products and pools through oneDNN, with what follows them fused; BatchNorm,
 // rectifiers and sums by the engine's own loops.
 #include <cmath>
-#include <limits>
 
 #include "base/check.h"
+#include "engine/float_tail.h"
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
@@ -11,77 +11,14 @@
 namespace bitfold::engine {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-struct Rectifier {
-  onednn::Activation kind = onednn::Activation::none;
-  float alpha = 0, beta = 0;  // as onednn::Epilogue has them
-};
-
-/// What the node does when it is a Relu, a LeakyRelu or a Clip with known bounds.
-std::optional<Rectifier> rectifier(const Lowering& l, const Node& node) {
-  if (const auto* unary = std::get_if<Unary>(&node.op); unary != nullptr && unary->kind == UnaryKind::relu)
-    return Rectifier{onednn::Activation::relu};
-  if (const auto* p = std::get_if<Parametric>(&node.op); p != nullptr && p->kind == ParametricKind::leaky_relu)
-    return Rectifier{onednn::Activation::leaky_relu, p->alpha};
-  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
-  const auto bound = [&](std::size_t slot, float absent) -> std::optional<float> {
-    if (slot >= node.inputs.size() || node.inputs[slot] == ValueId::none) return absent;
-    return l.constant_scalar(node.inputs[slot]);
-  };
-  const auto low = bound(1, -kInfinity), high = bound(2, kInfinity);
-  if (!low || !high || *low > *high) return std::nullopt;
-  return Rectifier{onednn::Activation::clip, *low, *high};
-}
-
-/// The nodes after a convolution or matrix product that its step also does.
-struct Tail {
-  ValueId output;
-  ValueId residual = ValueId::none;
-  Rectifier rectifier;
-  std::string op, name;
-};
-
-bool can_follow(const Lowering& l, ValueId value) {
-  return !l.graph.value(value).quant && l.graph.has_single_consumer(value) &&
-         !l.is_claimed(l.graph.consumers(value)[0]) && l.dtype(value) == DataType::float32;
-}
-
-Tail fuse_tail(Lowering& l, NodeId id, bool may_add) {
-  const Node& start = l.graph.node(id);
-  Tail tail{.output = start.outputs[0], .op = op_name(start.op), .name = start.name};
-  while (tail.rectifier.kind == onednn::Activation::none && can_follow(l, tail.output)) {
-    const NodeId next_id = l.graph.consumers(tail.output)[0];
-    const Node& next = l.graph.node(next_id);
-    if (const auto r = rectifier(l, next); r && next.inputs[0] == tail.output) {
-      tail.rectifier = *r;
-    } else if (const auto* b = std::get_if<Binary>(&next.op); may_add && b != nullptr && b->kind == BinaryKind::add &&
-                                                              tail.residual == ValueId::none &&
-                                                              next.inputs[0] != next.inputs[1]) {
-      const ValueId other = next.inputs[next.inputs[0] == tail.output ? 1 : 0];
-      if (l.graph.is_constant(other) || l.shape(other) != l.shape(tail.output)) break;
-      tail.residual = other;
-    } else {
-      break;
-    }
-    l.claim(next_id);
-    tail.output = next.outputs[0];
-    tail.op += "+" + op_name(next.op);
-    tail.name = next.name;
-  }
-  // After claiming: the other operand's own convolution must not take this sum, too.
-  if (tail.residual != ValueId::none) l.ensure(tail.residual);
-  return tail;
-}
-
 std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t slot, bool& present) {
   present = slot < node.inputs.size() && node.inputs[slot] != ValueId::none;
   return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
 }
 
 /// Adds the step of a primitive with weights. `weights` in the plain layout the primitive packs from.
-void add_product(Lowering& l, onednn::Primitive primitive, const Tail& tail, const Node& node, const Tensor& weights,
-                 const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
+void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, const Node& node,
+                 const Tensor& weights, const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
                  const std::optional<Slot>& residual, std::int64_t mac_count) {
   const std::string key =
       fmt::format("float {} {} {}", l.graph.value(node.outputs[0]).name,
@@ -121,7 +58,8 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   const auto bias = bias_of(l, node, 2, has_bias);
   if (!w2d || !weights || has_bias != bias.has_value() || element_count(l.shape(y)) == 0) return false;
 
-  const Tail tail = fuse_tail(l, id, true);
+  const FloatTail tail = fuse_float_tail(l, id, true);
+  if (lower_planar_conv(l, node, *w2d, conv.group, tail, *weights, bias)) return true;
   const onednn::Epilogue epilogue{has_bias, tail.residual != ValueId::none, tail.rectifier.kind, tail.rectifier.alpha,
                                   tail.rectifier.beta};
   const Slot source = l.reals(x, Layout::channels_last);
@@ -181,7 +119,7 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   const Slot* folded = l.folded(x, false);
   const Slot source = folded != nullptr ? *folded : l.reals(x, Layout::plain);
   if (folded != nullptr) weights = permuted(weights, gemm.trans_b, folded_order(*folded));
-  const Tail tail = fuse_tail(l, id, false);
+  const FloatTail tail = fuse_float_tail(l, id, false);
   const Slot destination = l.make(tail.output, false, Layout::plain);
   auto primitive =
       onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b,
@@ -274,9 +212,8 @@ bool lower_rectifier(Lowering& l, NodeId id, const Rectifier& r) {
   if (l.dtype(x) != DataType::float32) return false;
   const Layout layout = l.layout(x);
   const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  const bool is_clip = r.kind == onednn::Activation::clip;
-  auto& step = l.add(std::make_unique<RectifyStep>(is_clip ? r.alpha : 0, is_clip ? r.beta : kInfinity, r.alpha,
-                                                   r.kind == onednn::Activation::leaky_relu, element_count(l.shape(y))),
+  const float low = r.is_leaky() ? 0 : r.low();
+  auto& step = l.add(std::make_unique<RectifyStep>(low, r.high(), r.alpha, r.is_leaky(), element_count(l.shape(y))),
                      node.name, op_name(node.op), "float");
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);

@@ -247,6 +247,15 @@ void Lowering::add_outputs() {
     const DataType type = from.is_code ? DataType::float32 : from.dtype;
     const Shape& lies = from.layout_shape();
     const int width = bit_width(type) / 8;
+    // What lies as the caller wants it is computed in the caller's memory. Values that are kept must outlive the run.
+    Buffer& made_in = program_.buffers[static_cast<std::size_t>(from.buffer)];
+    if (!from.is_code && made_in.storage == Storage::arena && !options.keep_values &&
+        std::ranges::equal(strides_of(lies, from.layout), strides_of(lies, Layout::plain))) {
+      made_in = {Storage::graph_output, made_in.bytes, nullptr, i};
+      program_.output_shapes.push_back(from.shape);
+      program_.output_types.push_back(type);
+      continue;
+    }
     program_.buffers.push_back(
         {Storage::graph_output, static_cast<std::size_t>(element_count(lies) * width), nullptr, i});
     const int buffer = static_cast<int>(program_.buffers.size()) - 1;

@@ -137,6 +137,50 @@ TEST(Session, keeps_codes_of_intermediate_values_in_the_graphs_own_layout) {
   EXPECT_THROW(session.value("no such value"), Error);
 }
 
+bool has_step(const Session& session, const std::string& kernel) {
+  const auto& steps = session.steps();
+  return std::any_of(steps.begin(), steps.end(), [&](const StepInfo& s) { return s.kernel.find(kernel) == 0; });
+}
+
+TEST(Session, a_lone_convolution_of_few_planes_reads_and_writes_them_as_they_lie) {
+  if (isa_cap() < Isa::avx2) GTEST_SKIP() << "this CPU has no AVX2";
+  for (const bool is_leaky : {false, true}) {
+    GraphBuilder b;
+    const ValueId x = b.input({2, 3, 19, 21}, std::nullopt);
+    const ValueId w = b.graph.add_constant("w", b.uniform_tensor({7, 3, 3, 4}, -1, 1));
+    const Window window{{3, 4}, {2, 1}, {1, 2}, {2, 1, 0, 3}, AutoPad::none};
+    const ValueId c = b.node(Conv{window, 1}, {x, w});
+    b.output(b.node(is_leaky ? Op{Parametric{ParametricKind::leaky_relu, 0.1F}} : Op{Unary{UnaryKind::relu}}, {c}));
+    infer_shapes(b.graph);
+    const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 19, 21}, -1, 1)};
+    Session session(b.graph, {.threads = 2});
+    expect_close(session.run(inputs), Reference(b.graph, {.plain_loops = true}).run(inputs), 1e-5);
+    EXPECT_TRUE(has_step(session, "planar"));
+  }
+}
+
+TEST(Session, an_output_that_others_read_and_that_is_given_out_twice_is_right_each_time) {
+  GraphBuilder b;
+  const ValueId x = b.input({2, 3, 20, 20}, std::nullopt);
+  const ValueId w = b.graph.add_constant("w", b.uniform_tensor({4, 3, 3, 3}, -1, 1));
+  const ValueId c = b.node(Conv{window(3, 1, 1), 1}, {x, w});
+  const ValueId r = b.node(Unary{UnaryKind::relu}, {c});
+  const ValueId f = b.node(Flatten{1}, {r});
+  for (const ValueId id : {r, c, f}) b.output(id);
+  infer_shapes(b.graph);
+  const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 20, 20}, -1, 1)};
+  const auto expected = Reference(b.graph).run(inputs);
+  Session session(b.graph);
+  std::vector<Tensor> outputs = session.run(inputs);
+  expect_close(outputs, expected, 1e-5);
+  outputs[2] = outputs[1] = outputs[0];  // all of one memory, until they are written
+  outputs[1] = Tensor(DataType::float32, outputs[0].shape());
+  outputs[2] = Tensor(DataType::float32, expected[2].shape());
+  session.run(inputs, outputs);
+  expect_close(outputs, expected, 1e-5);
+  expect_close(Session(b.graph, {.keep_values = true}).run(inputs), expected, 1e-5);
+}
+
 TEST(Session, refuses_all_operators_it_cannot_run_by_name) {
   GraphBuilder b;
   const ValueId x = b.input({1, 4}, std::nullopt);

@@ -1,0 +1,66 @@
+// Float convolutions from planes to planes.
+#include <algorithm>
+
+#include "base/check.h"
+#include "engine/float_tail.h"
+#include "engine/steps/planar_conv.h"
+
+namespace bitfold::engine {
+namespace {
+
+constexpr std::int64_t kMostPlanes = 4;
+
+bool is_last(const Lowering& l, ValueId value) {
+  const auto& outputs = l.graph.outputs();
+  return l.graph.consumers(value).empty() && std::find(outputs.begin(), outputs.end(), value) != outputs.end();
+}
+
+}  // namespace
+
+bool lower_planar_conv(Lowering& l, const Node& node, const Window2dShape& w, std::int64_t groups,
+                       const FloatTail& tail, const Tensor& weights, const std::optional<Tensor>& bias) {
+  const Shape &in = l.shape(node.inputs[0]), &out = l.shape(tail.output);
+  const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
+  const bool pays = is_last(l, tail.output) && l.isa >= Isa::avx2 && l.layout(node.inputs[0]) == Layout::plain &&
+                    in[1] <= kMostPlanes;
+  if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out[3] < kernel.lanes) return false;
+
+  const PlanarConvStep::Images images{in[0], in[2], in[3], w.pad_top, w.pad_bottom, w.pad_left, w.pad_right};
+  const PlanarConv conv{.in_channels = in[1],
+                        .out_channels = out[1],
+                        .kernel_h = w.kernel_h,
+                        .kernel_w = w.kernel_w,
+                        .stride_h = w.stride_h,
+                        .dilation_h = w.dilation_h,
+                        .dilation_w = w.dilation_w,
+                        .x_row = images.row(),
+                        .x_plane = images.plane(),
+                        .out_height = out[2],
+                        .out_width = out[3],
+                        .low = tail.rectifier.low(),
+                        .high = tail.rectifier.high(),
+                        .negative_slope = tail.rectifier.alpha,
+                        .is_leaky = tail.rectifier.is_leaky()};
+  const auto bytes = static_cast<std::size_t>(weights.size()) * sizeof(float);
+  const auto packed =
+      l.weights.get(fmt::format("planar {}", l.graph.value(node.outputs[0]).name), bytes, [&](std::byte* to) {
+        pack_planar_weights(conv, kernel, weights.data<float>().data(), reinterpret_cast<float*>(to));
+      });
+  const Slot source = l.reals(node.inputs[0], Layout::plain), destination = l.make(tail.output, false, Layout::plain);
+  const std::int64_t macs = element_count(out) * conv.depth();
+  auto& step = l.add(std::make_unique<PlanarConvStep>(conv, kernel, images, useful_threads(l.threads, macs / 4)),
+                     tail.name, tail.op, kernel.name + l.explanation(l.graph.producer(node.outputs[0])));
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.add_operand(l.constant_buffer(packed, bytes), Access::read);
+  step.add_operand(l.constant_buffer(bias ? *bias : Tensor(DataType::float32, {out[1]})), Access::read);
+  if (images.is_padded())
+    step.add_operand(l.arena_buffer(static_cast<std::size_t>(in[1] * images.plane()) * sizeof(float)), Access::scratch);
+  step.info.mac_count = macs;
+  step.info.inputs = {l.graph.value(node.inputs[0]).name};
+  step.info.outputs = {l.graph.value(tail.output).name};
+  l.define_reals(tail.output, destination);
+  return true;
+}
+
+}  // namespace bitfold::engine
