@@ -25,7 +25,8 @@ namespace {
 struct Options {
   std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
   Recipe flags;
-  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization;
+  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization,
+      target;
   int threads = 0;
   CLI::App* verb = nullptr;
   std::unique_ptr<DataOptions> data_options;
@@ -53,6 +54,7 @@ Recipe recipe_of(const Options& o) {
   if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
   if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
   if (given("--equalize")) recipe.equalization = parse_equalization(o.equalization);
+  if (given("--target")) recipe.target = parse_target(o.target);
   if (given("--percentile")) {
     recipe.percentile = o.flags.percentile;
     if (!given("--observer")) recipe.observer = Observer::percentile;
@@ -274,6 +276,11 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
   verb.add_option("--equalize", o.equalization,
                   "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
                   "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
+  verb.add_option(
+      "--target", o.target,
+      "What is to run the result: any (default) keeps a grid on every value between layers, as ONNX Runtime "
+      "wants it; bitfold leaves those in front of a LeakyRelu out, which is more accurate and needs this "
+      "tool's engine to be fast");
   verb.add_option("--observer", o.observer,
                   "How activation ranges are chosen: mse (default), min_max (default with --data-free), "
                   "moving_average, percentile, entropy, or auto: "

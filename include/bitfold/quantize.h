@@ -37,6 +37,14 @@ enum class Equalization { automatic, none, weights, noise };
 std::string_view to_string(Equalization equalization);
 Equalization parse_equalization(std::string_view word);  ///< Throws Error naming the valid words.
 
+/// What the quantized network is to run on. `any`: whatever fuses QuantizeLinear nodes into integer operators, ONNX
+/// Runtime above all, and so each value between two of them has a grid. `bitfold`: Session, whose layers pass a
+/// following LeakyRelu before their accumulators are rounded, so that the value between needs none; elsewhere such a
+/// layer runs in float. The results are the same reals everywhere.
+enum class Target { any, bitfold };
+std::string_view to_string(Target target);
+Target parse_target(std::string_view word);  ///< Throws Error naming the valid words.
+
 /// What one layer does otherwise than the recipe says; what is absent, it does as the recipe says.
 struct LayerRecipe {
   std::optional<int> weight_bits;
@@ -57,6 +65,7 @@ struct Recipe {
   Rounding rounding = Rounding::automatic;             ///< Of weights.
   BiasCorrection bias_correction = BiasCorrection::automatic;
   Equalization equalization = Equalization::automatic;  ///< What prepare() does.
+  Target target = Target::any;
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 95.0 % of 400 images
   /// (min_max 92.5 %, percentile 93.25 %); docs/observers.md has the table.
   Observer observer = Observer::mse;

@@ -75,6 +75,28 @@ void conv_equals_simulation(const ConvCase& c, int weight_bits, bool per_channel
   expect_equals_simulation(b);
 }
 
+TEST(IntegerConv, passes_a_leaky_relu_before_it_is_rounded_once) {
+  for (const float alpha : {0.0F, 0.1F, 1.0F})
+    for (const bool adds : {false, true}) {
+      GraphBuilder b;
+      const ValueId x = b.input({2, 16, 9, 10}, unsigned_grid(0.02F, 100));
+      const ValueId w = b.weights({24, 16, 3, 3}, 0);
+      const ValueId c = b.node(Conv{window(3, 1, 1), 1}, {x, w, b.bias(x, w)});
+      const ValueId r = b.node(Parametric{ParametricKind::leaky_relu, alpha}, {c}, unsigned_grid(0.03F, 20));
+      if (adds) {
+        const ValueId w1 = b.weights({24, 16, 1, 1}, 0);
+        const ValueId other = b.node(Conv{window(1, 1, 0), 1}, {x, w1, b.bias(x, w1)}, unsigned_grid(0.05F, 120));
+        b.output(b.node(Binary{BinaryKind::add}, {r, other}, unsigned_grid(0.06F, 110)));
+      } else {
+        b.output(r);
+      }
+      expect_equals_simulation(b);
+      const Session session(b.graph);
+      EXPECT_TRUE(std::any_of(session.steps().begin(), session.steps().end(),
+                              [](const StepInfo& s) { return s.op.find("Conv+LeakyRelu") == 0; }));
+    }
+}
+
 TEST(IntegerConv, equals_the_simulation_for_all_geometries) {
   const ConvCase cases[] = {{3, 16, 9, 3, 1, 1, 1, 1},   {16, 32, 8, 3, 2, 1, 1, 1},  {32, 7, 5, 1, 1, 0, 1, 1},
                             {5, 33, 7, 5, 1, 2, 1, 1},   {64, 64, 4, 3, 1, 1, 1, 1},  {8, 8, 9, 3, 1, 2, 2, 1},

@@ -164,6 +164,7 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
 struct Tail {
   ValueId output, residual = ValueId::none;
   std::optional<CodeGrid> grid;  ///< Of the codes that leave the accumulators; none: reals.
+  float negative_gain = 1;       ///< Of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Around the sum: what is added to the residual, and the result.
   std::string op, name;
@@ -196,12 +197,28 @@ void fuse_residual(Lowering& l, Tail& tail) {
   l.ensure(other);
 }
 
+/// A following LeakyRelu onto a grid, of a value that has none itself: the accumulators pass it before they are
+/// rounded.
+bool fuse_leaky_relu(Lowering& l, Tail& tail) {
+  if (l.graph.value(tail.output).quant) return false;
+  const NodeId next = only_consumer(l, tail.output);
+  const auto* op = next == NodeId::none ? nullptr : std::get_if<Parametric>(&l.graph.node(next).op);
+  if (op == nullptr || op->kind != ParametricKind::leaky_relu || op->alpha < 0 || op->alpha > 1) return false;
+  tail.grid = l.code_grid(l.graph.node(next).outputs[0]);
+  if (!tail.grid) return false;
+  tail.negative_gain = op->alpha;
+  take(l, tail, next);
+  return true;
+}
+
 Tail fuse_tail(Lowering& l, NodeId id, ValueId y) {
   Tail tail{.output = y, .op = op_name(l.graph.node(id).op), .name = l.graph.node(id).name};
-  const auto target = code_target(l, y);
-  if (!target) return tail;
-  tail.grid = target->grid;
-  if (target->activation != NodeId::none) take(l, tail, target->activation);
+  if (!fuse_leaky_relu(l, tail)) {
+    const auto target = code_target(l, y);
+    if (!target) return tail;
+    tail.grid = target->grid;
+    if (target->activation != NodeId::none) take(l, tail, target->activation);
+  }
   if (l.options.keep_values) return tail;  // the codes in between are to be readable
   if (const NodeId next = only_consumer(l, tail.output); next != NodeId::none) {
     if (auto table = code_table(l, l.graph.node(next))) {
@@ -222,6 +239,7 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
   out.zero_point = tail.grid->zero_point;
   out.qmin = tail.grid->qmin;
   out.qmax = tail.grid->qmax;
+  out.negative_gain = tail.negative_gain;
   out.has_table = tail.table.has_value();
   if (tail.table) std::copy(tail.table->begin(), tail.table->end(), out.table);
   out.has_residual = tail.residual != ValueId::none;

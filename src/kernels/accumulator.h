@@ -8,11 +8,12 @@
 
 namespace bitfold {
 
-/// requantize() of affine.h, invariant 3.
+/// requantize() of affine.h, invariant 3, behind the LeakyRelu where there is one.
 inline std::uint8_t code_of(std::int32_t accumulator, float multiplier, const ConvOutput& output) {
   const auto low = static_cast<float>(output.qmin - output.zero_point);
   const auto high = static_cast<float>(output.qmax - output.zero_point);
   float steps = static_cast<float>(accumulator) * multiplier;
+  if (steps < 0) steps *= output.negative_gain;
   steps = steps < low ? low : steps;
   steps = steps > high ? high : steps;
   return static_cast<std::uint8_t>(round_half_even(steps) + output.zero_point);

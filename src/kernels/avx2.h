@@ -46,6 +46,12 @@ BITFOLD_INLINE void multiply_add(__m256i& sum, const Split& x, const Split& w) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, w.odd));
 }
 
+/// accumulator * multiplier, behind the LeakyRelu where there is one. With a gain of 1 the blend changes nothing.
+BITFOLD_INLINE __m256 leaky_steps(__m256 steps, __m256 negative_gain) {
+  // The sign decides, and an accumulator is never -0.
+  return _mm256_blendv_ps(steps, _mm256_mul_ps(steps, negative_gain), steps);
+}
+
 /// Codes of rounded steps, where accumulator * multiplier fits int32: then rounding first and clamping after, at int16
 /// and at uint8, comes to the same as store(). Everything in registers: what is written might alias the task.
 struct CodeRange {
@@ -78,7 +84,8 @@ BITFOLD_INLINE void store(__m256i sums, const float* multipliers, const ConvOutp
   }
   const auto low = static_cast<float>(output.qmin - output.zero_point);
   const auto high = static_cast<float>(output.qmax - output.zero_point);
-  const __m256 clamped = _mm256_min_ps(_mm256_max_ps(steps, _mm256_set1_ps(low)), _mm256_set1_ps(high));
+  const __m256 leaky = leaky_steps(steps, _mm256_set1_ps(output.negative_gain));
+  const __m256 clamped = _mm256_min_ps(_mm256_max_ps(leaky, _mm256_set1_ps(low)), _mm256_set1_ps(high));
   const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(clamped), _mm256_set1_epi32(output.zero_point));
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
   const std::int64_t codes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words));

@@ -31,17 +31,22 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
 /// leave int32 upwards must be cut before it is converted; what leaves it downwards converts to the lowest int32.
 template <bool kStepsFit>
 struct Requantizer {
-  __m512 high;
+  __m512 high, negative_gain;
   __m512i zero_point, low_code, high_code;
+  bool is_leaky;
 
   BITFOLD_INLINE explicit Requantizer(const ConvOutput& output)
       : high(_mm512_set1_ps(static_cast<float>(output.qmax - output.zero_point))),
+        negative_gain(_mm512_set1_ps(output.negative_gain)),
         zero_point(_mm512_set1_epi16(static_cast<short>(output.zero_point))),
         low_code(_mm512_set1_epi8(static_cast<char>(output.qmin))),
-        high_code(_mm512_set1_epi8(static_cast<char>(output.qmax))) {}
+        high_code(_mm512_set1_epi8(static_cast<char>(output.qmax))),
+        is_leaky(output.negative_gain != 1) {}
 
   BITFOLD_INLINE __m512i steps(__m512i sum, __m512 multiplier) const {
-    return round(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
+    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+    if (!is_leaky) return round(steps);
+    return round(_mm512_mask_mul_ps(steps, _mm512_movepi32_mask(sum), steps, negative_gain));
   }
 
   BITFOLD_INLINE __m512i round(__m512 t) const {

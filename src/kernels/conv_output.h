@@ -21,6 +21,9 @@ struct ResidualAdd {
 struct ConvOutput {
   AccumulatorOutput kind = AccumulatorOutput::code;
   std::int32_t zero_point = 0, qmin = 0, qmax = 255;  ///< Of codes before the table; 0 <= qmin <= zero_point <= qmax.
+  /// A LeakyRelu before rounding: what accumulator * multiplier gives is multiplied by it where it is below 0. 0 .. 1;
+  /// 1 leaves it as it is. Of codes only.
+  float negative_gain = 1;
   bool has_table = false;
   std::uint8_t table[256] = {};
   bool has_residual = false;

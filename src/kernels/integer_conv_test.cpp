@@ -281,6 +281,19 @@ TEST_P(IntegerConvTest, codes_equal_the_normative_requantization) {
     }
 }
 
+TEST_P(IntegerConvTest, codes_behind_a_leaky_relu_are_rounded_once) {
+  for (const Case& c : all_cases())
+    for (const float gain : {0.0F, 0.1F, 0.3F}) {
+      const ConvOutput output{.zero_point = 20, .qmin = 1, .qmax = 250, .negative_gain = gain};
+      const Data d = make_data(c, Codes::random);
+      const auto want = expected<std::uint8_t>(c, d, [&](std::int32_t sum, std::size_t m) {
+        const float steps = static_cast<float>(sum) * d.multipliers[m], leaky = sum < 0 ? steps * gain : steps;
+        return static_cast<std::uint8_t>(std::nearbyint(std::clamp(leaky, -19.0F, 230.0F)) + 20);
+      });
+      ASSERT_EQ(run<std::uint8_t>(c, d, output, GetParam()), want) << c.text();
+    }
+}
+
 TEST_P(IntegerConvTest, codes_saturate_where_steps_leave_int32) {
   for (const Case& c : window_cases()) {
     Data d = make_data(c, Codes::random);

@@ -12,7 +12,8 @@ namespace {
 
 class Planner {
  public:
-  Planner(Graph& graph, const std::vector<std::string>& skip) : graph_(graph), order_(graph.topological_order()) {
+  Planner(Graph& graph, const std::vector<std::string>& skip, Target target)
+      : graph_(graph), target_(target), order_(graph.topological_order()) {
     for (NodeId id : order_) {
       NodePlan& plan = at(id);
       auto [role, reason] = classify(graph_, id);
@@ -138,9 +139,19 @@ class Planner {
         return !std::holds_alternative<Requantize>(graph_.node(id).op) && reads_as_codes(id, value);
       });
     }
+    if (target_ == Target::bitfold && ends_in_leaky_relu(value)) return false;
     const Op& op = graph_.node(graph_.producer(value)).op;
     const bool may_give_reals = std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
     return !may_give_reals || is_read_as_codes(value);
+  }
+
+  // What Session computes before it rounds.
+  bool ends_in_leaky_relu(ValueId value) {
+    if (at(graph_.producer(value)).role != Role::product || !graph_.has_single_consumer(value)) return false;
+    const NodeId reader = graph_.consumers(value).front();
+    const auto* op = std::get_if<Parametric>(&graph_.node(reader).op);
+    return op != nullptr && op->kind == ParametricKind::leaky_relu && op->alpha >= 0 && op->alpha <= 1 &&
+           reads_as_codes(reader, value);
   }
 
   bool ties(NodeId id) {
@@ -179,12 +190,15 @@ class Planner {
   }
 
   Graph& graph_;
+  Target target_;
   std::vector<NodeId> order_;
   Plan plan_;
 };
 
 }  // namespace
 
-Plan make_plan(Graph& graph, const std::vector<std::string>& skip) { return Planner(graph, skip).run(); }
+Plan make_plan(Graph& graph, const std::vector<std::string>& skip, Target target) {
+  return Planner(graph, skip, target).run();
+}
 
 }  // namespace bitfold::quantization

@@ -6,7 +6,8 @@
 //    island of integers around a single pool would cost two conversions and an error, and save nothing.
 // 2. Every value between integer nodes gets a grid. A Gemm or MatMul that only float nodes read has none: its
 //    accumulators become reals directly, which is more accurate, and ONNX Runtime fuses that too. A Conv always has
-//    one, because there ONNX Runtime fuses only Conv -> QuantizeLinear.
+//    one, because there ONNX Runtime fuses only Conv -> QuantizeLinear. For Target::bitfold, what a LeakyRelu alone
+//    reads of a product has none either.
 // 3. Nodes that move or select codes tie their inputs and outputs to one grid. So does a Relu or Clip that alone reads
 // its
 //    input: snapping to a grid that ends at the bounds is what it does, and it can be removed.
@@ -15,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "bitfold/calibrate.h"
 #include "bitfold/graph.h"
+#include "bitfold/quantize.h"
 #include "quantize/roles.h"
 
 namespace bitfold::quantization {
@@ -41,6 +42,6 @@ struct Plan {
 
 /// Changes the graph where one value must be two: Requantize nodes. A Requantize's output is counted through its input.
 /// `skip` holds names of nodes to leave in float; throws Error on an unknown one.
-Plan make_plan(Graph& graph, const std::vector<std::string>& skip);
+Plan make_plan(Graph& graph, const std::vector<std::string>& skip, Target target = Target::any);
 
 }  // namespace bitfold::quantization

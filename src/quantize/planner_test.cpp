@@ -38,6 +38,28 @@ TEST(Planner, a_relu_behind_a_convolution_becomes_its_grid) {
   EXPECT_TRUE(decision(result, "r_node").quantized);
 }
 
+TEST(Planner, what_a_leaky_relu_alone_reads_has_a_grid_unless_bitfold_runs_it) {
+  for (const Target target : {Target::any, Target::bitfold}) {
+    Net net;
+    const auto leaky = [&](const std::string& name, ValueId in, float alpha) {
+      return net.graph.add(Parametric{ParametricKind::leaky_relu, alpha}, name + "_node", {in}, name);
+    };
+    const ValueId alone = net.conv("c1", net.input("x")), shared = net.conv("c2", leaky("r1", alone, 0.1F));
+    const ValueId steep = net.conv("c3", leaky("r2", shared, 0.1F));
+    const ValueId read_by_two = net.conv("c4", leaky("r3", steep, 1.5F));
+    net.graph.mark_output(net.conv("c5", leaky("r4", read_by_two, 0.1F)));
+    net.graph.mark_output(read_by_two);
+    const auto result = net.quantize({.target = target});
+    const bool is_any = target == Target::any;
+    EXPECT_EQ(grid(result.graph, "c1").has_value(), is_any);
+    EXPECT_EQ(grid(result.graph, "c2").has_value(), is_any);
+    EXPECT_TRUE(grid(result.graph, "c3").has_value());  // a slope above 1 could leave what the multiplier allows
+    EXPECT_TRUE(grid(result.graph, "c4").has_value());  // the network gives it out, too
+    for (const char* name : {"r1", "r2", "r3", "r4"}) EXPECT_TRUE(grid(result.graph, name).has_value()) << name;
+    EXPECT_TRUE(decision(result, "r1_node").quantized);
+  }
+}
+
 TEST(Planner, a_relu_behind_the_last_convolution_goes_too) {
   Net net;
   net.graph.mark_output(net.relu("r", net.conv("c", net.input("x"))));

@@ -240,7 +240,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
-  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe));
+  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
   check_calibration(graph, calibration, plan);
   const std::vector<QuantParams> grids =
       group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);

@@ -18,6 +18,7 @@ namespace {
 constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
 constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical", "analytic"};
 constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};
+constexpr std::array<std::string_view, 2> kTargets{"any", "bitfold"};
 
 // One TOML file; every complaint names the file, the line and the key.
 class RecipeReader {
@@ -34,6 +35,7 @@ class RecipeReader {
     read_word("rounding", recipe.rounding, kRoundings);
     read_word("bias_correction", recipe.bias_correction, kBiasCorrections);
     read_word("equalization", recipe.equalization, kEqualizations);
+    read_word("target", recipe.target, kTargets);
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
     read_skip(recipe.skip);
@@ -46,9 +48,10 @@ class RecipeReader {
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 6> kObservers{"min_max",        "percentile", "mse",
                                                               "moving_average", "entropy",    "auto"};
-  static constexpr std::array<std::string_view, 12> kKeys{
+  static constexpr std::array<std::string_view, 13> kKeys{
       "weight_bits",     "activation_bits", "weight_scheme", "activation_scheme", "granularity", "rounding",
-      "bias_correction", "equalization",    "observer",      "percentile",        "skip",        "layers"};
+      "bias_correction", "equalization",    "target",        "observer",          "percentile",  "skip",
+      "layers"};
   static constexpr std::array<std::string_view, 3> kLayerKeys{"weight_bits", "activation_bits", "in_float"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
@@ -157,6 +160,10 @@ std::string_view to_string(Equalization equalization) {
 Equalization parse_equalization(std::string_view word) {
   return parse_word<Equalization>("equalization", word, kEqualizations);
 }
+
+std::string_view to_string(Target target) { return kTargets.at(static_cast<std::size_t>(target)); }
+
+Target parse_target(std::string_view word) { return parse_word<Target>("target", word, kTargets); }
 
 bool needs_samples(const Recipe& recipe) {
   return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical ||

@@ -58,6 +58,7 @@ granularity = "per_tensor"
 rounding = "nearest"
 bias_correction = "empirical"
 equalization = "weights"
+target = "bitfold"
 observer = "percentile"
 percentile = 99.9
 skip = ["conv1", "fc"]
@@ -70,6 +71,7 @@ skip = ["conv1", "fc"]
                         Rounding::nearest,
                         BiasCorrection::empirical,
                         Equalization::weights,
+                        Target::bitfold,
                         Observer::percentile,
                         99.9,
                         {"conv1", "fc"}};

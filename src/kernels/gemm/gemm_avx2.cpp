@@ -30,10 +30,11 @@ BITFOLD_INLINE void multiply_sums(__m256i& sum, const Split& x, const Split& w) 
 /// Codes of 8 or 16 channels of one pixel.
 template <int kHalves>
 struct Requantize {
-  __m256 multipliers[kHalves];
+  __m256 multipliers[kHalves], negative_gain;
   CodeRange range;
 
-  BITFOLD_INLINE explicit Requantize(const GemmTask& t) : range(*t.output) {
+  BITFOLD_INLINE explicit Requantize(const GemmTask& t)
+      : negative_gain(_mm256_set1_ps(t.output->negative_gain)), range(*t.output) {
     unroll<kHalves>([&](auto h)
                         BITFOLD_INLINE_LAMBDA { multipliers[h] = _mm256_loadu_ps(t.multipliers + h * kHalfChannels); });
   }
@@ -51,8 +52,8 @@ struct Requantize {
   }
 
  private:
-  BITFOLD_INLINE static __m256i steps(__m256i sums, __m256 multipliers) {
-    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), multipliers));
+  BITFOLD_INLINE __m256i steps(__m256i sums, __m256 multiplier) const {
+    return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier), negative_gain));
   }
 };
 

@@ -181,12 +181,13 @@ BITFOLD_INLINE __m256i exact_sums(__m256i y) {
 /// From 576 times the sums of eight channels to codes.
 template <bool kSumsAreSmall>
 struct Requantize {
-  __m256 multiplier;
+  __m256 multiplier, negative_gain;
   __m256i bias, bias_9;
   CodeRange range;
 
   BITFOLD_INLINE Requantize(const WinogradTask& t, std::int64_t channel)
       : multiplier(_mm256_loadu_ps(t.multipliers + channel)),
+        negative_gain(_mm256_set1_ps(t.output->negative_gain)),
         bias(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + channel))),
         bias_9(_mm256_add_epi32(bias, _mm256_slli_epi32(bias, 3))),
         range(*t.output) {}
@@ -199,7 +200,7 @@ struct Requantize {
     } else {
       sums = _mm256_cvtepi32_ps(_mm256_add_epi32(exact_sums(y), bias));
     }
-    return _mm256_cvtps_epi32(_mm256_mul_ps(sums, multiplier));
+    return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(sums, multiplier), negative_gain));
   }
 
   /// Four pixels of eight channels, the first `count` of which are written.
