@@ -327,9 +327,11 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
   GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
+                .x_row = images_.x.row * images_.stride_h,
                 .group_count = filter_->group_count(),
                 .block_weights = block_weights,
                 .y_stride = images_.y.pixel,
+                .y_row = images_.y.row,
                 .output = &output_,
                 .steps_fit = filter_->multipliers_below_one()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
@@ -351,8 +353,10 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
       task.channel_count = std::min<std::int64_t>(kernel.nr, out_group - c);
-      for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);
+        task.row_count = 1;
+        while (kernel.takes_rows && r + task.row_count < rows && kept(r + task.row_count) == kept(r)) ++task.row_count;
         task.bias = kept(r).bias + block * kBlockChannels;
         task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;

@@ -144,6 +144,7 @@ class IntegerConv {
   struct KernelRows {
     std::int64_t begin, end;
     const std::int32_t* bias;
+    bool operator==(const KernelRows&) const = default;
   };
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
   std::int64_t units_per_image() const;

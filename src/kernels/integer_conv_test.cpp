@@ -152,7 +152,7 @@ class IntegerConvTest : public ::testing::TestWithParam<Isa> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Isa, IntegerConvTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
+INSTANTIATE_TEST_SUITE_P(Isa, IntegerConvTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
 std::vector<Case> product_cases() {

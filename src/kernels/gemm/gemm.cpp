@@ -9,7 +9,7 @@ namespace bitfold {
 std::span<const GemmKernel> gemm_kernels() {
   static const std::vector<GemmKernel> all = [] {
     std::vector<GemmKernel> rows;
-    for (const GemmTable* table : {&kPortableGemm, &kAvx2Gemm, &kAvx512VnniGemm})
+    for (const GemmTable* table : {&kPortableGemm, &kAvx2Gemm, &kAvx512VnniGemm, &kAmxGemm})
       rows.insert(rows.end(), table->kernels, table->kernels + table->count);
     return rows;
   }();

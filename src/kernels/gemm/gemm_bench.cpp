@@ -1,5 +1,5 @@
-// Integer convolutions of real networks on every instruction set: useful multiply-adds per second, and the part of what
-// the CPU can do. Compares with the portable kernel before it times.
+// Integer convolutions of real networks on every instruction set: useful operations per second, two per multiply-add,
+// and the part of what the CPU can do. Compares with the portable kernel before it times.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -41,11 +41,26 @@ constexpr Layer kLayers[] = {
     {"darknet 1x1 512-128 14x14", 512, 128, 1, 14, 1},
     {"darknet 1x1 128-1000 14x14", 128, 1000, 1, 14, 1},
     {"resnet50 7x7 3-64/2 224x224", 3, 64, 7, 224, 2},
+    {"resnet50 1x1 64-64 56x56", 64, 64, 1, 56, 1},
     {"resnet50 3x3 64-64 56x56", 64, 64, 3, 56, 1},
     {"resnet50 1x1 64-256 56x56", 64, 256, 1, 56, 1},
+    {"resnet50 1x1 256-64 56x56", 256, 64, 1, 56, 1},
+    {"resnet50 1x1 256-128 56x56", 256, 128, 1, 56, 1},
+    {"resnet50 3x3 128-128/2 56x56", 128, 128, 3, 56, 2},
+    {"resnet50 1x1 256-512/2 56x56", 256, 512, 1, 56, 2},
+    {"resnet50 3x3 128-128 28x28", 128, 128, 3, 28, 1},
+    {"resnet50 1x1 128-512 28x28", 128, 512, 1, 28, 1},
+    {"resnet50 1x1 512-128 28x28", 512, 128, 1, 28, 1},
+    {"resnet50 1x1 512-256 28x28", 512, 256, 1, 28, 1},
+    {"resnet50 3x3 256-256/2 28x28", 256, 256, 3, 28, 2},
     {"resnet50 3x3 256-256 14x14", 256, 256, 3, 14, 1},
+    {"resnet50 1x1 256-1024 14x14", 256, 1024, 1, 14, 1},
     {"resnet50 1x1 1024-256 14x14", 1024, 256, 1, 14, 1},
+    {"resnet50 1x1 1024-512 14x14", 1024, 512, 1, 14, 1},
+    {"resnet50 3x3 512-512/2 14x14", 512, 512, 3, 14, 2},
     {"resnet50 3x3 512-512 7x7", 512, 512, 3, 7, 1},
+    {"resnet50 1x1 512-2048 7x7", 512, 2048, 1, 7, 1},
+    {"resnet50 1x1 2048-512 7x7", 2048, 512, 1, 7, 1},
     {"matrix 1x2048-1000", 2048, 1000, 1, 1, 1},
     {"vww depthwise 3x3 16 48x48/2", 16, 16, 3, 48, 2, 16},
     {"vww depthwise 3x3 64 12x12", 64, 64, 3, 12, 1, 64},
@@ -55,7 +70,7 @@ constexpr Layer kLayers[] = {
 
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
 // Twelve chains of vpdpbusd with nothing to load: multiply-adds per second at the clock of the moment.
-__attribute__((target("avx512f,avx512vnni"))) double peak_multiply_adds() {
+__attribute__((target("avx512f,avx512vnni"))) double vnni_peak() {
   constexpr std::int64_t kSteps = 4'000'000;
   __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0, s9 = s0,
           s10 = s0, s11 = s0;
@@ -76,8 +91,37 @@ __attribute__((target("avx512f,avx512vnni"))) double peak_multiply_adds() {
   }
   return best;
 }
+
+// The products of 4 pairs of tiles with nothing to load.
+__attribute__((target("amx-tile,amx-int8"))) double amx_peak() {
+  constexpr std::int64_t kSteps = 400'000;
+  struct alignas(64) {
+    std::uint8_t palette = 1, reserved[15] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } const config;
+  asm volatile("ldtilecfg %0" : : "m"(config));
+  double best = 0;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    const std::clock_t start = std::clock();
+    for (std::int64_t i = 0; i < kSteps; ++i)
+      asm volatile(
+          "tdpbusd %tmm6, %tmm4, %tmm0\n\ttdpbusd %tmm6, %tmm5, %tmm1\n\t"
+          "tdpbusd %tmm7, %tmm4, %tmm2\n\ttdpbusd %tmm7, %tmm5, %tmm3");
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    best = std::max(best, static_cast<double>(kSteps) * 4 * 16 * 16 * 64 / seconds);
+  }
+  asm volatile("tilerelease");
+  return best;
+}
+
+/// Multiply-adds per second; 0 where it is not known.
+double peak(Isa isa) {
+  static const double vnni = vnni_peak(), amx = detected_isa() >= Isa::amx ? amx_peak() : 0;
+  return isa == Isa::avx512vnni ? vnni : isa == Isa::amx ? amx : 0;
+}
 #else
-double peak_multiply_adds() { return 0; }
+double peak(Isa) { return 0; }
 #endif
 
 struct Problem {
@@ -124,16 +168,14 @@ void convolve(benchmark::State& state, const Layer& layer, Isa isa) {
     benchmark::ClobberMemory();
   }
   const auto done = static_cast<double>(p.multiply_adds) * static_cast<double>(state.iterations());
-  state.counters["GMAC/s"] = benchmark::Counter(done / 1e9, benchmark::Counter::kIsRate);
-  if (isa == Isa::avx512vnni) {
-    static const double peak = peak_multiply_adds();
-    state.counters["of_peak"] = benchmark::Counter(done / peak, benchmark::Counter::kIsRate);
-  }
+  state.counters["TOPS"] = benchmark::Counter(2 * done / 1e12, benchmark::Counter::kIsRate);
+  if (isa >= Isa::avx512vnni)
+    state.counters["of_peak"] = benchmark::Counter(done / peak(isa), benchmark::Counter::kIsRate);
   state.SetLabel(conv.kernel_name());
 }
 
 const bool kRegistered = [] {
-  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512vnni})
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
     for (const Layer& layer : kLayers)
       if (isa <= detected_isa())
         benchmark::RegisterBenchmark(("conv/" + std::string(to_string(isa)) + "/" + layer.name).c_str(), convolve,

@@ -1,0 +1,269 @@
+// The matrix product with AMX: TDPBUSD multiplies 16 pixels by 16 channels, up to 64 bytes of depth each, in 16 cycles.
+//
+// A tile is up to 16 rows of up to 64 bytes. Both operands are such tiles in memory as they are, without a copy:
+//
+//        A: pixels                            B: a block of packed weights           C: accumulators, int32
+//
+//         x                 [ 64 bytes ]      w         group 0  [16 x (k0 .. k3)]   pixel 0   [16 channels]
+//         x +   pixel_stride[ 64 bytes ]      w +  64   group 1  [16 x (k4 .. k7)]   pixel 1   [16 channels]
+//         ...                                 ...                                    ...
+//         x +15 pixel_stride[ 64 bytes ]      w + 960   group 15 [16 x (k60..k63)]   pixel 15  [16 channels]
+//
+// Tiles have one shape during a call, as changing it costs 200 cycles: a run is cut into chunks of equally many groups.
+// Rows of pixels are covered by tiles of equally many pixels, too; the last one overlaps the one before, and does some
+// pixels twice. Where an image's rows are short, a tile covers several of them, and the pixels of padding in between:
+//
+//        [ 7 pixels of a row | 2 pixels of padding | 7 pixels of the next row ]   what the padding sums up to is not
+//        stored
+//
+// A step multiplies two tiles of pixels by two blocks: 4 accumulators, 4 loads for 4 products. Those of one block
+// follow each other, because a product with new weights takes 16 cycles and one with the same takes a cycle per pixel.
+//
+// Accumulators reach vector registers through memory only. Their way from there to codes takes longer than two
+// products, so it is cut into pieces that run between the steps of the next tiles.
+#include "kernels/gemm/gemm.h"
+
+#if defined(__AMX_INT8__) && defined(__AVX512BW__)
+
+#include "kernels/avx512.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kTileRows = 16, kTileGroups = 16, kRowBytes = 64, kTileSums = 256;
+constexpr std::int64_t kChannels = 256;  // of a call
+constexpr std::int64_t kStepBlocks = 2, kStepTiles = 2;
+
+/// Registers 0..3: accumulators [block][tile]; 4, 5: pixels; 6, 7: weights.
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+
+  TileConfig(std::int64_t pixels, std::int64_t groups) {
+    for (int i = 0; i < 4; ++i) set(i, pixels, kRowBytes);
+    for (int i = 4; i < 6; ++i) set(i, pixels, groups * kGroupBytes);
+    for (int i = 6; i < 8; ++i) set(i, groups, kRowBytes);
+  }
+  void load() const { asm volatile("ldtilecfg %0" : : "m"(*this)); }
+
+ private:
+  void set(int tile, std::int64_t row_count, std::int64_t bytes) {
+    rows[tile] = static_cast<std::uint8_t>(row_count);
+    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
+  }
+};
+
+/// How a task's pixels are covered by tiles.
+struct Cover {
+  std::int64_t pixels;             ///< Of a tile, padding between rows included.
+  std::int64_t rows = 1;           ///< Of the image, in a tile.
+  std::int64_t tiles_per_row = 1;  ///< 1 where a tile has several rows.
+  std::int64_t row_steps = 1;
+
+  explicit Cover(const GemmTask& t) {
+    tiles_per_row = (t.pixel_count + kTileRows - 1) / kTileRows;
+    pixels = (t.pixel_count + tiles_per_row - 1) / tiles_per_row;
+    const std::int64_t pitch = t.x_row / t.pixel_stride;
+    if (t.row_count > 1 && t.x_row % t.pixel_stride == 0 && pitch >= t.pixel_count &&
+        pitch + t.pixel_count <= kTileRows) {
+      rows = (kTileRows - t.pixel_count) / pitch + 1;
+      if (rows > t.row_count) rows = t.row_count;
+      pixels = (rows - 1) * pitch + t.pixel_count;
+    }
+    row_steps = (t.row_count + rows - 1) / rows;
+  }
+
+  std::int64_t tile_count() const { return row_steps * tiles_per_row; }
+  std::int64_t row(std::int64_t tile, const GemmTask& t) const {
+    const std::int64_t first = tile / tiles_per_row * rows, last = t.row_count - rows;
+    return first < last ? first : last;
+  }
+  std::int64_t pixel(std::int64_t tile, const GemmTask& t) const {
+    const std::int64_t first = tile % tiles_per_row * pixels, last = t.pixel_count - pixels;
+    return tiles_per_row == 1 || first < last ? first * (tiles_per_row != 1) : last;
+  }
+};
+
+/// A pixel of a tile: where its accumulators are, and where its output is from the tile's first.
+struct TilePixel {
+  std::int64_t sums, y;
+};
+
+/// What all products of a call have in common.
+struct Call {
+  const GemmTask& task;
+  Cover cover;
+  std::int64_t chunk_groups = kTileGroups, chunk_count = 1;  ///< Of a run.
+  std::int64_t pixel_count = 0;
+  TilePixel pixels[kTileRows + 3];  ///< The last one is repeated, as pixels are finished in twos or fours.
+  alignas(64) std::int32_t sums[kStepBlocks * kStepTiles * kTileSums];
+
+  explicit Call(const GemmTask& t) : task(t), cover(t) {
+    while (t.group_count % chunk_groups != 0) --chunk_groups;
+    chunk_count = t.group_count / chunk_groups;
+    const std::int64_t pitch = cover.rows == 1 ? 0 : t.x_row / t.pixel_stride;
+    const std::int64_t row_pixels = cover.rows == 1 ? cover.pixels : t.pixel_count;
+    for (std::int64_t r = 0; r < cover.rows; ++r)
+      for (std::int64_t p = 0; p < row_pixels; ++p)
+        pixels[pixel_count++] = {(r * pitch + p) * kBlockChannels, r * t.y_row + p * t.y_stride};
+    for (std::int64_t i = 0; i < 3; ++i) pixels[pixel_count + i] = pixels[pixel_count - 1];
+  }
+};
+
+/// Accumulators in memory, on their way to outputs.
+template <int kBlocks, class Writer>
+class Finish {
+ public:
+  using Element = typename Writer::Element;
+  static constexpr std::int64_t kPixels = 4 / kBlocks;  // of a piece: 4 registers
+
+  /// Nothing yet.
+  Finish(const Call& call, const Destination& to) : call_(call), to_(to) {}
+
+  void start(Element* first, Element* second, std::int64_t tiles) {
+    y_[0] = first;
+    y_[1] = second;
+    tile_ = 0;
+    tiles_ = tiles;
+  }
+  std::int64_t piece_count() const { return tiles_ * ((call_.pixel_count + kPixels - 1) / kPixels); }
+  const Destination& destination() const { return to_; }
+
+  BITFOLD_INLINE void run_pieces(const Writer& writer, std::int64_t count) {
+    for (; count > 0 && tile_ < tiles_; --count) {
+      const TilePixel* pixels = call_.pixels + at_;
+      const std::int32_t* from = call_.sums + tile_ * kTileSums;
+      __m512i sums[kPixels][kBlocks];
+      unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
+        unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+          sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + pixels[p].sums);
+        });
+      });
+      Element* y = y_[tile_];
+      writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + pixels[p].y; });
+      at_ += kPixels;
+      if (at_ < call_.pixel_count) continue;
+      at_ = 0;
+      ++tile_;
+    }
+  }
+
+ private:
+  const Call& call_;
+  const Destination& to_;
+  Element* y_[kStepTiles] = {};
+  std::int64_t tile_ = 0, tiles_ = 0, at_ = 0;
+};
+
+/// kTiles tiles of pixels times kBlocks blocks of channels, while what `finish` still holds is finished.
+template <int kTiles, int kBlocks, class Writer>
+BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTiles], const std::int8_t* w,
+                             const std::int32_t* bias, Finish<kBlocks, Writer>& finish) {
+  const GemmTask& t = call.task;
+  const Writer writer(finish.destination());
+  const std::int64_t steps = t.run_count * call.chunk_count;
+  const std::int64_t pieces = steps == 0 ? 0 : (finish.piece_count() + steps - 1) / steps;
+  const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
+  const std::int8_t* w1 = w + t.block_weights;
+  _tile_loadd(0, bias, 0);
+  if constexpr (kTiles > 1) _tile_loadd(1, bias, 0);
+  if constexpr (kBlocks > 1) _tile_loadd(2, bias + kBlockChannels, 0);
+  if constexpr (kTiles > 1 && kBlocks > 1) _tile_loadd(3, bias + kBlockChannels, 0);
+  for (std::int64_t r = 0; r < t.run_count; ++r) {
+    const std::uint8_t* x0 = x[0] + t.run_offsets[r];
+    const std::uint8_t* x1 = x[1] + t.run_offsets[r];
+    for (std::int64_t k = 0; k < call.chunk_count; ++k) {
+      _tile_loadd(6, w, kRowBytes);
+      _tile_loadd(4, x0, t.pixel_stride);
+      _tile_dpbusd(0, 4, 6);
+      if constexpr (kTiles > 1) {
+        _tile_loadd(5, x1, t.pixel_stride);
+        _tile_dpbusd(1, 5, 6);
+      }
+      if constexpr (kBlocks > 1) {
+        _tile_loadd(7, w1, kRowBytes);
+        _tile_dpbusd(2, 4, 7);
+        if constexpr (kTiles > 1) _tile_dpbusd(3, 5, 7);
+      }
+      x0 += chunk_bytes;
+      x1 += chunk_bytes;
+      w += chunk_weights;
+      w1 += chunk_weights;
+      finish.run_pieces(writer, pieces);
+    }
+  }
+  finish.run_pieces(writer, finish.piece_count());
+  _tile_stored(0, call.sums, kRowBytes);
+  if constexpr (kTiles > 1) _tile_stored(1, call.sums + kTileSums, kRowBytes);
+  if constexpr (kBlocks > 1) _tile_stored(2, call.sums + 2 * kTileSums, kRowBytes);
+  if constexpr (kTiles > 1 && kBlocks > 1) _tile_stored(3, call.sums + 3 * kTileSums, kRowBytes);
+}
+
+/// All pixels times kBlocks blocks from `channel` on.
+template <int kBlocks, class Writer>
+void run_blocks(Call& call, std::int64_t channel) {
+  const GemmTask& t = call.task;
+  const std::int64_t channels = t.channel_count - channel;
+  const Destination to{.output = t.output,
+                       .multipliers = t.multipliers + channel,
+                       .channel_count = channels < kBlocks * kBlockChannels ? channels : kBlocks * kBlockChannels};
+  Finish<kBlocks, Writer> finish(call, to);
+  auto* y = static_cast<typename Writer::Element*>(t.y) + channel;
+  const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
+  const std::int64_t tiles = call.cover.tile_count();
+  for (std::int64_t tile = 0; tile < tiles; tile += kStepTiles) {
+    const std::uint8_t* from[kStepTiles];
+    typename Writer::Element* into[kStepTiles];
+    for (std::int64_t i = 0; i < kStepTiles; ++i) {
+      const std::int64_t row = call.cover.row(tile + i < tiles ? tile + i : tile, t);
+      const std::int64_t pixel = call.cover.pixel(tile + i < tiles ? tile + i : tile, t);
+      from[i] = t.x + row * t.x_row + pixel * t.pixel_stride;
+      into[i] = y + row * t.y_row + pixel * t.y_stride;
+    }
+    if (tile + 1 < tiles)
+      multiply<2, kBlocks>(call, from, w, t.bias + channel, finish);
+    else
+      multiply<1, kBlocks>(call, from, w, t.bias + channel, finish);
+    finish.start(into[0], into[1], tile + 1 < tiles ? 2 : 1);
+  }
+  finish.run_pieces(Writer(to), finish.piece_count());
+}
+
+template <class TwoBlocks, class OneBlock>
+void run_channels(Call& call) {
+  constexpr std::int64_t kStepChannels = kStepBlocks * kBlockChannels;
+  std::int64_t channel = 0;
+  for (; call.task.channel_count - channel > kBlockChannels; channel += kStepChannels)
+    run_blocks<2, TwoBlocks>(call, channel);
+  if (channel < call.task.channel_count) run_blocks<1, OneBlock>(call, channel);
+}
+
+void run(const GemmTask& t) noexcept {
+  Call call(t);
+  const TileConfig config(call.cover.pixels, call.chunk_groups);
+  config.load();
+  if (t.output->kind != AccumulatorOutput::code)
+    run_channels<WordWriter<2>, WordWriter<1>>(call);
+  else if (t.steps_fit)
+    run_channels<CodeWriter<2, true>, CodeWriter<1, true>>(call);
+  else
+    run_channels<CodeWriter<2, false>, CodeWriter<1, false>>(call);
+  _tile_release();  // a thread whose tiles are in use is slower to switch
+}
+
+constexpr GemmKernel kKernels[] = {{"amx 32x32", Isa::amx, kStepTiles* kTileRows, kChannels, run, nullptr, true}};
+
+}  // namespace
+
+const GemmTable kAmxGemm{kKernels, 1};
+
+}  // namespace bitfold
+
+#else
+
+namespace bitfold {
+const GemmTable kAmxGemm{nullptr, 0};
+}
+
+#endif
