@@ -27,7 +27,7 @@ auto allocate_zeros(std::int64_t count) {
   void* memory = std::aligned_alloc(kAlignment, bytes);
   if (memory == nullptr) throw std::bad_alloc();
   std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
-  return std::unique_ptr<T[], void (*)(void*)>(static_cast<T*>(memory), std::free);
+  return AlignedArray<T>(static_cast<T*>(memory), std::free);
 }
 
 std::int64_t element_bytes(AccumulatorOutput kind) { return kind == AccumulatorOutput::code ? 1 : 4; }
@@ -175,7 +175,7 @@ void IntegerConv::select_products(Isa cap) {
   if (!merges_rows_) return leave_out_padding();
   const KernelRows all{0, f.kernel_h, filter_->bias()};
   kernel_rows_ = {all};
-  if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).data();
+  if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).get();
 }
 
 void IntegerConv::leave_out_padding() {
@@ -187,7 +187,7 @@ void IntegerConv::leave_out_padding() {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
         return other.begin == rows.begin && other.end == rows.end;
       });
-      rows.bias = same != kernel_rows_.end() ? same->bias : biases_.emplace_back(bias_over(rows)).data();
+      rows.bias = same != kernel_rows_.end() ? same->bias : biases_.emplace_back(bias_over(rows)).get();
     }
     kernel_rows_.push_back(rows);
   }
@@ -208,10 +208,11 @@ IntegerConv::KernelRows IntegerConv::kernel_rows(std::int64_t row) const {
 
 /// The filter's biases plus padding * w summed over the kernel rows that are left out, and, where pairs are taken, less
 /// w0 w1 + w2 w3 + ... over the others.
-std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
+AlignedArray<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
   const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
   const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
-  std::vector<std::int32_t> bias(filter_->bias(), filter_->bias() + blocks * kBlockChannels);
+  auto bias = allocate_zeros<std::int32_t>(blocks * kBlockChannels);
+  std::copy_n(filter_->bias(), blocks * kBlockChannels, bias.get());
   const std::int8_t* w = filter_->weights();
   for (std::int64_t block = 0; block < blocks; ++block)
     for (std::int64_t r = 0; r < filter_->run_count(); ++r) {

@@ -118,10 +118,11 @@ class Finish {
   using Element = typename Writer::Element;
   static constexpr std::int64_t kPixels = 4 / kBlocks;  // of a piece: 4 registers
 
-  /// Nothing yet.
+  /// Nothing to do yet.
   Finish(const Call& call, const Destination& to) : call_(call), to_(to) {}
 
-  void start(Element* first, Element* second, std::int64_t tiles) {
+  void start(const Destination& to, Element* first, Element* second, std::int64_t tiles) {
+    to_ = to;
     y_[0] = first;
     y_[1] = second;
     tile_ = 0;
@@ -130,19 +131,14 @@ class Finish {
   std::int64_t piece_count() const { return tiles_ * ((call_.pixel_count + kPixels - 1) / kPixels); }
   const Destination& destination() const { return to_; }
 
+  /// So many pieces, or all that are left. The writer is of the destination.
   BITFOLD_INLINE void run_pieces(const Writer& writer, std::int64_t count) {
-    for (; count > 0 && tile_ < tiles_; --count) {
-      const TilePixel* pixels = call_.pixels + at_;
-      const std::int32_t* from = call_.sums + tile_ * kTileSums;
-      __m512i sums[kPixels][kBlocks];
-      unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
-        unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-          sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + pixels[p].sums);
-        });
-      });
-      Element* y = y_[tile_];
-      writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + pixels[p].y; });
-      at_ += kPixels;
+    while (count > 0 && tile_ < tiles_) {
+      std::int64_t end = at_ + count * kPixels;
+      if (end > call_.pixel_count) end = call_.pixel_count;
+      run_pixels(writer, call_.pixels + at_, call_.pixels + end, call_.sums + tile_ * kTileSums, y_[tile_]);
+      count -= (end - at_ + kPixels - 1) / kPixels;
+      at_ = end;
       if (at_ < call_.pixel_count) continue;
       at_ = 0;
       ++tile_;
@@ -150,13 +146,38 @@ class Finish {
   }
 
  private:
+  BITFOLD_INLINE static void run_pixels(const Writer& writer, const TilePixel* pixel, const TilePixel* end,
+                                        const std::int32_t* from, Element* y) {
+    for (; pixel < end; pixel += kPixels) {
+      __m512i sums[kPixels][kBlocks];
+      unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
+        unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+          sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + pixel[p].sums);
+        });
+      });
+      writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + pixel[p].y; });
+    }
+  }
+
   const Call& call_;
-  const Destination& to_;
+  Destination to_;
   Element* y_[kStepTiles] = {};
   std::int64_t tile_ = 0, tiles_ = 0, at_ = 0;
 };
 
-/// kTiles tiles of pixels times kBlocks blocks of channels, while what `finish` still holds is finished.
+/// Stores accumulators, and starts them anew from a block's biases. GCC's intrinsics take literals only.
+template <int kTile>
+BITFOLD_INLINE void exchange(Call& call, const std::int32_t* bias) {
+  asm volatile("tilestored %%tmm%c[tile], (%[sums], %[row])\n\ttileloadd (%[bias], %[none]), %%tmm%c[tile]"
+               :
+               : [tile] "i"(kTile), [sums] "r"(call.sums + kTile * kTileSums), [row] "r"(kRowBytes),
+                 [bias] "r"(bias + kTile / kStepTiles * kBlockChannels), [none] "r"(std::int64_t{0})
+               : "memory");
+}
+
+/// kTiles tiles of pixels times kBlocks blocks of channels, left in registers, while the sums of the step before, still
+/// in registers, are stored and finished. A store waits for the products before it, but not for those behind it: so the
+/// stores of a step are among the first products of the next.
 template <int kTiles, int kBlocks, class Writer>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTiles], const std::int8_t* w,
                              const std::int32_t* bias, Finish<kBlocks, Writer>& finish) {
@@ -165,27 +186,28 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTil
   const std::int64_t steps = t.run_count * call.chunk_count;
   const std::int64_t pieces = steps == 0 ? 0 : (finish.piece_count() + steps - 1) / steps;
   const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
+  const std::int64_t pixel_stride = t.pixel_stride;
   const std::int8_t* w1 = w + t.block_weights;
-  _tile_loadd(0, bias, 0);
-  if constexpr (kTiles > 1) _tile_loadd(1, bias, 0);
-  if constexpr (kBlocks > 1) _tile_loadd(2, bias + kBlockChannels, 0);
-  if constexpr (kTiles > 1 && kBlocks > 1) _tile_loadd(3, bias + kBlockChannels, 0);
+  bool is_first = true;
   for (std::int64_t r = 0; r < t.run_count; ++r) {
     const std::uint8_t* x0 = x[0] + t.run_offsets[r];
     const std::uint8_t* x1 = x[1] + t.run_offsets[r];
     for (std::int64_t k = 0; k < call.chunk_count; ++k) {
       _tile_loadd(6, w, kRowBytes);
-      _tile_loadd(4, x0, t.pixel_stride);
+      _tile_loadd(4, x0, pixel_stride);
+      if (is_first) exchange<0>(call, bias);
       _tile_dpbusd(0, 4, 6);
-      if constexpr (kTiles > 1) {
-        _tile_loadd(5, x1, t.pixel_stride);
-        _tile_dpbusd(1, 5, 6);
-      }
+      if constexpr (kTiles > 1) _tile_loadd(5, x1, pixel_stride);
+      if (is_first) exchange<1>(call, bias);
+      if constexpr (kTiles > 1) _tile_dpbusd(1, 5, 6);
       if constexpr (kBlocks > 1) {
         _tile_loadd(7, w1, kRowBytes);
+        if (is_first) exchange<2>(call, bias);
         _tile_dpbusd(2, 4, 7);
+        if (is_first) exchange<3>(call, bias);
         if constexpr (kTiles > 1) _tile_dpbusd(3, 5, 7);
       }
+      is_first = false;
       x0 += chunk_bytes;
       x1 += chunk_bytes;
       w += chunk_weights;
@@ -193,50 +215,63 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTil
       finish.run_pieces(writer, pieces);
     }
   }
-  finish.run_pieces(writer, finish.piece_count());
-  _tile_stored(0, call.sums, kRowBytes);
-  if constexpr (kTiles > 1) _tile_stored(1, call.sums + kTileSums, kRowBytes);
-  if constexpr (kBlocks > 1) _tile_stored(2, call.sums + 2 * kTileSums, kRowBytes);
-  if constexpr (kTiles > 1 && kBlocks > 1) _tile_stored(3, call.sums + 3 * kTileSums, kRowBytes);
+  if (is_first) {  // nothing to multiply
+    exchange<0>(call, bias);
+    exchange<1>(call, bias);
+    if constexpr (kBlocks > 1) {
+      exchange<2>(call, bias);
+      exchange<3>(call, bias);
+    }
+    finish.run_pieces(writer, finish.piece_count());
+  }
 }
 
-/// All pixels times kBlocks blocks from `channel` on.
+/// All pixels times the channels [begin, end), kBlocks blocks at a time. Two tiles of pixels stay in the first-level
+/// cache while the weights, which lie in the order they are read in, stream past them.
 template <int kBlocks, class Writer>
-void run_blocks(Call& call, std::int64_t channel) {
+void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
-  const std::int64_t channels = t.channel_count - channel;
-  const Destination to{.output = t.output,
-                       .multipliers = t.multipliers + channel,
-                       .channel_count = channels < kBlocks * kBlockChannels ? channels : kBlocks * kBlockChannels};
+  Destination to{.output = t.output, .multipliers = t.multipliers + begin, .channel_count = 1};
   Finish<kBlocks, Writer> finish(call, to);
-  auto* y = static_cast<typename Writer::Element*>(t.y) + channel;
-  const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
   const std::int64_t tiles = call.cover.tile_count();
   for (std::int64_t tile = 0; tile < tiles; tile += kStepTiles) {
+    const bool is_pair = tile + 1 < tiles;
     const std::uint8_t* from[kStepTiles];
     typename Writer::Element* into[kStepTiles];
     for (std::int64_t i = 0; i < kStepTiles; ++i) {
-      const std::int64_t row = call.cover.row(tile + i < tiles ? tile + i : tile, t);
-      const std::int64_t pixel = call.cover.pixel(tile + i < tiles ? tile + i : tile, t);
+      const std::int64_t row = call.cover.row(is_pair ? tile + i : tile, t);
+      const std::int64_t pixel = call.cover.pixel(is_pair ? tile + i : tile, t);
       from[i] = t.x + row * t.x_row + pixel * t.pixel_stride;
-      into[i] = y + row * t.y_row + pixel * t.y_stride;
+      into[i] = static_cast<typename Writer::Element*>(t.y) + row * t.y_row + pixel * t.y_stride;
     }
-    if (tile + 1 < tiles)
-      multiply<2, kBlocks>(call, from, w, t.bias + channel, finish);
-    else
-      multiply<1, kBlocks>(call, from, w, t.bias + channel, finish);
-    finish.start(into[0], into[1], tile + 1 < tiles ? 2 : 1);
+    for (std::int64_t channel = begin; channel < end; channel += kStepChannels) {
+      const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
+      if (is_pair)
+        multiply<2, kBlocks>(call, from, w, t.bias + channel, finish);
+      else
+        multiply<1, kBlocks>(call, from, w, t.bias + channel, finish);
+      to.multipliers = t.multipliers + channel;
+      to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
+      finish.start(to, into[0] + channel, into[1] + channel, is_pair ? 2 : 1);
+    }
+  }
+  exchange<0>(call, t.bias + begin);
+  exchange<1>(call, t.bias + begin);
+  if constexpr (kBlocks > 1) {
+    exchange<2>(call, t.bias + begin);
+    exchange<3>(call, t.bias + begin);
   }
   finish.run_pieces(Writer(to), finish.piece_count());
 }
 
 template <class TwoBlocks, class OneBlock>
 void run_channels(Call& call) {
-  constexpr std::int64_t kStepChannels = kStepBlocks * kBlockChannels;
-  std::int64_t channel = 0;
-  for (; call.task.channel_count - channel > kBlockChannels; channel += kStepChannels)
-    run_blocks<2, TwoBlocks>(call, channel);
-  if (channel < call.task.channel_count) run_blocks<1, OneBlock>(call, channel);
+  constexpr std::int64_t kPair = kStepBlocks * kBlockChannels;
+  const std::int64_t count = call.task.channel_count;
+  const std::int64_t paired = count % kPair > kBlockChannels ? count : count / kPair * kPair;
+  if (paired > 0) run_blocks<2, TwoBlocks>(call, 0, paired);
+  if (paired < count) run_blocks<1, OneBlock>(call, paired, count);
 }
 
 void run(const GemmTask& t) noexcept {
