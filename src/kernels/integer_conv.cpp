@@ -159,7 +159,8 @@ void IntegerConv::select_products(Isa cap) {
   GemmSize size{.pixel_count = images_.out_width * (is_dense ? panel_rows_ : 1),
                 .channel_count = channels,
                 .run_count = filter_->run_count(),
-                .group_count = filter_->group_count()};
+                .group_count = filter_->group_count(),
+                .row_count = is_dense ? 1 : panel_rows_};
   wide_ = &select_gemm_kernel(size, cap);
   size.channel_count = channels % wide_->nr;
   size.takes_pairs = takes_pairs();

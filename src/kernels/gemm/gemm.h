@@ -40,11 +40,11 @@ constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
 
 /// Pixels at equal distances, or rows of such, times up to nr output channels.
 struct GemmTask {
-  const std::uint8_t* x = nullptr;  ///< The first pixel's window.
-  std::int64_t pixel_stride = 0;    ///< Bytes.
-  std::int64_t pixel_count = 0;     ///< Of a row.
-  std::int64_t row_count = 1;       ///< More only where the kernel takes rows.
-  std::int64_t x_row = 0;           ///< Bytes from one row to the next.
+  const std::uint8_t* x = nullptr;            ///< The first pixel's window.
+  std::int64_t pixel_stride = 0;              ///< Bytes.
+  std::int64_t pixel_count = 0;               ///< Of a row.
+  std::int64_t row_count = 1;                 ///< More only where the kernel takes rows.
+  std::int64_t x_row = 0;                     ///< Bytes from one row to the next.
   const std::int64_t* run_offsets = nullptr;  ///< Bytes from a window's start to each of its runs.
   std::int64_t run_count = 0, group_count = 0;
   const std::int8_t* weights = nullptr;   ///< The first block's first run.
@@ -78,8 +78,12 @@ std::span<const GemmKernel> gemm_kernels();
 struct GemmSize {
   std::int64_t pixel_count = 1, channel_count = 1;
   std::int64_t run_count = 1, group_count = 1;
+  std::int64_t row_count = 1;       ///< So many times pixel_count, where they are not adjacent.
   std::optional<bool> takes_pairs;  ///< Where only such kernels are wanted.
 };
+
+/// Into how many groups at a time AMX cuts a run, for chunks of one size: the largest divisor that a tile can hold.
+std::int64_t amx_chunk_groups(std::int64_t group_count);
 
 /// A pure function of its arguments: the best kernel for such sizes.
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap);

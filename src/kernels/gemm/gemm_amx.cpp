@@ -30,7 +30,7 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kTileRows = 16, kTileGroups = 16, kRowBytes = 64, kTileSums = 256;
+constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
 constexpr std::int64_t kChannels = 256;  // of a call
 constexpr std::int64_t kStepBlocks = 2, kStepTiles = 2;
 
@@ -94,14 +94,13 @@ struct TilePixel {
 struct Call {
   const GemmTask& task;
   Cover cover;
-  std::int64_t chunk_groups = kTileGroups, chunk_count = 1;  ///< Of a run.
+  std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t pixel_count = 0;
   TilePixel pixels[kTileRows + 3];  ///< The last one is repeated, as pixels are finished in twos or fours.
   alignas(64) std::int32_t sums[kStepBlocks * kStepTiles * kTileSums];
 
-  explicit Call(const GemmTask& t) : task(t), cover(t) {
-    while (t.group_count % chunk_groups != 0) --chunk_groups;
-    chunk_count = t.group_count / chunk_groups;
+  explicit Call(const GemmTask& t)
+      : task(t), cover(t), chunk_groups(amx_chunk_groups(t.group_count)), chunk_count(t.group_count / chunk_groups) {
     const std::int64_t pitch = cover.rows == 1 ? 0 : t.x_row / t.pixel_stride;
     const std::int64_t row_pixels = cover.rows == 1 ? cover.pixels : t.pixel_count;
     for (std::int64_t r = 0; r < cover.rows; ++r)
