@@ -26,10 +26,13 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
   unroll_indices(std::make_integer_sequence<int, kCount>{}, f);
 }
 
+/// What codes may be: [qmin, qmax] around any zero point; every byte; every byte, the zero point being 0.
+enum class CodeBounds { any, bytes, bytes_from_zero };
+
 /// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
 /// clamping before it: the saturating packs and the byte bounds at the end do it for 64 codes at once. Only what would
 /// leave int32 upwards must be cut before it is converted; what leaves it downwards converts to the lowest int32.
-template <bool kStepsFit>
+template <bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
 struct Requantizer {
   __m512 high;
   __m512i zero_point, low_code, high_code;
@@ -50,9 +53,13 @@ struct Requantizer {
   }
 
   BITFOLD_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
-    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
-    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
-    const __m512i mixed = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(ab, cd), low_code), high_code);
+    __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
+    if constexpr (kBounds != CodeBounds::bytes_from_zero) {
+      ab = _mm512_adds_epi16(ab, zero_point);
+      cd = _mm512_adds_epi16(cd, zero_point);
+    }
+    __m512i mixed = _mm512_packus_epi16(ab, cd);
+    if constexpr (kBounds == CodeBounds::any) mixed = _mm512_min_epu8(_mm512_max_epu8(mixed, low_code), high_code);
     // Packs work in lanes of 128 bits: lane L holds channels 4L..4L+3 of a, b, c, d.
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_permutexvar_epi32(order, mixed);
@@ -78,7 +85,7 @@ struct Destination {
 };
 
 /// Writes rows of accumulators, kBlocks registers each, as codes. Holds in registers what all of them have in common.
-template <int kBlocks, bool kStepsFit>
+template <int kBlocks, bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
 class CodeWriter {
  public:
   using Element = std::uint8_t;
@@ -136,7 +143,7 @@ class CodeWriter {
     }
   }
 
-  Requantizer<kStepsFit> requantizer_;
+  Requantizer<kStepsFit, kBounds> requantizer_;
   __m512 multipliers_[kBlocks];
   bool whole_;
   __mmask64 mask_;

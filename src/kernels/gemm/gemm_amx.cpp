@@ -85,29 +85,21 @@ struct Cover {
   }
 };
 
-/// A pixel of a tile: where its accumulators are, and where its output is from the tile's first.
-struct TilePixel {
-  std::int64_t sums, y;
-};
-
 /// What all products of a call have in common.
 struct Call {
   const GemmTask& task;
   Cover cover;
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
-  std::int64_t pixel_count = 0;
-  TilePixel pixels[kTileRows + 3];  ///< The last one is repeated, as pixels are finished in twos or fours.
+  std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
   alignas(64) std::int32_t sums[kStepBlocks * kStepTiles * kTileSums];
 
   explicit Call(const GemmTask& t)
-      : task(t), cover(t), chunk_groups(amx_chunk_groups(t.group_count)), chunk_count(t.group_count / chunk_groups) {
-    const std::int64_t pitch = cover.rows == 1 ? 0 : t.x_row / t.pixel_stride;
-    const std::int64_t row_pixels = cover.rows == 1 ? cover.pixels : t.pixel_count;
-    for (std::int64_t r = 0; r < cover.rows; ++r)
-      for (std::int64_t p = 0; p < row_pixels; ++p)
-        pixels[pixel_count++] = {(r * pitch + p) * kBlockChannels, r * t.y_row + p * t.y_stride};
-    for (std::int64_t i = 0; i < 3; ++i) pixels[pixel_count + i] = pixels[pixel_count - 1];
-  }
+      : task(t),
+        cover(t),
+        chunk_groups(amx_chunk_groups(t.group_count)),
+        chunk_count(t.group_count / chunk_groups),
+        row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
+        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {}
 };
 
 /// Accumulators in memory, on their way to outputs.
@@ -124,44 +116,62 @@ class Finish {
     to_ = to;
     y_[0] = first;
     y_[1] = second;
-    tile_ = 0;
+    tile_ = row_ = pixel_ = 0;
     tiles_ = tiles;
   }
-  std::int64_t piece_count() const { return tiles_ * ((call_.pixel_count + kPixels - 1) / kPixels); }
+  std::int64_t piece_count() const { return tiles_ * call_.cover.rows * row_pieces(); }
   const Destination& destination() const { return to_; }
 
   /// So many pieces, or all that are left. The writer is of the destination.
   BITFOLD_INLINE void run_pieces(const Writer& writer, std::int64_t count) {
     while (count > 0 && tile_ < tiles_) {
-      std::int64_t end = at_ + count * kPixels;
-      if (end > call_.pixel_count) end = call_.pixel_count;
-      run_pixels(writer, call_.pixels + at_, call_.pixels + end, call_.sums + tile_ * kTileSums, y_[tile_]);
-      count -= (end - at_ + kPixels - 1) / kPixels;
-      at_ = end;
-      if (at_ < call_.pixel_count) continue;
-      at_ = 0;
+      const std::int64_t left = call_.row_pixels - pixel_, pixels = left < count * kPixels ? left : count * kPixels;
+      const std::int32_t* from = call_.sums + tile_ * kTileSums + row_ * call_.row_sums + pixel_ * kBlockChannels;
+      const std::int64_t stride = call_.task.y_stride;
+      run_pixels(writer, from, y_[tile_] + row_ * call_.task.y_row + pixel_ * stride, stride, pixels);
+      count -= (pixels + kPixels - 1) / kPixels;
+      pixel_ += pixels;
+      if (pixel_ < call_.row_pixels) continue;
+      pixel_ = 0;
+      if (++row_ < call_.cover.rows) continue;
+      row_ = 0;
       ++tile_;
     }
   }
 
  private:
-  BITFOLD_INLINE static void run_pixels(const Writer& writer, const TilePixel* pixel, const TilePixel* end,
-                                        const std::int32_t* from, Element* y) {
-    for (; pixel < end; pixel += kPixels) {
-      __m512i sums[kPixels][kBlocks];
-      unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
-        unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-          sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + pixel[p].sums);
-        });
-      });
-      writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + pixel[p].y; });
+  std::int64_t row_pieces() const { return (call_.row_pixels + kPixels - 1) / kPixels; }
+
+  BITFOLD_INLINE static void run_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride,
+                                        std::int64_t count) {
+    for (; count >= kPixels; count -= kPixels) {
+      run_piece<kPixels>(writer, from, y, stride);
+      from += kPixels * kBlockChannels;
+      y += kPixels * stride;
     }
+    for (; count > 0; --count) {
+      run_piece<1>(writer, from, y, stride);
+      from += kBlockChannels;
+      y += stride;
+    }
+  }
+
+  template <int kCount>
+  BITFOLD_INLINE static void run_piece(const Writer& writer, const std::int32_t* from, Element* y,
+                                       std::int64_t stride) {
+    __m512i sums[kCount][kBlocks];
+    unroll<kCount>([&](auto p) BITFOLD_INLINE_LAMBDA {
+      unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+        sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + p * kBlockChannels);
+      });
+    });
+    writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
   }
 
   const Call& call_;
   Destination to_;
   Element* y_[kStepTiles] = {};
-  std::int64_t tile_ = 0, tiles_ = 0, at_ = 0;
+  std::int64_t tile_ = 0, tiles_ = 0, row_ = 0, pixel_ = 0;
 };
 
 /// Stores accumulators, and starts them anew from a block's biases. GCC's intrinsics take literals only.
@@ -273,16 +283,26 @@ void run_channels(Call& call) {
   if (paired < count) run_blocks<1, OneBlock>(call, paired, count);
 }
 
+template <bool kStepsFit, CodeBounds kBounds>
+void run_codes(Call& call) {
+  run_channels<CodeWriter<2, kStepsFit, kBounds>, CodeWriter<1, kStepsFit, kBounds>>(call);
+}
+
 void run(const GemmTask& t) noexcept {
   Call call(t);
   const TileConfig config(call.cover.pixels, call.chunk_groups);
   config.load();
-  if (t.output->kind != AccumulatorOutput::code)
+  const ConvOutput& output = *t.output;
+  if (output.kind != AccumulatorOutput::code)
     run_channels<WordWriter<2>, WordWriter<1>>(call);
-  else if (t.steps_fit)
-    run_channels<CodeWriter<2, true>, CodeWriter<1, true>>(call);
+  else if (!t.steps_fit)
+    run_codes<false, CodeBounds::any>(call);
+  else if (output.qmin != 0 || output.qmax != 255)
+    run_codes<true, CodeBounds::any>(call);
+  else if (output.zero_point != 0)
+    run_codes<true, CodeBounds::bytes>(call);
   else
-    run_channels<CodeWriter<2, false>, CodeWriter<1, false>>(call);
+    run_codes<true, CodeBounds::bytes_from_zero>(call);
   _tile_release();  // a thread whose tiles are in use is slower to switch
 }
 
