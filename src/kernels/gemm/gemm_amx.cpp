@@ -102,77 +102,49 @@ struct Call {
         row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {}
 };
 
-/// Accumulators in memory, on their way to outputs.
-template <int kBlocks, class Writer>
-class Finish {
- public:
-  using Element = typename Writer::Element;
-  static constexpr std::int64_t kPixels = 4 / kBlocks;  // of a piece: 4 registers
-
-  /// Nothing to do yet.
-  Finish(const Call& call, const Destination& to) : call_(call), to_(to) {}
-
-  void start(const Destination& to, Element* first, Element* second, std::int64_t tiles) {
-    to_ = to;
-    y_[0] = first;
-    y_[1] = second;
-    tile_ = row_ = pixel_ = 0;
-    tiles_ = tiles;
-  }
-  std::int64_t piece_count() const { return tiles_ * call_.cover.rows * row_pieces(); }
-  const Destination& destination() const { return to_; }
-
-  /// So many pieces, or all that are left. The writer is of the destination.
-  BITFOLD_INLINE void run_pieces(const Writer& writer, std::int64_t count) {
-    while (count > 0 && tile_ < tiles_) {
-      const std::int64_t left = call_.row_pixels - pixel_, pixels = left < count * kPixels ? left : count * kPixels;
-      const std::int32_t* from = call_.sums + tile_ * kTileSums + row_ * call_.row_sums + pixel_ * kBlockChannels;
-      const std::int64_t stride = call_.task.y_stride;
-      run_pixels(writer, from, y_[tile_] + row_ * call_.task.y_row + pixel_ * stride, stride, pixels);
-      count -= (pixels + kPixels - 1) / kPixels;
-      pixel_ += pixels;
-      if (pixel_ < call_.row_pixels) continue;
-      pixel_ = 0;
-      if (++row_ < call_.cover.rows) continue;
-      row_ = 0;
-      ++tile_;
-    }
-  }
-
- private:
-  std::int64_t row_pieces() const { return (call_.row_pixels + kPixels - 1) / kPixels; }
-
-  BITFOLD_INLINE static void run_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride,
-                                        std::int64_t count) {
-    for (; count >= kPixels; count -= kPixels) {
-      run_piece<kPixels>(writer, from, y, stride);
-      from += kPixels * kBlockChannels;
-      y += kPixels * stride;
-    }
-    for (; count > 0; --count) {
-      run_piece<1>(writer, from, y, stride);
-      from += kBlockChannels;
-      y += stride;
-    }
-  }
-
-  template <int kCount>
-  BITFOLD_INLINE static void run_piece(const Writer& writer, const std::int32_t* from, Element* y,
-                                       std::int64_t stride) {
-    __m512i sums[kCount][kBlocks];
-    unroll<kCount>([&](auto p) BITFOLD_INLINE_LAMBDA {
-      unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-        sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + p * kBlockChannels);
-      });
-    });
-    writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
-  }
-
-  const Call& call_;
-  Destination to_;
-  Element* y_[kStepTiles] = {};
-  std::int64_t tile_ = 0, tiles_ = 0, row_ = 0, pixel_ = 0;
+/// Outputs whose accumulators are in registers still, or in memory already.
+template <class Element>
+struct Pending {
+  Destination to;  ///< Its y is not used.
+  Element* y[kStepTiles];
+  std::int64_t tile_count = 0;
 };
+
+/// kPixels pixels of a tile.
+template <int kPixels, int kBlocks, class Writer, class Element>
+BITFOLD_INLINE void finish_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride) {
+  __m512i sums[kPixels][kBlocks];
+  unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
+    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+      sums[p][b] = _mm512_load_si512(from + b * kStepTiles * kTileSums + p * kBlockChannels);
+    });
+  });
+  writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
+}
+
+/// From memory to outputs.
+template <int kBlocks, class Writer>
+BITFOLD_INLINE void finish(const Call& call, const Pending<typename Writer::Element>& pending) {
+  constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
+  const Writer writer(pending.to);
+  const std::int64_t stride = call.task.y_stride;
+  for (std::int64_t tile = 0; tile < pending.tile_count; ++tile)
+    for (std::int64_t row = 0; row < call.cover.rows; ++row) {
+      const std::int32_t* from = call.sums + tile * kTileSums + row * call.row_sums;
+      auto* y = pending.y[tile] + row * call.task.y_row;
+      std::int64_t left = call.row_pixels;
+      for (; left >= kPixels; left -= kPixels) {
+        finish_pixels<kPixels, kBlocks>(writer, from, y, stride);
+        from += kPixels * kBlockChannels;
+        y += kPixels * stride;
+      }
+      for (; left > 0; --left) {
+        finish_pixels<1, kBlocks>(writer, from, y, stride);
+        from += kBlockChannels;
+        y += stride;
+      }
+    }
+}
 
 /// Stores accumulators, and starts them anew from a block's biases. GCC's intrinsics take literals only.
 template <int kTile>
@@ -184,16 +156,23 @@ BITFOLD_INLINE void exchange(Call& call, const std::int32_t* bias) {
                : "memory");
 }
 
-/// kTiles tiles of pixels times kBlocks blocks of channels, left in registers, while the sums of the step before, still
-/// in registers, are stored and finished. A store waits for the products before it, but not for those behind it: so the
-/// stores of a step are among the first products of the next.
-template <int kTiles, int kBlocks, class Writer>
+template <int kBlocks>
+BITFOLD_INLINE void exchange_all(Call& call, const std::int32_t* bias) {
+  exchange<0>(call, bias);
+  exchange<1>(call, bias);
+  if constexpr (kBlocks > 1) {
+    exchange<2>(call, bias);
+    exchange<3>(call, bias);
+  }
+}
+
+/// kTiles tiles of pixels times kBlocks blocks of channels, left in registers; the sums of the step before, still in
+/// registers, go to memory. A store waits for the products before it, but not for those behind it: so the stores of a
+/// step are among the first products of the next.
+template <int kTiles, int kBlocks>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTiles], const std::int8_t* w,
-                             const std::int32_t* bias, Finish<kBlocks, Writer>& finish) {
+                             const std::int32_t* bias) {
   const GemmTask& t = call.task;
-  const Writer writer(finish.destination());
-  const std::int64_t steps = t.run_count * call.chunk_count;
-  const std::int64_t pieces = steps == 0 ? 0 : (finish.piece_count() + steps - 1) / steps;
   const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
   const std::int64_t pixel_stride = t.pixel_stride;
   const std::int8_t* w1 = w + t.block_weights;
@@ -221,57 +200,47 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kStepTil
       x1 += chunk_bytes;
       w += chunk_weights;
       w1 += chunk_weights;
-      finish.run_pieces(writer, pieces);
     }
   }
-  if (is_first) {  // nothing to multiply
-    exchange<0>(call, bias);
-    exchange<1>(call, bias);
-    if constexpr (kBlocks > 1) {
-      exchange<2>(call, bias);
-      exchange<3>(call, bias);
-    }
-    finish.run_pieces(writer, finish.piece_count());
-  }
+  if (is_first) exchange_all<kBlocks>(call, bias);  // nothing to multiply
 }
 
 /// All pixels times the channels [begin, end), kBlocks blocks at a time. Two tiles of pixels stay in the first-level
 /// cache while the weights, which lie in the order they are read in, stream past them.
 template <int kBlocks, class Writer>
 void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
+  using Element = typename Writer::Element;
   constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
-  Destination to{.output = t.output, .multipliers = t.multipliers + begin, .channel_count = 1};
-  Finish<kBlocks, Writer> finish(call, to);
+  Pending<Element> pending{};
   const std::int64_t tiles = call.cover.tile_count();
   for (std::int64_t tile = 0; tile < tiles; tile += kStepTiles) {
     const bool is_pair = tile + 1 < tiles;
     const std::uint8_t* from[kStepTiles];
-    typename Writer::Element* into[kStepTiles];
+    Element* into[kStepTiles];
     for (std::int64_t i = 0; i < kStepTiles; ++i) {
       const std::int64_t row = call.cover.row(is_pair ? tile + i : tile, t);
       const std::int64_t pixel = call.cover.pixel(is_pair ? tile + i : tile, t);
       from[i] = t.x + row * t.x_row + pixel * t.pixel_stride;
-      into[i] = static_cast<typename Writer::Element*>(t.y) + row * t.y_row + pixel * t.y_stride;
+      into[i] = static_cast<Element*>(t.y) + row * t.y_row + pixel * t.y_stride;
     }
     for (std::int64_t channel = begin; channel < end; channel += kStepChannels) {
       const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
       if (is_pair)
-        multiply<2, kBlocks>(call, from, w, t.bias + channel, finish);
+        multiply<2, kBlocks>(call, from, w, t.bias + channel);
       else
-        multiply<1, kBlocks>(call, from, w, t.bias + channel, finish);
-      to.multipliers = t.multipliers + channel;
-      to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
-      finish.start(to, into[0] + channel, into[1] + channel, is_pair ? 2 : 1);
+        multiply<1, kBlocks>(call, from, w, t.bias + channel);
+      if (pending.tile_count > 0) finish<kBlocks, Writer>(call, pending);
+      pending.to.output = t.output;
+      pending.to.multipliers = t.multipliers + channel;
+      pending.to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
+      pending.y[0] = into[0] + channel;
+      pending.y[1] = into[1] + channel;
+      pending.tile_count = is_pair ? 2 : 1;
     }
   }
-  exchange<0>(call, t.bias + begin);
-  exchange<1>(call, t.bias + begin);
-  if constexpr (kBlocks > 1) {
-    exchange<2>(call, t.bias + begin);
-    exchange<3>(call, t.bias + begin);
-  }
-  finish.run_pieces(Writer(to), finish.piece_count());
+  exchange_all<kBlocks>(call, t.bias + begin);
+  finish<kBlocks, Writer>(call, pending);
 }
 
 template <class TwoBlocks, class OneBlock>
