@@ -180,10 +180,16 @@ void IntegerConv::select_products(Isa cap) {
 }
 
 void IntegerConv::leave_out_padding() {
+  const ConvFilter& f = filter_->filter();
+  GemmSize left_out{.pixel_count = images_.out_width,
+                    .channel_count = f.out_channels / f.groups,
+                    .group_count = filter_->group_count()};
   kernel_rows_.reserve(static_cast<std::size_t>(images_.out_height));
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
-    const bool is_whole = rows.end - rows.begin == filter_->filter().kernel_h;
+    left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * filter_->run_count() / f.kernel_h;
+    const bool is_whole = left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out);
+    if (is_whole) rows = {0, f.kernel_h, filter_->bias()};
     if (takes_pairs() || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
         return other.begin == rows.begin && other.end == rows.end;

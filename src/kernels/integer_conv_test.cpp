@@ -185,6 +185,12 @@ std::vector<Case> window_cases() {
   cases.push_back({{.out_channels = 20, .in_channels = 8, .kernel_h = 3, .kernel_w = 3}, 1, 5, 9, 1, 1, 5});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 5, 9, 1, 1, 7});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 7, 9, 2, 2});
+  // Large enough for tiles (AMX): rows of a tile and a part, of half a tile; gaps between pixels.
+  for (std::int64_t width : {10, 21})
+    cases.push_back({{.out_channels = 136, .in_channels = 64, .kernel_h = 3, .kernel_w = 3}, 2, 9, width, 1, 1, 8});
+  cases.push_back(
+      {{.out_channels = 40, .in_channels = 128, .groups = 2, .kernel_h = 3, .kernel_w = 3}, 1, 9, 21, 2, 1});
+  cases.push_back({{.out_channels = 300, .in_channels = 96}, 2, 5, 10});
   return cases;
 }
 
@@ -255,6 +261,18 @@ TEST(BestFilterForm, is_winograd_on_avx2_alone_and_only_where_it_is_exact) {
   // 255 * 127 * 9 * 114 < 2^25 <= 255 * 127 * 9 * 116
   EXPECT_EQ(form(114, -127, 1, Isa::avx2), FilterForm::winograd);
   EXPECT_EQ(form(116, -127, 1, Isa::avx2), FilterForm::direct);
+}
+
+TEST(IntegerConv, runs_on_tiles_where_there_are_enough_products) {
+  if (detected_isa() < Isa::amx) GTEST_SKIP() << "this CPU has no amx";
+  const auto kernel = [](const Case& c) {
+    const Data d = make_data(c, Codes::random);
+    return IntegerConv(packed(c, d), images_of(c), {}, Isa::amx).kernel_name();
+  };
+  EXPECT_EQ(kernel({{.out_channels = 136, .in_channels = 64, .kernel_h = 3, .kernel_w = 3}, 1, 9, 10}),
+            "gemm.amx 32x32");
+  EXPECT_EQ(kernel({{.out_channels = 300, .in_channels = 96}, 1, 5, 10}), "gemm.amx 32x32");
+  EXPECT_EQ(kernel({{.out_channels = 300, .in_channels = 96}, 1, 1, 1}).substr(0, 15), "gemm.avx512vnni");
 }
 
 TEST_P(IntegerConvTest, reals_equal_the_definition) {

@@ -37,6 +37,10 @@ double vector_cost(const GemmKernel& kernel, const GemmSize& size) {
   return 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
 }
 
+std::int64_t tile_count(const GemmSize& size) {
+  return size.row_count * ((size.pixel_count + 15) / 16) * ((size.channel_count + 15) / 16);
+}
+
 // Two a cycle.
 double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
   return vector_cost(kernel, size) * static_cast<double>(size.row_count) / 2;
@@ -44,11 +48,17 @@ double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
 
 // Measured: a product of tiles takes 18 cycles, however full they are, a tile's accumulators 20 more than those of
 // vector registers on their way to outputs, and a call 300.
+constexpr double kProductCycles = 18, kTileCycles = 20, kCallCycles = 300;
+
+double products_of_tiles(const GemmSize& size) {
+  const std::int64_t chunks = size.run_count * (size.group_count / amx_chunk_groups(size.group_count));
+  return static_cast<double>(tile_count(size) * chunks);
+}
+
 double tile_cycles(const GemmKernel& kernel, const GemmSize& size) {
-  const std::int64_t tiles = (size.pixel_count + 15) / 16 * ((size.channel_count + 15) / 16);
-  const std::int64_t products = size.run_count * (size.group_count / amx_chunk_groups(size.group_count));
   const std::int64_t calls = (size.channel_count + kernel.nr - 1) / kernel.nr;
-  return static_cast<double>(size.row_count * tiles * (18 * products + 20) + 300 * calls);
+  return kProductCycles * products_of_tiles(size) + kTileCycles * static_cast<double>(tile_count(size)) +
+         kCallCycles * static_cast<double>(calls);
 }
 
 }  // namespace
@@ -57,6 +67,10 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
   std::int64_t groups = 16;
   while (group_count % groups != 0) --groups;
   return groups;
+}
+
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out) {
+  return !kernel.takes_rows || kProductCycles * products_of_tiles(left_out) > kCallCycles;
 }
 
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
