@@ -23,10 +23,11 @@ constexpr std::array<std::pair<std::string_view, Isa>, 4> kIsaNames{{
     {"amx", Isa::amx},
 }};
 
-#if defined(__x86_64__) && !defined(BITFOLD_PORTABLE) && defined(__linux__)
+#if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
 // What no compiler's __builtin_cpu_supports() covers: a process must ask Linux before it may use tiles, as they make
 // its saved state 8 KiB larger. All threads of the process have the permission, those already running included.
 bool obtain_amx() {
+#if defined(__linux__)
   constexpr unsigned kTile = 1U << 24, kInt8 = 1U << 25;              // CPUID 7, EDX
   constexpr unsigned kOsUsesXsave = 1U << 27, kTileState = 3U << 17;  // CPUID 1, ECX; XCR0: configuration and data
   constexpr long kRequestPermission = 0x1023, kTileData = 18;         // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
@@ -36,9 +37,10 @@ bool obtain_amx() {
   unsigned xcr0 = 0, high = 0;
   asm("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
   return (xcr0 & kTileState) == kTileState && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
 #else
-bool obtain_amx() { return false; }
+  return false;
+#endif
+}
 #endif
 
 Isa detect() {
