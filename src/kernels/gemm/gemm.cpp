@@ -75,18 +75,18 @@ bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out) {
 
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
   // The fastest instruction set first, except that tiles must be worth their call; then the least cost.
-  const GemmKernel* best = nullptr;
-  double best_cost = 0;
-  for (const GemmKernel& kernel : gemm_kernels()) {
+  const GemmKernel* best = &gemm_kernels()[0];
+  double best_cost = vector_cost(*best, size);
+  for (const GemmKernel& kernel : gemm_kernels().subspan(1)) {
     if (kernel.isa > cap || (kernel.nr < kBlockChannels && size.channel_count > kernel.nr)) continue;
     if (size.takes_pairs && *size.takes_pairs != (kernel.sum_pairs != nullptr)) continue;
-    if (kernel.isa == Isa::amx && best != nullptr) {
+    if (kernel.isa == Isa::amx) {
       constexpr double kMargin = 1.25;  // what is estimated to be about as fast is better left alone
       if (kMargin * tile_cycles(kernel, size) < vector_cycles(*best, size)) return kernel;
       continue;
     }
     const double cost = vector_cost(kernel, size);
-    if (best == nullptr || kernel.isa > best->isa || (kernel.isa == best->isa && cost < best_cost)) {
+    if (kernel.isa > best->isa || (kernel.isa == best->isa && cost < best_cost)) {
       best = &kernel;
       best_cost = cost;
     }
