@@ -7,6 +7,12 @@
 
 #include "base/check.h"
 
+#if defined(__x86_64__) && !defined(BITFOLD_PORTABLE) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace bitfold {
 namespace {
 
@@ -17,6 +23,26 @@ constexpr std::array<std::pair<std::string_view, Isa>, 4> kIsaNames{{
     {"amx", Isa::amx},
 }};
 
+#if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
+// What no compiler's __builtin_cpu_supports() covers: a process must ask Linux before it may use tiles, as they make
+// its saved state 8 KiB larger. All threads of the process have the permission, those already running included.
+bool obtain_amx() {
+#if defined(__linux__)
+  constexpr unsigned kTile = 1U << 24, kInt8 = 1U << 25;              // CPUID 7, EDX
+  constexpr unsigned kOsUsesXsave = 1U << 27, kTileState = 3U << 17;  // CPUID 1, ECX; XCR0: configuration and data
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;         // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kOsUsesXsave) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTile) == 0 || (d & kInt8) == 0) return false;
+  unsigned xcr0 = 0, high = 0;
+  asm("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+  return (xcr0 & kTileState) == kTileState && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 Isa detect() {
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
   // libgcc's test covers the operating system's side too: it reads XCR0 before it reports AVX.
@@ -24,7 +50,8 @@ Isa detect() {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::portable;
   const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return vnni ? Isa::avx512vnni : Isa::avx2;
+  if (!vnni) return Isa::avx2;
+  return obtain_amx() ? Isa::amx : Isa::avx512vnni;
 #else
   return Isa::portable;
 #endif

@@ -26,10 +26,13 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
   unroll_indices(std::make_integer_sequence<int, kCount>{}, f);
 }
 
+/// What codes may be: [qmin, qmax] around any zero point; every byte; every byte, the zero point being 0.
+enum class CodeBounds { any, bytes, bytes_from_zero };
+
 /// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
 /// clamping before it: the saturating packs and the byte bounds at the end do it for 64 codes at once. Only what would
 /// leave int32 upwards must be cut before it is converted; what leaves it downwards converts to the lowest int32.
-template <bool kStepsFit>
+template <bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
 struct Requantizer {
   __m512 high, negative_gain;
   __m512i zero_point, low_code, high_code;
@@ -55,9 +58,13 @@ struct Requantizer {
   }
 
   BITFOLD_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
-    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
-    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
-    const __m512i mixed = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(ab, cd), low_code), high_code);
+    __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
+    if constexpr (kBounds != CodeBounds::bytes_from_zero) {
+      ab = _mm512_adds_epi16(ab, zero_point);
+      cd = _mm512_adds_epi16(cd, zero_point);
+    }
+    __m512i mixed = _mm512_packus_epi16(ab, cd);
+    if constexpr (kBounds == CodeBounds::any) mixed = _mm512_min_epu8(_mm512_max_epu8(mixed, low_code), high_code);
     // Packs work in lanes of 128 bits: lane L holds channels 4L..4L+3 of a, b, c, d.
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_permutexvar_epi32(order, mixed);
@@ -82,6 +89,99 @@ struct Destination {
   bool steps_fit;  ///< As in GemmTask.
 };
 
+/// Writes rows of accumulators, kBlocks registers each, as codes. Holds in registers what all of them have in common.
+template <int kBlocks, bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
+class CodeWriter {
+ public:
+  using Element = std::uint8_t;
+
+  BITFOLD_INLINE explicit CodeWriter(const Destination& to)
+      : requantizer_(*to.output),
+        whole_(to.channel_count == kBlocks * 16),
+        mask_(~std::uint64_t{0} >> (64 - to.channel_count)) {
+    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+      multipliers_[b] = _mm512_loadu_ps(to.multipliers + block_start(b, to.channel_count));
+    });
+  }
+
+  /// at(constant) is where the first channel of a row goes.
+  template <int kRows, class At>
+  BITFOLD_INLINE void write(const __m512i (&sums)[kRows][kBlocks], const At& at) const {
+    constexpr int kRegisters = kRows * kBlocks;
+    const auto steps = [&](auto i) BITFOLD_INLINE_LAMBDA {
+      constexpr int kIndex = decltype(i)::value < kRegisters ? decltype(i)::value : kRegisters - 1;
+      return requantizer_.steps(sums[kIndex / kBlocks][kIndex % kBlocks], multipliers_[kIndex % kBlocks]);
+    };
+    unroll<(kRegisters + 3) / 4>([&](auto quad) BITFOLD_INLINE_LAMBDA {
+      constexpr int kFirst = decltype(quad)::value * 4;
+      const __m512i codes = requantizer_.codes(
+          steps(std::integral_constant<int, kFirst>{}), steps(std::integral_constant<int, kFirst + 1>{}),
+          steps(std::integral_constant<int, kFirst + 2>{}), steps(std::integral_constant<int, kFirst + 3>{}));
+      // 64 codes: of one row, two or four.
+      unroll<4 / kBlocks>([&](auto i) BITFOLD_INLINE_LAMBDA {
+        constexpr int kRow = kFirst / kBlocks + decltype(i)::value;
+        if constexpr (kRow < kRows) store<decltype(i)::value>(codes, at(std::integral_constant<int, kRow>{}));
+      });
+    });
+  }
+
+ private:
+  template <int kPart>
+  BITFOLD_INLINE void store(__m512i codes, std::uint8_t* to) const {
+    if constexpr (kBlocks == 4) {
+      if (whole_)
+        _mm512_storeu_si512(to, codes);
+      else
+        _mm512_mask_storeu_epi8(to, mask_, codes);
+    } else if constexpr (kBlocks == 2) {
+      const __m256i row = _mm512_extracti64x4_epi64(codes, kPart);
+      if (whole_)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), row);
+      else
+        _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(mask_), row);
+    } else {
+      const __m128i row = _mm512_extracti32x4_epi32(codes, kPart);
+      if (whole_)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), row);
+      else
+        _mm_mask_storeu_epi8(to, static_cast<__mmask16>(mask_), row);
+    }
+  }
+
+  Requantizer<kStepsFit, kBounds> requantizer_;
+  __m512 multipliers_[kBlocks];
+  bool whole_;
+  __mmask64 mask_;
+};
+
+/// Writes them as they are, or as floats.
+template <int kBlocks>
+class WordWriter {
+ public:
+  using Element = std::int32_t;
+
+  BITFOLD_INLINE explicit WordWriter(const Destination& to)
+      : to_(to), is_real_(to.output->kind == AccumulatorOutput::float32) {}
+
+  template <int kRows, class At>
+  BITFOLD_INLINE void write(const __m512i (&sums)[kRows][kBlocks], const At& at) const {
+    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+      const std::int64_t left = to_.channel_count - b * 16;
+      const auto mask = static_cast<__mmask16>(left >= 16 ? 0xFFFF : left <= 0 ? 0 : (1 << left) - 1);
+      const __m512 multiplier = _mm512_loadu_ps(to_.multipliers + block_start(b, to_.channel_count));
+      unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
+        __m512i word = sums[p][b];
+        if (is_real_) word = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(word), multiplier));
+        _mm512_mask_storeu_epi32(at(p) + b * 16, mask, word);
+      });
+    });
+  }
+
+ private:
+  const Destination& to_;
+  bool is_real_;
+};
+
 /// int32 accumulators of kRows pixels times kBlocks * 16 channels, in registers.
 template <int kRows, int kBlocks>
 struct Accumulators {
@@ -97,85 +197,18 @@ struct Accumulators {
 
   BITFOLD_INLINE void store(const Destination& to) const {
     if (to.output->kind != AccumulatorOutput::code)
-      store_words(to);
+      write(WordWriter<kBlocks>(to), to);
     else if (to.steps_fit)
-      store_codes<true>(to);
+      write(CodeWriter<kBlocks, true>(to), to);
     else
-      store_codes<false>(to);
+      write(CodeWriter<kBlocks, false>(to), to);
   }
 
  private:
-  template <bool kStepsFit>
-  BITFOLD_INLINE void store_codes(const Destination& t) const {
-    std::uint8_t* y = static_cast<std::uint8_t*>(t.y) + t.first;
-    const Requantizer<kStepsFit> requantizer(*t.output);
-    __m512 multipliers[kBlocks];
-    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      multipliers[b] = _mm512_loadu_ps(t.multipliers + block_start(b, t.channel_count));
-    });
-    const bool whole = t.channel_count == kBlocks * 16;
-    const __mmask64 mask = ~std::uint64_t{0} >> (64 - t.channel_count);
-    constexpr int kRegisters = kRows * kBlocks;
-    const auto steps = [&](auto i) BITFOLD_INLINE_LAMBDA {
-      constexpr int kIndex = decltype(i)::value < kRegisters ? decltype(i)::value : kRegisters - 1;
-      return requantizer.steps(sums[kIndex / kBlocks][kIndex % kBlocks], multipliers[kIndex % kBlocks]);
-    };
-    unroll<(kRegisters + 3) / 4>([&](auto quad) BITFOLD_INLINE_LAMBDA {
-      constexpr int kFirst = decltype(quad)::value * 4;
-      const __m512i codes = requantizer.codes(
-          steps(std::integral_constant<int, kFirst>{}), steps(std::integral_constant<int, kFirst + 1>{}),
-          steps(std::integral_constant<int, kFirst + 2>{}), steps(std::integral_constant<int, kFirst + 3>{}));
-      store_quad<kFirst / kBlocks>(codes, y, t.stride, whole, mask);
-    });
-  }
-
-  // 64 codes: of one pixel, two or four, from pixel kFirst on.
-  template <int kFirst>
-  BITFOLD_INLINE static void store_quad(__m512i codes, std::uint8_t* y, std::int64_t stride, bool whole,
-                                        __mmask64 mask) {
-    if constexpr (kBlocks == 4) {
-      if (whole)
-        _mm512_storeu_si512(y + kFirst * stride, codes);
-      else
-        _mm512_mask_storeu_epi8(y + kFirst * stride, mask, codes);
-    } else if constexpr (kBlocks == 2) {
-      unroll<2>([&](auto i) BITFOLD_INLINE_LAMBDA {
-        if constexpr (kFirst + decltype(i)::value < kRows) {
-          const __m256i pixel = _mm512_extracti64x4_epi64(codes, decltype(i)::value);
-          std::uint8_t* to = y + (kFirst + i) * stride;
-          if (whole)
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), pixel);
-          else
-            _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(mask), pixel);
-        }
-      });
-    } else {
-      unroll<4>([&](auto i) BITFOLD_INLINE_LAMBDA {
-        if constexpr (kFirst + decltype(i)::value < kRows) {
-          const __m128i pixel = _mm512_extracti32x4_epi32(codes, decltype(i)::value);
-          std::uint8_t* to = y + (kFirst + i) * stride;
-          if (whole)
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(to), pixel);
-          else
-            _mm_mask_storeu_epi8(to, static_cast<__mmask16>(mask), pixel);
-        }
-      });
-    }
-  }
-
-  BITFOLD_INLINE void store_words(const Destination& t) const {
-    std::int32_t* y = static_cast<std::int32_t*>(t.y) + t.first;
-    const bool is_real = t.output->kind == AccumulatorOutput::float32;
-    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      const std::int64_t left = t.channel_count - b * 16;
-      const auto mask = static_cast<__mmask16>(left >= 16 ? 0xFFFF : left <= 0 ? 0 : (1 << left) - 1);
-      const __m512 multiplier = _mm512_loadu_ps(t.multipliers + block_start(b, t.channel_count));
-      unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
-        __m512i word = sums[p][b];
-        if (is_real) word = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(word), multiplier));
-        _mm512_mask_storeu_epi32(y + p * t.stride + b * 16, mask, word);
-      });
-    });
+  template <class Writer>
+  BITFOLD_INLINE void write(const Writer& writer, const Destination& to) const {
+    auto* y = static_cast<typename Writer::Element*>(to.y) + to.first;
+    writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * to.stride; });
   }
 };
 

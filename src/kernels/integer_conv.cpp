@@ -27,7 +27,7 @@ auto allocate_zeros(std::int64_t count) {
   void* memory = std::aligned_alloc(kAlignment, bytes);
   if (memory == nullptr) throw std::bad_alloc();
   std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
-  return std::unique_ptr<T[], void (*)(void*)>(static_cast<T*>(memory), std::free);
+  return AlignedArray<T>(static_cast<T*>(memory), std::free);
 }
 
 std::int64_t element_bytes(AccumulatorOutput kind) { return kind == AccumulatorOutput::code ? 1 : 4; }
@@ -159,7 +159,8 @@ void IntegerConv::select_products(Isa cap) {
   GemmSize size{.pixel_count = images_.out_width * (is_dense ? panel_rows_ : 1),
                 .channel_count = channels,
                 .run_count = filter_->run_count(),
-                .group_count = filter_->group_count()};
+                .group_count = filter_->group_count(),
+                .row_count = is_dense ? 1 : panel_rows_};
   wide_ = &select_gemm_kernel(size, cap);
   size.channel_count = channels % wide_->nr;
   size.takes_pairs = takes_pairs();
@@ -175,19 +176,25 @@ void IntegerConv::select_products(Isa cap) {
   if (!merges_rows_) return leave_out_padding();
   const KernelRows all{0, f.kernel_h, filter_->bias()};
   kernel_rows_ = {all};
-  if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).data();
+  if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).get();
 }
 
 void IntegerConv::leave_out_padding() {
+  const ConvFilter& f = filter_->filter();
+  GemmSize left_out{.pixel_count = images_.out_width,
+                    .channel_count = f.out_channels / f.groups,
+                    .group_count = filter_->group_count()};
   kernel_rows_.reserve(static_cast<std::size_t>(images_.out_height));
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
-    const bool is_whole = rows.end - rows.begin == filter_->filter().kernel_h;
+    left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * filter_->run_count() / f.kernel_h;
+    const bool is_whole = left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out);
+    if (is_whole) rows = {0, f.kernel_h, filter_->bias()};
     if (takes_pairs() || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
         return other.begin == rows.begin && other.end == rows.end;
       });
-      rows.bias = same != kernel_rows_.end() ? same->bias : biases_.emplace_back(bias_over(rows)).data();
+      rows.bias = same != kernel_rows_.end() ? same->bias : biases_.emplace_back(bias_over(rows)).get();
     }
     kernel_rows_.push_back(rows);
   }
@@ -208,10 +215,11 @@ IntegerConv::KernelRows IntegerConv::kernel_rows(std::int64_t row) const {
 
 /// The filter's biases plus padding * w summed over the kernel rows that are left out, and, where pairs are taken, less
 /// w0 w1 + w2 w3 + ... over the others.
-std::vector<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
+AlignedArray<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
   const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
   const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
-  std::vector<std::int32_t> bias(filter_->bias(), filter_->bias() + blocks * kBlockChannels);
+  auto bias = allocate_zeros<std::int32_t>(blocks * kBlockChannels);
+  std::copy_n(filter_->bias(), blocks * kBlockChannels, bias.get());
   const std::int8_t* w = filter_->weights();
   for (std::int64_t block = 0; block < blocks; ++block)
     for (std::int64_t r = 0; r < filter_->run_count(); ++r) {
@@ -327,9 +335,11 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
   GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
+                .x_row = images_.x.row * images_.stride_h,
                 .group_count = filter_->group_count(),
                 .block_weights = block_weights,
                 .y_stride = images_.y.pixel,
+                .y_row = images_.y.row,
                 .output = &output_,
                 .steps_fit = filter_->multipliers_below_one()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
@@ -351,8 +361,10 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
       task.channel_count = std::min<std::int64_t>(kernel.nr, out_group - c);
-      for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);
+        task.row_count = 1;
+        while (kernel.takes_rows && r + task.row_count < rows && kept(r + task.row_count) == kept(r)) ++task.row_count;
         task.bias = kept(r).bias + block * kBlockChannels;
         task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;

@@ -34,6 +34,10 @@ namespace bitfold {
 /// Bytes after an input image that must be readable; their values do not matter.
 constexpr std::int64_t kOverread = 64;
 
+/// Begins at a multiple of 64 bytes, so that no row of 16 words or 64 bytes lies across two cache lines.
+template <class T>
+using AlignedArray = std::unique_ptr<T[], void (*)(void*)>;
+
 /// What the weights are, whatever image they run over. Both channel counts are of all groups together.
 struct ConvFilter {
   std::int64_t out_channels = 1, in_channels = 1, groups = 1;
@@ -99,9 +103,6 @@ class PackedFilter {
   const float* multipliers() const { return multipliers_.get(); }              ///< 16 per block
 
  private:
-  template <class T>
-  using Aligned = std::unique_ptr<T[], void (*)(void*)>;
-
   void pack_runs(const std::int8_t* weights);
   void pack_columns(const std::int8_t* weights);
 
@@ -109,10 +110,10 @@ class PackedFilter {
   FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
   bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
-  Aligned<std::int8_t> weights_;
-  Aligned<std::int16_t> transformed_;
-  Aligned<std::int32_t> bias_;
-  Aligned<float> multipliers_;
+  AlignedArray<std::int8_t> weights_;
+  AlignedArray<std::int16_t> transformed_;
+  AlignedArray<std::int32_t> bias_;
+  AlignedArray<float> multipliers_;
 };
 
 struct GemmKernel;
@@ -144,13 +145,14 @@ class IntegerConv {
   struct KernelRows {
     std::int64_t begin, end;
     const std::int32_t* bias;
+    bool operator==(const KernelRows&) const = default;
   };
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
   std::int64_t units_per_image() const;
   void select_products(Isa cap);
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;
-  std::vector<std::int32_t> bias_over(const KernelRows& rows) const;
+  AlignedArray<std::int32_t> bias_over(const KernelRows& rows) const;
   void run_segment(const Segment& segment, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
   void run_depthwise(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
   void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to,
@@ -162,7 +164,7 @@ class IntegerConv {
   ConvOutput output_;
   std::unique_ptr<std::int64_t[]> run_offsets_;
   std::vector<KernelRows> kernel_rows_;  ///< Per output row; one for all where rows are merged.
-  std::vector<std::vector<std::int32_t>> biases_;
+  std::vector<AlignedArray<std::int32_t>> biases_;
   bool merges_rows_ = false;  ///< Rows follow each other without a gap, in x and in y: one long row.
   std::int64_t panel_rows_ = 1;
   const GemmKernel* narrow_ = nullptr;

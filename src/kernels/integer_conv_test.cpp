@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "bitfold/affine.h"
-#include "kernels/gemm/gemm.h"
 #include "kernels/guarded_buffer.h"
 
 namespace bitfold {
@@ -152,7 +151,7 @@ class IntegerConvTest : public ::testing::TestWithParam<Isa> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Isa, IntegerConvTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
+INSTANTIATE_TEST_SUITE_P(Isa, IntegerConvTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
 std::vector<Case> product_cases() {
@@ -186,6 +185,12 @@ std::vector<Case> window_cases() {
   cases.push_back({{.out_channels = 20, .in_channels = 8, .kernel_h = 3, .kernel_w = 3}, 1, 5, 9, 1, 1, 5});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 5, 9, 1, 1, 7});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 7, 9, 2, 2});
+  // Large enough for tiles (AMX): rows of a tile and a part, of half a tile; gaps between pixels.
+  for (std::int64_t width : {10, 21})
+    cases.push_back({{.out_channels = 136, .in_channels = 64, .kernel_h = 3, .kernel_w = 3}, 2, 9, width, 1, 1, 8});
+  cases.push_back(
+      {{.out_channels = 40, .in_channels = 128, .groups = 2, .kernel_h = 3, .kernel_w = 3}, 1, 9, 21, 2, 1});
+  cases.push_back({{.out_channels = 300, .in_channels = 96}, 2, 5, 10});
   return cases;
 }
 
@@ -256,6 +261,18 @@ TEST(BestFilterForm, is_winograd_on_avx2_alone_and_only_where_it_is_exact) {
   // 255 * 127 * 9 * 114 < 2^25 <= 255 * 127 * 9 * 116
   EXPECT_EQ(form(114, -127, 1, Isa::avx2), FilterForm::winograd);
   EXPECT_EQ(form(116, -127, 1, Isa::avx2), FilterForm::direct);
+}
+
+TEST(IntegerConv, runs_on_tiles_where_there_are_enough_products) {
+  if (detected_isa() < Isa::amx) GTEST_SKIP() << "this CPU has no amx";
+  const auto kernel = [](const Case& c) {
+    const Data d = make_data(c, Codes::random);
+    return IntegerConv(packed(c, d), images_of(c), {}, Isa::amx).kernel_name();
+  };
+  EXPECT_EQ(kernel({{.out_channels = 136, .in_channels = 64, .kernel_h = 3, .kernel_w = 3}, 1, 9, 10}),
+            "gemm.amx 32x32");
+  EXPECT_EQ(kernel({{.out_channels = 300, .in_channels = 96}, 1, 5, 10}), "gemm.amx 32x32");
+  EXPECT_EQ(kernel({{.out_channels = 300, .in_channels = 96}, 1, 1, 1}).substr(0, 15), "gemm.avx512vnni");
 }
 
 TEST_P(IntegerConvTest, reals_equal_the_definition) {
@@ -372,67 +389,6 @@ TEST_P(IntegerConvTest, a_table_comes_before_the_residual) {
     }
     ASSERT_EQ(run<std::uint8_t>(c, d, output, GetParam(), residual), want) << c.text();
   }
-}
-
-TEST(GemmKernels, every_kernel_alone_equals_the_portable_one) {
-  for (const GemmKernel& kernel : gemm_kernels()) {
-    if (kernel.isa > detected_isa()) continue;
-    for (std::int64_t pixels = 1; pixels <= 2 * kernel.mr + 1; ++pixels)
-      for (std::int64_t channels : {1, 15, 16, kernel.nr - 1, kernel.nr}) {
-        if (channels < 1 || channels > kernel.nr) continue;
-        const Case c{{.out_channels = channels, .in_channels = 9, .kernel_w = 3}, 1, 1, pixels + 2};
-        const Data d = make_data(c, Codes::random);
-        const auto filter = packed(c, d);
-        const ConvOutput output{.zero_point = 90};
-        const std::int64_t run_offset = 0;
-        const testing::GuardedBuffer<std::uint8_t> x(d.x);
-        testing::GuardedBuffer<std::uint8_t> y(pixels * channels);
-        // A wide kernel must not read blocks beyond the last channel.
-        const std::int64_t blocks = filter->block_count();
-        const testing::GuardedBuffer<std::int8_t> weights(
-            {filter->weights(), filter->weights() + filter->size_bytes()});
-        testing::GuardedBuffer<std::int32_t> bias({filter->bias(), filter->bias() + 16 * blocks});
-        const testing::GuardedBuffer<float> multipliers({filter->multipliers(), filter->multipliers() + 16 * blocks});
-        GemmTask task{.x = x.data(),
-                      .pixel_stride = 9,
-                      .pixel_count = pixels,
-                      .run_offsets = &run_offset,
-                      .run_count = 1,
-                      .group_count = filter->group_count(),
-                      .weights = weights.data(),
-                      .block_weights = filter->run_count() * filter->group_count() * kGroupWeights,
-                      .bias = bias.data(),
-                      .multipliers = multipliers.data(),
-                      .channel_count = channels,
-                      .y = y.data(),
-                      .y_stride = channels,
-                      .output = &output};
-        std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(pixels));
-        if (kernel.sum_pairs != nullptr) {
-          kernel.sum_pairs(task, x_pairs.data());
-          task.x_pairs = x_pairs.data();
-          for (std::int64_t i = 0; i < 16 * filter->group_count(); ++i) {
-            const std::int8_t* w = weights.data() + 4 * i;
-            bias.data()[i % 16] -= w[0] * w[1] + w[2] * w[3];
-          }
-        }
-        kernel.run(task);
-        const auto want = run<std::uint8_t>(c, d, output, Isa::portable);
-        ASSERT_EQ(std::vector<std::uint8_t>(y.data(), y.data() + pixels * channels), want)
-            << kernel.name << " pixels " << pixels << " channels " << channels;
-      }
-  }
-}
-
-TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
-  for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
-    for (std::int64_t pixels : {1, 7, 32, 3136})
-      for (std::int64_t channels : {1, 16, 32, 64, 1000}) {
-        const GemmSize size{.pixel_count = pixels, .channel_count = channels, .run_count = 3, .group_count = 9};
-        const GemmKernel& kernel = select_gemm_kernel(size, cap);
-        EXPECT_LE(kernel.isa, cap);
-        EXPECT_EQ(&kernel, &select_gemm_kernel(size, cap));
-      }
 }
 
 }  // namespace

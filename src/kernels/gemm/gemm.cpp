@@ -9,36 +9,84 @@ namespace bitfold {
 std::span<const GemmKernel> gemm_kernels() {
   static const std::vector<GemmKernel> all = [] {
     std::vector<GemmKernel> rows;
-    for (const GemmTable* table : {&kPortableGemm, &kAvx2Gemm, &kAvx512VnniGemm})
+    for (const GemmTable* table : {&kPortableGemm, &kAvx2Gemm, &kAvx512VnniGemm, &kAmxGemm})
       rows.insert(rows.end(), table->kernels, table->kernels + table->count);
     return rows;
   }();
   return all;
 }
 
+namespace {
+
+// Counts a multiplication per register of a tile and a load per row and per column of it, edges included: what the
+// wider of both takes is the time of one step.
+double vector_cost(const GemmKernel& kernel, const GemmSize& size) {
+  const std::int64_t columns = (size.channel_count + kernel.nr - 1) / kernel.nr;
+  const std::int64_t rows = (size.pixel_count + kernel.mr - 1) / kernel.mr;
+  const std::int64_t registers = kernel.nr / (kernel.isa >= Isa::avx512vnni ? 16 : 8);
+  const std::int64_t multiplications = size.pixel_count * columns * registers;
+  const std::int64_t loads = columns * (size.pixel_count + rows * registers);
+  // Fewer than 4 accumulators cannot hide the 4 or 5 cycles that one multiplication takes.
+  const std::int64_t latency = rows * columns * 4;
+  const auto cost =
+      static_cast<double>(std::max({multiplications, loads, latency}) * size.run_count * size.group_count);
+  if (kernel.sum_pairs == nullptr) return cost;
+  // Measured: a quarter less time, but the windows' own pairs take that of one multiplication for every 8 groups of a
+  // run, and of two for every window.
+  const std::int64_t vectors = size.run_count * ((size.group_count + 7) / 8);
+  return 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
+}
+
+std::int64_t tile_count(const GemmSize& size) {
+  return size.row_count * ((size.pixel_count + 15) / 16) * ((size.channel_count + 15) / 16);
+}
+
+// Two a cycle.
+double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
+  return vector_cost(kernel, size) * static_cast<double>(size.row_count) / 2;
+}
+
+// Measured: a product of tiles takes 18 cycles, however full they are, a tile's accumulators 20 more than those of
+// vector registers on their way to outputs, and a call 300.
+constexpr double kProductCycles = 18, kTileCycles = 20, kCallCycles = 300;
+
+double products_of_tiles(const GemmSize& size) {
+  const std::int64_t chunks = size.run_count * (size.group_count / amx_chunk_groups(size.group_count));
+  return static_cast<double>(tile_count(size) * chunks);
+}
+
+double tile_cycles(const GemmKernel& kernel, const GemmSize& size) {
+  const std::int64_t calls = (size.channel_count + kernel.nr - 1) / kernel.nr;
+  return kProductCycles * products_of_tiles(size) + kTileCycles * static_cast<double>(tile_count(size)) +
+         kCallCycles * static_cast<double>(calls);
+}
+
+}  // namespace
+
+std::int64_t amx_chunk_groups(std::int64_t group_count) {
+  std::int64_t groups = 16;
+  while (group_count % groups != 0) --groups;
+  return groups;
+}
+
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out) {
+  return !kernel.takes_rows || kProductCycles * products_of_tiles(left_out) > kCallCycles;
+}
+
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
-  // The fastest instruction set first; then the least time, counting a multiplication per register of a tile and a load
-  // per row and per column of it, edges included: what the wider of both takes is the time of one step.
-  const GemmKernel* best = nullptr;
-  double best_cost = 0;
-  for (const GemmKernel& kernel : gemm_kernels()) {
+  // The fastest instruction set first, except that tiles must be worth their call; then the least cost.
+  const GemmKernel* best = &gemm_kernels()[0];
+  double best_cost = vector_cost(*best, size);
+  for (const GemmKernel& kernel : gemm_kernels().subspan(1)) {
     if (kernel.isa > cap || (kernel.nr < kBlockChannels && size.channel_count > kernel.nr)) continue;
     if (size.takes_pairs && *size.takes_pairs != (kernel.sum_pairs != nullptr)) continue;
-    const std::int64_t columns = (size.channel_count + kernel.nr - 1) / kernel.nr;
-    const std::int64_t rows = (size.pixel_count + kernel.mr - 1) / kernel.mr;
-    const std::int64_t registers = kernel.nr / (kernel.isa >= Isa::avx512vnni ? 16 : 8);
-    const std::int64_t multiplications = size.pixel_count * columns * registers;
-    const std::int64_t loads = columns * (size.pixel_count + rows * registers);
-    // Fewer than 4 accumulators cannot hide the 4 or 5 cycles that one multiplication takes.
-    const std::int64_t latency = rows * columns * 4;
-    auto cost = static_cast<double>(std::max({multiplications, loads, latency}) * size.run_count * size.group_count);
-    if (kernel.sum_pairs != nullptr) {
-      // Measured: a quarter less time, but the windows' own pairs take that of one multiplication for every 8 groups of
-      // a run, and of two for every window.
-      const std::int64_t vectors = size.run_count * ((size.group_count + 7) / 8);
-      cost = 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
+    if (kernel.isa == Isa::amx) {
+      constexpr double kMargin = 1.25;  // what is estimated to be about as fast is better left alone
+      if (kMargin * tile_cycles(kernel, size) < vector_cycles(*best, size)) return kernel;
+      continue;
     }
-    if (best == nullptr || kernel.isa > best->isa || (kernel.isa == best->isa && cost < best_cost)) {
+    const double cost = vector_cost(kernel, size);
+    if (kernel.isa > best->isa || (kernel.isa == best->isa && cost < best_cost)) {
       best = &kernel;
       best_cost = cost;
     }

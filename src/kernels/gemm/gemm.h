@@ -38,11 +38,13 @@ namespace bitfold {
 constexpr std::int64_t kGroupBytes = 4;
 constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
 
-/// Pixels at equal distances times up to nr output channels.
+/// Pixels at equal distances, or rows of such, times up to nr output channels.
 struct GemmTask {
-  const std::uint8_t* x = nullptr;  ///< The first pixel's window.
-  std::int64_t pixel_stride = 0;    ///< Bytes.
-  std::int64_t pixel_count = 0;
+  const std::uint8_t* x = nullptr;            ///< The first pixel's window.
+  std::int64_t pixel_stride = 0;              ///< Bytes.
+  std::int64_t pixel_count = 0;               ///< Of a row.
+  std::int64_t row_count = 1;                 ///< More only where the kernel takes rows.
+  std::int64_t x_row = 0;                     ///< Bytes from one row to the next.
   const std::int64_t* run_offsets = nullptr;  ///< Bytes from a window's start to each of its runs.
   std::int64_t run_count = 0, group_count = 0;
   const std::int8_t* weights = nullptr;   ///< The first block's first run.
@@ -53,6 +55,7 @@ struct GemmTask {
   std::int64_t channel_count = 0;  ///< 1 .. nr
   void* y = nullptr;
   std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
+  std::int64_t y_row = 0;     ///< Elements from one row to the next.
   const ConvOutput* output = nullptr;
   bool steps_fit = false;  ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
 };
@@ -65,6 +68,7 @@ struct GemmKernel {
   void (*run)(const GemmTask& task) noexcept;
   /// Not null where the kernel takes pairs: writes x0 x1 + x2 x3 + ... of each pixel's window, all groups of it.
   void (*sum_pairs)(const GemmTask& task, std::int32_t* pairs) noexcept = nullptr;
+  bool takes_rows = false;  ///< Many rows in a call: for kernels with a price per call.
 };
 
 /// Every kernel this build has, the slowest instruction set first; the CPU may not run all of them.
@@ -74,11 +78,19 @@ std::span<const GemmKernel> gemm_kernels();
 struct GemmSize {
   std::int64_t pixel_count = 1, channel_count = 1;
   std::int64_t run_count = 1, group_count = 1;
+  std::int64_t row_count = 1;       ///< So many times pixel_count, where they are not adjacent.
   std::optional<bool> takes_pairs;  ///< Where only such kernels are wanted.
 };
 
+/// Into how many groups at a time AMX cuts a run, for chunks of one size: the largest divisor that a tile can hold.
+std::int64_t amx_chunk_groups(std::int64_t group_count);
+
 /// A pure function of its arguments: the best kernel for such sizes.
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap);
+
+/// Whether to call the kernel separately for a row of pixels, for the sake of some products that only it can do
+/// without.
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out);
 
 // The tables of the instruction sets, as arrays: a file compiled for one of them must not instantiate shared inline
 // functions. Count 0 where the compiler does not target it.
@@ -86,6 +98,6 @@ struct GemmTable {
   const GemmKernel* kernels;
   int count;
 };
-extern const GemmTable kPortableGemm, kAvx2Gemm, kAvx512VnniGemm;
+extern const GemmTable kPortableGemm, kAvx2Gemm, kAvx512VnniGemm, kAmxGemm;
 
 }  // namespace bitfold
