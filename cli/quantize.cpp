@@ -260,14 +260,17 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
   verb.add_option("--weight-bits", o.flags.weight_bits, "2..8 (default 8)");
   verb.add_option("--activation-bits", o.flags.activation_bits, "2..8 or 16 (default 8)");
   verb.add_option("--scheme", o.scheme, "For weights and activations at once")->check(words(kSchemes));
-  verb.add_option("--weight-scheme", o.weight_scheme, "symmetric (default) or asymmetric")->check(words(kSchemes));
+  verb.add_option("--weight-scheme", o.weight_scheme,
+                  "symmetric or asymmetric (default: symmetric at 8 bits, asymmetric below)")
+      ->check(words(kSchemes));
   verb.add_option("--activation-scheme", o.activation_scheme, "asymmetric (default) or symmetric")
       ->check(words(kSchemes));
   verb.add_option("--granularity", o.granularity, "Of weights: per_channel (default) or per_tensor")
       ->check(words(kGranularities));
   verb.add_option(
       "--rounding", o.rounding,
-      "Of weights: gptq (least output error on the samples), squant (errors cancel in each kernel) or nearest; "
+      "Of weights: gptq (least output error on the samples), adaround (gptq, then all weights of a layer together by "
+      "gradient descent through its activation), squant (errors cancel in each kernel) or nearest; "
       "auto (default) is gptq below 8 bits, else squant");
   verb.add_option(
       "--bias-correction", o.bias_correction,

@@ -137,26 +137,54 @@ TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
   EXPECT_GE(comparison.top1_agreement.value(), 0.95);
 }
 
-// Weights of 4 bits, rounded so.
-double accuracy_at_4_bits(const std::string& name, const std::string& calibration, const std::string& test,
-                          const DatasetOptions& options, Rounding rounding) {
-  const Graph graph = float_network(name);
-  const Graph codes = quantized(graph, calibration, options, {.weight_bits = 4, .rounding = rounding});
-  const Dataset data = dataset(graph, test, options);
-  const double accuracy = 100 * evaluate(codes, *data.source).top1.value();
-  std::printf("%s, 4 bits, %s: %.2f %%\n", name.c_str(), std::string(to_string(rounding)).c_str(), accuracy);
+Graph at_4_bits(const Graph& graph, const std::string& calibration, const DatasetOptions& options, Recipe recipe) {
+  recipe.weight_bits = 4;
+  return quantized(graph, calibration, options, recipe);
+}
+
+double top1(const Graph& codes, const std::string& test, const DatasetOptions& options) {
+  const double accuracy = 100 * evaluate(codes, *dataset(codes, test, options).source).top1.value();
+  std::printf("%s, 4 bits: %.2f %%\n", codes.name.c_str(), accuracy);
   return accuracy;
 }
 
 TEST(Accuracy, four_bits_lose_little_with_samples) {
   BITFOLD_NEEDS_DATA();
-  const auto resnet = [](Rounding rounding) {
-    return accuracy_at_4_bits("resnet20-cifar10", "cifar10/calib.npz", "cifar10/val.npz", kCifar, rounding);
+  const Graph resnet = float_network("resnet20-cifar10"), lenet = float_network("lenet-bn");
+  EXPECT_GE(top1(at_4_bits(resnet, "cifar10/calib.npz", kCifar, {}), "cifar10/val.npz", kCifar), 80.20 - 1.5);
+  EXPECT_GE(top1(at_4_bits(lenet, "mnist/calib", kMnist, {}), "mnist/test", kMnist), 99.34 - 0.2);
+}
+
+TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric) {
+  BITFOLD_NEEDS_DATA();
+  const Graph resnet = float_network("resnet20-cifar10");
+  DatasetOptions some = kCifar;
+  some.limit = 500;
+  const Dataset data = dataset(resnet, "cifar10/val.npz", some);
+  const auto sqnr_db = [&](const char* what, const Recipe& recipe) {
+    const double db = compare(resnet, at_4_bits(resnet, "cifar10/calib.npz", kCifar, recipe), *data.source).sqnr_db;
+    std::printf("resnet20-cifar10, 4 bits, %s: %.2f dB\n", what, db);
+    return db;
   };
-  const double with_samples = resnet(Rounding::automatic);
-  EXPECT_GE(with_samples, 80.20 - 1.5);
-  EXPECT_GE(with_samples, resnet(Rounding::nearest) + 2);
-  EXPECT_GE(accuracy_at_4_bits("lenet-bn", "mnist/calib", "mnist/test", kMnist, Rounding::automatic), 99.34 - 0.2);
+  const double gptq = sqnr_db("gptq", {}), nearest = sqnr_db("nearest", {.rounding = Rounding::nearest});
+  EXPECT_GE(gptq, nearest + 6);
+  EXPECT_GE(sqnr_db("adaround", {.rounding = Rounding::adaround}), nearest + 6);
+  EXPECT_GE(gptq, sqnr_db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
+}
+
+// Without a grid in front of each LeakyRelu.
+TEST(Accuracy, darknet_tiny_for_bitfold_alone_gains_4_decibels) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = float_network("darknet-tiny");
+  const Dataset data = dataset(graph, "imagenet/val", kImageNet);
+  const auto compared = [&](Target target) {
+    return compare(graph, quantized(graph, "imagenet/calib", kImageNet, {.target = target}), *data.source);
+  };
+  const Comparison any = compared(Target::any), bitfold = compared(Target::bitfold);
+  std::printf("darknet-tiny: %.2f dB, for bitfold %.2f dB, agreement %.4f\n", any.sqnr_db, bitfold.sqnr_db,
+              bitfold.top1_agreement.value());
+  EXPECT_GE(bitfold.sqnr_db, any.sqnr_db + 4);
+  EXPECT_GE(bitfold.top1_agreement.value(), 0.96);
 }
 
 TEST(Accuracy, depthwise_networks_keep_25_decibels) {

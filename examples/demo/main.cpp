@@ -88,11 +88,11 @@ struct Row {
 };
 
 /// Grids of n bits for weights and activations.
-Graph quantized_at(int bits, const Graph& graph, const Calibration& calibration) {
+Graph quantized_at(int bits, const Graph& graph, const Calibration& calibration, BatchSource& samples) {
   Recipe recipe;
   recipe.weight_bits = bits;
   recipe.activation_bits = bits;
-  return quantize(graph, calibration, recipe).graph;
+  return quantize(graph, calibration, recipe, samples).graph;
 }
 
 void print_table(const std::vector<Row>& rows) {
@@ -125,7 +125,7 @@ void quantize_at_every_width(const Samples& samples, const WorkFolder& folder) {
   std::vector<Graph> graphs{graph};
   for (int bits : {8, 6, 4, 2}) {
     rows.push_back({.name = fmt::format("{} bits", bits)});
-    graphs.push_back(quantized_at(bits, graph, calibration));
+    graphs.push_back(quantized_at(bits, graph, calibration, *calibration_data.source));
   }
   std::vector<const Graph*> pointers;
   for (const Graph& g : graphs) pointers.push_back(&g);

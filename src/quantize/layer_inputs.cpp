@@ -98,7 +98,11 @@ struct SampleMoments {
     onednn::multiply_add(product, 1, difference.data(), x.data(), cross.data());
   }
 
-  void add_to(InputMoments& m) const {
+  void add_to(InputMoments& m, bool keeps_rows) const {
+    if (keeps_rows) {
+      m.rows_x.insert(m.rows_x.end(), x.begin(), x.end());
+      m.rows_y.insert(m.rows_y.end(), y.begin(), y.end());
+    }
     for (std::size_t i = 0; i < second.size(); ++i) m.second[i] += second[i];
     for (std::size_t i = 0; i < cross.size(); ++i) m.cross[i] += cross[i];
     const auto depth = static_cast<std::size_t>(m.depth);
@@ -109,6 +113,13 @@ struct SampleMoments {
     m.rows += rows;
   }
 };
+
+std::int64_t rows_per_sample(const ProductView& view, const SampleOptions& options) {
+  constexpr std::int64_t kMostBytes = 256 << 20U;
+  if (!options.keeps_rows) return options.rows_per_sample;
+  const std::int64_t row_bytes = 2 * view.groups * view.depth * static_cast<std::int64_t>(sizeof(float));
+  return std::clamp<std::int64_t>(kMostBytes / (options.most_samples * row_bytes), 1, options.rows_per_sample);
+}
 
 }  // namespace
 
@@ -133,7 +144,7 @@ std::vector<InputMoments> input_moments(const Graph& float_graph, NodeId float_i
   const ProductView view = *product_view(quantized_graph, quantized_id);
   const Reference float_part(part_before(float_graph, float_id));
   const Reference quantized_part(part_before(quantized_graph, quantized_id));
-  const Rows rows(quantized_graph, quantized_id, view, options.rows_per_sample);
+  const Rows rows(quantized_graph, quantized_id, view, rows_per_sample(view, options));
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
   const int threads = omp_get_num_procs();
   // Of every group of samples that is under way, by group of the layer.
@@ -153,7 +164,7 @@ std::vector<InputMoments> input_moments(const Graph& float_graph, NodeId float_i
       [&](std::int64_t parts, std::int64_t) {
         for (std::int64_t part = 0; part < parts; ++part)
           for (std::size_t g = 0; g < moments.size(); ++g)
-            under_way[static_cast<std::size_t>(part)][g].add_to(moments[g]);
+            under_way[static_cast<std::size_t>(part)][g].add_to(moments[g], options.keeps_rows);
         return options.most_samples;
       });
   for (InputMoments& m : moments)

@@ -28,6 +28,7 @@ std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 struct SampleOptions {
   std::int64_t most_samples = 128;     ///< Of the source's first ones.
   std::int64_t rows_per_sample = 256;  ///< Output positions, evenly spread over the image.
+  bool keeps_rows = false;             ///< In the moments. Fewer rows, where they would take more than 256 MiB.
 };
 
 /// Moments of the inputs of node `float_id` of the float graph and `quantized_id` of the quantized one, by group: both

@@ -196,7 +196,7 @@ Recipe resolved(Recipe recipe, const Knowledge& knowledge) {
 }
 
 bool refines_weights(const Recipe& recipe) {
-  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical;
+  return reads_samples(recipe.rounding) || recipe.bias_correction == BiasCorrection::empirical;
 }
 
 /// Where weights need samples: product after product, each with inputs from those before it as they now are. Decisions

@@ -15,7 +15,7 @@ namespace bitfold {
 namespace {
 
 // In the order of their enumerators.
-constexpr std::array<std::string_view, 4> kRoundings{"auto", "nearest", "squant", "gptq"};
+constexpr std::array<std::string_view, 5> kRoundings{"auto", "nearest", "squant", "gptq", "adaround"};
 constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical", "analytic"};
 constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};
 constexpr std::array<std::string_view, 2> kTargets{"any", "bitfold"};
@@ -29,7 +29,8 @@ class RecipeReader {
     check_keys(table_, kKeys);
     read_bits("weight_bits", recipe.weight_bits);
     read_bits("activation_bits", recipe.activation_bits);
-    read_word("weight_scheme", recipe.weight_scheme, kSchemes);
+    Scheme weight_scheme{};
+    if (read_word("weight_scheme", weight_scheme, kSchemes)) recipe.weight_scheme = weight_scheme;
     read_word("activation_scheme", recipe.activation_scheme, kSchemes);
     read_word("granularity", recipe.granularity, kGranularities);
     read_word("rounding", recipe.rounding, kRoundings);
@@ -82,16 +83,18 @@ class RecipeReader {
     return bits;
   }
 
+  /// Whether the key is there.
   template <class Enum, std::size_t N>
-  void read_word(std::string_view key, Enum& choice, const std::array<std::string_view, N>& words) const {
+  bool read_word(std::string_view key, Enum& choice, const std::array<std::string_view, N>& words) const {
     const toml::node* node = table_.get(key);
-    if (node == nullptr) return;
+    if (node == nullptr) return false;
     check(node->is_string(), "{}: {} must be one of {}", at(node->source()), key, fmt::join(words, ", "));
     const std::string& word = **node->as_string();
     const auto found = std::find(words.begin(), words.end(), word);
     check(found != words.end(), "{}: {} is '{}'; it is one of {}{}", at(node->source()), key, word,
           fmt::join(words, ", "), did_you_mean(word, words));
     choice = static_cast<Enum>(found - words.begin());
+    return true;
   }
 
   void read_percentile(double& percentile) const {
@@ -165,8 +168,14 @@ std::string_view to_string(Target target) { return kTargets.at(static_cast<std::
 
 Target parse_target(std::string_view word) { return parse_word<Target>("target", word, kTargets); }
 
+Scheme weight_scheme(const Recipe& recipe) {
+  return recipe.weight_scheme.value_or(recipe.weight_bits < 8 ? Scheme::asymmetric : Scheme::symmetric);
+}
+
+bool reads_samples(Rounding rounding) { return rounding == Rounding::gptq || rounding == Rounding::adaround; }
+
 bool needs_samples(const Recipe& recipe) {
-  return recipe.rounding == Rounding::gptq || recipe.bias_correction == BiasCorrection::empirical ||
+  return reads_samples(recipe.rounding) || recipe.bias_correction == BiasCorrection::empirical ||
          recipe.observer == Observer::automatic;
 }
 

@@ -8,20 +8,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
-#include "quantize/hessian_rounding.h"
+#include "onednn/plain.h"
+#include "quantize/activation.h"
+#include "quantize/adaround.h"
 #include "quantize/layer_inputs.h"
 #include "quantize/weights.h"
 
 namespace bitfold::quantization {
 namespace {
-
-/// Codes of one channel and what goes with them.
-struct Channel {
-  double scale = 1, bias = 0;
-  std::vector<int> codes;
-};
 
 class Reconstruction {
  public:
@@ -36,51 +33,69 @@ class Reconstruction {
 
   /// Channel `c` of group `g`, rounded anew unless `rounding` is null. Means are those of the group's inputs, in the
   /// quantized network and in the float one.
-  Channel channel(const HessianRounding* rounding, std::span<const double> mean_x, std::span<const double> mean_y,
-                  std::int64_t g, std::int64_t c) const {
+  RoundedChannel channel(const HessianRounding* rounding, std::span<const double> mean_x,
+                         std::span<const double> mean_y, std::int64_t g, std::int64_t c) const {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
     std::vector<double> w(depth);
     for (std::size_t k = 0; k < depth; ++k) w[k] = float_.weights.data<float>()[index(g, c, k)];
-    Channel best{.scale = grid_.scale[slot], .bias = 0, .codes = std::vector<int>(depth)};
-    const int zero_point = grid_.zero_point[slot];
+    RoundedChannel best{.grid = {grid_.scale[slot], grid_.zero_point[slot], grid_.qmin(), grid_.qmax()},
+                        .real = w,
+                        .codes = std::vector<int>(depth)};
     if (rounding != nullptr) {
-      best = rounded(*rounding, w, best.scale, zero_point);
+      round(*rounding, best);
     } else {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
     double change = 0;
     for (std::size_t k = 0; k < depth; ++k)
-      change += w[k] * mean_y[k] - best.scale * (best.codes[k] - zero_point) * mean_x[k];
+      change += w[k] * mean_y[k] - best.grid.scale * (best.codes[k] - best.grid.zero_point) * mean_x[k];
     if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
     best.bias += change;
     return best;
   }
 
   /// False, and nothing is changed, where an accumulator might leave int32.
-  bool store(const std::vector<Channel>& channels) {
+  bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;
     for (std::size_t i = 0; i < channels.size(); ++i) {
       const auto g = static_cast<std::int64_t>(i) / view_.channels, c = static_cast<std::int64_t>(i) % view_.channels;
       const std::size_t slot = slot_of(g, c);
-      grid.scale[slot] = static_cast<float>(channels[i].scale);
+      grid.scale[slot] = static_cast<float>(channels[i].grid.scale);
       double magnitude = 0;
       for (std::size_t k = 0; k < channels[i].codes.size(); ++k) {
         set_code(index(g, c, k), channels[i].codes[k]);
-        magnitude += std::abs(channels[i].codes[k] - grid_.zero_point[slot]);
+        magnitude += std::abs(channels[i].codes[k] - grid.zero_point[slot]);
       }
       const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as the bias's grid has it
       const double b = std::nearbyint(channels[i].bias / unit);
       if (!(accumulator_load(std::abs(b) + 1, input_span(input_), magnitude) < 1)) return false;
       bias.push_back(static_cast<std::int32_t>(b));
     }
-    if (node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none)
+    if (has_bias())
       set_codes(graph_.value(node_.inputs[2]),
                 Tensor::from<std::int32_t>({static_cast<std::int64_t>(bias.size())}, bias), bias_grid(input_, grid));
     set_codes(graph_.value(node_.inputs[1]), codes_, std::move(grid));
     return true;
   }
+
+  struct FloatChannels {
+    std::vector<float> weights, bias;  // [channels][depth], [channels]
+  };
+  FloatChannels float_channels(std::int64_t g) const {
+    FloatChannels out;
+    for (std::int64_t c = 0; c < view_.channels; ++c) {
+      for (std::int64_t k = 0; k < view_.depth; ++k)
+        out.weights.push_back(float_.weights.data<float>()[index(g, c, static_cast<std::size_t>(k))]);
+      out.bias.push_back(float_.bias.empty()
+                             ? 0.0F
+                             : static_cast<float>(float_.bias[static_cast<std::size_t>(g * view_.channels + c)]));
+    }
+    return out;
+  }
+  std::int64_t groups() const { return view_.groups; }
+  bool has_bias() const { return node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none; }
 
  private:
   std::size_t index(std::int64_t g, std::int64_t c, std::size_t k) const {
@@ -100,25 +115,25 @@ class Reconstruction {
       codes_.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
   }
 
-  /// The best of some scales around the present one, which was chosen for the weights' own errors. A grid of the whole
-  /// tensor stays: other channels share it.
-  Channel rounded(const HessianRounding& rounding, const std::vector<double>& w, double scale, int zero_point) const {
-    const std::vector<double> target = rounding.adapted(w);
-    Channel best;
-    double least = 0;
-    const auto attempt = [&](double s) {
-      Channel tried{.scale = static_cast<float>(s), .bias = 0, .codes = std::vector<int>(w.size())};
-      const double error = rounding.round(
-          target, {.scale = tried.scale, .zero_point = zero_point, .qmin = grid_.qmin(), .qmax = grid_.qmax()},
-          tried.codes);
-      if (!best.codes.empty() && error >= least) return;
+  /// Codes for the channel's weights, adapted to its inputs, on the best of some scales around the present one, which
+  /// was chosen for the weights' own errors. A grid of the whole tensor stays: other channels share it.
+  void round(const HessianRounding& rounding, RoundedChannel& channel) const {
+    channel.real = rounding.adapted(channel.real);
+    const ChannelGrid present = channel.grid;
+    std::vector<int> codes(channel.codes.size());
+    double least = std::numeric_limits<double>::infinity();
+    const auto attempt = [&](double scale) {
+      ChannelGrid grid = present;
+      grid.scale = static_cast<float>(scale);
+      const double error = rounding.round(channel.real, grid, codes);
+      if (!(error < least)) return;
       least = error;
-      best = std::move(tried);
+      channel.grid = grid;
+      channel.codes.swap(codes);
     };
-    attempt(scale);
+    attempt(present.scale);
     if (grid_.per_channel() && grid_.bits < 8)
-      for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(scale * factor);
-    return best;
+      for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(present.scale * factor);
   }
 
   Graph& graph_;
@@ -129,23 +144,44 @@ class Reconstruction {
   Tensor codes_;
 };
 
+/// Rounds the channels of group `g`, which have codes, through what follows the layer.
+void descend(const Graph& float_graph, NodeId id, const InputMoments& m, const Reconstruction& layer, std::int64_t g,
+             std::span<RoundedChannel> channels) {
+  const auto count = static_cast<std::int64_t>(channels.size());
+  const auto [weights, bias] = layer.float_channels(g);
+  std::vector<float> targets;
+  for (std::int64_t r = 0; r < m.rows; ++r) targets.insert(targets.end(), bias.begin(), bias.end());
+  onednn::multiply_add({m.rows, count, m.depth, false, true}, 1, m.rows_y.data(), weights.data(), targets.data());
+  adaround({.rows = m.rows,
+            .depth = m.depth,
+            .channels = count,
+            .x = m.rows_x,
+            .targets = targets,
+            .activation = activation_behind(float_graph, id),
+            .moves_bias = layer.has_bias()},
+           channels);
+}
+
 }  // namespace
 
 std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples) {
   const auto view = product_view(graph, id);
   if (!view) return "it is no product of one or two spatial dimensions";
   if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
-  const std::vector<InputMoments> moments = input_moments(float_graph, id, graph, id, samples, {});
+  const bool descends = recipe.rounding == Rounding::adaround;
+  const std::vector<InputMoments> moments =
+      input_moments(float_graph, id, graph, id, samples, {.keeps_rows = descends});
   Reconstruction layer(float_graph, graph, id, *view);
-  std::vector<Channel> channels(static_cast<std::size_t>(view->groups * view->channels));
+  std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->channels));
   for (std::int64_t g = 0; g < view->groups; ++g) {
     const InputMoments& m = moments[static_cast<std::size_t>(g)];
+    const std::span<RoundedChannel> own(channels.data() + g * view->channels, static_cast<std::size_t>(view->channels));
     std::optional<HessianRounding> rounding;  // factorizes
-    if (recipe.rounding == Rounding::gptq) rounding.emplace(m);
+    if (recipe.rounding == Rounding::gptq || descends) rounding.emplace(m);
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      channels[static_cast<std::size_t>(g * view->channels + c)] =
-          layer.channel(rounding ? &*rounding : nullptr, m.mean_x, m.mean_y, g, c);
+      own[static_cast<std::size_t>(c)] = layer.channel(rounding ? &*rounding : nullptr, m.mean_x, m.mean_y, g, c);
+    if (descends) descend(float_graph, id, m, layer, g, own);
   }
   return layer.store(channels) ? "" : "an accumulator might leave int32";
 }
@@ -156,7 +192,7 @@ void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::
   const auto per_group = static_cast<std::int64_t>(means.size()) / view->groups;
   if (per_group == 0 || view->depth % per_group != 0) return;
   Reconstruction layer(float_graph, graph, id, *view);
-  std::vector<Channel> channels;
+  std::vector<RoundedChannel> channels;
   for (std::int64_t g = 0; g < view->groups; ++g) {
     std::vector<double> inputs(static_cast<std::size_t>(view->depth));
     for (std::int64_t k = 0; k < view->depth; ++k)

@@ -264,7 +264,7 @@ void set_codes(Value& value, Tensor codes, QuantParams grid) {
 }
 
 QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
-  const GridSpec spec{.bits = recipe.weight_bits, .is_signed = true, .scheme = recipe.weight_scheme};
+  const GridSpec spec{.bits = recipe.weight_bits, .is_signed = true, .scheme = weight_scheme(recipe)};
   const bool per_channel = recipe.granularity == Granularity::per_channel;
   QuantParams extremes = choose_params_per_channel(weights, axis, spec);  // also checks every weight
   if (per_channel && recipe.weight_bits == 8) return extremes;

@@ -96,7 +96,7 @@ Json to_json(const Recipe& recipe) {
   }
   return {{"weight_bits", recipe.weight_bits},
           {"activation_bits", recipe.activation_bits},
-          {"weight_scheme", to_string(recipe.weight_scheme)},
+          {"weight_scheme", recipe.weight_scheme ? to_string(*recipe.weight_scheme) : "auto"},
           {"activation_scheme", to_string(recipe.activation_scheme)},
           {"granularity", to_string(recipe.granularity)},
           {"rounding", to_string(recipe.rounding)},

@@ -122,7 +122,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
   const QuantizeResult quantized =
       options.quantized != nullptr ? *options.quantized : quantize(graph, calibration, recipe);
   Recipe alone = recipe;
-  if (alone.rounding == Rounding::gptq) alone.rounding = Rounding::squant;
+  if (reads_samples(alone.rounding)) alone.rounding = Rounding::squant;
   alone.bias_correction = BiasCorrection::none;
   if (alone.observer == Observer::automatic) alone.observer = Observer::mse;
   Analysis analysis{.recipe = quantized.recipe, .calibration_samples = calibration.sample_count};

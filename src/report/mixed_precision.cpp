@@ -119,9 +119,10 @@ std::string Search::fingerprint(const BatchSource& samples, const BatchSource& e
   for (const auto& [name, seen] : calibration_.values)
     text += fmt::format("\n{} {} {} {}", name, seen.min, seen.max, seen.count);
   const Recipe& r = recipe_;
-  text += fmt::format("\n{} {} {} {} {} {} {} {} {}", r.weight_bits, r.activation_bits, to_string(r.weight_scheme),
-                      to_string(r.activation_scheme), to_string(r.granularity), to_string(r.rounding),
-                      to_string(r.observer), r.percentile, fmt::join(r.skip, ","));
+  text += fmt::format("\n{} {} {} {} {} {} {} {} {} {}", r.weight_bits, r.activation_bits,
+                      r.weight_scheme ? to_string(*r.weight_scheme) : "auto", to_string(r.activation_scheme),
+                      to_string(r.granularity), to_string(r.rounding), to_string(r.target), to_string(r.observer),
+                      r.percentile, fmt::join(r.skip, ","));
   for (const auto& [name, layer] : r.layers)
     text += fmt::format("\n{} {} {} {}", name, layer.weight_bits.value_or(0), layer.activation_bits.value_or(0),
                         layer.in_float);
