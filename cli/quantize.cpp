@@ -27,6 +27,7 @@ struct Options {
   Recipe flags;
   std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization,
       target;
+  double smooth = 0;
   int threads = 0;
   CLI::App* verb = nullptr;
   std::unique_ptr<DataOptions> data_options;
@@ -54,6 +55,7 @@ Recipe recipe_of(const Options& o) {
   if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
   if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
   if (given("--equalize")) recipe.equalization = parse_equalization(o.equalization);
+  if (given("--smooth")) recipe.smooth = o.smooth;
   if (given("--target")) recipe.target = parse_target(o.target);
   if (given("--percentile")) {
     recipe.percentile = o.flags.percentile;
@@ -85,6 +87,9 @@ Graph float_graph(const Options& o) {
 // Statistics in a file are of the network as it is in its file.
 void keep_channels(const Options& o, Recipe& recipe) {
   if (o.data.empty() ? o.load_calibration_path.empty() : o.save_calibration_path.empty()) return;
+  if (recipe.smooth)
+    throw Error(fmt::format("--smooth: changes what values hold, which statistics in a file do not know; leave {} out",
+                            o.data.empty() ? "--calibration" : "--save-calibration"));
   if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
     throw Error(
         fmt::format("--equalize {}: changes what values hold, which statistics in a file do not know; leave {} out",
@@ -104,6 +109,7 @@ void equalize(const Options& o, Work& work) {
   const Preparation done = prepare(work.graph, work.recipe, work.samples.source.get(), bar.progress());
   work.recipe.equalization = done.equalization;
   say_equalized(o, done.regions);
+  if (work.recipe.smooth) o.output->say(fmt::format("smoothed {} normalizations", done.smoothed.size()));
 }
 
 Work foreseen(const Options& o, const Recipe& recipe) {
@@ -270,7 +276,8 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
   verb.add_option(
       "--rounding", o.rounding,
       "Of weights: gptq (least output error on the samples), adaround (gptq, then all weights of a layer together by "
-      "gradient descent through its activation), squant (errors cancel in each kernel) or nearest; "
+      "gradient descent through its activation), seq_mse (each to its nearest, on the scale of least output error), "
+      "squant (errors cancel in each kernel) or nearest; "
       "auto (default) is gptq below 8 bits, else squant");
   verb.add_option(
       "--bias-correction", o.bias_correction,
@@ -279,6 +286,9 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
   verb.add_option("--equalize", o.equalization,
                   "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
                   "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
+  verb.add_option(
+      "--smooth", o.smooth,
+      "SmoothQuant between LayerNormalizations and their MatMuls: alpha, 0 to 1, often 0.5 (default: none)");
   verb.add_option(
       "--target", o.target,
       "What is to run the result: any (default) keeps a grid on every value between layers, as ONNX Runtime "

@@ -169,6 +169,7 @@ TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric
   const double gptq = sqnr_db("gptq", {}), nearest = sqnr_db("nearest", {.rounding = Rounding::nearest});
   EXPECT_GE(gptq, nearest + 6);
   EXPECT_GE(sqnr_db("adaround", {.rounding = Rounding::adaround}), nearest + 6);
+  EXPECT_GE(sqnr_db("seq_mse", {.rounding = Rounding::seq_mse}), nearest + 2);
   EXPECT_GE(gptq, sqnr_db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
 }
 

@@ -17,9 +17,10 @@ namespace bitfold {
 /// How weights become codes: each to its nearest; so that the errors of a kernel and of an output channel cancel
 /// (SQuant, Guo et al. 2022), which costs nothing and keeps the outputs' means; or, with sample inputs, so that the
 /// output's squared error is least (GPTQ, Frantar et al. 2023), with each layer's weights and bias adapted to what the
-/// layers before it became; or by gradient descent from there (AdaRound, Nagel et al. 2020). `automatic` is gptq below
-/// 8 bits where there are samples, else squant: at 8 bits little is left to gain. Its word is "auto".
-enum class Rounding { automatic, nearest, squant, gptq, adaround };
+/// layers before it became; or by gradient descent from there (AdaRound, Nagel et al. 2020); or each to its nearest, on
+/// the scale for which that error is least, layer after layer (sequential MSE). `automatic` is gptq below 8 bits where
+/// there are samples, else squant: at 8 bits little is left to gain. Its word is "auto".
+enum class Rounding { automatic, nearest, squant, gptq, adaround, seq_mse };
 std::string_view to_string(Rounding rounding);
 Rounding parse_rounding(std::string_view word);  ///< Throws Error naming the valid words.
 
@@ -67,6 +68,9 @@ struct Recipe {
   Rounding rounding = Rounding::automatic;             ///< Of weights.
   BiasCorrection bias_correction = BiasCorrection::automatic;
   Equalization equalization = Equalization::automatic;  ///< What prepare() does.
+  /// SmoothQuant's alpha, 0 to 1 (equalize.h): how much of what makes a normalization's outputs uneven moves to the
+  /// weights behind it. Absent: none does. prepare() does it, and needs samples.
+  std::optional<double> smooth;
   Target target = Target::any;
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 95.0 % of 400 images
   /// (min_max 92.5 %, percentile 93.25 %); docs/observers.md has the table.
@@ -93,11 +97,11 @@ Recipe load_recipe(const std::string& path, const Recipe& base = {});
 
 struct Preparation {
   Equalization equalization = Equalization::none;  ///< Never automatic.
-  std::vector<EqualizedRegion> regions;
+  std::vector<EqualizedRegion> regions, smoothed;
 };
 
 /// What the recipe does to a float network before it is calibrated, and before quantize(). `samples` may be null: then
-/// Equalization::noise is an Error. `graph` satisfies Stage::optimized.
+/// Equalization::noise and smoothing are Errors. `graph` satisfies Stage::optimized.
 Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, const Progress& progress = {});
 
 /// What became of one node.

@@ -279,7 +279,9 @@ TEST(Equalize, a_clip_clips_what_it_clipped) {
   const auto regions = equalize_noise(clipped, measured(before, x), {.per_channel = false});
   ASSERT_EQ(regions.size(), 1);
   for (std::size_t c = 0; c < 3; ++c) {
-    if (reached[c] == sorted[2]) EXPECT_EQ(regions[0].factors[c], 1);
+    if (reached[c] == sorted[2]) {
+      EXPECT_EQ(regions[0].factors[c], 1);
+    }
     EXPECT_LT(regions[0].factors[c] * static_cast<double>(std::min(reached[c], sorted[1])), sorted[1] * 1.5F);
   }
   expect_same_function(before, clipped, x);

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <mutex>
 
@@ -59,6 +60,18 @@ struct Total {
   }
 };
 
+void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& source, std::int64_t most_samples,
+              const Progress& progress) {
+  const Reference reference(graph, options);
+  quantization::for_first_samples(
+      source, quantization::fixed_batch(graph), omp_get_num_procs(), most_samples,
+      [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
+      [&](std::int64_t, std::int64_t seen) {
+        progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
+        return most_samples;
+      });
+}
+
 }  // namespace
 
 ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t most_samples,
@@ -71,14 +84,7 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
     const std::lock_guard guard(lock);
     totals[graph.value(id).name].add(seen, tensor.size() / tensor.dim(1));
   };
-  const Reference reference(graph, {.on_value = collect});
-  quantization::for_first_samples(
-      source, quantization::fixed_batch(graph), omp_get_num_procs(), most_samples,
-      [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
-      [&](std::int64_t, std::int64_t seen) {
-        progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
-        return most_samples;
-      });
+  run_over(graph, {.on_value = collect}, source, most_samples, progress);
   ChannelTable table;
   for (const auto& [name, total] : totals) {
     if (!total.is_regular) continue;
@@ -90,6 +96,29 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
     }
   }
   return table;
+}
+
+FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string>& values, BatchSource& source,
+                               std::int64_t most_samples, const Progress& progress) {
+  FeatureMaxima maxima;
+  for (const std::string& name : values) maxima[name];
+  std::mutex lock;
+  const auto collect = [&](ValueId id, const Tensor& tensor) {
+    const auto found = maxima.find(graph.value(id).name);
+    if (found == maxima.end() || tensor.size() == 0) return;
+    std::vector<float> seen(static_cast<std::size_t>(tensor.dim(tensor.rank() - 1)));
+    const auto data = tensor.data<float>();
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      float& most = seen[i % seen.size()];
+      most = std::max(most, std::abs(data[i]));
+    }
+    const std::lock_guard guard(lock);
+    std::vector<float>& total = found->second;
+    total.resize(std::max(total.size(), seen.size()));
+    for (std::size_t k = 0; k < seen.size(); ++k) total[k] = std::max(total[k], seen[k]);
+  };
+  run_over(graph, {.on_value = collect}, source, most_samples, progress);
+  return maxima;
 }
 
 }  // namespace bitfold

@@ -33,6 +33,7 @@ DataFreeResult quantize_data_free(const Graph& graph, const BatchNormTable& batc
   check(!needs_samples(recipe),
         "without data there are no samples for rounding '{}', bias correction '{}' or observer '{}'",
         to_string(recipe.rounding), to_string(recipe.bias_correction), to_string(recipe.observer));
+  check(!recipe.smooth, "without data nothing is known of what normalizations give: leave smooth out");
   DataFreeResult result{.quantized = {}, .float_graph = graph, .calibration = {}, .regions = {}};
   Graph& prepared = result.float_graph;
   infer_shapes(prepared);

@@ -80,6 +80,18 @@ std::vector<double> HessianRounding::adapted(std::span<const double> w) const {
   return result;
 }
 
+double HessianRounding::error(std::span<const double> differences) const {
+  double sum = 0;
+  for (std::int64_t i = 0; i < depth_; ++i) {
+    double row = 0;
+    for (std::int64_t k = i; k < depth_; ++k)
+      row += factor_[static_cast<std::size_t>(i * depth_ + k)] *
+             differences[static_cast<std::size_t>(order_[static_cast<std::size_t>(k)])];
+    sum += row * row;
+  }
+  return sum;
+}
+
 double HessianRounding::round(std::span<const double> w, const ChannelGrid& grid, std::span<int> codes) const {
   const std::int64_t n = depth_;
   std::vector<double> errors(static_cast<std::size_t>(n));  // w - w_q, in order

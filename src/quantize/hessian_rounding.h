@@ -48,6 +48,8 @@ class HessianRounding {
   /// The real weights that do to the quantized network's inputs what `w` does to the float network's, in the least
   /// squares sense: w H* = w (H + cross), solved with the damped H.
   std::vector<double> adapted(std::span<const double> w) const;
+  /// The squared error of the outputs for such errors of the weights, d' H d.
+  double error(std::span<const double> differences) const;
   /// Writes a code for each of `w`; returns the squared error that is left, in units of `w` times inputs.
   double round(std::span<const double> w, const ChannelGrid& grid, std::span<int> codes) const;
 

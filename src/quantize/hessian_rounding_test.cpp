@@ -45,6 +45,13 @@ TEST(HessianRounding, the_second_weight_takes_up_the_error_of_the_first) {
   EXPECT_NEAR(left, 0.16 * 0.16, 1e-6);  // 0.84 - 1; to nearest it would be 0.84
 }
 
+TEST(HessianRounding, knows_the_squared_error_of_the_outputs_for_errors_of_the_weights) {
+  // Outputs 1 * 0.5 + 2 * -1 = -1.5, 3 * 0.5 + 1 * -1 = 0.5 and 0.5 * 0.5 - 4 * 1 = -3.75.
+  const std::vector<std::vector<double>> x{{1, 2}, {3, 1}, {0.5, 4}};
+  const InputMoments moments = moments_of(x, x);
+  EXPECT_NEAR(HessianRounding(moments, 1e-12).error(std::vector<double>{0.5, -1}), 2.25 + 0.25 + 14.0625, 1e-6);
+}
+
 TEST(HessianRounding, returns_the_squared_error_of_the_outputs) {
   std::uint32_t state = 1;
   const auto random = [&] {

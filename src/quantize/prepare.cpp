@@ -15,7 +15,7 @@ Equalization resolved(const Recipe& recipe, bool has_samples) {
 
 Preparation quantization::equalize(Graph& graph, Equalization equalization, const Recipe& recipe,
                                    const std::function<ChannelTable()>& table) {
-  Preparation done{.equalization = equalization, .regions = {}};
+  Preparation done{.equalization = equalization, .regions = {}, .smoothed = {}};
   if (equalization == Equalization::weights) done.regions = equalize_weights(graph);
   if (equalization == Equalization::noise)
     done.regions = equalize_noise(graph, table(),
@@ -27,10 +27,19 @@ Preparation quantization::equalize(Graph& graph, Equalization equalization, cons
 
 Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, const Progress& progress) {
   check_recipe(recipe);
-  return quantization::equalize(graph, resolved(recipe, samples != nullptr), recipe, [&] {
+  std::vector<EqualizedRegion> smoothed;
+  if (recipe.smooth) {
+    check(samples != nullptr, "smoothing needs sample inputs, which show what normalizations give");
+    const std::vector<std::string> values = smoothable_values(graph);
+    if (!values.empty())
+      smoothed = smooth_normalizations(graph, measure_features(graph, values, *samples, 128, progress), *recipe.smooth);
+  }
+  Preparation done = quantization::equalize(graph, resolved(recipe, samples != nullptr), recipe, [&] {
     check(samples != nullptr, "equalization 'noise' needs sample inputs, which show what channels hold");
     return measure_channels(graph, *samples, 128, progress);
   });
+  done.smoothed = std::move(smoothed);
+  return done;
 }
 
 }  // namespace bitfold

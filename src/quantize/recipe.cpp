@@ -15,7 +15,7 @@ namespace bitfold {
 namespace {
 
 // In the order of their enumerators.
-constexpr std::array<std::string_view, 5> kRoundings{"auto", "nearest", "squant", "gptq", "adaround"};
+constexpr std::array<std::string_view, 6> kRoundings{"auto", "nearest", "squant", "gptq", "adaround", "seq_mse"};
 constexpr std::array<std::string_view, 4> kBiasCorrections{"auto", "none", "empirical", "analytic"};
 constexpr std::array<std::string_view, 4> kEqualizations{"auto", "none", "weights", "noise"};
 constexpr std::array<std::string_view, 2> kTargets{"any", "bitfold"};
@@ -36,6 +36,7 @@ class RecipeReader {
     read_word("rounding", recipe.rounding, kRoundings);
     read_word("bias_correction", recipe.bias_correction, kBiasCorrections);
     read_word("equalization", recipe.equalization, kEqualizations);
+    read_smooth(recipe.smooth);
     read_word("target", recipe.target, kTargets);
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
@@ -49,10 +50,11 @@ class RecipeReader {
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 6> kObservers{"min_max",        "percentile", "mse",
                                                               "moving_average", "entropy",    "auto"};
-  static constexpr std::array<std::string_view, 13> kKeys{
-      "weight_bits",     "activation_bits", "weight_scheme", "activation_scheme", "granularity", "rounding",
-      "bias_correction", "equalization",    "target",        "observer",          "percentile",  "skip",
-      "layers"};
+  static constexpr std::array<std::string_view, 14> kKeys{
+      "weight_bits", "activation_bits", "weight_scheme",   "activation_scheme",
+      "granularity", "rounding",        "bias_correction", "equalization",
+      "smooth",      "target",          "observer",        "percentile",
+      "skip",        "layers"};
   static constexpr std::array<std::string_view, 3> kLayerKeys{"weight_bits", "activation_bits", "in_float"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
@@ -104,6 +106,18 @@ class RecipeReader {
     percentile = *node->value<double>();
     try {
       check_recipe({.percentile = percentile});
+    } catch (const Error& error) {
+      fail("{}: {}", at(node->source()), error.what());
+    }
+  }
+
+  void read_smooth(std::optional<double>& smooth) const {
+    const toml::node* node = table_.get("smooth");
+    if (node == nullptr) return;
+    check(node->is_number(), "{}: smooth must be a number", at(node->source()));
+    smooth = *node->value<double>();
+    try {
+      check_recipe({.smooth = smooth});
     } catch (const Error& error) {
       fail("{}: {}", at(node->source()), error.what());
     }
@@ -172,7 +186,9 @@ Scheme weight_scheme(const Recipe& recipe) {
   return recipe.weight_scheme.value_or(recipe.weight_bits < 8 ? Scheme::asymmetric : Scheme::symmetric);
 }
 
-bool reads_samples(Rounding rounding) { return rounding == Rounding::gptq || rounding == Rounding::adaround; }
+bool reads_samples(Rounding rounding) {
+  return rounding == Rounding::gptq || rounding == Rounding::adaround || rounding == Rounding::seq_mse;
+}
 
 bool needs_samples(const Recipe& recipe) {
   return reads_samples(recipe.rounding) || recipe.bias_correction == BiasCorrection::empirical ||
@@ -198,6 +214,8 @@ void check_recipe(const Recipe& recipe) {
       fail("layers.\"{}\": {}", name, error.what());
     }
   }
+  check(!recipe.smooth || (*recipe.smooth >= 0 && *recipe.smooth <= 1),  // also refuses NaN
+        "smooth is {}; it must be 0 to 1", recipe.smooth.value_or(0));
   check(recipe.percentile > 50 && recipe.percentile <= 100,  // also refuses NaN
         "percentile is {}; it must be greater than 50 and at most 100", recipe.percentile);
 }

@@ -58,6 +58,7 @@ granularity = "per_tensor"
 rounding = "nearest"
 bias_correction = "empirical"
 equalization = "weights"
+smooth = 0.6
 target = "bitfold"
 observer = "percentile"
 percentile = 99.9
@@ -71,6 +72,7 @@ skip = ["conv1", "fc"]
                         Rounding::nearest,
                         BiasCorrection::empirical,
                         Equalization::weights,
+                        0.6,
                         Target::bitfold,
                         Observer::percentile,
                         99.9,

@@ -31,9 +31,9 @@ class Reconstruction {
         input_(*graph.value(node_.inputs[0]).quant),
         codes_(*graph.value(node_.inputs[1]).constant) {}
 
-  /// Channel `c` of group `g`, rounded anew unless `rounding` is null. Means are those of the group's inputs, in the
-  /// quantized network and in the float one.
-  RoundedChannel channel(const HessianRounding* rounding, std::span<const double> mean_x,
+  /// Channel `c` of group `g`, rounded anew unless `rounding` is null: errors making up for each other, or each weight
+  /// to its nearest code. Means are those of the group's inputs, in the quantized network and in the float one.
+  RoundedChannel channel(const HessianRounding* rounding, bool to_nearest, std::span<const double> mean_x,
                          std::span<const double> mean_y, std::int64_t g, std::int64_t c) const {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
@@ -43,7 +43,7 @@ class Reconstruction {
                         .real = w,
                         .codes = std::vector<int>(depth)};
     if (rounding != nullptr) {
-      round(*rounding, best);
+      round(*rounding, to_nearest, best);
     } else {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
@@ -115,25 +115,42 @@ class Reconstruction {
       codes_.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
   }
 
-  /// Codes for the channel's weights, adapted to its inputs, on the best of some scales around the present one, which
-  /// was chosen for the weights' own errors. A grid of the whole tensor stays: other channels share it.
-  void round(const HessianRounding& rounding, RoundedChannel& channel) const {
-    channel.real = rounding.adapted(channel.real);
+  /// Codes for the channel's weights on the best of some scales around the present one, which was chosen for the
+  /// weights' own errors. A grid of the whole tensor stays: other channels share it.
+  void round(const HessianRounding& rounding, bool to_nearest, RoundedChannel& channel) const {
+    const std::vector<double> own = channel.real;
+    channel.real = rounding.adapted(own);
     const ChannelGrid present = channel.grid;
     std::vector<int> codes(channel.codes.size());
     double least = std::numeric_limits<double>::infinity();
     const auto attempt = [&](double scale) {
       ChannelGrid grid = present;
       grid.scale = static_cast<float>(scale);
-      const double error = rounding.round(channel.real, grid, codes);
+      const double error = to_nearest ? round_to_nearest(rounding, own, channel.real, grid, codes)
+                                      : rounding.round(channel.real, grid, codes);
       if (!(error < least)) return;
       least = error;
       channel.grid = grid;
       channel.codes.swap(codes);
     };
     attempt(present.scale);
-    if (grid_.per_channel() && grid_.bits < 8)
+    if (!grid_.per_channel()) return;
+    if (to_nearest)
+      for (int percent = 60; percent <= 130; percent += 2) attempt(present.scale * percent / 100);
+    else if (grid_.bits < 8)
       for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(present.scale * factor);
+  }
+
+  /// The error is that against the weights that would be best.
+  static double round_to_nearest(const HessianRounding& rounding, const std::vector<double>& w,
+                                 const std::vector<double>& best, const ChannelGrid& grid, std::vector<int>& codes) {
+    std::vector<double> differences(w.size());
+    for (std::size_t k = 0; k < w.size(); ++k) {
+      codes[k] = static_cast<int>(std::clamp(std::nearbyint(w[k] / grid.scale) + grid.zero_point,
+                                             static_cast<double>(grid.qmin), static_cast<double>(grid.qmax)));
+      differences[k] = best[k] - grid.scale * (codes[k] - grid.zero_point);
+    }
+    return rounding.error(differences);
   }
 
   Graph& graph_;
@@ -177,10 +194,11 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
     const InputMoments& m = moments[static_cast<std::size_t>(g)];
     const std::span<RoundedChannel> own(channels.data() + g * view->channels, static_cast<std::size_t>(view->channels));
     std::optional<HessianRounding> rounding;  // factorizes
-    if (recipe.rounding == Rounding::gptq || descends) rounding.emplace(m);
+    if (reads_samples(recipe.rounding)) rounding.emplace(m);
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      own[static_cast<std::size_t>(c)] = layer.channel(rounding ? &*rounding : nullptr, m.mean_x, m.mean_y, g, c);
+      own[static_cast<std::size_t>(c)] = layer.channel(rounding ? &*rounding : nullptr,
+                                                       recipe.rounding == Rounding::seq_mse, m.mean_x, m.mean_y, g, c);
     if (descends) descend(float_graph, id, m, layer, g, own);
   }
   return layer.store(channels) ? "" : "an accumulator might leave int32";
@@ -198,7 +216,8 @@ void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::
     for (std::int64_t k = 0; k < view->depth; ++k)
       inputs[static_cast<std::size_t>(k)] =
           means[static_cast<std::size_t>(g * per_group + k / (view->depth / per_group))];
-    for (std::int64_t c = 0; c < view->channels; ++c) channels.push_back(layer.channel(nullptr, inputs, inputs, g, c));
+    for (std::int64_t c = 0; c < view->channels; ++c)
+      channels.push_back(layer.channel(nullptr, false, inputs, inputs, g, c));
   }
   layer.store(channels);
 }

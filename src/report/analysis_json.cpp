@@ -102,6 +102,7 @@ Json to_json(const Recipe& recipe) {
           {"rounding", to_string(recipe.rounding)},
           {"bias_correction", to_string(recipe.bias_correction)},
           {"equalization", to_string(recipe.equalization)},
+          {"smooth", recipe.smooth ? Json(*recipe.smooth) : Json()},
           {"target", to_string(recipe.target)},
           {"observer", to_string(recipe.observer)},
           {"percentile", recipe.percentile},

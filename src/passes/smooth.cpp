@@ -1,0 +1,135 @@
+// SmoothQuant. Only normalizations whose every reader multiplies by constant weights: a residual sum would need the
+// values as they were.
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "bitfold/equalize.h"
+#include "passes/rewrite.h"
+
+namespace bitfold {
+namespace {
+
+// A channel that hardly varies must not be blown up.
+constexpr double kMostFactor = 1024;
+
+bool is_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
+  return op.axis == -1 || (shape && op.axis == static_cast<std::int64_t>(shape->size()) - 1);
+}
+
+/// The weights of a product that reads the value's last axis, [rows of inputs] or, transposed, [outputs][inputs].
+struct Reader {
+  NodeId node;
+  std::int64_t inputs, outputs;
+  bool is_transposed;
+
+  std::size_t index(std::int64_t input, std::int64_t output) const {
+    return static_cast<std::size_t>(is_transposed ? output * inputs + input : input * outputs + output);
+  }
+};
+
+std::optional<Reader> reader_of(const Graph& graph, NodeId id, ValueId value) {
+  const Node& node = graph.node(id);
+  const auto* gemm = std::get_if<Gemm>(&node.op);
+  if ((gemm == nullptr && !std::holds_alternative<MatMul>(node.op)) || node.inputs[0] != value) return std::nullopt;
+  const Tensor* weights = plain_constant(graph, node.inputs[1]);
+  if (weights == nullptr || weights->rank() != 2 || (gemm != nullptr && gemm->trans_a)) return std::nullopt;
+  const bool is_transposed = gemm != nullptr && gemm->trans_b;
+  return Reader{id, weights->dim(is_transposed ? 1 : 0), weights->dim(is_transposed ? 0 : 1), is_transposed};
+}
+
+struct Smoothable {
+  NodeId norm;
+  ValueId value;
+  std::vector<Reader> readers;
+};
+
+std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const auto* op = std::get_if<LayerNorm>(&node.op);
+  if (op == nullptr || !is_last_axis(*op, graph.value(node.inputs[0]).shape)) return std::nullopt;
+  const Tensor* scale = plain_constant(graph, node.inputs[1]);
+  const bool has_shift = node.inputs.size() > 2 && node.inputs[2] != ValueId::none;
+  if (scale == nullptr || scale->rank() != 1 || (has_shift && plain_constant(graph, node.inputs[2]) == nullptr))
+    return std::nullopt;
+  const bool is_alone = node.outputs.size() < 2 || (node.outputs[1] == ValueId::none &&
+                                                    (node.outputs.size() < 3 || node.outputs[2] == ValueId::none));
+  Smoothable found{id, node.outputs[0], {}};
+  if (!is_alone || graph.is_output(found.value) || graph.value(found.value).quant) return std::nullopt;
+  for (NodeId consumer : graph.consumers(found.value)) {
+    const auto reader = reader_of(graph, consumer, found.value);
+    if (!reader || reader->inputs != scale->size()) return std::nullopt;
+    found.readers.push_back(*reader);
+  }
+  return found.readers.empty() ? std::nullopt : std::optional(std::move(found));
+}
+
+/// Equation 4: what each channel is divided by.
+std::vector<double> smoothing(const Graph& graph, const Smoothable& at, const std::vector<float>& maxima,
+                              double strength) {
+  std::vector<double> factors;
+  for (std::size_t k = 0; k < maxima.size(); ++k) {
+    double weight = 0;
+    for (const Reader& reader : at.readers) {
+      const auto w = graph.value(graph.node(reader.node).inputs[1]).constant->data<float>();
+      for (std::int64_t o = 0; o < reader.outputs; ++o)
+        weight = std::max(weight, static_cast<double>(std::abs(w[reader.index(static_cast<std::int64_t>(k), o)])));
+    }
+    const bool says_something = maxima[k] > 0 && weight > 0;
+    const double factor =
+        says_something ? std::pow(static_cast<double>(maxima[k]), strength) / std::pow(weight, 1 - strength) : 1;
+    factors.push_back(std::clamp(factor, 1 / kMostFactor, kMostFactor));
+  }
+  return factors;
+}
+
+void multiply(Graph& graph, NodeId id, std::size_t slot, const std::vector<double>& factors) {
+  Tensor changed = *graph.value(graph.node(id).inputs[slot]).constant;
+  const auto data = changed.mutable_data<float>();
+  for (std::size_t k = 0; k < factors.size(); ++k) data[k] = static_cast<float>(data[k] * factors[k]);
+  set_constant_input(graph, id, slot, std::move(changed), graph.node(id).name + "_smoothed");
+}
+
+void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>& factors) {
+  Tensor changed = *graph.value(graph.node(reader.node).inputs[1]).constant;
+  const auto data = changed.mutable_data<float>();
+  for (std::int64_t k = 0; k < reader.inputs; ++k)
+    for (std::int64_t o = 0; o < reader.outputs; ++o) {
+      float& w = data[reader.index(k, o)];
+      w = static_cast<float>(w * factors[static_cast<std::size_t>(k)]);
+    }
+  set_constant_input(graph, reader.node, 1, std::move(changed), graph.node(reader.node).name + "_smoothed");
+}
+
+}  // namespace
+
+std::vector<std::string> smoothable_values(const Graph& graph) {
+  std::vector<std::string> names;
+  for (NodeId id : graph.topological_order())
+    if (const auto at = smoothable(graph, id)) names.push_back(graph.value(at->value).name);
+  return names;
+}
+
+std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMaxima& maxima, double strength) {
+  check(strength >= 0 && strength <= 1, "the strength of smoothing is {}; it must be 0 to 1", strength);
+  std::vector<EqualizedRegion> regions;
+  for (NodeId id : graph.topological_order()) {
+    const auto at = smoothable(graph, id);
+    if (!at) continue;
+    const std::string name = graph.value(at->value).name;
+    const auto known = maxima.find(name);
+    if (known == maxima.end() || static_cast<std::int64_t>(known->second.size()) != at->readers[0].inputs) continue;
+    const std::vector<double> rows = smoothing(graph, *at, known->second, strength);
+    std::vector<double> inverse;
+    for (double f : rows) inverse.push_back(1 / f);
+    multiply(graph, id, 1, inverse);
+    if (graph.node(id).inputs.size() > 2 && graph.node(id).inputs[2] != ValueId::none) multiply(graph, id, 2, inverse);
+    for (const Reader& reader : at->readers) multiply_rows(graph, reader, rows);
+    EqualizedRegion region{.values = {name}, .renamed = {graph.unique_name(name + "_smoothed")}, .factors = inverse};
+    graph.rename_value(at->value, region.renamed.front());
+    regions.push_back(std::move(region));
+  }
+  return regions;
+}
+
+}  // namespace bitfold

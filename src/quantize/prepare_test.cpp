@@ -1,0 +1,94 @@
+// What is done before calibration, and what it brings.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "bitfold/channel_statistics.h"
+#include "bitfold/error.h"
+#include "bitfold/quantize.h"
+#include "bitfold/reference.h"
+#include "quantize/memory_source.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kWidth = 32;
+
+Tensor normal(Shape shape, float size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> distribution(0, size);
+  Tensor t(DataType::float32, std::move(shape));
+  for (float& v : t.mutable_data<float>()) v = distribution(random);
+  return t;
+}
+
+/// A normalization two of whose outputs are 60 times as large as the others, as in large language models, and two
+/// products that read it.
+Graph uneven_block() {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, Shape{kDynamic, 4, kWidth});
+  Tensor scale(DataType::float32, {kWidth});
+  for (float& s : scale.mutable_data<float>()) s = 1;
+  scale.mutable_data<float>()[3] = scale.mutable_data<float>()[20] = 60;
+  const ValueId n =
+      g.add(LayerNorm{}, "norm",
+            {x, g.add_constant("scale", scale), g.add_constant("shift", Tensor(DataType::float32, {kWidth}))}, "n");
+  for (const std::string name : {"q", "k"}) {
+    // Trained weights read large inputs with small weights.
+    Tensor w = normal({kWidth, kWidth}, 0.2F, static_cast<unsigned>(name[0]));
+    for (std::int64_t row : {3, 20})
+      for (std::int64_t c = 0; c < kWidth; ++c)
+        w.mutable_data<float>()[static_cast<std::size_t>(row * kWidth + c)] /= 60;
+    g.mark_output(g.add(MatMul{}, name + "_node", {n, g.add_constant(name + ".w", w)}, name));
+  }
+  infer_shapes(g);
+  return g;
+}
+
+double sqnr_db(const Graph& float_graph, const Graph& quantized, const Tensor& x) {
+  const auto expected = Reference(float_graph).run({{x}}), got = Reference(quantized).run({{x}});
+  double signal = 0, noise = 0;
+  for (std::size_t i = 0; i < got.size(); ++i)
+    for (std::size_t j = 0; j < got[i].data<float>().size(); ++j) {
+      const double e = expected[i].data<float>()[j], d = e - got[i].data<float>()[j];
+      signal += e * e;
+      noise += d * d;
+    }
+  return 10 * std::log10(signal / noise);
+}
+
+TEST(Prepare, smoothing_saves_a_normalization_with_a_few_large_outputs) {
+  const Graph original = uneven_block();
+  testing::MemorySource samples(normal({64, 4, kWidth}, 1, 1));
+  const auto quality = [&](const std::optional<double>& smooth) {
+    Graph g = original;
+    const Recipe recipe{.smooth = smooth};
+    const Preparation done = prepare(g, recipe, &samples);
+    EXPECT_EQ(done.smoothed.size(), smooth ? 1U : 0U);
+    const Calibration calibration = calibrate(g, samples);
+    return sqnr_db(original, quantize(g, calibration, recipe).graph, normal({32, 4, kWidth}, 1, 2));
+  };
+  const double plain = quality(std::nullopt), smoothed = quality(0.5);
+  EXPECT_GE(smoothed, plain + 10) << plain;
+  EXPECT_GE(smoothed, 30);
+}
+
+TEST(Prepare, smoothing_needs_samples) {
+  Graph g = uneven_block();
+  EXPECT_THROW(prepare(g, {.smooth = 0.5}, nullptr), Error);
+  EXPECT_THROW(prepare(g, {.smooth = 2}, nullptr), Error);
+}
+
+TEST(MeasureFeatures, takes_the_largest_magnitude_of_each_entry_of_the_last_axis) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, Shape{kDynamic, 2});
+  g.mark_output(g.add(Unary{UnaryKind::neg}, "negate", {x}, "y"));
+  infer_shapes(g);
+  testing::MemorySource samples(Tensor::from<float>({3, 2}, std::vector<float>{1, 2, -5, 0.5F, 3, -1}));
+  const FeatureMaxima maxima = measure_features(g, {"y"}, samples);
+  EXPECT_EQ(maxima, (FeatureMaxima{{"y", {5, 2}}}));
+}
+
+}  // namespace
+}  // namespace bitfold
