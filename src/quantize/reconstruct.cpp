@@ -161,6 +161,13 @@ class Reconstruction {
   Tensor codes_;
 };
 
+/// GPTQ's 1 %, and more where there are few rows for the depth: a fully connected layer sees one row per sample, and
+/// what so few rows show is fitted too well. Measured at 4 bits, 100 samples: LeNet 30.6 dB instead of 28.6, and
+/// ResNet-20 and MobileNetV1, with 20 to 500 rows for each input, gain 0.5 dB.
+double damping_for(const InputMoments& moments) {
+  return 0.01 + 0.1 * static_cast<double>(moments.depth) / static_cast<double>(std::max<std::int64_t>(1, moments.rows));
+}
+
 /// Rounds the channels of group `g`, which have codes, through what follows the layer.
 void descend(const Graph& float_graph, NodeId id, const InputMoments& m, const Reconstruction& layer, std::int64_t g,
              std::span<RoundedChannel> channels) {
@@ -194,7 +201,7 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
     const InputMoments& m = moments[static_cast<std::size_t>(g)];
     const std::span<RoundedChannel> own(channels.data() + g * view->channels, static_cast<std::size_t>(view->channels));
     std::optional<HessianRounding> rounding;  // factorizes
-    if (reads_samples(recipe.rounding)) rounding.emplace(m);
+    if (reads_samples(recipe.rounding)) rounding.emplace(m, damping_for(m));
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
       own[static_cast<std::size_t>(c)] = layer.channel(rounding ? &*rounding : nullptr,
