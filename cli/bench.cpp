@@ -14,9 +14,34 @@ namespace {
 struct Options {
   std::vector<std::string> models;
   BenchOptions bench;
-  bool no_optimize = false;
+  bool no_optimize = false, profiles = false;
   std::unique_ptr<Output> output;
 };
+
+/// One table of the model's steps; the same as JSON.
+nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
+  const std::vector<StepTime> steps = profile(graph, o.bench);
+  double total = 0;
+  for (const StepTime& t : steps) total += t.median_us;
+  std::vector<std::vector<std::string>> rows{{"step", "op", "kernel", "median", "share", "GMAC/s"}};
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& [step, us] : steps) {
+    const double share = total > 0 ? us / total : 0, rate = us > 0 ? static_cast<double>(step.mac_count) / us / 1e3 : 0;
+    rows.push_back({step.name, step.op, step.kernel, duration(us), fmt::format("{:.1f} %", 100 * share),
+                    step.mac_count > 0 ? fmt::format("{:.1f}", rate) : ""});
+    list.push_back({{"name", step.name},
+                    {"op", step.op},
+                    {"kernel", step.kernel},
+                    {"is_integer", step.is_integer},
+                    {"median_us", us},
+                    {"share", share},
+                    {"macs", step.mac_count},
+                    {"gmac_per_s", rate}});
+  }
+  o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
+  o.output->table(rows);
+  return list;
+}
 
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
@@ -41,6 +66,8 @@ void bench_models(const Options& o) {
                     {"batch", r.batch}});
   }
   o.output->table(rows);
+  for (std::size_t i = 0; o.profiles && i < graphs.size(); ++i)
+    list[i]["steps"] = print_profile(o.models[i], graphs[i], o);
   nlohmann::ordered_json json = list.front();
   json["models"] = list;
   o.output->write(json);
@@ -58,6 +85,7 @@ void add_bench(CLI::App& app) {
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
+  verb->add_flag("--profile", o->profiles, "Also each model's steps: which kernel ran, how long, at which rate");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o] { bench_models(*o); });

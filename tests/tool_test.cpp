@@ -83,6 +83,22 @@ TEST_F(Tool, bench_gives_its_documented_fields) {
   EXPECT_EQ(json["threads"], 1);
 }
 
+TEST_F(Tool, bench_profiles_every_step) {
+  const auto json = run_for_json("bench --profile " + model("lenet") + " --min-time 0.05");
+  const auto& steps = json["models"][0]["steps"];
+  ASSERT_GE(steps.size(), 4U);
+  double shares = 0;
+  std::int64_t macs = 0;
+  for (const auto& step : steps) {
+    EXPECT_FALSE(step["name"].get<std::string>().empty());
+    EXPECT_FALSE(step["kernel"].get<std::string>().empty());
+    shares += step["share"].get<double>();
+    macs += step["macs"].get<std::int64_t>();
+  }
+  EXPECT_NEAR(shares, 1, 1e-6);
+  EXPECT_EQ(macs, run_for_json("inspect " + model("lenet"))["macs"].get<std::int64_t>());
+}
+
 TEST_F(Tool, run_reproduces_the_golden_output) {
   const auto golden = load_npy(data("golden/lenet.npz"));
   const NamedTensor* input = nullptr;

@@ -79,6 +79,15 @@ struct BenchResult {
   std::int64_t batch = 1;
 };
 
+struct StepTime {
+  StepInfo step;
+  double median_us = 0;
+};
+
+/// How long each step of the plan takes, over as many runs as bench() would time; reading the clock between them adds
+/// some 30 ns to each.
+std::vector<StepTime> profile(const Graph& graph, const BenchOptions& options = {});
+
 /// Times Session::run into given outputs on fixed pseudo-random input, after warming up. Dynamic dimensions other than
 /// the first are taken as 1.
 BenchResult bench(const Graph& graph, const BenchOptions& options = {});

@@ -51,6 +51,8 @@ class Session {
   std::vector<Tensor> run(std::span<const Tensor> inputs);
   /// The same into tensors of the right shape: allocates nothing when the shapes are those of the last run.
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs);
+  /// The same, and how many microseconds each of steps() took; of the size of steps().
+  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
   /// Steps of the plan for the present shapes; those of a fully static graph are known before the first run.
   const std::vector<StepInfo>& steps() const;

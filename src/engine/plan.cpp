@@ -1,6 +1,7 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -84,16 +85,20 @@ const std::byte* Plan::address(int buffer) const {
                                                           : arena_.get() + offsets_[b];
 }
 
-void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
+  using Clock = std::chrono::steady_clock;
   for (const External& e : externals_) {
     // Graph inputs are only ever read.
     std::byte* data = e.storage == Storage::graph_input ? const_cast<std::byte*>(inputs[e.slot].bytes())
                                                         : outputs[e.slot].mutable_bytes();
     e.step->operands()[e.operand].data = data;
   }
-  for (const auto& step : program_.steps) {
-    step->run();
-    if (step->failure) std::rethrow_exception(std::exchange(step->failure, nullptr));
+  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    Step& step = *program_.steps[s];
+    const auto begin = step_us.empty() ? Clock::time_point{} : Clock::now();
+    step.run();
+    if (!step_us.empty()) step_us[s] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
+    if (step.failure) std::rethrow_exception(std::exchange(step.failure, nullptr));
   }
 }
 

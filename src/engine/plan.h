@@ -70,8 +70,9 @@ class Plan {
   const std::vector<StepInfo>& steps() const { return infos_; }
   std::size_t arena_bytes() const { return arena_bytes_; }
 
-  /// Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is impossible.
-  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs);
+  /// Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is impossible. `step_us`
+  /// is empty or gets the microseconds of each step.
+  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us = {});
 
   /// Codes or reals of a kept value, in the graph's own layout. Throws Error on an unknown name.
   Tensor value(const std::string& name) const;

@@ -124,7 +124,9 @@ std::vector<Tensor> Session::run(std::span<const Tensor> inputs) {
   return outputs;
 }
 
-void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) { run(inputs, outputs, {}); }
+
+void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
   const ThreadCount scope(impl_->threads);
   engine::Plan& plan = impl_->plan_for(inputs);
   check(outputs.size() == plan.output_shapes().size(), "the graph has {} outputs, got {} tensors",
@@ -133,7 +135,9 @@ void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
     if (outputs[i].dtype() != plan.output_types()[i] || outputs[i].shape() != plan.output_shapes()[i])
       fail("output {} is {} {}, got a tensor of {} {}", i, to_string(plan.output_types()[i]),
            to_string(plan.output_shapes()[i]), to_string(outputs[i].dtype()), to_string(outputs[i].shape()));
-  plan.run(inputs, outputs);
+  check(step_us.empty() || step_us.size() == plan.steps().size(), "the plan has {} steps, got room for {} times",
+        plan.steps().size(), step_us.size());
+  plan.run(inputs, outputs, step_us);
 }
 
 const std::vector<StepInfo>& Session::steps() const { return impl_->present().steps(); }

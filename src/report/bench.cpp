@@ -72,12 +72,16 @@ struct Contender {
   }
 };
 
-}  // namespace
-
-std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
+void check_options(const BenchOptions& options) {
   check(options.min_time_s >= 0 && std::isfinite(options.min_time_s), "bench: the time to measure is {} s",
         options.min_time_s);
   check(options.batch >= 1, "bench: a batch of {}", options.batch);
+}
+
+}  // namespace
+
+std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
+  check_options(options);
   std::vector<Contender> contenders;
   for (const Graph* graph : graphs) contenders.emplace_back(*graph, options);
   double total_us = 0;
@@ -87,6 +91,28 @@ std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& grap
   std::vector<BenchResult> results;
   for (Contender& c : contenders) results.push_back(c.result(options));
   return results;
+}
+
+std::vector<StepTime> profile(const Graph& graph, const BenchOptions& options) {
+  check_options(options);
+  Contender contender(graph, options);
+  const std::vector<StepInfo>& steps = contender.session->steps();
+  std::vector<double> times(steps.size());
+  std::vector<std::vector<double>> seen(steps.size());
+  double total_us = 0;
+  for (std::int64_t run = 0; run < kLeastRuns || total_us < options.min_time_s * 1e6; ++run) {
+    contender.session->run(contender.inputs, contender.outputs, times);
+    for (std::size_t s = 0; s < times.size(); ++s) {
+      seen[s].push_back(times[s]);
+      total_us += times[s];
+    }
+  }
+  std::vector<StepTime> result;
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    std::sort(seen[s].begin(), seen[s].end());
+    result.push_back({steps[s], seen[s][seen[s].size() / 2]});
+  }
+  return result;
 }
 
 BenchResult bench(const Graph& graph, const BenchOptions& options) {
