@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Bitfold against ONNX Runtime on the same files, in the same run: one thread, batch 1, medians and ratios.
+"""Bitfold against ONNX Runtime on the same files, in the same run: batch 1, medians and ratios.
 
     .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--rounds 5] [MODEL ...]
+    build/bench/bench_networks FOLDER && .venv/bin/python bench/peers/speed.py --networks FOLDER [--threads 2]
 
-Each model is quantized by Bitfold; both programs then run the float file and the very same int8 file, in turn, ROUNDS times;
+Each model is quantized by Bitfold; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
 the table holds the median over rounds of each round's median. Before it is timed, ONNX Runtime's output on the int8 file is
 compared with Bitfold's. On CPUs without VNNI that comparison asks ONNX Runtime for exact sums, which it is not timed with: its
-default there is faster, and saturates.
+default there is faster, and saturates. OpenVINO takes part where it is installed (pip install openvino).
 """
 
 import argparse
@@ -14,12 +15,18 @@ import json
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from samples import MODELS
+
+try:
+    import openvino
+except ImportError:
+    openvino = None
 
 NAMES = [name for name in MODELS if name != "lenet"]  # whose speed README.md has
 SECONDS = 0.7  # of one round of one program
@@ -30,20 +37,25 @@ def bitfold(tool: str, *arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
-def onnxruntime_session(path: Path, exact: bool = False) -> onnxruntime.InferenceSession:
+def onnxruntime_session(path: Path, threads: int, exact: bool = False) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def median_us(session: onnxruntime.InferenceSession, feed: dict) -> float:
+def openvino_request(path: Path, threads: int):
+    core = openvino.Core()
+    return core.compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+
+
+def median_us(run) -> float:
     times, begin = [], time.perf_counter()
     while time.perf_counter() - begin < SECONDS or len(times) < 20:
         start = time.perf_counter()
-        session.run(None, feed)
+        run()
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e6
 
@@ -59,38 +71,78 @@ def outputs_agree(tool: str, path: Path, session: onnxruntime.InferenceSession, 
     return float("inf") if noise == 0 else 10 * np.log10(float((theirs**2).sum()) / noise)
 
 
+@dataclass
+class Case:
+    name: str
+    float_path: Path
+    calibration: list[str]  # for bitfold quantize
+    x: np.ndarray
+
+
+def shared_case(name: str, data: Path) -> Case:
+    model = MODELS[name]
+    x = np.load(data / "data" / "golden" / f"{name}.npz")["input"][:1]
+    return Case(name, data / "models" / f"{name}.onnx", ["--calibrate", str(data / "data" / model.calibration), *model.flags()], x)
+
+
+def built_cases(folder: Path) -> list[Case]:
+    """What bench_networks wrote."""
+    cases = []
+    for path in sorted(folder.glob("*.onnx")):
+        samples = path.with_suffix(".npz")
+        cases.append(Case(path.stem, path, ["--calibrate", str(samples)], np.load(samples)["x"][:1]))
+    return cases
+
+
+def measure(case: Case, tool: str, rounds: int, threads: int) -> tuple[dict, float]:
+    """Medians in microseconds by (program, "float" or "int8"), and how well the outputs of the int8 file agree."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = {"float": case.float_path, "int8": folder / "int8.onnx"}
+        bitfold(tool, "quantize", str(case.float_path), *case.calibration, "-o", str(paths["int8"]))
+        agreement = outputs_agree(tool, paths["int8"], onnxruntime_session(paths["int8"], threads, exact=True), case.x, folder)
+        programs = {}
+        for kind, path in paths.items():
+            session = onnxruntime_session(path, threads)
+            feed = {session.get_inputs()[0].name: case.x}
+            programs["ORT", kind] = lambda session=session, feed=feed: session.run(None, feed)
+            if openvino is not None:
+                request = openvino_request(path, threads)
+                programs["OpenVINO", kind] = lambda request=request: request.infer([case.x])
+        times: dict = {}
+        for _ in range(rounds):
+            for kind, path in paths.items():
+                ours = bitfold(tool, "bench", str(path), "--threads", str(threads), "--min-time", str(SECONDS))
+                times.setdefault(("ours", kind), []).append(ours["median_us"])
+            for key, run in programs.items():
+                times.setdefault(key, []).append(median_us(run))
+        return {key: float(np.median(values)) for key, values in times.items()}, agreement
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL")
+    parser.add_argument("--networks", type=Path, metavar="FOLDER", help="what bench_networks wrote, instead of the shared models")
     parser.add_argument("--tool", default="build/bitfold")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    cases = built_cases(arguments.networks) if arguments.networks else [shared_case(m, arguments.data) for m in arguments.models]
 
-    print(f"ONNX Runtime {onnxruntime.__version__}, one thread, batch 1, microseconds (median of {arguments.rounds} rounds)")
-    print(f"{'model':<20} {'float ours':>10} {'ORT':>9} {'ratio':>6} {'int8 ours':>10} {'ORT':>9} {'ratio':>6} {'agree':>8}")
-    for model in arguments.models:
-        calibration, flags = MODELS[model].calibration, MODELS[model].flags()
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            float_path, int8_path = arguments.data / "models" / f"{model}.onnx", folder / "int8.onnx"
-            bitfold(arguments.tool, "quantize", str(float_path), "--calibrate", str(arguments.data / "data" / calibration), *flags,
-                    "-o", str(int8_path))
-            x = np.load(arguments.data / "data" / "golden" / f"{model}.npz")["input"][:1]
-            theirs = {path: onnxruntime_session(path) for path in (float_path, int8_path)}
-            agreement = outputs_agree(arguments.tool, int8_path, onnxruntime_session(int8_path, exact=True), x, folder)
-            times: dict = {}
-            for _ in range(arguments.rounds):
-                for path in (float_path, int8_path):
-                    ours = bitfold(arguments.tool, "bench", str(path), "--threads", "1", "--min-time", str(SECONDS))
-                    times.setdefault(("ours", path), []).append(ours["median_us"])
-                    feed = {theirs[path].get_inputs()[0].name: x}
-                    times.setdefault(("ort", path), []).append(median_us(theirs[path], feed))
-            t = {key: float(np.median(values)) for key, values in times.items()}
-            row = [t["ours", float_path], t["ort", float_path], t["ort", float_path] / t["ours", float_path],
-                   t["ours", int8_path], t["ort", int8_path], t["ort", int8_path] / t["ours", int8_path]]
-            print(f"{model:<20} {row[0]:>10.1f} {row[1]:>9.1f} {row[2]:>5.2f}x {row[3]:>10.1f} {row[4]:>9.1f} {row[5]:>5.2f}x "
-                  f"{agreement:>5.1f} dB", flush=True)
+    peers = {"ORT": f"ONNX Runtime {onnxruntime.__version__}"}
+    if openvino is not None:
+        peers["OpenVINO"] = f"OpenVINO {openvino.__version__.split('-')[0]}"
+    print(f"{', '.join(peers.values())}; {arguments.threads} thread(s), batch 1, microseconds (median of {arguments.rounds} rounds)")
+    columns = "".join(f" {peer:>9} {'ratio':>6}" for peer in peers)
+    print(f"{'model':<20} {'float ours':>10}{columns} {'int8 ours':>10}{columns} {'agree':>8}")
+    for case in cases:
+        t, agreement = measure(case, arguments.tool, arguments.rounds, arguments.threads)
+        row = f"{case.name:<20}"
+        for kind in ("float", "int8"):
+            ours = t["ours", kind]
+            row += f" {ours:>10.1f}" + "".join(f" {t[peer, kind]:>9.1f} {t[peer, kind] / ours:>5.2f}x" for peer in peers)
+        print(f"{row} {agreement:>5.1f} dB", flush=True)
 
 
 if __name__ == "__main__":

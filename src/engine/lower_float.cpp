@@ -7,6 +7,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
+#include "engine/steps/product.h"
 
 namespace bitfold::engine {
 namespace {
@@ -127,6 +128,34 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   add_product(l, std::move(primitive), tail, node, weights, bias, source, destination, std::nullopt,
               rows * depth * columns);
   l.define_reals(tail.output, destination);
+  return true;
+}
+
+/// MatMul of two computed values with the same batch dimensions: attention.
+bool lower_computed_product(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
+  const Shape &left = l.shape(a), &right = l.shape(b);
+  if (l.graph.is_constant(b) || left.size() < 2 || left.size() != right.size() || l.dtype(y) != DataType::float32 ||
+      element_count(l.shape(y)) == 0)
+    return false;
+  std::int64_t batch = 1;
+  for (std::size_t i = 0; i + 2 < left.size(); ++i) {
+    if (left[i] != right[i]) return false;
+    batch *= left[i];
+  }
+  const onednn::PlainProduct product{left[left.size() - 2], right.back(), left.back()};
+  if (product.k == 0) return false;
+  const Slot from_a = l.reals(a, Layout::plain), from_b = l.reals(b, Layout::plain);
+  const Slot destination = l.make(y, false, Layout::plain);
+  auto& step = l.add(std::make_unique<ProductStep>(product, batch), node.name, op_name(node.op), "onednn sgemm");
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(from_a.buffer, Access::read);
+  step.add_operand(from_b.buffer, Access::read);
+  step.info.mac_count = batch * product.m * product.n * product.k;
+  step.info.inputs = {l.graph.value(a).name, l.graph.value(b).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
   return true;
 }
 
@@ -251,7 +280,7 @@ bool lower_float(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (const auto* conv = std::get_if<Conv>(&node.op)) return lower_conv(l, id, *conv);
   if (const auto* gemm = std::get_if<Gemm>(&node.op)) return lower_product(l, id, *gemm);
-  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{});
+  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{}) || lower_computed_product(l, id);
   if (const auto* pool = std::get_if<Pool>(&node.op)) return lower_pool(l, id, *pool);
   if (const auto* pool = std::get_if<GlobalPool>(&node.op)) return lower_global_pool(l, id, *pool);
   if (const auto* norm = std::get_if<BatchNorm>(&node.op)) return lower_batch_norm(l, id, *norm);

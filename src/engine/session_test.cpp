@@ -159,6 +159,21 @@ TEST(Session, a_lone_convolution_of_few_planes_reads_and_writes_them_as_they_lie
   }
 }
 
+TEST(Session, products_of_computed_matrices_equal_the_reference) {
+  GraphBuilder b;
+  const ValueId x = b.input({2, 3, 5, 7}, std::nullopt), z = b.input({2, 3, 7, 4}, std::nullopt);
+  const ValueId wide = b.input({2, 1, 4, 6}, std::nullopt);  // broadcast: not this step's business
+  const ValueId y = b.node(MatMul{}, {x, z});
+  b.output(y);
+  b.output(b.node(MatMul{}, {y, wide}));
+  infer_shapes(b.graph);
+  std::vector<Tensor> inputs;
+  for (ValueId id : b.graph.inputs()) inputs.push_back(b.uniform_tensor(*b.graph.value(id).shape, -1, 1));
+  Session session(b.graph, {.threads = 2});
+  expect_close(session.run(inputs), Reference(b.graph, {.plain_loops = true}).run(inputs), 1e-5);
+  EXPECT_TRUE(has_step(session, "onednn sgemm"));
+}
+
 TEST(Session, an_output_that_others_read_and_that_is_given_out_twice_is_right_each_time) {
   GraphBuilder b;
   const ValueId x = b.input({2, 3, 20, 20}, std::nullopt);
