@@ -24,6 +24,7 @@ TEST_F(Analyze, measures_every_layer_with_weights_and_shares_out_the_error) {
     EXPECT_EQ(alone[0]["weight_bits"], 8);
     EXPECT_GT(alone[0]["sqnr_db"].get<double>(), alone[1]["sqnr_db"].get<double>() + 6) << layer["name"];
     shares += layer["sensitivity"]["error_share"].get<double>();
+    EXPECT_GT(layer["time_us"].get<double>(), 0) << layer["name"];
   }
   EXPECT_EQ(with_weights, 4);
   EXPECT_NEAR(shares, 1, 1e-9);

@@ -62,6 +62,7 @@ struct LayerAnalysis {
   std::optional<double> sqnr_db;             ///< Of the output in the whole quantized network, against float.
   std::optional<LayerSensitivity> sensitivity;
   std::string kernel;  ///< The engine's, of the step that computes the output; empty where it was fused into another.
+  std::optional<double> time_us;         ///< Of that step: median, one sample, one thread.
   std::optional<ValueHistogram> values;  ///< From the calibration.
   std::optional<double>
       clipped_share;                 ///< Of the calibration's values, beyond the grid's ends by more than half a step.

@@ -67,6 +67,7 @@ Json to_json(const LayerAnalysis& layer, const Analysis& analysis) {
             {"activation_bits", layer.activation_bits},
             {"sqnr_db", layer.sqnr_db ? number(*layer.sqnr_db) : Json(nullptr)},
             {"kernel", layer.kernel},
+            {"time_us", optional(layer.time_us)},
             {"clipped_share", optional(layer.clipped_share)},
             {"used_codes", optional(layer.used_codes)}};
   json["grid"] = layer.grid ? to_json(*layer.grid) : Json(nullptr);

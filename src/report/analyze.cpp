@@ -6,9 +6,7 @@
 #include "base/check.h"
 #include "bitfold/analysis.h"
 #include "bitfold/onnx.h"
-#include "bitfold/session.h"
 #include "quantize/weights.h"
-#include "report/batches.h"
 #include "report/value_figures.h"
 
 namespace bitfold {
@@ -30,13 +28,14 @@ class Analyzer {
   Analyzer(const Graph& graph, const Calibration& calibration, Analysis& analysis)
       : graph_(graph), calibration_(calibration), analysis_(analysis) {}
 
-  void describe_layers(const QuantizeResult& quantized, const Comparison& comparison, const Session& session) {
+  void describe_layers(const QuantizeResult& quantized, const Comparison& comparison,
+                       const std::vector<StepTime>& steps) {
     for (const LayerSummary& s : summarize(graph_)) summaries_[s.name] = s;
     for (const LayerDecision& d : quantized.decisions) decisions_[d.node] = &d;
     for (const ValueError& e : comparison.layers) errors_[e.value] = &e;
     for (const LayerSensitivity& s : analysis_.sensitivity.layers) sensitivities_[s.node] = &s;
-    for (const StepInfo& step : session.steps())
-      for (const std::string& output : step.outputs) kernels_[output] = step.kernel;
+    for (const StepTime& step : steps)
+      for (const std::string& output : step.step.outputs) add_step(output, step);
     for (NodeId id : graph_.nodes()) float_nodes_.emplace(graph_.node(id).name, id);
     for (NodeId id : quantized.graph.topological_order()) describe(quantized.graph, id);
     for (LayerAnalysis& layer : analysis_.layers) {
@@ -46,6 +45,12 @@ class Analyzer {
   }
 
  private:
+  // A value may be computed by one step and turned into another form by the next: both are its layer's time.
+  void add_step(const std::string& value, const StepTime& step) {
+    const auto [it, is_first] = steps_.try_emplace(value, step);
+    if (!is_first) it->second.median_us += step.median_us;
+  }
+
   void describe(const Graph& quantized, NodeId id) {
     const Node& node = quantized.node(id);
     const bool has_value = !node.outputs.empty() && node.outputs[0] != ValueId::none &&
@@ -66,7 +71,10 @@ class Analyzer {
     layer.activation_bits = value.quant ? value.quant->bits : 0;
     if (const auto it = errors_.find(value.name); it != errors_.end()) layer.sqnr_db = it->second->sqnr_db;
     if (const auto it = sensitivities_.find(node.name); it != sensitivities_.end()) layer.sensitivity = *it->second;
-    if (const auto it = kernels_.find(value.name); it != kernels_.end()) layer.kernel = it->second;
+    if (const auto it = steps_.find(value.name); it != steps_.end()) {
+      layer.kernel = it->second.step.kernel;
+      layer.time_us = it->second.median_us;
+    }
     add_decision(layer);
     add_figures(layer);
     analysis_.layers.push_back(std::move(layer));
@@ -108,7 +116,7 @@ class Analyzer {
   std::map<std::string, const LayerDecision*> decisions_;
   std::map<std::string, const ValueError*> errors_;
   std::map<std::string, const LayerSensitivity*> sensitivities_;
-  std::map<std::string, std::string> kernels_;
+  std::map<std::string, StepTime> steps_;  // by value
   std::map<std::string, NodeId> float_nodes_;
 };
 
@@ -146,12 +154,8 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
   analysis.before.latency_us = times[0].median_us;
   analysis.after.latency_us = times[1].median_us;
 
-  // One run, so that a network with dynamic shapes has a plan to ask for kernels.
-  Session session(quantized.graph, {.threads = 1});
-  comparison_source.rewind();
-  if (const auto batch = comparison_source.next(1))
-    session.run(report::graph_inputs(quantized.graph, *batch, report::batch_size(quantized.graph, 1)));
-  Analyzer(graph, calibration, analysis).describe_layers(quantized, comparison, session);
+  const std::vector<StepTime> steps = profile(quantized.graph, {.min_time_s = options.bench_time_s});
+  Analyzer(graph, calibration, analysis).describe_layers(quantized, comparison, steps);
   return analysis;
 }
 

@@ -158,6 +158,7 @@ const columns = [
   {key: "bits", title: "Bits", value: l => l.weight_bits * 100 + l.activation_bits, text: bits, ascending: true, hint: "weights / output"},
   {key: "grid", title: "Grid", value: l => l.grid ? l.grid.scale : null, text: grid, hint: "from its lowest to its highest code; sorts by step"},
   {key: "share", title: "Error share", value: share, text: l => percent(share(l)), hint: "of the noise of all layers, each alone"},
+  {key: "time", title: "Time", value: l => l.time_us, text: l => l.time_us == null ? missing : time(l.time_us), hint: "of the step that computes its output, one sample, one thread"},
   {key: "macs", title: "Work", value: l => l.macs || null, text: l => l.macs ? `${percent(l.macs / totalMacs)}` : missing, hint: "multiply-accumulates"},
   {key: "findings", title: "Findings", value: l => worst(l) * 100 + l.findings.length, text: l => l.findings.length ? String(l.findings.length) : ""},
 ];
