@@ -216,8 +216,7 @@ struct Requantize {
       if constexpr (i % 2 == 0)
         _mm_storel_epi64(reinterpret_cast<__m128i*>(to + i * stride), pixels[i / 2]);
       else
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(to + i * stride),
-                         _mm_unpackhi_epi64(pixels[i / 2], pixels[i / 2]));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(to + i * stride), _mm_unpackhi_epi64(pixels[i / 2], pixels[i / 2]));
     });
   }
 };
