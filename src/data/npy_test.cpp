@@ -47,7 +47,7 @@ struct RawEntry {
 
 std::string zip(const std::vector<RawEntry>& entries) {
   const auto put = [](std::string& text, std::uint64_t value, int width) {
-    for (int i = 0; i < width; ++i) text += static_cast<char>(value >> (8 * i));
+    for (int i = 0; i < width; ++i) text += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
   };
   std::string file, directory;
   for (const RawEntry& e : entries) {

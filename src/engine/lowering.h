@@ -117,9 +117,10 @@ class Lowering {
   template <class S>
   S& add(std::unique_ptr<S> step, std::string name, std::string op, std::string kernel) {
     S& reference = *step;
-    reference.info.name = std::move(name);
-    reference.info.op = std::move(op);
-    reference.info.kernel = std::move(kernel);
+    StepInfo& info = static_cast<Step&>(reference).info;
+    info.name = std::move(name);
+    info.op = std::move(op);
+    info.kernel = std::move(kernel);
     program_.steps.push_back(std::move(step));
     return reference;
   }

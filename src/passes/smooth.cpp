@@ -121,6 +121,7 @@ std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMa
     if (known == maxima.end() || static_cast<std::int64_t>(known->second.size()) != at->readers[0].inputs) continue;
     const std::vector<double> rows = smoothing(graph, *at, known->second, strength);
     std::vector<double> inverse;
+    inverse.reserve(rows.size());
     for (double f : rows) inverse.push_back(1 / f);
     multiply(graph, id, 1, inverse);
     if (graph.node(id).inputs.size() > 2 && graph.node(id).inputs[2] != ValueId::none) multiply(graph, id, 2, inverse);
