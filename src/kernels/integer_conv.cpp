@@ -132,6 +132,8 @@ struct IntegerConv::Segment {
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
+  if (output.has_residual)
+    sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
   assert(images.x.pixel == filter_->filter().in_channels);
   const std::int64_t row_bytes =
       images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
@@ -381,7 +383,6 @@ void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Se
   const std::int64_t channels = filter_->filter().out_channels;
   const bool dense = images_.y.pixel == channels && (!adds || images_.residual.pixel == channels);
   const std::int64_t pieces = dense ? 1 : images_.out_width, length = dense ? images_.out_width * channels : channels;
-  const BinaryGrids grids{output_.add.product, output_.add.residual, output_.add.sum};
   for (std::int64_t r = 0; r < s.count; ++r)
     for (std::int64_t p = 0; p < pieces; ++p) {
       std::uint8_t* codes = y + s.image * images_.y.image + (s.row + r) * images_.y.row + p * images_.y.pixel;
@@ -389,7 +390,7 @@ void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Se
       if (!adds) continue;
       const std::uint8_t* other =
           residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row + p * images_.residual.pixel;
-      pointwise_->binary(CodeBinary::add, codes, other, codes, length, grids);
+      pointwise_->binary(CodeBinary::add, codes, other, codes, length, sum_);
     }
 }
 

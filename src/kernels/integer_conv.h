@@ -28,6 +28,7 @@
 
 #include "bitfold/cpu.h"
 #include "kernels/conv_output.h"
+#include "kernels/pointwise/pointwise.h"
 
 namespace bitfold {
 
@@ -118,7 +119,6 @@ class PackedFilter {
 
 struct GemmKernel;
 struct DepthwiseKernel;
-struct PointwiseKernels;
 struct WinogradKernel;
 
 /// A filter over images of one size on one instruction set. Immutable: may run on many threads at once.
@@ -172,6 +172,7 @@ class IntegerConv {
   const DepthwiseKernel* depthwise_ = nullptr;
   const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
+  BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 
 }  // namespace bitfold

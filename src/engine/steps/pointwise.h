@@ -26,16 +26,16 @@ class TableStep final : public Step {
 class CodeBinaryStep final : public Step {
  public:
   CodeBinaryStep(CodeBinary kind, const BinaryGrids& grids, std::int64_t count, Isa isa)
-      : kind_(kind), grids_(grids), count_(count), kernels_(pointwise_kernels(isa)) {}
+      : kind_(kind), count_(count), kernels_(pointwise_kernels(isa)), grids_(prepared(kernels_, kind, grids)) {}
   void run() noexcept override {
     kernels_.binary(kind_, at<std::uint8_t>(1), at<std::uint8_t>(2), at<std::uint8_t>(0), count_, grids_);
   }
 
  private:
   CodeBinary kind_;
-  BinaryGrids grids_;
   std::int64_t count_;
   const PointwiseKernels& kernels_;
+  BinaryGrids grids_;
 };
 
 /// A pool over `batch` images. Operands: out (write), in (read).

@@ -22,8 +22,16 @@ namespace bitfold {
 
 enum class CodeBinary { add, sub, mul };
 
+/// A sum of codes as round_half_even(a * code_a + (b * code_b + term)), two fused multiply-adds, where somebody has made
+/// sure that this gives the definition's code for every pair of codes.
+struct FusedSum {
+  bool is_exact = false;
+  float a = 0, b = 0, term = 0;
+};
+
 struct BinaryGrids {
   ByteGrid a, b, y;
+  FusedSum sum;  ///< See prepared().
 };
 
 /// One NHWC image under a pooling window.
@@ -45,6 +53,8 @@ struct PointwiseKernels {
   void (*lookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept;
   void (*binary)(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
                  const BinaryGrids& grids) noexcept;
+  /// Looks for a FusedSum. Null where the kernels have no use for one.
+  void (*find_fused_sum)(BinaryGrids& grids) noexcept;
   /// Output rows [begin, end) of one image; x and y are the image's first pixels.
   void (*max_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, std::int64_t begin,
                    std::int64_t end) noexcept;
@@ -57,6 +67,12 @@ struct PointwiseKernels {
 
 /// The fastest kernels that `cap` allows; the cap must not exceed what the CPU has.
 const PointwiseKernels& pointwise_kernels(Isa cap);
+
+/// Grids for many calls of binary(), which they may make faster; takes some 20 us. The codes are the same.
+inline BinaryGrids prepared(const PointwiseKernels& kernels, CodeBinary kind, BinaryGrids grids) {
+  if (kind == CodeBinary::add && kernels.find_fused_sum != nullptr) kernels.find_fused_sum(grids);
+  return grids;
+}
 
 /// Copies a block of rank up to kMaxCopyRank; strides count bytes and may be 0 or negative in the source. Adjacent
 /// bytes are moved together: give the innermost contiguous run as `run_bytes`. For Concat, Slice, Split, Transpose.

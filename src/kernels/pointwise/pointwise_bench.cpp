@@ -36,7 +36,7 @@ void compare_and_time(benchmark::State& state, const PointwiseKernels& kernels, 
 void add(benchmark::State& state, const PointwiseKernels& kernels) {
   const std::int64_t n = 32 * 32 * 16;
   const Bytes a = some_codes(n, 7), b = some_codes(n, 13);
-  const BinaryGrids grids{{0.0213F, 104, 0, 255}, {0.04F, 7, 0, 255}, {0.05F, 90, 0, 255}};
+  const BinaryGrids grids = prepared(kernels, CodeBinary::add, {{0.0213F, 104}, {0.04F, 7}, {0.05F, 90}});
   compare_and_time(state, kernels, n, [&](const PointwiseKernels& k, std::uint8_t* y) {
     k.binary(CodeBinary::add, a.data(), b.data(), y, n, grids);
   });

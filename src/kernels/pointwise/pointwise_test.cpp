@@ -91,6 +91,33 @@ TEST_P(PointwiseTest, binary_snaps_the_real_result_for_every_pair_of_codes) {
     }
 }
 
+TEST_P(PointwiseTest, sums_on_prepared_grids_are_the_same_for_every_pair_of_codes) {
+  Bytes a(65536), b(65536), y(a.size()), want(a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    a[i] = static_cast<std::uint8_t>(i / 256);
+    b[i] = static_cast<std::uint8_t>(i);
+  }
+  std::vector<BinaryGrids> all{{{0.5F, 128}, {0.25F, 0}, {0.5F, 100, 100, 255}},  // ties
+                               {{1, 0}, {1, 0}, {1, 0}},
+                               {{3e38F, 128}, {3e38F, 128}, {1, 90, 5, 250}},
+                               {{1e36F, 128}, {1e-3F, 3}, {2e38F, 128}}};
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> scale(0.01F, 0.05F);
+  for (int i = 0; i < 12; ++i) {
+    const auto grid = [&] { return ByteGrid{scale(random), static_cast<std::int32_t>(random() % 256), 0, 255}; };
+    all.push_back({grid(), grid(), grid()});
+  }
+  std::int64_t fused = 0;
+  for (const BinaryGrids& grids : all) {
+    const BinaryGrids ready = prepared(kernels(), CodeBinary::add, grids);
+    fused += ready.sum.is_exact ? 1 : 0;
+    pointwise_kernels(Isa::portable).binary(CodeBinary::add, a.data(), b.data(), want.data(), 65536, grids);
+    kernels().binary(CodeBinary::add, a.data(), b.data(), y.data(), 65536, ready);
+    ASSERT_EQ(y, want);
+  }
+  EXPECT_GE(fused, kernels().find_fused_sum != nullptr ? 8 : 0);
+}
+
 TEST_P(PointwiseTest, binary_of_reals_that_overflow_equals_the_portable_kernel) {
   const BinaryGrids g{{3e38F, 128, 0, 255}, {3e38F, 128, 0, 255}, {1, 90, 5, 250}};
   const Bytes a = random_bytes(1000, 1), b = random_bytes(1000, 2);
