@@ -57,7 +57,8 @@ struct Requantizer {
     return _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
 
-  BITFOLD_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
+  /// Lane L of 128 bits holds those of lane L of a, b, c and d, in this order.
+  BITFOLD_INLINE __m512i codes_by_lane(__m512i a, __m512i b, __m512i c, __m512i d) const {
     __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
     if constexpr (kBounds != CodeBounds::bytes_from_zero) {
       ab = _mm512_adds_epi16(ab, zero_point);
@@ -65,9 +66,13 @@ struct Requantizer {
     }
     __m512i mixed = _mm512_packus_epi16(ab, cd);
     if constexpr (kBounds == CodeBounds::any) mixed = _mm512_min_epu8(_mm512_max_epu8(mixed, low_code), high_code);
-    // Packs work in lanes of 128 bits: lane L holds channels 4L..4L+3 of a, b, c, d.
+    return mixed;
+  }
+
+  /// All of a, then b, c and d.
+  BITFOLD_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    return _mm512_permutexvar_epi32(order, mixed);
+    return _mm512_permutexvar_epi32(order, codes_by_lane(a, b, c, d));
   }
 };
 
