@@ -7,7 +7,6 @@
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
-#include "engine/steps/product.h"
 
 namespace bitfold::engine {
 namespace {
@@ -131,30 +130,38 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   return true;
 }
 
-/// MatMul of two computed values with the same batch dimensions: attention.
-bool lower_computed_product(Lowering& l, NodeId id) {
+/// Adds the step of a primitive of one argument.
+OnednnStep& add_plain(Lowering& l, const Node& node, onednn::Primitive primitive, const Slot& source,
+                      const Slot& destination) {
+  const std::size_t scratch = primitive.scratch_bytes();
+  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), node.name, op_name(node.op), "onednn");
+  step.numbers.source = step.add_operand(source.buffer, Access::read);
+  step.numbers.destination = step.add_operand(destination.buffer, Access::write);
+  if (scratch > 0) step.numbers.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
+  step.info.kernel = "onednn " + step.implementation();
+  step.info.inputs = {l.graph.value(node.inputs[0]).name};
+  step.info.outputs = {l.graph.value(node.outputs[0]).name};
+  return step;
+}
+
+/// MatMul of two values computed at run time, whose batches match.
+bool lower_batched_product(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
-  const Shape &left = l.shape(a), &right = l.shape(b);
-  if (l.graph.is_constant(b) || left.size() < 2 || left.size() != right.size() || l.dtype(y) != DataType::float32 ||
-      element_count(l.shape(y)) == 0)
-    return false;
-  std::int64_t batch = 1;
-  for (std::size_t i = 0; i + 2 < left.size(); ++i) {
-    if (left[i] != right[i]) return false;
-    batch *= left[i];
-  }
-  const onednn::PlainProduct product{left[left.size() - 2], right.back(), left.back()};
-  if (product.k == 0) return false;
-  const Slot from_a = l.reals(a, Layout::plain), from_b = l.reals(b, Layout::plain);
+  const Shape &left = l.shape(a), &right = l.shape(b), &out = l.shape(y);
+  const std::size_t rank = out.size();
+  if (rank < 2 || left.size() != rank || right.size() != rank || l.dtype(y) != DataType::float32) return false;
+  if (!std::equal(left.begin(), left.end() - 2, right.begin())) return false;
+  const std::int64_t rows = out[rank - 2], depth = left[rank - 1], columns = out[rank - 1];
+  if (element_count(out) == 0 || depth == 0) return false;
+  const std::int64_t count = element_count(out) / (rows * columns);
+  const Slot source = l.reals(a, Layout::plain), weights = l.reals(b, Layout::plain);
   const Slot destination = l.make(y, false, Layout::plain);
-  auto& step = l.add(std::make_unique<ProductStep>(product, batch), node.name, op_name(node.op), "onednn sgemm");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(from_a.buffer, Access::read);
-  step.add_operand(from_b.buffer, Access::read);
-  step.info.mac_count = batch * product.m * product.n * product.k;
-  step.info.inputs = {l.graph.value(a).name, l.graph.value(b).name};
-  step.info.outputs = {l.graph.value(y).name};
+  auto& step = add_plain(l, node, onednn::Primitive::batched_matmul(count, rows, depth, columns), source, destination);
+  step.numbers.weights = step.add_operand(weights.buffer, Access::read);
+  step.info.kernel += l.explanation(id);
+  step.info.mac_count = element_count(out) * depth;
+  step.info.inputs.push_back(l.graph.value(b).name);
   l.define_reals(y, destination);
   return true;
 }
@@ -168,15 +175,55 @@ bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive:
     return false;
   const Slot source = l.reals(x, Layout::channels_last);
   const Slot destination = l.make(y, false, Layout::channels_last);
-  auto primitive = onednn::Primitive::pool(image(l.shape(x)), image(l.shape(y)), window(w), kind);
-  const std::size_t scratch = primitive.scratch_bytes();
-  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), node.name, op_name(node.op), "onednn");
-  step.numbers.source = step.add_operand(source.buffer, Access::read);
-  step.numbers.destination = step.add_operand(destination.buffer, Access::write);
-  if (scratch > 0) step.numbers.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
-  step.info.kernel = "onednn " + step.implementation();
-  step.info.inputs = {l.graph.value(x).name};
-  step.info.outputs = {l.graph.value(y).name};
+  add_plain(l, node, onednn::Primitive::pool(image(l.shape(x)), image(l.shape(y)), window(w), kind), source,
+            destination);
+  l.define_reals(y, destination);
+  return true;
+}
+
+bool lower_gelu(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  if (l.dtype(x) != DataType::float32 || element_count(l.shape(y)) == 0) return false;
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  add_plain(l, node, onednn::Primitive::gelu(element_count(l.shape(y))), source, destination);
+  l.define_reals(y, destination);
+  return true;
+}
+
+/// Over the last axis of values that lie in the plain layout.
+bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const Shape& shape = l.shape(x);
+  const auto rank = static_cast<std::int64_t>(shape.size());
+  const bool is_last = rank > 0 && (op.axis == -1 || op.axis == rank - 1);
+  if (!is_last || op.log || l.layout(x) != Layout::plain || element_count(shape) == 0) return false;
+  const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
+  add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back()), source,
+            destination);
+  l.define_reals(y, destination);
+  return true;
+}
+
+/// Over the last axis, with constant factors and terms.
+bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const Shape& shape = l.shape(x);
+  const auto rank = static_cast<std::int64_t>(shape.size());
+  if (rank == 0 || (op.axis != -1 && op.axis != rank - 1) || element_count(shape) == 0) return false;
+  bool has_terms = false;
+  const auto factors = l.constant_reals(node.inputs[1]), terms = bias_of(l, node, 2, has_terms);
+  if (!factors || factors->size() != shape.back() || has_terms != terms.has_value()) return false;
+  if (terms && terms->size() != shape.back()) return false;
+  const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
+  auto primitive = onednn::Primitive::layer_norm(element_count(shape) / shape.back(), shape.back(), op.epsilon);
+  auto& step = add_plain(l, node, std::move(primitive), source, destination);
+  step.numbers.weights = step.add_operand(l.constant_buffer(*factors), Access::read);
+  step.numbers.bias =
+      step.add_operand(l.constant_buffer(terms ? *terms : Tensor(DataType::float32, {shape.back()})), Access::read);
   l.define_reals(y, destination);
   return true;
 }
@@ -280,12 +327,16 @@ bool lower_float(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (const auto* conv = std::get_if<Conv>(&node.op)) return lower_conv(l, id, *conv);
   if (const auto* gemm = std::get_if<Gemm>(&node.op)) return lower_product(l, id, *gemm);
-  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{}) || lower_computed_product(l, id);
+  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{}) || lower_batched_product(l, id);
   if (const auto* pool = std::get_if<Pool>(&node.op)) return lower_pool(l, id, *pool);
   if (const auto* pool = std::get_if<GlobalPool>(&node.op)) return lower_global_pool(l, id, *pool);
   if (const auto* norm = std::get_if<BatchNorm>(&node.op)) return lower_batch_norm(l, id, *norm);
   if (const auto* b = std::get_if<Binary>(&node.op); b != nullptr && b->kind == BinaryKind::add)
     return lower_add(l, id);
+  if (const auto* u = std::get_if<Unary>(&node.op); u != nullptr && u->kind == UnaryKind::gelu)
+    return lower_gelu(l, id);
+  if (const auto* softmax = std::get_if<Softmax>(&node.op)) return lower_softmax(l, id, *softmax);
+  if (const auto* norm = std::get_if<LayerNorm>(&node.op)) return lower_layer_norm(l, id, *norm);
   if (const auto r = rectifier(l, node)) return lower_rectifier(l, id, *r);
   return false;
 }

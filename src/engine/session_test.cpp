@@ -163,19 +163,23 @@ TEST(Session, a_lone_convolution_of_few_planes_reads_and_writes_them_as_they_lie
   }
 }
 
-TEST(Session, products_of_computed_matrices_equal_the_reference) {
-  GraphBuilder b;
-  const ValueId x = b.input({2, 3, 5, 7}, std::nullopt), z = b.input({2, 3, 7, 4}, std::nullopt);
-  const ValueId wide = b.input({2, 1, 4, 6}, std::nullopt);  // broadcast: not this step's business
-  const ValueId y = b.node(MatMul{}, {x, z});
-  b.output(y);
-  b.output(b.node(MatMul{}, {y, wide}));
-  infer_shapes(b.graph);
-  std::vector<Tensor> inputs;
-  for (ValueId id : b.graph.inputs()) inputs.push_back(b.uniform_tensor(*b.graph.value(id).shape, -1, 1));
-  Session session(b.graph, {.threads = 2});
-  expect_close(session.run(inputs), Reference(b.graph, {.plain_loops = true}).run(inputs), 1e-5);
-  EXPECT_TRUE(has_step(session, "onednn sgemm"));
+TEST(Session, attention_runs_in_one_dnn_and_equals_the_reference) {
+  for (const int threads : {1, 2}) {
+    GraphBuilder b;
+    const ValueId q = b.input({2, 3, 17, 8}, std::nullopt), k = b.input({2, 3, 8, 19}, std::nullopt);
+    const ValueId v = b.input({2, 3, 19, 5}, std::nullopt);
+    const ValueId weights = b.node(Softmax{}, {b.node(MatMul{}, {q, k})});
+    const ValueId gamma = b.graph.add_constant("gamma", b.uniform_tensor({5}, 0.5F, 2));
+    const ValueId beta = b.graph.add_constant("beta", b.uniform_tensor({5}, -1, 1));
+    const ValueId mixed = b.node(MatMul{}, {weights, v});
+    b.output(b.node(Unary{UnaryKind::gelu}, {b.node(LayerNorm{-1, 1e-3F}, {mixed, gamma, beta})}));
+    infer_shapes(b.graph);
+    const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 17, 8}, -1, 1), b.uniform_tensor({2, 3, 8, 19}, -1, 1),
+                                     b.uniform_tensor({2, 3, 19, 5}, -3, 3)};
+    Session session(b.graph, {.threads = threads});
+    expect_close(session.run(inputs), Reference(b.graph, {.plain_loops = true}).run(inputs), 1e-5);
+    for (const StepInfo& step : session.steps()) EXPECT_TRUE(step.kernel.starts_with("onednn")) << step.kernel;
+  }
 }
 
 TEST(Session, an_output_that_others_read_and_that_is_given_out_twice_is_right_each_time) {

@@ -241,8 +241,16 @@ AlignedArray<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const 
 
 bool IntegerConv::takes_pairs() const { return wide_ != nullptr && wide_->sum_pairs != nullptr; }
 
-std::int64_t IntegerConv::units_per_image() const {
-  return winograd_ != nullptr ? divide_up(images_.out_height, kWinogradTile) : images_.out_height;
+std::int64_t IntegerConv::unit_rows() const { return winograd_ != nullptr ? kWinogradTile : 1; }
+
+std::int64_t IntegerConv::units_per_image() const { return divide_up(images_.out_height, unit_rows()); }
+
+std::int64_t IntegerConv::units_per_panel() const { return panel_rows_ / unit_rows(); }
+
+std::int64_t IntegerConv::rows_read(std::int64_t end) const {
+  const ConvFilter& f = filter_->filter();
+  const std::int64_t last = std::min(end * unit_rows(), images_.out_height) - 1;
+  return last * images_.stride_h + (f.kernel_h - 1) * f.dilation_h + 1;
 }
 
 std::size_t IntegerConv::scratch_bytes() const {
@@ -258,12 +266,11 @@ std::string IntegerConv::kernel_name() const {
 
 void IntegerConv::run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
                       std::int64_t end, std::byte* scratch) const noexcept {
-  const std::int64_t unit_rows = winograd_ != nullptr ? kWinogradTile : 1;
   for (std::int64_t unit = begin; unit < end;) {
     const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
-    const std::int64_t units = std::min({end - unit, units_per_image() - first, panel_rows_ / unit_rows});
-    const std::int64_t row = first * unit_rows;
-    const Segment segment{image, row, std::min(units * unit_rows, images_.out_height - row)};
+    const std::int64_t units = std::min({end - unit, units_per_image() - first, units_per_panel()});
+    const std::int64_t row = first * unit_rows();
+    const Segment segment{image, row, std::min(units * unit_rows(), images_.out_height - row)};
     run_segment(segment, x, y, scratch);
     if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, segment);
     unit += units;

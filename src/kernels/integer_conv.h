@@ -129,6 +129,11 @@ class IntegerConv {
 
   /// Independent units of work, for splitting among threads: rows of output, or a few of them.
   std::int64_t unit_count() const { return images_.batch * units_per_image(); }
+  std::int64_t units_per_image() const;
+  /// Units whose input and output fit the cache together; at least 1.
+  std::int64_t units_per_panel() const;
+  /// Rows of an image of x, from its first on, that its units below `end` read.
+  std::int64_t rows_read(std::int64_t end) const;
   /// Bytes of memory, aligned to 64, that each thread needs for itself while it runs. May be 0.
   std::size_t scratch_bytes() const;
   /// Units [begin, end). `y` points at int32, float or u8 as the output's kind says; `residual` may be null where none
@@ -148,7 +153,7 @@ class IntegerConv {
     bool operator==(const KernelRows&) const = default;
   };
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
-  std::int64_t units_per_image() const;
+  std::int64_t unit_rows() const;
   void select_products(Isa cap);
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;

@@ -60,6 +60,14 @@ struct Primitive::Impl {
     add(scratch, pd.scratchpad_desc(), DNNL_ARG_SCRATCHPAD);
   }
 
+  template <class Forward>
+  static Primitive without_weights(const typename Forward::primitive_desc& pd) {
+    auto impl = std::make_unique<Impl>();
+    impl->take(pd);
+    impl->primitive = Forward(pd);
+    return Primitive(std::move(impl));
+  }
+
   template <class Description>
   void take_weights(const Description& pd, const Epilogue& epilogue, const memory::desc& residual_desc) {
     packed_weights = pd.weights_desc();
@@ -120,6 +128,53 @@ Primitive Primitive::matmul(std::int64_t rows, std::int64_t depth, std::int64_t 
   fail("oneDNN cannot make the matrix product: {}", e.what());
 }
 
+Primitive Primitive::batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth,
+                                    std::int64_t columns) try {
+  const memory::desc a({count, rows, depth}, kFloat, Tag::abc), b({count, depth, columns}, kFloat, Tag::abc);
+  const memory::desc y({count, rows, columns}, kFloat, Tag::abc);
+  const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(a, b, y), attributes({}, {}), cpu());
+  auto impl = std::make_unique<Impl>();
+  impl->take(pd);
+  impl->take_weights(pd, {}, {});
+  impl->plain_weights = b;
+  impl->primitive = dnnl::matmul(pd);
+  return Primitive(std::move(impl));
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the matrix products: {}", e.what());
+}
+
+Primitive Primitive::gelu(std::int64_t count) try {
+  const memory::desc data({count}, kFloat, Tag::a);
+  using Forward = dnnl::eltwise_forward;
+  const Forward::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::eltwise_gelu_erf, data);
+  return Impl::without_weights<Forward>({desc, attributes({}, {}), cpu()});
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the Gelu: {}", e.what());
+}
+
+Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns) try {
+  const memory::desc data({rows, columns}, kFloat, Tag::ab);
+  using Forward = dnnl::softmax_forward;
+  return Impl::without_weights<Forward>(
+      {Forward::desc(dnnl::prop_kind::forward_inference, data, 1), attributes({}, {}), cpu()});
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the Softmax: {}", e.what());
+}
+
+Primitive Primitive::layer_norm(std::int64_t rows, std::int64_t columns, float epsilon) try {
+  const memory::desc data({rows, columns}, kFloat, Tag::ab), row({columns}, kFloat, Tag::a);
+  using Forward = dnnl::layer_normalization_forward;
+  const auto flags = dnnl::normalization_flags::use_scale | dnnl::normalization_flags::use_shift;
+  const Forward::primitive_desc pd({dnnl::prop_kind::forward_inference, data, epsilon, flags}, attributes({}, {}),
+                                   cpu());
+  Primitive primitive = Impl::without_weights<Forward>(pd);
+  primitive.impl_->add(primitive.impl_->weights, row, DNNL_ARG_SCALE);
+  primitive.impl_->add(primitive.impl_->bias, row, DNNL_ARG_SHIFT);
+  return primitive;
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot make the LayerNormalization: {}", e.what());
+}
+
 Primitive Primitive::pool(const Image& input, const Image& output, const Window2d& w, Pool kind) try {
   const auto algorithm = kind == Pool::max       ? dnnl::algorithm::pooling_max
                          : kind == Pool::average ? dnnl::algorithm::pooling_avg_exclude_padding
@@ -128,11 +183,7 @@ Primitive Primitive::pool(const Image& input, const Image& output, const Window2
   const Forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, image(input), image(output),
                            {w.stride_h, w.stride_w}, {w.kernel_h, w.kernel_w}, {w.pad_top, w.pad_left},
                            {w.pad_bottom, w.pad_right});
-  const Forward::primitive_desc pd(desc, attributes({}, {}), cpu());
-  auto impl = std::make_unique<Impl>();
-  impl->take(pd);
-  impl->primitive = Forward(pd);
-  return Primitive(std::move(impl));
+  return Impl::without_weights<Forward>({desc, attributes({}, {}), cpu()});
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot make the pool: {}", e.what());
 }

@@ -53,6 +53,14 @@ class Primitive {
   /// [rows, depth] x [depth, columns]; the weights given to pack() are [columns, depth] when `transposed`.
   static Primitive matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
                           const Epilogue& epilogue);
+  /// `count` products of a [rows, depth] by b [depth, columns], both given at each run, b as the weights.
+  static Primitive batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth, std::int64_t columns);
+  /// 0.5 x (1 + erf(x / sqrt 2)).
+  static Primitive gelu(std::int64_t count);
+  /// Over each of `rows` rows.
+  static Primitive softmax(std::int64_t rows, std::int64_t columns);
+  /// Over each of `rows` rows; the factors are given as the weights, the terms as the bias.
+  static Primitive layer_norm(std::int64_t rows, std::int64_t columns, float epsilon);
   enum class Pool { max, average, average_with_padding };
   /// No dilation.
   static Primitive pool(const Image& input, const Image& output, const Window2d& window, Pool kind);

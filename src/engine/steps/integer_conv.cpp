@@ -1,22 +1,42 @@
 #include "engine/steps/integer_conv.h"
 
+#include <algorithm>
+
 #include "engine/steps/parallel.h"
 
 namespace bitfold::engine {
 
+void IntegerConvStep::pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept {
+  const PadShape& shape = padding_.shape;
+  pad_rows(at<std::uint8_t>(1) + image * shape.height * shape.width * shape.pixel_bytes,
+           at<std::uint8_t>(2) + image * padding_.image_bytes(), shape, padding_.zero_point, begin, end);
+}
+
 void IntegerConvStep::run() noexcept {
-  const std::uint8_t* x = at<std::uint8_t>(1);
-  if (padding_.is_needed) {
-    std::uint8_t* padded = at<std::uint8_t>(2);
-    const std::int64_t bare = padding_.shape.height * padding_.shape.width * padding_.shape.pixel_bytes;
-    for (std::int64_t n = 0; n < padding_.batch; ++n)
-      pad_image(x + n * bare, padded + n * padding_.image_bytes(), padding_.shape, padding_.zero_point);
-    x = padded;
-  }
+  const std::uint8_t* x = at<std::uint8_t>(padding_.is_needed ? 2 : 1);
   void* y = at<std::byte>(0);
   int next = padding_.is_needed ? 3 : 2;
   const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(next++) : nullptr;
   std::byte* scratch = thread_scratch_bytes() > 0 ? at<std::byte>(next) : nullptr;
+  const std::int64_t rows = padding_.shape.padded_height();
+  if (padding_.is_needed && threads_ == 1) {
+    // Panel by panel, so that what is padded is still in the cache when it is read.
+    const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();
+    for (std::int64_t image = 0; image < padding_.batch; ++image) {
+      std::int64_t padded = 0;
+      for (std::int64_t unit = 0; unit < units; unit += panel) {
+        const std::int64_t end = std::min(unit + panel, units), needed = std::min(conv_.rows_read(end), rows);
+        pad(image, padded, needed);
+        padded = needed;
+        conv_.run(x, y, residual, image * units + unit, image * units + end, scratch);
+      }
+    }
+    return;
+  }
+  if (padding_.is_needed)
+    for_each_part(threads_, padding_.batch * rows, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) pad(row / rows, row % rows, row % rows + 1);
+    });
   for_each_numbered_part(threads_, conv_.unit_count(), [&](std::int64_t begin, std::int64_t end, int part) {
     std::byte* own = scratch == nullptr ? nullptr : scratch + static_cast<std::size_t>(part) * thread_scratch_bytes();
     conv_.run(x, y, residual, begin, end, own);

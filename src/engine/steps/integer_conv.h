@@ -32,6 +32,8 @@ class IntegerConvStep final : public Step {
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
+  /// Rows of a padded image.
+  void pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
   /// Whole cache lines, so that threads do not write to each other's.
   std::size_t thread_scratch_bytes() const { return (conv_.scratch_bytes() + 63) / 64 * 64; }
 

@@ -54,11 +54,26 @@ void for_padded_rows(std::uint8_t* y, const PadShape& s, std::uint8_t value, Ins
 
 }  // namespace
 
+void pad_rows(const std::uint8_t* x, std::uint8_t* y, const PadShape& s, std::uint8_t value, std::int64_t begin,
+              std::int64_t end) noexcept {
+  const auto content = static_cast<std::size_t>(s.width * s.pixel_bytes);
+  const auto left = static_cast<std::size_t>(s.left * s.pixel_bytes);
+  const auto right = static_cast<std::size_t>(s.right * s.pixel_bytes);
+  const std::size_t row = left + content + right;
+  std::uint8_t* to = y + static_cast<std::size_t>(begin) * row;
+  for (std::int64_t h = begin - s.top; h < end - s.top; ++h, to += row) {
+    if (h < 0 || h >= s.height) {
+      std::memset(to, value, row);
+      continue;
+    }
+    std::memset(to, value, left);
+    std::memcpy(to + left, x + static_cast<std::size_t>(h) * content, content);
+    std::memset(to + left + content, value, right);
+  }
+}
+
 void pad_image(const std::uint8_t* x, std::uint8_t* y, const PadShape& s, std::uint8_t value) noexcept {
-  const std::int64_t row = s.width * s.pixel_bytes;
-  for_padded_rows(y, s, value, [&](std::uint8_t* to, std::int64_t h) {
-    std::memcpy(to, x + h * row, static_cast<std::size_t>(row));
-  });
+  pad_rows(x, y, s, value, 0, s.padded_height());
 }
 
 void fill_border(std::uint8_t* y, const PadShape& s, std::uint8_t value) noexcept {

@@ -22,8 +22,8 @@ namespace bitfold {
 
 enum class CodeBinary { add, sub, mul };
 
-/// A sum of codes as round_half_even(a * code_a + (b * code_b + term)), two fused multiply-adds, where somebody has made
-/// sure that this gives the definition's code for every pair of codes.
+/// A sum of codes as round_half_even(a * code_a + (b * code_b + term)), two fused multiply-adds, where somebody has
+/// made sure that this gives the definition's code for every pair of codes.
 struct FusedSum {
   bool is_exact = false;
   float a = 0, b = 0, term = 0;
@@ -89,8 +89,13 @@ void copy_nd(const std::uint8_t* from, std::uint8_t* to, const CopyShape& shape)
 struct PadShape {
   std::int64_t height = 0, width = 0, pixel_bytes = 0;
   std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+
+  std::int64_t padded_height() const { return top + height + bottom; }
 };
 void pad_image(const std::uint8_t* x, std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
+/// Rows [begin, end) of the padded image alone; x and y are the images' first pixels.
+void pad_rows(const std::uint8_t* x, std::uint8_t* y, const PadShape& shape, std::uint8_t value, std::int64_t begin,
+              std::int64_t end) noexcept;
 /// The border alone, where the inside is written by someone else.
 void fill_border(std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
 

@@ -277,6 +277,9 @@ TEST(PadImage, surrounds_the_image_and_nothing_else) {
     testing::GuardedBuffer<std::uint8_t> y(height * width * s.pixel_bytes), border(height * width * s.pixel_bytes);
     pad_image(x.data(), y.data(), s, 77);
     fill_border(border.data(), s, 77);
+    testing::GuardedBuffer<std::uint8_t> in_parts(height * width * s.pixel_bytes);
+    for (std::int64_t row = height; row-- > 0;) pad_rows(x.data(), in_parts.data(), s, 77, row, row + 1);
+    ASSERT_EQ(copy_of(in_parts, height * width * s.pixel_bytes), copy_of(y, height * width * s.pixel_bytes));
     for (std::int64_t i = 0; i < height * width * s.pixel_bytes; ++i) {
       const std::int64_t h = i / s.pixel_bytes / width - s.top, w = i / s.pixel_bytes % width - s.left;
       const bool inside = h >= 0 && h < s.height && w >= 0 && w < s.width;
