@@ -1,44 +1,88 @@
-// Writes networks that are large, or of a kind that the shared models lack, with deterministic random weights of
-// realistic size: what their layers are, and so how long they take, is that of the published networks; what they
-// compute is not. Each goes with samples to calibrate on.
-//
-//     bench_networks FOLDER        FOLDER/resnet50.onnx, FOLDER/resnet50.npz ...; then bench/peers/speed.py --networks
-//     FOLDER
+// Writes the networks whose speed is measured: for each NAME.onnx (float, BatchNorms in place), NAME.int8.onnx
+// (quantized with the defaults) and NAME.npy (the random samples it was calibrated on, which are also what to feed).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
+#include <random>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "bitfold/bitfold.h"
+#include "builder.h"
 #include "networks.h"
+
+namespace bitfold::networks {
+
+std::span<const Network> all_networks() {
+  static constexpr std::array<Network, 5> kNetworks{{{"resnet50", resnet50},
+                                                     {"mobilenet_v2", mobilenet_v2},
+                                                     {"efficientnet_lite0", efficientnet_lite0},
+                                                     {"vit_tiny", vit_tiny},
+                                                     {"bert_layer", bert_layer}}};
+  return kNetworks;
+}
 
 namespace {
 
-/// Three samples of the network's input, normal as preprocessed images are.
-void save_samples(const bitfold::Graph& graph, const std::string& path) {
-  const bitfold::Value& input = graph.value(graph.inputs().front());
-  bitfold::Shape shape = *input.shape;
-  shape[0] = 3;
-  bitfold::save_npy(path, {{"x", networks::Random(7).normal(shape, 1)}});
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kSamples = 8;
+
+void write_network(const Network& network, const fs::path& folder) {
+  const auto path = [&](const char* ending) { return (folder / (network.name + std::string(ending))).string(); };
+  Graph graph = network.make();
+  const Value& input = graph.value(graph.inputs()[0]);
+  Shape shape = *input.shape;
+  shape[0] = kSamples;
+  Tensor samples(DataType::float32, shape);
+  std::mt19937 random(2);
+  fill_normal(samples, 0, 1, random);  // as normalized pixels lie
+  save_npy(path(".npy"), {{"", samples}});
+  save_onnx(graph, path(".onnx"));
+
+  optimize(graph);
+  Dataset data = open_dataset(path(".npy"), {{"input", DataType::float32, *graph.value(graph.inputs()[0]).shape}});
+  const Calibration calibration = calibrate(graph, *data.source);
+  const QuantizeResult result = quantize(graph, calibration, {}, *data.source);
+  save_onnx(result.graph, path(".int8.onnx"));
+  const Comparison comparison = compare(graph, result.graph, *data.source);
+  fmt::print("{}: {:.1f} MB, int8 {:.1f} MB, output SQNR {:.1f} dB\n", network.name,
+             static_cast<double>(fs::file_size(path(".onnx"))) * 1e-6,
+             static_cast<double>(fs::file_size(path(".int8.onnx"))) * 1e-6, comparison.sqnr_db);
+  std::fflush(stdout);
+}
+
+int write_all(const fs::path& folder, const std::vector<std::string_view>& wanted) {
+  fs::create_directories(folder);
+  std::size_t written = 0;
+  for (const Network& network : all_networks()) {
+    if (!wanted.empty() && std::ranges::find(wanted, network.name) == wanted.end()) continue;
+    write_network(network, folder);
+    ++written;
+  }
+  if (wanted.empty() || written == wanted.size()) return 0;
+  fmt::print(stderr, "networks: known are");
+  for (const Network& network : all_networks()) fmt::print(stderr, " {}", network.name);
+  fmt::print(stderr, "\n");
+  return 2;
 }
 
 }  // namespace
+}  // namespace bitfold::networks
 
-int main(int argc, char** argv) try {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: bench_networks FOLDER\n");
+int main(int argc, char** argv) {
+  if (argc < 2 || std::string_view(argv[1]).starts_with("-")) {
+    fmt::print(stderr, "usage: networks FOLDER [NAME ...]\n");
     return 2;
   }
-  const std::filesystem::path folder = argv[1];
-  std::filesystem::create_directories(folder);
-  for (const auto& [name, build] : networks::kAll) {
-    const bitfold::Graph graph = build();
-    bitfold::save_onnx(graph, (folder / (std::string(name) + ".onnx")).string());
-    save_samples(graph, (folder / (std::string(name) + ".npz")).string());
-    std::printf("%s: %zu nodes\n", name, graph.node_count());
+  try {
+    return bitfold::networks::write_all(argv[1], std::vector<std::string_view>(argv + 2, argv + argc));
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "networks: {}\n", e.what());
+    return 1;
   }
-  return 0;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "bench_networks: %s\n", error.what());
-  return 1;
 }

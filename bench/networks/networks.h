@@ -1,31 +1,24 @@
-// Networks of the speed comparison.
+// The networks whose speed is measured: what they are, not what they know.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <span>
 
 #include "bitfold/graph.h"
 
-namespace networks {
-
-/// The same numbers everywhere: sums of 12 uniform ones from a 64-bit linear congruential generator (Knuth's MMIX).
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  bitfold::Tensor normal(const bitfold::Shape& shape, float deviation);
-
- private:
-  std::uint64_t state_;
-};
-
-bitfold::Graph resnet50();      ///< He et al. 2015, 224x224; stride in the 3x3 convolutions, as is usual now.
-bitfold::Graph mobilenet_v2();  ///< Sandler et al. 2018, width 1, 224x224.
-bitfold::Graph encoder();       ///< A pre-norm transformer layer of BERT base: 128 tokens of 768, 12 heads.
+namespace bitfold::networks {
 
 struct Network {
   const char* name;
-  bitfold::Graph (*build)();
+  Graph (*make)();
 };
-constexpr std::array<Network, 3> kAll{{{"resnet50", resnet50}, {"mobilenet_v2", mobilenet_v2}, {"encoder", encoder}}};
 
-}  // namespace networks
+std::span<const Network> all_networks();
+
+Graph resnet50();      ///< He et al. 2015, stride in the 3x3 layers; 224x224, 1000 classes
+Graph mobilenet_v2();  ///< Sandler et al. 2018, width 1.0
+Graph efficientnet_lite0();
+Graph vit_tiny();  ///< Dosovitskiy et al. 2020, patches of 16, width 192, 12 layers; mean of the tokens, no class token
+Graph bert_layer();  ///< one encoder layer of BERT base (Devlin et al. 2018) over 128 tokens
+
+}  // namespace bitfold::networks

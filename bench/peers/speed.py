@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Bitfold against ONNX Runtime on the same files, in the same run: batch 1, medians and ratios.
+"""Bitfold against ONNX Runtime, and OpenVINO where it is installed, on the same files, in the same run: medians and ratios.
 
-    .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--rounds 5] [MODEL ...]
-    build/bench/bench_networks FOLDER && .venv/bin/python bench/peers/speed.py --networks FOLDER [--threads 2]
+    .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--networks FOLDER] [--threads 1]
+                                          [--batch 1] [--rounds 5] [MODEL ...]
 
 Each model is quantized by Bitfold; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
-the table holds the median over rounds of each round's median. Before it is timed, ONNX Runtime's output on the int8 file is
-compared with Bitfold's. On CPUs without VNNI that comparison asks ONNX Runtime for exact sums, which it is not timed with: its
-default there is faster, and saturates. OpenVINO takes part where it is installed (pip install openvino).
+the table holds the median over rounds of each round's median, and how many times longer than Bitfold the others take. Before
+they are timed, their outputs on the int8 file are compared with Bitfold's. On CPUs without VNNI that comparison asks ONNX
+Runtime for exact sums, which it is not timed with: its default there is faster, and saturates. OpenVINO is told to compute in
+float32 what is not in integers, as the others do; by itself it takes bfloat16 where the CPU has it.
+
+FOLDER is what `build/bench/networks FOLDER` wrote: those networks are measured, too.
 """
 
 import argparse
@@ -17,11 +20,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import onnxruntime
 
-from samples import MODELS
+from samples import BLOCKS, MODELS
 
 try:
     import openvino
@@ -30,6 +34,17 @@ except ImportError:
 
 NAMES = [name for name in MODELS if name != "lenet"]  # whose speed README.md has
 SECONDS = 0.7  # of one round of one program
+
+Run = Callable[[np.ndarray], np.ndarray]  # from the first input to the first output
+
+
+@dataclass
+class Files:
+    """What is measured: a float file, its int8 file, and an input of one batch."""
+
+    float32: Path
+    int8: Path
+    x: np.ndarray
 
 
 def bitfold(tool: str, *arguments: str) -> dict:
@@ -46,103 +61,120 @@ def onnxruntime_session(path: Path, threads: int, exact: bool = False) -> onnxru
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def openvino_request(path: Path, threads: int):
+def onnxruntime_run(session: onnxruntime.InferenceSession) -> Run:
+    source = session.get_inputs()[0].name
+    return lambda x: session.run(None, {source: x})[0]
+
+
+def openvino_run(path: Path, threads: int, shape: tuple[int, ...]) -> Run:
     core = openvino.Core()
-    return core.compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    model = core.read_model(path)
+    model.reshape({model.input(0): list(shape)})
+    request = core.compile_model(model, "CPU", {
+        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
+    }).create_infer_request()
+
+    def run(x: np.ndarray) -> np.ndarray:
+        request.infer([x], share_inputs=True, share_outputs=True)
+        return request.get_output_tensor(0).data
+
+    return run
 
 
-def median_us(run) -> float:
+def bitfold_output(tool: str, path: Path, x: np.ndarray, folder: Path) -> np.ndarray:
+    np.save(folder / "x.npy", x)
+    bitfold(tool, "run", str(path), "--input", str(folder / "x.npy"), "--output", str(folder / "y.npz"))
+    with np.load(folder / "y.npz") as arrays:
+        return arrays[arrays.files[0]]
+
+
+def sqnr_db(expected: np.ndarray, got: np.ndarray) -> float:
+    noise = float(((expected - got) ** 2).sum())
+    return float("inf") if noise == 0 else 10 * np.log10(float((expected**2).sum()) / noise)
+
+
+def median_us(run: Run, x: np.ndarray) -> float:
     times, begin = [], time.perf_counter()
     while time.perf_counter() - begin < SECONDS or len(times) < 20:
         start = time.perf_counter()
-        run()
+        run(x)
         times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1e6
 
 
-def outputs_agree(tool: str, path: Path, session: onnxruntime.InferenceSession, x: np.ndarray, folder: Path) -> float:
-    """SQNR in dB between the two programs' first outputs on the int8 file."""
-    np.save(folder / "x.npy", x)
-    bitfold(tool, "run", str(path), "--input", str(folder / "x.npy"), "--output", str(folder / "y.npz"))
-    name = session.get_outputs()[0].name
-    ours = np.load(folder / "y.npz")[name]
-    theirs = session.run([name], {session.get_inputs()[0].name: x})[0]
-    noise = float(((ours - theirs) ** 2).sum())
-    return float("inf") if noise == 0 else 10 * np.log10(float((theirs**2).sum()) / noise)
+def is_batchable(path: Path, batch: int) -> bool:
+    size = onnxruntime_session(path, 1).get_inputs()[0].shape[0]
+    return size == batch or not isinstance(size, int)
 
 
-@dataclass
-class Case:
-    name: str
-    float_path: Path
-    calibration: list[str]  # for bitfold quantize
-    x: np.ndarray
+def prepare(name: str, arguments: argparse.Namespace, folder: Path) -> Files:
+    if arguments.networks and (arguments.networks / f"{name}.npy").exists():
+        files = Files(arguments.networks / f"{name}.onnx", arguments.networks / f"{name}.int8.onnx",
+                      np.load(arguments.networks / f"{name}.npy")[:1])
+    else:
+        float_path, data = arguments.data / "models" / f"{name}.onnx", arguments.data / "data"
+        files = Files(float_path, folder / "int8.onnx", np.load(data / "golden" / f"{name}.npz")["input"][:1])
+        model = (MODELS | BLOCKS)[name]
+        bitfold(arguments.tool, "quantize", str(float_path), "--calibrate", str(data / model.calibration), *model.flags(),
+                 "-o", str(files.int8))
+    files.x = np.ascontiguousarray(files.x.repeat(arguments.batch, axis=0))
+    return files
 
 
-def shared_case(name: str, data: Path) -> Case:
-    model = MODELS[name]
-    x = np.load(data / "data" / "golden" / f"{name}.npz")["input"][:1]
-    return Case(name, data / "models" / f"{name}.onnx", ["--calibrate", str(data / "data" / model.calibration), *model.flags()], x)
-
-
-def built_cases(folder: Path) -> list[Case]:
-    """What bench_networks wrote."""
-    cases = []
-    for path in sorted(folder.glob("*.onnx")):
-        samples = path.with_suffix(".npz")
-        cases.append(Case(path.stem, path, ["--calibrate", str(samples)], np.load(samples)["x"][:1]))
-    return cases
-
-
-def measure(case: Case, tool: str, rounds: int, threads: int) -> tuple[dict, float]:
-    """Medians in microseconds by (program, "float" or "int8"), and how well the outputs of the int8 file agree."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = {"float": case.float_path, "int8": folder / "int8.onnx"}
-        bitfold(tool, "quantize", str(case.float_path), *case.calibration, "-o", str(paths["int8"]))
-        agreement = outputs_agree(tool, paths["int8"], onnxruntime_session(paths["int8"], threads, exact=True), case.x, folder)
-        programs = {}
-        for kind, path in paths.items():
-            session = onnxruntime_session(path, threads)
-            feed = {session.get_inputs()[0].name: case.x}
-            programs["ORT", kind] = lambda session=session, feed=feed: session.run(None, feed)
-            if openvino is not None:
-                request = openvino_request(path, threads)
-                programs["OpenVINO", kind] = lambda request=request: request.infer([case.x])
-        times: dict = {}
-        for _ in range(rounds):
-            for kind, path in paths.items():
-                ours = bitfold(tool, "bench", str(path), "--threads", str(threads), "--min-time", str(SECONDS))
-                times.setdefault(("ours", kind), []).append(ours["median_us"])
-            for key, run in programs.items():
-                times.setdefault(key, []).append(median_us(run))
-        return {key: float(np.median(values)) for key, values in times.items()}, agreement
+def measure(files: Files, arguments: argparse.Namespace, folder: Path) -> tuple[dict, list[float]]:
+    """Median times by (program, path), and the SQNR of each peer's int8 output against ours."""
+    paths, threads = (files.float32, files.int8), arguments.threads
+    peers = {("ort", path): onnxruntime_run(onnxruntime_session(path, threads)) for path in paths}
+    exact = {"ort": onnxruntime_run(onnxruntime_session(files.int8, threads, exact=True))}
+    if openvino:
+        peers |= {("ov", path): openvino_run(path, threads, files.x.shape) for path in paths}
+        exact["ov"] = peers["ov", files.int8]
+    ours = bitfold_output(arguments.tool, files.int8, files.x, folder)
+    agreement = [sqnr_db(run(files.x), ours) for run in exact.values()]
+    flags = ["--threads", str(threads), "--batch", str(arguments.batch), "--min-time", str(SECONDS)]
+    times: dict = {}
+    for _ in range(arguments.rounds):
+        for path in paths:
+            times.setdefault(("ours", path), []).append(bitfold(arguments.tool, "bench", str(path), *flags)["median_us"])
+            for (peer, peer_path), run in peers.items():
+                if peer_path == path:
+                    times.setdefault((peer, path), []).append(median_us(run, files.x))
+    return {key: float(np.median(values)) for key, values in times.items()}, agreement
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL")
-    parser.add_argument("--networks", type=Path, metavar="FOLDER", help="what bench_networks wrote, instead of the shared models")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all")
     parser.add_argument("--tool", default="build/bitfold")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", type=Path, metavar="FOLDER")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    cases = built_cases(arguments.networks) if arguments.networks else [shared_case(m, arguments.data) for m in arguments.models]
+    networks = sorted(path.stem for path in arguments.networks.glob("*.npy")) if arguments.networks else []
 
-    peers = {"ORT": f"ONNX Runtime {onnxruntime.__version__}"}
-    if openvino is not None:
-        peers["OpenVINO"] = f"OpenVINO {openvino.__version__.split('-')[0]}"
-    print(f"{', '.join(peers.values())}; {arguments.threads} thread(s), batch 1, microseconds (median of {arguments.rounds} rounds)")
-    columns = "".join(f" {peer:>9} {'ratio':>6}" for peer in peers)
-    print(f"{'model':<20} {'float ours':>10}{columns} {'int8 ours':>10}{columns} {'agree':>8}")
-    for case in cases:
-        t, agreement = measure(case, arguments.tool, arguments.rounds, arguments.threads)
-        row = f"{case.name:<20}"
-        for kind in ("float", "int8"):
-            ours = t["ours", kind]
-            row += f" {ours:>10.1f}" + "".join(f" {t[peer, kind]:>9.1f} {t[peer, kind] / ours:>5.2f}x" for peer in peers)
-        print(f"{row} {agreement:>5.1f} dB", flush=True)
+    programs = ["ours", "ort", *(["ov"] if openvino else [])]
+    versions = f"ONNX Runtime {onnxruntime.__version__} (ort)" + (f", OpenVINO {openvino.__version__} (ov)" if openvino else "")
+    print(f"{versions}, threads {arguments.threads}, batch {arguments.batch}, microseconds (median of {arguments.rounds} rounds)")
+    titles = "".join(f"{title:>10}{'ratio':>8}" if program != "ours" else f"{title:>14}"
+                     for kind in ("float", "int8") for program in programs
+                     for title in [f"{kind} ours" if program == "ours" else program])
+    print(f"{'model':<20}{titles}   int8 agrees, dB: {', '.join(programs[1:])}")
+    for model in arguments.models or NAMES + networks:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = prepare(model, arguments, folder)
+            if not is_batchable(files.float32, arguments.batch):
+                print(f"{model:<20}has a fixed batch")
+                continue
+            times, agreement = measure(files, arguments, folder)
+            cells = ""
+            for path in (files.float32, files.int8):
+                ours = times["ours", path]
+                cells += f"{ours:>14.1f}"
+                cells += "".join(f"{times[p, path]:>10.1f}{times[p, path] / ours:>7.2f}x" for p in programs[1:])
+            print(f"{model:<20}{cells}   {', '.join(f'{a:.1f}' for a in agreement)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+// Layers with weights drawn at random, added to a Graph one after another.
+//
+// Speed depends on shapes, and hardly on numbers, as long as values keep the ranges that trained networks have: kernels
+// are scaled as He et al. (2015) do at the start of training, which keeps the second moment from layer to layer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold::networks {
+
+enum class Activation { none, relu, relu6 };
+
+struct ConvSpec {
+  std::int64_t channels = 0;
+  std::int64_t kernel = 1, stride = 1, groups = 1;
+  Activation activation = Activation::relu;
+  std::optional<std::int64_t> padding;  ///< At each edge; absent: what keeps the size at stride 1.
+  float gain = 1;                       ///< Of the BatchNorm's factors.
+};
+
+class Builder {
+ public:
+  Graph graph;
+
+  explicit Builder(std::string_view name);
+
+  ValueId image(std::int64_t channels, std::int64_t size);
+  ValueId input(Shape shape);  ///< float32; the first dimension is made dynamic.
+  void output(ValueId value) { graph.mark_output(value); }
+
+  /// Convolution, BatchNorm and activation.
+  ValueId conv(ValueId x, const ConvSpec& spec);
+  ValueId max_pool(ValueId x, std::int64_t kernel, std::int64_t stride);
+  /// Global average pool, Flatten and a fully connected layer.
+  ValueId classifier(ValueId x, std::int64_t classes);
+  ValueId add(ValueId a, ValueId b) { return node(Binary{BinaryKind::add}, {a, b}); }
+
+  /// Over the last axis: a matrix product and its bias.
+  ValueId linear(ValueId x, std::int64_t columns);
+  ValueId layer_norm(ValueId x);
+  ValueId reshape(ValueId x, const std::vector<std::int64_t>& shape);  ///< 0 keeps a dimension.
+  ValueId transpose(ValueId x, std::vector<std::int64_t> perm);
+  ValueId scaled(ValueId x, float factor);
+
+  /// Of the value's axis; negative axes count from the last.
+  std::int64_t size(ValueId value, std::int64_t axis) const;
+  ValueId node(Op op, std::vector<ValueId> inputs);
+  ValueId normal(Shape shape, float mean, float deviation);  ///< A constant.
+
+ private:
+  ValueId scalar(float number);
+  ValueId indices(const std::vector<std::int64_t>& numbers);
+  ValueId constant(Tensor tensor);
+  std::string next_name(std::string_view stem);
+
+  std::mt19937 random_{1};
+  int count_ = 0;
+};
+
+/// Roughly normal: the sum of four uniform numbers, the same on every platform (std::normal_distribution is not).
+void fill_normal(Tensor& tensor, float mean, float deviation, std::mt19937& random);
+
+}  // namespace bitfold::networks
