@@ -125,8 +125,28 @@ void interleave(const std::uint8_t* tile, std::int64_t rows, std::int64_t count,
     for (std::int64_t c = 0; c < rows; ++c) nhwc[p * stride + c] = tile[c * kPixels + p];
 }
 
+constexpr int kSquare = 16;
+static_assert(kRows == kSquare);
+
+// 16 pixels of 16 channels -> 16 channels of 16 pixels, of which the last `rows` are stored.
+HWY_INLINE void transpose_square(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* tile, std::int64_t rows) {
+  const hn::FixedTag<std::uint8_t, kSquare> square;
+  hn::Vec<decltype(square)> a[kSquare], b[kSquare];
+  for (int p = 0; p < kSquare; ++p) a[p] = hn::LoadU(square, nhwc + p * stride);
+  // Each round moves a bit of the pixel's number in among those of the channel's; after four they have changed places.
+  for (int round = 0; round < 4; ++round) {
+    for (int i = 0; i < kSquare / 2; ++i) {
+      b[2 * i] = hn::InterleaveLower(square, a[i], a[i + kSquare / 2]);
+      b[2 * i + 1] = hn::InterleaveUpper(square, a[i], a[i + kSquare / 2]);
+    }
+    for (int i = 0; i < kSquare; ++i) a[i] = b[i];
+  }
+  for (std::int64_t r = 0; r < rows; ++r) hn::StoreU(a[kSquare - rows + r], square, tile + r * kPixels);
+}
+
+// `before`: as many channels of each pixel lie before those that are wanted.
 void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* tile, std::int64_t rows,
-                  std::int64_t count) {
+                  std::int64_t count, std::int64_t before) {
   std::int64_t p = 0;
   const auto step = static_cast<std::int64_t>(hn::Lanes(kBytes));
   if (rows == 3 && stride == 3)
@@ -137,6 +157,9 @@ void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* t
       hn::StoreU(b, kBytes, tile + kPixels + p);
       hn::StoreU(c, kBytes, tile + 2 * kPixels + p);
     }
+  if (rows + before >= kSquare)
+    for (; p + kSquare <= count; p += kSquare)
+      transpose_square(nhwc + p * stride + rows - kSquare, stride, tile + p, rows);
   for (; p < count; ++p)
     for (std::int64_t c = 0; c < rows; ++c) tile[c * kPixels + p] = nhwc[p * stride + c];
 }
@@ -170,7 +193,7 @@ void dequantize_nhwc_to_nchw(const std::uint8_t* nhwc, float* nchw, const PixelL
   if (is_contiguous(layout)) return dequantize(nhwc, nchw, layout.channels * layout.pixels, grid);
   HWY_ALIGN std::uint8_t tile[kRows * kPixels];
   for_tiles(layout, [&](std::int64_t c, std::int64_t rows, std::int64_t p, std::int64_t count) {
-    deinterleave(nhwc + p * layout.pixel_stride + c, layout.pixel_stride, tile, rows, count);
+    deinterleave(nhwc + p * layout.pixel_stride + c, layout.pixel_stride, tile, rows, count, c);
     for (std::int64_t r = 0; r < rows; ++r)
       dequantize(tile + r * kPixels, nchw + (c + r) * layout.pixels + p, count, grid);
   });
