@@ -9,6 +9,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/integer_conv.h"
 #include "engine/steps/parallel.h"
+#include "graph/clip_bounds.h"
 
 namespace bitfold::engine {
 namespace {
@@ -202,11 +203,11 @@ void fuse_residual(Lowering& l, Tail& tail) {
 bool fuse_leaky_relu(Lowering& l, Tail& tail) {
   if (l.graph.value(tail.output).quant) return false;
   const NodeId next = only_consumer(l, tail.output);
-  const auto* op = next == NodeId::none ? nullptr : std::get_if<Parametric>(&l.graph.node(next).op);
-  if (op == nullptr || op->kind != ParametricKind::leaky_relu || op->alpha < 0 || op->alpha > 1) return false;
+  const auto slope = next == NodeId::none ? std::nullopt : shrinking_slope(l.graph.node(next).op);
+  if (!slope) return false;
   tail.grid = l.code_grid(l.graph.node(next).outputs[0]);
   if (!tail.grid) return false;
-  tail.negative_gain = op->alpha;
+  tail.negative_gain = *slope;
   take(l, tail, next);
   return true;
 }

@@ -35,4 +35,11 @@ std::optional<ClipBounds> clip_bounds(const Graph& graph, NodeId id) {
   return bounds;
 }
 
+std::optional<float> shrinking_slope(const Op& op) {
+  const auto* parametric = std::get_if<Parametric>(&op);
+  const bool shrinks = parametric != nullptr && parametric->kind == ParametricKind::leaky_relu &&
+                       parametric->alpha >= 0 && parametric->alpha <= 1;
+  return shrinks ? std::optional(parametric->alpha) : std::nullopt;
+}
+
 }  // namespace bitfold

@@ -1,4 +1,4 @@
-// What a Relu or Clip lets through.
+// What a Relu or Clip lets through, and what a LeakyRelu leaves of negative numbers.
 #pragma once
 
 #include <optional>
@@ -18,5 +18,9 @@ struct ClipBounds {
 
 /// None for another node, or where its bounds are not constant numbers.
 std::optional<ClipBounds> clip_bounds(const Graph& graph, NodeId id);
+
+/// The slope of a LeakyRelu that shrinks negative numbers and keeps their sign, 0 to 1: an integer layer can pass it
+/// before its accumulators are rounded. None for another operator or slope.
+std::optional<float> shrinking_slope(const Op& op);
 
 }  // namespace bitfold

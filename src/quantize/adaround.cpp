@@ -112,8 +112,7 @@ class Block {
       const RoundedChannel& channel = channels[static_cast<std::size_t>(c)];
       bias_[static_cast<std::size_t>(c)] = static_cast<float>(channel.bias);
       for (std::int64_t k = 0; k < p_.depth; ++k)
-        weights_[at(c, k)] = static_cast<float>(channel.grid.scale *
-                                                (channel.codes[static_cast<std::size_t>(k)] - channel.grid.zero_point));
+        weights_[at(c, k)] = static_cast<float>(channel.grid.real(channel.codes[static_cast<std::size_t>(k)]));
     }
     std::vector<double> sums(static_cast<std::size_t>(count_));
     for (std::int64_t row = 0; row + shared_.batch <= p_.rows; row += shared_.batch) {

@@ -102,10 +102,8 @@ double HessianRounding::round(std::span<const double> w, const ChannelGrid& grid
     for (std::int64_t k = i + 1; k < n; ++k) carried += row[k] * errors[static_cast<std::size_t>(k)];
     const auto at = static_cast<std::size_t>(order_[static_cast<std::size_t>(i)]);
     const double target = w[at] + carried / row[i];
-    const double code = std::clamp(std::nearbyint(target / grid.scale) + grid.zero_point,
-                                   static_cast<double>(grid.qmin), static_cast<double>(grid.qmax));
-    const double real = grid.scale * (code - grid.zero_point);
-    codes[at] = static_cast<int>(code);
+    codes[at] = grid.nearest(target);
+    const double real = grid.real(codes[at]);
     errors[static_cast<std::size_t>(i)] = w[at] - real;
     left += (row[i] * (target - real)) * (row[i] * (target - real));
   }

@@ -14,6 +14,8 @@
 // inverse of H: both leave the same conditional errors, R_jj^2 (t_j - q_j)^2, where t_j is what is rounded.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -35,6 +37,12 @@ struct InputMoments {
 struct ChannelGrid {
   double scale = 1;
   int zero_point = 0, qmin = -128, qmax = 127;
+
+  int nearest(double real) const {
+    return static_cast<int>(
+        std::clamp(std::nearbyint(real / scale) + zero_point, static_cast<double>(qmin), static_cast<double>(qmax)));
+  }
+  double real(int code) const { return scale * (code - zero_point); }
 };
 
 /// Rounds channels whose inputs have these moments. Moments of few samples say little in most directions: `damping`

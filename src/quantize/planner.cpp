@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
+#include "graph/clip_bounds.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -149,9 +150,7 @@ class Planner {
   bool ends_in_leaky_relu(ValueId value) {
     if (at(graph_.producer(value)).role != Role::product || !graph_.has_single_consumer(value)) return false;
     const NodeId reader = graph_.consumers(value).front();
-    const auto* op = std::get_if<Parametric>(&graph_.node(reader).op);
-    return op != nullptr && op->kind == ParametricKind::leaky_relu && op->alpha >= 0 && op->alpha <= 1 &&
-           reads_as_codes(reader, value);
+    return shrinking_slope(graph_.node(reader).op) && reads_as_codes(reader, value);
   }
 
   bool ties(NodeId id) {

@@ -48,8 +48,7 @@ class Reconstruction {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
     double change = 0;
-    for (std::size_t k = 0; k < depth; ++k)
-      change += w[k] * mean_y[k] - best.grid.scale * (best.codes[k] - best.grid.zero_point) * mean_x[k];
+    for (std::size_t k = 0; k < depth; ++k) change += w[k] * mean_y[k] - best.grid.real(best.codes[k]) * mean_x[k];
     if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
     best.bias += change;
     return best;
@@ -146,9 +145,8 @@ class Reconstruction {
                                  const std::vector<double>& best, const ChannelGrid& grid, std::vector<int>& codes) {
     std::vector<double> differences(w.size());
     for (std::size_t k = 0; k < w.size(); ++k) {
-      codes[k] = static_cast<int>(std::clamp(std::nearbyint(w[k] / grid.scale) + grid.zero_point,
-                                             static_cast<double>(grid.qmin), static_cast<double>(grid.qmax)));
-      differences[k] = best[k] - grid.scale * (codes[k] - grid.zero_point);
+      codes[k] = grid.nearest(w[k]);
+      differences[k] = best[k] - grid.real(codes[k]);
     }
     return rounding.error(differences);
   }
