@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <charconv>
 #include <memory>
 
 #include "bitfold/onnx.h"
@@ -43,6 +44,18 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   return list;
 }
 
+Shape parse_shape(const std::string& text) {
+  Shape shape;
+  for (const std::string& word : CLI::detail::split(text, ',')) {
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
+    if (error != std::errc() || end != word.data() + word.size() || size < 1)
+      throw CLI::ValidationError("--shape", fmt::format("'{}' is no list of sizes like 1,3,48,320", text));
+    shape.push_back(size);
+  }
+  return shape;
+}
+
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
   for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
@@ -82,6 +95,14 @@ void add_bench(CLI::App& app) {
   verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_option("--batch", o->bench.batch, "Samples at a time where the model leaves it open (default: 1)")
       ->check(CLI::Range(1, 1 << 20));
+  verb->add_option_function<std::vector<std::string>>(
+          "--shape",
+          [o](const std::vector<std::string>& words) {
+            for (const std::string& word : words) o->bench.shapes.push_back(parse_shape(word));
+          },
+          "1,3,48,320: an input's shape, where the model leaves more than its batch open; once for each input, in "
+          "order")
+      ->expected(1, 64);
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");

@@ -50,7 +50,8 @@ void compare_models(const Options& o) {
     ProgressBar bar("comparing");
     result = compare(float_graph, quantized_graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
   }
-  const auto times = bench_interleaved({&float_graph, &quantized_graph}, {.min_time_s = 0.5});
+  const auto times = bench_interleaved({&float_graph, &quantized_graph},
+                                       {.min_time_s = 0.5, .shapes = sample_shapes(*dataset.source)});
   const double float_bytes = static_cast<double>(file_bytes(o.float_model));
   const double quantized_bytes = static_cast<double>(file_bytes(o.quantized_model));
 

@@ -177,6 +177,11 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
                                 ? "without data"
                                 : fmt::format("calibrated on {} samples", calibration.sample_count),
                             seconds));
+  if (result.rounded_behind_leaky_relu > 0)
+    o.output->say(
+        fmt::format("{} layers round behind their LeakyRelu, which is more accurate; other runtimes compute them in "
+                    "float (--target any: in integers)",
+                    result.rounded_behind_leaky_relu));
   std::map<Observer, int> counts;
   for (const auto& [value, observer] : result.observers) ++counts[observer];
   for (const auto& [observer, count] : counts)
@@ -281,8 +286,8 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "auto (default) is gptq below 8 bits, else squant");
   verb.add_option(
       "--bias-correction", o.bias_correction,
-      "empirical: take the mean error of each layer off its bias, or none; auto (default) is none with data, "
-      "and analytic with --data-free");
+      "empirical: take the mean error of each layer, as samples show it, off its bias, or none; auto (default) is "
+      "empirical with samples, none with saved statistics, and analytic with --data-free");
   verb.add_option("--equalize", o.equalization,
                   "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
                   "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
@@ -291,9 +296,8 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "SmoothQuant between LayerNormalizations and their MatMuls: alpha, 0 to 1, often 0.5 (default: none)");
   verb.add_option(
       "--target", o.target,
-      "What is to run the result: any (default) keeps a grid on every value between layers, as ONNX Runtime "
-      "wants it; bitfold leaves those in front of a LeakyRelu out, which is more accurate and needs this "
-      "tool's engine to be fast");
+      "What is to run the result: bitfold (default) has no grid in front of a LeakyRelu, which is more accurate and "
+      "needs this tool's engine to be fast; any has one on every value between layers, as ONNX Runtime wants it");
   verb.add_option("--observer", o.observer,
                   "How activation ranges are chosen: mse (default), min_max (default with --data-free), "
                   "moving_average, percentile, entropy, or auto: "

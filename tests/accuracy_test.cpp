@@ -126,7 +126,7 @@ TEST(Accuracy, resnet20_loses_at_most_0_4_points) {
   EXPECT_LE(lost_points("resnet20-cifar10", "cifar10/calib.npz", "cifar10/val.npz", kCifar), 0.4 + 1e-9);
 }
 
-TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
+TEST(Accuracy, darknet_tiny_agrees_with_float_on_97_percent) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("darknet-tiny");
   const Graph codes = quantized(graph, "imagenet/calib", kImageNet);
@@ -134,7 +134,7 @@ TEST(Accuracy, darknet_tiny_agrees_with_float_on_95_percent) {
   const Comparison comparison = compare(graph, codes, *data.source);
   std::printf("darknet-tiny: agreement %.4f\n", comparison.top1_agreement.value());
   EXPECT_EQ(comparison.sample_count, 400);
-  EXPECT_GE(comparison.top1_agreement.value(), 0.95);
+  EXPECT_GE(comparison.top1_agreement.value(), 0.97);
 }
 
 Graph at_4_bits(const Graph& graph, const std::string& calibration, const DatasetOptions& options, Recipe recipe) {
@@ -166,26 +166,36 @@ TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric
     std::printf("resnet20-cifar10, 4 bits, %s: %.2f dB\n", what, db);
     return db;
   };
-  const double gptq = sqnr_db("gptq", {}), nearest = sqnr_db("nearest", {.rounding = Rounding::nearest});
+  const Recipe plain{.rounding = Rounding::nearest, .bias_correction = BiasCorrection::none};
+  const double gptq = sqnr_db("gptq", {}), nearest = sqnr_db("nearest", plain);
   EXPECT_GE(gptq, nearest + 6);
   EXPECT_GE(sqnr_db("adaround", {.rounding = Rounding::adaround}), nearest + 6);
   EXPECT_GE(sqnr_db("seq_mse", {.rounding = Rounding::seq_mse}), nearest + 2);
   EXPECT_GE(gptq, sqnr_db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
 }
 
-// Without a grid in front of each LeakyRelu.
-TEST(Accuracy, darknet_tiny_for_bitfold_alone_gains_4_decibels) {
+// Of the outputs, on the network's evaluation data.
+double sqnr_db(const Graph& graph, const char* what, const Graph& codes, BatchSource& data) {
+  const double db = compare(graph, codes, data).sqnr_db;
+  std::printf("%s, %s: %.2f dB\n", graph.name.c_str(), what, db);
+  return db;
+}
+
+// Without a grid in front of each LeakyRelu, and with each layer's mean error off its bias.
+TEST(Accuracy, darknet_tiny_gains_by_fewer_grids_and_by_corrected_biases) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("darknet-tiny");
-  const Dataset data = dataset(graph, "imagenet/val", kImageNet);
-  const auto compared = [&](Target target) {
-    return compare(graph, quantized(graph, "imagenet/calib", kImageNet, {.target = target}), *data.source);
+  DatasetOptions some = kImageNet;
+  some.limit = 200;
+  const Dataset data = dataset(graph, "imagenet/val", some);
+  const auto db = [&](const char* what, const Recipe& recipe) {
+    return sqnr_db(graph, what, quantized(graph, "imagenet/calib", kImageNet, recipe), *data.source);
   };
-  const Comparison any = compared(Target::any), bitfold = compared(Target::bitfold);
-  std::printf("darknet-tiny: %.2f dB, for bitfold %.2f dB, agreement %.4f\n", any.sqnr_db, bitfold.sqnr_db,
-              bitfold.top1_agreement.value());
-  EXPECT_GE(bitfold.sqnr_db, any.sqnr_db + 4);
-  EXPECT_GE(bitfold.top1_agreement.value(), 0.96);
+  const double best = db("defaults", {});
+  const double uncorrected = db("biases as they are", {.bias_correction = BiasCorrection::none});
+  EXPECT_GE(best, uncorrected + 0.8);
+  EXPECT_GE(best, db("grids everywhere", {.target = Target::any}) + 3);
+  EXPECT_GE(uncorrected, db("both", {.bias_correction = BiasCorrection::none, .target = Target::any}) + 4);
 }
 
 TEST(Accuracy, depthwise_networks_keep_25_decibels) {
@@ -219,11 +229,13 @@ TEST(Observers, beat_min_max_at_4_bits) {
   EXPECT_GT(sqnr_db(Observer::entropy), min_max + 0.5);
 }
 
+// It weighs grids on their own; where biases are corrected for them, too, the gain is gone (docs/observers.md).
 TEST(Observers, auto_gains_half_a_decibel_on_a_depthwise_network) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("vww-mobilenetv1");
   const auto sqnr_db = [&](Observer observer) {
-    return sqnr_db_with(graph, "imagenet/calib", "imagenet/val", kSmallImages, {.observer = observer});
+    return sqnr_db_with(graph, "imagenet/calib", "imagenet/val", kSmallImages,
+                        {.bias_correction = BiasCorrection::none, .observer = observer});
   };
   EXPECT_GT(sqnr_db(Observer::automatic), sqnr_db(Observer::mse) + 0.5);
 }

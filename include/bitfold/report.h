@@ -70,7 +70,12 @@ struct BenchOptions {
   int threads = 1;
   std::int64_t batch = 1;   ///< For dynamic first dimensions.
   double min_time_s = 1.0;  ///< Measures at least that long and at least 20 runs.
+  /// By input: where the network leaves a dimension beyond the first open, its size. May be empty where it does not.
+  std::vector<Shape> shapes = {};
 };
+
+/// The shapes of the source's first sample, for BenchOptions::shapes. Rewinds the source.
+std::vector<Shape> sample_shapes(BatchSource& source);
 
 struct BenchResult {
   double median_us = 0, min_us = 0, p99_us = 0, mean_us = 0;
@@ -88,8 +93,8 @@ struct StepTime {
 /// some 30 ns to each.
 std::vector<StepTime> profile(const Graph& graph, const BenchOptions& options = {});
 
-/// Times Session::run into given outputs on fixed pseudo-random input, after warming up. Dynamic dimensions other than
-/// the first are taken as 1.
+/// Times Session::run into given outputs on fixed pseudo-random input, after warming up. Throws Error naming the
+/// input whose size BenchOptions leave open.
 BenchResult bench(const Graph& graph, const BenchOptions& options = {});
 
 /// The same for several graphs, interleaved run by run, so that they meet the same machine: for ratios.

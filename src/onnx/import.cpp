@@ -37,10 +37,11 @@ Declared read_type(const onnx::ValueInfoProto& info) {
   if (!type.has_shape()) return declared;
   Shape shape, known;
   for (const auto& dim : type.shape().dim()) {
-    shape.push_back(dim.has_dim_value() ? dim.dim_value() : kDynamic);
-    check(!dim.has_dim_value() || dim.dim_value() >= 0, "value '{}' has a dimension of {}", info.name(),
-          dim.dim_value());
-    if (dim.has_dim_value()) known.push_back(dim.dim_value());
+    // Some exporters write -1 for a size that is left open.
+    const bool is_known = dim.has_dim_value() && dim.dim_value() != kDynamic;
+    shape.push_back(is_known ? dim.dim_value() : kDynamic);
+    check(!is_known || dim.dim_value() >= 0, "value '{}' has a dimension of {}", info.name(), dim.dim_value());
+    if (is_known) known.push_back(dim.dim_value());
   }
   try {
     element_count(known);

@@ -11,10 +11,11 @@
 namespace bitfold {
 namespace {
 
-constexpr std::array<Pass, 6> kPasses{{
+constexpr std::array<Pass, 7> kPasses{{
     {"fold_constants", "first: later passes look for constants where a file has arithmetic", fold_constants},
     {"remove_identity", "before folding: a no-op between a layer and its BatchNorm would hide one from the other",
      remove_identity},
+    {"merge_layer_norm", "before fold_scale, which would take a scale behind it for a layer's", merge_layer_norm},
     {"fold_scale", "before fold_batch_norm: a bias written as an Add stands between the two", fold_scale},
     {"fold_batch_norm", "needs constants and layers side by side", fold_batch_norm},
     {"merge_activations", "after the folds, which bring activations together", merge_activations},

@@ -16,6 +16,7 @@ namespace bitfold {
 int fold_constants(Graph& graph);
 int remove_identity(Graph& graph);
 int merge_activations(Graph& graph);
+int merge_layer_norm(Graph& graph);
 int fold_scale(Graph& graph);
 int fold_batch_norm(Graph& graph);
 int eliminate_dead(Graph& graph);

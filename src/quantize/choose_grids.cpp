@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "base/check.h"
-#include "bitfold/reference.h"
+#include "quantize/partial_run.h"
 #include "quantize/roles.h"
 #include "quantize/samples.h"
 
@@ -16,9 +15,6 @@ namespace {
 
 // The first candidate comes from the statistics of all samples, the errors from some: another must be clearly better.
 constexpr double kClearly = 0.95;
-
-/// The values of one sample; absent where there is none (yet).
-using Values = std::vector<std::optional<Tensor>>;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
@@ -50,7 +46,7 @@ double squared_distance(const Tensor& x, const Tensor& y) {
 class Consequence {
  public:
   Consequence(const Graph& graph, const std::vector<NodeId>& order, const std::vector<ValueId>& members)
-      : is_member_(value_count(graph)) {
+      : is_member_(no_values(graph).size()) {
     std::vector<bool> is_changed(is_member_.size());
     for (ValueId id : members) is_member_[index(id)] = is_changed[index(id)] = true;
     for (NodeId id : order) {
@@ -94,12 +90,6 @@ class Consequence {
     std::vector<double> noise;
     for (ValueId id : ends_) noise.push_back(squared_distance(*changed[index(id)], *values[index(id)]));
     return noise;
-  }
-
-  static std::size_t value_count(const Graph& graph) {
-    std::size_t count = 0;
-    for (ValueId id : graph.values()) count = std::max(count, index(id) + 1);
-    return count;
   }
 
  private:
@@ -166,17 +156,8 @@ class Chooser {
 
  private:
   Values float_values(std::span<const Tensor> inputs) const {
-    Values values(Consequence::value_count(graph_));
-    for (std::size_t i = 0; i < inputs.size(); ++i) values[index(graph_.inputs()[i])] = inputs[i];
-    for (NodeId id : order_) {
-      const Node& node = graph_.node(id);
-      std::vector<Tensor> arguments;
-      for (ValueId in : node.inputs)
-        arguments.push_back(in == ValueId::none || graph_.is_constant(in) ? Tensor() : *values[index(in)]);
-      std::vector<Tensor> outputs = reference_.run_node(id, arguments);
-      for (std::size_t i = 0; i < outputs.size(); ++i)
-        if (node.outputs[i] != ValueId::none) values[index(node.outputs[i])] = std::move(outputs[i]);
-    }
+    Values values = input_values(graph_, inputs);
+    for (NodeId id : order_) run_node(graph_, reference_, id, values);
     return values;
   }
 

@@ -11,12 +11,7 @@ std::size_t square(std::int64_t k) { return static_cast<std::size_t>(k * k); }
 
 }  // namespace
 
-InputMoments::InputMoments(std::int64_t k)
-    : depth(k),
-      second(square(k)),
-      cross(square(k)),
-      mean_x(static_cast<std::size_t>(k)),
-      mean_y(static_cast<std::size_t>(k)) {}
+InputMoments::InputMoments(std::int64_t k) : depth(k), second(square(k)), cross(square(k)) {}
 
 HessianRounding::HessianRounding(const InputMoments& moments, double damping)
     : depth_(moments.depth),

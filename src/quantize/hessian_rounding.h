@@ -25,10 +25,9 @@ namespace bitfold::quantization {
 /// The inputs of one group of a layer, over all samples.
 struct InputMoments {
   std::int64_t depth = 0, rows = 0;
-  std::vector<double> second;          ///< [depth][depth], sum of x x', x what the quantized network feeds the layer.
-  std::vector<double> cross;           ///< [depth][depth], sum of (y - x) x', y what the float network feeds it.
-  std::vector<double> mean_x, mean_y;  ///< [depth], sums until divided by rows.
-  std::vector<float> rows_x, rows_y;   ///< [rows][depth] of them, where they are kept.
+  std::vector<double> second;         ///< [depth][depth], sum of x x', x what the quantized network feeds the layer.
+  std::vector<double> cross;          ///< [depth][depth], sum of (y - x) x', y what the float network feeds it.
+  std::vector<float> rows_x, rows_y;  ///< [rows][depth] of them, where they are kept.
 
   explicit InputMoments(std::int64_t k);
 };

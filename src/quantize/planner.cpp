@@ -140,7 +140,10 @@ class Planner {
         return !std::holds_alternative<Requantize>(graph_.node(id).op) && reads_as_codes(id, value);
       });
     }
-    if (target_ == Target::bitfold && ends_in_leaky_relu(value)) return false;
+    if (target_ == Target::bitfold && ends_in_leaky_relu(value)) {
+      ++plan_.rounded_behind_leaky_relu;
+      return false;
+    }
     const Op& op = graph_.node(graph_.producer(value)).op;
     const bool may_give_reals = std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
     return !may_give_reals || is_read_as_codes(value);

@@ -37,11 +37,12 @@ struct GridGroup {
 struct Plan {
   std::vector<NodePlan> nodes;  ///< By NodeId.
   std::vector<GridGroup> groups;
+  int rounded_behind_leaky_relu = 0;  ///< Products, for Target::bitfold.
   const NodePlan& at(NodeId id) const { return nodes[static_cast<std::size_t>(id)]; }
 };
 
 /// Changes the graph where one value must be two: Requantize nodes. A Requantize's output is counted through its input.
 /// `skip` holds names of nodes to leave in float; throws Error on an unknown one.
-Plan make_plan(Graph& graph, const std::vector<std::string>& skip, Target target = Target::any);
+Plan make_plan(Graph& graph, const std::vector<std::string>& skip, Target target = Target::bitfold);
 
 }  // namespace bitfold::quantization

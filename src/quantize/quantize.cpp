@@ -189,7 +189,9 @@ struct Knowledge {
 
 Recipe resolved(Recipe recipe, const Knowledge& knowledge) {
   if (recipe.bias_correction == BiasCorrection::automatic)
-    recipe.bias_correction = knowledge.means != nullptr ? BiasCorrection::analytic : BiasCorrection::none;
+    recipe.bias_correction = knowledge.means != nullptr     ? BiasCorrection::analytic
+                             : knowledge.samples != nullptr ? BiasCorrection::empirical
+                                                            : BiasCorrection::none;
   if (recipe.rounding == Rounding::automatic)
     recipe.rounding = knowledge.samples != nullptr && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
   return recipe;
@@ -206,12 +208,17 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
   std::vector<std::size_t> products;
   for (std::size_t i = 0; i < nodes.size(); ++i)
     if (plan.at(nodes[i]).in_integers && plan.at(nodes[i]).role == Role::product) products.push_back(i);
+  const bool rounds = reads_samples(result.recipe.rounding);
+  const char* const untouched =
+      rounds ? "weights' rounding takes no account of samples" : "its bias is not corrected with samples";
+  // A mean needs fewer samples than a rounding: with 64 instead of 100 Tiny Darknet has 27.2 dB all the same.
+  const std::int64_t most_samples = rounds ? 128 : 64;
+  quantization::PairedRuns runs(float_graph, result.graph, samples, {.most_samples = most_samples});
   for (std::size_t done = 0; done < products.size(); ++done) {
     const std::size_t i = products[done];
-    const std::string kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, samples);
+    const std::string kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, runs);
     std::string& reason = result.decisions[i].reason;
-    if (!kept.empty())
-      reason += fmt::format("{}weights' rounding takes no account of samples: {}", reason.empty() ? "" : "; ", kept);
+    if (!kept.empty()) reason += fmt::format("{}{}: {}", reason.empty() ? "" : "; ", untouched, kept);
     progress(static_cast<std::int64_t>(done + 1), static_cast<std::int64_t>(products.size()));
   }
 }
@@ -236,11 +243,13 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
-  QuantizeResult result{.graph = float_graph, .decisions = {}, .recipe = recipe, .observers = {}};
+  QuantizeResult result{
+      .graph = float_graph, .decisions = {}, .recipe = recipe, .observers = {}, .rounded_behind_leaky_relu = 0};
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
   const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
+  result.rounded_behind_leaky_relu = plan.rounded_behind_leaky_relu;
   check_calibration(graph, calibration, plan);
   const std::vector<QuantParams> grids =
       group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);

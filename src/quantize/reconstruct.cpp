@@ -1,9 +1,3 @@
-// The mean of a layer's output error is taken off its bias (empirical bias correction, Nagel et al. 2019, section 4.2):
-//
-//   b' = b + w mean(y) - w_q mean(x)
-//
-// y what the float network feeds the layer, x what the quantized one does. Both means are of the rows that the rounding
-// saw, so that the two agree on what is left.
 #include "quantize/reconstruct.h"
 
 #include <algorithm>
@@ -11,9 +5,9 @@
 #include <limits>
 #include <optional>
 
-#include "onednn/plain.h"
 #include "quantize/activation.h"
 #include "quantize/adaround.h"
+#include "quantize/bias_correction.h"
 #include "quantize/layer_inputs.h"
 #include "quantize/weights.h"
 
@@ -32,9 +26,8 @@ class Reconstruction {
         codes_(*graph.value(node_.inputs[1]).constant) {}
 
   /// Channel `c` of group `g`, rounded anew unless `rounding` is null: errors making up for each other, or each weight
-  /// to its nearest code. Means are those of the group's inputs, in the quantized network and in the float one.
-  RoundedChannel channel(const HessianRounding* rounding, bool to_nearest, std::span<const double> mean_x,
-                         std::span<const double> mean_y, std::int64_t g, std::int64_t c) const {
+  /// to its nearest code. The bias stays.
+  RoundedChannel channel(const HessianRounding* rounding, bool to_nearest, std::int64_t g, std::int64_t c) const {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
     std::vector<double> w(depth);
@@ -47,11 +40,19 @@ class Reconstruction {
     } else {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
-    double change = 0;
-    for (std::size_t k = 0; k < depth; ++k) change += w[k] * mean_y[k] - best.grid.real(best.codes[k]) * mean_x[k];
     if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
-    best.bias += change;
     return best;
+  }
+
+  /// w y - w_q x, the weights of channel `c` of group `g` in float and as they were rounded.
+  template <class Number>
+  double error(const RoundedChannel& rounded, std::int64_t g, std::int64_t c, std::span<const Number> y,
+               std::span<const Number> x) const {
+    double sum = 0;
+    for (std::size_t k = 0; k < y.size(); ++k)
+      sum += float_.weights.data<float>()[index(g, c, k)] * static_cast<double>(y[k]) -
+             rounded.grid.real(rounded.codes[k]) * static_cast<double>(x[k]);
+    return sum;
   }
 
   /// False, and nothing is changed, where an accumulator might leave int32.
@@ -79,24 +80,33 @@ class Reconstruction {
     return true;
   }
 
-  struct FloatChannels {
-    std::vector<float> weights, bias;  // [channels][depth], [channels]
-  };
-  FloatChannels float_channels(std::int64_t g) const {
-    FloatChannels out;
-    for (std::int64_t c = 0; c < view_.channels; ++c) {
-      for (std::int64_t k = 0; k < view_.depth; ++k)
-        out.weights.push_back(float_.weights.data<float>()[index(g, c, static_cast<std::size_t>(k))]);
-      out.bias.push_back(float_.bias.empty()
-                             ? 0.0F
-                             : static_cast<float>(float_.bias[static_cast<std::size_t>(g * view_.channels + c)]));
-    }
-    return out;
+  LayerReals exact() const {
+    return reals(
+        [&](std::int64_t g, std::int64_t c, std::size_t k) { return float_.weights.data<float>()[index(g, c, k)]; },
+        [&](std::size_t channel) { return float_.bias.empty() ? 0.0 : float_.bias[channel]; });
   }
-  std::int64_t groups() const { return view_.groups; }
+  LayerReals rounded(const std::vector<RoundedChannel>& channels) const {
+    const auto of = [&](std::int64_t g, std::int64_t c) -> const RoundedChannel& {
+      return channels[static_cast<std::size_t>(g * view_.channels + c)];
+    };
+    return reals([&](std::int64_t g, std::int64_t c, std::size_t k) { return of(g, c).grid.real(of(g, c).codes[k]); },
+                 [&](std::size_t channel) { return channels[channel].bias; });
+  }
   bool has_bias() const { return node_.inputs.size() > 2 && node_.inputs[2] != ValueId::none; }
 
  private:
+  template <class Weight, class Bias>
+  LayerReals reals(const Weight& weight, const Bias& bias) const {
+    LayerReals all;
+    for (std::int64_t g = 0; g < view_.groups; ++g)
+      for (std::int64_t c = 0; c < view_.channels; ++c) {
+        for (std::int64_t k = 0; k < view_.depth; ++k)
+          all.weights.push_back(static_cast<float>(weight(g, c, static_cast<std::size_t>(k))));
+        all.bias.push_back(static_cast<float>(bias(all.bias.size())));
+      }
+    return all;
+  }
+
   std::size_t index(std::int64_t g, std::int64_t c, std::size_t k) const {
     return view_.weight_index(g, c, static_cast<std::int64_t>(k));
   }
@@ -167,45 +177,52 @@ double damping_for(const InputMoments& moments) {
 }
 
 /// Rounds the channels of group `g`, which have codes, through what follows the layer.
-void descend(const Graph& float_graph, NodeId id, const InputMoments& m, const Reconstruction& layer, std::int64_t g,
-             std::span<RoundedChannel> channels) {
-  const auto count = static_cast<std::int64_t>(channels.size());
-  const auto [weights, bias] = layer.float_channels(g);
+void descend(const Graph& float_graph, NodeId id, const ProductView& view, const InputMoments& m,
+             const LayerReals& exact, bool moves_bias, std::int64_t g, std::vector<RoundedChannel>& channels) {
   std::vector<float> targets;
-  for (std::int64_t r = 0; r < m.rows; ++r) targets.insert(targets.end(), bias.begin(), bias.end());
-  onednn::multiply_add({m.rows, count, m.depth, false, true}, 1, m.rows_y.data(), weights.data(), targets.data());
+  layer_outputs(view, exact, g, m.rows_y, m.rows, targets);
   adaround({.rows = m.rows,
             .depth = m.depth,
-            .channels = count,
+            .channels = view.channels,
             .x = m.rows_x,
             .targets = targets,
             .activation = activation_behind(float_graph, id),
-            .moves_bias = layer.has_bias()},
-           channels);
+            .moves_bias = moves_bias},
+           std::span(channels).subspan(static_cast<std::size_t>(g * view.channels),
+                                       static_cast<std::size_t>(view.channels)));
 }
 
 }  // namespace
 
-std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, BatchSource& samples) {
+std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, PairedRuns& runs) {
   const auto view = product_view(graph, id);
   if (!view) return "it is no product of one or two spatial dimensions";
   if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
-  const bool descends = recipe.rounding == Rounding::adaround;
-  const std::vector<InputMoments> moments =
-      input_moments(float_graph, id, graph, id, samples, {.keeps_rows = descends});
   Reconstruction layer(float_graph, graph, id, *view);
+  const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
+  if (!rounds && !layer.has_bias()) return "";  // nothing to correct
+  std::vector<InputMoments> moments;
+  if (rounds) moments = input_moments(runs, id, descends);
   std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->channels));
   for (std::int64_t g = 0; g < view->groups; ++g) {
-    const InputMoments& m = moments[static_cast<std::size_t>(g)];
-    const std::span<RoundedChannel> own(channels.data() + g * view->channels, static_cast<std::size_t>(view->channels));
-    std::optional<HessianRounding> rounding;  // factorizes
-    if (reads_samples(recipe.rounding)) rounding.emplace(m, damping_for(m));
+    std::optional<HessianRounding> rounding;
+    if (rounds) {
+      const InputMoments& m = moments[static_cast<std::size_t>(g)];
+      rounding.emplace(m, damping_for(m));  // factorizes
+    }
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      own[static_cast<std::size_t>(c)] = layer.channel(rounding ? &*rounding : nullptr,
-                                                       recipe.rounding == Rounding::seq_mse, m.mean_x, m.mean_y, g, c);
-    if (descends) descend(float_graph, id, m, layer, g, own);
+      channels[static_cast<std::size_t>(g * view->channels + c)] =
+          layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
   }
+  const LayerReals exact = layer.exact();
+  if (layer.has_bias()) {
+    const std::vector<double> changes =
+        bias_changes(runs, id, *view, activation_behind(float_graph, id), exact, layer.rounded(channels));
+    for (std::size_t c = 0; c < channels.size(); ++c) channels[c].bias += changes[c];
+  }
+  for (std::int64_t g = 0; descends && g < view->groups; ++g)
+    descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
   return layer.store(channels) ? "" : "an accumulator might leave int32";
 }
 
@@ -221,8 +238,10 @@ void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::
     for (std::int64_t k = 0; k < view->depth; ++k)
       inputs[static_cast<std::size_t>(k)] =
           means[static_cast<std::size_t>(g * per_group + k / (view->depth / per_group))];
-    for (std::int64_t c = 0; c < view->channels; ++c)
-      channels.push_back(layer.channel(nullptr, false, inputs, inputs, g, c));
+    for (std::int64_t c = 0; c < view->channels; ++c) {
+      channels.push_back(layer.channel(nullptr, false, g, c));
+      channels.back().bias += layer.error<double>(channels.back(), g, c, inputs, inputs);
+    }
   }
   layer.store(channels);
 }

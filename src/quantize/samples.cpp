@@ -46,30 +46,37 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
   return taken;
 }
 
-void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
-                    const std::function<void(std::int64_t, std::span<const Tensor>)>& use) {
-  const std::int64_t groups = (batch.sample_count + group - 1) / group;
-  std::vector<std::string> failures(static_cast<std::size_t>(groups));
+void for_each_index(std::int64_t first, std::int64_t last, std::int64_t group, std::int64_t offset,
+                    std::span<BlockPool> pools, const std::function<void(std::int64_t)>& use) {
+  std::vector<std::string> failures(static_cast<std::size_t>(std::max<std::int64_t>(0, last - first)));
 #pragma omp parallel num_threads(pools.size())
   {
     const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
     omp_set_num_threads(1);  // of whatever runs inside: also where this team has one thread only
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t g = 0; g < groups; ++g) {
+    for (std::int64_t i = first; i < last; ++i) {
       try {
-        std::vector<Tensor> inputs;
-        for (const Tensor& input : batch.inputs) inputs.push_back(take_samples(input, g * group, group));
-        use(g, inputs);
+        use(i);
       } catch (const std::exception& error) {
-        failures[static_cast<std::size_t>(g)] = error.what();
-        if (failures[static_cast<std::size_t>(g)].empty()) failures[static_cast<std::size_t>(g)] = "failed";
+        std::string& failure = failures[static_cast<std::size_t>(i - first)];
+        failure = error.what();
+        if (failure.empty()) failure = "failed";
       }
     }
   }
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const std::string& failure = failures[static_cast<std::size_t>(g)];
-    check(failure.empty(), "calibration sample {}: {}", first_sample + g * group, failure);
+  for (std::int64_t i = first; i < last; ++i) {
+    const std::string& failure = failures[static_cast<std::size_t>(i - first)];
+    check(failure.empty(), "calibration sample {}: {}", offset + i * group, failure);
   }
+}
+
+void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
+                    const std::function<void(std::int64_t, std::span<const Tensor>)>& use) {
+  for_each_index(0, (batch.sample_count + group - 1) / group, group, first_sample, pools, [&](std::int64_t g) {
+    std::vector<Tensor> inputs;
+    for (const Tensor& input : batch.inputs) inputs.push_back(take_samples(input, g * group, group));
+    use(g, inputs);
+  });
 }
 
 void for_first_samples(BatchSource& source, std::int64_t group, int threads, std::int64_t most,

@@ -150,11 +150,12 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
       figures->top5 = evaluation.top5;
     }
   }
-  const auto times = bench_interleaved({&graph, &quantized.graph}, {.min_time_s = options.bench_time_s});
+  const BenchOptions bench_options{.min_time_s = options.bench_time_s, .shapes = sample_shapes(comparison_source)};
+  const auto times = bench_interleaved({&graph, &quantized.graph}, bench_options);
   analysis.before.latency_us = times[0].median_us;
   analysis.after.latency_us = times[1].median_us;
 
-  const std::vector<StepTime> steps = profile(quantized.graph, {.min_time_s = options.bench_time_s});
+  const std::vector<StepTime> steps = profile(quantized.graph, bench_options);
   Analyzer(graph, calibration, analysis).describe_layers(quantized, comparison, steps);
   return analysis;
 }

@@ -29,6 +29,23 @@ Tensor pseudo_random(DataType dtype, const Shape& shape) {
   return t;
 }
 
+/// The shape of input number i with all sizes known.
+Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options) {
+  const Shape given = i < options.shapes.size() ? options.shapes[i] : Shape{};
+  check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to time it", input.name);
+  Shape shape = input.shape.value_or(given);
+  check(given.empty() || given.size() == shape.size(), "input '{}' has shape {}, not {}", input.name, to_string(shape),
+        to_string(given));
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    if (shape[axis] != kDynamic) continue;
+    check(axis == 0 || !given.empty(),
+          "input '{}' has shape {}: give its open sizes to time it (bench --shape 1,3,...)", input.name,
+          to_string(shape));
+    shape[axis] = axis == 0 ? options.batch : given[axis];
+  }
+  return shape;
+}
+
 /// One session with everything its runs need, so that a timed run is a run and nothing else.
 struct Contender {
   std::unique_ptr<Session> session;
@@ -36,13 +53,9 @@ struct Contender {
   std::vector<double> times_us;
 
   Contender(const Graph& graph, const BenchOptions& options) {
-    for (ValueId id : graph.inputs()) {
-      const Value& input = graph.value(id);
-      check(input.shape.has_value(), "input '{}' has no shape: it cannot be timed", input.name);
-      Shape shape = *input.shape;
-      for (std::size_t axis = 0; axis < shape.size(); ++axis)
-        if (shape[axis] == kDynamic) shape[axis] = axis == 0 ? options.batch : 1;
-      inputs.push_back(pseudo_random(input.dtype, shape));
+    for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
+      const Value& input = graph.value(graph.inputs()[i]);
+      inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
     }
     session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
     outputs = session->run(inputs);
@@ -79,6 +92,15 @@ void check_options(const BenchOptions& options) {
 }
 
 }  // namespace
+
+std::vector<Shape> sample_shapes(BatchSource& source) {
+  source.rewind();
+  const auto batch = source.next(1);
+  source.rewind();
+  std::vector<Shape> shapes;
+  for (const Tensor& input : batch ? batch->inputs : std::vector<Tensor>{}) shapes.push_back(input.shape());
+  return shapes;
+}
 
 std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
   check_options(options);

@@ -63,7 +63,8 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
     result.top1 = static_cast<double>(top1) / static_cast<double>(result.sample_count);
     if (classes > 5) result.top5 = static_cast<double>(top5) / static_cast<double>(result.sample_count);
   }
-  if (!options.use_reference) result.latency_us = bench(graph, {.min_time_s = kLatencyTime_s}).median_us;
+  if (!options.use_reference)
+    result.latency_us = bench(graph, {.min_time_s = kLatencyTime_s, .shapes = sample_shapes(source)}).median_us;
   return result;
 }
 

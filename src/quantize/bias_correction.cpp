@@ -1,0 +1,94 @@
+// Empirical bias correction (Nagel et al. 2019, section 4.2) takes the mean error off a layer's outputs. But what
+// counts is the error behind the activation f: most outputs of a convolution are negative, and a Relu takes them for
+// zeros whatever their error. So the bias moves by the b that makes
+//
+//   sum over rows ( f(z) - f(z_q + b) )^2,   z = w y + bias,   z_q = w_q x + bias_q,
+//
+// least to first order, y what the float network feeds the layer and x what the quantized one does:
+//
+//   b = sum s^2 (z - z_q) / sum s^2,   s = f'(z)                                                      (1)
+//
+// Errors of one image go together, and where large activations are clipped a few images decide the mean. What it says
+// of other images is less by its own noise: with v the variance of (1) over samples, b is multiplied by 1 - v / b^2, or
+// by 0 (James and Stein 1961).
+#include "quantize/bias_correction.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "onednn/plain.h"
+
+namespace bitfold::quantization {
+namespace {
+
+/// The sums of (1) over one group of samples, by channel.
+struct Sums {
+  std::vector<double> errors, slopes;
+};
+
+double shrunk_mean(const std::vector<Sums>& samples, std::size_t channel) {
+  double errors = 0, slopes = 0;
+  for (const Sums& s : samples) {
+    errors += s.errors[channel];
+    slopes += s.slopes[channel];
+  }
+  if (!(slopes > 0)) return 0;
+  const double mean = errors / slopes;
+  const auto n = static_cast<double>(samples.size());
+  if (samples.size() < 2 || mean == 0) return mean;
+  double squares = 0;
+  for (const Sums& s : samples) {
+    const double rest = s.errors[channel] - mean * s.slopes[channel];
+    squares += rest * rest;
+  }
+  const double variance = squares / (slopes * slopes) * n / (n - 1);
+  return mean * std::max(0.0, 1 - variance / (mean * mean));
+}
+
+}  // namespace
+
+void layer_outputs(const ProductView& view, const LayerReals& layer, std::int64_t g, const std::vector<float>& rows,
+                   std::int64_t count, std::vector<float>& z) {
+  const float* bias = layer.bias.data() + g * view.channels;
+  z.clear();
+  for (std::int64_t r = 0; r < count; ++r) z.insert(z.end(), bias, bias + view.channels);
+  onednn::multiply_add({count, view.channels, view.depth, false, true}, 1, rows.data(),
+                       layer.weights.data() + g * view.channels * view.depth, z.data());
+}
+
+std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView& view, const Activation& activation,
+                                 const LayerReals& exact, const LayerReals& rounded) {
+  const LayerRows rows(runs.graph(), id);
+  const auto channels = static_cast<std::size_t>(view.groups * view.channels);
+  std::vector<Sums> under_way(static_cast<std::size_t>(runs.threads())), all;
+  runs.run(
+      id,
+      [&](std::int64_t part, const Tensor& y, const Tensor& x) {
+        Sums& sums = under_way[static_cast<std::size_t>(part)];
+        sums = {std::vector<double>(channels), std::vector<double>(channels)};
+        std::vector<float> taken, z, z_q;
+        for (std::int64_t g = 0; g < view.groups; ++g) {
+          const std::int64_t count = rows.read(y, g, taken);
+          layer_outputs(view, exact, g, taken, count, z);
+          rows.read(x, g, taken);
+          layer_outputs(view, rounded, g, taken, count, z_q);
+          for (std::int64_t r = 0; r < count; ++r)
+            for (std::int64_t c = 0; c < view.channels; ++c) {
+              const auto at = static_cast<std::size_t>(r * view.channels + c);
+              const auto channel = static_cast<std::size_t>(g * view.channels + c);
+              const float weight = activation.slope(z[at]) * activation.slope(z[at]);
+              sums.errors[channel] += weight * (z[at] - z_q[at]);
+              sums.slopes[channel] += weight;
+            }
+        }
+      },
+      [&](std::int64_t parts) {
+        for (std::int64_t part = 0; part < parts; ++part)
+          all.push_back(std::move(under_way[static_cast<std::size_t>(part)]));
+      });
+  std::vector<double> changes;
+  for (std::size_t c = 0; c < channels; ++c) changes.push_back(shrunk_mean(all, c));
+  return changes;
+}
+
+}  // namespace bitfold::quantization

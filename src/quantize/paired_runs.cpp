@@ -1,0 +1,128 @@
+#include "quantize/paired_runs.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "base/check.h"
+#include "bitfold/affine.h"
+#include "quantize/samples.h"
+
+namespace bitfold::quantization {
+namespace {
+
+std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
+ValueId first_input(const Graph& graph, NodeId id) { return graph.node(id).inputs[0]; }
+
+/// The part of a graph that computes the first input of a node.
+Graph part_before(const Graph& graph, NodeId id) {
+  Graph part = graph;
+  part.clear_outputs();
+  part.mark_output(first_input(graph, id));
+  part.remove_dead();
+  return part;
+}
+
+/// Values on a grid of up to 8 bits are kept as their codes, which takes a quarter of the memory.
+bool is_kept_as_codes(const Value& value, const Tensor& reals) {
+  return value.quant && value.quant->bits <= 8 && !value.quant->per_channel() && reals.dtype() == DataType::float32;
+}
+
+Tensor packed(const Value& value, const Tensor& reals) {
+  return is_kept_as_codes(value, reals) ? quantize(reals, *value.quant) : reals;
+}
+
+Tensor unpacked(const Value& value, const Tensor& kept) {
+  return kept.dtype() != DataType::float32 && value.dtype == DataType::float32 ? dequantize(kept, *value.quant) : kept;
+}
+
+}  // namespace
+
+PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource& samples, const PairedOptions& options)
+    : sides_{Side{&float_graph}, Side{&graph}},
+      samples_(&samples),
+      options_(options),
+      threads_(omp_get_num_procs()),
+      float_reference_(float_graph),
+      group_(fixed_batch(graph)) {
+  const std::int64_t count = std::min(options.most_samples, samples.sample_count());
+  groups_ = (count + group_ - 1) / group_;
+}
+
+Values PairedRuns::start_values(std::size_t side, std::int64_t group, std::span<const Tensor> inputs) const {
+  const Side& own = sides_[side];
+  if (kept_.empty()) return input_values(*own.graph, inputs);
+  Values values = no_values(*own.graph);
+  const auto& places = kept_[static_cast<std::size_t>(group)][side];
+  for (std::size_t i = 0; i < own.kept.size(); ++i)
+    values[index(own.kept[i])] = unpacked(own.graph->value(own.kept[i]), files_[kept_in_].read(places[i]));
+  return values;
+}
+
+void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Tensor&, const Tensor&)>& use,
+                     const std::function<void(std::int64_t)>& done) {
+  const Reference reference(part_before(graph(), id));  // anew: constants have changed since the last node
+  const std::array<const Reference*, 2> references{&float_reference_, &reference};
+  std::vector<Segment> segments;
+  for (const Side& side : sides_) segments.emplace_back(*side.graph, first_input(*side.graph, id), side.done);
+
+  std::vector<BlockPool> pools(static_cast<std::size_t>(threads_));
+  SpillFile& file = files_[1 - kept_in_];
+  file.clear();
+  std::vector<Kept> next(static_cast<std::size_t>(groups_));
+  std::atomic<bool> keeps = true;
+  const bool reads_source = kept_.empty();
+  if (reads_source) samples_->rewind();
+  std::int64_t first = 0;
+  while (first < groups_) {
+    std::int64_t parts = std::min<std::int64_t>(threads_, groups_ - first);
+    std::optional<Batch> batch;
+    if (reads_source) {
+      batch = samples_->next(std::min(options_.most_samples - first * group_, parts * group_));
+      if (!batch) break;
+      parts = (batch->sample_count + group_ - 1) / group_;
+    }
+    for_each_index(0, parts, group_, first * group_, pools, [&](std::int64_t part) {
+      std::vector<Tensor> inputs;
+      if (batch)
+        for (const Tensor& input : batch->inputs) inputs.push_back(take_samples(input, part * group_, group_));
+      std::array<Tensor, 2> wanted;
+      std::vector<std::pair<std::size_t, Tensor>> live;
+      std::int64_t own_bytes = 0;
+      for (std::size_t s = 0; s < sides_.size(); ++s) {
+        Values values = start_values(s, first + part, inputs);
+        segments[s].run(*sides_[s].graph, *references[s], values);
+        wanted[s] = *values[index(first_input(*sides_[s].graph, id))];
+        for (ValueId value : segments[s].live_values()) {
+          if (!keeps) break;
+          live.emplace_back(s, packed(sides_[s].graph->value(value), *values[index(value)]));
+          own_bytes += static_cast<std::int64_t>(live.back().second.size_bytes());
+        }
+      }
+      if (own_bytes * groups_ > options_.most_kept_bytes) keeps = false;
+      for (const auto& [side, value] : live) {
+        const auto place = keeps ? file.write(value) : std::nullopt;
+        if (!place) keeps = false;
+        if (place) next[static_cast<std::size_t>(first + part)][side].push_back(*place);
+      }
+      use(part, wanted[0], wanted[1]);
+    });
+    done(parts);
+    first += parts;
+  }
+  check(first > 0, "{}: no samples", samples_->description());
+  groups_ = first;
+  if (!keeps) return;
+  next.resize(static_cast<std::size_t>(groups_));
+  kept_ = std::move(next);
+  kept_in_ = 1 - kept_in_;
+  for (std::size_t s = 0; s < sides_.size(); ++s) {
+    sides_[s].done = segments[s].done();
+    sides_[s].kept = segments[s].live_values();
+  }
+}
+
+}  // namespace bitfold::quantization
