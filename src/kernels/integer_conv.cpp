@@ -53,10 +53,10 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
       multipliers_(nullptr, std::free) {
   assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
   // Blocks never mix groups; a depthwise convolution's blocks are of plain channels.
-  const std::int64_t sections = is_depthwise() ? 1 : filter.groups;
+  const std::int64_t sections = filter.is_depthwise() ? 1 : filter.groups;
   const std::int64_t channels = filter.out_channels / sections;
   block_count_ = divide_up(channels, kBlockChannels);
-  if (is_depthwise()) {
+  if (filter.is_depthwise()) {
     run_count_ = filter.kernel_w;
     run_bytes_ = divide_up(filter.kernel_h, kColumnRows) * kGroupBytes;
   } else {
@@ -81,21 +81,17 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     return;
   }
   weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
-  if (is_depthwise())
+  if (filter.is_depthwise())
     pack_columns(weights);
   else
     pack_runs(weights);
-}
-
-bool PackedFilter::is_depthwise() const {
-  return filter_.groups > 1 && filter_.groups == filter_.in_channels && filter_.groups == filter_.out_channels;
 }
 
 std::size_t PackedFilter::size_bytes() const {
   if (form_ == FilterForm::winograd)
     return static_cast<std::size_t>(winograd_weight_count(filter_.in_channels, filter_.out_channels)) *
            sizeof(std::int16_t);
-  const std::int64_t sections = is_depthwise() ? 1 : filter_.groups;
+  const std::int64_t sections = filter_.is_depthwise() ? 1 : filter_.groups;
   return static_cast<std::size_t>(sections * block_count_ * run_count_ * group_count() * kGroupWeights);
 }
 
@@ -135,10 +131,11 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
   if (output.has_residual)
     sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
   assert(images.x.pixel == filter_->filter().in_channels);
+  assert(images.bare.height == 0 || filter_->filter().is_depthwise());
   const std::int64_t row_bytes =
       images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
   panel_rows_ = std::clamp<std::int64_t>(kPanelBytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
-  if (filter_->is_depthwise()) {
+  if (filter_->filter().is_depthwise()) {
     depthwise_ = &select_depthwise_kernel(cap);
     return;
   }
@@ -304,34 +301,44 @@ void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, 
                     .scratch = scratch});
     return;
   }
-  const std::uint8_t* from = image + s.row * images_.x.row * images_.stride_h;
-  std::byte* to = out + s.row * images_.y.row * element_bytes(output_.kind);
-  if (depthwise_ != nullptr)
-    run_depthwise(s, from, to);
-  else
-    run_products(s, from, to, reinterpret_cast<std::int32_t*>(scratch));
+  if (depthwise_ != nullptr) return run_depthwise(s, image, out);
+  run_products(s, image + s.row * images_.x.row * images_.stride_h,
+               out + s.row * images_.y.row * element_bytes(output_.kind), reinterpret_cast<std::int32_t*>(scratch));
 }
 
-void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* from, std::byte* to) const noexcept {
+void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* image, std::byte* out) const noexcept {
   const ConvFilter& f = filter_->filter();
-  DepthwiseTask task{.pixel_count = images_.out_width,
-                     .stride = images_.stride_w,
-                     .tap_row_bytes = images_.x.row * f.dilation_h,
-                     .dilation = f.dilation_w,
-                     .channels = f.in_channels,
-                     .kernel_h = f.kernel_h,
-                     .kernel_w = f.kernel_w,
-                     .weights = filter_->weights(),
-                     .bias = filter_->bias(),
-                     .multipliers = filter_->multipliers(),
-                     .y_stride = images_.y.pixel,
-                     .output = &output_,
-                     .steps_fit = filter_->multipliers_below_one()};
-  for (std::int64_t r = 0; r < s.count; ++r) {
-    task.x = from + r * images_.x.row * images_.stride_h;
-    task.y = to + r * images_.y.row * element_bytes(output_.kind);
-    depthwise_->run(task);
-  }
+  const BareImage& bare = images_.bare;
+  const auto rows_under = [](std::int64_t count, std::int64_t stride, std::int64_t kernel, std::int64_t dilation) {
+    return (count - 1) * stride + (kernel - 1) * dilation + 1;
+  };
+  const bool is_bare = bare.height > 0;
+  depthwise_->run(
+      {.x = image,
+       .in_height = is_bare ? bare.height : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
+       .in_width = is_bare ? bare.width : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
+       .x_row = images_.x.row,
+       .pad_top = bare.pad_top,
+       .pad_left = bare.pad_left,
+       .padding = images_.padding,
+       .row_begin = s.row,
+       .row_end = s.row + s.count,
+       .out_width = images_.out_width,
+       .stride_h = images_.stride_h,
+       .stride_w = images_.stride_w,
+       .dilation_h = f.dilation_h,
+       .dilation_w = f.dilation_w,
+       .channels = f.in_channels,
+       .kernel_h = f.kernel_h,
+       .kernel_w = f.kernel_w,
+       .weights = filter_->weights(),
+       .bias = filter_->bias(),
+       .multipliers = filter_->multipliers(),
+       .y = out,
+       .y_row = images_.y.row,
+       .y_stride = images_.y.pixel,
+       .output = &output_,
+       .steps_fit = filter_->multipliers_below_one()});
 }
 
 void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::byte* to,
