@@ -187,7 +187,8 @@ void IntegerConv::leave_out_padding() {
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
     left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * filter_->run_count() / f.kernel_h;
-    const bool is_whole = left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out);
+    const bool is_whole =
+        left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out, images_.out_height * images_.out_width);
     if (is_whole) rows = {0, f.kernel_h, filter_->bias()};
     if (takes_pairs() || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {

@@ -88,9 +88,9 @@ std::int64_t amx_chunk_groups(std::int64_t group_count);
 /// A pure function of its arguments: the best kernel for such sizes.
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap);
 
-/// Whether to call the kernel separately for a row of pixels, for the sake of some products that only it can do
-/// without.
-bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out);
+/// Whether to call the kernel separately for a row of pixels, of `pixels_in_all`, for the sake of some products that
+/// only it can do without.
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all);
 
 // The tables of the instruction sets, as arrays: a file compiled for one of them must not instantiate shared inline
 // functions. Count 0 where the compiler does not target it.

@@ -150,6 +150,8 @@ std::vector<Shape> shapes_for(const GemmKernel& kernel) {
           shapes.push_back({pixels, channels, 24, 3, rows, pitch, 8});
           shapes.push_back({pixels, channels, 4, 2, rows, pitch, 4, 3});
         }
+  // Pixels that would be few enough for one pass over the weights, but are more than the first-level cache.
+  shapes.push_back({.pixels = 40, .channels = 48, .run_bytes = 1216, .pixel_stride = 1216});
   // Every kernel row lies over padding: biases only.
   shapes.push_back({.pixels = 20, .channels = 40, .run_bytes = 12, .run_count = 0, .rows = 2, .pitch = 22});
   return shapes;
