@@ -197,7 +197,7 @@ std::vector<Case> window_cases() {
 
 std::vector<Case> depthwise_cases() {
   std::vector<Case> cases;
-  for (std::int64_t channels : {2, 8, 15, 16, 17, 31, 32, 33, 64, 100, 144})
+  for (std::int64_t channels : {2, 8, 15, 16, 17, 31, 32, 33, 64, 100, 112, 144})
     for (std::int64_t kernel : {1, 2, 3, 4, 5, 7})
       for (std::int64_t stride : {1, 2, 3}) {
         const ConvFilter f{channels, channels, channels, kernel, kernel};

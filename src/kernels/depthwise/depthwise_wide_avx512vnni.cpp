@@ -1,5 +1,5 @@
-// Depthwise convolution with AVX-512 VNNI, 64 codes at a time: 64 channels of a pixel, or 32 channels of two
-// neighbours.
+// Depthwise convolution with AVX-512 VNNI, 64 codes at a time: 64 channels of a pixel, or of what is left 32 channels
+// of two neighbours, then 16 of four.
 //
 // The bytes of up to 4 rows are interleaved by unpacking, which works in lanes of 128 bits. So one load per row gives
 // four columns, of 16 channels each:
@@ -31,16 +31,15 @@ namespace {
 constexpr std::int64_t kBlock = 16, kGroupBytes = 64, kWide = 64;
 constexpr int kColumns = 4;
 
-/// Lane q of the four vectors at x, `step` bytes apart: for each of q = 0 .. 3 a vector. Where there are two, they
-/// count twice.
+/// Lane q of the four vectors at x, `step` bytes apart: for each of q = 0 .. 3 a vector. Where there are kCount, they
+/// take turns.
 template <int kCount>
 BITFOLD_INLINE void gather_lanes(const void* x, std::int64_t step, __m512i (&to)[kColumns]) {
   const auto* bytes = static_cast<const std::uint8_t*>(x);
-  const __m512i v0 = _mm512_loadu_si512(bytes), v1 = _mm512_loadu_si512(bytes + step);
-  const __m512i v2 = kCount == 2 ? v0 : _mm512_loadu_si512(bytes + 2 * step);
-  const __m512i v3 = kCount == 2 ? v1 : _mm512_loadu_si512(bytes + 3 * step);
-  const __m512i low01 = _mm512_shuffle_i32x4(v0, v1, 0x44), high01 = _mm512_shuffle_i32x4(v0, v1, 0xEE);
-  const __m512i low23 = _mm512_shuffle_i32x4(v2, v3, 0x44), high23 = _mm512_shuffle_i32x4(v2, v3, 0xEE);
+  __m512i v[kColumns];
+  for (int i = 0; i < kColumns; ++i) v[i] = _mm512_loadu_si512(bytes + i % kCount * step);
+  const __m512i low01 = _mm512_shuffle_i32x4(v[0], v[1], 0x44), high01 = _mm512_shuffle_i32x4(v[0], v[1], 0xEE);
+  const __m512i low23 = _mm512_shuffle_i32x4(v[2], v[3], 0x44), high23 = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
   to[0] = _mm512_shuffle_i32x4(low01, low23, 0x88);
   to[1] = _mm512_shuffle_i32x4(low01, low23, 0xDD);
   to[2] = _mm512_shuffle_i32x4(high01, high23, 0x88);
@@ -81,8 +80,53 @@ struct Filter {
   }
 };
 
-/// The input rows under kOutRows rows of outputs.
-template <int kRows, int kVectorPixels>
+/// Codes of one, two or four pixels, side by side in a vector. at(constant) is where those of a pixel are.
+template <int kVectorPixels, class At>
+BITFOLD_INLINE __m512i load_pixels(const At& at) {
+  const auto quarter = [&](auto i)
+                           BITFOLD_INLINE_LAMBDA { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at(i))); };
+  const auto half = [&](auto i)
+                        BITFOLD_INLINE_LAMBDA { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at(i))); };
+  const std::integral_constant<int, 0> k0;
+  const std::integral_constant<int, 1> k1;
+  if constexpr (kVectorPixels == 1) return _mm512_loadu_si512(at(k0));
+  if constexpr (kVectorPixels == 2) return _mm512_inserti64x4(_mm512_castsi256_si512(half(k0)), half(k1), 1);
+  if constexpr (kVectorPixels == 4) {
+    const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(quarter(k0)), quarter(k1), 1);
+    const __m512i three = _mm512_inserti32x4(two, quarter(std::integral_constant<int, 2>{}), 2);
+    return _mm512_inserti32x4(three, quarter(std::integral_constant<int, 3>{}), 3);
+  }
+}
+
+/// Puts the first `count` pixels of such a vector into their places.
+template <int kVectorPixels>
+BITFOLD_INLINE void store_pixels(__m512i codes, std::uint8_t* y, std::int64_t stride, std::int64_t count) {
+  if constexpr (kVectorPixels == 1) _mm512_storeu_si512(y, codes);
+  if constexpr (kVectorPixels == 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(codes));
+    if (count > 1) _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + stride), _mm512_extracti64x4_epi64(codes, 1));
+  }
+  if constexpr (kVectorPixels == 4) {
+    const auto store = [&](__m128i pixel, int i) BITFOLD_INLINE_LAMBDA {
+      if (i < count) _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i * stride), pixel);
+    };
+    store(_mm512_castsi512_si128(codes), 0);
+    store(_mm512_extracti32x4_epi32(codes, 1), 1);
+    store(_mm512_extracti32x4_epi32(codes, 2), 2);
+    store(_mm512_extracti32x4_epi32(codes, 3), 3);
+  }
+}
+
+/// How an image's row is read: vectors of kPixels pixels that are kStride apart. Where such pixels have nothing between
+/// them, it is 64 bytes in a row.
+template <int kPixelCount, int kPixelStride, bool kDense>
+struct Reading {
+  static constexpr int kPixels = kPixelCount, kStride = kPixelStride;
+  static constexpr bool kIsDense = kDense;
+};
+
+/// The input rows under a few rows of outputs.
+template <int kRows, class Reading>
 struct Source {
   const std::uint8_t* rows[kRows];  ///< A row's first pixel; outside the image, padding.
   std::int64_t steps[kRows];        ///< Bytes from one pixel to the next; 0 outside the image.
@@ -99,37 +143,36 @@ struct Source {
     }
   }
 
-  BITFOLD_INLINE bool is_inside(std::int64_t pixel) const {
-    return static_cast<std::uint64_t>(pixel) < static_cast<std::uint64_t>(width);
+  BITFOLD_INLINE bool has_pixel(std::int64_t x) const {
+    return static_cast<std::uint64_t>(x) < static_cast<std::uint64_t>(width);
+  }
+  /// Whether the vector that begins at pixel x is all within the image.
+  BITFOLD_INLINE bool has_vector(std::int64_t x) const {
+    return has_pixel(x) && (Reading::kPixels == 1 || has_pixel(x + (Reading::kPixels - 1) * Reading::kStride));
   }
 
-  /// Row i at `pixel`, and at the one `kVectorStep` further where a vector holds two.
-  template <int kVectorStep>
-  BITFOLD_INLINE __m512i load(int i, std::int64_t pixel) const {
-    const std::uint8_t* at = rows[i] + pixel * steps[i];
-    if constexpr (kVectorPixels == 1) return _mm512_loadu_si512(at);
-    return halves(at, at + kVectorStep * steps[i]);
+  /// Such a vector of row i.
+  BITFOLD_INLINE __m512i load(int i, std::int64_t x) const {
+    const std::uint8_t* from = rows[i] + x * steps[i];
+    if constexpr (Reading::kIsDense) return _mm512_loadu_si512(from);
+    const std::int64_t step = Reading::kStride * steps[i];
+    return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { return from + p * step; });
   }
 
-  /// The same where a pixel may be outside.
-  template <int kVectorStep>
-  BITFOLD_INLINE __m512i load_border(int i, std::int64_t pixel) const {
-    const auto address = [&](std::int64_t of) { return is_inside(of) ? rows[i] + of * steps[i] : padding; };
-    if constexpr (kVectorPixels == 1) return _mm512_loadu_si512(address(pixel));
-    return halves(address(pixel), address(pixel + kVectorStep));
-  }
-
- private:
-  BITFOLD_INLINE static __m512i halves(const std::uint8_t* low, const std::uint8_t* high) {
-    const __m512i half = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
-    return _mm512_inserti64x4(half, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)), 1);
+  /// Any vector.
+  BITFOLD_INLINE __m512i load_border(int i, std::int64_t x) const {
+    return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
+      const std::int64_t at = x + p * Reading::kStride;
+      return has_pixel(at) ? rows[i] + at * steps[i] : padding;
+    });
   }
 };
 
 /// kOutRows rows of outputs.
-template <int kKernel, int kStride, int kOutRows, int kVectorPixels, class Codes>
-void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, kVectorPixels>& filter,
-              const Source<kKernel + kOutRows - 1, kVectorPixels>& source, std::uint8_t* y) {
+template <int kKernel, int kOutRows, class Reading, class Codes>
+void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::kPixels>& filter,
+              const Source<kKernel + kOutRows - 1, Reading>& source, std::uint8_t* y) {
+  constexpr int kStride = Reading::kStride, kVectorPixels = Reading::kPixels;
   using Weights = Filter<kKernel, kOutRows, kVectorPixels>;
   constexpr int kStep = kStride * kVectorPixels;                            // from one vector's window to the next
   constexpr int kDepth = (kKernel - 1) / kStep;                             // vectors begun before one is finished
@@ -153,10 +196,7 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, kVectorPix
       const __m512i out =
           codes.codes_by_lane(steps(std::integral_constant<int, 0>{}), steps(std::integral_constant<int, 1>{}),
                               steps(std::integral_constant<int, 2>{}), steps(std::integral_constant<int, 3>{}));
-      if (kVectorPixels == 1 || (v + 1) * kVectorPixels <= t.out_width)
-        _mm512_storeu_si512(to, out);
-      else
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(out));
+      store_pixels<kVectorPixels>(out, to, t.y_stride, t.out_width - v * kVectorPixels);
     });
   };
   // Columns of the vector `v`, which takes the place kSlot.
@@ -175,10 +215,10 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, kVectorPix
             rows[i / 4][i % 4] = _mm512_setzero_si512();
         });
       };
-      if (source.is_inside(x) && (kVectorPixels == 1 || source.is_inside(x + kStride)))
-        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.template load<kStride>(i, x); });
+      if (source.has_vector(x))
+        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.load(i, x); });
       else
-        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.template load_border<kStride>(i, x); });
+        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.load_border(i, x); });
       unroll<Weights::kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA { interleave(rows[g], taps[g]); });
       // The oldest vector first: it may be finished, and its place taken.
       unroll<kDepth + 1>([&](auto i) BITFOLD_INLINE_LAMBDA {
@@ -212,18 +252,18 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, kVectorPix
 }
 
 /// All rows of the channels from `channel` on. At stride 1 two rows of a small kernel have four rows of inputs.
-template <int kKernel, int kStride, int kVectorPixels, class Codes>
+template <int kKernel, class Reading, class Codes>
 void run_channels(const DepthwiseTask& t, std::int64_t channel, const std::uint8_t* padding) {
   std::int64_t row = t.row_begin;
   const auto run_rows_of = [&](auto out_rows) {
     constexpr int kOutRows = decltype(out_rows)::value;
-    Filter<kKernel, kOutRows, kVectorPixels> filter;
+    Filter<kKernel, kOutRows, Reading::kPixels> filter;
     if (row + kOutRows <= t.row_end) filter.read(t, channel);
     for (; row + kOutRows <= t.row_end; row += kOutRows)
-      run_rows<kKernel, kStride, kOutRows, kVectorPixels, Codes>(
-          t, filter, {t, channel, row, padding}, static_cast<std::uint8_t*>(t.y) + row * t.y_row + channel);
+      run_rows<kKernel, kOutRows, Reading, Codes>(t, filter, {t, channel, row, padding},
+                                                  static_cast<std::uint8_t*>(t.y) + row * t.y_row + channel);
   };
-  if constexpr (kKernel == 3 && kStride == 1) run_rows_of(std::integral_constant<int, 2>{});
+  if constexpr (kKernel == 3 && Reading::kStride == 1) run_rows_of(std::integral_constant<int, 2>{});
   run_rows_of(std::integral_constant<int, 1>{});
 }
 
@@ -231,20 +271,29 @@ template <int kKernel, int kStride, class Codes>
 std::int64_t run_as(const DepthwiseTask& t) {
   alignas(64) std::uint8_t padding[kWide];
   for (auto& code : padding) code = t.padding;
-  if constexpr (kKernel == 3 && kStride == 1)
-    if (t.channels == kWide / 2 && t.y_stride == t.channels) {
-      run_channels<3, 1, 2, Codes>(t, 0, padding);
-      return t.channels;
+  std::int64_t done = 0;
+  // As many channels as go evenly into vectors of so many pixels.
+  const auto run_vectors_of = [&](auto pixels) {
+    constexpr int kPixels = decltype(pixels)::value;
+    constexpr std::int64_t kChannels = kWide / kPixels;
+    for (; done + kChannels <= t.channels; done += kChannels) {
+      if constexpr (kPixels > 1 && kStride == 1)
+        if (t.channels == kChannels) {
+          run_channels<kKernel, Reading<kPixels, kStride, true>, Codes>(t, done, padding);
+          continue;
+        }
+      run_channels<kKernel, Reading<kPixels, kStride, kPixels == 1>, Codes>(t, done, padding);
     }
-  std::int64_t channel = 0;
-  for (; channel + kWide <= t.channels; channel += kWide) run_channels<kKernel, kStride, 1, Codes>(t, channel, padding);
-  return channel;
+  };
+  run_vectors_of(std::integral_constant<int, 1>{});
+  run_vectors_of(std::integral_constant<int, 2>{});
+  run_vectors_of(std::integral_constant<int, 4>{});
+  return done;
 }
 
 template <int kKernel, int kStride>
 std::int64_t run_square(const DepthwiseTask& t) {
   const ConvOutput& output = *t.output;
-  if (!t.steps_fit) return run_as<kKernel, kStride, Requantizer<false>>(t);
   if (output.qmin != 0 || output.qmax != 255 || output.zero_point != 0)
     return run_as<kKernel, kStride, Requantizer<true>>(t);
   return run_as<kKernel, kStride, Requantizer<true, CodeBounds::bytes_from_zero>>(t);
@@ -252,7 +301,7 @@ std::int64_t run_square(const DepthwiseTask& t) {
 
 std::int64_t run(const DepthwiseTask& t) noexcept {
   if (t.kernel_h != t.kernel_w || t.stride_h != t.stride_w || t.dilation_h != 1 || t.dilation_w != 1) return 0;
-  if (t.output->kind != AccumulatorOutput::code) return 0;
+  if (t.output->kind != AccumulatorOutput::code || !t.steps_fit) return 0;
   if (t.kernel_h == 3 && t.stride_w == 1) return run_square<3, 1>(t);
   if (t.kernel_h == 3 && t.stride_w == 2) return run_square<3, 2>(t);
   if (t.kernel_h == 5 && t.stride_w == 1) return run_square<5, 1>(t);
