@@ -201,12 +201,15 @@ struct Accumulators {
   }
 
   BITFOLD_INLINE void store(const Destination& to) const {
-    if (to.output->kind != AccumulatorOutput::code)
+    const ConvOutput& output = *to.output;
+    if (output.kind != AccumulatorOutput::code)
       write(WordWriter<kBlocks>(to), to);
-    else if (to.steps_fit)
+    else if (!to.steps_fit)
+      write(CodeWriter<kBlocks, false>(to), to);
+    else if (output.qmin != 0 || output.qmax != 255 || output.zero_point != 0)
       write(CodeWriter<kBlocks, true>(to), to);
     else
-      write(CodeWriter<kBlocks, false>(to), to);
+      write(CodeWriter<kBlocks, true, CodeBounds::bytes_from_zero>(to), to);
   }
 
  private:
