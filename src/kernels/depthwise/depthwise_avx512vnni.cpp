@@ -60,28 +60,20 @@ BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, 
   return t.x + row * t.x_row + column * t.channels + at.channel;
 }
 
-/// kPixels pixels of one block, for a square kernel without dilation.
-template <int kKernel, int kStride, bool kHasBorder, int kPixels>
-void run_tile(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
-  constexpr int kGroups = (kKernel + 3) / 4;
+/// kPixels pixels of one block, 3x3 without dilation.
+template <int kStride, bool kHasBorder, int kPixels>
+void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Destination to = at.destination(t);
   Accumulators<kPixels, 1> tile;
   tile.set(t.bias + at.channel, to.channel_count);
-  __m512i weights[kKernel][kGroups];
-  unroll<kKernel>([&](auto j) BITFOLD_INLINE_LAMBDA {
-    unroll<kGroups>(
-        [&](auto q) BITFOLD_INLINE_LAMBDA { weights[j][q] = _mm512_loadu_si512(w + (j * kGroups + q) * kGroupBytes); });
-  });
-  unroll<(kPixels - 1) * kStride + kKernel>([&](auto x) BITFOLD_INLINE_LAMBDA {
-    unroll<kGroups>([&](auto q) BITFOLD_INLINE_LAMBDA {
-      constexpr int kRows = kKernel - decltype(q)::value * 4 < 4 ? kKernel - decltype(q)::value * 4 : 4;
-      const __m512i taps =
-          column<kRows>([&](int i) BITFOLD_INLINE_LAMBDA { return tap<kHasBorder>(t, at, 4 * q + i, x); });
-      unroll<kKernel>([&](auto j) BITFOLD_INLINE_LAMBDA {
-        constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
-        if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
-          tile.sums[kFrom / kStride][0] = _mm512_dpbusd_epi32(tile.sums[kFrom / kStride][0], taps, weights[j][q]);
-      });
+  __m512i weights[3];
+  unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA { weights[j] = _mm512_loadu_si512(w + j * kGroupBytes); });
+  unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
+    const __m512i taps = column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return tap<kHasBorder>(t, at, i, x); });
+    unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
+      constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
+      if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
+        tile.sums[kFrom / kStride][0] = _mm512_dpbusd_epi32(tile.sums[kFrom / kStride][0], taps, weights[j]);
     });
   });
   tile.store(to);
@@ -103,54 +95,33 @@ void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
 
 using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*) noexcept;
 
-constexpr int kMostPixels = 8;
+constexpr std::int64_t kMostPixels = 4;
 
-template <int kKernel, int kStride, bool kHasBorder, class Sequence = std::make_integer_sequence<int, kMostPixels>>
-struct TilesOf;
-template <int kKernel, int kStride, bool kHasBorder, int... kPixel>
-struct TilesOf<kKernel, kStride, kHasBorder, std::integer_sequence<int, kPixel...>> {
-  static constexpr RunTile by_pixels[] = {run_tile<kKernel, kStride, kHasBorder, kPixel + 1>...};  // [pixels - 1]
-};
-
+/// By stride, 3x3 without dilation.
 struct Tiles {
-  const RunTile *inside, *anywhere;
-  std::int64_t most;
+  RunTile many, one;  ///< 4 pixels within the image; one anywhere.
 };
 
-template <int kKernel, int kStride>
-constexpr Tiles kTiles{TilesOf<kKernel, kStride, false>::by_pixels, TilesOf<kKernel, kStride, true>::by_pixels,
-                       kMostPixels};
-
-Tiles tiles_for(const DepthwiseTask& t) {
-  static constexpr RunTile kAny[] = {run_any};
-  if (t.kernel_h == t.kernel_w && t.dilation_h == 1 && t.dilation_w == 1) {
-    if (t.kernel_h == 3 && t.stride_w == 1) return kTiles<3, 1>;
-    if (t.kernel_h == 3 && t.stride_w == 2) return kTiles<3, 2>;
-    if (t.kernel_h == 5 && t.stride_w == 1) return kTiles<5, 1>;
-    if (t.kernel_h == 5 && t.stride_w == 2) return kTiles<5, 2>;
-  }
-  return {kAny, kAny, 1};
-}
+constexpr Tiles kTiles[] = {{run_3x3<1, false, kMostPixels>, run_3x3<1, true, 1>},
+                            {run_3x3<2, false, kMostPixels>, run_3x3<2, true, 1>}};
 
 void run(const DepthwiseTask& t) noexcept {
   alignas(64) std::uint8_t padding[kBlock];
   for (auto& code : padding) code = t.padding;
-  const Tiles tiles = tiles_for(t);
+  const bool is_3x3 = t.kernel_h == 3 && t.kernel_w == 3 && t.dilation_h == 1 && t.dilation_w == 1 && t.stride_w <= 2;
+  const Tiles tiles = is_3x3 ? kTiles[t.stride_w - 1] : Tiles{nullptr, run_any};
   const std::int64_t block_weights = t.kernel_w * ((t.kernel_h + kRowsPerGroup - 1) / kRowsPerGroup) * kGroupBytes;
-  const std::int64_t count = (t.out_width + tiles.most - 1) / tiles.most, first_channel = kAvx512VnniWideDepthwise(t);
-  for (Place at{t.row_begin, 0, 0, padding}; at.row < t.row_end; ++at.row) {
+  const std::int64_t first_channel = kAvx512VnniWideDepthwise(t);
+  for (Place at{t.row_begin, 0, first_channel, padding}; at.row < t.row_end; ++at.row) {
     const std::int64_t top = at.row * t.stride_h - t.pad_top;
-    const bool has_rows = top >= 0 && top + t.kernel_h <= t.in_height;
-    for (at.channel = first_channel; at.channel < t.channels; at.channel += kBlock) {
-      at.pixel = 0;
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t pixels = (t.out_width - at.pixel) / (count - i), left = at.pixel * t.stride_w - t.pad_left;
-        const bool is_inside = has_rows && left >= 0 && left + (pixels - 1) * t.stride_w + t.kernel_w <= t.in_width;
-        const RunTile* by_pixels = is_inside ? tiles.inside : tiles.anywhere;
-        by_pixels[pixels - 1](t, at, t.weights + at.channel / kBlock * block_weights);
-        at.pixel += pixels;
+    const bool may_tile = is_3x3 && top >= 0 && top + 3 <= t.in_height;
+    for (at.channel = first_channel; at.channel < t.channels; at.channel += kBlock)
+      for (at.pixel = 0; at.pixel < t.out_width;) {
+        const std::int64_t left = at.pixel * t.stride_w - t.pad_left, right = left + (kMostPixels - 1) * t.stride_w + 3;
+        const bool is_tile = may_tile && at.pixel + kMostPixels <= t.out_width && left >= 0 && right <= t.in_width;
+        (is_tile ? tiles.many : tiles.one)(t, at, t.weights + at.channel / kBlock * block_weights);
+        at.pixel += is_tile ? kMostPixels : 1;
       }
-    }
   }
 }
 

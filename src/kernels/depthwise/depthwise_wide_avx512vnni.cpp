@@ -277,7 +277,7 @@ std::int64_t run_as(const DepthwiseTask& t) {
     constexpr int kPixels = decltype(pixels)::value;
     constexpr std::int64_t kChannels = kWide / kPixels;
     for (; done + kChannels <= t.channels; done += kChannels) {
-      if constexpr (kPixels > 1 && kStride == 1)
+      if constexpr (kKernel == 3 && kPixels > 1 && kStride == 1)
         if (t.channels == kChannels) {
           run_channels<kKernel, Reading<kPixels, kStride, true>, Codes>(t, done, padding);
           continue;
@@ -293,9 +293,7 @@ std::int64_t run_as(const DepthwiseTask& t) {
 
 template <int kKernel, int kStride>
 std::int64_t run_square(const DepthwiseTask& t) {
-  const ConvOutput& output = *t.output;
-  if (output.qmin != 0 || output.qmax != 255 || output.zero_point != 0)
-    return run_as<kKernel, kStride, Requantizer<true>>(t);
+  if (bounds_of(*t.output) != CodeBounds::bytes_from_zero) return run_as<kKernel, kStride, Requantizer<true>>(t);
   return run_as<kKernel, kStride, Requantizer<true, CodeBounds::bytes_from_zero>>(t);
 }
 

@@ -291,9 +291,9 @@ void run(const GemmTask& t) noexcept {
     run_channels<WordWriter<2>, WordWriter<1>>(call);
   else if (!t.steps_fit)
     run_codes<false, CodeBounds::any>(call);
-  else if (output.qmin != 0 || output.qmax != 255)
+  else if (bounds_of(output) == CodeBounds::any)
     run_codes<true, CodeBounds::any>(call);
-  else if (output.zero_point != 0)
+  else if (bounds_of(output) == CodeBounds::bytes)
     run_codes<true, CodeBounds::bytes>(call);
   else
     run_codes<true, CodeBounds::bytes_from_zero>(call);
