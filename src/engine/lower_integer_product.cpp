@@ -312,6 +312,10 @@ bool lower_integer_product(Lowering& l, NodeId id) {
                                                 useful_threads(l.threads, macs));
   const std::size_t scratch_bytes = made->scratch_bytes();
   auto& step = l.add(std::move(made), tail.name, tail.op, kernel);
+  if (!product->filter.is_depthwise()) {
+    if (l.last_product != nullptr) l.last_product->fetch_ahead(step);
+    l.last_product = &step;
+  }
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   if (padding.is_needed)

@@ -17,6 +17,8 @@ constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a dept
 // Input and output of a panel of rows stay in the second-level cache (1 MiB on Zen 4, 512 KiB before it) together with
 // the weights of a block of channels while every block passes over them.
 constexpr std::int64_t kPanelBytes = 256 * 1024;
+// CPUs with tiles have 2 MiB. Going from tiles to vectors, which add residuals behind every panel, and back takes long.
+constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -134,7 +136,8 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
   assert(images.bare.height == 0 || filter_->filter().is_depthwise());
   const std::int64_t row_bytes =
       images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
-  panel_rows_ = std::clamp<std::int64_t>(kPanelBytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
+  const std::int64_t panel_bytes = cap >= Isa::amx && !filter_->filter().is_depthwise() ? kTilePanelBytes : kPanelBytes;
+  panel_rows_ = std::clamp<std::int64_t>(panel_bytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
   if (filter_->filter().is_depthwise()) {
     depthwise_ = &select_depthwise_kernel(cap);
     return;
@@ -256,6 +259,12 @@ std::size_t IntegerConv::scratch_bytes() const {
   return takes_pairs() ? static_cast<std::size_t>(panel_rows_ * images_.out_width) * sizeof(std::int32_t) : 0;
 }
 
+std::span<const std::byte> IntegerConv::weights() const {
+  const void* packed = filter_->weights();
+  if (packed == nullptr) packed = filter_->winograd_weights();
+  return {static_cast<const std::byte*>(packed), filter_->size_bytes()};
+}
+
 std::string IntegerConv::kernel_name() const {
   if (winograd_ != nullptr) return std::string("winograd.") + winograd_->name;
   if (depthwise_ != nullptr) return std::string("depthwise.") + depthwise_->name;
@@ -350,6 +359,10 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const std::int64_t run_weights = filter_->group_count() * kGroupWeights;
   const std::int64_t block_weights = filter_->run_count() * run_weights;
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
+  // Its share of what is to be fetched.
+  const auto bytes = static_cast<std::int64_t>(ahead_.size());
+  const std::int64_t all = images_.batch * images_.out_height, first = s.image * images_.out_height + s.row;
+  FetchAhead ahead{ahead_.data() + bytes * first / all, ahead_.data() + bytes * (first + s.count) / all};
   GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
                 .x_row = images_.x.row * images_.stride_h,
@@ -358,6 +371,7 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
                 .y_stride = images_.y.pixel,
                 .y_row = images_.y.row,
                 .output = &output_,
+                .ahead = &ahead,
                 .steps_fit = filter_->multipliers_below_one()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
     return kernel_rows_[static_cast<std::size_t>(merges_rows_ ? 0 : s.row + r)];

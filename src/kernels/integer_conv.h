@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -149,6 +150,9 @@ class IntegerConv {
   /// is added, and may be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
            std::byte* scratch) const noexcept;
+  /// Memory that will be read soon after: some of it may be brought closer while this runs.
+  void fetch_ahead(std::span<const std::byte> memory) { ahead_ = memory; }
+  std::span<const std::byte> weights() const;
   /// "gemm.avx512vnni 14x32", "depthwise.avx2"
   std::string kernel_name() const;
 
@@ -186,6 +190,7 @@ class IntegerConv {
   const DepthwiseKernel* depthwise_ = nullptr;
   const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
+  std::span<const std::byte> ahead_;
   BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 

@@ -100,6 +100,7 @@ struct Call {
   Cover cover;
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
+  FetchAhead ahead;
   alignas(64) std::int32_t sums[kAccumulators * kTileSums];
 
   explicit Call(const GemmTask& t)
@@ -108,7 +109,9 @@ struct Call {
         chunk_groups(amx_chunk_groups(t.group_count)),
         chunk_count(t.group_count / chunk_groups),
         row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
-        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {}
+        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {
+    if (t.ahead != nullptr) ahead = *t.ahead;
+  }
 
   /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
   bool is_one_pass() const {
@@ -196,7 +199,7 @@ template <int kTiles, int kBlocks, bool kFetchesAhead>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
                              const std::int32_t* bias) {
   constexpr int kPixels = 4, kWeights = 6;
-  constexpr std::int64_t kAhead = 2048;  // bytes; measured
+  constexpr std::int64_t kAhead = 2048, kLine = 64;  // bytes; the first measured
   const GemmTask& t = call.task;
   const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
   const std::int64_t pixel_stride = t.pixel_stride;
@@ -210,6 +213,12 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
       if constexpr (kFetchesAhead)
         for (std::int64_t line = 0; line < call.chunk_groups; ++line)
           _mm_prefetch(reinterpret_cast<const char*>(blocks[0] + kAhead + line * kGroupWeights), _MM_HINT_T0);
+      if (call.ahead.begin < call.ahead.end) {
+        // Lines come in pairs. More at a time would be in the way of the loads that products wait for.
+        for (int pair = 0; pair < 2; ++pair)
+          _mm_prefetch(reinterpret_cast<const char*>(call.ahead.begin + pair * 2 * kLine), _MM_HINT_T1);
+        call.ahead.begin += 4 * kLine;
+      }
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
         load<kWeights + b>(blocks[b], kRowBytes);
         unroll<kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA {
@@ -297,6 +306,7 @@ void run(const GemmTask& t) noexcept {
     run_codes<true, CodeBounds::bytes>(call);
   else
     run_codes<true, CodeBounds::bytes_from_zero>(call);
+  if (t.ahead != nullptr) *t.ahead = call.ahead;
   _tile_release();  // a thread whose tiles are in use is slower to switch
 }
 
