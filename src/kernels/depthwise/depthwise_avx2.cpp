@@ -39,13 +39,28 @@ struct Place {
   const std::uint8_t* padding;
 };
 
-/// Where the channels of a tap of the first pixel's window are; of kHasBorder, which may lie outside the image.
+/// Three rows of taps from the first pixel's window on; outside the image, padding.
+struct Rows {
+  const std::uint8_t* rows[3];  ///< The image's first column.
+  std::int64_t steps[3];        ///< From one column to the next.
+
+  BITFOLD_INLINE Rows(const DepthwiseTask& t, const Place& at) {
+    for (int i = 0; i < 3; ++i) {
+      const std::int64_t row = at.row * t.stride_h - t.pad_top + i;
+      const bool is_inside = row >= 0 && row < t.in_height;
+      rows[i] = is_inside ? t.x + row * t.x_row + at.c : at.padding;
+      steps[i] = is_inside ? t.channels : 0;
+    }
+  }
+};
+
+/// Taps of 3 rows in a column; of kHasBorder, some may lie outside the image.
 template <bool kHasBorder>
-BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
-  const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
-  const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
-  if (kHasBorder && (row < 0 || row >= t.in_height || column < 0 || column >= t.in_width)) return at.padding;
-  return t.x + row * t.x_row + column * t.channels + at.c;
+BITFOLD_INLINE Split column_3(const DepthwiseTask& t, const Place& at, const Rows& of, std::int64_t x) {
+  if constexpr (!kHasBorder)
+    return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[0] + i * t.x_row + x * t.channels; });
+  if (x < 0 || x >= t.in_width) return column<3>([&](int) BITFOLD_INLINE_LAMBDA { return at.padding; });
+  return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[i] + x * of.steps[i]; });
 }
 
 /// kPixels pixels, 3x3 without dilation.
@@ -55,8 +70,10 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   __m256i sums[kPixels];
   const __m256i bias = load_bias(t, at.c);
   unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { sums[p] = bias; });
+  const Rows rows(t, at);
+  const std::int64_t left = at.pixel * kStride - t.pad_left;
   unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
-    const Split taps = column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return tap<kHasBorder>(t, at, i, x); });
+    const Split taps = column_3<kHasBorder>(t, at, rows, left + x);
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
       constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
@@ -69,13 +86,21 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   });
 }
 
+/// Where a tap of a pixel's window is, or padding.
+BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
+  const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
+  const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
+  if (row < 0 || row >= t.in_height || column < 0 || column >= t.in_width) return at.padding;
+  return t.x + row * t.x_row + column * t.channels + at.c;
+}
+
 /// One pixel, any kernel.
 void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   __m256i sum = load_bias(t, at.c);
   for (std::int64_t j = 0; j < t.kernel_w; ++j)
     for (std::int64_t i = 0; i < t.kernel_h; i += kRowsPerGroup, w += kGroupBytes) {
       const std::int64_t rows = t.kernel_h - i < kRowsPerGroup ? t.kernel_h - i : kRowsPerGroup;
-      const Split taps = column([&](int of) BITFOLD_INLINE_LAMBDA { return tap<true>(t, at, i + of, j); }, rows);
+      const Split taps = column([&](int of) BITFOLD_INLINE_LAMBDA { return tap(t, at, i + of, j); }, rows);
       multiply_add(sum, taps, split_weights(w));
     }
   store(sum, t.multipliers + at.c, *t.output, t.y, at.row * t.y_row + at.pixel * t.y_stride + at.c, t.channels - at.c);
@@ -85,30 +110,27 @@ using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*)
 
 constexpr std::int64_t kMostPixels = 4;
 
-/// By stride, 3x3 without dilation.
-struct Tiles {
-  RunTile many, one;  ///< 4 pixels within the image; one anywhere.
-};
-
-constexpr Tiles kTiles[] = {{run_3x3<1, kMostPixels, false>, run_3x3<1, 1, true>},
-                            {run_3x3<2, kMostPixels, false>, run_3x3<2, 1, true>}};
+/// 3x3 without dilation: [stride - 1][4 pixels, not one][within the image].
+constexpr RunTile kTiles[2][2][2] = {
+    {{run_3x3<1, 1, true>, run_3x3<1, 1, false>}, {run_3x3<1, kMostPixels, true>, run_3x3<1, kMostPixels, false>}},
+    {{run_3x3<2, 1, true>, run_3x3<2, 1, false>}, {run_3x3<2, kMostPixels, true>, run_3x3<2, kMostPixels, false>}}};
 
 void run(const DepthwiseTask& t) noexcept {
   alignas(32) std::uint8_t padding[kHalf];
   for (auto& code : padding) code = t.padding;
   const bool is_3x3 = t.kernel_h == 3 && t.kernel_w == 3 && t.dilation_h == 1 && t.dilation_w == 1 && t.stride_w <= 2;
-  const Tiles tiles = is_3x3 ? kTiles[t.stride_w - 1] : Tiles{nullptr, run_any};
   const std::int64_t block_weights = t.kernel_w * ((t.kernel_h + kRowsPerGroup - 1) / kRowsPerGroup) * kGroupBytes;
   for (Place at{t.row_begin, 0, 0, padding}; at.row < t.row_end; ++at.row) {
     const std::int64_t row = at.row * t.stride_h - t.pad_top;
-    const bool may_tile = is_3x3 && row >= 0 && row + 3 <= t.in_height;
+    const bool has_rows = row >= 0 && row + 3 <= t.in_height;
     for (at.c = 0; at.c < t.channels; at.c += kHalf) {
       const std::int8_t* w = t.weights + at.c / kBlock * block_weights + at.c % kBlock * kRowsPerGroup;
       for (at.pixel = 0; at.pixel < t.out_width;) {
         const std::int64_t first = at.pixel * t.stride_w - t.pad_left;
-        const std::int64_t end = first + (kMostPixels - 1) * t.stride_w + 3;
-        const bool is_tile = may_tile && at.pixel + kMostPixels <= t.out_width && first >= 0 && end <= t.in_width;
-        (is_tile ? tiles.many : tiles.one)(t, at, w);
+        const bool is_tile = is_3x3 && at.pixel + kMostPixels <= t.out_width;
+        const std::int64_t end = first + (is_tile ? kMostPixels - 1 : 0) * t.stride_w + 3;
+        const bool is_inside = has_rows && first >= 0 && end <= t.in_width;
+        (is_3x3 ? kTiles[t.stride_w - 1][is_tile][is_inside] : run_any)(t, at, w);
         at.pixel += is_tile ? kMostPixels : 1;
       }
     }

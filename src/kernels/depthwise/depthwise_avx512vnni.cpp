@@ -51,13 +51,28 @@ struct Place {
   }
 };
 
-/// Where the channels of a tap of the first pixel's window are; of kHasBorder, which may lie outside the image.
+/// Three rows of taps from the first pixel's window on; outside the image, padding.
+struct Rows {
+  const std::uint8_t* rows[3];  ///< The image's first column.
+  std::int64_t steps[3];        ///< From one column to the next.
+
+  BITFOLD_INLINE Rows(const DepthwiseTask& t, const Place& at) {
+    for (int i = 0; i < 3; ++i) {
+      const std::int64_t row = at.row * t.stride_h - t.pad_top + i;
+      const bool is_inside = row >= 0 && row < t.in_height;
+      rows[i] = is_inside ? t.x + row * t.x_row + at.channel : at.padding;
+      steps[i] = is_inside ? t.channels : 0;
+    }
+  }
+};
+
+/// Taps of 3 rows in a column; of kHasBorder, some may lie outside the image.
 template <bool kHasBorder>
-BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
-  const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
-  const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
-  if (kHasBorder && (row < 0 || row >= t.in_height || column < 0 || column >= t.in_width)) return at.padding;
-  return t.x + row * t.x_row + column * t.channels + at.channel;
+BITFOLD_INLINE __m512i column_3(const DepthwiseTask& t, const Place& at, const Rows& of, std::int64_t x) {
+  if constexpr (!kHasBorder)
+    return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[0] + i * t.x_row + x * t.channels; });
+  if (x < 0 || x >= t.in_width) return column<3>([&](int) BITFOLD_INLINE_LAMBDA { return at.padding; });
+  return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[i] + x * of.steps[i]; });
 }
 
 /// kPixels pixels of one block, 3x3 without dilation.
@@ -66,10 +81,12 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   const Destination to = at.destination(t);
   Accumulators<kPixels, 1> tile;
   tile.set(t.bias + at.channel, to.channel_count);
+  const Rows rows(t, at);
+  const std::int64_t left = at.pixel * kStride - t.pad_left;
   __m512i weights[3];
   unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA { weights[j] = _mm512_loadu_si512(w + j * kGroupBytes); });
   unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
-    const __m512i taps = column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return tap<kHasBorder>(t, at, i, x); });
+    const __m512i taps = column_3<kHasBorder>(t, at, rows, left + x);
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
       constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
@@ -77,6 +94,14 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
     });
   });
   tile.store(to);
+}
+
+/// Where a tap of a pixel's window is, or padding.
+BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
+  const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
+  const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
+  if (row < 0 || row >= t.in_height || column < 0 || column >= t.in_width) return at.padding;
+  return t.x + row * t.x_row + column * t.channels + at.channel;
 }
 
 /// One pixel of one block, for any kernel.
@@ -87,7 +112,7 @@ void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   for (std::int64_t j = 0; j < t.kernel_w; ++j)
     for (std::int64_t i = 0; i < t.kernel_h; i += kRowsPerGroup, w += kGroupBytes) {
       const std::int64_t rows = t.kernel_h - i < kRowsPerGroup ? t.kernel_h - i : kRowsPerGroup;
-      const __m512i taps = column([&](int of) BITFOLD_INLINE_LAMBDA { return tap<true>(t, at, i + of, j); }, rows);
+      const __m512i taps = column([&](int of) BITFOLD_INLINE_LAMBDA { return tap(t, at, i + of, j); }, rows);
       tile.sums[0][0] = _mm512_dpbusd_epi32(tile.sums[0][0], taps, _mm512_loadu_si512(w));
     }
   tile.store(to);
@@ -97,29 +122,28 @@ using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*)
 
 constexpr std::int64_t kMostPixels = 4;
 
-/// By stride, 3x3 without dilation.
-struct Tiles {
-  RunTile many, one;  ///< 4 pixels within the image; one anywhere.
-};
-
-constexpr Tiles kTiles[] = {{run_3x3<1, false, kMostPixels>, run_3x3<1, true, 1>},
-                            {run_3x3<2, false, kMostPixels>, run_3x3<2, true, 1>}};
+/// 3x3 without dilation: [stride - 1][4 pixels, not one][within the image].
+constexpr RunTile kTiles[2][2][2] = {
+    {{run_3x3<1, true, 1>, run_3x3<1, false, 1>}, {run_3x3<1, true, kMostPixels>, run_3x3<1, false, kMostPixels>}},
+    {{run_3x3<2, true, 1>, run_3x3<2, false, 1>}, {run_3x3<2, true, kMostPixels>, run_3x3<2, false, kMostPixels>}}};
 
 void run(const DepthwiseTask& t) noexcept {
   alignas(64) std::uint8_t padding[kBlock];
   for (auto& code : padding) code = t.padding;
   const bool is_3x3 = t.kernel_h == 3 && t.kernel_w == 3 && t.dilation_h == 1 && t.dilation_w == 1 && t.stride_w <= 2;
-  const Tiles tiles = is_3x3 ? kTiles[t.stride_w - 1] : Tiles{nullptr, run_any};
   const std::int64_t block_weights = t.kernel_w * ((t.kernel_h + kRowsPerGroup - 1) / kRowsPerGroup) * kGroupBytes;
   const std::int64_t first_channel = kAvx512VnniWideDepthwise(t);
   for (Place at{t.row_begin, 0, first_channel, padding}; at.row < t.row_end; ++at.row) {
     const std::int64_t top = at.row * t.stride_h - t.pad_top;
-    const bool may_tile = is_3x3 && top >= 0 && top + 3 <= t.in_height;
+    const bool has_rows = top >= 0 && top + 3 <= t.in_height;
     for (at.channel = first_channel; at.channel < t.channels; at.channel += kBlock)
       for (at.pixel = 0; at.pixel < t.out_width;) {
-        const std::int64_t left = at.pixel * t.stride_w - t.pad_left, right = left + (kMostPixels - 1) * t.stride_w + 3;
-        const bool is_tile = may_tile && at.pixel + kMostPixels <= t.out_width && left >= 0 && right <= t.in_width;
-        (is_tile ? tiles.many : tiles.one)(t, at, t.weights + at.channel / kBlock * block_weights);
+        const bool is_tile = is_3x3 && at.pixel + kMostPixels <= t.out_width;
+        const std::int64_t left = at.pixel * t.stride_w - t.pad_left;
+        const std::int64_t right = left + (is_tile ? kMostPixels - 1 : 0) * t.stride_w + 3;
+        const bool is_inside = has_rows && left >= 0 && right <= t.in_width;
+        const RunTile run_tile = is_3x3 ? kTiles[t.stride_w - 1][is_tile][is_inside] : run_any;
+        run_tile(t, at, t.weights + at.channel / kBlock * block_weights);
         at.pixel += is_tile ? kMostPixels : 1;
       }
   }
