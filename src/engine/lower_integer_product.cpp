@@ -49,6 +49,11 @@ std::optional<Product> conv_product(const Lowering& l, const Node& node, const C
               {height * width * in[1], width * in[1], in[1]},
               {out[1] * out[2] * out[3], out[3] * out[1], out[1]},
               {}};
+  if (p.padding.is_needed && p.filter.is_depthwise()) {
+    p.padding.is_needed = false;
+    p.images.x = {in[2] * in[3] * in[1], in[3] * in[1], in[1]};
+    p.images.bare = {in[2], in[3], w.pad_top, w.pad_left};
+  }
   const std::int64_t channels = in[1] / conv.group, taps = window->kernel_h * window->kernel_w;
   p.channel_stride = channels * taps;
   for (std::int64_t t = 0; t < taps; ++t)
@@ -295,10 +300,10 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   padding.zero_point = static_cast<std::uint8_t>(in.zero_point);
   ConvImages images = product->images;
   images.residual = images.y;
+  images.padding = padding.zero_point;
   if (padding.is_needed) {
     images.content_begin = padding.shape.top;
     images.content_end = padding.shape.top + padding.shape.height;
-    images.padding = padding.zero_point;
   }
   IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
   const std::int64_t macs = element_count(l.shape(product->y)) * product->filter.depth();
@@ -307,6 +312,10 @@ bool lower_integer_product(Lowering& l, NodeId id) {
                                                 useful_threads(l.threads, macs));
   const std::size_t scratch_bytes = made->scratch_bytes();
   auto& step = l.add(std::move(made), tail.name, tail.op, kernel);
+  if (!product->filter.is_depthwise()) {
+    if (l.last_product != nullptr) l.last_product->fetch_ahead(step);
+    l.last_product = &step;
+  }
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   if (padding.is_needed)

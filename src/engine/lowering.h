@@ -58,6 +58,8 @@ inline float dequantize_code(int code, const CodeGrid& grid) {
 /// A function of one code, for each of the 256.
 using CodeTable = std::array<std::uint8_t, 256>;
 
+class IntegerConvStep;
+
 class Lowering {
  public:
   Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
@@ -70,6 +72,7 @@ class Lowering {
   const Isa isa;
   const int threads;
   WeightCache& weights;
+  IntegerConvStep* last_product = nullptr;  ///< The last step added that multiplies matrices of codes.
 
   // What is known of values.
   const Shape& shape(ValueId id) const;

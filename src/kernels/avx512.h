@@ -26,8 +26,14 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
   unroll_indices(std::make_integer_sequence<int, kCount>{}, f);
 }
 
-/// What codes may be: [qmin, qmax] around any zero point; every byte; every byte, the zero point being 0.
+/// What codes may be: [qmin, qmax] around any zero point, behind a LeakyRelu or not; every byte, of plain accumulators;
+/// the same, the zero point being 0.
 enum class CodeBounds { any, bytes, bytes_from_zero };
+
+BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output) {
+  if (output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1) return CodeBounds::any;
+  return output.zero_point != 0 ? CodeBounds::bytes : CodeBounds::bytes_from_zero;
+}
 
 /// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
 /// clamping before it: the saturating packs and the byte bounds at the end do it for 64 codes at once. Only what would
@@ -44,11 +50,13 @@ struct Requantizer {
         zero_point(_mm512_set1_epi16(static_cast<short>(output.zero_point))),
         low_code(_mm512_set1_epi8(static_cast<char>(output.qmin))),
         high_code(_mm512_set1_epi8(static_cast<char>(output.qmax))),
-        is_leaky(output.negative_gain != 1) {}
+        is_leaky(output.negative_gain != 1) {
+    asm("" : "+r"(is_leaky));  // or the compiler compares floats again for every accumulator
+  }
 
   BITFOLD_INLINE __m512i steps(__m512i sum, __m512 multiplier) const {
     const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-    if (!is_leaky) return round(steps);
+    if (kBounds != CodeBounds::any || !is_leaky) return round(steps);
     return round(_mm512_mask_mul_ps(steps, _mm512_movepi32_mask(sum), steps, negative_gain));
   }
 
@@ -201,12 +209,17 @@ struct Accumulators {
   }
 
   BITFOLD_INLINE void store(const Destination& to) const {
+    const CodeBounds bounds = bounds_of(*to.output);
     if (to.output->kind != AccumulatorOutput::code)
       write(WordWriter<kBlocks>(to), to);
-    else if (to.steps_fit)
-      write(CodeWriter<kBlocks, true>(to), to);
-    else
+    else if (!to.steps_fit)
       write(CodeWriter<kBlocks, false>(to), to);
+    else if (bounds == CodeBounds::any)
+      write(CodeWriter<kBlocks, true>(to), to);
+    else if (bounds == CodeBounds::bytes)
+      write(CodeWriter<kBlocks, true, CodeBounds::bytes>(to), to);
+    else
+      write(CodeWriter<kBlocks, true, CodeBounds::bytes_from_zero>(to), to);
   }
 
  private:

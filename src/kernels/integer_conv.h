@@ -10,10 +10,11 @@
 //             y = table[y]                                                            where a table is given
 //             y = the code of real(y) + real(residual)                                where a residual is given
 //
-// Images are NHWC and already padded: padding is bytes of the input's zero point around the image. The input's zero
-// point itself is folded into the bias by the caller, bias'[c] = bias[c] - zero_point * sum w[c]; weights with a zero
-// point of their own are given less that zero point (they must still fit int8). A matrix product of M rows is a 1x1
-// convolution over M pixels: out_height = M, out_width = 1, so that rows can be split among threads.
+// Images are NHWC and already padded: padding is bytes of the input's zero point around the image. Depthwise filters
+// can do without (ConvImages::bare). The input's zero point itself is folded into the bias by the caller, bias'[c] =
+// bias[c] - zero_point * sum w[c]; weights with a zero point of their own are given less that zero point (they must
+// still fit int8). A matrix product of M rows is a 1x1 convolution over M pixels: out_height = M, out_width = 1, so
+// that rows can be split among threads.
 //
 // Every instruction set gives the same bytes. Every intermediate sum must fit int32 in any order of summation, which
 // sum |w| * 255 + |bias'| < 2^31 guarantees. Kernels may read, but never use, up to kOverread bytes past the image.
@@ -23,6 +24,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,8 @@ struct ConvFilter {
   std::int64_t dilation_h = 1, dilation_w = 1;
   bool operator==(const ConvFilter&) const = default;
 
+  /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
+  bool is_depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }
   /// Products summed into one accumulator.
   std::int64_t depth() const { return kernel_h * kernel_w * (in_channels / groups); }
 };
@@ -53,6 +57,12 @@ struct ConvFilter {
 /// Elements from one image, row and pixel to the next. Channels of a pixel are adjacent.
 struct ImageStrides {
   std::int64_t image = 0, row = 0, pixel = 0;
+};
+
+/// An image without its border. `height` 0: there is none, the border is where images usually have it.
+struct BareImage {
+  std::int64_t height = 0, width = 0;
+  std::int64_t pad_top = 0, pad_left = 0;
 };
 
 /// Over which images a filter runs. The pixel stride of x must be the filter's in_channels.
@@ -66,6 +76,8 @@ struct ConvImages {
   /// kernel rows over them need not be multiplied. The default says nothing about padding.
   std::int64_t content_begin = 0, content_end = std::numeric_limits<std::int64_t>::max();
   std::uint8_t padding = 0;
+  /// Of depthwise filters only: x is the image alone, and so are its strides; taps outside it count as `padding`.
+  BareImage bare;
 };
 
 /// How weights are packed: as they are, one layout for every instruction set (gemm/gemm.h, depthwise/depthwise.h), or
@@ -85,8 +97,6 @@ class PackedFilter {
 
   FilterForm form() const { return form_; }
   const ConvFilter& filter() const { return filter_; }
-  /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
-  bool is_depthwise() const;
   /// Runs of adjacent bytes that make up a window, and how many bytes each.
   std::int64_t run_count() const { return run_count_; }
   std::int64_t run_bytes() const { return run_bytes_; }
@@ -140,6 +150,9 @@ class IntegerConv {
   /// is added, and may be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
            std::byte* scratch) const noexcept;
+  /// Memory that will be read soon after: some of it may be brought closer while this runs.
+  void fetch_ahead(std::span<const std::byte> memory) { ahead_ = memory; }
+  std::span<const std::byte> weights() const;
   /// "gemm.avx512vnni 14x32", "depthwise.avx2"
   std::string kernel_name() const;
 
@@ -159,7 +172,7 @@ class IntegerConv {
   KernelRows kernel_rows(std::int64_t row) const;
   AlignedArray<std::int32_t> bias_over(const KernelRows& rows) const;
   void run_segment(const Segment& segment, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
-  void run_depthwise(const Segment& segment, const std::uint8_t* from, std::byte* to) const noexcept;
+  void run_depthwise(const Segment& segment, const std::uint8_t* image, std::byte* out) const noexcept;
   void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to,
                     std::int32_t* pairs) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& segment) const noexcept;
@@ -177,6 +190,7 @@ class IntegerConv {
   const DepthwiseKernel* depthwise_ = nullptr;
   const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
+  std::span<const std::byte> ahead_;
   BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
 #include <string>
@@ -196,7 +197,7 @@ std::vector<Case> window_cases() {
 
 std::vector<Case> depthwise_cases() {
   std::vector<Case> cases;
-  for (std::int64_t channels : {2, 8, 15, 16, 17, 31, 32, 33, 64, 100})
+  for (std::int64_t channels : {2, 8, 15, 16, 17, 31, 32, 33, 64, 100, 112, 144})
     for (std::int64_t kernel : {1, 2, 3, 4, 5, 7})
       for (std::int64_t stride : {1, 2, 3}) {
         const ConvFilter f{channels, channels, channels, kernel, kernel};
@@ -312,7 +313,11 @@ TEST_P(IntegerConvTest, codes_behind_a_leaky_relu_are_rounded_once) {
 }
 
 TEST_P(IntegerConvTest, codes_saturate_where_steps_leave_int32) {
-  for (const Case& c : window_cases()) {
+  auto cases = window_cases();
+  for (std::int64_t channels : {20, 32, 64})
+    for (std::int64_t kernel : {3, 5})
+      cases.push_back({{channels, channels, channels, kernel, kernel}, 1, kernel + 2, kernel + 6});
+  for (const Case& c : cases) {
     Data d = make_data(c, Codes::random);
     for (std::size_t m = 0; m < d.multipliers.size(); ++m) d.multipliers[m] = m % 2 == 0 ? 1e9F : 3e38F;
     const ConvOutput output{.zero_point = 131, .qmin = 3, .qmax = 250};
@@ -353,6 +358,57 @@ TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
           const auto want = expected<std::int32_t>(c, d, [](std::int32_t sum, std::size_t) { return sum; });
           ASSERT_EQ(y, want) << c.text() << " top " << top << " bottom " << bottom;
         }
+}
+
+/// The image of `padded` without its border, and a tail that may be read.
+std::vector<std::uint8_t> without_border(const Case& c, const std::vector<std::uint8_t>& padded,
+                                         const BareImage& bare) {
+  std::vector<std::uint8_t> inside;
+  const std::int64_t pixel = c.filter.in_channels;
+  for (std::int64_t n = 0; n < c.batch; ++n)
+    for (std::int64_t h = 0; h < bare.height; ++h) {
+      const auto row = padded.begin() + (((n * c.in_height + bare.pad_top + h) * c.in_width) + bare.pad_left) * pixel;
+      inside.insert(inside.end(), row, row + bare.width * pixel);
+    }
+  inside.resize(inside.size() + kOverread);
+  return inside;
+}
+
+TEST_P(IntegerConvTest, depthwise_filters_do_without_a_border) {
+  for (const Case& c : depthwise_cases())
+    for (const auto& [top, left, bottom, right] : {std::array{0, 0, 0, 0}, {1, 1, 1, 1}, {0, 0, 1, 1}, {2, 3, 1, 2}}) {
+      const BareImage bare{c.in_height - top - bottom, c.in_width - left - right, top, left};
+      if (bare.height < 1 || bare.width < 1) continue;
+      Data d = make_data(c, Codes::random);
+      constexpr std::uint8_t kPadding = 113;
+      const auto inside = without_border(c, d.x, bare);
+      std::fill(d.x.begin(), d.x.end(), kPadding);
+      for (std::int64_t n = 0; n < c.batch; ++n)
+        for (std::int64_t h = 0; h < bare.height; ++h)
+          std::copy_n(inside.begin() + (n * bare.height + h) * bare.width * c.filter.in_channels,
+                      bare.width * c.filter.in_channels,
+                      d.x.begin() + ((n * c.in_height + top + h) * c.in_width + left) * c.filter.in_channels);
+      ConvImages images = images_of(c);
+      images.padding = kPadding;
+      images.bare = bare;
+      const std::int64_t row = bare.width * c.filter.in_channels;
+      images.x = {bare.height * row, row, c.filter.in_channels};
+      const testing::GuardedBuffer<std::uint8_t> x(inside);
+      for (const auto& output : {ConvOutput{}, ConvOutput{.zero_point = 131, .qmin = 3, .qmax = 250}}) {
+        const IntegerConv conv(packed(c, d), images, output, GetParam());
+        testing::GuardedBuffer<std::uint8_t> y(c.y_count() - c.y_gap);
+        const std::int64_t half = conv.unit_count() / 2;  // in two parts, as threads do
+        conv.run(x.data(), y.data(), nullptr, 0, half, nullptr);
+        conv.run(x.data(), y.data(), nullptr, half, conv.unit_count(), nullptr);
+        std::vector<std::uint8_t> got(y.data(), y.data() + (c.y_count() - c.y_gap));
+        got.resize(static_cast<std::size_t>(c.y_count()));
+        const auto want = expected<std::uint8_t>(c, d, [&](std::int32_t sum, std::size_t m) {
+          return static_cast<std::uint8_t>(
+              requantize(sum, d.multipliers[m], output.zero_point, output.qmin, output.qmax));
+        });
+        ASSERT_EQ(got, want) << c.text() << " border " << top << " " << left << " " << bottom << " " << right;
+      }
+    }
 }
 
 TEST_P(IntegerConvTest, ties_round_to_the_even_code) {

@@ -1,6 +1,7 @@
 // Convolutions and matrix products over codes.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "engine/step.h"
@@ -28,6 +29,13 @@ class IntegerConvStep final : public Step {
   IntegerConvStep(IntegerConv conv, const Padding& padding, bool has_residual, int threads)
       : conv_(std::move(conv)), padding_(padding), has_residual_(has_residual), threads_(threads) {}
   void run() noexcept override;
+
+  /// Brings weights of a later step closer, unless this one has many to read itself.
+  void fetch_ahead(const IntegerConvStep& later) {
+    constexpr std::size_t kMost = 1024 * 1024;  // half of a second-level cache
+    const auto weights = later.conv_.weights();
+    if (conv_.weights().size() <= kMost) conv_.fetch_ahead(weights.first(std::min(weights.size(), kMost)));
+  }
 
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 

@@ -19,19 +19,24 @@
 
 namespace bitfold {
 
-/// One row of output pixels, all channels.
+/// Rows of one image of outputs, all channels. Taps outside the input's pixels are `padding`: a border may be there, or
+/// be left to the kernel.
 struct DepthwiseTask {
-  const std::uint8_t* x = nullptr;  ///< The first pixel's window.
-  std::int64_t pixel_count = 0;
-  std::int64_t stride = 1;         ///< Input pixels from one output pixel to the next.
-  std::int64_t tap_row_bytes = 0;  ///< From a tap to the one below it, dilation counted.
-  std::int64_t dilation = 1;       ///< Input pixels from a tap to the one beside it.
+  const std::uint8_t* x = nullptr;  ///< The image's first pixel.
+  std::int64_t in_height = 0, in_width = 0;
+  std::int64_t x_row = 0;                  ///< Bytes from one row to the next.
+  std::int64_t pad_top = 0, pad_left = 0;  ///< From the first window's first tap to the first pixel.
+  std::uint8_t padding = 0;
+  std::int64_t row_begin = 0, row_end = 0;  ///< Of the outputs.
+  std::int64_t out_width = 0;
+  std::int64_t stride_h = 1, stride_w = 1;      ///< Input pixels from one output pixel to the next.
+  std::int64_t dilation_h = 1, dilation_w = 1;  ///< Input pixels from one tap to the next.
   std::int64_t channels = 0, kernel_h = 1, kernel_w = 1;
   const std::int8_t* weights = nullptr;
   const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
   const float* multipliers = nullptr;
-  void* y = nullptr;
-  std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
+  void* y = nullptr;                     ///< Of row 0.
+  std::int64_t y_row = 0, y_stride = 0;  ///< Elements from one row and from one pixel to the next.
   const ConvOutput* output = nullptr;
   bool steps_fit = false;  ///< As in GemmTask.
 };
@@ -48,5 +53,9 @@ const DepthwiseKernel& select_depthwise_kernel(Isa cap);
 
 /// `run` is null where the compiler does not target the instruction set.
 extern const DepthwiseKernel kPortableDepthwise, kAvx2Depthwise, kAvx512VnniDepthwise;
+
+/// A part of kAvx512VnniDepthwise: 64 channels at a time, for as many of the first channels as it can; returns how
+/// many.
+extern std::int64_t (*const kAvx512VnniWideDepthwise)(const DepthwiseTask& task) noexcept;
 
 }  // namespace bitfold

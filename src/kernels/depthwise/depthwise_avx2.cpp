@@ -14,84 +14,126 @@ BITFOLD_INLINE __m256i widen(const std::uint8_t* x) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
 }
 
-/// 8 channels of kCount rows from x on; absent rows are 0.
-template <int kCount>
-BITFOLD_INLINE Split column(const std::uint8_t* x, std::int64_t row_bytes) {
-  Split taps{widen(x), _mm256_setzero_si256()};
-  if constexpr (kCount > 1) taps.odd = widen(x + row_bytes);
-  if constexpr (kCount > 2) taps.even = _mm256_or_si256(taps.even, _mm256_slli_epi32(widen(x + 2 * row_bytes), 16));
-  if constexpr (kCount > 3) taps.odd = _mm256_or_si256(taps.odd, _mm256_slli_epi32(widen(x + 3 * row_bytes), 16));
+/// 8 channels of kCount rows, at(i) the address of row i; absent rows are 0.
+template <int kCount, class At>
+BITFOLD_INLINE Split column(const At& at) {
+  Split taps{widen(at(0)), _mm256_setzero_si256()};
+  if constexpr (kCount > 1) taps.odd = widen(at(1));
+  if constexpr (kCount > 2) taps.even = _mm256_or_si256(taps.even, _mm256_slli_epi32(widen(at(2)), 16));
+  if constexpr (kCount > 3) taps.odd = _mm256_or_si256(taps.odd, _mm256_slli_epi32(widen(at(3)), 16));
   return taps;
 }
 
-BITFOLD_INLINE Split column(const std::uint8_t* x, std::int64_t row_bytes, std::int64_t count) {
-  return count == 1   ? column<1>(x, row_bytes)
-         : count == 2 ? column<2>(x, row_bytes)
-         : count == 3 ? column<3>(x, row_bytes)
-                      : column<4>(x, row_bytes);
+template <class At>
+BITFOLD_INLINE Split column(const At& at, std::int64_t count) {
+  return count == 1 ? column<1>(at) : count == 2 ? column<2>(at) : count == 3 ? column<3>(at) : column<4>(at);
 }
 
 BITFOLD_INLINE __m256i load_bias(const DepthwiseTask& t, std::int64_t c) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + c));
 }
 
-/// kPixels pixels of 8 channels from c on, 3x3 without horizontal dilation.
-template <int kStride, int kPixels>
-void run_3x3(const DepthwiseTask& t, std::int64_t pixel, std::int64_t c, const std::int8_t* w) noexcept {
+/// The place of an output pixel, and 8 of its channels from c on.
+struct Place {
+  std::int64_t row, pixel, c;
+  const std::uint8_t* padding;
+};
+
+/// Three rows of taps from the first pixel's window on; outside the image, padding.
+struct Rows {
+  const std::uint8_t* rows[3];  ///< The image's first column.
+  std::int64_t steps[3];        ///< From one column to the next.
+
+  BITFOLD_INLINE Rows(const DepthwiseTask& t, const Place& at) {
+    for (int i = 0; i < 3; ++i) {
+      const std::int64_t row = at.row * t.stride_h - t.pad_top + i;
+      const bool is_inside = row >= 0 && row < t.in_height;
+      rows[i] = is_inside ? t.x + row * t.x_row + at.c : at.padding;
+      steps[i] = is_inside ? t.channels : 0;
+    }
+  }
+};
+
+/// Taps of 3 rows in a column; of kHasBorder, some may lie outside the image.
+template <bool kHasBorder>
+BITFOLD_INLINE Split column_3(const DepthwiseTask& t, const Place& at, const Rows& of, std::int64_t x) {
+  if constexpr (!kHasBorder)
+    return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[0] + i * t.x_row + x * t.channels; });
+  if (x < 0 || x >= t.in_width) return column<3>([&](int) BITFOLD_INLINE_LAMBDA { return at.padding; });
+  return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[i] + x * of.steps[i]; });
+}
+
+/// kPixels pixels, 3x3 without dilation.
+template <int kStride, int kPixels, bool kHasBorder>
+void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Split weights[3] = {split_weights(w), split_weights(w + kGroupBytes), split_weights(w + 2 * kGroupBytes)};
   __m256i sums[kPixels];
-  const __m256i bias = load_bias(t, c);
+  const __m256i bias = load_bias(t, at.c);
   unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { sums[p] = bias; });
-  const std::uint8_t* x = t.x + pixel * kStride * t.channels + c;
-  unroll<(kPixels - 1) * kStride + 3>([&](auto at) BITFOLD_INLINE_LAMBDA {
-    const Split taps = column<3>(x + at * t.channels, t.tap_row_bytes);
+  const Rows rows(t, at);
+  const std::int64_t left = at.pixel * kStride - t.pad_left;
+  unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
+    const Split taps = column_3<kHasBorder>(t, at, rows, left + x);
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
-      constexpr int kFrom = decltype(at)::value - decltype(j)::value;  // the first tap of a pixel, or between two
+      constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
         multiply_add(sums[kFrom / kStride], taps, weights[j]);
     });
   });
   unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
-    store(sums[p], t.multipliers + c, *t.output, t.y, (pixel + p) * t.y_stride + c, t.channels - c);
+    store(sums[p], t.multipliers + at.c, *t.output, t.y, at.row * t.y_row + (at.pixel + p) * t.y_stride + at.c,
+          t.channels - at.c);
   });
 }
 
-/// One pixel of 8 channels from c on, any kernel.
-void run_any(const DepthwiseTask& t, std::int64_t pixel, std::int64_t c, const std::int8_t* w) noexcept {
-  __m256i sum = load_bias(t, c);
-  const std::uint8_t* x = t.x + pixel * t.stride * t.channels + c;
+/// Where a tap of a pixel's window is, or padding.
+BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
+  const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
+  const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
+  if (row < 0 || row >= t.in_height || column < 0 || column >= t.in_width) return at.padding;
+  return t.x + row * t.x_row + column * t.channels + at.c;
+}
+
+/// One pixel, any kernel.
+void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
+  __m256i sum = load_bias(t, at.c);
   for (std::int64_t j = 0; j < t.kernel_w; ++j)
     for (std::int64_t i = 0; i < t.kernel_h; i += kRowsPerGroup, w += kGroupBytes) {
       const std::int64_t rows = t.kernel_h - i < kRowsPerGroup ? t.kernel_h - i : kRowsPerGroup;
-      const Split taps = column(x + j * t.dilation * t.channels + i * t.tap_row_bytes, t.tap_row_bytes, rows);
+      const Split taps = column([&](int of) BITFOLD_INLINE_LAMBDA { return tap(t, at, i + of, j); }, rows);
       multiply_add(sum, taps, split_weights(w));
     }
-  store(sum, t.multipliers + c, *t.output, t.y, pixel * t.y_stride + c, t.channels - c);
+  store(sum, t.multipliers + at.c, *t.output, t.y, at.row * t.y_row + at.pixel * t.y_stride + at.c, t.channels - at.c);
 }
 
-using RunTile = void (*)(const DepthwiseTask&, std::int64_t, std::int64_t, const std::int8_t*) noexcept;
+using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*) noexcept;
 
-struct Tiles {
-  RunTile many, one;
-  std::int64_t pixels;  ///< Of `many`.
-};
+constexpr std::int64_t kMostPixels = 4;
 
-constexpr Tiles kAny{run_any, run_any, 1}, kStride1{run_3x3<1, 4>, run_3x3<1, 1>, 4},
-    kStride2{run_3x3<2, 4>, run_3x3<2, 1>, 4};
-
-const Tiles& tiles_for(const DepthwiseTask& t) {
-  if (t.kernel_h != 3 || t.kernel_w != 3 || t.dilation != 1 || t.stride > 2) return kAny;
-  return t.stride == 1 ? kStride1 : kStride2;
-}
+/// 3x3 without dilation: [stride - 1][4 pixels, not one][within the image].
+constexpr RunTile kTiles[2][2][2] = {
+    {{run_3x3<1, 1, true>, run_3x3<1, 1, false>}, {run_3x3<1, kMostPixels, true>, run_3x3<1, kMostPixels, false>}},
+    {{run_3x3<2, 1, true>, run_3x3<2, 1, false>}, {run_3x3<2, kMostPixels, true>, run_3x3<2, kMostPixels, false>}}};
 
 void run(const DepthwiseTask& t) noexcept {
-  const Tiles& tiles = tiles_for(t);
+  alignas(32) std::uint8_t padding[kHalf];
+  for (auto& code : padding) code = t.padding;
+  const bool is_3x3 = t.kernel_h == 3 && t.kernel_w == 3 && t.dilation_h == 1 && t.dilation_w == 1 && t.stride_w <= 2;
   const std::int64_t block_weights = t.kernel_w * ((t.kernel_h + kRowsPerGroup - 1) / kRowsPerGroup) * kGroupBytes;
-  for (std::int64_t c = 0; c < t.channels; c += kHalf) {
-    const std::int8_t* w = t.weights + c / kBlock * block_weights + c % kBlock * kRowsPerGroup;
-    std::int64_t pixel = 0;
-    for (; pixel + tiles.pixels <= t.pixel_count; pixel += tiles.pixels) tiles.many(t, pixel, c, w);
-    for (; pixel < t.pixel_count; ++pixel) tiles.one(t, pixel, c, w);
+  for (Place at{t.row_begin, 0, 0, padding}; at.row < t.row_end; ++at.row) {
+    const std::int64_t row = at.row * t.stride_h - t.pad_top;
+    const bool has_rows = row >= 0 && row + 3 <= t.in_height;
+    for (at.c = 0; at.c < t.channels; at.c += kHalf) {
+      const std::int8_t* w = t.weights + at.c / kBlock * block_weights + at.c % kBlock * kRowsPerGroup;
+      for (at.pixel = 0; at.pixel < t.out_width;) {
+        const std::int64_t first = at.pixel * t.stride_w - t.pad_left;
+        const bool is_tile = is_3x3 && at.pixel + kMostPixels <= t.out_width;
+        const std::int64_t end = first + (is_tile ? kMostPixels - 1 : 0) * t.stride_w + 3;
+        const bool is_inside = has_rows && first >= 0 && end <= t.in_width;
+        (is_3x3 ? kTiles[t.stride_w - 1][is_tile][is_inside] : run_any)(t, at, w);
+        at.pixel += is_tile ? kMostPixels : 1;
+      }
+    }
   }
 }
 

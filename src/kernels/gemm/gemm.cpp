@@ -49,6 +49,8 @@ double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
 // Measured: a product of tiles takes 18 cycles, however full they are, a tile's accumulators 20 more than those of
 // vector registers on their way to outputs, and a call 300.
 constexpr double kProductCycles = 18, kTileCycles = 20, kCallCycles = 300;
+// So many pixels are multiplied in one pass over the weights: a second call would be a second pass.
+constexpr std::int64_t kPassPixels = 64;
 
 double products_of_tiles(const GemmSize& size) {
   const std::int64_t chunks = size.run_count * (size.group_count / amx_chunk_groups(size.group_count));
@@ -69,8 +71,9 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
   return groups;
 }
 
-bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out) {
-  return !kernel.takes_rows || kProductCycles * products_of_tiles(left_out) > kCallCycles;
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all) {
+  if (!kernel.takes_rows) return true;
+  return pixels_in_all > kPassPixels && kProductCycles * products_of_tiles(left_out) > kCallCycles;
 }
 
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {

@@ -26,6 +26,7 @@
 // computed once for all channels. All of it is exact modulo 2^32, and so is the accumulator, which fits int32.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -37,6 +38,12 @@ namespace bitfold {
 
 constexpr std::int64_t kGroupBytes = 4;
 constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
+
+/// Memory to bring closer while something else is computed. Whoever fetches some of it moves `begin` on.
+struct FetchAhead {
+  const std::byte* begin = nullptr;
+  const std::byte* end = nullptr;
+};
 
 /// Pixels at equal distances, or rows of such, times up to nr output channels.
 struct GemmTask {
@@ -57,7 +64,8 @@ struct GemmTask {
   std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
   std::int64_t y_row = 0;     ///< Elements from one row to the next.
   const ConvOutput* output = nullptr;
-  bool steps_fit = false;  ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
+  FetchAhead* ahead = nullptr;  ///< May be null. Kernels with more to compute than to load take some of it.
+  bool steps_fit = false;       ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
 };
 
 /// Handles any number of pixels: mr at a time, then fewer.
@@ -88,9 +96,9 @@ std::int64_t amx_chunk_groups(std::int64_t group_count);
 /// A pure function of its arguments: the best kernel for such sizes.
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap);
 
-/// Whether to call the kernel separately for a row of pixels, for the sake of some products that only it can do
-/// without.
-bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out);
+/// Whether to call the kernel separately for a row of pixels, of `pixels_in_all`, for the sake of some products that
+/// only it can do without.
+bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all);
 
 // The tables of the instruction sets, as arrays: a file compiled for one of them must not instantiate shared inline
 // functions. Count 0 where the compiler does not target it.

@@ -83,6 +83,8 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
     }
   const testing::GuardedBuffer<std::int32_t> guarded_bias(bias);
   std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(s.pixels));
+  const auto* weights = reinterpret_cast<const std::byte*>(in.weights.data());
+  FetchAhead ahead{weights, weights + s.blocks() * block_weights};
   for (std::int64_t c = 0; c < s.channels; c += kernel.nr)
     for (std::int64_t r = 0; r < s.rows; r += kernel.takes_rows ? s.rows : 1) {
       GemmTask task{.x = in.x.data() + r * s.pitch * s.pixel_stride,
@@ -102,6 +104,7 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
                     .y_stride = s.y_stride(),
                     .y_row = s.y_row(),
                     .output = &output,
+                    .ahead = &ahead,
                     .steps_fit = steps_fit};
       if (kernel.sum_pairs != nullptr) {
         kernel.sum_pairs(task, x_pairs.data());
@@ -150,6 +153,8 @@ std::vector<Shape> shapes_for(const GemmKernel& kernel) {
           shapes.push_back({pixels, channels, 24, 3, rows, pitch, 8});
           shapes.push_back({pixels, channels, 4, 2, rows, pitch, 4, 3});
         }
+  // Pixels that would be few enough for one pass over the weights, but are more than the first-level cache.
+  shapes.push_back({.pixels = 40, .channels = 48, .run_bytes = 1216, .pixel_stride = 1216});
   // Every kernel row lies over padding: biases only.
   shapes.push_back({.pixels = 20, .channels = 40, .run_bytes = 12, .run_count = 0, .rows = 2, .pitch = 22});
   return shapes;

@@ -118,10 +118,12 @@ void run(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int
 
 void add_fused(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
                const BinaryGrids& grids) {
-  if (grids.y.qmin == 0 && grids.y.qmax == 255)
+  if (grids.y.qmin != 0 || grids.y.qmax != 255)
+    run<FusedOperator<CodeBounds::any>>(a, b, y, n, grids);
+  else if (grids.y.zero_point != 0)
     run<FusedOperator<CodeBounds::bytes>>(a, b, y, n, grids);
   else
-    run<FusedOperator<CodeBounds::any>>(a, b, y, n, grids);
+    run<FusedOperator<CodeBounds::bytes_from_zero>>(a, b, y, n, grids);
 }
 
 void binary(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
