@@ -20,12 +20,13 @@ std::int64_t fixed_batch(const Graph& graph) {
 
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most) {
   constexpr std::int64_t kBytes = 4 << 20;
+  constexpr std::int64_t kOpenSize = 256;  // what a size that the network leaves open is taken for
   std::int64_t sample_bytes = 1;
   for (ValueId id : graph.inputs()) {
     std::int64_t bytes = bit_width(graph.value(id).dtype) / 8;
     const Shape shape = graph.value(id).shape.value_or(Shape{});
     for (std::size_t d = 1; d < shape.size() && bytes < kBytes; ++d)
-      bytes *= std::clamp<std::int64_t>(shape[d], 1, kBytes);
+      bytes *= shape[d] == kDynamic ? kOpenSize : std::clamp<std::int64_t>(shape[d], 1, kBytes);
     sample_bytes += bytes;
   }
   return std::clamp<std::int64_t>(kBytes / sample_bytes, 1, most);
