@@ -34,6 +34,7 @@ struct Contender {
   std::unique_ptr<Session> session;
   std::vector<Tensor> inputs, outputs;
   std::vector<double> times_us;
+  double first_us = 0;
 
   Contender(const Graph& graph, const BenchOptions& options) {
     for (ValueId id : graph.inputs()) {
@@ -44,8 +45,10 @@ struct Contender {
         if (shape[axis] == kDynamic) shape[axis] = axis == 0 ? options.batch : 1;
       inputs.push_back(pseudo_random(input.dtype, shape));
     }
+    const auto begin = std::chrono::steady_clock::now();
     session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
     outputs = session->run(inputs);
+    first_us = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
     for (int i = 0; i < kWarmUpRuns; ++i) session->run(inputs, outputs);
   }
 
@@ -68,7 +71,11 @@ struct Contender {
             .mean_us = sum / static_cast<double>(n),
             .run_count = static_cast<std::int64_t>(n),
             .threads = options.threads,
-            .batch = options.batch};
+            .batch = options.batch,
+            .first_us = first_us,
+            .arena_bytes = static_cast<std::int64_t>(session->arena_bytes()),
+            .arena_lower_bound = static_cast<std::int64_t>(session->arena_lower_bound()),
+            .packed_weight_bytes = static_cast<std::int64_t>(session->packed_weight_bytes())};
   }
 };
 
