@@ -1,5 +1,7 @@
 // Elementwise functions of one tensor, as ONNX defines them. Round is half to even.
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numbers>
 
@@ -99,7 +101,11 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
   switch (op.kind) {
     case ParametricKind::leaky_relu:
-      return apply([a](float x) { return x < 0 ? a * x : x; });
+      return apply([bits = std::bit_cast<std::uint32_t>(a)](float x) {
+        // The factor is chosen by a mask, as GCC makes a branch of ?: and signs come as they like. x * 1 is exact.
+        const std::uint32_t mask = x < 0 ? ~0U : 0U;
+        return x * std::bit_cast<float>((bits & mask) | (std::bit_cast<std::uint32_t>(1.0F) & ~mask));
+      });
     case ParametricKind::elu:
       return apply([a](float x) { return x < 0 ? a * std::expm1(x) : x; });
     case ParametricKind::selu:
