@@ -18,6 +18,13 @@ namespace {
 std::atomic<std::int64_t> allocation_count{0};
 }
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BITFOLD_THREAD_SANITIZER  // brings its own new and delete, which cannot be replaced; nothing is counted then
+#endif
+#endif
+
+#ifndef BITFOLD_THREAD_SANITIZER
 // Counts every allocation of this program made through new (invariant 7).
 // Not inlined: gcc would take a free() it sees for a mismatch with a new it does not.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
@@ -31,6 +38,7 @@ std::atomic<std::int64_t> allocation_count{0};
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#endif
 
 namespace bitfold::engine {
 namespace {
