@@ -1,5 +1,6 @@
 // What this CPU can do at the moment, on one thread: what benchmarks hold their figures against. Measured beside each
-// of them, because clocks change and other machines share the memory. Part of the benchmarks' program only.
+// of them, because clocks change and other machines share the memory. Part of the benchmarks' program only. Where the
+// environment sets BITFOLD_BENCH_PLAIN, nothing but times is wanted: peaks are 0 and no bandwidth is counted.
 #pragma once
 
 #include <benchmark/benchmark.h>

@@ -1,6 +1,7 @@
 // The limits, and as benchmarks of their own the two that bench/check.py holds all others against: limit/copy, a copy
 // of memory, and limit/product/ISA, a fixed number of products in registers.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
@@ -17,6 +18,11 @@ namespace bitfold::limits {
 namespace {
 
 constexpr int kRepeats = 3;
+
+bool is_plain() {
+  static const bool plain = std::getenv("BITFOLD_BENCH_PLAIN") != nullptr;
+  return plain;
+}
 
 /// The most units per second that run(), which returns how many it did, reaches. Of this process's time: others may
 /// share the core.
@@ -214,12 +220,12 @@ std::int64_t multiply_integers(Isa isa) {
 }
 
 double integer_peak(Isa isa) {
-  return isa == Isa::portable ? 0 : best_rate([isa] { return multiply_integers(isa); });
+  return isa == Isa::portable || is_plain() ? 0 : best_rate([isa] { return multiply_integers(isa); });
 }
 
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
 double float_peak(Isa isa) {
-  if (isa == Isa::portable) return 0;
+  if (isa == Isa::portable || is_plain()) return 0;
   return best_rate(isa == Isa::avx2 ? fuse_avx2 : fuse_avx512);
 }
 
@@ -251,7 +257,7 @@ void count_bandwidth(benchmark::State& state, int reads, int writes, const void*
   const double bytes =
       static_cast<double>(bytes_read) * (reads + writes) / reads * static_cast<double>(state.iterations());
   state.counters["GB/s"] = benchmark::Counter(bytes / 1e9, benchmark::Counter::kIsRate);
-  const double limit = bandwidth(reads, writes, from, to, bytes_read);
+  const double limit = is_plain() ? 0 : bandwidth(reads, writes, from, to, bytes_read);
   if (limit > 0) state.counters["of_bandwidth"] = benchmark::Counter(bytes / limit, benchmark::Counter::kIsRate);
 }
 
