@@ -11,7 +11,7 @@ slower when it is so beside both: one bound by the memory must not fail where on
 
 Other work on the machine only ever adds time. So benchmarks run in a random order, several times over, the least processor time
 counts, and what seems slower is measured again, up to ROUNDS times, before it is. Each process is lucky or not with where its
-memory lies: a baseline is the median of three.
+memory lies, so every round is a process of its own.
 
 Exit status: 0 nothing is slower; 1 something is, or the baseline knows a benchmark that is no more; 2 nothing could be measured.
 """
@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ROOT / "bench" / "baselines"
 LEVELS = ("portable", "avx2", "avx512vnni", "amx")
 COPY, PRODUCT = "limit/copy", "limit/product/"
-ROUNDS = 6
+ROUNDS, UPDATE_ROUNDS = 10, 4
 REPETITIONS = 5  # of a round
 SECONDS = 0.02  # of a repetition
 
@@ -130,7 +129,7 @@ def compare(tool: Path, levels: list[str], baseline: dict, times: Times, toleran
         if not (suspects := too_slow()):
             break
         print(f"round {round_number}: {len(suspects)} of {len(known)} seem slower; measuring them again", flush=True)
-        time.sleep(2 ** (round_number - 2))  # a burst of other work may pass
+        time.sleep(min(20, 2 ** (round_number - 2)))  # a burst of other work may pass
         measure(tool, suspects, levels, 2 * REPETITIONS, times)
     failed = too_slow()
     for name in failed:
@@ -164,16 +163,11 @@ def main() -> int:
         print("this CPU has none of the levels asked for")
         return 2
     times: Times = {}
+    for _ in range(UPDATE_ROUNDS if arguments.update else 1):
+        measure(arguments.tool, names, levels, REPETITIONS, times)
     if arguments.update:
-        rounds: list[Times] = [{}, {}, {}]
-        for round_times in rounds:
-            measure(arguments.tool, names, levels, REPETITIONS, round_times)
-        limits = [name for name in rounds[0] if name.startswith("limit/")]
-        times = {name: statistics.median(round_times[name] for round_times in rounds) for name in names}
-        times |= {name: min(round_times[name] for round_times in rounds) for name in limits}
         update(names, levels, times)
         return 0
-    measure(arguments.tool, names, levels, REPETITIONS, times)
     baseline = {name: entry for level in levels for name, entry in load(level).items()}
     if not baseline:
         print(f"no baseline for {', '.join(levels)}: write one with --update")
