@@ -19,6 +19,8 @@ struct Options {
   std::unique_ptr<Output> output;
 };
 
+std::string kibibytes(std::int64_t bytes) { return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / 1024); }
+
 /// One table of the model's steps; the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
   const std::vector<StepTime> steps = profile(graph, o.bench);
@@ -76,7 +78,21 @@ void bench_models(const Options& o) {
                     {"mean_us", r.mean_us},
                     {"runs", r.run_count},
                     {"threads", r.threads},
-                    {"batch", r.batch}});
+                    {"batch", r.batch},
+                    {"first_us", r.first_us},
+                    {"arena_bytes", r.arena_bytes},
+                    {"arena_lower_bound", r.arena_lower_bound},
+                    {"packed_weight_bytes", r.packed_weight_bytes}});
+  }
+  o.output->table(rows);
+  o.output->say("");
+  rows = {{"model", "graph to first outputs", "arena", "above its lower bound", "packed weights"}};
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto& r = results[i];
+    const double excess =
+        r.arena_lower_bound > 0 ? static_cast<double>(r.arena_bytes) / static_cast<double>(r.arena_lower_bound) - 1 : 0;
+    rows.push_back({o.models[i], duration(r.first_us), kibibytes(r.arena_bytes), fmt::format("{:.1f} %", 100 * excess),
+                    kibibytes(r.packed_weight_bytes)});
   }
   o.output->table(rows);
   for (std::size_t i = 0; o.profiles && i < graphs.size(); ++i)

@@ -169,6 +169,18 @@ TEST_P(Engine, keeping_values_does_not_change_the_outputs) {
   for (std::size_t i = 0; i < fused.size(); ++i) EXPECT_TRUE(fused[i] == kept[i]) << "output " << i;
 }
 
+TEST_P(Engine, places_its_values_within_a_tenth_of_what_no_plan_can_do_without) {
+  const auto [graph, inputs] = quantized(GetParam(), 1);
+  Graph floats = load_onnx((testing::data_folder() / "models" / (GetParam().model + ".onnx")).string());
+  optimize(floats);
+  for (const Graph& any : {graph, floats}) {
+    Session session(any);
+    session.run(inputs);
+    EXPECT_GE(session.arena_bytes(), session.arena_lower_bound());
+    EXPECT_LE(session.arena_bytes() * 10, session.arena_lower_bound() * 11);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Networks, Engine, ::testing::ValuesIn(cases()), [](const auto& parameter) {
   std::string name = parameter.param.model;
   std::replace(name.begin(), name.end(), '-', '_');

@@ -79,7 +79,10 @@ TEST_F(Tool, preprocessing_by_file_says_the_same_as_by_flags) {
 
 TEST_F(Tool, bench_gives_its_documented_fields) {
   const auto json = run_for_json("bench " + model("conv-bn-relu") + " --threads 1 --min-time 0.05");
-  for (const char* field : {"median_us", "min_us", "p99_us"}) EXPECT_GT(json[field].get<double>(), 0) << field;
+  for (const char* field : {"median_us", "min_us", "p99_us", "first_us"})
+    EXPECT_GT(json[field].get<double>(), 0) << field;
+  for (const char* field : {"arena_bytes", "arena_lower_bound", "packed_weight_bytes"})
+    EXPECT_GE(json[field].get<std::int64_t>(), 0) << field;
   EXPECT_EQ(json["threads"], 1);
 }
 

@@ -138,13 +138,14 @@ def main() -> None:
     quantize, module, package = TOOLS[tool]
     inputs = np.load(samples)
     import_module(module)
-    begin = time.perf_counter()
+    begin, begin_processor = time.perf_counter(), time.process_time()
     try:
         quantize(model, inputs, output, json.loads(options))
     except Unsupported as reason:
         print(json.dumps({"unsupported": str(reason)}))
         return
-    print(json.dumps({"seconds": time.perf_counter() - begin, "version": version(package)}))
+    print(json.dumps({"seconds": time.perf_counter() - begin, "processor_seconds": time.process_time() - begin_processor,
+                      "version": version(package)}))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ struct BenchResult {
   std::int64_t run_count = 0;
   int threads = 1;
   std::int64_t batch = 1;
+  double first_us = 0;                   ///< From the loaded graph to the first outputs: compiling, and one run.
+  std::int64_t arena_bytes = 0;          ///< Memory of the intermediate values.
+  std::int64_t arena_lower_bound = 0;    ///< What one step needs at most: no arena can be smaller.
+  std::int64_t packed_weight_bytes = 0;  ///< Weights as kernels read them.
 };
 
 struct StepTime {

@@ -35,7 +35,9 @@ struct StepInfo {
 };
 
 /// Immutable after construction but for its plans and scratch memory: one Session serves one caller at a time. Its
-/// plans share packed weights.
+/// plans share packed weights. Any number of sessions may be made and run at the same time in different threads; the
+/// graph they are made of must not change meanwhile. Each starts as many threads of its own as its options say, on top
+/// of the others': with a session per core, leave `threads` at 1, which starts none.
 class Session {
  public:
   /// Compiles for the graph inputs' shapes. Dynamic dimensions are compiled as `batch` says at the first run, and again
@@ -45,6 +47,10 @@ class Session {
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
+
+  /// Another session of the same graph and options, for another thread: with plans and scratch memory of its own, and
+  /// the packed weights of this one, which it may outlive.
+  Session sharing_weights() const;
 
   /// Inputs in graph input order, outputs in graph output order, all in reals. Throws Error when types or shapes do not
   /// fit the graph.
@@ -56,7 +62,9 @@ class Session {
 
   /// Steps of the plan for the present shapes; those of a fully static graph are known before the first run.
   const std::vector<StepInfo>& steps() const;
+  /// The memory of that plan's intermediate values, and the most that any one of its steps needs at the same time.
   std::size_t arena_bytes() const;
+  std::size_t arena_lower_bound() const;
   std::size_t packed_weight_bytes() const;
 
   /// An intermediate value of the last run by name: codes where it has a grid (type QuantParams::storage(), the graph's
@@ -67,6 +75,7 @@ class Session {
 
  private:
   struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -23,6 +23,7 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
 
 std::shared_ptr<const std::byte> WeightCache::get(const std::string& key, std::size_t bytes,
                                                   const std::function<void(std::byte*)>& make) {
+  const std::lock_guard lock(mutex_);
   auto& entry = entries_[key];
   if (entry == nullptr) {
     const auto memory = allocate_zeroed(bytes);
@@ -35,12 +36,18 @@ std::shared_ptr<const std::byte> WeightCache::get(const std::string& key, std::s
 
 std::shared_ptr<const PackedFilter> WeightCache::filter(const std::string& key,
                                                         const std::function<PackedFilter()>& make) {
+  const std::lock_guard lock(mutex_);
   auto& entry = filters_[key];
   if (entry == nullptr) {
     entry = std::make_shared<const PackedFilter>(make());
     total_bytes_ += entry->size_bytes();
   }
   return entry;
+}
+
+std::size_t WeightCache::total_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return total_bytes_;
 }
 
 std::uint8_t quantize_code(float x, const CodeGrid& grid) {

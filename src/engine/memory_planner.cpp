@@ -29,13 +29,10 @@ std::size_t best_gap(const std::vector<Range>& taken, std::size_t bytes) {
   return best == SIZE_MAX ? end : best;
 }
 
-}  // namespace
+using Order = std::vector<std::size_t>;
 
-Placement place_blocks(std::span<const Block> blocks) {
-  std::vector<std::size_t> order(blocks.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return blocks[a].bytes > blocks[b].bytes; });
-
+/// Each block in turn into the smallest gap that holds it.
+Placement place_in_order(std::span<const Block> blocks, const Order& order) {
   Placement result{.offsets = std::vector<std::size_t>(blocks.size(), 0)};
   std::vector<std::size_t> placed;
   for (std::size_t i : order) {
@@ -50,6 +47,32 @@ Placement place_blocks(std::span<const Block> blocks) {
     placed.push_back(i);
   }
   return result;
+}
+
+/// Moves the first block that reaches the arena's end to the front of the order.
+void advance_highest(std::span<const Block> blocks, const Placement& placement, Order& order) {
+  const auto reaches_end = [&](std::size_t i) {
+    return placement.offsets[i] + aligned(blocks[i].bytes) == placement.arena_bytes;
+  };
+  const auto highest = std::find_if(order.begin(), order.end(), reaches_end);
+  std::rotate(order.begin(), highest, highest + 1);
+}
+
+}  // namespace
+
+Placement place_blocks(std::span<const Block> blocks) {
+  constexpr int kAttempts = 100;
+  const std::size_t bound = arena_lower_bound(blocks);
+  Order order(blocks.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return blocks[a].bytes > blocks[b].bytes; });
+  Placement last = place_in_order(blocks, order), best = last;
+  for (int attempt = 0; attempt < kAttempts && best.arena_bytes > bound; ++attempt) {
+    advance_highest(blocks, last, order);
+    last = place_in_order(blocks, order);
+    if (last.arena_bytes < best.arena_bytes) best = last;
+  }
+  return best;
 }
 
 std::size_t arena_lower_bound(std::span<const Block> blocks) {

@@ -65,6 +65,7 @@ void Plan::place(bool keep_values) {
   offsets_.assign(count, 0);
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
   arena_bytes_ = placement.arena_bytes;
+  arena_lower_bound_ = engine::arena_lower_bound(blocks);
   arena_ = allocate_arena(arena_bytes_);
 
   for (const auto& step : program_.steps) {

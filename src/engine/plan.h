@@ -69,6 +69,8 @@ class Plan {
   const std::vector<DataType>& output_types() const { return program_.output_types; }
   const std::vector<StepInfo>& steps() const { return infos_; }
   std::size_t arena_bytes() const { return arena_bytes_; }
+  /// What the buffers of one step need at most: no arena can be smaller.
+  std::size_t arena_lower_bound() const { return arena_lower_bound_; }
 
   /// Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is impossible. `step_us`
   /// is empty or gets the microseconds of each step.
@@ -94,7 +96,7 @@ class Plan {
   std::vector<StepInfo> infos_;
   std::vector<External> externals_;  ///< Operands whose address comes with each run.
   std::vector<std::size_t> offsets_;
-  std::size_t arena_bytes_ = 0;
+  std::size_t arena_bytes_ = 0, arena_lower_bound_ = 0;
   std::shared_ptr<std::byte> arena_;
 };
 

@@ -46,7 +46,7 @@ struct Session::Impl {
   Graph graph;
   SessionOptions options;
   int threads = 1;
-  engine::WeightCache weights;
+  std::shared_ptr<engine::WeightCache> weights = std::make_shared<engine::WeightCache>();
   std::deque<std::unique_ptr<engine::Plan>> plans;  // the present one first
 
   void check_inputs(std::span<const Tensor> inputs) const {
@@ -64,7 +64,7 @@ struct Session::Impl {
   }
 
   engine::Plan& compile(std::vector<Shape> shapes) {
-    engine::Program program = engine::Lowering(graph, shapes, options, weights).run();
+    engine::Program program = engine::Lowering(graph, shapes, options, *weights).run();
     plans.push_front(std::make_unique<engine::Plan>(std::move(program), std::move(shapes), options.keep_values));
     if (plans.size() > kPlansKept) plans.pop_back();
     return *plans.front();
@@ -92,22 +92,37 @@ struct Session::Impl {
   }
 };
 
-Session::Session(const Graph& graph, SessionOptions options) : impl_(std::make_unique<Impl>()) {
-  check(options.threads >= 0, "threads is {}; expected 0 (all cores) or more", options.threads);
-  check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}",
-        to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
-  check_operators(graph);
-  impl_->graph = graph;
-  impl_->options = options;
-  impl_->threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
   std::vector<Shape> shapes;
-  for (ValueId id : graph.inputs()) {
-    const auto& shape = graph.value(id).shape;
+  for (ValueId id : impl_->graph.inputs()) {
+    const auto& shape = impl_->graph.value(id).shape;
     if (!shape || !is_static(*shape)) return;
     shapes.push_back(*shape);
   }
   const ThreadCount scope(impl_->threads);
   impl_->compile(std::move(shapes));
+}
+
+Session::Session(const Graph& graph, SessionOptions options)
+    : Session([&] {
+        check(options.threads >= 0, "threads is {}; expected 0 (all cores) or more", options.threads);
+        check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}",
+              to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
+        check_operators(graph);
+        auto impl = std::make_unique<Impl>();
+        impl->graph = graph;
+        impl->options = options;
+        impl->threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+        return impl;
+      }()) {}
+
+Session Session::sharing_weights() const {
+  auto impl = std::make_unique<Impl>();
+  impl->graph = impl_->graph;
+  impl->options = impl_->options;
+  impl->threads = impl_->threads;
+  impl->weights = impl_->weights;
+  return Session(std::move(impl));
 }
 
 Session::~Session() = default;
@@ -142,7 +157,8 @@ void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std
 
 const std::vector<StepInfo>& Session::steps() const { return impl_->present().steps(); }
 std::size_t Session::arena_bytes() const { return impl_->present().arena_bytes(); }
-std::size_t Session::packed_weight_bytes() const { return impl_->weights.total_bytes(); }
+std::size_t Session::arena_lower_bound() const { return impl_->present().arena_lower_bound(); }
+std::size_t Session::packed_weight_bytes() const { return impl_->weights->total_bytes(); }
 
 Tensor Session::value(const std::string& name) const {
   check(impl_->options.keep_values, "asked for value '{}' of a session that keeps none: set keep_values", name);

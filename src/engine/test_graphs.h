@@ -94,4 +94,16 @@ inline Window window(std::int64_t kernel, std::int64_t stride, std::int64_t pad,
   return {{kernel, kernel}, {stride, stride}, {dilation, dilation}, {pad, pad, pad, pad}, AutoPad::none};
 }
 
+/// Conv, LeakyRelu, MaxPool, Flatten, Gemm, all on grids; batch dynamic.
+inline GraphBuilder integer_network() {
+  GraphBuilder b;
+  const ValueId x = b.input({kDynamic, 3, 8, 8}, unsigned_grid(0.02F, 100));
+  const ValueId c = b.node(Conv{window(3, 1, 1), 1}, {x, b.weights({8, 3, 3, 3}, 0)}, unsigned_grid(0.05F, 120));
+  const ValueId r = b.node(Parametric{ParametricKind::leaky_relu, 0.1F}, {c}, unsigned_grid(0.03F, 20));
+  const ValueId p = b.node(Pool{PoolKind::max, window(2, 2, 0)}, {r}, unsigned_grid(0.03F, 20));
+  const ValueId f = b.node(Flatten{1}, {p}, unsigned_grid(0.03F, 20));
+  b.output(b.node(Gemm{}, {f, b.weights({128, 10}, 1)}, unsigned_grid(0.2F, 128)));
+  return b;
+}
+
 }  // namespace bitfold::engine

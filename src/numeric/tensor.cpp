@@ -1,6 +1,7 @@
 #include "bitfold/tensor.h"
 
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "base/check.h"
@@ -170,6 +171,9 @@ std::byte* Tensor::mutable_bytes() {
     auto own = allocate(size_bytes());
     if (size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
     bytes_ = std::move(own);
+  } else {
+    // The last other copy may have been given up in another thread, whose reads come before what is written now.
+    std::atomic_thread_fence(std::memory_order_acquire);
   }
   return bytes_.get();
 }

@@ -1,5 +1,7 @@
 // Elementwise functions of one tensor, as ONNX defines them. Round is half to even.
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numbers>
 

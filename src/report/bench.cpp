@@ -51,14 +51,17 @@ struct Contender {
   std::unique_ptr<Session> session;
   std::vector<Tensor> inputs, outputs;
   std::vector<double> times_us;
+  double first_us = 0;
 
   Contender(const Graph& graph, const BenchOptions& options) {
     for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
       const Value& input = graph.value(graph.inputs()[i]);
       inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
     }
+    const auto begin = std::chrono::steady_clock::now();
     session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
     outputs = session->run(inputs);
+    first_us = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
     for (int i = 0; i < kWarmUpRuns; ++i) session->run(inputs, outputs);
   }
 
@@ -81,7 +84,11 @@ struct Contender {
             .mean_us = sum / static_cast<double>(n),
             .run_count = static_cast<std::int64_t>(n),
             .threads = options.threads,
-            .batch = options.batch};
+            .batch = options.batch,
+            .first_us = first_us,
+            .arena_bytes = static_cast<std::int64_t>(session->arena_bytes()),
+            .arena_lower_bound = static_cast<std::int64_t>(session->arena_lower_bound()),
+            .packed_weight_bytes = static_cast<std::int64_t>(session->packed_weight_bytes())};
   }
 };
 

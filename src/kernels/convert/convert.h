@@ -6,8 +6,8 @@
 //   NCHW, one image: element (c, p) at [c * pixels + p]        floats, at the edges of a graph
 //   NHWC, one image: element (p, c) at [p * pixel_stride + c]  codes, inside the engine
 //
-// Every level of instruction set gives the same bytes (invariants 3 and 8): quotients are true divisions, not products
-// with a reciprocal, and no step is fused. Inputs and outputs must not overlap. All pointers may be unaligned.
+// Every level of instruction set gives the same bytes (invariants 3 and 8): quotients are those of true divisions, and
+// no step of the definitions is fused. Inputs and outputs must not overlap. All pointers may be unaligned.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,14 @@ struct PixelLayout {
   std::int64_t pixel_stride = 1;  ///< Codes from one pixel to the next, >= channels; those between are left alone.
 };
 
+/// A tensor with a grid for each index of one axis: element (o, c, i) at [(o * channels + c) * inner + i] on grid c.
+struct ChannelLayout {
+  std::int64_t outer = 1, channels = 1, inner = 1;
+};
+
+/// Of a histogram: bin b counts the reals of [(b - kHistogramBins / 2) * width, ... + width).
+inline constexpr int kHistogramBins = 4096;
+
 struct ConvertKernels {
   const char* name;  ///< Of the instruction set: "portable", "avx2", "avx512"
   Isa isa;           ///< What a CPU must have to run them.
@@ -41,6 +49,16 @@ struct ConvertKernels {
   void (*dequantize_u8)(const std::uint8_t* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept;
   void (*dequantize_s8)(const std::int8_t* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept;
 
+  /// The same with a grid per channel; the grids may differ in all but the type of code.
+  void (*quantize_channels_u8)(const float* x, std::uint8_t* codes, const ChannelLayout& layout,
+                               const ByteGrid* grids) noexcept;
+  void (*quantize_channels_s8)(const float* x, std::int8_t* codes, const ChannelLayout& layout,
+                               const ByteGrid* grids) noexcept;
+  void (*dequantize_channels_u8)(const std::uint8_t* codes, float* x, const ChannelLayout& layout,
+                                 const ByteGrid* grids) noexcept;
+  void (*dequantize_channels_s8)(const std::int8_t* codes, float* x, const ChannelLayout& layout,
+                                 const ByteGrid* grids) noexcept;
+
   /// One image into the engine, and one out of it.
   void (*quantize_nchw_to_nhwc)(const float* nchw, std::uint8_t* nhwc, const PixelLayout& layout,
                                 const ByteGrid& grid) noexcept;
@@ -49,6 +67,11 @@ struct ConvertKernels {
 
   /// Of finite numbers; both 0 for n = 0, and never -0.
   void (*min_max)(const float* x, std::int64_t n, float* min, float* max) noexcept;
+  /// Of each channel.
+  void (*min_max_channels)(const float* x, const ChannelLayout& layout, float* min, float* max) noexcept;
+  /// Adds the n reals to the counts of their bins, kHistogramBins of them. `width` is a power of two from 2^-126 to
+  /// 2^126 with which every real has a bin.
+  void (*count_bins)(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept;
   /// The index of the first NaN or infinity; n when there is none.
   std::int64_t (*find_non_finite)(const float* x, std::int64_t n) noexcept;
 

@@ -1,5 +1,7 @@
 #include "kernels/convert/portable.h"
 
+#include <algorithm>
+
 namespace bitfold {
 namespace {
 
@@ -14,6 +16,23 @@ void quantize(const float* x, Code* codes, std::int64_t n, const ByteGrid& grid)
 template <class Code>
 void dequantize(const Code* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept {
   for (std::int64_t i = 0; i < n; ++i) x[i] = convert_element::dequantize(codes[i], grid);
+}
+
+// Calls run(start of a run of elements, its channel) for each.
+template <class Run>
+void for_runs(const ChannelLayout& layout, Run run) {
+  for (std::int64_t o = 0; o < layout.outer; ++o)
+    for (std::int64_t c = 0; c < layout.channels; ++c) run((o * layout.channels + c) * layout.inner, c);
+}
+
+template <class Code>
+void quantize_channels(const float* x, Code* codes, const ChannelLayout& layout, const ByteGrid* grids) noexcept {
+  for_runs(layout, [&](std::int64_t at, std::int64_t c) { quantize(x + at, codes + at, layout.inner, grids[c]); });
+}
+
+template <class Code>
+void dequantize_channels(const Code* codes, float* x, const ChannelLayout& layout, const ByteGrid* grids) noexcept {
+  for_runs(layout, [&](std::int64_t at, std::int64_t c) { dequantize(codes + at, x + at, layout.inner, grids[c]); });
 }
 
 void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLayout& layout,
@@ -42,6 +61,24 @@ void min_max(const float* x, std::int64_t n, float* min, float* max) noexcept {
   *max = high + 0.0F;
 }
 
+void min_max_channels(const float* x, const ChannelLayout& layout, float* min, float* max) noexcept {
+  if (layout.outer == 0 || layout.inner == 0) {
+    std::fill_n(min, layout.channels, 0.0F);
+    std::fill_n(max, layout.channels, 0.0F);
+  }
+  for_runs(layout, [&](std::int64_t at, std::int64_t c) {
+    float low, high;
+    if (layout.inner == 0) return;
+    min_max(x + at, layout.inner, &low, &high);
+    min[c] = at < layout.channels * layout.inner ? low : std::min(min[c], low);
+    max[c] = at < layout.channels * layout.inner ? high : std::max(max[c], high);
+  });
+}
+
+void count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) ++counts[convert_element::bin(x[i], width, 1 / width)];
+}
+
 std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
   for (std::int64_t i = 0; i < n; ++i)
     if (!convert_element::is_finite(x[i])) return i;
@@ -67,9 +104,15 @@ const ConvertKernels kPortableConvertKernels{
     .quantize_s8 = quantize<std::int8_t>,
     .dequantize_u8 = dequantize<std::uint8_t>,
     .dequantize_s8 = dequantize<std::int8_t>,
+    .quantize_channels_u8 = quantize_channels<std::uint8_t>,
+    .quantize_channels_s8 = quantize_channels<std::int8_t>,
+    .dequantize_channels_u8 = dequantize_channels<std::uint8_t>,
+    .dequantize_channels_s8 = dequantize_channels<std::int8_t>,
     .quantize_nchw_to_nhwc = quantize_nchw_to_nhwc,
     .dequantize_nhwc_to_nchw = dequantize_nhwc_to_nchw,
     .min_max = min_max,
+    .min_max_channels = min_max_channels,
+    .count_bins = count_bins,
     .find_non_finite = find_non_finite,
     .pack_4bit = pack_4bit,
     .unpack_u4 = unpack_4bit<std::uint8_t>,

@@ -29,6 +29,12 @@ float dequantize(Code code, const ByteGrid& grid) {
   return static_cast<float>(code - grid.zero_point) * grid.scale;
 }
 
+/// floor(x / width) + kHistogramBins / 2. Comparing with x itself keeps a negative x whose quotient underflows below 0.
+inline std::int32_t bin(float x, float width, float inverse) {
+  const auto truncated = static_cast<std::int32_t>(x * inverse);
+  return truncated - (x < static_cast<float>(truncated) * width ? 1 : 0) + kHistogramBins / 2;
+}
+
 inline bool is_finite(float x) {
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/machine_limits.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace bitfold {
@@ -19,9 +20,10 @@ Bytes some_codes(std::int64_t n, std::size_t step) {
   return codes;
 }
 
-/// Times run(kernels, y) and counts `n` codes.
+/// Times run(kernels, y), which makes `n` codes, and compares with a loop that reads as much of x for as many writes.
 template <class Run>
-void compare_and_time(benchmark::State& state, const PointwiseKernels& kernels, std::int64_t n, Run run) {
+void compare_and_time(benchmark::State& state, const PointwiseKernels& kernels, std::int64_t n, const Bytes& x,
+                      int reads, int writes, Run run) {
   Bytes y(static_cast<std::size_t>(n)), expected(y.size());
   run(pointwise_kernels(Isa::portable), expected.data());
   run(kernels, y.data());
@@ -30,29 +32,30 @@ void compare_and_time(benchmark::State& state, const PointwiseKernels& kernels, 
     run(kernels, y.data());
     benchmark::ClobberMemory();
   }
-  state.SetItemsProcessed(state.iterations() * n);
+  limits::count_bandwidth(state, reads, writes, x.data(), y.data(),
+                          writes == 0 ? static_cast<std::int64_t>(x.size()) : n * reads / writes);
 }
 
 void add(benchmark::State& state, const PointwiseKernels& kernels) {
   const std::int64_t n = 32 * 32 * 16;
-  const Bytes a = some_codes(n, 7), b = some_codes(n, 13);
+  const Bytes x = some_codes(2 * n, 7);
   const BinaryGrids grids = prepared(kernels, CodeBinary::add, {{0.0213F, 104}, {0.04F, 7}, {0.05F, 90}});
-  compare_and_time(state, kernels, n, [&](const PointwiseKernels& k, std::uint8_t* y) {
-    k.binary(CodeBinary::add, a.data(), b.data(), y, n, grids);
+  compare_and_time(state, kernels, n, x, 2, 1, [&](const PointwiseKernels& k, std::uint8_t* y) {
+    k.binary(CodeBinary::add, x.data(), x.data() + n, y, n, grids);
   });
 }
 
 void lookup(benchmark::State& state, const PointwiseKernels& kernels) {
   const std::int64_t n = 56 * 56 * 128;
   const Bytes x = some_codes(n, 7), table = some_codes(256, 3);
-  compare_and_time(state, kernels, n,
+  compare_and_time(state, kernels, n, x, 1, 1,
                    [&](const PointwiseKernels& k, std::uint8_t* y) { k.lookup(x.data(), y, n, table.data()); });
 }
 
 void max_pool(benchmark::State& state, const PointwiseKernels& kernels) {
   const PoolShape shape{16, 224, 224, 112, 112, 2, 2, 2, 2};
   const Bytes x = some_codes(224 * 224 * 16, 7);
-  compare_and_time(state, kernels, 112 * 112 * 16,
+  compare_and_time(state, kernels, 112 * 112 * 16, x, 4, 1,
                    [&](const PointwiseKernels& k, std::uint8_t* y) { k.max_pool(x.data(), y, shape, 0, 112); });
 }
 
@@ -60,7 +63,7 @@ void global_average_pool(benchmark::State& state, const PointwiseKernels& kernel
   const PoolShape shape{1000, 14, 14, 1, 1, 14, 14};
   const AveragePool pool{{0.02F, 100, 0, 255}, {0.01F, 90, 0, 255}};
   const Bytes x = some_codes(14 * 14 * 1000, 7);
-  compare_and_time(state, kernels, 1000,
+  compare_and_time(state, kernels, 1000, x, 1, 0,
                    [&](const PointwiseKernels& k, std::uint8_t* y) { k.average_pool(x.data(), y, shape, pool, 0, 1); });
 }
 

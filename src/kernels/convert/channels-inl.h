@@ -1,0 +1,258 @@
+// Grids per channel, and histograms. Included once per instruction set, inside its namespace (see simd.cpp).
+
+// From here on, a channel's run of elements is done by itself. Shorter ones are done together, as rows of columns each
+// of which has its own grid: of a tensor [outer, channels, inner], `outer` rows of channels * inner columns.
+constexpr std::int64_t kLongRun = 256;
+constexpr std::int64_t kColumns = 1024;  // at a time, their grids in the first-level cache
+
+// Rows of few columns are taken several at a time, as one.
+struct Rows {
+  std::int64_t count, columns, rest;  // `rest` columns of one more row
+
+  explicit Rows(const ChannelLayout& layout) {
+    const std::int64_t narrow = layout.channels * layout.inner;
+    const std::int64_t together = narrow == 0 ? 1 : HWY_MAX(1, HWY_MIN(layout.outer, kColumns / narrow));
+    count = layout.outer / together;
+    columns = narrow * together;
+    rest = layout.outer % together * narrow;
+  }
+};
+
+// Of a few rows, all at the same columns: what is loaded of the tables serves each, and their pages are read in turn.
+template <int kCount>
+struct RowsAtATime {
+  std::int64_t first, stride;  // elements
+  HWY_INLINE std::int64_t operator[](int row) const { return first + row * stride; }
+};
+
+// Calls block(elements of the rows, column of the tables) for each vector of `size` columns of all rows, with the last
+// ones overlapping, or single(element, column); before that, once for each range of columns, prepare(first, count).
+template <class Prepare, class Block, class Single>
+HWY_INLINE void for_rows(const Rows& rows, std::int64_t size, Prepare prepare, Block block, Single single) {
+  const auto some_rows = [&](auto at, std::int64_t end) {
+    constexpr int kCount = std::is_same_v<decltype(at), RowsAtATime<1>> ? 1 : 4;
+    std::int64_t j = 0;
+    for (; j + size <= end; j += size) block(decltype(at){at.first + j, at.stride}, j);
+    if (j < end && end >= size) {
+      block(decltype(at){at.first + end - size, at.stride}, end - size);
+      j = end;
+    }
+    for (; j < end; ++j)
+      for (int r = 0; r < kCount; ++r) single(at[r] + j, j);
+  };
+  for (std::int64_t first = 0; first < rows.columns; first += kColumns) {
+    const std::int64_t count = HWY_MIN(kColumns, rows.columns - first);
+    prepare(first, count);
+    std::int64_t row = 0;
+    for (; row + 4 <= rows.count; row += 4) some_rows(RowsAtATime<4>{row * rows.columns + first, rows.columns}, count);
+    for (; row < rows.count; ++row) some_rows(RowsAtATime<1>{row * rows.columns + first, rows.columns}, count);
+    if (rows.rest > first) some_rows(RowsAtATime<1>{row * rows.columns + first, 0}, HWY_MIN(rows.rest - first, count));
+  }
+}
+
+template <class V, class D, class T>
+HWY_INLINE void store_past_caches_if(bool condition, V v, D d, T* to) {
+  if (condition && reinterpret_cast<std::uintptr_t>(to) % HWY_MAX_BYTES == 0)
+    StorePastCaches()(v, d, to);
+  else
+    StoreThroughCaches()(v, d, to);
+}
+
+// The grids of up to kColumns columns.
+struct ColumnGrids {
+  HWY_ALIGN float scale[kColumns], reciprocal[kColumns], low[kColumns], high[kColumns];
+  HWY_ALIGN std::int32_t zero_point[kColumns];
+  HWY_ALIGN std::uint8_t zero_byte[kColumns];
+  const ByteGrid* grids[kColumns];
+
+  void set(const ByteGrid* of_channels, const ChannelLayout& layout, std::int64_t first, std::int64_t count) {
+    for (std::int64_t j = 0; j < count; ++j) {
+      const ByteGrid& grid = of_channels[(first + j) / layout.inner % layout.channels];
+      const convert_element::Bounds bounds(grid);
+      grids[j] = &grid;
+      scale[j] = grid.scale;
+      reciprocal[j] = 1 / grid.scale;
+      low[j] = bounds.low * grid.scale;
+      high[j] = bounds.high * grid.scale;
+      zero_point[j] = grid.zero_point;
+      zero_byte[j] = static_cast<std::uint8_t>(grid.zero_point);
+    }
+  }
+};
+
+bool all_by_reciprocal(const ByteGrid* grids, std::int64_t count) {
+  for (std::int64_t c = 0; c < count; ++c)
+    if (!ByReciprocal::serves(grids[c].scale)) return false;
+  return true;
+}
+
+// Calls run(start, channel) for each channel's run of elements.
+template <class Run>
+HWY_INLINE void for_runs(const ChannelLayout& layout, Run run) {
+  for (std::int64_t o = 0; o < layout.outer; ++o)
+    for (std::int64_t c = 0; c < layout.channels; ++c) run((o * layout.channels + c) * layout.inner, c);
+}
+
+template <class Code>
+void quantize_channels(const float* x, Code* codes, const ChannelLayout& layout, const ByteGrid* grids) noexcept {
+  const std::int64_t all_bytes = 5 * layout.outer * layout.channels * layout.inner;
+  if (layout.inner >= kLongRun || !all_by_reciprocal(grids, layout.channels))
+    return for_runs(layout, [&](std::int64_t at, std::int64_t c) {
+      quantize_run(x + at, codes + at, layout.inner, all_bytes, grids[c]);
+    });
+  const bool is_past_caches = all_bytes > kFitsNoCache;
+  const Rows rows(layout);
+  ColumnGrids table;
+  const WordOrder order = order_among_blocks();
+  const std::int64_t n = lanes();
+  auto* bytes = reinterpret_cast<std::uint8_t*>(codes);
+  const auto quotients = [&](std::int64_t j) {
+    return ByReciprocal{hn::LoadU(kFloats, table.scale + j), hn::LoadU(kFloats, table.reciprocal + j),
+                        hn::LoadU(kFloats, table.low + j), hn::LoadU(kFloats, table.high + j)};
+  };
+  const auto steps = [&](const ByReciprocal& of, std::int64_t i) {
+    return hn::BitCast(Words(), of.steps(hn::LoadU(kFloats, x + i)));
+  };
+  for_rows(
+      rows, 4 * n, [&](std::int64_t first, std::int64_t count) { table.set(grids, layout, first, count); },
+      [&]<int kCount>(RowsAtATime<kCount> at, std::int64_t j) {
+        const auto a = quotients(j), b = quotients(j + n), c = quotients(j + 2 * n), d = quotients(j + 3 * n);
+        const auto zero_points = hn::LoadU(Bytes(), table.zero_byte + j);
+        for (int r = 0; r < kCount; ++r) {
+          const std::int64_t i = at[r];
+          for (std::int64_t k = 0; k < 4 * n; k += 16) hwy::Prefetch(x + i + k + 4 * at.stride);
+          const auto interleaved =
+              interleave_bytes(steps(a, i), steps(b, i + n), steps(c, i + 2 * n), steps(d, i + 3 * n));
+          store_past_caches_if(is_past_caches, hn::Add(in_order(interleaved, order), zero_points), Bytes(), bytes + i);
+        }
+      },
+      [&](std::int64_t i, std::int64_t j) {
+        codes[i] = convert_element::quantize<Code>(x[i], *table.grids[j], convert_element::Bounds(*table.grids[j]));
+      });
+  if (is_past_caches) hwy::FlushStream();
+}
+
+template <class Code>
+void dequantize_channels(const Code* codes, float* x, const ChannelLayout& layout, const ByteGrid* grids) noexcept {
+  const std::int64_t all_bytes = 5 * layout.outer * layout.channels * layout.inner;
+  if (layout.inner >= kLongRun)
+    return for_runs(layout, [&](std::int64_t at, std::int64_t c) {
+      dequantize_run(codes + at, x + at, layout.inner, all_bytes, grids[c]);
+    });
+  const bool is_past_caches = all_bytes > kFitsNoCache;
+  const Rows rows(layout);
+  constexpr std::int64_t kLine = 16;  // floats
+  ColumnGrids table;
+  const hn::Rebind<Code, decltype(kFloats)> bytes;
+  for_rows(
+      rows, kLine, [&](std::int64_t first, std::int64_t count) { table.set(grids, layout, first, count); },
+      [&]<int kCount>(RowsAtATime<kCount> at, std::int64_t j) {
+        for (int r = 0; r < kCount; ++r) {
+          hwy::Prefetch(codes + at[r] + 4 * at.stride);
+          for (std::int64_t k = 0; k < kLine; k += lanes()) {
+            const auto zero_point = hn::LoadU(kInts, table.zero_point + j + k);
+            const auto scale = hn::LoadU(kFloats, table.scale + j + k);
+            const auto steps = hn::Sub(hn::PromoteTo(kInts, hn::LoadU(bytes, codes + at[r] + k)), zero_point);
+            store_past_caches_if(is_past_caches, hn::Mul(hn::ConvertTo(kFloats, steps), scale), kFloats, x + at[r] + k);
+          }
+        }
+      },
+      [&](std::int64_t i, std::int64_t j) { x[i] = convert_element::dequantize(codes[i], *table.grids[j]); });
+  if (is_past_caches) hwy::FlushStream();
+}
+
+void min_max_channels(const float* x, const ChannelLayout& layout, float* min, float* max) noexcept {
+  if (layout.outer == 0 || layout.inner == 0) return kPortableConvertKernels.min_max_channels(x, layout, min, max);
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  for (std::int64_t c = 0; c < layout.channels; ++c) {
+    min[c] = kLargest;
+    max[c] = -kLargest;
+  }
+  const auto include = [&](std::int64_t c, float low, float high) {
+    min[c] = HWY_MIN(min[c], low) + 0.0F;  // -0 to 0, see convert.h
+    max[c] = HWY_MAX(max[c], high) + 0.0F;
+  };
+  const bool is_large =
+      layout.outer * layout.channels * layout.inner * static_cast<std::int64_t>(sizeof(float)) > kFitsCache;
+  if (layout.inner >= kLongRun)
+    return for_runs(layout, [&](std::int64_t at, std::int64_t c) {
+      float low, high;
+      min_max_run(x + at, layout.inner, is_large, &low, &high);
+      include(c, low, high);
+    });
+  const Rows rows(layout);
+  HWY_ALIGN float low[kColumns], high[kColumns];
+  std::int64_t begin = 0, columns = 0;
+  const auto finish = [&] {
+    for (std::int64_t j = 0; j < columns; ++j) include((begin + j) / layout.inner % layout.channels, low[j], high[j]);
+  };
+  for_rows(
+      rows, lanes(),
+      [&](std::int64_t first, std::int64_t count) {
+        finish();
+        begin = first;
+        columns = count;
+        for (std::int64_t j = 0; j < count; ++j) {
+          low[j] = kLargest;
+          high[j] = -kLargest;
+        }
+      },
+      [&]<int kCount>(RowsAtATime<kCount> at, std::int64_t j) {
+        auto least = hn::LoadU(kFloats, low + j), most = hn::LoadU(kFloats, high + j);
+        for (int r = 0; r < kCount; ++r) {
+          hwy::Prefetch(x + at[r] + 4 * at.stride);
+          const auto v = hn::LoadU(kFloats, x + at[r]);
+          least = hn::Min(least, v);
+          most = hn::Max(most, v);
+        }
+        hn::StoreU(least, kFloats, low + j);
+        hn::StoreU(most, kFloats, high + j);
+      },
+      [&](std::int64_t i, std::int64_t j) {
+        low[j] = HWY_MIN(low[j], x[i]);
+        high[j] = HWY_MAX(high[j], x[i]);
+      });
+  finish();
+}
+
+// Bins are found in vectors, and counted in four tables in turn: runs of equal reals (the zeros behind a Relu) would
+// else wait for their own last store. A count takes a load and a store, which is why this stays below the memory's
+// speed.
+void count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept {
+  constexpr std::int64_t kBlock = 1024, kTables = 4;
+  constexpr std::int64_t kPiece = std::int64_t{1} << 30;  // which cannot overflow a table, were it one real
+  HWY_ALIGN std::uint16_t bins[kBlock];
+  HWY_ALIGN std::uint32_t tables[kTables][kHistogramBins];
+  const float inverse = 1 / width;
+  const hn::Rebind<std::uint16_t, decltype(kFloats)> half;
+  const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, inverse);
+  const auto middle = hn::Set(kInts, kHistogramBins / 2);
+  for (std::int64_t piece = 0; piece < n; piece += kPiece) {
+    const std::int64_t piece_end = HWY_MIN(n, piece + kPiece);
+    std::memset(tables, 0, sizeof tables);
+    for (std::int64_t start = piece; start < piece_end; start += kBlock) {
+      const std::int64_t count = HWY_MIN(kBlock, piece_end - start);
+      std::int64_t i = 0;
+      for (; i + lanes() <= count; i += lanes()) {
+        hwy::Prefetch(x + start + i + 4 * kBlock);
+        const auto v = hn::LoadU(kFloats, x + start + i);
+        const auto truncated = hn::ConvertTo(kInts, hn::Mul(v, inverses));
+        const auto is_below = hn::Lt(v, hn::Mul(hn::ConvertTo(kFloats, truncated), widths));
+        const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is
+        hn::StoreU(hn::DemoteTo(half, hn::Add(hn::Add(truncated, below), middle)), half, bins + i);
+      }
+      for (; i < count; ++i) bins[i] = static_cast<std::uint16_t>(convert_element::bin(x[start + i], width, inverse));
+      for (i = 0; i + kTables <= count; i += kTables) {
+        std::uint64_t four;
+        std::memcpy(&four, bins + i, sizeof four);
+        ++tables[0][four & 0xFFFF];
+        ++tables[1][four >> 16 & 0xFFFF];
+        ++tables[2][four >> 32 & 0xFFFF];
+        ++tables[3][four >> 48];
+      }
+      for (; i < count; ++i) ++tables[0][bins[i]];
+    }
+    for (int b = 0; b < kHistogramBins; ++b)
+      counts[b] += std::int64_t{tables[0][b]} + tables[1][b] + tables[2][b] + tables[3][b];
+  }
+}

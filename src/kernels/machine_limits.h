@@ -1,0 +1,35 @@
+// What this CPU can do at the moment, on one thread: what benchmarks hold their figures against. Measured beside each
+// of them, because clocks change and other machines share the memory. Part of the benchmarks' program only. Where the
+// environment sets BITFOLD_BENCH_PLAIN, nothing but times is wanted: peaks are 0 and no bandwidth is counted.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+
+#include "bitfold/cpu.h"
+
+namespace bitfold::limits {
+
+/// A fixed number of products of 8-bit integers (16-bit ones with AVX2) in an instruction set's fastest unit: pairs of
+/// tiles, vpdpbusd, vpmaddwd with its sum; a small matrix product in plain C++ where there is none. Operands are in
+/// registers. Returns the multiply-adds done.
+std::int64_t multiply_integers(Isa isa);
+
+/// Multiply-adds per second of multiply_integers(), the best of a few times; 0 for Isa::portable, which has no such
+/// unit.
+double integer_peak(Isa isa);
+
+/// Fused multiply-adds of floats per second, with the widest vectors of the instruction set; 0 for Isa::portable.
+double float_peak(Isa isa);
+
+/// Bytes per second, read and written together, of a loop that does nothing but move: for each `reads` vectors read it
+/// writes `writes` of them. The best of a few passes with plain and with non-temporal stores, from one page at a time
+/// and from several. The ratios of the kernels: 1:0, 4:1, 1:4, 1:1, 2:1, 1:2; throws on others.
+double bandwidth(int reads, int writes, const void* from, void* to, std::int64_t bytes_read);
+
+/// Counters of a benchmark whose every iteration moves as many bytes: GB/s, and the part of bandwidth().
+void count_bandwidth(benchmark::State& state, int reads, int writes, const void* from, void* to,
+                     std::int64_t bytes_read);
+
+}  // namespace bitfold::limits
