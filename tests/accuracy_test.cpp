@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -261,11 +263,16 @@ long peak_kilobytes_of(const std::vector<std::string>& command) {
 TEST(Calibrate, takes_no_more_memory_for_more_samples) {
   BITFOLD_NEEDS_DATA();
   const testing::TemporaryFolder folder;
+  // The least of three: what two threads hold at the same time is up to chance.
   const auto peak_of = [&](const char* samples) {
-    return peak_kilobytes_of({BITFOLD_TOOL_PATH, "quantize",
-                              (testing::data_folder() / "models" / "darknet-tiny.onnx").string(), "--calibrate",
-                              (testing::data_folder() / "data" / "imagenet" / "calib").string(), "--crop", "224",
-                              "--limit", samples, "-o", (folder / "out.onnx").string()});
+    long least = std::numeric_limits<long>::max();
+    for (int run = 0; run < 3; ++run)
+      least = std::min(
+          least, peak_kilobytes_of({BITFOLD_TOOL_PATH, "quantize",
+                                    (testing::data_folder() / "models" / "darknet-tiny.onnx").string(), "--calibrate",
+                                    (testing::data_folder() / "data" / "imagenet" / "calib").string(), "--crop", "224",
+                                    "--limit", samples, "-o", (folder / "out.onnx").string()}));
+    return least;
   };
   const long few = peak_of("10"), many = peak_of("100");
   std::printf("peak memory: %ld kB for 10 samples, %ld kB for 100\n", few, many);

@@ -45,7 +45,9 @@ def measured(command: list[str]) -> tuple[str, list[float]]:
 
 
 def bitfold(tool: str, model: Path, samples: Path, output: Path) -> list[float]:
-    return measured([tool, "quantize", str(model), "--calibrate", str(samples), "--observer", "percentile", "-o", str(output)])[1]
+    # quantize_static corrects no biases.
+    command = [tool, "quantize", str(model), "--calibrate", str(samples), "--observer", "percentile", "--bias-correction", "none"]
+    return measured([*command, "-o", str(output)])[1]
 
 
 def onnxruntime(model: Path, samples: Path, output: Path) -> list[float]:

@@ -4,7 +4,7 @@
     .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--networks FOLDER] [--threads 1]
                                           [--batch 1] [--rounds 5] [MODEL ...]
 
-Each model is quantized by Bitfold; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
+Each model is quantized by Bitfold with --target any; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
 the table holds the median over rounds of each round's median, and how many times longer than Bitfold the others take. Before
 they are timed, their outputs on the int8 file are compared with Bitfold's. On CPUs without VNNI that comparison asks ONNX
 Runtime for exact sums, which it is not timed with: its default there is faster, and saturates. OpenVINO is told to compute in
@@ -115,8 +115,9 @@ def prepare(name: str, arguments: argparse.Namespace, folder: Path) -> Files:
         float_path, data = arguments.data / "models" / f"{name}.onnx", arguments.data / "data"
         files = Files(float_path, folder / "int8.onnx", np.load(data / "golden" / f"{name}.npz")["input"][:1])
         model = (MODELS | BLOCKS)[name]
+        # With the grids in front of LeakyRelus that the others need to run in integers.
         bitfold(arguments.tool, "quantize", str(float_path), "--calibrate", str(data / model.calibration), *model.flags(),
-                 "-o", str(files.int8))
+                 "--target", "any", "-o", str(files.int8))
     files.x = np.ascontiguousarray(files.x.repeat(arguments.batch, axis=0))
     return files
 

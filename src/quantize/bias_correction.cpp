@@ -26,24 +26,30 @@ struct Sums {
   std::vector<double> errors, slopes;
 };
 
-double shrunk_mean(const std::vector<Sums>& samples, std::size_t channel) {
-  double errors = 0, slopes = 0;
-  for (const Sums& s : samples) {
-    errors += s.errors[channel];
-    slopes += s.slopes[channel];
+/// What (1) and its variance need of all groups' sums e and s, for one channel: no more than of one group.
+struct Spread {
+  std::int64_t count = 0;
+  double e = 0, s = 0, e_e = 0, e_s = 0, s_s = 0;
+
+  void add(double error, double slope) {
+    ++count;
+    e += error;
+    s += slope;
+    e_e += error * error;
+    e_s += error * slope;
+    s_s += slope * slope;
   }
-  if (!(slopes > 0)) return 0;
-  const double mean = errors / slopes;
-  const auto n = static_cast<double>(samples.size());
-  if (samples.size() < 2 || mean == 0) return mean;
-  double squares = 0;
-  for (const Sums& s : samples) {
-    const double rest = s.errors[channel] - mean * s.slopes[channel];
-    squares += rest * rest;
+
+  double shrunk_mean() const {
+    if (!(s > 0)) return 0;
+    const double mean = e / s;
+    if (count < 2 || mean == 0) return mean;
+    const double squares = std::max(0.0, e_e - 2 * mean * e_s + mean * mean * s_s);  // of e - mean s
+    const auto n = static_cast<double>(count);
+    const double variance = squares / (s * s) * n / (n - 1);
+    return mean * std::max(0.0, 1 - variance / (mean * mean));
   }
-  const double variance = squares / (slopes * slopes) * n / (n - 1);
-  return mean * std::max(0.0, 1 - variance / (mean * mean));
-}
+};
 
 }  // namespace
 
@@ -60,7 +66,8 @@ std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView&
                                  const LayerReals& exact, const LayerReals& rounded) {
   const LayerRows rows(runs.graph(), id);
   const auto channels = static_cast<std::size_t>(view.groups * view.channels);
-  std::vector<Sums> under_way(static_cast<std::size_t>(runs.threads())), all;
+  std::vector<Sums> under_way(static_cast<std::size_t>(runs.threads()));
+  std::vector<Spread> all(channels);
   runs.run(
       id,
       [&](std::int64_t part, const Tensor& y, const Tensor& x) {
@@ -83,11 +90,13 @@ std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView&
         }
       },
       [&](std::int64_t parts) {
-        for (std::int64_t part = 0; part < parts; ++part)
-          all.push_back(std::move(under_way[static_cast<std::size_t>(part)]));
+        for (std::int64_t part = 0; part < parts; ++part) {
+          const Sums& sums = under_way[static_cast<std::size_t>(part)];
+          for (std::size_t c = 0; c < channels; ++c) all[c].add(sums.errors[c], sums.slopes[c]);
+        }
       });
   std::vector<double> changes;
-  for (std::size_t c = 0; c < channels; ++c) changes.push_back(shrunk_mean(all, c));
+  for (const Spread& spread : all) changes.push_back(spread.shrunk_mean());
   return changes;
 }
 

@@ -5,12 +5,12 @@
 // 2). So the histogram of a set of reals is the same in whatever order and grouping they came. So are the sums of
 // samples' extremes, which are exact.
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 
 #include "base/check.h"
 #include "bitfold/calibrate.h"
+#include "bitfold/cpu.h"
+#include "kernels/convert/convert.h"
 
 namespace bitfold {
 namespace {
@@ -18,46 +18,20 @@ namespace {
 constexpr int kHalf = ValueStatistics::kBinCount / 2;
 // The narrowest bin: its inverse is still finite. All reals below it in magnitude share the two bins around 0.
 constexpr int kLeastExponent = -126;
-// Values placed at a time: their bin numbers stay in the first-level cache.
-constexpr std::size_t kBlock = 1024;
+// Values seen at a time, extremes first and then bins: they stay in the second-level cache between the two.
+constexpr std::size_t kBlock = std::size_t{1} << 18U;
+// Below this many, clearing a kernel's tables of counts would take longer than counting.
+constexpr std::size_t kFew = 4096;
+static_assert(ValueStatistics::kBinCount == kHistogramBins);
+
+const ConvertKernels& kernels(std::size_t count) {
+  static const ConvertKernels& fastest = convert_kernels(isa_cap());
+  return count < kFew ? convert_kernels(Isa::portable) : fastest;
+}
 
 struct Extremes {
   float min, max;
-  bool all_finite;
 };
-
-// Independent lanes, because the compiler may not reorder a running float minimum.
-Extremes find_extremes(std::span<const float> values) {
-  constexpr std::size_t kLanes = 16;
-  constexpr std::uint32_t kExponent = 0x7f800000;  // all ones: infinity or NaN
-  std::array<float, kLanes> low, high;
-  std::array<std::uint32_t, kLanes> bad{};
-  low.fill(values[0]);
-  high.fill(values[0]);
-  const std::size_t whole = values.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t k = 0; k < kLanes; ++k) {
-      const float x = values[i + k];
-      low[k] = x < low[k] ? x : low[k];
-      high[k] = x > high[k] ? x : high[k];
-      bad[k] |= (std::bit_cast<std::uint32_t>(x) & kExponent) == kExponent ? 1U : 0U;
-    }
-  }
-  for (std::size_t i = whole; i < values.size(); ++i) {
-    low[0] = std::min(low[0], values[i]);
-    high[0] = std::max(high[0], values[i]);
-    bad[0] |= std::isfinite(values[i]) ? 0U : 1U;
-  }
-  // + 0 turns -0 into 0: an extreme must not depend on which zero came first.
-  return {*std::min_element(low.begin(), low.end()) + 0.0F, *std::max_element(high.begin(), high.end()) + 0.0F,
-          std::all_of(bad.begin(), bad.end(), [](std::uint32_t b) { return b == 0; })};
-}
-
-// floor(x / width). Comparing with x itself keeps a negative x whose quotient underflows below 0.
-int floor_quotient(float x, float width, float inverse) {
-  const int truncated = static_cast<int>(x * inverse);
-  return truncated - (x < static_cast<float>(truncated) * width ? 1 : 0);
-}
 
 // In double, where the largest floats over the narrowest bin are still finite.
 bool fits(float min, float max, float width) {
@@ -102,38 +76,27 @@ void include_range(ValueStatistics& statistics, float min, float max) {
   }
 }
 
-// Two tables in turn: runs of equal values (the zeros behind a Relu) would else wait for their own last store.
-void count_values(std::span<const float> values, float width, std::vector<std::int64_t>& bins) {
-  using Table = std::array<std::uint32_t, ValueStatistics::kBinCount>;
-  Table even{}, odd{};
-  std::array<std::uint16_t, kBlock> places;
-  const float inverse = 1 / width;
-  for (std::size_t start = 0; start < values.size(); start += kBlock) {
-    const std::size_t count = std::min(kBlock, values.size() - start);
-    const float* x = values.data() + start;
-    for (std::size_t i = 0; i < count; ++i)
-      places[i] = static_cast<std::uint16_t>(floor_quotient(x[i], width, inverse) + kHalf);
-    for (std::size_t i = 0; i + 2 <= count; i += 2) {
-      ++even[places[i]];
-      ++odd[places[i + 1]];
-    }
-    if (count % 2 == 1) ++even[places[count - 1]];
-  }
-  for (std::size_t b = 0; b < bins.size(); ++b) bins[b] += std::int64_t{even[b]} + odd[b];
+Extremes include_block(ValueStatistics& statistics, std::span<const float> values) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  Extremes extremes{};
+  kernels(values.size()).min_max(values.data(), count, &extremes.min, &extremes.max);
+  include_range(statistics, extremes.min, extremes.max);
+  kernels(values.size()).count_bins(values.data(), count, statistics.bin_width, statistics.bins.data());
+  statistics.count += count;
+  return extremes;
 }
 
 Extremes include(ValueStatistics& statistics, std::span<const float> values) {
-  const Extremes extremes = find_extremes(values);
-  if (!extremes.all_finite) {
-    const auto bad = std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
-    fail("{} at index {}", std::isnan(*bad) ? "NaN" : "an infinite value", bad - values.begin());
+  const std::int64_t bad =
+      kernels(values.size()).find_non_finite(values.data(), static_cast<std::int64_t>(values.size()));
+  if (bad < std::ssize(values))
+    fail("{} at index {}", std::isnan(values[static_cast<std::size_t>(bad)]) ? "NaN" : "an infinite value", bad);
+  Extremes all{values[0] + 0.0F, values[0] + 0.0F};  // + 0 turns -0 into 0
+  for (std::size_t start = 0; start < values.size(); start += kBlock) {
+    const Extremes own = include_block(statistics, values.subspan(start, std::min(kBlock, values.size() - start)));
+    all = {std::min(all.min, own.min), std::max(all.max, own.max)};
   }
-  include_range(statistics, extremes.min, extremes.max);
-  statistics.count += static_cast<std::int64_t>(values.size());
-  constexpr std::size_t kPiece = std::size_t{1} << 30;  // cannot overflow the 32-bit tables
-  for (std::size_t start = 0; start < values.size(); start += kPiece)
-    count_values(values.subspan(start, std::min(kPiece, values.size() - start)), statistics.bin_width, statistics.bins);
-  return extremes;
+  return all;
 }
 
 void forget_samples(ValueStatistics& statistics) {
