@@ -103,6 +103,41 @@ TEST(Accuracy, resnet20_without_data_loses_at_most_a_point) {
   EXPECT_LE(100 * (before - after), 1.0);
 }
 
+TEST(Accuracy, biases_corrected_without_data_gain_at_6_bits) {
+  BITFOLD_NEEDS_DATA();
+  const Graph imported = load_onnx(data_path("models/vww-mobilenetv1.onnx"));
+  const Graph graph = float_network("vww-mobilenetv1");
+  const Dataset data = dataset(graph, "imagenet/val", kSmallImages);
+  const auto db = [&](BiasCorrection correction) {
+    Recipe recipe = data_free_recipe();
+    recipe.weight_bits = 6;
+    recipe.rounding = Rounding::nearest;
+    recipe.bias_correction = correction;
+    const Graph codes = quantize_data_free(graph, batch_norm_table(imported), {}, recipe).quantized.graph;
+    return compare(graph, codes, *data.source).sqnr_db;
+  };
+  const double corrected = db(BiasCorrection::analytic), as_it_was = db(BiasCorrection::none);
+  std::printf("vww-mobilenetv1 without data, 6 bits: %.1f dB, biases corrected %.1f dB\n", as_it_was, corrected);
+  EXPECT_GE(corrected, as_it_was + 3);
+}
+
+TEST(Accuracy, equal_weights_gain_where_channels_share_a_grid) {
+  BITFOLD_NEEDS_DATA();
+  const Graph graph = float_network("lenet");
+  DatasetOptions some = kMnist;
+  some.limit = 1000;
+  const Dataset test = dataset(graph, "mnist/test", some);
+  const auto db = [&](Equalization equalization) {
+    const Recipe recipe{.granularity = Granularity::per_tensor, .equalization = equalization};
+    Graph prepared = graph;
+    prepare(prepared, recipe, nullptr);
+    return compare(graph, quantized(prepared, "mnist/calib", kMnist, recipe), *test.source).sqnr_db;
+  };
+  const double equal = db(Equalization::weights), as_they_were = db(Equalization::none);
+  std::printf("lenet, one grid per tensor: %.1f dB, weights equalized %.1f dB\n", as_they_were, equal);
+  EXPECT_GE(equal, as_they_were + 1);
+}
+
 // One grid for all channels of MobileNet's weights is its known weak spot.
 TEST(Accuracy, equalized_channels_that_share_a_grid_do_as_well_as_with_one_each) {
   BITFOLD_NEEDS_DATA();
