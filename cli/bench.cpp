@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <memory>
+#include <sstream>
 
 #include "bitfold/onnx.h"
 #include "bitfold/report.h"
@@ -48,7 +49,9 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
 
 Shape parse_shape(const std::string& text) {
   Shape shape;
-  for (const std::string& word : CLI::detail::split(text, ',')) {
+  std::istringstream words(text + ',');
+  for (std::string word; std::getline(words, word, ',');) {
+    CLI::detail::trim(word);
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
     if (error != std::errc() || end != word.data() + word.size() || size < 1)
@@ -118,7 +121,8 @@ void add_bench(CLI::App& app) {
           },
           "1,3,48,320: an input's shape, where the model leaves more than its batch open; once for each input, in "
           "order")
-      ->expected(1, 64);
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");

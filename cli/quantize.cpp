@@ -178,10 +178,10 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
                                 : fmt::format("calibrated on {} samples", calibration.sample_count),
                             seconds));
   if (result.rounded_behind_leaky_relu > 0)
-    o.output->say(
-        fmt::format("{} layers round behind their LeakyRelu, which is more accurate; other runtimes compute them in "
-                    "float (--target any: in integers)",
-                    result.rounded_behind_leaky_relu));
+    o.output->say(fmt::format(
+        "layers that round behind their LeakyRelu: {}, which is more accurate; other runtimes compute them in "
+        "float (--target any: in integers)",
+        result.rounded_behind_leaky_relu));
   std::map<Observer, int> counts;
   for (const auto& [value, observer] : result.observers) ++counts[observer];
   for (const auto& [observer, count] : counts)
@@ -253,8 +253,9 @@ void analyze_model(const Options& o) {
         "analyze: choices made with samples are not part of it; leave --rounding, --bias-correction and --observer "
         "auto out");
   const Work work = calibrated(o, std::move(float_network), recipe);
+  const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
-                                        *o.data_options, *o.output, o.threads, nullptr);
+                                        *o.data_options, *o.output, o.threads, &quantized);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
   o.report->write(analysis, *o.output);

@@ -215,6 +215,8 @@ NodeImport Importer::start(const onnx::NodeProto& node) {
   for (const std::string& name : node.input()) at.inputs.push_back(name.empty() ? ValueId::none : graph_.find(name));
   for (int i = 0; i < node.output_size(); ++i)
     if (!node.output(i).empty() && read_.contains(node.output(i))) at.output_count = static_cast<std::size_t>(i) + 1;
+  // A Split's sizes follow from how many parts there are, read or not.
+  if (node.op_type() == "Split" && at.output_count > 0) at.output_count = static_cast<std::size_t>(node.output_size());
   return at;
 }
 

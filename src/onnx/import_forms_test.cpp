@@ -49,6 +49,28 @@ TEST(OlderOpset, same_padding_becomes_explicit_with_the_odd_element_at_the_end) 
   EXPECT_EQ(window.pads, (std::vector<std::int64_t>{1, 0, 1, 1}));
 }
 
+TEST(Split, has_as_many_parts_as_outputs_whether_they_are_read_or_not) {
+  for (const bool has_sizes : {false, true}) {
+    ModelBuilder b(13);
+    b.input("x", {1, 6}).output("first");
+    if (has_sizes) b.constant("sizes", Tensor::from<std::int64_t>({3}, std::vector<std::int64_t>{2, 1, 3}));
+    std::vector<std::string> inputs{"x"};
+    if (has_sizes) inputs.emplace_back("sizes");
+    set_integer(b.node("Split", "split", inputs, {"first", "second", "third"}), "axis", 1);
+    const Graph graph = b.load();
+    EXPECT_EQ(only_node(graph).outputs.size(), 3U);
+    EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{1, 2}));
+  }
+}
+
+TEST(Dimension, of_minus_one_is_open) {
+  ModelBuilder b;
+  b.input("x", {-1, 3, -1}).output("y");
+  b.node("Relu", "relu", {"x"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.value(graph.inputs()[0]).shape, (Shape{kDynamic, 3, kDynamic}));
+}
+
 TEST(Unknown, attribute_value_makes_an_operator_opaque) {
   ModelBuilder b;
   b.input("x", {1, 1, 4, 4}).constant("scales", floats({4}, {1, 1, 2, 2})).output("y");

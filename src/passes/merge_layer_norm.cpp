@@ -41,12 +41,20 @@ ValueId centred(const Graph& graph, ValueId value) {
   return averaged(graph, input(graph, *id, 1)) == x ? x : ValueId::none;
 }
 
+/// Whether an operation with this one number leaves the value's shape alone: [1, 1, 1, 1] would add axes.
+bool keeps_rank(const Graph& graph, ValueId value, const Tensor& number) {
+  const auto& shape = graph.value(value).shape;
+  return shape && number.shape().size() <= shape->size();
+}
+
 /// The d of `value` = d^2.
 ValueId squared(const Graph& graph, ValueId value) {
   if (const auto id = made_by<Binary>(graph, value, BinaryKind::mul))
     return input(graph, *id, 0) == input(graph, *id, 1) ? input(graph, *id, 0) : ValueId::none;
   const auto id = made_by<Binary>(graph, value, BinaryKind::pow);
-  return id && scalar_constant(graph, input(graph, *id, 1)) == 2.0F ? input(graph, *id, 0) : ValueId::none;
+  if (!id || scalar_constant(graph, input(graph, *id, 1)) != 2.0F) return ValueId::none;
+  return keeps_rank(graph, input(graph, *id, 0), *plain_constant(graph, input(graph, *id, 1))) ? input(graph, *id, 0)
+                                                                                               : ValueId::none;
 }
 
 struct Operand {
@@ -79,8 +87,11 @@ std::optional<Normalization> normalization(const Graph& graph, NodeId id) {
   if (!sum) return std::nullopt;
   const auto [variance, epsilon] = split(graph, *sum);
   if (epsilon == nullptr || epsilon->size() != 1 || !(epsilon->data<float>()[0] >= 0)) return std::nullopt;
+  if (!keeps_rank(graph, variance, *epsilon)) return std::nullopt;
   const ValueId square = averaged(graph, variance), difference = squared(graph, square);
   if (difference == ValueId::none || (difference != d && centred(graph, difference) != x)) return std::nullopt;
+  for (const ValueId inner : {d, input(graph, id, 1), input(graph, *root, 0), variance, square, difference})
+    if (graph.value(inner).quant) return std::nullopt;  // rounding there is part of the meaning
   return Normalization{x, epsilon->data<float>()[0]};
 }
 

@@ -4,6 +4,7 @@
 
 #include "bitfold/passes.h"
 #include "bitfold/reference.h"
+#include "passes/rewrite.h"
 
 namespace bitfold {
 namespace {
@@ -12,6 +13,7 @@ struct Written {
   bool has_affine = true, squares_by_mul = false, subtracts_twice = false;
   std::int64_t axis = -1;
   float exponent = 2;
+  std::size_t epsilon_rank = 0;
 };
 
 /// LayerNormalization over the last axis of [2, 3, 4], as exporters write it out.
@@ -32,7 +34,9 @@ Graph written_out(const Written& how) {
       how.squares_by_mul ? g.add(Binary{BinaryKind::mul}, "square", {other, other}, "square")
                          : g.add(Binary{BinaryKind::pow}, "square", {other, floats("two", {how.exponent})}, "square");
   const ValueId variance = g.add(Reduce{}, "variance", {square, axes}, "variance");
-  const ValueId sum = g.add(Binary{BinaryKind::add}, "sum", {variance, floats("epsilon", {1e-3F})}, "sum");
+  const ValueId epsilon = g.add_constant(
+      "epsilon", Tensor::from<float>(Shape(how.epsilon_rank, std::int64_t{1}), std::vector<float>{1e-3F}));
+  const ValueId sum = g.add(Binary{BinaryKind::add}, "sum", {variance, epsilon}, "sum");
   const ValueId root = g.add(Unary{UnaryKind::sqrt}, "root", {sum}, "root");
   ValueId y = g.add(Binary{BinaryKind::div}, "n", {d, root}, "n");
   if (how.has_affine) {
@@ -71,8 +75,14 @@ TEST(MergeLayerNorm, makes_one_node_of_what_exporters_write_out) {
   }
 }
 
+TEST(MergeLayerNorm, keeps_a_rounding_inside) {
+  Graph g = written_out({});
+  g.value(g.find("variance")).quant = QuantParams{.scale = {0.5F}, .zero_point = {0}};
+  EXPECT_EQ(merge_layer_norm(g), 0);
+}
+
 TEST(MergeLayerNorm, leaves_other_formulas_alone) {
-  for (const Written& how : {Written{.axis = 1}, Written{.exponent = 3}}) {
+  for (const Written& how : {Written{.axis = 1}, Written{.exponent = 3}, Written{.epsilon_rank = 4}}) {
     Graph g = written_out(how);
     const auto before = ops(g).size();
     optimize(g);

@@ -43,8 +43,8 @@ std::int64_t rows_per_sample(const ProductView& view, std::int64_t samples) {
 
 std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_rows) {
   const ProductView view = *product_view(runs.graph(), id);
-  const LayerRows rows(runs.graph(), id,
-                       keeps_rows ? rows_per_sample(view, runs.most_samples()) : LayerRows::kMostPerSample);
+  const std::int64_t most = keeps_rows ? rows_per_sample(view, runs.most_samples()) : LayerRows::kMostPerSample;
+  const LayerRows rows(runs.graph(), id, most * runs.group());
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
   // Of every group of samples that is under way, by group of the layer.
   std::vector<std::vector<SampleMoments>> under_way(static_cast<std::size_t>(runs.threads()),

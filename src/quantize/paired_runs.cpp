@@ -48,8 +48,10 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
       threads_(omp_get_num_procs()),
       float_reference_(float_graph),
       group_(fixed_batch(graph)) {
-  const std::int64_t count = std::min(options.most_samples, samples.sample_count());
+  options_.most_samples = (options.most_samples + group_ - 1) / group_ * group_;
+  const std::int64_t count = std::min(options_.most_samples, samples.sample_count());
   groups_ = (count + group_ - 1) / group_;
+  sample_count_ = count;
 }
 
 Values PairedRuns::start_values(std::size_t side, std::int64_t group, std::span<const Tensor> inputs) const {
@@ -73,7 +75,9 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
   SpillFile& file = files_[1 - kept_in_];
   file.clear();
   std::vector<Kept> next(static_cast<std::size_t>(groups_));
-  std::atomic<bool> keeps = true;
+  // Where all is kept already, as when a node is asked for again, it stays where it is.
+  const bool advances = kept_.empty() || !segments[0].empty() || !segments[1].empty();
+  std::atomic<bool> keeps = advances;
   const bool reads_source = kept_.empty();
   if (reads_source) samples_->rewind();
   std::int64_t first = 0;
@@ -96,6 +100,10 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
         Values values = start_values(s, first + part, inputs);
         segments[s].run(*sides_[s].graph, *references[s], values);
         wanted[s] = *values[index(first_input(*sides_[s].graph, id))];
+        // A batch that the source could not fill was filled up with copies of its last sample.
+        const std::int64_t present = std::min(group_, sample_count_ - (first + part) * group_);
+        if (present < group_ && wanted[s].rank() > 0 && wanted[s].dim(0) == group_)
+          wanted[s] = take_samples(wanted[s], 0, present);
         for (ValueId value : segments[s].live_values()) {
           if (!keeps) break;
           live.emplace_back(s, packed(sides_[s].graph->value(value), *values[index(value)]));

@@ -15,9 +15,9 @@
 namespace bitfold::quantization {
 
 struct PairedOptions {
-  std::int64_t most_samples = 128;  ///< Of the source's first ones.
+  std::int64_t most_samples = 128;  ///< Of the source's first ones; whole batches where the network's is fixed.
   /// Of values kept on disk for the next node; where they would take more, it runs from further back.
-  std::int64_t most_kept_bytes = std::int64_t{512} << 20U;
+  std::int64_t most_kept_bytes = std::int64_t{256} << 20U;
 };
 
 /// Nodes are asked for in topological order, and what computes their inputs must not change after that. So the networks
@@ -31,11 +31,13 @@ class PairedRuns {
   const Graph& graph() const { return *sides_[1].graph; }
   int threads() const { return threads_; }
   std::int64_t most_samples() const { return options_.most_samples; }
+  /// Samples at a time.
+  std::int64_t group() const { return group_; }
 
   /// Calls use(part, y, x) with the first input of node `id`, y in the float network and x in the quantized one, of one
-  /// group of samples (one sample, unless the network has a fixed batch) on each core at a time, then done(parts). What
-  /// done() adds up in the order of parts depends neither on the number of threads nor on what is kept. Throws Error
-  /// when there are no samples.
+  /// group of samples (one sample, unless the network has a fixed batch; of a last group what is there) on each core at
+  /// a time, then done(parts). What done() adds up in the order of parts depends neither on the number of threads nor
+  /// on what is kept. Throws Error when there are no samples.
   void run(NodeId id, const std::function<void(std::int64_t, const Tensor&, const Tensor&)>& use,
            const std::function<void(std::int64_t)>& done);
 
@@ -55,8 +57,9 @@ class PairedRuns {
   PairedOptions options_;
   int threads_;
   Reference float_reference_;
-  std::int64_t group_;      ///< Samples at a time.
-  std::int64_t groups_;     ///< Of samples.
+  std::int64_t group_;   ///< Samples at a time.
+  std::int64_t groups_;  ///< Of samples.
+  std::int64_t sample_count_;
   std::vector<Kept> kept_;  ///< By group of samples; empty while both run from the start.
   std::array<SpillFile, 2> files_;
   std::size_t kept_in_ = 0;  ///< Which of the files.

@@ -127,6 +127,24 @@ TEST(PairedRuns, run_from_the_start_where_no_file_can_be_written) {
     setenv("TMPDIR", folder.c_str(), 1);
 }
 
+TEST(PairedRuns, read_whole_batches_and_leave_out_what_fills_the_last_one_up) {
+  for (const std::int64_t budget : {std::int64_t{0}, std::int64_t{1} << 20U}) {
+    Net net(1);
+    net.graph.value(net.graph.inputs()[0]).shape = Shape{2, 2};
+    infer_shapes(net.graph);
+    CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
+    PairedRuns runs(net.graph, net.graph, samples, {.most_samples = 128, .most_kept_bytes = budget});
+    EXPECT_EQ(run(runs, net.products[0]).y.back(), (std::vector<float>{2, 2}));
+    const Seen seen = run(runs, net.products[2]);
+    ASSERT_EQ(seen.y.size(), 3U);
+    EXPECT_EQ(seen.y[0].size(), 4U);
+    EXPECT_EQ(seen.y[2].size(), 2U);
+    CountingSource more(Tensor::from<float>({5, 2}, kSamples));
+    PairedRuns some(net.graph, net.graph, more, {.most_samples = 3, .most_kept_bytes = budget});
+    EXPECT_EQ(run(some, net.products[0]).y.size(), 2U);  // whole batches: four samples
+  }
+}
+
 TEST(PairedRuns, see_the_first_samples_only) {
   const Net net(1);
   CountingSource samples(Tensor::from<float>({5, 2}, kSamples));

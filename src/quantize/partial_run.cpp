@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace bitfold::quantization {
 namespace {
 
@@ -33,6 +35,8 @@ Values no_values(const Graph& graph) {
 
 Values input_values(const Graph& graph, std::span<const Tensor> inputs) {
   Values values = no_values(graph);
+  check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
+        graph.inputs().size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId id = graph.inputs()[i];
     const auto& grid = graph.value(id).quant;

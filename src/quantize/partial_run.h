@@ -16,7 +16,8 @@ using Values = std::vector<std::optional<Tensor>>;
 /// Absent values, as many as the graph has room for.
 Values no_values(const Graph& graph);
 
-/// The graph's inputs, snapped where they have a grid; all else absent.
+/// The graph's inputs, snapped where they have a grid; all else absent. Throws Error when there are too few or too
+/// many.
 Values input_values(const Graph& graph, std::span<const Tensor> inputs);
 
 /// What `node` reads of `values`; an empty tensor for a constant, as Reference::run_node wants it.
@@ -33,6 +34,7 @@ class Segment {
   Segment(const Graph& graph, ValueId wanted, const std::vector<bool>& done);
 
   void run(const Graph& graph, const Reference& reference, Values& values) const;
+  bool empty() const { return steps_.empty(); }
 
   /// The nodes done before and those of the segment, by NodeId.
   const std::vector<bool>& done() const { return done_; }

@@ -216,7 +216,7 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
           layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
   }
   const LayerReals exact = layer.exact();
-  if (layer.has_bias()) {
+  if (layer.has_bias() && recipe.bias_correction != BiasCorrection::none) {
     const std::vector<double> changes =
         bias_changes(runs, id, *view, activation_behind(float_graph, id), exact, layer.rounded(channels));
     for (std::size_t c = 0; c < channels.size(); ++c) channels[c].bias += changes[c];

@@ -1,6 +1,7 @@
 #include "quantize/spill_file.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,6 +36,11 @@ std::optional<SpillFile::Place> SpillFile::write(const Tensor& tensor) {
   {
     const std::lock_guard guard(lock_);
     if (!open()) return std::nullopt;
+    // Past a limit on files' sizes the process would be killed.
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        static_cast<rlim_t>(end_ + bytes) > limit.rlim_cur)
+      return std::nullopt;
     place.offset = end_;
     end_ += bytes;
   }
