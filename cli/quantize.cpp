@@ -221,7 +221,7 @@ void quantize_model(const Options& o) {
   print_summary(o, result, calibration, seconds);
   if (o.report->wants_report()) {
     Analysis analysis = o.report->analyze(graph, calibration, recipe, samples.source.get(), *o.data_options, *o.output,
-                                          o.threads, &result);
+                                          o.threads, result, false);
     analysis.model = o.model.substr(o.model.rfind('/') + 1);
     analysis.mixed = mixed;
     o.report->write(analysis, *o.output);
@@ -255,7 +255,7 @@ void analyze_model(const Options& o) {
   const Work work = calibrated(o, std::move(float_network), recipe);
   const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
-                                        *o.data_options, *o.output, o.threads, &quantized);
+                                        *o.data_options, *o.output, o.threads, quantized, true);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
   o.report->write(analysis, *o.output);

@@ -75,7 +75,7 @@ Dataset ReportOptions::open_evaluation(const Graph& graph, const DataOptions& da
 
 Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
                                 BatchSource* samples, const DataOptions& data_options, const Output& output,
-                                int threads, const QuantizeResult* quantized) const {
+                                int threads, const QuantizeResult& quantized, bool measures_sensitivity) const {
   if (samples == nullptr && evaluation_path_.empty())
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
   Dataset evaluation;
@@ -90,8 +90,8 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
   options.sensitivity.time_budget_s = time_budget_s_;
   options.sensitivity.progress = measuring.progress();
   options.comparing = comparing.progress();
-  options.quantized = quantized;
-  if (quantized != nullptr) {
+  options.quantized = &quantized;
+  if (!measures_sensitivity) {
     options.sensitivity.weight_bits = {};
     options.sensitivity.all_but_one = false;
   }

@@ -26,11 +26,11 @@ class ReportOptions {
 
   /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
   Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
-  /// Everything for the report: of `quantized`, and every layer's sensitivity in brief; or, where that is null, of what
-  /// quantize() makes of the recipe, and at length. `samples` may be null where there is evaluation data.
+  /// Everything for the report of `quantized`, every layer's sensitivity at length or in brief. `samples` may be null
+  /// where there is evaluation data.
   Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
-                   const DataOptions& data_options, const Output& output, int threads,
-                   const QuantizeResult* quantized) const;
+                   const DataOptions& data_options, const Output& output, int threads, const QuantizeResult& quantized,
+                   bool measures_sensitivity) const;
   /// Writes the page where --report says; nothing without it.
   void write(const Analysis& analysis, const Output& output) const;
 
