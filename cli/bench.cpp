@@ -129,7 +129,10 @@ void add_bench(CLI::App& app) {
   verb->add_flag("--profile", o->profiles, "Also each model's steps: which kernel ran, how long, at which rate");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
-  verb->callback([o] { bench_models(*o); });
+  verb->callback([o, verb] {
+    if (verb->count("--batch") == 0 && !o->bench.shapes.empty()) o->bench.batch = o->bench.shapes[0][0];
+    bench_models(*o);
+  });
 }
 
 }  // namespace bitfold::cli

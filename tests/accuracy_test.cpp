@@ -81,6 +81,13 @@ double least_sqnr_db(const std::string& name, const std::string& calibration, co
   return least;
 }
 
+// Of the outputs, on the network's evaluation data.
+double sqnr_db(const Graph& graph, const char* what, const Graph& codes, BatchSource& data) {
+  const double db = compare(graph, codes, data).sqnr_db;
+  std::printf("%s, %s: %.2f dB\n", graph.name.c_str(), what, db);
+  return db;
+}
+
 TEST(Accuracy, lenets_lose_at_most_0_05_points) {
   BITFOLD_NEEDS_DATA();
   EXPECT_LE(lost_points("lenet", "mnist/calib", "mnist/test", kMnist), 0.05 + 1e-9);
@@ -114,11 +121,9 @@ TEST(Accuracy, biases_corrected_without_data_gain_at_6_bits) {
     recipe.rounding = Rounding::nearest;
     recipe.bias_correction = correction;
     const Graph codes = quantize_data_free(graph, batch_norm_table(imported), {}, recipe).quantized.graph;
-    return compare(graph, codes, *data.source).sqnr_db;
+    return sqnr_db(graph, "without data, 6 bits", codes, *data.source);
   };
-  const double corrected = db(BiasCorrection::analytic), as_it_was = db(BiasCorrection::none);
-  std::printf("vww-mobilenetv1 without data, 6 bits: %.1f dB, biases corrected %.1f dB\n", as_it_was, corrected);
-  EXPECT_GE(corrected, as_it_was + 3);
+  EXPECT_GE(db(BiasCorrection::analytic), db(BiasCorrection::none) + 3);
 }
 
 TEST(Accuracy, equal_weights_gain_where_channels_share_a_grid) {
@@ -131,29 +136,26 @@ TEST(Accuracy, equal_weights_gain_where_channels_share_a_grid) {
     const Recipe recipe{.granularity = Granularity::per_tensor, .equalization = equalization};
     Graph prepared = graph;
     prepare(prepared, recipe, nullptr);
-    return compare(graph, quantized(prepared, "mnist/calib", kMnist, recipe), *test.source).sqnr_db;
+    return sqnr_db(graph, "one grid per tensor", quantized(prepared, "mnist/calib", kMnist, recipe), *test.source);
   };
-  const double equal = db(Equalization::weights), as_they_were = db(Equalization::none);
-  std::printf("lenet, one grid per tensor: %.1f dB, weights equalized %.1f dB\n", as_they_were, equal);
-  EXPECT_GE(equal, as_they_were + 1);
+  EXPECT_GE(db(Equalization::weights), db(Equalization::none) + 1);
 }
 
 // One grid for all channels of MobileNet's weights is its known weak spot.
 TEST(Accuracy, equalized_channels_that_share_a_grid_do_as_well_as_with_one_each) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("vww-mobilenetv1");
-  const auto sqnr_db = [&](const Recipe& recipe) {
+  const auto db = [&](const char* what, const Recipe& recipe) {
     const Dataset data = dataset(graph, "imagenet/calib", kSmallImages);
     Graph prepared = graph;
     prepare(prepared, recipe, data.source.get());
     const Graph codes = quantize(prepared, calibrate(prepared, *data.source), recipe).graph;
     const Dataset test = dataset(graph, "imagenet/val", kSmallImages);
-    return compare(graph, codes, *test.source).outputs.at(0).sqnr_db;
+    return sqnr_db(graph, what, codes, *test.source);
   };
-  const double one_each = sqnr_db({});
-  const double shared = sqnr_db({.granularity = Granularity::per_tensor, .equalization = Equalization::none});
-  const double equalized = sqnr_db({.granularity = Granularity::per_tensor});
-  std::printf("per channel %.1f dB, per tensor %.1f dB, equalized %.1f dB\n", one_each, shared, equalized);
+  const double one_each = db("per channel", {});
+  const double shared = db("per tensor", {.granularity = Granularity::per_tensor, .equalization = Equalization::none});
+  const double equalized = db("equalized", {.granularity = Granularity::per_tensor});
   EXPECT_GE(equalized, shared + 1.5);
   EXPECT_GE(equalized, one_each - 1.5);
 }
@@ -198,24 +200,15 @@ TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric
   DatasetOptions some = kCifar;
   some.limit = 500;
   const Dataset data = dataset(resnet, "cifar10/val.npz", some);
-  const auto sqnr_db = [&](const char* what, const Recipe& recipe) {
-    const double db = compare(resnet, at_4_bits(resnet, "cifar10/calib.npz", kCifar, recipe), *data.source).sqnr_db;
-    std::printf("resnet20-cifar10, 4 bits, %s: %.2f dB\n", what, db);
-    return db;
+  const auto db = [&](const char* what, const Recipe& recipe) {
+    return sqnr_db(resnet, what, at_4_bits(resnet, "cifar10/calib.npz", kCifar, recipe), *data.source);
   };
   const Recipe plain{.rounding = Rounding::nearest, .bias_correction = BiasCorrection::none};
-  const double gptq = sqnr_db("gptq", {}), nearest = sqnr_db("nearest", plain);
+  const double gptq = db("gptq", {}), nearest = db("nearest", plain);
   EXPECT_GE(gptq, nearest + 6);
-  EXPECT_GE(sqnr_db("adaround", {.rounding = Rounding::adaround}), nearest + 6);
-  EXPECT_GE(sqnr_db("seq_mse", {.rounding = Rounding::seq_mse}), nearest + 2);
-  EXPECT_GE(gptq, sqnr_db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
-}
-
-// Of the outputs, on the network's evaluation data.
-double sqnr_db(const Graph& graph, const char* what, const Graph& codes, BatchSource& data) {
-  const double db = compare(graph, codes, data).sqnr_db;
-  std::printf("%s, %s: %.2f dB\n", graph.name.c_str(), what, db);
-  return db;
+  EXPECT_GE(db("adaround", {.rounding = Rounding::adaround}), nearest + 6);
+  EXPECT_GE(db("seq_mse", {.rounding = Rounding::seq_mse}), nearest + 2);
+  EXPECT_GE(gptq, db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
 }
 
 // Without a grid in front of each LeakyRelu, and with each layer's mean error off its bias.

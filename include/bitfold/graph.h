@@ -91,6 +91,8 @@ class Graph {
   std::vector<NodeId> nodes() const;    ///< Live nodes in the order they were added.
   std::vector<ValueId> values() const;  ///< Live values in the order they were added.
   std::size_t node_count() const;
+  /// One more than the largest ValueId there ever was: the length of a table by value.
+  std::size_t value_capacity() const { return values_.size(); }
 
   void set_input(NodeId id, std::size_t slot, ValueId value);
   void add_input_slot(NodeId id, ValueId value);

@@ -46,7 +46,7 @@ double squared_distance(const Tensor& x, const Tensor& y) {
 class Consequence {
  public:
   Consequence(const Graph& graph, const std::vector<NodeId>& order, const std::vector<ValueId>& members)
-      : is_member_(no_values(graph).size()) {
+      : is_member_(graph.value_capacity()) {
     std::vector<bool> is_changed(is_member_.size());
     for (ValueId id : members) is_member_[index(id)] = is_changed[index(id)] = true;
     for (NodeId id : order) {

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
 
-#include "base/check.h"
 #include "bitfold/affine.h"
 #include "quantize/samples.h"
 
@@ -57,7 +57,7 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
 Values PairedRuns::start_values(std::size_t side, std::int64_t group, std::span<const Tensor> inputs) const {
   const Side& own = sides_[side];
   if (kept_.empty()) return input_values(*own.graph, inputs);
-  Values values = no_values(*own.graph);
+  Values values(own.graph->value_capacity());
   const auto& places = kept_[static_cast<std::size_t>(group)][side];
   for (std::size_t i = 0; i < own.kept.size(); ++i)
     values[index(own.kept[i])] = unpacked(own.graph->value(own.kept[i]), files_[kept_in_].read(places[i]));
@@ -66,62 +66,63 @@ Values PairedRuns::start_values(std::size_t side, std::int64_t group, std::span<
 
 void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Tensor&, const Tensor&)>& use,
                      const std::function<void(std::int64_t)>& done) {
-  const Reference reference(part_before(graph(), id));  // anew: constants have changed since the last node
-  const std::array<const Reference*, 2> references{&float_reference_, &reference};
   std::vector<Segment> segments;
   for (const Side& side : sides_) segments.emplace_back(*side.graph, first_input(*side.graph, id), side.done);
+  // Where all is kept already, as when a node is asked for again, nothing is run, and it stays where it is.
+  const bool advances = kept_.empty() || !segments[0].empty() || !segments[1].empty();
+  std::optional<Reference> reference;  // anew: constants have changed since the last node
+  if (!segments[1].empty()) reference.emplace(part_before(graph(), id));
+  const std::array<const Reference*, 2> references{&float_reference_, reference ? &*reference : nullptr};
 
-  std::vector<BlockPool> pools(static_cast<std::size_t>(threads_));
   SpillFile& file = files_[1 - kept_in_];
   file.clear();
   std::vector<Kept> next(static_cast<std::size_t>(groups_));
-  // Where all is kept already, as when a node is asked for again, it stays where it is.
-  const bool advances = kept_.empty() || !segments[0].empty() || !segments[1].empty();
   std::atomic<bool> keeps = advances;
-  const bool reads_source = kept_.empty();
-  if (reads_source) samples_->rewind();
   std::int64_t first = 0;
-  while (first < groups_) {
-    std::int64_t parts = std::min<std::int64_t>(threads_, groups_ - first);
-    std::optional<Batch> batch;
-    if (reads_source) {
-      batch = samples_->next(std::min(options_.most_samples - first * group_, parts * group_));
-      if (!batch) break;
-      parts = (batch->sample_count + group_ - 1) / group_;
+  const auto run_group = [&](std::int64_t part, std::span<const Tensor> inputs) {
+    std::array<Tensor, 2> wanted;
+    std::vector<std::pair<std::size_t, Tensor>> live;
+    std::int64_t own_bytes = 0;
+    for (std::size_t s = 0; s < sides_.size(); ++s) {
+      Values values = start_values(s, first + part, inputs);
+      segments[s].run(*sides_[s].graph, *references[s], values);
+      wanted[s] = *values[index(first_input(*sides_[s].graph, id))];
+      // A batch that the source could not fill was filled up with copies of its last sample.
+      const std::int64_t present = std::min(group_, sample_count_ - (first + part) * group_);
+      if (present < group_ && wanted[s].rank() > 0 && wanted[s].dim(0) == group_)
+        wanted[s] = take_samples(wanted[s], 0, present);
+      for (ValueId value : segments[s].live_values()) {
+        if (!keeps) break;
+        live.emplace_back(s, packed(sides_[s].graph->value(value), *values[index(value)]));
+        own_bytes += static_cast<std::int64_t>(live.back().second.size_bytes());
+      }
     }
-    for_each_index(0, parts, group_, first * group_, pools, [&](std::int64_t part) {
-      std::vector<Tensor> inputs;
-      if (batch)
-        for (const Tensor& input : batch->inputs) inputs.push_back(take_samples(input, part * group_, group_));
-      std::array<Tensor, 2> wanted;
-      std::vector<std::pair<std::size_t, Tensor>> live;
-      std::int64_t own_bytes = 0;
-      for (std::size_t s = 0; s < sides_.size(); ++s) {
-        Values values = start_values(s, first + part, inputs);
-        segments[s].run(*sides_[s].graph, *references[s], values);
-        wanted[s] = *values[index(first_input(*sides_[s].graph, id))];
-        // A batch that the source could not fill was filled up with copies of its last sample.
-        const std::int64_t present = std::min(group_, sample_count_ - (first + part) * group_);
-        if (present < group_ && wanted[s].rank() > 0 && wanted[s].dim(0) == group_)
-          wanted[s] = take_samples(wanted[s], 0, present);
-        for (ValueId value : segments[s].live_values()) {
-          if (!keeps) break;
-          live.emplace_back(s, packed(sides_[s].graph->value(value), *values[index(value)]));
-          own_bytes += static_cast<std::int64_t>(live.back().second.size_bytes());
-        }
-      }
-      if (own_bytes * groups_ > options_.most_kept_bytes) keeps = false;
-      for (const auto& [side, value] : live) {
-        const auto place = keeps ? file.write(value) : std::nullopt;
-        if (!place) keeps = false;
-        if (place) next[static_cast<std::size_t>(first + part)][side].push_back(*place);
-      }
-      use(part, wanted[0], wanted[1]);
-    });
+    if (own_bytes * groups_ > options_.most_kept_bytes) keeps = false;
+    for (const auto& [side, value] : live) {
+      const auto place = keeps ? file.write(value) : std::nullopt;
+      if (!place) keeps = false;
+      if (place) next[static_cast<std::size_t>(first + part)][side].push_back(*place);
+    }
+    use(part, wanted[0], wanted[1]);
+  };
+  const auto finish = [&](std::int64_t parts) {
     done(parts);
     first += parts;
+  };
+  if (kept_.empty()) {
+    for_first_samples(*samples_, group_, threads_, options_.most_samples, run_group,
+                      [&](std::int64_t parts, std::int64_t) {
+                        finish(parts);
+                        return options_.most_samples;
+                      });
+  } else {
+    std::vector<BlockPool> pools(static_cast<std::size_t>(threads_));
+    while (first < groups_) {
+      const std::int64_t parts = std::min<std::int64_t>(threads_, groups_ - first);
+      for_each_index(parts, group_, first * group_, pools, [&](std::int64_t part) { run_group(part, {}); });
+      finish(parts);
+    }
   }
-  check(first > 0, "{}: no samples", samples_->description());
   groups_ = first;
   if (!keeps) return;
   next.resize(static_cast<std::size_t>(groups_));

@@ -25,16 +25,20 @@ std::vector<bool> ancestors(const Graph& graph, ValueId wanted, const std::vecto
   return found;
 }
 
-}  // namespace
-
-Values no_values(const Graph& graph) {
-  std::size_t count = 0;
-  for (ValueId id : graph.values()) count = std::max(count, index(id) + 1);
-  return Values(count);
+/// What `node` reads; an empty tensor for a constant, as Reference::run_node wants it.
+std::vector<Tensor> arguments(const Graph& graph, const Node& node, const Values& values) {
+  std::vector<Tensor> inputs;
+  for (ValueId in : node.inputs) {
+    const bool is_given = in == ValueId::none || graph.is_constant(in);
+    inputs.push_back(is_given ? Tensor() : *values[index(in)]);
+  }
+  return inputs;
 }
 
+}  // namespace
+
 Values input_values(const Graph& graph, std::span<const Tensor> inputs) {
-  Values values = no_values(graph);
+  Values values(graph.value_capacity());
   check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
         graph.inputs().size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -43,15 +47,6 @@ Values input_values(const Graph& graph, std::span<const Tensor> inputs) {
     values[index(id)] = grid && inputs[i].dtype() == DataType::float32 ? snap(inputs[i], *grid) : inputs[i];
   }
   return values;
-}
-
-std::vector<Tensor> arguments(const Graph& graph, const Node& node, const Values& values) {
-  std::vector<Tensor> inputs;
-  for (ValueId in : node.inputs) {
-    const bool is_given = in == ValueId::none || graph.is_constant(in);
-    inputs.push_back(is_given ? Tensor() : *values[index(in)]);
-  }
-  return inputs;
 }
 
 void run_node(const Graph& graph, const Reference& reference, NodeId id, Values& values) {
@@ -78,7 +73,7 @@ Segment::Segment(const Graph& graph, ValueId wanted, const std::vector<bool>& do
       live_.push_back(id);
   }
   // Values die at their last reader, in this segment, or at once where there is none.
-  std::vector<bool> is_dead(no_values(graph).size());
+  std::vector<bool> is_dead(graph.value_capacity());
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
     const Node& node = graph.node(step->node);
     for (const auto& ids : {node.inputs, node.outputs})

@@ -10,18 +10,12 @@
 
 namespace bitfold::quantization {
 
-/// By ValueId; absent where there is none (yet, or any more).
+/// By ValueId, Graph::value_capacity() of them; absent where there is none (yet, or any more).
 using Values = std::vector<std::optional<Tensor>>;
-
-/// Absent values, as many as the graph has room for.
-Values no_values(const Graph& graph);
 
 /// The graph's inputs, snapped where they have a grid; all else absent. Throws Error when there are too few or too
 /// many.
 Values input_values(const Graph& graph, std::span<const Tensor> inputs);
-
-/// What `node` reads of `values`; an empty tensor for a constant, as Reference::run_node wants it.
-std::vector<Tensor> arguments(const Graph& graph, const Node& node, const Values& values);
 
 /// Computes the outputs of node `id` from `values`, into them.
 void run_node(const Graph& graph, const Reference& reference, NodeId id, Values& values);

@@ -140,17 +140,14 @@ class Planner {
         return !std::holds_alternative<Requantize>(graph_.node(id).op) && reads_as_codes(id, value);
       });
     }
-    if (target_ == Target::bitfold && ends_in_leaky_relu(value)) {
-      ++plan_.rounded_behind_leaky_relu;
-      return false;
-    }
     const Op& op = graph_.node(graph_.producer(value)).op;
     const bool may_give_reals = std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
     return !may_give_reals || is_read_as_codes(value);
   }
 
   // What Session computes before it rounds.
-  bool ends_in_leaky_relu(ValueId value) {
+  bool is_rounded_behind_leaky_relu(ValueId value) {
+    if (target_ != Target::bitfold || graph_.is_constant(value) || !comes_in_integers(value)) return false;
     if (at(graph_.producer(value)).role != Role::product || !graph_.has_single_consumer(value)) return false;
     const NodeId reader = graph_.consumers(value).front();
     return shrinking_slope(graph_.node(reader).op) && reads_as_codes(reader, value);
@@ -170,8 +167,12 @@ class Planner {
 
   void tie_groups() {
     std::map<ValueId, ValueId> parent;  // union-find; ordered, so that groups come out in order of their first member
-    for (ValueId value : graph_.values())
-      if (needs_grid(value)) parent[value] = value;
+    for (ValueId value : graph_.values()) {
+      if (is_rounded_behind_leaky_relu(value))
+        ++plan_.rounded_behind_leaky_relu;
+      else if (needs_grid(value))
+        parent[value] = value;
+    }
     const auto root = [&](ValueId value) {
       while (parent.at(value) != value) value = parent[value] = parent.at(parent.at(value));
       return value;

@@ -47,33 +47,33 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
   return taken;
 }
 
-void for_each_index(std::int64_t first, std::int64_t last, std::int64_t group, std::int64_t offset,
-                    std::span<BlockPool> pools, const std::function<void(std::int64_t)>& use) {
-  std::vector<std::string> failures(static_cast<std::size_t>(std::max<std::int64_t>(0, last - first)));
+void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
+                    const std::function<void(std::int64_t)>& use) {
+  std::vector<std::string> failures(static_cast<std::size_t>(count));
 #pragma omp parallel num_threads(pools.size())
   {
     const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
     omp_set_num_threads(1);  // of whatever runs inside: also where this team has one thread only
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t i = first; i < last; ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       try {
         use(i);
       } catch (const std::exception& error) {
-        std::string& failure = failures[static_cast<std::size_t>(i - first)];
+        std::string& failure = failures[static_cast<std::size_t>(i)];
         failure = error.what();
         if (failure.empty()) failure = "failed";
       }
     }
   }
-  for (std::int64_t i = first; i < last; ++i) {
-    const std::string& failure = failures[static_cast<std::size_t>(i - first)];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string& failure = failures[static_cast<std::size_t>(i)];
     check(failure.empty(), "calibration sample {}: {}", offset + i * group, failure);
   }
 }
 
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t, std::span<const Tensor>)>& use) {
-  for_each_index(0, (batch.sample_count + group - 1) / group, group, first_sample, pools, [&](std::int64_t g) {
+  for_each_index((batch.sample_count + group - 1) / group, group, first_sample, pools, [&](std::int64_t g) {
     std::vector<Tensor> inputs;
     for (const Tensor& input : batch.inputs) inputs.push_back(take_samples(input, g * group, group));
     use(g, inputs);

@@ -21,11 +21,11 @@ std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most);
 /// Samples [first, first + count) of `all`; past its end the last one is repeated. A scalar stays as it is.
 Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count);
 
-/// Calls use(i) for i = first .. last - 1, each on one core of as many as there are pools, in any order. Tensors made
+/// Calls use(i) for i = 0 .. count - 1, each on one core of as many as there are pools, in any order. Tensors made
 /// meanwhile live in the core's pool. Of several failures the first one's is thrown; sample i * group + offset is what
 /// its message names.
-void for_each_index(std::int64_t first, std::int64_t last, std::int64_t group, std::int64_t offset,
-                    std::span<BlockPool> pools, const std::function<void(std::int64_t)>& use);
+void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
+                    const std::function<void(std::int64_t)>& use);
 
 /// Calls use(g, inputs) for every group of `group` samples of the batch, as for_each_index does; `first_sample` is the
 /// number of the batch's first one, for the message.

@@ -97,9 +97,7 @@ struct Reference::Impl {
   mutable std::vector<std::unique_ptr<BlockPool>> pools;  // as many as runs have been under way at once
 
   Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
-    std::size_t count = 0;
-    for (ValueId id : graph.values()) count = std::max(count, index(id) + 1);
-    constants.resize(count);
+    constants.resize(graph.value_capacity());
     for (ValueId id : graph.values()) take_constant(id);
     plan_steps();
     plan_lifetimes();

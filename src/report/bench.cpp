@@ -34,22 +34,19 @@ Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options
   const Shape given = i < options.shapes.size() ? options.shapes[i] : Shape{};
   check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to time it", input.name);
   Shape shape = input.shape.value_or(given);
-  // A first size of 1 is one sample's: the batch may be more.
   bool fits = given.empty() || given.size() == shape.size();
-  for (std::size_t axis = 0; fits && axis < given.size(); ++axis) {
-    const std::int64_t known = shape[axis] == kDynamic && axis == 0 ? options.batch : shape[axis];
-    const bool is_free = known == kDynamic || (axis == 0 && (given[0] == 1 || (shape[0] == kDynamic && known == 1)));
-    fits = is_free || given[axis] == known;
-  }
-  check(fits, "input '{}' has shape {} and a batch of {}, not {}", input.name, to_string(shape), options.batch,
-        to_string(given));
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
-    if (shape[axis] != kDynamic) continue;
-    check(axis == 0 || !given.empty(),
+  for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
+    const std::int64_t size = given.empty() ? kDynamic : given[axis];
+    const bool is_open = shape[axis] == kDynamic;
+    check(!is_open || axis == 0 || size != kDynamic,
           "input '{}' has shape {}: give its open sizes to time it (bench --shape 1,3,...)", input.name,
           to_string(shape));
-    shape[axis] = axis == 0 ? std::max(options.batch, given.empty() ? 1 : given[0]) : given[axis];
+    if (is_open) shape[axis] = axis == 0 ? options.batch : size;
+    const bool is_one_sample = axis == 0 && size == 1;
+    fits = size == kDynamic || size == shape[axis] || is_one_sample;
   }
+  check(fits, "input '{}' has shape {} and a batch of {}, not {}", input.name, to_string(input.shape.value_or(given)),
+        options.batch, to_string(given));
   return shape;
 }
 

@@ -4,6 +4,7 @@
 #if defined(__AVX2__)
 
 #include "kernels/avx2.h"
+#include "kernels/depthwise/border_rows.h"
 
 namespace bitfold {
 namespace {
@@ -39,30 +40,6 @@ struct Place {
   const std::uint8_t* padding;
 };
 
-/// Three rows of taps from the first pixel's window on; outside the image, padding.
-struct Rows {
-  const std::uint8_t* rows[3];  ///< The image's first column.
-  std::int64_t steps[3];        ///< From one column to the next.
-
-  BITFOLD_INLINE Rows(const DepthwiseTask& t, const Place& at) {
-    for (int i = 0; i < 3; ++i) {
-      const std::int64_t row = at.row * t.stride_h - t.pad_top + i;
-      const bool is_inside = row >= 0 && row < t.in_height;
-      rows[i] = is_inside ? t.x + row * t.x_row + at.c : at.padding;
-      steps[i] = is_inside ? t.channels : 0;
-    }
-  }
-};
-
-/// Taps of 3 rows in a column; of kHasBorder, some may lie outside the image.
-template <bool kHasBorder>
-BITFOLD_INLINE Split column_3(const DepthwiseTask& t, const Place& at, const Rows& of, std::int64_t x) {
-  if constexpr (!kHasBorder)
-    return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[0] + i * t.x_row + x * t.channels; });
-  if (x < 0 || x >= t.in_width) return column<3>([&](int) BITFOLD_INLINE_LAMBDA { return at.padding; });
-  return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[i] + x * of.steps[i]; });
-}
-
 /// kPixels pixels, 3x3 without dilation.
 template <int kStride, int kPixels, bool kHasBorder>
 void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
@@ -70,10 +47,11 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   __m256i sums[kPixels];
   const __m256i bias = load_bias(t, at.c);
   unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { sums[p] = bias; });
-  const Rows rows(t, at);
+  const BorderRows rows(t, at.row, at.c, at.padding);
   const std::int64_t left = at.pixel * kStride - t.pad_left;
   unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
-    const Split taps = column_3<kHasBorder>(t, at, rows, left + x);
+    const Split taps = column_of_3<kHasBorder>(t, rows, left + x,
+                                               [](const auto& row) BITFOLD_INLINE_LAMBDA { return column<3>(row); });
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
       constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)

@@ -9,6 +9,7 @@
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
 #include "kernels/avx512.h"
+#include "kernels/depthwise/border_rows.h"
 
 namespace bitfold {
 namespace {
@@ -51,42 +52,19 @@ struct Place {
   }
 };
 
-/// Three rows of taps from the first pixel's window on; outside the image, padding.
-struct Rows {
-  const std::uint8_t* rows[3];  ///< The image's first column.
-  std::int64_t steps[3];        ///< From one column to the next.
-
-  BITFOLD_INLINE Rows(const DepthwiseTask& t, const Place& at) {
-    for (int i = 0; i < 3; ++i) {
-      const std::int64_t row = at.row * t.stride_h - t.pad_top + i;
-      const bool is_inside = row >= 0 && row < t.in_height;
-      rows[i] = is_inside ? t.x + row * t.x_row + at.channel : at.padding;
-      steps[i] = is_inside ? t.channels : 0;
-    }
-  }
-};
-
-/// Taps of 3 rows in a column; of kHasBorder, some may lie outside the image.
-template <bool kHasBorder>
-BITFOLD_INLINE __m512i column_3(const DepthwiseTask& t, const Place& at, const Rows& of, std::int64_t x) {
-  if constexpr (!kHasBorder)
-    return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[0] + i * t.x_row + x * t.channels; });
-  if (x < 0 || x >= t.in_width) return column<3>([&](int) BITFOLD_INLINE_LAMBDA { return at.padding; });
-  return column<3>([&](int i) BITFOLD_INLINE_LAMBDA { return of.rows[i] + x * of.steps[i]; });
-}
-
 /// kPixels pixels of one block, 3x3 without dilation.
 template <int kStride, bool kHasBorder, int kPixels>
 void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Destination to = at.destination(t);
   Accumulators<kPixels, 1> tile;
   tile.set(t.bias + at.channel, to.channel_count);
-  const Rows rows(t, at);
+  const BorderRows rows(t, at.row, at.channel, at.padding);
   const std::int64_t left = at.pixel * kStride - t.pad_left;
   __m512i weights[3];
   unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA { weights[j] = _mm512_loadu_si512(w + j * kGroupBytes); });
   unroll<(kPixels - 1) * kStride + 3>([&](auto x) BITFOLD_INLINE_LAMBDA {
-    const __m512i taps = column_3<kHasBorder>(t, at, rows, left + x);
+    const __m512i taps = column_of_3<kHasBorder>(t, rows, left + x,
+                                                 [](const auto& row) BITFOLD_INLINE_LAMBDA { return column<3>(row); });
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
       constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
