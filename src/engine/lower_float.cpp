@@ -7,6 +7,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
+#include "graph/infer.h"
 
 namespace bitfold::engine {
 namespace {
@@ -197,9 +198,9 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  const auto rank = static_cast<std::int64_t>(shape.size());
-  const bool is_last = rank > 0 && (op.axis == -1 || op.axis == rank - 1);
-  if (!is_last || op.log || l.layout(x) != Layout::plain || element_count(shape) == 0) return false;
+  if (!infer::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain ||
+      element_count(shape) == 0)
+    return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
   add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back()), source,
             destination);
@@ -212,8 +213,7 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  const auto rank = static_cast<std::int64_t>(shape.size());
-  if (rank == 0 || (op.axis != -1 && op.axis != rank - 1) || element_count(shape) == 0) return false;
+  if (!infer::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0) return false;
   bool has_terms = false;
   const auto factors = l.constant_reals(node.inputs[1]), terms = bias_of(l, node, 2, has_terms);
   if (!factors || factors->size() != shape.back() || has_terms != terms.has_value()) return false;

@@ -44,7 +44,11 @@ inline bool is_unknown(std::int64_t dim) { return dim < 0; }
 inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
 std::int64_t multiply(std::int64_t a, std::int64_t b);             ///< Unknown if either is; Error on overflow.
 std::int64_t normalize_axis(std::int64_t axis, std::size_t rank);  ///< Error when outside [-rank, rank).
-Shape broadcast(const Shape& a, const Shape& b);                   ///< numpy; Error when they do not fit.
+/// Of values of that rank; false where there are no axes.
+constexpr bool is_last_axis(std::int64_t axis, std::size_t rank) {
+  return rank > 0 && (axis == -1 || axis == static_cast<std::int64_t>(rank) - 1);
+}
+Shape broadcast(const Shape& a, const Shape& b);  ///< numpy; Error when they do not fit.
 inline bool is_integer(DataType t) { return t == DataType::int64 || t == DataType::int32 || t == DataType::boolean; }
 
 void check_size(const Shape& shape, const std::string& what);  ///< Error beyond kMostValueElements.

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "bitfold/equalize.h"
+#include "graph/infer.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -13,8 +14,8 @@ namespace {
 // A channel that hardly varies must not be blown up.
 constexpr double kMostFactor = 1024;
 
-bool is_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
-  return op.axis == -1 || (shape && op.axis == static_cast<std::int64_t>(shape->size()) - 1);
+bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
+  return op.axis == -1 || (shape && infer::is_last_axis(op.axis, shape->size()));
 }
 
 /// The weights of a product that reads the value's last axis, [rows of inputs] or, transposed, [outputs][inputs].
@@ -47,7 +48,7 @@ struct Smoothable {
 std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const auto* op = std::get_if<LayerNorm>(&node.op);
-  if (op == nullptr || !is_last_axis(*op, graph.value(node.inputs[0]).shape)) return std::nullopt;
+  if (op == nullptr || !normalizes_last_axis(*op, graph.value(node.inputs[0]).shape)) return std::nullopt;
   const Tensor* scale = plain_constant(graph, node.inputs[1]);
   const bool has_shift = node.inputs.size() > 2 && node.inputs[2] != ValueId::none;
   if (scale == nullptr || scale->rank() != 1 || (has_shift && plain_constant(graph, node.inputs[2]) == nullptr))
