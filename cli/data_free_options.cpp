@@ -18,6 +18,8 @@ DataFreeOptions::DataFreeOptions(CLI::App& verb) {
                   "With --data-free: LO,HI of the inputs; default: what pixels become with --scale, --mean and --std")
       ->delimiter(',')
       ->expected(2);
+  verb.add_flag("--no-absorb", leaves_high_biases_,
+                "With --data-free: leave the means of channels where they are, instead of in the biases behind them");
 }
 
 InputRange DataFreeOptions::range(const Graph& graph, const DataOptions& data_options, const Output& output) const {
@@ -62,7 +64,7 @@ DataFreeResult DataFreeOptions::quantize(const std::string& model, const Recipe&
                     model));
   optimize(graph);
   DataFreeResult result = quantize_data_free(graph, table, range(graph, data_options, output), recipe);
-  output.say(fmt::format("foreseen from {} BatchNorms; {} channels' high biases absorbed", table.size(),
+  output.say(fmt::format("foreseen from {} BatchNorms; biases of {} channels absorbed", table.size(),
                          result.absorbed_channels));
   return result;
 }

@@ -14,6 +14,7 @@ class DataFreeOptions {
  public:
   explicit DataFreeOptions(CLI::App& verb);
   bool is_wanted() const { return is_wanted_; }
+  bool leaves_high_biases() const { return leaves_high_biases_; }
   /// Says what it took the inputs to be. Throws Error where the file, a flag or a layer does not allow it.
   DataFreeResult quantize(const std::string& model, const Recipe& recipe, const DataOptions& data_options,
                           const Output& output) const;
@@ -21,7 +22,7 @@ class DataFreeOptions {
  private:
   InputRange range(const Graph& graph, const DataOptions& data_options, const Output& output) const;
 
-  bool is_wanted_ = false;
+  bool is_wanted_ = false, leaves_high_biases_ = false;
   std::vector<float> range_;
 };
 

@@ -56,6 +56,7 @@ Recipe recipe_of(const Options& o) {
   if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
   if (given("--equalize")) recipe.equalization = parse_equalization(o.equalization);
   if (given("--smooth")) recipe.smooth = o.smooth;
+  if (o.data_free != nullptr && o.data_free->leaves_high_biases()) recipe.absorb = false;
   if (given("--target")) recipe.target = parse_target(o.target);
   if (given("--percentile")) {
     recipe.percentile = o.flags.percentile;
@@ -250,8 +251,8 @@ void analyze_model(const Options& o) {
   Graph float_network = float_graph(o);
   if (needs_samples(recipe))
     throw Error(
-        "analyze: choices made with samples are not part of it; leave --rounding, --bias-correction and --observer "
-        "auto out");
+        "analyze: layers are measured one at a time as they are without samples; leave --rounding gptq, adaround or "
+        "seq_mse, --bias-correction empirical and --observer auto out (what quantize does by itself is in the totals)");
   const Work work = calibrated(o, std::move(float_network), recipe);
   const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),

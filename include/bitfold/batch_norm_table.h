@@ -23,10 +23,12 @@ using BatchNormTable = std::map<std::string, ChannelNormals>;
 /// Of every BatchNorm with constant parameters. `graph` is as it was imported: folding removes what they know.
 BatchNormTable batch_norm_table(const Graph& graph);
 
-/// High-bias absorption (Nagel et al. 2019, section 4.1.3): where nearly all of a channel lies above 0, its Relu does
-/// nothing, and what lies below mean - 3 deviations of it (equation 15) can be moved into the bias of the layer that
-/// reads it, so that the values' grid need not reach from 0. Behind a Relu with one reader, that pads with no zeros.
-/// Returns how many channels; the table's means are moved with them. `graph` satisfies Stage::optimized.
+/// High-bias absorption (Nagel et al. 2019, section 4.1.3): where nearly all of a channel lies above 0, its Relu (or
+/// Clip from 0, far from its upper bound) does nothing, and what lies below mean - 3 deviations of it (equation 15) can
+/// be moved into the bias of the layer that reads it; done as far as it lowers the upper end of the values' grid. Of
+/// values that only layers and sums of such values read, no rectifier in between, the whole mean is moved. Readers must
+/// not pad with zeros. Returns how many channels; the table's means are moved with them. `graph` satisfies
+/// Stage::optimized.
 std::size_t absorb_high_bias(Graph& graph, BatchNormTable& table);
 
 }  // namespace bitfold

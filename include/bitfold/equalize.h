@@ -47,10 +47,11 @@ std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& ta
 using FeatureMaxima = std::map<std::string, std::vector<float>>;
 
 /// SmoothQuant (Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
-/// Models", equation 4): where only products with constant weights read a LayerNormalization, its entry k is divided by
+/// Models", equation 4): where products with constant weights read a LayerNormalization, its entry k is divided by
 /// s[k] = max |x[k]|^strength / max |w[k]|^(1 - strength), through its scale and shift, and the weights that read it
-/// are multiplied by it. The function stays the same but for the rounding of floats. Changed values are called
-/// "NAME_smoothed". Values that the table lacks stay as they are. Throws Error unless 0 <= strength <= 1.
+/// are multiplied by it. Where something else reads it too, the products get a second LayerNormalization of their own.
+/// The function stays the same but for the rounding of floats. Changed values are called "NAME_smoothed". Values that
+/// the table lacks stay as they are. Throws Error unless 0 <= strength <= 1.
 std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMaxima& maxima, double strength = 0.5);
 /// The values that smooth_normalizations() would change, given their maxima.
 std::vector<std::string> smoothable_values(const Graph& graph);

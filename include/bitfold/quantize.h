@@ -71,6 +71,7 @@ struct Recipe {
   /// SmoothQuant's alpha, 0 to 1 (equalize.h): how much of what makes a normalization's outputs uneven moves to the
   /// weights behind it. Absent: none does. prepare() does it, and needs samples.
   std::optional<double> smooth;
+  bool absorb = true;  ///< absorb_high_bias(), in quantize_data_free().
   /// On Tiny Darknet, `any` costs 4 dB of the outputs' SQNR.
   Target target = Target::bitfold;
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 97.5 % of 400 images

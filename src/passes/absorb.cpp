@@ -1,7 +1,12 @@
-// relu(h) = relu(h - c) + c wherever h >= c >= 0. With h normal, that fails for 0.13 % of a channel's numbers. The
-// layer behind adds W c to its bias; with zeros padded, its sum over an edge would have to leave some of that out.
+// relu(h) = relu(h - c) + c wherever h >= c >= 0. With h normal, that fails for 0.13 % of a channel's numbers. So does
+// a Clip from 0, of a channel that stays as far below its upper bound. The layer behind adds W c to its bias; with
+// zeros padded, its sum over an edge would have to leave some of that out.
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+#include <utility>
 
 #include "bitfold/batch_norm_table.h"
 #include "graph/linear_layer.h"
@@ -11,6 +16,7 @@ namespace bitfold {
 namespace {
 
 constexpr double kDeviations = 3;
+constexpr double kTail = 6;  // where quantize/foresee has a normal channel's outermost numbers
 
 bool pads(const Op& op) {
   const auto* conv = std::get_if<Conv>(&op);
@@ -19,44 +25,153 @@ bool pads(const Op& op) {
   return conv->window.auto_pad != AutoPad::none || std::any_of(p.begin(), p.end(), [](auto n) { return n != 0; });
 }
 
-// The layer that alone reads the Relu that alone reads `id`.
-std::optional<LinearLayer> reader_behind_relu(const Graph& graph, ValueId id) {
-  if (!graph.has_single_consumer(id)) return std::nullopt;
-  const Node& relu = graph.node(graph.consumers(id).front());
-  const auto* unary = std::get_if<Unary>(&relu.op);
-  if (unary == nullptr || unary->kind != UnaryKind::relu || !graph.has_single_consumer(relu.outputs[0]))
-    return std::nullopt;
-  const NodeId reader = graph.consumers(relu.outputs[0]).front();
-  const bool takes_biases = graph.node(reader).inputs[0] == relu.outputs[0] && !pads(graph.node(reader).op);
-  return takes_biases ? linear_layer(graph, reader) : std::nullopt;
-}
-
-std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
-  const auto writer = rewritable_producer(graph, id), reader = reader_behind_relu(graph, id);
-  const auto channels = static_cast<std::int64_t>(normals.mean.size());
-  if (!writer || !reader || writer->channel_count != channels || reader->input_count != channels) return 0;
-  std::vector<double> shift(normals.mean.size()), onward(static_cast<std::size_t>(reader->channel_count));
-  std::size_t count = 0;
-  for (std::size_t c = 0; c < shift.size(); ++c) {
-    const double excess = normals.mean[c] - kDeviations * normals.deviation[c];
-    if (excess <= 0) continue;
-    shift[c] = -excess;
-    normals.mean[c] -= excess;
-    ++count;
-  }
-  if (count == 0) return 0;
-  const Node& node = graph.node(reader->node);
+// b <- b + W c, in the layer that reads what c was taken off.
+void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double>& c) {
+  const Node& node = graph.node(reader.node);
   const Tensor& w = *plain_constant(graph, node.inputs[1]);
   const auto* gemm = std::get_if<Gemm>(&node.op);
   const double alpha = gemm != nullptr ? static_cast<double>(gemm->alpha) : 1;
+  std::vector<double> onward(static_cast<std::size_t>(reader.channel_count));
   for_each_weight(node.op, w.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
-    onward[static_cast<std::size_t>(o)] -=
-        alpha * static_cast<double>(w.data<float>()[i]) * shift[static_cast<std::size_t>(k)];
+    onward[static_cast<std::size_t>(o)] +=
+        alpha * static_cast<double>(w.data<float>()[i]) * c[static_cast<std::size_t>(k)];
   });
-  scale_and_shift(graph, *writer, std::vector<double>(shift.size(), 1.0), shift);
-  scale_and_shift(graph, *reader, std::vector<double>(onward.size(), 1.0), onward);
+  scale_and_shift(graph, reader, std::vector<double>(onward.size(), 1.0), onward);
+}
+
+// The layer that takes `id`, of so many channels, as its only input that is no constant, and could take a shift of it.
+std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id, std::size_t channels) {
+  if (graph.node(node).inputs[0] != id || pads(graph.node(node).op)) return std::nullopt;
+  const auto layer = linear_layer(graph, node);
+  return layer && layer->input_count == static_cast<std::int64_t>(channels) ? layer : std::nullopt;
+}
+
+struct Reader {
+  LinearLayer layer;
+  double upper;  // what the rectifier in front of it lets through at most
+};
+
+// The layer that alone reads the Relu, or the Clip from 0, that alone reads `id`.
+std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::size_t channels) {
+  if (!graph.has_single_consumer(id)) return std::nullopt;
+  const NodeId relu = graph.consumers(id).front();
+  const auto bounds = clip_bounds(graph, relu);
+  const ValueId rectified = graph.node(relu).outputs[0];
+  if (!bounds || bounds->lower != 0 || !graph.has_single_consumer(rectified)) return std::nullopt;
+  const auto layer = reader_of(graph, graph.consumers(rectified).front(), rectified, channels);
+  return layer ? std::optional(Reader{*layer, static_cast<double>(bounds->upper)}) : std::nullopt;
+}
+
+// What may be moved of each channel: no more than lies below nearly all of its numbers, and no more than lowers the
+// upper end of the grid that all channels share. Moving is not free, for the tails of real values are longer than
+// normal.
+std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper) {
+  std::vector<double> excess(normals.mean.size()), end(normals.mean.size());
+  double least = 0;
+  for (std::size_t c = 0; c < excess.size(); ++c) {
+    const double mean = normals.mean[c], deviation = normals.deviation[c];
+    end[c] = std::min(upper, mean + kTail * deviation);
+    if (mean + kDeviations * deviation <= upper) excess[c] = std::max(0.0, mean - kDeviations * deviation);
+    least = std::max(least, end[c] - excess[c]);
+  }
+  for (std::size_t c = 0; c < excess.size(); ++c) excess[c] = std::clamp(end[c] - least, 0.0, excess[c]);
+  return excess;
+}
+
+std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
+  const auto writer = rewritable_producer(graph, id);
+  const auto behind = reader_behind_relu(graph, id, normals.mean.size());
+  if (!writer || !behind || writer->channel_count != static_cast<std::int64_t>(normals.mean.size())) return 0;
+  const LinearLayer& reader = behind->layer;
+  const std::vector<double> excess = worth_absorbing(normals, behind->upper);
+  std::vector<double> shift(excess.size());
+  std::size_t count = 0;
+  for (std::size_t c = 0; c < shift.size(); ++c) {
+    shift[c] = -excess[c];
+    normals.mean[c] -= excess[c];
+    count += excess[c] > 0;
+  }
+  if (count == 0) return 0;
+  scale_and_shift(graph, *writer, std::vector<double>(excess.size(), 1.0), shift);
+  move_into(graph, reader, excess);
   return count;
 }
+
+// Values that no rectifier touches, such as a MobileNetV2's bottlenecks and their sums, lose all of their means, and
+// nothing is clipped.
+class LinearValues {
+ public:
+  LinearValues(Graph& graph, BatchNormTable& table) : graph_(graph), table_(table) {
+    for (ValueId id : graph_.values())
+      if (may_move(id)) movable_.insert(id);
+    while (std::erase_if(movable_, [&](ValueId id) { return !is_movable(id); }) > 0) {
+    }
+  }
+
+  std::size_t absorb() {
+    std::size_t count = 0;
+    std::map<ValueId, std::vector<double>> moved;
+    for (NodeId node : graph_.topological_order()) {
+      const ValueId id = graph_.node(node).outputs[0];
+      if (!movable_.contains(id)) continue;
+      std::vector<double>& c = moved[id];
+      if (const auto layer = linear_layer(graph_, node)) {
+        std::vector<double>& mean = table_.at(graph_.value(id).name).mean;
+        std::vector<double> shift(mean.size());
+        std::transform(mean.begin(), mean.end(), shift.begin(), std::negate());
+        scale_and_shift(graph_, *layer, std::vector<double>(mean.size(), 1.0), shift);
+        c = std::exchange(mean, std::vector<double>(mean.size(), 0.0));
+        count += c.size() - static_cast<std::size_t>(std::count(c.begin(), c.end(), 0.0));
+      } else {
+        const std::vector<ValueId> terms = graph_.node(node).inputs;
+        c = moved.at(terms[0]);
+        std::transform(c.begin(), c.end(), moved.at(terms[1]).begin(), c.begin(), std::plus());
+      }
+      const std::vector<NodeId> consumers = graph_.consumers(id);
+      for (NodeId consumer : consumers)
+        if (const auto reader = linear_layer(graph_, consumer)) move_into(graph_, *reader, c);
+    }
+    return count;
+  }
+
+ private:
+  bool is_sum(NodeId node) const {
+    const auto* binary = std::get_if<Binary>(&graph_.node(node).op);
+    return binary != nullptr && binary->kind == BinaryKind::add;
+  }
+
+  std::size_t channels(ValueId id) const {
+    const auto& shape = graph_.value(id).shape;
+    return shape && shape->size() > 1 && (*shape)[1] > 0 ? static_cast<std::size_t>((*shape)[1]) : 0;
+  }
+
+  bool may_move(ValueId id) const {
+    const NodeId node = graph_.producer(id);
+    if (node == NodeId::none || graph_.is_output(id) || graph_.value(id).quant || channels(id) == 0) return false;
+    if (is_sum(node)) return true;
+    const auto known = table_.find(graph_.value(id).name);
+    return linear_layer(graph_, node) && known != table_.end() && known->second.mean.size() == channels(id);
+  }
+
+  bool is_movable(ValueId id) const {
+    const NodeId node = graph_.producer(id);
+    const auto fits = [&](ValueId term) {
+      return movable_.contains(term) && channels(term) == channels(id) &&
+             graph_.value(term).shape->size() == graph_.value(id).shape->size();
+    };
+    const auto& terms = graph_.node(node).inputs;
+    if (is_sum(node) && !std::all_of(terms.begin(), terms.end(), fits)) return false;
+    const auto& readers = graph_.consumers(id);
+    return std::all_of(readers.begin(), readers.end(), [&](NodeId reader) {
+      return is_sum(reader) ? fits(graph_.node(reader).outputs[0])
+                            : reader_of(graph_, reader, id, channels(id)).has_value();
+    });
+  }
+
+  Graph& graph_;
+  BatchNormTable& table_;
+  std::set<ValueId> movable_;
+};
 
 }  // namespace
 
@@ -79,6 +194,7 @@ std::size_t absorb_high_bias(Graph& graph, BatchNormTable& table) {
   std::size_t count = 0;
   for (auto& [name, normals] : table)
     if (const ValueId id = graph.find(name); id != ValueId::none) count += absorb(graph, id, normals);
+  count += LinearValues(graph, table).absorb();
   verify(graph, Stage::optimized);
   return count;
 }

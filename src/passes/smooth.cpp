@@ -1,5 +1,5 @@
-// SmoothQuant. Only normalizations whose every reader multiplies by constant weights: a residual sum would need the
-// values as they were.
+// SmoothQuant. What else reads a normalization than products with constant weights (a residual sum, where transformers
+// normalize behind it) needs the values as they were: then the products get a normalization of their own.
 #include <algorithm>
 #include <cmath>
 
@@ -33,6 +33,7 @@ std::optional<Reader> reader_of(const Graph& graph, NodeId id, ValueId value) {
   const Node& node = graph.node(id);
   const auto* gemm = std::get_if<Gemm>(&node.op);
   if ((gemm == nullptr && !std::holds_alternative<MatMul>(node.op)) || node.inputs[0] != value) return std::nullopt;
+  if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return std::nullopt;
   const Tensor* weights = plain_constant(graph, node.inputs[1]);
   if (weights == nullptr || weights->rank() != 2 || (gemm != nullptr && gemm->trans_a)) return std::nullopt;
   const bool is_transposed = gemm != nullptr && gemm->trans_b;
@@ -43,6 +44,7 @@ struct Smoothable {
   NodeId norm;
   ValueId value;
   std::vector<Reader> readers;
+  bool has_others;  // who want the values as they are
 };
 
 std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
@@ -55,12 +57,14 @@ std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
     return std::nullopt;
   const bool is_alone = node.outputs.size() < 2 || (node.outputs[1] == ValueId::none &&
                                                     (node.outputs.size() < 3 || node.outputs[2] == ValueId::none));
-  Smoothable found{id, node.outputs[0], {}};
-  if (!is_alone || graph.is_output(found.value) || graph.value(found.value).quant) return std::nullopt;
+  Smoothable found{id, node.outputs[0], {}, graph.is_output(node.outputs[0])};
+  if (!is_alone || graph.value(found.value).quant) return std::nullopt;
   for (NodeId consumer : graph.consumers(found.value)) {
     const auto reader = reader_of(graph, consumer, found.value);
-    if (!reader || reader->inputs != scale->size()) return std::nullopt;
-    found.readers.push_back(*reader);
+    if (reader && reader->inputs == scale->size())
+      found.readers.push_back(*reader);
+    else
+      found.has_others = true;
   }
   return found.readers.empty() ? std::nullopt : std::optional(std::move(found));
 }
@@ -102,6 +106,17 @@ void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>
   set_constant_input(graph, reader.node, 1, std::move(changed), graph.node(reader.node).name + "_smoothed");
 }
 
+/// The same normalization once more, for the products alone.
+void separate(Graph& graph, Smoothable& at, const std::string& name) {
+  const Node norm = graph.node(at.norm);
+  const ValueId copy = graph.add(norm.op, norm.name + "_smoothed", norm.inputs, name);
+  graph.value(copy).dtype = graph.value(at.value).dtype;
+  graph.value(copy).shape = graph.value(at.value).shape;
+  for (const Reader& reader : at.readers) graph.set_input(reader.node, 0, copy);
+  at.norm = graph.producer(copy);
+  at.value = copy;
+}
+
 }  // namespace
 
 std::vector<std::string> smoothable_values(const Graph& graph) {
@@ -115,7 +130,7 @@ std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMa
   check(strength >= 0 && strength <= 1, "the strength of smoothing is {}; it must be 0 to 1", strength);
   std::vector<EqualizedRegion> regions;
   for (NodeId id : graph.topological_order()) {
-    const auto at = smoothable(graph, id);
+    auto at = smoothable(graph, id);
     if (!at) continue;
     const std::string name = graph.value(at->value).name;
     const auto known = maxima.find(name);
@@ -124,11 +139,15 @@ std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMa
     std::vector<double> inverse;
     inverse.reserve(rows.size());
     for (double f : rows) inverse.push_back(1 / f);
-    multiply(graph, id, 1, inverse);
-    if (graph.node(id).inputs.size() > 2 && graph.node(id).inputs[2] != ValueId::none) multiply(graph, id, 2, inverse);
-    for (const Reader& reader : at->readers) multiply_rows(graph, reader, rows);
     EqualizedRegion region{.values = {name}, .renamed = {graph.unique_name(name + "_smoothed")}, .factors = inverse};
-    graph.rename_value(at->value, region.renamed.front());
+    if (at->has_others)
+      separate(graph, *at, region.renamed.front());
+    else
+      graph.rename_value(at->value, region.renamed.front());
+    const std::vector<ValueId> parameters = graph.node(at->norm).inputs;
+    multiply(graph, at->norm, 1, inverse);
+    if (parameters.size() > 2 && parameters[2] != ValueId::none) multiply(graph, at->norm, 2, inverse);
+    for (const Reader& reader : at->readers) multiply_rows(graph, reader, rows);
     regions.push_back(std::move(region));
   }
   return regions;

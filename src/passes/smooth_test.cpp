@@ -59,18 +59,29 @@ TEST(SmoothNormalizations, divides_by_the_paper_s_factors_and_keeps_the_function
       EXPECT_NEAR(got[i].data<float>()[j], expected[i].data<float>()[j], 1e-5);
 }
 
-TEST(SmoothNormalizations, leaves_alone_what_a_sum_or_the_outside_reads) {
+// As where transformers normalize behind the residual sum.
+TEST(SmoothNormalizations, keeps_what_a_sum_or_the_outside_reads_as_it_is) {
   for (const bool is_sum : {false, true}) {
     Graph g = block();
     const ValueId n = g.find("n");
-    if (is_sum)
-      g.mark_output(g.add(Binary{BinaryKind::add}, "sum", {n, g.find("x")}, "residual"));
-    else
-      g.mark_output(n);
+    g.mark_output(is_sum ? g.add(Binary{BinaryKind::add}, "sum", {n, g.find("x")}, "residual") : n);
+    infer_shapes(g);
     const Graph before = g;
-    EXPECT_TRUE(smoothable_values(g).empty());
-    EXPECT_TRUE(smooth_normalizations(g, {{"n", {18, 1}}}).empty());
-    EXPECT_EQ(g, before);
+    EXPECT_EQ(smoothable_values(g), (std::vector<std::string>{"n"}));
+    ASSERT_EQ(smooth_normalizations(g, {{"n", {18, 1}}}, 0.5).size(), 1U);
+    verify(g, Stage::optimized);
+    EXPECT_EQ(data_of(g, "scale"), (std::vector<float>{8, 1}));
+    EXPECT_EQ(g.consumers(n).size(), is_sum ? 1U : 0U);
+    const ValueId own = g.find("n_smoothed");
+    EXPECT_EQ(g.consumers(own).size(), 2U);
+    EXPECT_EQ(g.value(own).shape, g.value(n).shape);
+    EXPECT_NEAR(g.value(g.node(g.producer(own)).inputs[1]).constant->data<float>()[0], 8.0 / 3, 1e-6);
+    const std::vector<Tensor> x{Tensor::from<float>({3, 2}, std::vector<float>{1, 2, -3, 5, 0.1F, 0.3F})};
+    const auto expected = Reference(before).run(x), got = Reference(g).run(x);
+    ASSERT_EQ(got.size(), 3U);
+    for (std::size_t i = 0; i < got.size(); ++i)
+      for (std::size_t j = 0; j < got[i].data<float>().size(); ++j)
+        EXPECT_NEAR(got[i].data<float>()[j], expected[i].data<float>()[j], 1e-5);
   }
 }
 

@@ -44,7 +44,7 @@ DataFreeResult quantize_data_free(const Graph& graph, const BatchNormTable& batc
                      return quantization::channel_table_of(prepared, quantization::foresee(prepared, table, range));
                    }).regions;
   follow(table, result.regions);
-  result.absorbed_channels = absorb_high_bias(prepared, table);
+  if (chosen.absorb) result.absorbed_channels = absorb_high_bias(prepared, table);
   const Foreseen values = quantization::foresee(prepared, table, range);
   result.calibration = quantization::calibration_of(prepared, values);
   quantization::ChannelMeans means;

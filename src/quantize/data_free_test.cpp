@@ -148,6 +148,69 @@ TEST(AbsorbHighBias, leaves_a_layer_that_pads_with_zeros) {
   EXPECT_EQ(absorb_high_bias(g, table), 0);
 }
 
+// Channel 1 keeps the grid's upper end at 14 - 0 = 14 whatever is moved (2 + 6 * 2), so of channel 0, whose end is at
+// 16, no more than 2 of the 7 that could be moved.
+TEST(AbsorbHighBias, moves_no_more_than_narrows_the_grid) {
+  Graph g = absorbing();
+  BatchNormTable table{{"h", {.mean = {10, 2}, .deviation = {1, 2}}}};
+  EXPECT_EQ(absorb_high_bias(g, table), 1);
+  EXPECT_EQ(table.at("h").mean, (std::vector<double>{8, 2}));
+  BatchNormTable wide{{"h", {.mean = {10, 2}, .deviation = {1, 3}}}};  // 2 + 6 * 3 = 20 > 16
+  EXPECT_EQ(absorb_high_bias(g, wide), 0);
+}
+
+// A Clip to 11 stays out of reach of mean 10, deviation 1/3 only: 10 + 3 * 1/3 = 11.
+TEST(AbsorbHighBias, keeps_what_a_clip_may_reach) {
+  for (const double deviation : {1.0 / 3, 0.5}) {
+    Graph g = absorbing();
+    const NodeId relu = g.producer(g.find("a"));
+    g.op(relu) = Clip{};
+    g.add_input_slot(relu, g.add_constant("from", Tensor::from<float>({}, std::vector<float>{0})));
+    g.add_input_slot(relu, g.add_constant("to", Tensor::from<float>({}, std::vector<float>{11})));
+    BatchNormTable table{{"h", {.mean = {10, 0.5}, .deviation = {deviation, 0.25}}}};
+    EXPECT_EQ(absorb_high_bias(g, table), deviation < 0.4 ? 1 : 0) << deviation;
+  }
+}
+
+/// A bottleneck with a residual sum: v = x + (3, -1), t = 2 v + (1, 1), s = v + t, y = (1, 1) s. `relu` reads s as
+/// well.
+Graph bottleneck(bool relu) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});
+  const Conv plain{.window = {.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}}};
+  const ValueId v =
+      g.add(plain, "one", {x, constant(g, "w1", {2, 2, 1, 1}, {1, 0, 0, 1}), constant(g, "b1", {2}, {3, -1})}, "v");
+  const ValueId t =
+      g.add(plain, "two", {v, constant(g, "w2", {2, 2, 1, 1}, {2, 0, 0, 2}), constant(g, "b2", {2}, {1, 1})}, "t");
+  const ValueId s = g.add(Binary{BinaryKind::add}, "sum", {v, t}, "s");
+  g.mark_output(g.add(plain, "three", {s, constant(g, "w3", {1, 2, 1, 1}, {1, 1})}, "y"));
+  if (relu) g.mark_output(g.add(Unary{.kind = UnaryKind::relu}, "relu", {s}, "z"));
+  infer_shapes(g);
+  return g;
+}
+
+// Means of v are (3, -1), of t = 2 v + 1 (7, -1): both biases vanish, and what y reads was (10, -2) higher.
+TEST(AbsorbHighBias, moves_all_of_the_mean_where_nothing_rectifies) {
+  Graph g = bottleneck(false);
+  BatchNormTable table{{"v", {.mean = {3, -1}, .deviation = {1, 1}}}, {"t", {.mean = {7, -1}, .deviation = {2, 2}}}};
+  EXPECT_EQ(absorb_high_bias(g, table), 4);
+  const auto bias = [&](const char* output) {
+    const auto data = g.value(g.node(g.producer(g.find(output))).inputs[2]).constant->data<float>();
+    return std::vector<float>(data.begin(), data.end());
+  };
+  EXPECT_EQ(bias("v"), (std::vector<float>{0, 0}));
+  EXPECT_EQ(bias("t"), (std::vector<float>{0, 0}));  // 1 + 2 * 3 - 7, 1 + 2 * -1 + 1
+  EXPECT_EQ(bias("y"), (std::vector<float>{8}));     // (3 + 7) + (-1 + -1)
+  EXPECT_EQ(table.at("t").mean, (std::vector<double>{0, 0}));
+  Tensor x(DataType::float32, {1, 2, 4, 4});
+  for (std::size_t i = 0; i < 32; ++i) x.mutable_data<float>()[i] = static_cast<float>(i % 11) - 5;
+  const auto before = Reference(bottleneck(false)).run(std::vector{x}), after = Reference(g).run(std::vector{x});
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_FLOAT_EQ(before[0].data<float>()[i], after[0].data<float>()[i]);
+  BatchNormTable anew{{"v", {.mean = {3, -1}, .deviation = {1, 1}}}, {"t", {.mean = {7, -1}, .deviation = {2, 2}}}};
+  Graph rectified = bottleneck(true);
+  EXPECT_EQ(absorb_high_bias(rectified, anew), 0);
+}
+
 // Weights 0.6 and 0.6 of a grid whose step is 1 (the third is 127): their error is 0.4 each, times means 3 and 5. What
 // is left of it is less than half a unit of the bias.
 TEST(DataFree, takes_the_foreseen_mean_error_off_the_bias) {

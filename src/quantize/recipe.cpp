@@ -37,6 +37,7 @@ class RecipeReader {
     read_word("bias_correction", recipe.bias_correction, kBiasCorrections);
     read_word("equalization", recipe.equalization, kEqualizations);
     read_smooth(recipe.smooth);
+    read_flag(table_, "absorb", recipe.absorb);
     read_word("target", recipe.target, kTargets);
     read_word("observer", recipe.observer, kObservers);
     read_percentile(recipe.percentile);
@@ -50,11 +51,14 @@ class RecipeReader {
   static constexpr Words kSchemes{"symmetric", "asymmetric"}, kGranularities{"per_tensor", "per_channel"};
   static constexpr std::array<std::string_view, 6> kObservers{"min_max",        "percentile", "mse",
                                                               "moving_average", "entropy",    "auto"};
-  static constexpr std::array<std::string_view, 14> kKeys{
-      "weight_bits", "activation_bits", "weight_scheme",   "activation_scheme",
-      "granularity", "rounding",        "bias_correction", "equalization",
-      "smooth",      "target",          "observer",        "percentile",
-      "skip",        "layers"};
+  static constexpr std::array<std::string_view, 15> kKeys{"weight_bits",     "activation_bits",
+                                                          "weight_scheme",   "activation_scheme",
+                                                          "granularity",     "rounding",
+                                                          "bias_correction", "equalization",
+                                                          "smooth",          "absorb",
+                                                          "target",          "observer",
+                                                          "percentile",      "skip",
+                                                          "layers"};
   static constexpr std::array<std::string_view, 3> kLayerKeys{"weight_bits", "activation_bits", "in_float"};
 
   std::string at(const toml::source_region& source) const { return fmt::format("{}:{}", path_, source.begin.line); }
@@ -97,6 +101,13 @@ class RecipeReader {
           fmt::join(words, ", "), did_you_mean(word, words));
     choice = static_cast<Enum>(found - words.begin());
     return true;
+  }
+
+  void read_flag(const toml::table& table, std::string_view key, bool& flag) const {
+    const toml::node* node = table.get(key);
+    if (node == nullptr) return;
+    check(node->is_boolean(), "{}: {} must be true or false", at(node->source()), key);
+    flag = **node->as_boolean();
   }
 
   void read_percentile(double& percentile) const {
@@ -145,10 +156,7 @@ class RecipeReader {
       if (const toml::node* bits = table.get("weight_bits")) layer.weight_bits = bits_of("weight_bits", bits);
       if (const toml::node* bits = table.get("activation_bits"))
         layer.activation_bits = bits_of("activation_bits", bits);
-      if (const toml::node* flag = table.get("in_float")) {
-        check(flag->is_boolean(), "{}: in_float must be true or false", at(flag->source()));
-        layer.in_float = **flag->as_boolean();
-      }
+      read_flag(table, "in_float", layer.in_float);
     }
   }
 

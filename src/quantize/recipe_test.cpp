@@ -59,6 +59,7 @@ rounding = "nearest"
 bias_correction = "empirical"
 equalization = "weights"
 smooth = 0.6
+absorb = false
 target = "bitfold"
 observer = "percentile"
 percentile = 99.9
@@ -73,6 +74,7 @@ skip = ["conv1", "fc"]
                         BiasCorrection::empirical,
                         Equalization::weights,
                         0.6,
+                        false,
                         Target::bitfold,
                         Observer::percentile,
                         99.9,
@@ -94,6 +96,8 @@ TEST_F(RecipeFile, a_wrong_type_or_value_is_named_with_line) {
   EXPECT_MENTIONS(value, "recipe.toml:3", "weight_bits is 33");
   const std::string word = complaint("observer = \"min_mx\"");
   EXPECT_MENTIONS(word, "recipe.toml:1", "min_mx", "did you mean 'min_max'");
+  const std::string flag = complaint("absorb = 1");
+  EXPECT_MENTIONS(flag, "recipe.toml:1", "absorb must be true or false");
   const std::string percentile = complaint("percentile = 101");
   EXPECT_MENTIONS(percentile, "recipe.toml:1", "percentile is 101");
   const std::string skip = complaint("skip = \"conv1\"");

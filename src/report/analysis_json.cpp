@@ -104,6 +104,7 @@ Json to_json(const Recipe& recipe) {
           {"bias_correction", to_string(recipe.bias_correction)},
           {"equalization", to_string(recipe.equalization)},
           {"smooth", recipe.smooth ? Json(*recipe.smooth) : Json()},
+          {"absorb", recipe.absorb},
           {"target", to_string(recipe.target)},
           {"observer", to_string(recipe.observer)},
           {"percentile", recipe.percentile},
