@@ -205,18 +205,13 @@ void quantize_model(const Options& o) {
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
   std::optional<MixedPrecision> mixed;
   if (o.mixed->is_wanted()) {
-    if (needs_samples(recipe))
-      throw Error(
-          "--max-drop: the search quantizes without samples; leave --rounding gptq, --bias-correction and --observer "
-          "auto out");
     mixed = o.mixed->search(graph, calibration, recipe, samples.source.get(), *o.report, *o.data_options, *o.output,
                             o.threads);
     recipe = mixed->recipe;
   }
-  // What a search has found, and measured, is rounded without samples.
-  const QuantizeResult result = mixed          ? quantize(graph, calibration, recipe)
-                                : without_data ? *without_data
-                                               : quantize_graph(graph, calibration, recipe, samples.source.get());
+  // A search without data has found, and measured, what is quantized by its ranges alone.
+  const QuantizeResult result =
+      without_data && !mixed ? *without_data : quantize_graph(graph, calibration, recipe, samples.source.get());
   save_onnx(result.graph, o.output_path);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
@@ -249,10 +244,6 @@ void quantize_model(const Options& o) {
 void analyze_model(const Options& o) {
   const Recipe recipe = recipe_of(o);
   Graph float_network = float_graph(o);
-  if (needs_samples(recipe))
-    throw Error(
-        "analyze: layers are measured one at a time as they are without samples; leave --rounding gptq, adaround or "
-        "seq_mse, --bias-correction empirical and --observer auto out (what quantize does by itself is in the totals)");
   const Work work = calibrated(o, std::move(float_network), recipe);
   const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),

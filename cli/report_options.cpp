@@ -138,6 +138,7 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
                                    {.max_drop = *max_drop_,
                                     .weight_bits = weight_bits,
                                     .sensitivity_samples = report.samples(),
+                                    .samples = samples,
                                     .threads = threads,
                                     .time_budget_s = report.time_budget_s(),
                                     .interrupted = &interrupted,

@@ -33,6 +33,19 @@ TEST_F(Analyze, measures_every_layer_with_weights_and_shares_out_the_error) {
   EXPECT_NE(page.find("/conv1/Conv"), std::string::npos);
 }
 
+// Layers are measured one by one as they are without samples, the whole as quantize writes it.
+TEST_F(Analyze, knows_what_is_chosen_with_samples) {
+  const std::string call =
+      fmt::format("analyze {} --calibrate {} {} --limit 64 --samples 8 --weight-bits 4 --bias-correction none ",
+                  model("lenet-bn"), data("mnist/calib"), kMnist);
+  const auto squant = run_for_json(call + "--rounding squant"), gptq = run_for_json(call + "--rounding gptq");
+  EXPECT_GT(gptq["sqnr_db"].get<double>(), squant["sqnr_db"].get<double>() + 1);
+  ASSERT_EQ(gptq["layers"].size(), squant["layers"].size());
+  for (std::size_t i = 0; i < gptq["layers"].size(); ++i)
+    if (gptq["layers"][i]["has_weights"].get<bool>())
+      EXPECT_EQ(gptq["layers"][i]["sensitivity"]["alone"], squant["layers"][i]["sensitivity"]["alone"]);
+}
+
 // On one grid for all channels the report warns of wide channels; doing what it says must help.
 TEST_F(Analyze, its_advice_on_wide_channels_is_right) {
   const std::string call = fmt::format("analyze {} --calibrate {} --resize 96x96 --limit 16 --samples 4 --granularity ",

@@ -20,7 +20,10 @@ struct MixedPrecisionOptions {
   std::vector<int> weight_bits{
       4, 8};  ///< What weights may have, 2..8. More bits, wider activations and float only where needed.
   std::int64_t sensitivity_samples = 64;  ///< As SensitivityOptions::sample_count.
-  int threads = 0;                        ///< 0: all cores.
+  /// What candidates are quantized with: their weights are rounded and their biases corrected on these, as quantize()
+  /// does it. Null: without samples.
+  BatchSource* samples = nullptr;
+  int threads = 0;  ///< 0: all cores.
   /// Ends the search after so many seconds with the best mix so far; 0: never.
   double time_budget_s = 0;
   const std::atomic<bool>* interrupted = nullptr;  ///< Ends it likewise when it becomes true.

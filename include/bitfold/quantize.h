@@ -90,6 +90,8 @@ Scheme weight_scheme(const Recipe& recipe);
 bool reads_samples(Rounding rounding);
 /// Whether sample inputs must be there, beyond their statistics.
 bool needs_samples(const Recipe& recipe);
+/// The recipe with everything that needs samples left to be chosen without any.
+Recipe without_samples(Recipe recipe);
 /// Throws Error naming the field when a value is out of range.
 void check_recipe(const Recipe& recipe);
 /// TOML with the field names above as keys, and a table `[layers."NODE"]` for each layer. Throws Error naming file,

@@ -203,6 +203,13 @@ bool needs_samples(const Recipe& recipe) {
          recipe.observer == Observer::automatic;
 }
 
+Recipe without_samples(Recipe recipe) {
+  if (reads_samples(recipe.rounding)) recipe.rounding = Rounding::automatic;
+  if (recipe.bias_correction == BiasCorrection::empirical) recipe.bias_correction = BiasCorrection::automatic;
+  if (recipe.observer == Observer::automatic) recipe.observer = Observer::mse;
+  return recipe;
+}
+
 namespace {
 
 void check_bits(int weights, int activations) {

@@ -44,6 +44,18 @@ TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
   }
 }
 
+TEST(Recipe, without_samples_leaves_only_what_needs_none) {
+  for (const Rounding rounding : {Rounding::gptq, Rounding::adaround, Rounding::seq_mse, Rounding::nearest}) {
+    const Recipe recipe{
+        .rounding = rounding, .bias_correction = BiasCorrection::empirical, .observer = Observer::automatic};
+    const Recipe without = without_samples(recipe);
+    EXPECT_FALSE(needs_samples(without));
+    EXPECT_EQ(without.rounding, rounding == Rounding::nearest ? rounding : Rounding::automatic);
+  }
+  const Recipe percentile{.weight_bits = 4, .observer = Observer::percentile};
+  EXPECT_EQ(without_samples(percentile), percentile);
+}
+
 TEST(Recipe, percentile_is_above_50_and_at_most_100) {
   EXPECT_NO_THROW(check_recipe({.percentile = 100}));
   for (const double p : {0.0, 50.0, 101.0, -1.0}) EXPECT_THROW(check_recipe({.percentile = p}), Error) << p;

@@ -114,7 +114,7 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
     const auto i = static_cast<std::size_t>(r);
     if (stop()) continue;
     try {
-      const Damage damage = samples.damage(quantize(graph, calibration, recipes[i]).graph);
+      const Damage damage = samples.damage(quantize(graph, calibration, without_samples(recipes[i])).graph);
       const std::lock_guard guard(lock);
       damages[i] = damage;
       measured(i, damage);

@@ -126,8 +126,9 @@ std::string Search::fingerprint(const BatchSource& samples, const BatchSource& e
   for (const auto& [name, layer] : r.layers)
     text += fmt::format("\n{} {} {} {}", name, layer.weight_bits.value_or(0), layer.activation_bits.value_or(0),
                         layer.in_float);
-  text += fmt::format("\n{} {} {} {}", samples.description(), options_.sensitivity_samples, evaluation.description(),
-                      judge_.sample_count());
+  text += fmt::format("\n{} {} {} {} {} {}", samples.description(), options_.sensitivity_samples,
+                      evaluation.description(), judge_.sample_count(), to_string(r.bias_correction),
+                      options_.samples != nullptr ? options_.samples->description() : "");
   return report::hash_of(text);
 }
 
@@ -247,7 +248,10 @@ std::optional<bool> Search::keeps_promise(const Mix& mix) {
       is_complete_ = false;
       return std::nullopt;
     }
-    const Graph candidate = quantize(graph_, calibration_, recipe_of(mix)).graph;
+    const Graph candidate =
+        (options_.samples != nullptr ? quantize(graph_, calibration_, recipe_of(mix), *options_.samples)
+                                     : quantize(graph_, calibration_, recipe_of(mix)))
+            .graph;
     state_.points.push_back({.choices = mix, .bytes = model_bytes(candidate), .score = judge_.score(candidate)});
     save();
     known = &state_.points.back();

@@ -70,6 +70,20 @@ TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
   }
 }
 
+// With samples, what is measured is what quantize() makes of the mix with the same samples, and it is better.
+TEST_F(Mixed, candidates_are_rounded_with_the_samples_that_are_given) {
+  auto with = samples(32, 5);
+  const MixedPrecision mixed = search({.max_drop = 1, .samples = &with});
+  ASSERT_GE(mixed.best, 0);
+  const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
+  const Graph written = quantize(graph, calibration, mixed.recipe, with).graph;
+  EXPECT_EQ(written, quantize(graph, calibration, mixed.recipe, with).graph);
+  EXPECT_NE(written, quantize(graph, calibration, mixed.recipe).graph);
+  EXPECT_NEAR(100 * (top1(graph) - top1(written)), best.drop, 1e-9);
+  const MixedPrecision without = search({.max_drop = 1});
+  EXPECT_LE(best.bytes, without.points[static_cast<std::size_t>(without.best)].bytes);
+}
+
 // The second mix measured is the middle of the path (32): half of the layers have 8 bits, those in which a byte buys
 // most. What it buys is measured here by the sensitivity analysis.
 TEST_F(Mixed, the_path_gives_8_bits_to_the_layers_where_a_byte_buys_most) {
