@@ -47,7 +47,9 @@ Isa detect() {
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
   // libgcc's test covers the operating system's side too: it reads XCR0 before it reports AVX.
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::portable;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
+  if (!avx2) return Isa::portable;
   const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (!vnni) return Isa::avx2;

@@ -21,6 +21,7 @@
 #include <type_traits>
 
 #include "kernels/convert/portable.h"
+#include "kernels/of_target.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitfold {
@@ -28,7 +29,7 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
-const ConvertKernels* kernels_of_target() { return &kPortableConvertKernels; }
+const ConvertKernels* convert_of_target() { return &kPortableConvertKernels; }
 
 #else
 
@@ -102,7 +103,7 @@ void unpack_4bit(const std::uint8_t* packed, Code* codes, std::int64_t n) noexce
   if (n % 2 != 0) codes[n - 1] = convert_element::unpack_4bit<Code>(packed, n - 1);
 }
 
-const ConvertKernels* kernels_of_target() {
+const ConvertKernels* convert_of_target() {
   static const ConvertKernels kernels{
       .name = HWY_TARGET == HWY_AVX2 ? "avx2" : "avx512",
       .isa = HWY_TARGET == HWY_AVX2 ? Isa::avx2 : Isa::avx512vnni,
@@ -136,17 +137,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bitfold {
 
-HWY_EXPORT(kernels_of_target);
-
 const ConvertKernels& convert_kernels(Isa cap) {
-  std::int64_t allowed = 0;
-  if (cap >= Isa::avx2) allowed |= HWY_AVX2;
-  if (cap >= Isa::avx512vnni) allowed |= HWY_AVX3;
-  allowed &= hwy::SupportedTargets() & HWY_TARGETS;
-  if (allowed == 0) return kPortableConvertKernels;
-  hwy::ChosenTarget target;  // HWY_DYNAMIC_DISPATCH would read a global one, and the cap is the caller's
-  target.Update(allowed);
-  return *HWY_DISPATCH_TABLE(kernels_of_target)[target.GetIndex()]();
+  return kernels_of_target<ConvertKernels>(cap, HWY_CHOOSE_AVX3(convert_of_target), HWY_CHOOSE_AVX2(convert_of_target),
+                                           kPortableConvertKernels);
 }
 
 }  // namespace bitfold

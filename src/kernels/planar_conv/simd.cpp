@@ -9,6 +9,7 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
+#include "kernels/of_target.h"
 #include "kernels/planar_conv/planar_conv.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -118,16 +119,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bitfold {
 
-HWY_EXPORT(planar_of_target);
-
 const PlanarConvKernel& planar_conv_kernel(Isa cap) {
-  std::int64_t allowed = HWY_STATIC_TARGET & HWY_TARGETS;
-  if (cap >= Isa::avx2) allowed |= HWY_AVX2;
-  if (cap >= Isa::avx512vnni) allowed |= HWY_AVX3;
-  allowed &= hwy::SupportedTargets() & HWY_TARGETS;
-  hwy::ChosenTarget target;  // HWY_DYNAMIC_DISPATCH would read a global one, and the cap is the caller's
-  target.Update(allowed);
-  return *HWY_DISPATCH_TABLE(planar_of_target)[target.GetIndex()]();
+  return kernels_of_target<PlanarConvKernel>(cap, HWY_CHOOSE_AVX3(planar_of_target), HWY_CHOOSE_AVX2(planar_of_target),
+                                             *HWY_STATIC_DISPATCH(planar_of_target)());
 }
 
 void pack_planar_weights(const PlanarConv& conv, const PlanarConvKernel& kernel, const float* weights, float* packed) {

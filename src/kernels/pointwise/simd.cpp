@@ -13,6 +13,7 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
+#include "kernels/of_target.h"
 #include "kernels/pointwise/intrinsics.h"
 #include "kernels/pointwise/portable.h"
 
@@ -237,17 +238,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bitfold {
 
-HWY_EXPORT(pointwise_of_target);
-
 const PointwiseKernels& pointwise_kernels(Isa cap) {
-  std::int64_t allowed = 0;
-  if (cap >= Isa::avx2) allowed |= HWY_AVX2;
-  if (cap >= Isa::avx512vnni) allowed |= HWY_AVX3;
-  allowed &= hwy::SupportedTargets() & HWY_TARGETS;
-  if (allowed == 0) return kPortablePointwiseKernels;
-  hwy::ChosenTarget target;  // HWY_DYNAMIC_DISPATCH would read a global one, and the cap is the caller's
-  target.Update(allowed);
-  return *HWY_DISPATCH_TABLE(pointwise_of_target)[target.GetIndex()]();
+  return kernels_of_target<PointwiseKernels>(cap, HWY_CHOOSE_AVX3(pointwise_of_target),
+                                             HWY_CHOOSE_AVX2(pointwise_of_target), kPortablePointwiseKernels);
 }
 
 }  // namespace bitfold
