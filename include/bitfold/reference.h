@@ -15,6 +15,8 @@ struct ReferenceOptions {
   bool plain_loops = false;
   /// Called with every computed value (reals, snapped where it has a grid), graph inputs included, in execution order.
   std::function<void(ValueId, const Tensor&)> on_value;
+  /// on_value may see the elements of a sample in any order, which is faster. Shapes are as ever.
+  bool any_order = false;
 };
 
 /// Checks once that every operator can be run, then runs batches of any size. Values with a grid are snapped to it:

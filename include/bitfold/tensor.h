@@ -64,6 +64,8 @@ class Tensor {
   Tensor();
   /// Zero-filled. Throws Error on a negative or overflowing shape.
   Tensor(DataType dtype, Shape shape);
+  /// Holding whatever its memory held: for who writes all of it.
+  static Tensor uninitialized(DataType dtype, Shape shape);
 
   /// Copies `values`; throws Error unless there are element_count(shape) of them.
   template <class T>
@@ -99,6 +101,8 @@ class Tensor {
   bool operator==(const Tensor& other) const;
 
  private:
+  Tensor(DataType dtype, Shape shape, bool is_cleared);
+
   DataType dtype_ = DataType::float32;
   Shape shape_;
   std::int64_t size_ = 0;

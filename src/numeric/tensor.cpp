@@ -37,9 +37,10 @@ constexpr std::array<TypeInfo, 17> kTypes{{{"float32", 32},
 
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
 
-std::shared_ptr<std::byte> allocate(std::size_t bytes) {
+std::shared_ptr<std::byte> allocate(std::size_t bytes, bool is_cleared) {
   const BlockPool::Block block = BlockPool::take(bytes + kTail);
-  std::memset(block.data, 0, bytes + kTail);
+  const std::size_t begin = is_cleared ? 0 : bytes;
+  std::memset(block.data + begin, 0, bytes + kTail - begin);
   return {block.data, [block](std::byte*) { BlockPool::give_back(block); }};
 }
 
@@ -59,7 +60,7 @@ std::int64_t element_count(const Shape& shape) {
   constexpr std::int64_t kMost = std::int64_t{1} << 56;
   std::int64_t count = 1;
   for (std::int64_t dim : shape) {
-    check(dim >= 0, "shape {}: a dimension is {}", to_string(shape), dim);
+    if (dim < 0) fail("shape {}: a dimension is {}", to_string(shape), dim);
     if (dim != 0 && count > kMost / dim) fail("shape {}: too many elements", to_string(shape));
     count *= dim;
   }
@@ -127,16 +128,20 @@ DataType data_type_of<bool>() {
   return DataType::boolean;
 }
 
-Tensor::Tensor() : shape_{0}, bytes_(allocate(0)) {}
+Tensor::Tensor() : Tensor(DataType::float32, {0}) {}
 
-Tensor::Tensor(DataType dtype, Shape shape)
+Tensor::Tensor(DataType dtype, Shape shape) : Tensor(dtype, std::move(shape), true) {}
+
+Tensor::Tensor(DataType dtype, Shape shape, bool is_cleared)
     : dtype_(dtype),
       shape_(std::move(shape)),
       size_(element_count(shape_)),
-      bytes_(allocate(storage_bytes(dtype, size_))) {}
+      bytes_(allocate(storage_bytes(dtype, size_), is_cleared)) {}
+
+Tensor Tensor::uninitialized(DataType dtype, Shape shape) { return {dtype, std::move(shape), false}; }
 
 Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes) {
-  Tensor t(dtype, std::move(shape));
+  Tensor t = uninitialized(dtype, std::move(shape));
   check(bytes.size() == t.size_bytes(), "a {} tensor of shape {} needs {} bytes, got {}", to_string(dtype),
         to_string(t.shape_), t.size_bytes(), bytes.size());
   if (!bytes.empty()) std::memcpy(t.bytes_.get(), bytes.data(), bytes.size());
@@ -168,7 +173,7 @@ const std::byte* Tensor::bytes() const { return bytes_.get(); }
 
 std::byte* Tensor::mutable_bytes() {
   if (bytes_.use_count() > 1) {
-    auto own = allocate(size_bytes());
+    auto own = allocate(size_bytes(), false);
     if (size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
     bytes_ = std::move(own);
   } else {

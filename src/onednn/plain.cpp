@@ -51,7 +51,7 @@ Forward::primitive_desc describe(const PlainConvShape& s, const memory::dims& we
 struct PlainConv::Impl {
   Forward::primitive_desc description;
   Forward primitive;
-  memory::desc plain_x, plain_y;
+  memory::desc plain_x, plain_y, last_x, last_y;
   memory weights, bias;
 };
 
@@ -65,6 +65,8 @@ PlainConv::PlainConv(const PlainConvShape& s, const float* weights, const float*
   impl_->primitive = Forward(impl_->description);
   impl_->plain_x = memory::desc({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::nchw);
   impl_->plain_y = memory::desc({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::nchw);
+  impl_->last_x = memory::desc({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::nhwc);
+  impl_->last_y = memory::desc({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::nhwc);
   impl_->weights = memory(impl_->description.weights_desc(), cpu());
   reorder(view({weight_dims, kFloat, is_grouped ? Tag::goihw : Tag::oihw}, weights), impl_->weights);
   if (bias != nullptr) {
@@ -79,17 +81,21 @@ PlainConv::PlainConv(const PlainConvShape& s, const float* weights, const float*
 
 PlainConv::~PlainConv() = default;
 
-void PlainConv::run(const float* x, float* y) const try {
+bool PlainConv::can_give_channels_last() const { return impl_->description.dst_desc() == impl_->last_y; }
+
+void PlainConv::run(const float* x, bool x_has_channels_last, float* y, bool y_has_channels_last) const try {
   const auto& pd = impl_->description;
-  memory plain_x = view(impl_->plain_x, x), plain_y = view(impl_->plain_y, y);
-  const bool moves_x = pd.src_desc() != impl_->plain_x, moves_y = pd.dst_desc() != impl_->plain_y;
+  const memory::desc& x_desc = x_has_channels_last ? impl_->last_x : impl_->plain_x;
+  const memory::desc& y_desc = y_has_channels_last ? impl_->last_y : impl_->plain_y;
+  memory given_x = view(x_desc, x), given_y = view(y_desc, y);
+  const bool moves_x = pd.src_desc() != x_desc, moves_y = pd.dst_desc() != y_desc;
   // oneDNN would take such memory from malloc, for every run anew.
   const PooledBytes room_x(moves_x ? pd.src_desc().get_size() : 0), room_y(moves_y ? pd.dst_desc().get_size() : 0);
   const PooledBytes scratchpad(pd.scratchpad_desc().get_size());
-  memory own_x = plain_x, own_y = plain_y;
+  memory own_x = given_x, own_y = given_y;
   if (moves_x) {
     own_x = memory(pd.src_desc(), cpu(), room_x.data());
-    reorder(plain_x, own_x);
+    reorder(given_x, own_x);
   }
   if (moves_y) own_y = memory(pd.dst_desc(), cpu(), room_y.data());
   std::unordered_map<int, memory> arguments{
@@ -99,10 +105,21 @@ void PlainConv::run(const float* x, float* y) const try {
       {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), cpu(), scratchpad.data())}};
   if (impl_->bias) arguments.emplace(DNNL_ARG_BIAS, impl_->bias);
   impl_->primitive.execute(stream(), arguments);
-  if (moves_y) reorder(own_y, plain_y);
+  if (moves_y) reorder(own_y, given_y);
   stream().wait();
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot run the convolution: {}", e.what());
+}
+
+void put_channels_first(std::int64_t batch, std::int64_t channels, std::int64_t pixels, const float* from,
+                        float* to) try {
+  if (batch * channels * pixels == 0) return;
+  const memory::dims dims{batch, channels, pixels};
+  memory first = view({dims, kFloat, Tag::abc}, to);
+  reorder(view({dims, kFloat, Tag::acb}, from), first);
+  stream().wait();
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot turn images around: {}", e.what());
 }
 
 void multiply_add(const PlainProduct& p, float alpha, const float* a, const float* b, float* y) {

@@ -25,12 +25,18 @@ class PlainConv {
   PlainConv(const PlainConv&) = delete;
   PlainConv& operator=(const PlainConv&) = delete;
 
-  void run(const float* x, float* y) const;
+  /// Whether y may be had with channels last, [batch, out_h, out_w, out_channels], at no cost.
+  bool can_give_channels_last() const;
+  /// x and y as above, or with channels last.
+  void run(const float* x, bool x_has_channels_last, float* y, bool y_has_channels_last) const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// [batch, pixels, channels] to [batch, channels, pixels].
+void put_channels_first(std::int64_t batch, std::int64_t channels, std::int64_t pixels, const float* from, float* to);
 
 /// y [m, n] = alpha * A' * B' + y; A is stored [m, k], or [k, m] when trans_a, and so for B.
 struct PlainProduct {

@@ -37,7 +37,7 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
   Shape shape = all.shape();
   const std::int64_t present = shape[0];
   shape[0] = count;
-  Tensor taken(all.dtype(), std::move(shape));
+  Tensor taken = Tensor::uninitialized(all.dtype(), std::move(shape));
   const std::size_t sample_bytes = all.size_bytes() / static_cast<std::size_t>(present);
   std::byte* out = taken.mutable_bytes();
   for (std::int64_t i = 0; i < count; ++i) {

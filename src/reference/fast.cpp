@@ -52,25 +52,28 @@ void matmul(std::span<const TensorView> in, const TensorView& out) {
 }  // namespace
 
 bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, std::span<const TensorView> in,
-                       std::span<const TensorView> out) {
+                       std::span<const TensorView> out, ImageLayouts& layouts) {
+  const bool is_conv = std::holds_alternative<Conv>(node.op);
+  if (is_conv) return has_constant_weights && conv(id, node, in, out, layouts);
+  layouts = {};
   if (const auto* op = std::get_if<Gemm>(&node.op)) {
     gemm(*op, in, out[0]);
     return true;
   }
-  if (std::holds_alternative<MatMul>(node.op)) {
-    matmul(in, out[0]);
-    return true;
-  }
-  return std::holds_alternative<Conv>(node.op) && has_constant_weights && conv(id, node, in, out);
+  if (!std::holds_alternative<MatMul>(node.op)) return false;
+  matmul(in, out[0]);
+  return true;
 }
 
-bool FastProducts::conv(NodeId id, const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+bool FastProducts::conv(NodeId id, const Node& node, std::span<const TensorView> in, std::span<const TensorView> out,
+                        ImageLayouts& layouts) {
   const auto& op = std::get<Conv>(node.op);
   if (op.window.kernel.size() > 2 || out[0].size() == 0 || in[0].size() == 0) return false;
   const Window3d window = resolve_window(op.window, in[0].shape, out[0].shape);
   const auto found = find(id, conv_shape(op, window, in[0], out[0]), in);
   if (found == nullptr) return false;
-  found->run(in[0].as<float>(), out[0].as<float>());
+  layouts.out = layouts.out && found->can_give_channels_last();
+  found->run(in[0].as<float>(), layouts.in, out[0].as<float>(), layouts.out);
   return true;
 }
 

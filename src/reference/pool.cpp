@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "reference/families.h"
+#include "reference/image_layouts.h"
 #include "reference/operands.h"
 
 namespace bitfold::reference {
@@ -65,20 +66,25 @@ void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
     }
 }
 
-/// The common window, 2 x 2 without padding inside the input, in a form that vectorizes.
-bool max_2x2(const Window3d& a, std::int64_t planes, const float* x, float* y) {
-  const bool flat = a[0].in == 1 && a[0].kernel == 1;
+/// The common window, 2 x 2 without padding inside the input: in a form that vectorizes.
+bool is_2x2(const Window3d& a) {
   for (const WindowAxis& axis : {a[1], a[2]})
     if (axis.kernel != 2 || axis.stride != 2 || axis.dilation != 1 || axis.pad_begin != 0 || axis.out * 2 > axis.in)
       return false;
-  if (!flat) return false;
+  return a[0].in == 1 && a[0].kernel == 1;
+}
+
+float largest(float top_left, float top_right, float bottom_left, float bottom_right) {
+  return std::max(std::max(top_left, top_right), std::max(bottom_left, bottom_right));
+}
+
+void max_2x2(const Window3d& a, std::int64_t planes, const float* x, float* y) {
   for (std::int64_t p = 0; p < planes; ++p)
     for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
       const float *top = x + (p * a[1].in + oy * 2) * a[2].in, *bottom = top + a[2].in;
       for (std::int64_t ox = 0; ox < a[2].out; ++ox)
-        *y++ = std::max(std::max(top[2 * ox], top[2 * ox + 1]), std::max(bottom[2 * ox], bottom[2 * ox + 1]));
+        *y++ = largest(top[2 * ox], top[2 * ox + 1], bottom[2 * ox], bottom[2 * ox + 1]);
     }
-  return true;
 }
 
 void pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -93,7 +99,7 @@ void pool(const Node& node, std::span<const TensorView> in, std::span<const Tens
     });
     return;
   }
-  if (max_2x2(a, planes, x, y)) return;
+  if (is_2x2(a)) return max_2x2(a, planes, x, y);
   for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
 }
 
@@ -113,6 +119,32 @@ void global_pool(const Node& node, std::span<const TensorView> in, std::span<con
 }
 
 }  // namespace
+
+void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out) {
+  const Window3d a = resolve_window(std::get<Pool>(node.op).window, in.shape, out.shape);
+  const std::int64_t channels = in.shape[1], width = a[2].in;
+  const float* image = in.as<float>();
+  float* y = out.as<float>();
+  for (std::int64_t n = 0; n < in.shape[0]; ++n, image += a[1].in * width * channels) {
+    const auto pixel = [&](std::int64_t row, std::int64_t column) { return image + (row * width + column) * channels; };
+    for (std::int64_t oy = 0; oy < a[1].out; ++oy)
+      for (std::int64_t ox = 0; ox < a[2].out; ++ox, y += channels) {
+        if (is_2x2(a)) {
+          const float *top = pixel(2 * oy, 2 * ox), *bottom = pixel(2 * oy + 1, 2 * ox);
+          for (std::int64_t c = 0; c < channels; ++c)
+            y[c] = largest(top[c], top[c + channels], bottom[c], bottom[c + channels]);
+          continue;
+        }
+        std::fill_n(y, channels, -std::numeric_limits<float>::infinity());
+        const Taps rows = taps(a[1], oy), columns = taps(a[2], ox);
+        for (std::int64_t ky = rows.begin; ky < rows.end; ++ky)
+          for (std::int64_t kx = columns.begin; kx < columns.end; ++kx) {
+            const float* x = pixel(a[1].tap(oy, ky), a[2].tap(ox, kx));
+            for (std::int64_t c = 0; c < channels; ++c) y[c] = std::max(y[c], x[c]);
+          }
+      }
+  }
+}
 
 OpFunction function_of(const Pool&) { return pool; }
 OpFunction function_of(const GlobalPool&) { return global_pool; }

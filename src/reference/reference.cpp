@@ -9,10 +9,15 @@
 #include "base/check.h"
 #include "numeric/block_pool.h"
 #include "reference/fast.h"
+#include "reference/image_layouts.h"
 #include "reference/ops.h"
+#include "reference/refusals.h"
 
 namespace bitfold {
 namespace {
+
+using reference::Held;
+using reference::Refusals;
 
 // As ValueInfo has them.
 constexpr std::int64_t kMostKnownElements = 4096;
@@ -38,45 +43,17 @@ ValueInfo info_of(const Tensor& t) {
 // Operators only read their inputs; the view has no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
 
-void snap_value(const Graph& graph, ValueId id, const std::string& at, Tensor& t) {
+// at() says where.
+template <class At>
+void snap_value(const Graph& graph, ValueId id, const At& at, Tensor& t) {
   const auto& grid = graph.value(id).quant;
   if (!grid || t.dtype() != DataType::float32) return;
   try {
     t = snap(t, *grid);
   } catch (const Error& error) {
-    fail("{} value '{}': {}", at, graph.value(id).name, error.what());
+    fail("{} value '{}': {}", at(), graph.value(id).name, error.what());
   }
 }
-
-/// "2 x NonMaxSuppression (first: [NonMaxSuppression 'nms'])", one for each kind of operator and reason.
-class Refusals {
- public:
-  void add(const Graph& graph, NodeId id, const std::string& reason) {
-    const Node& node = graph.node(id);
-    const std::string detail = std::holds_alternative<Opaque>(node.op) ? std::string() : fmt::format(": {}", reason);
-    const std::string name = op_name(node.op);
-    for (Group& g : groups_)
-      if (g.name == name && g.detail == detail) {
-        ++g.count;
-        return;
-      }
-    groups_.push_back({name, detail, where(graph, id), 1});
-  }
-  void report() const {
-    if (groups_.empty()) return;
-    std::string text;
-    for (const Group& g : groups_)
-      text += fmt::format("{}{} x {} (first: {}{})", text.empty() ? "" : ", ", g.count, g.name, g.first, g.detail);
-    fail("cannot run: {}", text);
-  }
-
- private:
-  struct Group {
-    std::string name, detail, first;
-    int count;
-  };
-  std::vector<Group> groups_;
-};
 
 }  // namespace
 
@@ -85,13 +62,15 @@ struct Reference::Impl {
     NodeId id;
     OpFunction function;
     bool has_constant_weights;   // every input but the first is a constant
+    std::size_t images;          // see images_in_any_order()
+    bool may_give_any_order;     // its outputs' channels may come last
     std::vector<ValueId> dying;  // values that no later step reads
   };
 
   Graph graph;
   ReferenceOptions options;
   std::vector<Step> steps;
-  std::vector<std::optional<Tensor>> constants;  // as reals, by value
+  std::vector<std::optional<Held>> constants;  // as reals, by value; never with channels last
   mutable reference::FastProducts fast;
   mutable std::mutex pools_lock;
   mutable std::vector<std::unique_ptr<BlockPool>> pools;  // as many as runs have been under way at once
@@ -107,8 +86,11 @@ struct Reference::Impl {
     const Value& value = graph.value(id);
     if (!value.constant) return;
     const bool holds_codes = value.quant && value.constant->dtype() != DataType::float32;
-    constants[index(id)] = holds_codes ? dequantize(*value.constant, *value.quant) : *value.constant;
-    if (!holds_codes) snap_value(graph, id, "[constant]", *constants[index(id)]);
+    Tensor reals = holds_codes ? dequantize(*value.constant, *value.quant) : *value.constant;
+    if (!holds_codes)
+      snap_value(
+          graph, id, [] { return "[constant]"; }, reals);
+    constants[index(id)] = Held{std::move(reals)};
   }
 
   void plan_steps() {
@@ -122,13 +104,26 @@ struct Reference::Impl {
         const ValueId input = node.inputs[i];
         check_is_made(id, input);
         inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
-        if (input != ValueId::none && constants[index(input)]) inputs.back().dtype = constants[index(input)]->dtype();
+        if (input != ValueId::none && constants[index(input)])
+          inputs.back().dtype = constants[index(input)]->tensor.dtype();
         if (i > 0 && input != ValueId::none && !graph.is_constant(input)) constant_weights = false;
       }
       if (const std::string reason = why_not_runnable(node, inputs); !reason.empty()) refusals.add(graph, id, reason);
-      steps.push_back({id, find_op_function(node.op), constant_weights, {}});
+      steps.push_back({id,
+                       find_op_function(node.op),
+                       constant_weights,
+                       reference::images_in_any_order(graph, node),
+                       may_give_any_order(node),
+                       {}});
     }
     refusals.report();
+  }
+
+  // Grids may belong to channels.
+  bool may_give_any_order(const Node& node) const {
+    if (options.plain_loops || (options.on_value && !options.any_order)) return false;
+    return std::none_of(node.outputs.begin(), node.outputs.end(),
+                        [&](ValueId out) { return out != ValueId::none && graph.value(out).quant; });
   }
 
   void check_is_made(NodeId id, ValueId input) const {
@@ -160,39 +155,77 @@ struct Reference::Impl {
       bool fits = given.shape().size() == value.shape->size();
       for (std::size_t d = 0; fits && d < value.shape->size(); ++d)
         fits = (*value.shape)[d] == kDynamic || (*value.shape)[d] == given.shape()[d];
-      check(fits, "input '{}' has shape {}, expected {}", value.name, to_string(given.shape()),
-            to_string(*value.shape));
+      if (!fits)
+        fail("input '{}' has shape {}, expected {}", value.name, to_string(given.shape()), to_string(*value.shape));
     }
     Tensor taken = given;
-    snap_value(graph, id, "[input]", taken);
+    snap_value(
+        graph, id, [] { return "[input]"; }, taken);
     return taken;
   }
 
+  // Whether all images that the step reads have channels last, and it may do with them as they are.
+  static bool reads_channels_last(const Step& step, std::span<Held* const> inputs) {
+    if (step.images == 0 || !step.may_give_any_order) return false;
+    for (const Held* held : inputs.first(step.images))
+      if (!held->has_channels_last || held->tensor.shape() != inputs[0]->tensor.shape()) return false;
+    return true;
+  }
+
+  static void put_channels_first(std::span<Held* const> inputs, std::vector<TensorView>& views) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i] == nullptr) continue;
+      reference::put_channels_first(*inputs[i]);
+      views[i] = view_of(inputs[i]->tensor);
+    }
+  }
+
+  // Returns whether the output has channels last.
+  bool execute(const Step& step, std::span<Held* const> inputs, std::vector<TensorView>& in,
+               std::span<const TensorView> out) const {
+    const Node& node = graph.node(step.id);
+    if (reads_channels_last(step, inputs)) {
+      reference::run_channels_last(node, step.function, in, out);
+      return true;
+    }
+    const bool is_conv = std::holds_alternative<Conv>(node.op);
+    if (!is_conv) put_channels_first(inputs, in);
+    reference::ImageLayouts layouts{.in = is_conv && inputs[0]->has_channels_last, .out = step.may_give_any_order};
+    if (!options.plain_loops && fast.run(step.id, node, step.has_constant_weights, in, out, layouts))
+      return layouts.out;
+    put_channels_first(inputs, in);
+    step.function(node, in, out);
+    return false;
+  }
+
   /// `inputs` as the node lists them, null where absent.
-  std::vector<Tensor> compute(const Step& step, std::span<const Tensor* const> inputs) const {
+  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs) const {
     const Node& node = graph.node(step.id);
     std::vector<ValueInfo> known;
     std::vector<TensorView> in, out;
-    for (const Tensor* t : inputs) {
-      known.push_back(t == nullptr ? ValueInfo{} : info_of(*t));
-      in.push_back(t == nullptr ? TensorView{} : view_of(*t));
+    for (const Held* held : inputs) {
+      known.push_back(held == nullptr ? ValueInfo{} : info_of(held->tensor));
+      in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
     }
     std::vector<ValueInfo> made = infer(node, step.id, known);
-    std::vector<Tensor> outputs(node.outputs.size());
+    std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const bool is_known = i < made.size() && made[i].shape && is_static(*made[i].shape);
-      check(is_known, "{} the shape of its output {} cannot be told from its inputs", where(graph, step.id), i);
+      if (!is_known) fail("{} the shape of its output {} cannot be told from its inputs", where(graph, step.id), i);
       if (node.outputs[i] == ValueId::none) {
         out.push_back({made[i].dtype, *made[i].shape, nullptr});
         continue;
       }
-      outputs[i] = Tensor(made[i].dtype, *made[i].shape);
-      out.push_back({outputs[i].dtype(), outputs[i].shape(), outputs[i].mutable_bytes()});
+      Tensor& tensor = outputs[i].tensor = Tensor::uninitialized(made[i].dtype, *made[i].shape);
+      out.push_back({tensor.dtype(), tensor.shape(), tensor.mutable_bytes()});
     }
-    if (options.plain_loops || !fast.run(step.id, node, step.has_constant_weights, in, out))
-      step.function(node, in, out);
-    for (std::size_t i = 0; i < outputs.size(); ++i)
-      if (node.outputs[i] != ValueId::none) snap_value(graph, node.outputs[i], where(graph, step.id), outputs[i]);
+    const bool has_channels_last = execute(step, inputs, in, out);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      outputs[i].has_channels_last = has_channels_last;
+      if (node.outputs[i] == ValueId::none) continue;
+      snap_value(
+          graph, node.outputs[i], [&] { return where(graph, step.id); }, outputs[i].tensor);
+    }
     return outputs;
   }
 
@@ -207,30 +240,31 @@ struct Reference::Impl {
   std::vector<Tensor> run(std::span<const Tensor> inputs) const {
     check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
           graph.inputs().size());
-    std::vector<std::optional<Tensor>> values = constants;
+    std::vector<std::optional<Held>> values = constants;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const ValueId id = graph.inputs()[i];
-      values[index(id)] = take_input(i, inputs[i]);
-      tell(id, *values[index(id)]);
+      values[index(id)] = Held{take_input(i, inputs[i])};
+      tell(id, values[index(id)]->tensor);
     }
-    std::vector<const Tensor*> arguments;
+    std::vector<Held*> arguments;
     for (const Step& step : steps) {
       const Node& node = graph.node(step.id);
       arguments.clear();
       for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
-      std::vector<Tensor> outputs = compute(step, arguments);
+      std::vector<Held> outputs = compute(step, arguments);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId id = node.outputs[i];
         if (id == ValueId::none) continue;
         values[index(id)] = std::move(outputs[i]);
-        tell(id, *values[index(id)]);
+        tell(id, values[index(id)]->tensor);
       }
       for (ValueId id : step.dying) values[index(id)].reset();
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
       check(values[index(id)].has_value(), "output '{}' is computed by no node", graph.value(id).name);
-      results.push_back(*values[index(id)]);
+      reference::put_channels_first(*values[index(id)]);
+      results.push_back(values[index(id)]->tensor);
     }
     return results;
   }
@@ -273,17 +307,19 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
   const Node& node = m.graph.node(id);
   check(inputs.size() == node.inputs.size(), "{} {} inputs given, it has {}", where(m.graph, id), inputs.size(),
         node.inputs.size());
-  std::vector<const Tensor*> arguments;
+  std::vector<Held> held(inputs.size());
+  std::vector<Held*> arguments;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId value = node.inputs[i];
-    if (value == ValueId::none) {
-      arguments.push_back(nullptr);
-      continue;
-    }
-    const auto& constant = m.constants[index(value)];
-    arguments.push_back(constant ? &*constant : &inputs[i]);
+    if (value != ValueId::none) held[i] = m.constants[index(value)] ? *m.constants[index(value)] : Held{inputs[i]};
+    arguments.push_back(value == ValueId::none ? nullptr : &held[i]);
   }
-  return m.compute(*step, arguments);
+  std::vector<Tensor> outputs;
+  for (Held& made : m.compute(*step, arguments)) {
+    reference::put_channels_first(made);
+    outputs.push_back(std::move(made.tensor));
+  }
+  return outputs;
 }
 
 }  // namespace bitfold
