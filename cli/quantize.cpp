@@ -120,7 +120,7 @@ Work foreseen(const Options& o, const Recipe& recipe) {
     throw Error("--save-calibration: with --data-free there are no statistics of samples to keep; leave it out");
   DataFreeResult made = o.data_free->quantize(o.model, recipe, *o.data_options, *o.output);
   say_equalized(o, made.regions);
-  // Whoever quantizes once more, for a report or a search, has the ranges, but not the means that corrected biases.
+  // Whoever quantizes once more has the ranges, but not the means that corrected biases.
   Recipe recipe_after = made.quantized.recipe;
   recipe_after.bias_correction = BiasCorrection::none;
   return {.graph = std::move(made.float_graph),
@@ -146,8 +146,13 @@ Work calibrated(const Options& o, Graph graph, Recipe recipe) {
   work.samples = open_dataset(o.data, input_specs(work.graph), o.data_options->resolve());
   o.output->say_all(work.samples.notes);
   equalize(o, work);
+  // Reports, searches and files want to know of every value.
+  const bool searches = o.mixed == nullptr || o.mixed->is_wanted();
   ProgressBar bar("calibrating");
-  work.calibration = calibrate(work.graph, *work.samples.source, {.threads = o.threads, .progress = bar.progress()});
+  CalibrateOptions options{.threads = o.threads, .values = {}, .progress = bar.progress()};
+  if (!searches && !o.report->wants_report() && o.save_calibration_path.empty())
+    options.values = values_to_calibrate(work.graph, work.recipe);
+  work.calibration = calibrate(work.graph, *work.samples.source, options);
   return work;
 }
 
@@ -222,7 +227,6 @@ void quantize_model(const Options& o) {
     analysis.mixed = mixed;
     o.report->write(analysis, *o.output);
   }
-
   nlohmann::ordered_json layers = nlohmann::ordered_json::array();
   for (const auto& layer : result.decisions)
     layers.push_back(

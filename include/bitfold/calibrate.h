@@ -36,7 +36,7 @@ struct ValueStatistics {
   std::int64_t sample_count = 0;
   ExactSum sample_minima, sample_maxima;
 
-  /// Values of no known sample. Throws Error on NaN or infinity, naming the index.
+  /// Values of no known sample. Throws Error on NaN or infinity, naming the index; the statistics are then of no use.
   void add(std::span<const float> values);
   /// All the values of one sample. Throws Error as add() does.
   void add_sample(std::span<const float> values);
@@ -61,10 +61,12 @@ struct CalibrateOptions {
   std::int64_t batch_size =
       0;            ///< Samples at a time; 0: chosen so that memory stays small. Does not change the result.
   int threads = 0;  ///< 0: all cores.
+  /// Names of the values to keep statistics of (values_to_calibrate()); empty: all. Others must be finite all the same.
+  std::vector<std::string> values;
   Progress progress;
 };
 
-/// One pass over `source`: statistics of every float value that is computed or fed. The graph is not changed; the
+/// One pass over `source`: statistics of the float values that are computed or fed. The graph is not changed; the
 /// result does not depend on batch size or thread count. Throws Error when there are no samples or one holds NaN.
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options = {});
 

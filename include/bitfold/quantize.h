@@ -125,6 +125,9 @@ struct QuantizeResult {
   int rounded_behind_leaky_relu = 0;
 };
 
+/// Names of the values whose statistics quantize() reads: what calibrate() is to look at.
+std::vector<std::string> values_to_calibrate(const Graph& graph, const Recipe& recipe);
+
 /// `graph` satisfies Stage::optimized. Throws Error when the calibration lacks a value of the graph (another
 /// model's), `skip` or `layers` names no node (suggesting the nearest), `layers` gives weight_bits to a node that has
 /// no weights, or needs_samples(recipe). Equalization is not its business: prepare() comes first, then calibrate().

@@ -9,12 +9,12 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <memory>
-#include <mutex>
+#include <set>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
 #include "numeric/block_pool.h"
+#include "quantize/finite.h"
 #include "quantize/samples.h"
 
 namespace bitfold {
@@ -22,38 +22,39 @@ namespace {
 
 constexpr std::int64_t kMostSamples = 256;  // at a time
 
-// What the threads share: the statistics of every value, each under its own lock.
+// The statistics of every value, by thread: they are merged at the end.
 class Collector {
  public:
-  /// The graph takes `group` samples at a time.
-  Collector(const Graph& graph, std::int64_t group)
-      : graph_(graph),
-        group_(group),
-        value_count_(graph.values().empty() ? 0 : static_cast<std::size_t>(graph.values().back()) + 1),
-        statistics_(value_count_),
-        locks_(std::make_unique<std::mutex[]>(value_count_)) {}
+  /// The graph takes `group` samples at a time. Values of these names are counted, or all where there are none.
+  Collector(const Graph& graph, std::int64_t group, int threads, const std::vector<std::string>& names)
+      : graph_(graph), group_(group), is_wanted_(graph.value_capacity()) {
+    const std::set<std::string_view> wanted(names.begin(), names.end());
+    for (ValueId id : graph.values()) is_wanted_[index(id)] = names.empty() || wanted.contains(graph.value(id).name);
+    by_thread_.assign(static_cast<std::size_t>(threads), std::vector<ValueStatistics>(graph.value_capacity()));
+  }
 
-  void add(ValueId id, const Tensor& tensor) {
+  void add(std::size_t thread, ValueId id, const Tensor& tensor) {
     if (tensor.dtype() != DataType::float32) return;
-    ValueStatistics seen;  // counted outside the lock
     try {
-      add_samples(tensor, seen);
+      if (is_wanted_[index(id)])
+        add_samples(tensor, by_thread_[thread][index(id)]);
+      else
+        quantization::check_finite(tensor.data<float>());
     } catch (const Error& error) {
       const NodeId producer = graph_.producer(id);
       const std::string from = producer == NodeId::none ? "the input data:" : where(graph_, producer);
       fail("{} value '{}' {}: {}", from, graph_.value(id).name, producer == NodeId::none ? "holds" : "became",
            error.what());
     }
-    const std::lock_guard lock(locks_[static_cast<std::size_t>(id)]);
-    statistics_[static_cast<std::size_t>(id)].merge(seen);
   }
 
   Calibration take(std::int64_t sample_count) {
     Calibration calibration;
     calibration.sample_count = sample_count;
     for (ValueId id : graph_.values()) {
-      ValueStatistics& seen = statistics_[static_cast<std::size_t>(id)];
-      if (seen.count > 0) calibration.values[graph_.value(id).name] = std::move(seen);
+      ValueStatistics& all = by_thread_.front()[index(id)];
+      for (std::size_t t = 1; t < by_thread_.size(); ++t) all.merge(by_thread_[t][index(id)]);
+      if (all.count > 0) calibration.values[graph_.value(id).name] = std::move(all);
     }
     return calibration;
   }
@@ -67,11 +68,12 @@ class Collector {
     for (std::size_t start = 0; start < values.size(); start += size) seen.add_sample(values.subspan(start, size));
   }
 
+  static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
   const Graph& graph_;
   std::int64_t group_;
-  std::size_t value_count_;
-  std::vector<ValueStatistics> statistics_;
-  std::unique_ptr<std::mutex[]> locks_;
+  std::vector<bool> is_wanted_;                          // by value
+  std::vector<std::vector<ValueStatistics>> by_thread_;  // and value
 };
 
 }  // namespace
@@ -87,8 +89,11 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   // A multiple of the graph's own batch keeps groups alike.
   const std::int64_t batch_size = (wanted + group - 1) / group * group;
 
-  Collector collector(graph, group);
-  const Reference reference(graph, {.on_value = [&](ValueId id, const Tensor& t) { collector.add(id, t); }});
+  Collector collector(graph, group, threads, options.values);
+  const auto on_value = [&](ValueId id, const Tensor& t) {
+    collector.add(static_cast<std::size_t>(omp_get_thread_num()), id, t);
+  };
+  const Reference reference(graph, {.on_value = on_value, .any_order = true});
   // Samples and the values computed from them take the memory of those before: however many there are.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use(pools.front());

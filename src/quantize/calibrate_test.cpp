@@ -7,6 +7,7 @@
 #include <random>
 
 #include "bitfold/error.h"
+#include "bitfold/quantize.h"
 #include "quantize/memory_source.h"
 
 namespace bitfold {
@@ -65,6 +66,26 @@ TEST(Calibrate, sees_every_value_of_every_sample) {
   EXPECT_EQ(calibration.values.at("f"), calibration.values.at("r"));
 }
 
+TEST(Calibrate, keeps_statistics_of_the_named_values_only) {
+  const Graph graph = small_network(kDynamic);
+  MemorySource source(random_tensor({5, 3, 9, 9}, 11));
+  const Calibration all = calibrate(graph, source), some = calibrate(graph, source, {.values = {"r", "x"}});
+  ASSERT_EQ(some.values.size(), 2U);
+  for (const auto& [name, statistics] : some.values) EXPECT_EQ(statistics, all.values.at(name));
+}
+
+TEST(Calibrate, of_the_values_for_a_recipe_serves_it) {
+  const Graph graph = small_network(kDynamic);
+  MemorySource source(random_tensor({5, 3, 9, 9}, 12));
+  const Calibration all = calibrate(graph, source);
+  for (const Observer observer : {Observer::mse, Observer::moving_average}) {
+    const Recipe recipe{.observer = observer};
+    const Calibration some = calibrate(graph, source, {.values = values_to_calibrate(graph, recipe)});
+    EXPECT_FALSE(some.values.contains("c"));  // it becomes "r"
+    EXPECT_EQ(quantize(graph, some, recipe).graph, quantize(graph, all, recipe).graph);
+  }
+}
+
 TEST(Calibrate, does_not_depend_on_batch_size_or_threads) {
   const Graph graph = small_network(kDynamic);
   MemorySource source(random_tensor({13, 3, 9, 9}, 4));
@@ -120,8 +141,10 @@ TEST(Calibrate, a_value_that_overflows_names_its_node) {
   samples.mutable_data<float>()[243] = 3e38F;
   samples.mutable_data<float>()[244] = 3e38F;
   MemorySource source(samples);
-  const std::string text = complaint([&] { calibrate(small_network(kDynamic), source); });
-  for (const char* word : {"sample 1", "[Conv 'conv']", "'c'"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+  for (const auto& names : {std::vector<std::string>{}, {"x", "y"}}) {
+    const std::string text = complaint([&] { calibrate(small_network(kDynamic), source, {.values = names}); });
+    for (const char* word : {"sample 1", "[Conv 'conv']", "'c'"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+  }
 }
 
 TEST(Calibrate, reports_progress_up_to_the_end) {

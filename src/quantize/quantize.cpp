@@ -32,7 +32,7 @@ ValueId observed_value(const Graph& graph, ValueId id) {
 
 void check_calibration(const Graph& graph, const Calibration& calibration, const Plan& plan) {
   for (const GridGroup& group : plan.groups) {
-    for (ValueId id : group.members) {
+    for (ValueId id : group.counted) {
       const std::string& name = graph.value(observed_value(graph, id)).name;
       check(calibration.values.contains(name),
             "the calibration knows nothing of value '{}': it was made with another network; calibrate this one", name);
@@ -275,6 +275,17 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
 }
 
 }  // namespace
+
+std::vector<std::string> values_to_calibrate(const Graph& float_graph, const Recipe& recipe) {
+  check_recipe(recipe);
+  Graph graph = float_graph;
+  infer_shapes(graph);
+  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
+  std::vector<std::string> names;
+  for (const GridGroup& group : plan.groups)
+    for (ValueId id : group.counted) names.push_back(graph.value(observed_value(graph, id)).name);
+  return names;
+}
 
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
   check(!needs_samples(recipe),

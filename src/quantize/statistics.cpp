@@ -11,6 +11,7 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/cpu.h"
 #include "kernels/convert/convert.h"
+#include "quantize/finite.h"
 
 namespace bitfold {
 namespace {
@@ -18,15 +19,11 @@ namespace {
 constexpr int kHalf = ValueStatistics::kBinCount / 2;
 // The narrowest bin: its inverse is still finite. All reals below it in magnitude share the two bins around 0.
 constexpr int kLeastExponent = -126;
-// Values seen at a time, extremes first and then bins: they stay in the second-level cache between the two.
-constexpr std::size_t kBlock = std::size_t{1} << 18U;
-// Below this many, clearing a kernel's tables of counts would take longer than counting.
-constexpr std::size_t kFew = 4096;
 static_assert(ValueStatistics::kBinCount == kHistogramBins);
 
-const ConvertKernels& kernels(std::size_t count) {
+const ConvertKernels& kernels() {
   static const ConvertKernels& fastest = convert_kernels(isa_cap());
-  return count < kFew ? convert_kernels(Isa::portable) : fastest;
+  return fastest;
 }
 
 struct Extremes {
@@ -76,27 +73,37 @@ void include_range(ValueStatistics& statistics, float min, float max) {
   }
 }
 
-Extremes include_block(ValueStatistics& statistics, std::span<const float> values) {
-  const auto count = static_cast<std::int64_t>(values.size());
-  Extremes extremes{};
-  kernels(values.size()).min_max(values.data(), count, &extremes.min, &extremes.max);
-  include_range(statistics, extremes.min, extremes.max);
-  kernels(values.size()).count_bins(values.data(), count, statistics.bin_width, statistics.bins.data());
-  statistics.count += count;
-  return extremes;
+void refuse(float bad, std::size_t index) {
+  fail("{} at index {}", std::isnan(bad) ? "NaN" : "an infinite value", index);
 }
 
+// Makes bins for what stands next, of which the first real has none.
+void include_next(ValueStatistics& statistics, std::span<const float> values, std::size_t index) {
+  constexpr std::size_t kBlock = 1024;  // as those to come are likely to be as large
+  const auto block = values.subspan(index, std::min(kBlock, values.size() - index));
+  const std::int64_t bad = kernels().find_non_finite(block.data(), std::ssize(block));
+  if (bad == 0) refuse(block[0], index);
+  Extremes extremes{};
+  kernels().min_max(block.data(), bad, &extremes.min, &extremes.max);
+  include_range(statistics, extremes.min, extremes.max);
+}
+
+// In one pass, as nearly all reals have a bin already.
 Extremes include(ValueStatistics& statistics, std::span<const float> values) {
-  const std::int64_t bad =
-      kernels(values.size()).find_non_finite(values.data(), static_cast<std::int64_t>(values.size()));
-  if (bad < std::ssize(values))
-    fail("{} at index {}", std::isnan(values[static_cast<std::size_t>(bad)]) ? "NaN" : "an infinite value", bad);
-  Extremes all{values[0] + 0.0F, values[0] + 0.0F};  // + 0 turns -0 into 0
-  for (std::size_t start = 0; start < values.size(); start += kBlock) {
-    const Extremes own = include_block(statistics, values.subspan(start, std::min(kBlock, values.size() - start)));
-    all = {std::min(all.min, own.min), std::max(all.max, own.max)};
+  Extremes extremes{values[0], values[0]};
+  for (std::size_t done = 0; done < values.size();) {
+    if (!statistics.bins.empty()) {
+      const auto rest = values.subspan(done);
+      const std::int64_t counted = kernels().count_bins(rest.data(), std::ssize(rest), statistics.bin_width,
+                                                        statistics.bins.data(), &extremes.min, &extremes.max);
+      statistics.count += counted;
+      done += static_cast<std::size_t>(counted);
+    }
+    if (done < values.size()) include_next(statistics, values, done);
   }
-  return all;
+  statistics.min = std::min(statistics.min, extremes.min);
+  statistics.max = std::max(statistics.max, extremes.max);
+  return extremes;
 }
 
 void forget_samples(ValueStatistics& statistics) {
@@ -105,6 +112,11 @@ void forget_samples(ValueStatistics& statistics) {
 }
 
 }  // namespace
+
+void quantization::check_finite(std::span<const float> values) {
+  const auto bad = static_cast<std::size_t>(kernels().find_non_finite(values.data(), std::ssize(values)));
+  if (bad < values.size()) refuse(values[bad], bad);
+}
 
 void ValueStatistics::add(std::span<const float> values) {
   if (values.empty()) return;

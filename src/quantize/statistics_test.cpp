@@ -137,7 +137,6 @@ TEST(Statistics, refuses_what_is_not_finite_and_says_where) {
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find("at index " + std::to_string(index)), std::string::npos) << error.what();
     }
-    EXPECT_EQ(statistics, ValueStatistics{});
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -198,11 +199,42 @@ TEST_P(ConvertArraysTest, every_real_is_counted_in_its_bin) {
       }
       const GuardedBuffer<float> in(x);
       std::vector<std::int64_t> counts(kHistogramBins, 2), expected(kHistogramBins, 2);
-      kernels().count_bins(in.data(), n, width, counts.data());
-      portable().count_bins(in.data(), n, width, expected.data());
+      float min = 0, max = 0, least = 0, most = 0;
+      ASSERT_EQ(kernels().count_bins(in.data(), n, width, counts.data(), &min, &max), n);
+      ASSERT_EQ(portable().count_bins(in.data(), n, width, expected.data(), &least, &most), n);
       ASSERT_EQ(counts, expected) << n << " reals, width " << width;
+      for (const float v : x) {
+        ASSERT_LE(min, v);
+        ASSERT_GE(max, v);
+      }
+      ASSERT_EQ(min, least);
+      ASSERT_EQ(max, most);
       for (const float v : x) --expected[static_cast<std::size_t>(std::floor(double{v} / width) + kHistogramBins / 2)];
       ASSERT_EQ(expected, std::vector<std::int64_t>(kHistogramBins, 2));
+    }
+}
+
+TEST_P(ConvertArraysTest, counting_stops_at_the_first_real_without_a_bin) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const float width : {0x1p-126F, 0x1p-9F, 0x1p126F})
+    for (const float bad : {kInfinity, -kInfinity, kNan, -kNan, kHistogramBins / 2 * width,
+                            -(kHistogramBins / 2 + 1) * width, 0x1p127F, -0x1p127F}) {
+      if (width == 0x1p126F && std::isfinite(bad)) continue;  // all have bins
+      for (const std::int64_t at : {0, 1, 16, 1023, 1024, 5000, 299'990})
+        for (const std::int64_t behind : {0, 1, 40, 70'000}) {
+          std::vector<float> x(static_cast<std::size_t>(at + 1 + behind), -width);
+          for (std::size_t i = static_cast<std::size_t>(at); i < x.size(); i += 9) x[i] = bad;
+          if (at > 0) x[static_cast<std::size_t>(at) / 2] = width;
+          const GuardedBuffer<float> in(x);
+          std::vector<std::int64_t> counts(kHistogramBins, 0);
+          float min = -0.0F, max = -0.0F;
+          ASSERT_EQ(kernels().count_bins(in.data(), std::ssize(x), width, counts.data(), &min, &max), at) << bad;
+          ASSERT_EQ(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}), at) << bad;
+          ASSERT_EQ(counts[kHistogramBins / 2 + 1], at > 0 ? 1 : 0);
+          ASSERT_EQ(min, at > 1 ? -width : 0);
+          ASSERT_EQ(max, at > 0 ? width : 0);
+          ASSERT_FALSE(std::signbit(max));
+        }
     }
 }
 

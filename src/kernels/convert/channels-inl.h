@@ -215,44 +215,83 @@ void min_max_channels(const float* x, const ChannelLayout& layout, float* min, f
   finish();
 }
 
-// Bins are found in vectors, and counted in four tables in turn: runs of equal reals (the zeros behind a Relu) would
-// else wait for their own last store. A count takes a load and a store, which is why this stays below the memory's
-// speed.
-void count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept {
-  constexpr std::int64_t kBlock = 1024, kTables = 4;
-  constexpr std::int64_t kPiece = std::int64_t{1} << 30;  // which cannot overflow a table, were it one real
-  HWY_ALIGN std::uint16_t bins[kBlock];
-  HWY_ALIGN std::uint32_t tables[kTables][kHistogramBins];
-  const float inverse = 1 / width;
-  const hn::Rebind<std::uint16_t, decltype(kFloats)> half;
-  const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, inverse);
-  const auto middle = hn::Set(kInts, kHistogramBins / 2);
-  for (std::int64_t piece = 0; piece < n; piece += kPiece) {
-    const std::int64_t piece_end = HWY_MIN(n, piece + kPiece);
-    std::memset(tables, 0, sizeof tables);
-    for (std::int64_t start = piece; start < piece_end; start += kBlock) {
-      const std::int64_t count = HWY_MIN(kBlock, piece_end - start);
-      std::int64_t i = 0;
-      for (; i + lanes() <= count; i += lanes()) {
-        hwy::Prefetch(x + start + i + 4 * kBlock);
-        const auto v = hn::LoadU(kFloats, x + start + i);
-        const auto truncated = hn::ConvertTo(kInts, hn::Mul(v, inverses));
-        const auto is_below = hn::Lt(v, hn::Mul(hn::ConvertTo(kFloats, truncated), widths));
-        const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is
-        hn::StoreU(hn::DemoteTo(half, hn::Add(hn::Add(truncated, below), middle)), half, bins + i);
-      }
-      for (; i < count; ++i) bins[i] = static_cast<std::uint16_t>(convert_element::bin(x[start + i], width, inverse));
-      for (i = 0; i + kTables <= count; i += kTables) {
-        std::uint64_t four;
-        std::memcpy(&four, bins + i, sizeof four);
-        ++tables[0][four & 0xFFFF];
-        ++tables[1][four >> 16 & 0xFFFF];
-        ++tables[2][four >> 32 & 0xFFFF];
-        ++tables[3][four >> 48];
-      }
-      for (; i < count; ++i) ++tables[0][bins[i]];
-    }
-    for (int b = 0; b < kHistogramBins; ++b)
-      counts[b] += std::int64_t{tables[0][b]} + tables[1][b] + tables[2][b] + tables[3][b];
+// Bins of a block are found in vectors, then counted one by one: in four tables in turn, as runs of equal reals (the
+// zeros behind a Relu) would else wait for their own last store. Their counts are 16 bits wide, so that all four lie in
+// the first-level cache. The block after next is fetched while counting, which asks nothing else of memory.
+constexpr std::int64_t kCountedBlock = 1024, kTables = 4;
+using Tables = std::uint16_t[kTables][kHistogramBins];
+
+HWY_INLINE void count_block(const std::uint16_t* bins, std::int64_t count, const float* next, Tables& tables) {
+  constexpr std::int64_t kLine = 16;  // floats; count is a multiple of 4
+  for (std::int64_t i = 0; i < count; i += kTables) {
+    if (i % kLine == 0) hwy::Prefetch(next + i);
+    std::uint64_t four;
+    std::memcpy(&four, bins + i, sizeof four);
+    std::uint16_t* const of[] = {&tables[0][four & 0xFFFF], &tables[1][four >> 16 & 0xFFFF],
+                                 &tables[2][four >> 32 & 0xFFFF], &tables[3][four >> 48]};
+    const std::uint16_t counts[] = {*of[0], *of[1], *of[2], *of[3]};
+    for (std::int64_t t = 0; t < kTables; ++t) *of[t] = static_cast<std::uint16_t>(counts[t] + 1);
   }
+}
+
+// Writes the bins of a block of `count` reals, and takes their extremes into `low` and `high`. False where one has no
+// bin, or is not finite.
+//
+// The bin is the integer next to the quotient, less 1 where that is above it. As in ByReciprocal::steps, adding kShift
+// rounds; here the sum's bits count up with the quotient as far as floats go, so that whatever has no bin has bits that
+// no bin has.
+HWY_INLINE bool find_bins(const float* x, std::int64_t count, float width, std::uint16_t* bins, FloatVector& low,
+                          FloatVector& high) {
+  const hn::Rebind<std::uint16_t, decltype(kFloats)> half;
+  const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, 1 / width);
+  const auto shift = hn::Set(kFloats, ByReciprocal::kShift);
+  const auto middle = hn::Set(kInts, kHistogramBins / 2 - ByReciprocal::kShiftBits);
+  auto least = low, most = high;
+  auto seen = hn::Zero(kInts);
+  for (std::int64_t i = 0; i < count; i += lanes()) {
+    const auto v = hn::LoadU(kFloats, x + i);
+    least = hn::Min(least, v);
+    most = hn::Max(most, v);
+    const auto shifted = hn::Add(hn::Mul(v, inverses), shift);
+    const auto is_below = hn::Lt(v, hn::Mul(hn::Sub(shifted, shift), widths));
+    const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is
+    const auto bin = hn::Add(hn::Add(hn::BitCast(kInts, shifted), middle), below);
+    seen = hn::Or(seen, bin);
+    hn::StoreU(hn::DemoteTo(half, bin), half, bins + i);
+  }
+  if (!hn::AllTrue(kInts, hn::Eq(hn::And(seen, hn::Set(kInts, ~(kHistogramBins - 1))), hn::Zero(kInts)))) return false;
+  low = least;
+  high = most;
+  return true;
+}
+
+std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
+                        float* max) noexcept {
+  constexpr std::int64_t kPiece = 63 * kTables * kCountedBlock;  // which overflows no table, were it one real
+  constexpr std::int64_t kFew = 4 * kCountedBlock;               // for which clearing tables takes too long
+  HWY_ALIGN std::uint16_t bins[kCountedBlock];
+  HWY_ALIGN Tables tables;
+  auto low = hn::Set(kFloats, *min), high = hn::Set(kFloats, *max);
+  std::int64_t done = 0;
+  bool have_bins = true;
+  while (have_bins && done + lanes() <= n) {
+    const std::int64_t piece_end = done + HWY_MIN(kPiece, (n - done) / lanes() * lanes());
+    const bool are_few = piece_end - done < kFew;
+    if (!are_few) std::memset(tables, 0, sizeof tables);
+    while (done < piece_end) {
+      const std::int64_t count = HWY_MIN(kCountedBlock, piece_end - done);
+      have_bins = find_bins(x + done, count, width, bins, low, high);
+      if (!have_bins) break;
+      if (are_few)
+        for (std::int64_t i = 0; i < count; ++i) ++counts[bins[i]];
+      else
+        count_block(bins, count, x + done + 2 * kCountedBlock, tables);
+      done += count;
+    }
+    if (are_few) continue;
+    for (int b = 0; b < kHistogramBins; ++b) counts[b] += tables[0][b] + tables[1][b] + tables[2][b] + tables[3][b];
+  }
+  *min = hn::GetLane(hn::MinOfLanes(kFloats, low));
+  *max = hn::GetLane(hn::MaxOfLanes(kFloats, high));
+  return done + kPortableConvertKernels.count_bins(x + done, n - done, width, counts, min, max);
 }

@@ -69,9 +69,11 @@ struct ConvertKernels {
   void (*min_max)(const float* x, std::int64_t n, float* min, float* max) noexcept;
   /// Of each channel.
   void (*min_max_channels)(const float* x, const ChannelLayout& layout, float* min, float* max) noexcept;
-  /// Adds the n reals to the counts of their bins, kHistogramBins of them. `width` is a power of two from 2^-126 to
-  /// 2^126 with which every real has a bin.
-  void (*count_bins)(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept;
+  /// Counts reals into their bins, kHistogramBins of them, up to the first that has none or is not finite; returns its
+  /// index, n when there is none. `min` and `max` are lowered and raised to the extremes of what was counted. `width`
+  /// is a power of two from 2^-126 to 2^126.
+  std::int64_t (*count_bins)(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
+                             float* max) noexcept;
   /// The index of the first NaN or infinity; n when there is none.
   std::int64_t (*find_non_finite)(const float* x, std::int64_t n) noexcept;
 

@@ -189,7 +189,8 @@ void count_bins(benchmark::State& state, const ConvertKernels& kernels, const Pi
   compare_and_time<float, std::int64_t>(state, kernels, n, reals(n), kHistogramBins, {1, 0, 4 * n}, "count_bins",
                                         [&](const auto& k, const float* x, std::int64_t* counts) {
                                           std::fill_n(counts, kHistogramBins, 0);
-                                          k.count_bins(x, n, 0x1p-9F, counts);
+                                          float min = x[0], max = x[0];
+                                          k.count_bins(x, n, 0x1p-9F, counts, &min, &max);
                                         });
 }
 

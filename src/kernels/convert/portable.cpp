@@ -75,8 +75,19 @@ void min_max_channels(const float* x, const ChannelLayout& layout, float* min, f
   });
 }
 
-void count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts) noexcept {
-  for (std::int64_t i = 0; i < n; ++i) ++counts[convert_element::bin(x[i], width, 1 / width)];
+std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
+                        float* max) noexcept {
+  const float inverse = 1 / width, first = -kHistogramBins / 2 * width;  // the last bin ends at -first
+  float low = *min, high = *max;
+  std::int64_t done = 0;
+  for (; done < n && x[done] >= first && x[done] < -first && convert_element::is_finite(x[done]); ++done) {
+    ++counts[convert_element::bin(x[done], width, inverse)];
+    low = x[done] < low ? x[done] : low;
+    high = x[done] > high ? x[done] : high;
+  }
+  *min = low + 0.0F;  // as min_max
+  *max = high + 0.0F;
+  return done;
 }
 
 std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
