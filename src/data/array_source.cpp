@@ -61,7 +61,7 @@ class ArrayInput {
   std::int64_t sample_count() const { return tensor_.dim(0); }
 
   Tensor read(std::int64_t first, std::int64_t count) const {
-    Tensor batch(dtype_, with_count(count, sample_shape_));
+    Tensor batch = Tensor::uninitialized(dtype_, with_count(count, sample_shape_));
     if (tensor_.dtype() == DataType::float32) check_finite(first, count);
     if (!preprocessor_) {
       const std::size_t bytes = storage_bytes(dtype_, stride_);

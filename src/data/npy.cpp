@@ -226,7 +226,7 @@ Tensor read_array(const Source& source, const std::string& name) {
   check(source.remaining() == size, "{}: {} array of shape {} needs {} bytes, has {}", name, to_string(header.dtype),
         to_string(header.shape), size, source.remaining());
   // Tensor has float16 as storage only; arithmetic is in float32.
-  Tensor tensor(header.dtype, header.shape);
+  Tensor tensor = Tensor::uninitialized(header.dtype, header.shape);
   source.read({tensor.mutable_bytes(), tensor.size_bytes()});
   if (header.big_endian != (std::endian::native == std::endian::big)) reverse_elements(tensor);
   if (header.fortran_order && header.shape.size() > 1) tensor = to_c_order(tensor);

@@ -14,7 +14,9 @@ namespace bitfold {
 class BlockPool {
  public:
   /// Blocks below this many bytes are malloc's.
-  static constexpr std::size_t kLeastBytes = std::size_t{32} << 10;
+  static constexpr std::size_t kLeastBytes = std::size_t{1} << 10;
+  /// Tensors below this many take no block of more.
+  static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
 
   BlockPool() = default;
   BlockPool(const BlockPool&) = delete;

@@ -41,6 +41,28 @@ TEST(BlockPool, the_smallest_block_that_is_large_enough_is_taken) {
   EXPECT_EQ(too_large.bytes(), large);
 }
 
+TEST(BlockPool, a_small_tensor_takes_no_large_block) {
+  BlockPool pool;
+  const BlockPool::Use use(pool);
+  const std::byte* small = nullptr;
+  { const Tensor large(DataType::float32, {kElements}); }
+  const std::size_t kept = pool.kept_bytes();
+  {
+    const Tensor first(DataType::float32, {1000});
+    small = first.bytes();
+    EXPECT_EQ(pool.kept_bytes(), kept);
+  }
+  EXPECT_EQ(Tensor(DataType::float32, {900}).bytes(), small);
+}
+
+TEST(BlockPool, blocks_of_any_size_can_be_written_to_their_ends) {
+  for (const std::int64_t bytes : {1, 1000, 4096, (4 << 20) - 1, (4 << 20) + 1, (9 << 20) + 77}) {
+    Tensor t = Tensor::uninitialized(DataType::uint8, {bytes});
+    for (auto& x : t.mutable_data<std::uint8_t>()) x = 7;
+    EXPECT_EQ(t.data<std::uint8_t>().back(), 7);
+  }
+}
+
 TEST(BlockPool, tensors_outlive_their_pool_and_may_end_on_another_thread) {
   Tensor t;
   {

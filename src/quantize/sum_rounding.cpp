@@ -27,16 +27,16 @@ struct Element {
   bool has_moved = false;
 };
 
-// Moves elements of [first, last) until their errors add up to at most half a step.
+// Moves elements of [first, last) until their errors add up to at most half a step. `movable` is memory to use.
 template <class Code>
 void cancel(std::vector<Element>& elements, std::size_t first, std::size_t last, std::span<Code> codes, int qmin,
-            int qmax) {
+            int qmax, std::vector<Element*>& movable) {
   double sum = 0;
   for (std::size_t i = first; i < last; ++i) sum += elements[i].error;
   const auto count = static_cast<std::size_t>(std::nearbyint(std::abs(sum)));
   if (count == 0) return;
   const int sign = sum > 0 ? 1 : -1;
-  std::vector<Element*> movable;
+  movable.clear();
   for (std::size_t i = first; i < last; ++i) {
     Element& e = elements[i];
     const int moved = int{codes[e.index]} - sign;
@@ -67,22 +67,28 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
   const auto channels = static_cast<std::size_t>(weights.dim(axis));
   const std::size_t outer = inner * channels == 0 ? 0 : w.size() / (inner * channels);
   const auto kernel = static_cast<std::size_t>(kernel_size);
-  std::vector<Element> elements;
-  for (std::size_t c = 0; c < channels; ++c) {
-    const std::size_t slot = grid.per_channel() ? c : 0;
-    elements.clear();
-    for (std::size_t o = 0; o < outer; ++o)
-      for (std::size_t i = 0; i < inner; ++i) {
-        const std::size_t index = (o * channels + c) * inner + i;
-        const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
-        // A clipped weight's error is no rounding error: its neighbours should not make up for it.
-        const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
-        elements.push_back({index, is_clipped ? 0 : error, is_clipped});
-      }
-    const bool has_kernels = kernel > 1 && elements.size() % kernel == 0;
-    for (std::size_t k = 0; has_kernels && k < elements.size(); k += kernel)
-      cancel<Code>(elements, k, k + kernel, q, grid.qmin(), grid.qmax());
-    cancel<Code>(elements, 0, elements.size(), q, grid.qmin(), grid.qmax());
+  constexpr std::size_t kWorthThreads = 16384;  // weights
+#pragma omp parallel if (w.size() > kWorthThreads)
+  {
+    std::vector<Element> elements;
+    std::vector<Element*> movable;
+#pragma omp for schedule(dynamic, 4)
+    for (std::size_t c = 0; c < channels; ++c) {
+      const std::size_t slot = grid.per_channel() ? c : 0;
+      elements.clear();
+      for (std::size_t o = 0; o < outer; ++o)
+        for (std::size_t i = 0; i < inner; ++i) {
+          const std::size_t index = (o * channels + c) * inner + i;
+          const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
+          // A clipped weight's error is no rounding error: its neighbours should not make up for it.
+          const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
+          elements.push_back({index, is_clipped ? 0 : error, is_clipped});
+        }
+      const bool has_kernels = kernel > 1 && elements.size() % kernel == 0;
+      for (std::size_t k = 0; has_kernels && k < elements.size(); k += kernel)
+        cancel<Code>(elements, k, k + kernel, q, grid.qmin(), grid.qmax(), movable);
+      cancel<Code>(elements, 0, elements.size(), q, grid.qmin(), grid.qmax(), movable);
+    }
   }
 }
 

@@ -215,37 +215,38 @@ void min_max_channels(const float* x, const ChannelLayout& layout, float* min, f
   finish();
 }
 
-// Bins of a block are found in vectors, then counted one by one: in four tables in turn, as runs of equal reals (the
-// zeros behind a Relu) would else wait for their own last store. Their counts are 16 bits wide, so that all four lie in
-// the first-level cache. The block after next is fetched while counting, which asks nothing else of memory.
+// Bins of a block are found in vectors, then counted one by one: in four tables in turn, as runs of equal reals would
+// else wait for their own last store. Their counts are 16 bits wide, so that all four lie in the first-level cache.
+// With AVX-512 the bin of 0 is left out, of which there are many behind a Relu: its count is what the others leave
+// over. The block after next is fetched while counting, which asks nothing else of memory.
 constexpr std::int64_t kCountedBlock = 1024, kTables = 4;
 using Tables = std::uint16_t[kTables][kHistogramBins];
 
-HWY_INLINE void count_block(const std::uint16_t* bins, std::int64_t count, const float* next, Tables& tables) {
-  constexpr std::int64_t kLine = 16;  // floats; count is a multiple of 4
-  for (std::int64_t i = 0; i < count; i += kTables) {
-    if (i % kLine == 0) hwy::Prefetch(next + i);
-    std::uint64_t four;
-    std::memcpy(&four, bins + i, sizeof four);
-    std::uint16_t* const of[] = {&tables[0][four & 0xFFFF], &tables[1][four >> 16 & 0xFFFF],
-                                 &tables[2][four >> 32 & 0xFFFF], &tables[3][four >> 48]};
-    const std::uint16_t counts[] = {*of[0], *of[1], *of[2], *of[3]};
-    for (std::int64_t t = 0; t < kTables; ++t) *of[t] = static_cast<std::uint16_t>(counts[t] + 1);
+HWY_INLINE void count_block(const std::int32_t* bins, std::int64_t count, const float* next, Tables& tables) {
+  constexpr std::int64_t kLine = 16;  // floats
+  std::int64_t i = 0;
+  for (; i + kLine <= count; i += kLine) {
+    hwy::Prefetch(next + i);
+    for (std::int64_t k = i; k < i + kLine; k += kTables)
+      for (std::int64_t t = 0; t < kTables; ++t) ++tables[t][bins[k + t]];
   }
+  for (std::int64_t line = i; line < kCountedBlock; line += kLine) hwy::Prefetch(next + line);
+  for (; i < count; ++i) ++tables[i % kTables][bins[i]];
 }
 
-// Writes the bins of a block of `count` reals, and takes their extremes into `low` and `high`. False where one has no
-// bin, or is not finite.
+// Writes the bins of a block of `count` reals, perhaps without that of 0, returns how many, and takes the extremes into
+// `low` and `high`. -1 where a real has no bin, or is not finite.
 //
 // The bin is the integer next to the quotient, less 1 where that is above it. As in ByReciprocal::steps, adding kShift
 // rounds; here the sum's bits count up with the quotient as far as floats go, so that whatever has no bin has bits that
 // no bin has.
-HWY_INLINE bool find_bins(const float* x, std::int64_t count, float width, std::uint16_t* bins, FloatVector& low,
-                          FloatVector& high) {
-  const hn::Rebind<std::uint16_t, decltype(kFloats)> half;
+HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float width, std::int32_t* bins, FloatVector& low,
+                                  FloatVector& high) {
   const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, 1 / width);
   const auto shift = hn::Set(kFloats, ByReciprocal::kShift);
   const auto middle = hn::Set(kInts, kHistogramBins / 2 - ByReciprocal::kShiftBits);
+  const auto zero = hn::Set(kInts, kHistogramBins / 2);
+  std::int64_t written = 0;
   auto least = low, most = high;
   auto seen = hn::Zero(kInts);
   for (std::int64_t i = 0; i < count; i += lanes()) {
@@ -257,19 +258,26 @@ HWY_INLINE bool find_bins(const float* x, std::int64_t count, float width, std::
     const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is
     const auto bin = hn::Add(hn::Add(hn::BitCast(kInts, shifted), middle), below);
     seen = hn::Or(seen, bin);
-    hn::StoreU(hn::DemoteTo(half, bin), half, bins + i);
+    if constexpr (HWY_TARGET == HWY_AVX3) {
+      const auto is_other = hn::Ne(bin, zero);
+      hn::StoreU(hn::Compress(bin, is_other), kInts, bins + written);
+      written += static_cast<std::int64_t>(hn::CountTrue(kInts, is_other));
+    } else {  // it has no such instruction
+      hn::StoreU(bin, kInts, bins + written);
+      written += lanes();
+    }
   }
-  if (!hn::AllTrue(kInts, hn::Eq(hn::And(seen, hn::Set(kInts, ~(kHistogramBins - 1))), hn::Zero(kInts)))) return false;
+  if (!hn::AllTrue(kInts, hn::Eq(hn::And(seen, hn::Set(kInts, ~(kHistogramBins - 1))), hn::Zero(kInts)))) return -1;
   low = least;
   high = most;
-  return true;
+  return written;
 }
 
 std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
                         float* max) noexcept {
   constexpr std::int64_t kPiece = 63 * kTables * kCountedBlock;  // which overflows no table, were it one real
   constexpr std::int64_t kFew = 4 * kCountedBlock;               // for which clearing tables takes too long
-  HWY_ALIGN std::uint16_t bins[kCountedBlock];
+  HWY_ALIGN std::int32_t bins[kCountedBlock];
   HWY_ALIGN Tables tables;
   auto low = hn::Set(kFloats, *min), high = hn::Set(kFloats, *max);
   std::int64_t done = 0;
@@ -280,12 +288,14 @@ std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_
     if (!are_few) std::memset(tables, 0, sizeof tables);
     while (done < piece_end) {
       const std::int64_t count = HWY_MIN(kCountedBlock, piece_end - done);
-      have_bins = find_bins(x + done, count, width, bins, low, high);
+      const std::int64_t written = find_bins(x + done, count, width, bins, low, high);
+      have_bins = written >= 0;
       if (!have_bins) break;
+      counts[kHistogramBins / 2] += count - written;
       if (are_few)
-        for (std::int64_t i = 0; i < count; ++i) ++counts[bins[i]];
+        for (std::int64_t i = 0; i < written; ++i) ++counts[bins[i]];
       else
-        count_block(bins, count, x + done + 2 * kCountedBlock, tables);
+        count_block(bins, written, x + done + 2 * kCountedBlock, tables);
       done += count;
     }
     if (are_few) continue;
