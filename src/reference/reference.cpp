@@ -10,6 +10,7 @@
 #include "numeric/block_pool.h"
 #include "reference/fast.h"
 #include "reference/image_layouts.h"
+#include "reference/info.h"
 #include "reference/ops.h"
 #include "reference/refusals.h"
 
@@ -17,28 +18,10 @@ namespace bitfold {
 namespace {
 
 using reference::Held;
+using reference::info_of;
 using reference::Refusals;
 
-// As ValueInfo has them.
-constexpr std::int64_t kMostKnownElements = 4096;
-constexpr std::int64_t kMostKnownReals = 16;
-
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
-ValueInfo info_of(const Tensor& t) {
-  ValueInfo info{.dtype = t.dtype(), .shape = t.shape()};
-  if (t.dtype() == DataType::float32 && t.size() <= kMostKnownReals)
-    info.scales.assign(t.data<float>().begin(), t.data<float>().end());
-  if (t.size() > kMostKnownElements) return info;
-  const auto take = [&](const auto* elements) {
-    info.elements.emplace();
-    for (std::int64_t i = 0; i < t.size(); ++i) info.elements->push_back(static_cast<std::int64_t>(elements[i]));
-  };
-  if (t.dtype() == DataType::int64) take(t.data<std::int64_t>().data());
-  if (t.dtype() == DataType::int32) take(t.data<std::int32_t>().data());
-  if (t.dtype() == DataType::boolean) take(reinterpret_cast<const std::uint8_t*>(t.bytes()));
-  return info;
-}
 
 // Operators only read their inputs; the view has no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
@@ -64,7 +47,19 @@ struct Reference::Impl {
     bool has_constant_weights;   // every input but the first is a constant
     std::size_t images;          // see images_in_any_order()
     bool may_give_any_order;     // its outputs' channels may come last
+    bool shapes_tell_shapes;     // of its outputs, whatever elements its inputs have
     std::vector<ValueId> dying;  // values that no later step reads
+  };
+
+  // What a step's outputs were when its inputs last had these shapes.
+  struct Inferred {
+    std::vector<Shape> inputs;
+    std::vector<ValueInfo> outputs;
+  };
+  // What a run leaves for the next one.
+  struct Leftovers {
+    BlockPool pool;
+    std::vector<Inferred> inferred;  // by step
   };
 
   Graph graph;
@@ -72,8 +67,8 @@ struct Reference::Impl {
   std::vector<Step> steps;
   std::vector<std::optional<Held>> constants;  // as reals, by value; never with channels last
   mutable reference::FastProducts fast;
-  mutable std::mutex pools_lock;
-  mutable std::vector<std::unique_ptr<BlockPool>> pools;  // as many as runs have been under way at once
+  mutable std::mutex leftovers_lock;
+  mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // as many as runs have been under way at once
 
   Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
     constants.resize(graph.value_capacity());
@@ -99,14 +94,18 @@ struct Reference::Impl {
     for (NodeId id : graph.topological_order()) {
       const Node& node = graph.node(id);
       std::vector<ValueInfo> inputs;
-      bool constant_weights = true;
+      // Resize and Range read reals.
+      bool constant_weights = true, shapes_tell = !node.inputs.empty() && !std::holds_alternative<Resize>(node.op) &&
+                                                  !std::holds_alternative<Range>(node.op);
       for (std::size_t i = 0; i < node.inputs.size(); ++i) {
         const ValueId input = node.inputs[i];
         check_is_made(id, input);
         inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
         if (input != ValueId::none && constants[index(input)])
           inputs.back().dtype = constants[index(input)]->tensor.dtype();
-        if (i > 0 && input != ValueId::none && !graph.is_constant(input)) constant_weights = false;
+        if (input == ValueId::none || graph.is_constant(input)) continue;
+        if (i > 0) constant_weights = false;
+        if (inputs.back().dtype != DataType::float32) shapes_tell = false;
       }
       if (const std::string reason = why_not_runnable(node, inputs); !reason.empty()) refusals.add(graph, id, reason);
       steps.push_back({id,
@@ -114,6 +113,7 @@ struct Reference::Impl {
                        constant_weights,
                        reference::images_in_any_order(graph, node),
                        may_give_any_order(node),
+                       shapes_tell,
                        {}});
     }
     refusals.report();
@@ -199,15 +199,11 @@ struct Reference::Impl {
   }
 
   /// `inputs` as the node lists them, null where absent.
-  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs) const {
+  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred) const {
     const Node& node = graph.node(step.id);
-    std::vector<ValueInfo> known;
     std::vector<TensorView> in, out;
-    for (const Held* held : inputs) {
-      known.push_back(held == nullptr ? ValueInfo{} : info_of(held->tensor));
-      in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
-    }
-    std::vector<ValueInfo> made = infer(node, step.id, known);
+    for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
+    const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const bool is_known = i < made.size() && made[i].shape && is_static(*made[i].shape);
@@ -229,6 +225,19 @@ struct Reference::Impl {
     return outputs;
   }
 
+  const std::vector<ValueInfo>& outputs_of(const Step& step, std::span<Held* const> inputs, Inferred& last) const {
+    const auto has_shape = [](const Held* held, const Shape& shape) {
+      return held == nullptr || held->tensor.shape() == shape;
+    };
+    if (step.shapes_tell_shapes && std::ranges::equal(inputs, last.inputs, has_shape)) return last.outputs;
+    std::vector<ValueInfo> known;
+    last.inputs.clear();  // of no use where this fails
+    for (const Held* held : inputs) known.push_back(held == nullptr ? ValueInfo{} : info_of(held->tensor));
+    last.outputs = infer(graph.node(step.id), step.id, known);
+    for (const Held* held : inputs) last.inputs.push_back(held == nullptr ? Shape{} : held->tensor.shape());
+    return last.outputs;
+  }
+
   std::vector<ValueInfo> infer(const Node& node, NodeId id, std::span<const ValueInfo> known) const {
     try {
       return infer_node(node, known);
@@ -237,7 +246,7 @@ struct Reference::Impl {
     }
   }
 
-  std::vector<Tensor> run(std::span<const Tensor> inputs) const {
+  std::vector<Tensor> run(std::span<const Tensor> inputs, std::vector<Inferred>& inferred) const {
     check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
           graph.inputs().size());
     std::vector<std::optional<Held>> values = constants;
@@ -247,11 +256,12 @@ struct Reference::Impl {
       tell(id, values[index(id)]->tensor);
     }
     std::vector<Held*> arguments;
-    for (const Step& step : steps) {
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      const Step& step = steps[s];
       const Node& node = graph.node(step.id);
       arguments.clear();
       for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
-      std::vector<Held> outputs = compute(step, arguments);
+      std::vector<Held> outputs = compute(step, arguments, inferred[s]);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId id = node.outputs[i];
         if (id == ValueId::none) continue;
@@ -269,16 +279,21 @@ struct Reference::Impl {
     return results;
   }
 
-  std::unique_ptr<BlockPool> borrow_pool() const {
-    const std::lock_guard lock(pools_lock);
-    if (pools.empty()) return std::make_unique<BlockPool>();
-    auto pool = std::move(pools.back());
-    pools.pop_back();
-    return pool;
+  std::unique_ptr<Leftovers> borrow() const {
+    const std::lock_guard lock(leftovers_lock);
+    std::unique_ptr<Leftovers> borrowed;
+    if (leftovers.empty()) {
+      borrowed = std::make_unique<Leftovers>();
+      borrowed->inferred.resize(steps.size());
+      return borrowed;
+    }
+    borrowed = std::move(leftovers.back());
+    leftovers.pop_back();
+    return borrowed;
   }
-  void return_pool(std::unique_ptr<BlockPool> pool) const {
-    const std::lock_guard lock(pools_lock);
-    pools.push_back(std::move(pool));
+  void give_back(std::unique_ptr<Leftovers> borrowed) const {
+    const std::lock_guard lock(leftovers_lock);
+    leftovers.push_back(std::move(borrowed));
   }
 
   void tell(ValueId id, const Tensor& t) const {
@@ -290,13 +305,13 @@ Reference::Reference(const Graph& graph, ReferenceOptions options)
     : impl_(std::make_shared<const Impl>(graph, std::move(options))) {}
 
 std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
-  auto pool = impl_->borrow_pool();
+  auto leftovers = impl_->borrow();
   std::vector<Tensor> results;
   {
-    const BlockPool::Use use(*pool);
-    results = impl_->run(inputs);
+    const BlockPool::Use use(leftovers->pool);
+    results = impl_->run(inputs, leftovers->inferred);
   }
-  impl_->return_pool(std::move(pool));
+  impl_->give_back(std::move(leftovers));
   return results;
 }
 
@@ -315,7 +330,8 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
     arguments.push_back(value == ValueId::none ? nullptr : &held[i]);
   }
   std::vector<Tensor> outputs;
-  for (Held& made : m.compute(*step, arguments)) {
+  Impl::Inferred inferred;
+  for (Held& made : m.compute(*step, arguments, inferred)) {
     reference::put_channels_first(made);
     outputs.push_back(std::move(made.tensor));
   }
