@@ -261,13 +261,13 @@ std::shared_ptr<const PackedFilter> packed_filter(Lowering& l, const Product& p,
   const std::string key =
       fmt::format("{} {} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain",
                   form == FilterForm::winograd ? "winograd" : "direct");
-  return l.weights.filter(key, [&] {
+  return l.weights.filter(key, [&](MemoryPieces& memory) {
     std::vector<float> multipliers;
     for (float s : codes.scales) {
       const double unit = static_cast<double>(l.code_grid(p.x)->scale) * s;
       multipliers.push_back(static_cast<float>(tail.grid ? unit / tail.grid->scale : unit));
     }
-    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data(), form);
+    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data(), form, &memory);
   });
 }
 

@@ -4,29 +4,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 
 #include "base/check.h"
 #include "numeric/rounding.h"
 
 namespace bitfold::engine {
 
-std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
-  // Kernels may load whole vectors past the end.
-  const std::size_t padded = (bytes + 256 + 63) / 64 * 64;
-  void* memory = std::aligned_alloc(64, padded);
-  check(memory != nullptr, "out of memory: packed weights need {} bytes", padded);
-  std::memset(memory, 0, padded);
-  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
-}
-
 std::shared_ptr<const std::byte> WeightCache::get(const std::string& key, std::size_t bytes,
                                                   const std::function<void(std::byte*)>& make) {
   const std::lock_guard lock(mutex_);
   auto& entry = entries_[key];
   if (entry == nullptr) {
-    const auto memory = allocate_zeroed(bytes);
+    const auto memory = memory_.take(bytes);
     make(memory.get());
     entry = memory;
     total_bytes_ += bytes;
@@ -35,11 +24,11 @@ std::shared_ptr<const std::byte> WeightCache::get(const std::string& key, std::s
 }
 
 std::shared_ptr<const PackedFilter> WeightCache::filter(const std::string& key,
-                                                        const std::function<PackedFilter()>& make) {
+                                                        const std::function<PackedFilter(MemoryPieces&)>& make) {
   const std::lock_guard lock(mutex_);
   auto& entry = filters_[key];
   if (entry == nullptr) {
-    entry = std::make_shared<const PackedFilter>(make());
+    entry = std::make_shared<const PackedFilter>(make(memory_));
     total_bytes_ += entry->size_bytes();
   }
   return entry;

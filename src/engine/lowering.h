@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/memory.h"
 #include "bitfold/graph.h"
 #include "bitfold/session.h"
 #include "engine/plan.h"
@@ -23,22 +24,22 @@
 
 namespace bitfold::engine {
 
-/// Zeros, aligned to 64 bytes; whole vectors may be read past the end.
-std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
-
 /// Weights in the layouts kernels read, shared by all plans of a session, and by sessions in several threads.
 class WeightCache {
  public:
   /// `make` fills `bytes` zeroed bytes on the first call with that key.
   std::shared_ptr<const std::byte> get(const std::string& key, std::size_t bytes,
                                        const std::function<void(std::byte*)>& make);
-  std::shared_ptr<const PackedFilter> filter(const std::string& key, const std::function<PackedFilter()>& make);
+  /// `make` gets the memory that the filter is to take.
+  std::shared_ptr<const PackedFilter> filter(const std::string& key,
+                                             const std::function<PackedFilter(MemoryPieces&)>& make);
   std::size_t total_bytes() const;
 
  private:
   mutable std::mutex mutex_;  ///< Held while weights are packed: who asks for the same ones has to wait anyway.
   std::map<std::string, std::shared_ptr<const std::byte>> entries_;
   std::map<std::string, std::shared_ptr<const PackedFilter>> filters_;
+  MemoryPieces memory_;  ///< Layers lie in it in the order in which they run.
   std::size_t total_bytes_ = 0;
 };
 

@@ -2,28 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "engine/memory_planner.h"
 
 namespace bitfold::engine {
-namespace {
-
-/// Kernels may load whole vectors past the end of their operands.
-constexpr std::size_t kReadableTail = 256;
-
-std::shared_ptr<std::byte> allocate_arena(std::size_t bytes) {
-  const std::size_t padded = (bytes + kReadableTail + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-  void* memory = std::aligned_alloc(kArenaAlignment, padded);
-  check(memory != nullptr, "out of memory: the plan's arena needs {} bytes", padded);
-  std::memset(memory, 0, padded);
-  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
-}
-
-}  // namespace
 
 std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
   if (layout == Layout::channels_last) return {shape[1] * shape[2] * shape[3], 1, shape[3] * shape[1], shape[1]};
@@ -66,7 +52,7 @@ void Plan::place(bool keep_values) {
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
   arena_bytes_ = placement.arena_bytes;
   arena_lower_bound_ = engine::arena_lower_bound(blocks);
-  arena_ = allocate_arena(arena_bytes_);
+  arena_ = allocate_zeroed(arena_bytes_);
 
   for (const auto& step : program_.steps) {
     for (std::size_t i = 0; i < step->operands().size(); ++i) {

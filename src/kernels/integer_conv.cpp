@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstdlib>
-#include <new>
 
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/gemm/gemm.h"
@@ -23,13 +21,10 @@ constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
-auto allocate_zeros(std::int64_t count) {
-  constexpr std::size_t kAlignment = 64;
-  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + kAlignment) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
-  return AlignedArray<T>(static_cast<T*>(memory), std::free);
+AlignedArray<T> zeros(std::int64_t count, MemoryPieces* memory) {
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+  const auto piece = memory != nullptr ? memory->take(bytes) : allocate_zeroed(bytes);
+  return {piece, reinterpret_cast<T*>(piece.get())};
 }
 
 std::int64_t element_bytes(AccumulatorOutput kind) { return kind == AccumulatorOutput::code ? 1 : 4; }
@@ -46,13 +41,8 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 }
 
 PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
-                           const float* multipliers, FilterForm form)
-    : filter_(filter),
-      form_(form),
-      weights_(nullptr, std::free),
-      transformed_(nullptr, std::free),
-      bias_(nullptr, std::free),
-      multipliers_(nullptr, std::free) {
+                           const float* multipliers, FilterForm form, MemoryPieces* memory)
+    : filter_(filter), form_(form) {
   assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
   // Blocks never mix groups; a depthwise convolution's blocks are of plain channels.
   const std::int64_t sections = filter.is_depthwise() ? 1 : filter.groups;
@@ -66,8 +56,8 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     run_count_ = adjacent ? filter.kernel_h : filter.kernel_h * filter.kernel_w;
     run_bytes_ = (adjacent ? filter.kernel_w : 1) * (filter.in_channels / filter.groups);
   }
-  bias_ = allocate_zeros<std::int32_t>(sections * block_count_ * kBlockChannels);
-  multipliers_ = allocate_zeros<float>(sections * block_count_ * kBlockChannels);
+  bias_ = zeros<std::int32_t>(sections * block_count_ * kBlockChannels, memory);
+  multipliers_ = zeros<float>(sections * block_count_ * kBlockChannels, memory);
   for (std::int64_t c = 0; c < filter.out_channels; ++c) {
     const std::int64_t to = c / channels * block_count_ * kBlockChannels + c % channels;
     bias_[static_cast<std::size_t>(to)] = bias == nullptr ? 0 : bias[c];
@@ -76,13 +66,13 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
   }
   if (form == FilterForm::winograd) {
-    transformed_ = allocate_zeros<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels));
+    transformed_ = zeros<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels), memory);
     pack_winograd_weights(weights, filter.in_channels, filter.out_channels, transformed_.get());
     winograd_sums_are_small_ =
         winograd_range(weights, bias, filter.in_channels, filter.out_channels) == WinogradRange::small;
     return;
   }
-  weights_ = allocate_zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()));
+  weights_ = zeros<std::int8_t>(static_cast<std::int64_t>(size_bytes()), memory);
   if (filter.is_depthwise())
     pack_columns(weights);
   else
@@ -221,7 +211,7 @@ IntegerConv::KernelRows IntegerConv::kernel_rows(std::int64_t row) const {
 AlignedArray<std::int32_t> IntegerConv::bias_over(const KernelRows& rows) const {
   const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
   const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
-  auto bias = allocate_zeros<std::int32_t>(blocks * kBlockChannels);
+  auto bias = zeros<std::int32_t>(blocks * kBlockChannels, nullptr);
   std::copy_n(filter_->bias(), blocks * kBlockChannels, bias.get());
   const std::int8_t* w = filter_->weights();
   for (std::int64_t block = 0; block < blocks; ++block)

@@ -28,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "base/memory.h"
 #include "bitfold/cpu.h"
 #include "kernels/conv_output.h"
 #include "kernels/pointwise/pointwise.h"
@@ -39,7 +40,7 @@ constexpr std::int64_t kOverread = 64;
 
 /// Begins at a multiple of 64 bytes, so that no row of 16 words or 64 bytes lies across two cache lines.
 template <class T>
-using AlignedArray = std::unique_ptr<T[], void (*)(void*)>;
+using AlignedArray = std::shared_ptr<T[]>;
 
 /// What the weights are, whatever image they run over. Both channel counts are of all groups together.
 struct ConvFilter {
@@ -92,8 +93,9 @@ class PackedFilter {
  public:
   /// `weights` [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` one per output
   /// channel (bias may be null: zeros; multipliers null: ones). `form` is what best_filter_form() says, or direct.
+  /// Takes pieces of `memory` where that is given.
   PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias, const float* multipliers,
-               FilterForm form = FilterForm::direct);
+               FilterForm form = FilterForm::direct, MemoryPieces* memory = nullptr);
 
   FilterForm form() const { return form_; }
   const ConvFilter& filter() const { return filter_; }

@@ -71,7 +71,7 @@ struct Problem {
   std::shared_ptr<const PackedFilter> direct, best;
   ConvImages images;
   ConvOutput output;
-  AlignedArray<std::uint8_t> x{nullptr, std::free};  // as in a session's memory
+  AlignedArray<std::uint8_t> x;  // as in a session's memory
   std::vector<std::uint8_t> y;
   std::int64_t multiply_adds;
 };
@@ -91,7 +91,7 @@ Problem make_problem(const Layer& l, Isa isa) {
                                                 best_filter_form(filter, w.data(), p.images, isa));
   p.output.zero_point = 128;
   const auto x_bytes = static_cast<std::size_t>(in * x_row + kOverread);
-  p.x.reset(static_cast<std::uint8_t*>(std::aligned_alloc(64, (x_bytes + 63) / 64 * 64)));
+  p.x.reset(static_cast<std::uint8_t*>(std::aligned_alloc(64, (x_bytes + 63) / 64 * 64)), std::free);
   for (std::size_t i = 0; i < x_bytes; ++i) p.x[i] = static_cast<std::uint8_t>(i * 31);
   p.y.resize(static_cast<std::size_t>(out * y_row));
   p.multiply_adds = out * out * l.out_channels * filter.depth();

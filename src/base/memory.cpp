@@ -1,0 +1,60 @@
+#include "base/memory.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/check.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace bitfold {
+namespace {
+
+constexpr std::size_t kAlignment = 64;      // a cache line, an AVX-512 vector
+constexpr std::size_t kReadableTail = 256;  // four of them
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kLeastBlock = std::size_t{64} << 10, kMostBlock = std::size_t{32} << 20;
+
+std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+/// Not cleared: pages of it that nobody writes to cost nothing.
+std::shared_ptr<std::byte> allocate(std::size_t bytes) {
+  const std::size_t padded = round_up(bytes + kReadableTail, kAlignment), pages = round_up(padded, kHugePage);
+  const bool is_huge = pages - padded <= padded / 4;
+  const std::size_t size = is_huge ? pages : padded;
+  void* memory = std::aligned_alloc(is_huge ? kHugePage : kAlignment, size);
+  check(memory != nullptr, "out of memory: {} bytes are needed", size);
+#if defined(__linux__)
+  if (is_huge) (void)madvise(memory, size, MADV_HUGEPAGE);  // refused, the pages are small ones
+#endif
+  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+}
+
+}  // namespace
+
+std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
+  auto memory = allocate(bytes);
+  std::memset(memory.get(), 0, bytes + kReadableTail);
+  return memory;
+}
+
+std::shared_ptr<std::byte> MemoryPieces::take(std::size_t bytes) {
+  const std::size_t padded = round_up(std::max<std::size_t>(bytes, 1), kAlignment);
+  if (used_ + padded > size_) {
+    // As large as all before: few blocks for large networks, little memory for small ones.
+    size_ = std::max(padded, std::clamp(total_, kLeastBlock, kMostBlock));
+    if (size_ >= kHugePage) size_ = round_up(size_ + kReadableTail, kHugePage) - kReadableTail;
+    block_ = allocate(size_);
+    total_ += size_;
+    used_ = 0;
+  }
+  std::byte* piece = block_.get() + used_;
+  used_ += padded;
+  std::memset(piece, 0, std::min(padded + kReadableTail, size_ + kReadableTail - (used_ - padded)));
+  return {block_, piece};
+}
+
+}  // namespace bitfold
