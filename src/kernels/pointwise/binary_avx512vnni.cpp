@@ -5,10 +5,21 @@
 // matters, below 512 steps. Unless the product is that close to halfway between two steps, both round to the same one.
 // Where any of 64 is, they are divided. Scales that are powers of two apart make ties, and divisions, common.
 //
-// A sum of two codes on given grids is a function of 65536 pairs only. Two fused multiply-adds with factors over the
-// output's scale take half the time of the above, and their error matters only for the few pairs whose sum lies next to
-// halfway between two steps: often for none, else mostly for none once a factor or the term is moved by a unit or two
-// in its last place. So all pairs are tried, beforehand.
+// A sum of two codes on given grids is a function of 65536 pairs only, so that quicker forms can be tried on all of
+// them, beforehand. Their error matters only for the few pairs whose sum lies next to halfway between two steps.
+//
+// In integers: factors of 23 bits over the output's scale. Each pair allows an interval of terms, and the intervals of
+// all pairs mostly have some in common, if not with the nearest factors, then with others a unit away. 16 pairs are
+// two products:
+//
+//        bytes   0  a  0  b      a, b: codes - 128
+//        words   256a  256b      times the factors' upper 16 bits: vpdpwssd
+//        bytes      a     b      times their lower 8 bits:         vpdpbusd
+//
+// What bytes are woven into, packing takes apart again: no permutation is needed at the end.
+//
+// In reals: two fused multiply-adds. Where scales are powers of two apart, many sums lie halfway, which integers do not
+// round to even.
 #include "kernels/pointwise/intrinsics.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
@@ -76,16 +87,49 @@ struct Operator {
   }
 };
 
-/// The sum as FusedSum has it.
+/// The sum as QuickSum has it in integers.
 template <CodeBounds kBounds>
-struct FusedOperator {
+struct IntegerSum {
+  __m512i high, low, term, shift, low_code, high_code;
+
+  explicit IntegerSum(const BinaryGrids& grids)
+      : high(_mm512_set1_epi32((grids.sum.a >> 8) | static_cast<int>(static_cast<unsigned>(grids.sum.b >> 8) << 16))),
+        low(_mm512_set1_epi32((grids.sum.a & 0xFF) << 8 | static_cast<int>(static_cast<unsigned>(grids.sum.b) << 24))),
+        term(_mm512_set1_epi32(grids.sum.term)),
+        shift(_mm512_set1_epi32(grids.sum.shift)),
+        low_code(_mm512_set1_epi8(static_cast<char>(grids.y.qmin))),
+        high_code(_mm512_set1_epi8(static_cast<char>(grids.y.qmax))) {}
+
+  BITFOLD_INLINE __m512i steps(__m512i pairs) const {
+    const __m512i sums = _mm512_dpbusd_epi32(_mm512_dpwssd_epi32(term, pairs, high), low, pairs);
+    return _mm512_srav_epi32(sums, shift);
+  }
+
+  BITFOLD_INLINE void run(const std::uint8_t* xa, const std::uint8_t* xb, std::uint8_t* y) const {
+    const __m512i middle = _mm512_set1_epi8(-128), zero = _mm512_setzero_si512();
+    const __m512i a = _mm512_xor_si512(_mm512_loadu_si512(xa), middle);
+    const __m512i b = _mm512_xor_si512(_mm512_loadu_si512(xb), middle);
+    const __m512i first = _mm512_unpacklo_epi8(a, b), last = _mm512_unpackhi_epi8(a, b);
+    const __m512i words = _mm512_packs_epi32(steps(_mm512_unpacklo_epi8(zero, first)),  //
+                                             steps(_mm512_unpackhi_epi8(zero, first)));
+    const __m512i more = _mm512_packs_epi32(steps(_mm512_unpacklo_epi8(zero, last)),  //
+                                            steps(_mm512_unpackhi_epi8(zero, last)));
+    __m512i codes = _mm512_packus_epi16(words, more);
+    if constexpr (kBounds == CodeBounds::any) codes = _mm512_min_epu8(_mm512_max_epu8(codes, low_code), high_code);
+    _mm512_storeu_si512(y, codes);
+  }
+};
+
+/// The sum as QuickSum has it in reals.
+template <CodeBounds kBounds>
+struct FusedSum {
   __m512 a, b, term;
   Requantizer<true, kBounds> requantizer;
 
-  explicit FusedOperator(const BinaryGrids& grids)
-      : a(_mm512_set1_ps(grids.sum.a)),
-        b(_mm512_set1_ps(grids.sum.b)),
-        term(_mm512_set1_ps(grids.sum.term)),
+  explicit FusedSum(const BinaryGrids& grids)
+      : a(_mm512_set1_ps(grids.sum.real_a)),
+        b(_mm512_set1_ps(grids.sum.real_b)),
+        term(_mm512_set1_ps(grids.sum.real_term)),
         requantizer(ConvOutput{.zero_point = grids.y.zero_point, .qmin = grids.y.qmin, .qmax = grids.y.qmax}) {}
 
   BITFOLD_INLINE static __m512 real(const std::uint8_t* codes) {
@@ -119,18 +163,27 @@ void run(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int
 void add_fused(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
                const BinaryGrids& grids) {
   if (grids.y.qmin != 0 || grids.y.qmax != 255)
-    run<FusedOperator<CodeBounds::any>>(a, b, y, n, grids);
+    run<FusedSum<CodeBounds::any>>(a, b, y, n, grids);
   else if (grids.y.zero_point != 0)
-    run<FusedOperator<CodeBounds::bytes>>(a, b, y, n, grids);
+    run<FusedSum<CodeBounds::bytes>>(a, b, y, n, grids);
   else
-    run<FusedOperator<CodeBounds::bytes_from_zero>>(a, b, y, n, grids);
+    run<FusedSum<CodeBounds::bytes_from_zero>>(a, b, y, n, grids);
+}
+
+void add_integers(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
+                  const BinaryGrids& grids) {
+  if (grids.y.qmin != 0 || grids.y.qmax != 255)
+    run<IntegerSum<CodeBounds::any>>(a, b, y, n, grids);
+  else
+    run<IntegerSum<CodeBounds::bytes>>(a, b, y, n, grids);
 }
 
 void binary(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
             const BinaryGrids& grids) noexcept {
   switch (kind) {
     case CodeBinary::add:
-      if (grids.sum.is_exact) return add_fused(a, b, y, n, grids);
+      if (grids.sum.form == QuickSum::Form::integers) return add_integers(a, b, y, n, grids);
+      if (grids.sum.form == QuickSum::Form::reals) return add_fused(a, b, y, n, grids);
       return run<Operator<CodeBinary::add>>(a, b, y, n, grids);
     case CodeBinary::sub:
       return run<Operator<CodeBinary::sub>>(a, b, y, n, grids);
@@ -139,17 +192,63 @@ void binary(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::
   }
 }
 
-bool is_exact_for_all_pairs(const BinaryGrids& grids) {
-  constexpr int kCount = 256;
-  std::uint8_t a[kCount], b[kCount], expected[kCount], y[kCount];
-  for (int i = 0; i < kCount; ++i) b[i] = static_cast<std::uint8_t>(i);
-  for (int code = 0; code < kCount; ++code) {
-    std::memset(a, code, kCount);
-    run<Operator<CodeBinary::add>>(a, b, expected, kCount, grids);
-    add_fused(a, b, y, kCount, grids);
-    if (std::memcmp(y, expected, kCount) != 0) return false;
+constexpr int kAllCodes = 256;
+
+/// Calls row(code a, expected[code b]) for each code a until it says no; whether it never did.
+template <class Row>
+bool for_all_pairs(const BinaryGrids& grids, Row row) {
+  std::uint8_t a[kAllCodes], b[kAllCodes], expected[kAllCodes];
+  for (int i = 0; i < kAllCodes; ++i) b[i] = static_cast<std::uint8_t>(i);
+  for (int code = 0; code < kAllCodes; ++code) {
+    std::memset(a, code, kAllCodes);
+    run<Operator<CodeBinary::add>>(a, b, expected, kAllCodes, grids);
+    if (!row(a, b, expected)) return false;
   }
   return true;
+}
+
+/// Finds the term with which the factors give every pair its code.
+bool find_term(BinaryGrids& grids) {
+  QuickSum& sum = grids.sum;
+  // Terms that move no pair's sum to another code; pairs at a bound may be moved beyond it.
+  std::int64_t least = -(std::int64_t{1} << 40), most = -least;
+  const bool is_found = for_all_pairs(grids, [&](const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* y) {
+    for (int i = 0; i < kAllCodes; ++i) {
+      const std::int64_t products = std::int64_t{sum.a} * (a[i] - 128) + std::int64_t{sum.b} * (b[i] - 128);
+      const std::int64_t begin = (std::int64_t{y[i]} << sum.shift) - products;
+      const std::int64_t last = begin + (std::int64_t{1} << sum.shift) - 1;
+      if (y[i] > grids.y.qmin && begin > least) least = begin;
+      if (y[i] < grids.y.qmax && last < most) most = last;
+    }
+    return least <= most;
+  });
+  if (!is_found) return false;
+  const std::int64_t term = (least + most) >> 1;
+  sum.term = static_cast<std::int32_t>(term);
+  // No sum may leave int32. Products are between those of the ends.
+  const std::int64_t low = std::int64_t{-128} * (std::int64_t{sum.a} + sum.b) + term;
+  const std::int64_t high = std::int64_t{127} * (std::int64_t{sum.a} + sum.b) + term;
+  return low >= -(std::int64_t{1} << 31) && high < (std::int64_t{1} << 31);
+}
+
+bool find_integers(BinaryGrids& grids) {
+  const double a = static_cast<double>(grids.a.scale) / grids.y.scale;
+  const double b = static_cast<double>(grids.b.scale) / grids.y.scale;
+  if (!(a < 256 && b < 256)) return false;
+  // Factors of 23 bits, and sums of 31.
+  int shift = 22;
+  const auto one = [&] { return static_cast<double>(1 << shift); };
+  while (shift > 0 && ((a + b) * kAllCodes * one() > 0x1p30 || a * one() > 0x1p22 || b * one() > 0x1p22)) --shift;
+  const int nearest_a = static_cast<int>(a * one() + 0.5), nearest_b = static_cast<int>(b * one() + 0.5);
+  for (int reach : {0, 1, 2})
+    for (int of_a = -reach; of_a <= reach; ++of_a)
+      for (int of_b = -reach; of_b <= reach; ++of_b) {
+        if (of_a != reach && of_a != -reach && of_b != reach && of_b != -reach) continue;  // tried already
+        if (nearest_a + of_a < 0 || nearest_b + of_b < 0) continue;
+        grids.sum = {QuickSum::Form::integers, nearest_a + of_a, nearest_b + of_b, 0, shift};
+        if (find_term(grids)) return true;
+      }
+  return false;
 }
 
 /// `units` further in the last place.
@@ -161,7 +260,8 @@ float moved(float x, int units) {
   return x;
 }
 
-void find_fused_sum(BinaryGrids& grids) noexcept {
+void find_quick_sum(BinaryGrids& grids) noexcept {
+  if (find_integers(grids)) return;
   const double a = static_cast<double>(grids.a.scale) / grids.y.scale;
   const double b = static_cast<double>(grids.b.scale) / grids.y.scale;
   const auto factor_a = static_cast<float>(a), factor_b = static_cast<float>(b);
@@ -169,8 +269,17 @@ void find_fused_sum(BinaryGrids& grids) noexcept {
   for (int of_term : {0, 1, -1, 2, -2, 3, -3})
     for (int of_a : {0, 1, -1})
       for (int of_b : {0, 1, -1}) {
-        grids.sum = {true, moved(factor_a, of_a), moved(factor_b, of_b), moved(term, of_term)};
-        if (is_exact_for_all_pairs(grids)) return;
+        grids.sum = {.form = QuickSum::Form::reals,
+                     .real_a = moved(factor_a, of_a),
+                     .real_b = moved(factor_b, of_b),
+                     .real_term = moved(term, of_term)};
+        const bool is_exact =
+            for_all_pairs(grids, [&](const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* expected) {
+              std::uint8_t y[kAllCodes];
+              add_fused(a, b, y, kAllCodes, grids);
+              return std::memcmp(y, expected, kAllCodes) == 0;
+            });
+        if (is_exact) return;
       }
   grids.sum = {};
 }
@@ -179,7 +288,7 @@ void find_fused_sum(BinaryGrids& grids) noexcept {
 
 void (*const kAvx512Binary)(CodeBinary, const std::uint8_t*, const std::uint8_t*, std::uint8_t*, std::int64_t,
                             const BinaryGrids&) noexcept = binary;
-void (*const kAvx512FindFusedSum)(BinaryGrids&) noexcept = find_fused_sum;
+void (*const kAvx512FindQuickSum)(BinaryGrids&) noexcept = find_quick_sum;
 
 }  // namespace bitfold
 
@@ -188,7 +297,7 @@ void (*const kAvx512FindFusedSum)(BinaryGrids&) noexcept = find_fused_sum;
 namespace bitfold {
 void (*const kAvx512Binary)(CodeBinary, const std::uint8_t*, const std::uint8_t*, std::uint8_t*, std::int64_t,
                             const BinaryGrids&) noexcept = nullptr;
-void (*const kAvx512FindFusedSum)(BinaryGrids&) noexcept = nullptr;
+void (*const kAvx512FindQuickSum)(BinaryGrids&) noexcept = nullptr;
 }  // namespace bitfold
 
 #endif

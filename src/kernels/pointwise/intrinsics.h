@@ -16,7 +16,7 @@ bool has_vbmi();
 extern void (*const kAvx512Binary)(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y,
                                    std::int64_t n, const BinaryGrids& grids) noexcept;
 
-/// PointwiseKernels::find_fused_sum for Isa::avx512vnni.
-extern void (*const kAvx512FindFusedSum)(BinaryGrids& grids) noexcept;
+/// PointwiseKernels::find_quick_sum for Isa::avx512vnni.
+extern void (*const kAvx512FindQuickSum)(BinaryGrids& grids) noexcept;
 
 }  // namespace bitfold

@@ -22,16 +22,20 @@ namespace bitfold {
 
 enum class CodeBinary { add, sub, mul };
 
-/// A sum of codes as round_half_even(a * code_a + (b * code_b + term)), two fused multiply-adds, where somebody has
-/// made sure that this gives the definition's code for every pair of codes.
-struct FusedSum {
-  bool is_exact = false;
-  float a = 0, b = 0, term = 0;
+/// A sum of codes in fewer operations than the definition's, where somebody has made sure that this gives its code for
+/// every pair of codes: clamped to [qmin, qmax],
+///
+///   in integers   (a * (code_a - 128) + b * (code_b - 128) + term) >> shift
+///   in reals      round_half_even(real_a * code_a + (real_b * code_b + real_term)), two fused multiply-adds
+struct QuickSum {
+  enum class Form { none, integers, reals } form = Form::none;
+  std::int32_t a = 0, b = 0, term = 0, shift = 0;
+  float real_a = 0, real_b = 0, real_term = 0;
 };
 
 struct BinaryGrids {
   ByteGrid a, b, y;
-  FusedSum sum;  ///< See prepared().
+  QuickSum sum;  ///< See prepared().
 };
 
 /// One NHWC image under a pooling window.
@@ -53,8 +57,8 @@ struct PointwiseKernels {
   void (*lookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept;
   void (*binary)(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
                  const BinaryGrids& grids) noexcept;
-  /// Looks for a FusedSum. Null where the kernels have no use for one.
-  void (*find_fused_sum)(BinaryGrids& grids) noexcept;
+  /// Looks for a QuickSum. Null where the kernels have no use for one.
+  void (*find_quick_sum)(BinaryGrids& grids) noexcept;
   /// Output rows [begin, end) of one image; x and y are the image's first pixels.
   void (*max_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, std::int64_t begin,
                    std::int64_t end) noexcept;
@@ -68,9 +72,9 @@ struct PointwiseKernels {
 /// The fastest kernels that `cap` allows; the cap must not exceed what the CPU has.
 const PointwiseKernels& pointwise_kernels(Isa cap);
 
-/// Grids for many calls of binary(), which they may make faster; takes some 20 us. The codes are the same.
+/// Grids for many calls of binary(), which they may make faster; takes some 50 us. The codes are the same.
 inline BinaryGrids prepared(const PointwiseKernels& kernels, CodeBinary kind, BinaryGrids grids) {
-  if (kind == CodeBinary::add && kernels.find_fused_sum != nullptr) kernels.find_fused_sum(grids);
+  if (kind == CodeBinary::add && kernels.find_quick_sum != nullptr) kernels.find_quick_sum(grids);
   return grids;
 }
 

@@ -70,7 +70,7 @@ const PointwiseKernels kPortablePointwiseKernels{
     .isa = Isa::portable,
     .lookup = lookup,
     .binary = binary_codes,
-    .find_fused_sum = nullptr,
+    .find_quick_sum = nullptr,
     .max_pool = max_pool,
     .average_pool = average_pool,
     .transpose_u8 = transpose<std::uint8_t>,

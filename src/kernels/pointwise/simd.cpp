@@ -221,7 +221,7 @@ const PointwiseKernels* pointwise_of_target() {
     k.isa = HWY_TARGET == HWY_AVX2 ? Isa::avx2 : Isa::avx512vnni;
     if (HWY_TARGET != HWY_AVX2 && kVbmiLookup != nullptr && has_vbmi()) k.lookup = kVbmiLookup;
     k.binary = HWY_TARGET != HWY_AVX2 && kAvx512Binary != nullptr ? kAvx512Binary : binary;
-    if (HWY_TARGET != HWY_AVX2) k.find_fused_sum = kAvx512FindFusedSum;
+    if (HWY_TARGET != HWY_AVX2) k.find_quick_sum = kAvx512FindQuickSum;
     k.max_pool = max_pool;
     k.average_pool = average_pool;
     return k;
