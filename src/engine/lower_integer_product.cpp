@@ -21,8 +21,10 @@ struct Product {
   ConvFilter filter;
   ConvImages images;
   IntegerConvStep::Padding padding;
+  ImageForm form;
   ValueId x, w, bias = ValueId::none, y;
-  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k].
+  std::int64_t depth = 0;  ///< As the network has it: without products that a form adds.
+  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. Below 0: a zero.
   std::int64_t channel_stride = 0;
   std::vector<std::int64_t> k_index;
   int channel_axis = 0;  ///< Of the weights.
@@ -37,27 +39,32 @@ std::optional<Product> conv_product(const Lowering& l, const Node& node, const C
   const Window2dShape& w = *window;
   p.filter = {out[1], in[1], conv.group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
   const std::int64_t height = in[2] + w.pad_top + w.pad_bottom, width = in[3] + w.pad_left + w.pad_right;
-  p.padding = {height != in[2] || width != in[3],
-               {in[2], in[3], in[1], w.pad_top, w.pad_bottom, w.pad_left, w.pad_right},
-               in[0],
-               0};
+  const bool is_padded = height != in[2] || width != in[3];
   p.images = {in[0],
               out[2],
               out[3],
               w.stride_h,
               w.stride_w,
-              {height * width * in[1], width * in[1], in[1]},
+              {in[2] * in[3] * in[1], in[3] * in[1], in[1]},
               {out[1] * out[2] * out[3], out[3] * out[1], out[1]},
               {}};
-  if (p.padding.is_needed && p.filter.is_depthwise()) {
-    p.padding.is_needed = false;
-    p.images.x = {in[2] * in[3] * in[1], in[3] * in[1], in[1]};
-    p.images.bare = {in[2], in[3], w.pad_top, w.pad_left};
+  if (is_padded && p.filter.is_depthwise()) p.images.bare = {in[2], in[3], w.pad_top, w.pad_left};
+  p.form = best_image_form(p.filter, p.images, width, l.isa);
+  p.padding.batch = in[0];
+  p.padding.is_needed = (is_padded && !p.filter.is_depthwise()) || !p.form.is_plain();
+  if (p.padding.is_needed) {
+    const PaddedImage image{in[2], in[3], in[1], w.pad_top, w.pad_left, width};
+    p.padding.former = ImageFormer(p.filter, p.images, image, p.form);
+    p.images = formed(p.filter, p.images, image, p.form);
   }
-  const std::int64_t channels = in[1] / conv.group, taps = window->kernel_h * window->kernel_w;
-  p.channel_stride = channels * taps;
-  for (std::int64_t t = 0; t < taps; ++t)
-    for (std::int64_t c = 0; c < channels; ++c) p.k_index.push_back(c * taps + t);
+  p.filter = folded(p.filter, p.form.folded_rows);
+  const std::int64_t channels = in[1] / conv.group, taps = w.kernel_h * w.kernel_w, rows = p.form.folded_rows;
+  p.channel_stride = p.depth = channels * taps;
+  for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
+    for (std::int64_t j = 0; j < w.kernel_w; ++j)
+      for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
+        for (std::int64_t c = 0; c < channels; ++c)
+          p.k_index.push_back(row < w.kernel_h ? c * taps + row * w.kernel_w + j : -1);
   if (node.inputs.size() > 2) p.bias = node.inputs[2];
   return p;
 }
@@ -73,6 +80,7 @@ std::optional<Product> matrix_product(const Lowering& l, const Node& node, const
   p.images = {.out_height = rows, .x = {rows * depth, depth, depth}, .y = {rows * columns, columns, columns}};
   p.channel_axis = gemm.trans_b ? 0 : 1;
   p.channel_stride = gemm.trans_b ? depth : 1;
+  p.depth = depth;
   p.k_index.resize(static_cast<std::size_t>(depth));
   if (const Slot* folded = l.folded(p.x, true))
     p.k_index = folded_order(*folded);
@@ -111,6 +119,10 @@ std::string read_weights(const Lowering& l, const Product& p, WeightCodes& out) 
     const auto entry = static_cast<std::size_t>(q.scale.size() > 1 ? c : 0);
     out.scales.push_back(q.scale[entry]);
     for (std::size_t k = 0; k < depth; ++k) {
+      if (p.k_index[k] < 0) {
+        out.codes.push_back(0);
+        continue;
+      }
       const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
       const int code = is_signed ? codes.data<std::int8_t>()[i] : codes.data<std::uint8_t>()[i];
       const int w = code - q.zero_point[entry];
@@ -257,10 +269,10 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
 std::shared_ptr<const PackedFilter> packed_filter(Lowering& l, const Product& p, const WeightCodes& codes,
                                                   const std::vector<std::int32_t>& bias, const Tail& tail) {
   const FilterForm form = best_filter_form(p.filter, codes.codes.data(), p.images, l.isa);
-  // The key holds what plans of one session may differ in: whether the depth is permuted, and the form.
+  // The key holds what plans of one session may differ in: whether the depth is permuted, and the forms.
   const std::string key =
-      fmt::format("{} {} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain",
-                  form == FilterForm::winograd ? "winograd" : "direct");
+      fmt::format("{} {} {} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain",
+                  form == FilterForm::winograd ? "winograd" : "direct", p.form.folded_rows);
   return l.weights.filter(key, [&](MemoryPieces& memory) {
     std::vector<float> multipliers;
     for (float s : codes.scales) {
@@ -301,12 +313,8 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   ConvImages images = product->images;
   images.residual = images.y;
   images.padding = padding.zero_point;
-  if (padding.is_needed) {
-    images.content_begin = padding.shape.top;
-    images.content_end = padding.shape.top + padding.shape.height;
-  }
   IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
-  const std::int64_t macs = element_count(l.shape(product->y)) * product->filter.depth();
+  const std::int64_t macs = element_count(l.shape(product->y)) * product->depth;
   const std::string kernel = conv.kernel_name();
   auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
                                                 useful_threads(l.threads, macs));
@@ -319,8 +327,9 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   if (padding.is_needed)
-    step.add_operand(l.arena_buffer(static_cast<std::size_t>(padding.batch * padding.image_bytes() + kOverread)),
-                     Access::scratch);
+    step.add_operand(
+        l.arena_buffer(static_cast<std::size_t>(padding.batch * padding.former.formed_bytes() + kOverread)),
+        Access::scratch);
   if (residual) step.add_operand(residual->buffer, Access::read);
   if (scratch_bytes > 0) step.add_operand(l.arena_buffer(scratch_bytes), Access::scratch);
   step.info.is_integer = true;

@@ -124,8 +124,8 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
     sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
   assert(images.x.pixel == filter_->filter().in_channels);
   assert(images.bare.height == 0 || filter_->filter().is_depthwise());
-  const std::int64_t row_bytes =
-      images_.x.row * images_.stride_h + images_.out_width * images_.y.pixel * element_bytes(output.kind);
+  const std::int64_t row_bytes = row_step() * images_.split.rows * images_.split.columns +
+                                 images_.out_width * images_.y.pixel * element_bytes(output.kind);
   const std::int64_t panel_bytes = cap >= Isa::amx && !filter_->filter().is_depthwise() ? kTilePanelBytes : kPanelBytes;
   panel_rows_ = std::clamp<std::int64_t>(panel_bytes / std::max<std::int64_t>(1, row_bytes), 1, images_.out_height);
   if (filter_->filter().is_depthwise()) {
@@ -145,24 +145,32 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
 
 void IntegerConv::select_products(Isa cap) {
   const ConvFilter& f = filter_->filter();
-  const bool is_dense = images_.x.row * images_.stride_h == images_.out_width * images_.stride_w * images_.x.pixel &&
-                        images_.y.row == images_.out_width * images_.y.pixel;
+  const bool is_dense =
+      row_step() == images_.out_width * pixel_step() && images_.y.row == images_.out_width * images_.y.pixel;
+  run_count_ = filter_->run_count();
+  group_count_ = filter_->group_count();
+  if (images_.split.image > 0) {
+    // Neighbouring taps are apart. Their weights are not, as no group of 4 belongs to two of them.
+    assert(f.groups == 1 && f.in_channels % kGroupBytes == 0);
+    run_count_ = f.kernel_h * f.kernel_w;
+    group_count_ = f.in_channels / kGroupBytes;
+  }
   const std::int64_t channels = f.out_channels / f.groups;
   GemmSize size{.pixel_count = images_.out_width * (is_dense ? panel_rows_ : 1),
                 .channel_count = channels,
-                .run_count = filter_->run_count(),
-                .group_count = filter_->group_count(),
+                .run_count = run_count_,
+                .group_count = group_count_,
                 .row_count = is_dense ? 1 : panel_rows_};
   wide_ = &select_gemm_kernel(size, cap);
   size.channel_count = channels % wide_->nr;
   size.takes_pairs = takes_pairs();
   narrow_ = size.channel_count == 0 ? wide_ : &select_gemm_kernel(size, cap);
 
-  const std::int64_t runs_per_row = filter_->run_count() / f.kernel_h;
-  run_offsets_ = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(filter_->run_count()));
-  for (std::int64_t r = 0; r < filter_->run_count(); ++r)
+  const std::int64_t runs_per_row = run_count_ / f.kernel_h;
+  run_offsets_ = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(run_count_));
+  for (std::int64_t r = 0; r < run_count_; ++r)
     run_offsets_[static_cast<std::size_t>(r)] =
-        r / runs_per_row * f.dilation_h * images_.x.row + r % runs_per_row * f.dilation_w * images_.x.pixel;
+        tap_offset(r / runs_per_row * f.dilation_h, r % runs_per_row * f.dilation_w);
 
   merges_rows_ = is_dense && images_.content_begin <= 0 && images_.content_end >= images_.out_height * images_.stride_h;
   if (!merges_rows_) return leave_out_padding();
@@ -171,15 +179,21 @@ void IntegerConv::select_products(Isa cap) {
   if (takes_pairs()) kernel_rows_[0].bias = biases_.emplace_back(bias_over(all)).get();
 }
 
+std::int64_t IntegerConv::tap_offset(std::int64_t row, std::int64_t column) const {
+  if (images_.split.image == 0) return row * images_.x.row + column * images_.x.pixel;
+  const std::int64_t image = row % images_.stride_h * images_.split.columns + column % images_.stride_w;
+  return image * images_.split.image + row / images_.stride_h * images_.x.row +
+         column / images_.stride_w * images_.x.pixel;
+}
+
 void IntegerConv::leave_out_padding() {
   const ConvFilter& f = filter_->filter();
-  GemmSize left_out{.pixel_count = images_.out_width,
-                    .channel_count = f.out_channels / f.groups,
-                    .group_count = filter_->group_count()};
+  GemmSize left_out{
+      .pixel_count = images_.out_width, .channel_count = f.out_channels / f.groups, .group_count = group_count_};
   kernel_rows_.reserve(static_cast<std::size_t>(images_.out_height));
   for (std::int64_t row = 0; row < images_.out_height; ++row) {
     KernelRows rows = kernel_rows(row);
-    left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * filter_->run_count() / f.kernel_h;
+    left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * run_count_ / f.kernel_h;
     const bool is_whole =
         left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out, images_.out_height * images_.out_width);
     if (is_whole) rows = {0, f.kernel_h, filter_->bias()};
@@ -302,8 +316,8 @@ void IntegerConv::run_segment(const Segment& s, const std::uint8_t* x, void* y, 
     return;
   }
   if (depthwise_ != nullptr) return run_depthwise(s, image, out);
-  run_products(s, image + s.row * images_.x.row * images_.stride_h,
-               out + s.row * images_.y.row * element_bytes(output_.kind), reinterpret_cast<std::int32_t*>(scratch));
+  run_products(s, image + s.row * row_step(), out + s.row * images_.y.row * element_bytes(output_.kind),
+               reinterpret_cast<std::int32_t*>(scratch));
 }
 
 void IntegerConv::run_depthwise(const Segment& s, const std::uint8_t* image, std::byte* out) const noexcept {
@@ -346,17 +360,17 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const ConvFilter& f = filter_->filter();
   const std::int64_t y_bytes = element_bytes(output_.kind);
   const std::int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
-  const std::int64_t run_weights = filter_->group_count() * kGroupWeights;
-  const std::int64_t block_weights = filter_->run_count() * run_weights;
-  const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = filter_->run_count() / f.kernel_h;
+  const std::int64_t run_weights = group_count_ * kGroupWeights;
+  const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
+  const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = run_count_ / f.kernel_h;
   // Its share of what is to be fetched.
   const auto bytes = static_cast<std::int64_t>(ahead_.size());
   const std::int64_t all = images_.batch * images_.out_height, first = s.image * images_.out_height + s.row;
   FetchAhead ahead{ahead_.data() + bytes * first / all, ahead_.data() + bytes * (first + s.count) / all};
-  GemmTask task{.pixel_stride = images_.stride_w * images_.x.pixel,
+  GemmTask task{.pixel_stride = pixel_step(),
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
-                .x_row = images_.x.row * images_.stride_h,
-                .group_count = filter_->group_count(),
+                .x_row = row_step(),
+                .group_count = group_count_,
                 .block_weights = block_weights,
                 .y_stride = images_.y.pixel,
                 .y_row = images_.y.row,
@@ -369,7 +383,7 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const auto read_row = [&](std::int64_t r, std::int64_t group) {
     task.run_offsets = run_offsets_.get() + kept(r).begin * runs_per_row;
     task.run_count = (kept(r).end - kept(r).begin) * runs_per_row;
-    task.x = from + r * images_.x.row * images_.stride_h + group * in_group;
+    task.x = from + r * row_step() + group * in_group;
     task.x_pairs = pairs + r * task.pixel_count;
   };
   for (std::int64_t group = 0; group < f.groups; ++group) {

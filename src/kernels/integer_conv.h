@@ -77,6 +77,12 @@ struct ConvImages {
   /// kernel rows over them need not be multiplied. The default says nothing about padding.
   std::int64_t content_begin = 0, content_end = std::numeric_limits<std::int64_t>::max();
   std::uint8_t padding = 0;
+  /// Where `image` > 0: pixels of x are dealt out by the strides, (h, w) to pixel (h / stride_h, w / stride_w) of image
+  /// (h % stride_h, w % stride_w) of rows x columns such (see image_form.h). Strides of x are those within one of them.
+  struct Split {
+    std::int64_t rows = 1, columns = 1;
+    std::int64_t image = 0;  ///< Elements from one of them to the next, row by row.
+  } split;
   /// Of depthwise filters only: x is the image alone, and so are its strides; taps outside it count as `padding`.
   BareImage bare;
 };
@@ -170,6 +176,10 @@ class IntegerConv {
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
   std::int64_t unit_rows() const;
   void select_products(Isa cap);
+  /// Elements of x from one output row, and pixel, to the next.
+  std::int64_t row_step() const { return images_.x.row * (images_.split.image > 0 ? 1 : images_.stride_h); }
+  std::int64_t pixel_step() const { return images_.x.pixel * (images_.split.image > 0 ? 1 : images_.stride_w); }
+  std::int64_t tap_offset(std::int64_t row, std::int64_t column) const;
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;
   AlignedArray<std::int32_t> bias_over(const KernelRows& rows) const;
@@ -182,6 +192,7 @@ class IntegerConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   ConvOutput output_;
+  std::int64_t run_count_ = 0, group_count_ = 0;  ///< The filter's, or more and shorter runs of split images.
   std::unique_ptr<std::int64_t[]> run_offsets_;
   std::vector<KernelRows> kernel_rows_;  ///< Per output row; one for all where rows are merged.
   std::vector<AlignedArray<std::int32_t>> biases_;

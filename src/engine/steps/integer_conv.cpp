@@ -7,9 +7,9 @@
 namespace bitfold::engine {
 
 void IntegerConvStep::pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept {
-  const PadShape& shape = padding_.shape;
-  pad_rows(at<std::uint8_t>(1) + image * shape.height * shape.width * shape.pixel_bytes,
-           at<std::uint8_t>(2) + image * padding_.image_bytes(), shape, padding_.zero_point, begin, end);
+  const ImageFormer& former = padding_.former;
+  former.make(at<std::uint8_t>(1) + image * former.image_bytes(), at<std::uint8_t>(2) + image * former.formed_bytes(),
+              padding_.zero_point, begin, end);
 }
 
 void IntegerConvStep::run() noexcept {
@@ -18,7 +18,7 @@ void IntegerConvStep::run() noexcept {
   int next = padding_.is_needed ? 3 : 2;
   const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(next++) : nullptr;
   std::byte* scratch = thread_scratch_bytes() > 0 ? at<std::byte>(next) : nullptr;
-  const std::int64_t rows = padding_.shape.padded_height();
+  const std::int64_t rows = padding_.former.rows();
   if (padding_.is_needed && threads_ == 1) {
     // Panel by panel, so that what is padded is still in the cache when it is read.
     const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();

@@ -5,26 +5,22 @@
 #include <memory>
 
 #include "engine/step.h"
+#include "kernels/image_form.h"
 #include "kernels/integer_conv.h"
-#include "kernels/pointwise/pointwise.h"
 
 namespace bitfold::engine {
 
-/// Pads each image where there is something to pad, then convolves.
-/// Operands: out (write), in (read), then the padded images (scratch), the residual (read) and scratch_bytes() of
+/// Brings each image into the form the convolution reads where it is not in it, padded above all, then convolves.
+/// Operands: out (write), in (read), then the formed images (scratch), the residual (read) and scratch_bytes() of
 /// scratch where there are such.
 class IntegerConvStep final : public Step {
  public:
-  /// The border around each of `batch` images, filled with the code of real 0 (invariant 2).
+  /// Of `batch` images. The border around each is filled with the code of real 0 (invariant 2).
   struct Padding {
     bool is_needed = false;
-    PadShape shape;
+    ImageFormer former;
     std::int64_t batch = 1;
     std::uint8_t zero_point = 0;
-
-    std::int64_t image_bytes() const {
-      return (shape.height + shape.top + shape.bottom) * (shape.width + shape.left + shape.right) * shape.pixel_bytes;
-    }
   };
   IntegerConvStep(IntegerConv conv, const Padding& padding, bool has_residual, int threads)
       : conv_(std::move(conv)), padding_(padding), has_residual_(has_residual), threads_(threads) {}
@@ -40,7 +36,7 @@ class IntegerConvStep final : public Step {
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
-  /// Rows of a padded image.
+  /// Rows of a formed image.
   void pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
   /// Whole cache lines, so that threads do not write to each other's.
   std::size_t thread_scratch_bytes() const { return (conv_.scratch_bytes() + 63) / 64 * 64; }

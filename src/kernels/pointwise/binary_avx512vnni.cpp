@@ -274,9 +274,9 @@ void find_quick_sum(BinaryGrids& grids) noexcept {
                      .real_b = moved(factor_b, of_b),
                      .real_term = moved(term, of_term)};
         const bool is_exact =
-            for_all_pairs(grids, [&](const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* expected) {
+            for_all_pairs(grids, [&](const std::uint8_t* xa, const std::uint8_t* xb, const std::uint8_t* expected) {
               std::uint8_t y[kAllCodes];
-              add_fused(a, b, y, kAllCodes, grids);
+              add_fused(xa, xb, y, kAllCodes, grids);
               return std::memcmp(y, expected, kAllCodes) == 0;
             });
         if (is_exact) return;

@@ -10,6 +10,9 @@ namespace bitfold {
 /// PointwiseKernels::lookup for CPUs with AVX-512 VBMI, which is not part of any Isa level.
 extern void (*const kVbmiLookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n,
                                  const std::uint8_t* table) noexcept;
+/// Two rows of `pixels` pixels, at most 16 channels each, pixel by pixel, for the same CPUs.
+extern void (*const kVbmiInterleave)(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y,
+                                     std::int64_t channels, std::int64_t pixels) noexcept;
 bool has_vbmi();
 
 /// PointwiseKernels::binary for Isa::avx512vnni.

@@ -89,20 +89,6 @@ struct CopyShape {
 };
 void copy_nd(const std::uint8_t* from, std::uint8_t* to, const CopyShape& shape) noexcept;
 
-/// `value` around one NHWC image: the input of a padded convolution.
-struct PadShape {
-  std::int64_t height = 0, width = 0, pixel_bytes = 0;
-  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
-
-  std::int64_t padded_height() const { return top + height + bottom; }
-};
-void pad_image(const std::uint8_t* x, std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
-/// Rows [begin, end) of the padded image alone; x and y are the images' first pixels.
-void pad_rows(const std::uint8_t* x, std::uint8_t* y, const PadShape& shape, std::uint8_t value, std::int64_t begin,
-              std::int64_t end) noexcept;
-/// The border alone, where the inside is written by someone else.
-void fill_border(std::uint8_t* y, const PadShape& shape, std::uint8_t value) noexcept;
-
 /// y[i][j] = x[row_index[i]][column_index[j]], pixels of `pixel_bytes`: nearest Resize of one NHWC image. The indices
 /// say which rule of rounding the caller wants.
 void resize_nearest(const std::uint8_t* x, std::uint8_t* y, std::int64_t in_width, std::int64_t pixel_bytes,

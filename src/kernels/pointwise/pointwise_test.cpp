@@ -278,27 +278,6 @@ TEST(CopyNd, moves_runs_by_their_strides) {
       for (std::size_t k = 0; k < 4; ++k) ASSERT_EQ(cube[i * 2 + j * 4 + k * 12], x[i * 24 + j * 8 + k * 2]);
 }
 
-TEST(PadImage, surrounds_the_image_and_nothing_else) {
-  for (const PadShape& s : {PadShape{3, 4, 5, 1, 1, 1, 1}, PadShape{2, 2, 3, 0, 2, 1, 0}, PadShape{1, 1, 1, 2, 0, 0, 3},
-                            PadShape{4, 3, 2, 0, 0, 0, 0}, PadShape{0, 3, 2, 1, 2, 1, 0}}) {
-    const std::int64_t width = s.left + s.width + s.right, height = s.top + s.height + s.bottom;
-    const Bytes x = random_bytes(s.height * s.width * s.pixel_bytes);
-    testing::GuardedBuffer<std::uint8_t> y(height * width * s.pixel_bytes), border(height * width * s.pixel_bytes);
-    pad_image(x.data(), y.data(), s, 77);
-    fill_border(border.data(), s, 77);
-    testing::GuardedBuffer<std::uint8_t> in_parts(height * width * s.pixel_bytes);
-    for (std::int64_t row = height; row-- > 0;) pad_rows(x.data(), in_parts.data(), s, 77, row, row + 1);
-    ASSERT_EQ(copy_of(in_parts, height * width * s.pixel_bytes), copy_of(y, height * width * s.pixel_bytes));
-    for (std::int64_t i = 0; i < height * width * s.pixel_bytes; ++i) {
-      const std::int64_t h = i / s.pixel_bytes / width - s.top, w = i / s.pixel_bytes % width - s.left;
-      const bool inside = h >= 0 && h < s.height && w >= 0 && w < s.width;
-      const auto at = static_cast<std::size_t>(inside ? (h * s.width + w) * s.pixel_bytes + i % s.pixel_bytes : 0);
-      ASSERT_EQ(y.data()[i], inside ? x[at] : 77) << i;
-      ASSERT_EQ(border.data()[i], inside ? 0 : 77) << i;
-    }
-  }
-}
-
 TEST(ResizeNearest, takes_the_pixels_the_indices_name) {
   const Bytes x = random_bytes(3 * 4 * 5);
   const std::vector<std::int32_t> rows{0, 0, 2, 1, 1}, columns{3, 3, 0, 1, 2, 2, 2};
