@@ -60,8 +60,8 @@ bool lower_pool(Lowering& l, const Node& node, PoolKind kind, const Window2dShap
   const Slot source = l.codes(x, Layout::channels_last), destination = l.make(y, true, Layout::channels_last);
   std::optional<AveragePool> average;
   if (kind == PoolKind::average) average = AveragePool{byte_grid(*from), byte_grid(*to), counts_padding};
-  auto& step = l.add(std::make_unique<CodePoolStep>(shape, average, in[0], l.isa), node.name, op_name(node.op),
-                     pointwise_name(l));
+  auto& step = l.add(std::make_unique<CodePoolStep>(shape, average, in[0], l.isa, l.threads), node.name,
+                     op_name(node.op), pointwise_name(l));
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   describe(l, step, node);

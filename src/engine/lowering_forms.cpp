@@ -181,8 +181,8 @@ Slot Lowering::quantized(ValueId id, const Slot& from, Layout layout) {
   to.layout = layout;
   const Planes planes =
       to_channels_last ? Planes{shape[0], shape[1], shape[2] * shape[3]} : Planes{1, 1, element_count(shape)};
-  auto& step =
-      add(std::make_unique<QuantizeStep>(grid, planes, isa), graph.value(id).name, "Quantize", form_text(layout));
+  auto& step = add(std::make_unique<QuantizeStep>(grid, planes, isa, threads), graph.value(id).name, "Quantize",
+                   form_text(layout));
   step.info.is_integer = true;
   step.info.inputs = step.info.outputs = {graph.value(id).name};
   step.add_operand(to.buffer, Access::write);

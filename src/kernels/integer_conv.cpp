@@ -11,7 +11,8 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
+constexpr std::int64_t kChannelUnit = 64;  // a multiple of what the kernels take at a time, but for those on tiles
+constexpr std::int64_t kColumnRows = 4;    // kernel rows that one group of a depthwise column holds
 // Input and output of a panel of rows stay in the second-level cache (1 MiB on Zen 4, 512 KiB before it) together with
 // the weights of a block of channels while every block passes over them.
 constexpr std::int64_t kPanelBytes = 256 * 1024;
@@ -112,9 +113,10 @@ void PackedFilter::pack_columns(const std::int8_t* weights) {
   }
 }
 
-/// Rows [row, row + count) of one image.
+/// Rows [row, row + count) of one image, of which the channels [channel_begin, channel_end) of each group. They are all
+/// but in products of one group.
 struct IntegerConv::Segment {
-  std::int64_t image, row, count;
+  std::int64_t image, row, count, channel_begin, channel_end;
 };
 
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
@@ -275,13 +277,36 @@ std::string IntegerConv::kernel_name() const {
   return std::string("gemm.") + wide_->name;
 }
 
+std::int64_t IntegerConv::channel_unit_count() const {
+  const ConvFilter& f = filter_->filter();
+  return wide_ == nullptr || f.groups != 1 ? 0 : divide_up(f.out_channels, kChannelUnit);
+}
+
+bool IntegerConv::has_more_weights_than_pixels() const {
+  return filter_->size_bytes() > static_cast<std::size_t>(images_.batch * images_.out_height * row_step());
+}
+
 void IntegerConv::run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
                       std::int64_t end, std::byte* scratch) const noexcept {
+  const ConvFilter& f = filter_->filter();
+  run_units(x, y, residual, begin, end, 0, f.out_channels / (wide_ != nullptr ? f.groups : 1), scratch);
+}
+
+void IntegerConv::run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
+                               std::int64_t end, std::byte* scratch) const noexcept {
+  const std::int64_t channel_end = std::min(end * kChannelUnit, filter_->filter().out_channels);
+  if (begin < end) run_units(x, y, residual, 0, unit_count(), begin * kChannelUnit, channel_end, scratch);
+}
+
+void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
+                            std::int64_t end, std::int64_t channel_begin, std::int64_t channel_end,
+                            std::byte* scratch) const noexcept {
   for (std::int64_t unit = begin; unit < end;) {
     const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
     const std::int64_t units = std::min({end - unit, units_per_image() - first, units_per_panel()});
     const std::int64_t row = first * unit_rows();
-    const Segment segment{image, row, std::min(units * unit_rows(), images_.out_height - row)};
+    const Segment segment{image, row, std::min(units * unit_rows(), images_.out_height - row), channel_begin,
+                          channel_end};
     run_segment(segment, x, y, scratch);
     if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, segment);
     unit += units;
@@ -367,6 +392,8 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
   const auto bytes = static_cast<std::int64_t>(ahead_.size());
   const std::int64_t all = images_.batch * images_.out_height, first = s.image * images_.out_height + s.row;
   FetchAhead ahead{ahead_.data() + bytes * first / all, ahead_.data() + bytes * (first + s.count) / all};
+  if (s.channel_end - s.channel_begin < out_group)  // the same channels of the next layer's weights
+    ahead = {ahead_.data() + bytes * s.channel_begin / out_group, ahead_.data() + bytes * s.channel_end / out_group};
   GemmTask task{.pixel_stride = pixel_step(),
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
                 .x_row = row_step(),
@@ -391,11 +418,11 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
       read_row(r, group);
       wide_->sum_pairs(task, pairs + r * task.pixel_count);
     }
-    for (std::int64_t c = 0; c < out_group; c += task.channel_count) {
+    for (std::int64_t c = s.channel_begin; c < s.channel_end; c += task.channel_count) {
       const GemmKernel& kernel = out_group - c >= wide_->nr ? *wide_ : *narrow_;
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
-      task.channel_count = std::min<std::int64_t>(kernel.nr, out_group - c);
+      task.channel_count = std::min<std::int64_t>(kernel.nr, s.channel_end - c);
       for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);
         task.row_count = 1;
@@ -413,16 +440,18 @@ void IntegerConv::run_products(const Segment& s, const std::uint8_t* from, std::
 void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Segment& s) const noexcept {
   const bool adds = output_.has_residual && residual != nullptr;
   if (!output_.has_table && !adds) return;
-  const std::int64_t channels = filter_->filter().out_channels;
+  const std::int64_t all = filter_->filter().out_channels;
+  const std::int64_t channels = channel_unit_count() == 0 ? all : s.channel_end - s.channel_begin;
   const bool dense = images_.y.pixel == channels && (!adds || images_.residual.pixel == channels);
   const std::int64_t pieces = dense ? 1 : images_.out_width, length = dense ? images_.out_width * channels : channels;
   for (std::int64_t r = 0; r < s.count; ++r)
     for (std::int64_t p = 0; p < pieces; ++p) {
-      std::uint8_t* codes = y + s.image * images_.y.image + (s.row + r) * images_.y.row + p * images_.y.pixel;
+      std::uint8_t* codes =
+          y + s.image * images_.y.image + (s.row + r) * images_.y.row + p * images_.y.pixel + s.channel_begin;
       if (output_.has_table) pointwise_->lookup(codes, codes, length, output_.table);
       if (!adds) continue;
-      const std::uint8_t* other =
-          residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row + p * images_.residual.pixel;
+      const std::uint8_t* other = residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row +
+                                  p * images_.residual.pixel + s.channel_begin;
       pointwise_->binary(CodeBinary::add, codes, other, codes, length, sum_);
     }
 }

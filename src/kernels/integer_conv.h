@@ -158,6 +158,13 @@ class IntegerConv {
   /// is added, and may be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
            std::byte* scratch) const noexcept;
+  /// Another way to split the same work among threads, by channels of output: of use where there are more weights than
+  /// pixels, as each thread reads all pixels then, but only its own channels' weights. 0 units: this cannot be done.
+  std::int64_t channel_unit_count() const;
+  bool has_more_weights_than_pixels() const;
+  /// Channel units [begin, end) of all images; otherwise as run().
+  void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+                    std::byte* scratch) const noexcept;
   /// Memory that will be read soon after: some of it may be brought closer while this runs.
   void fetch_ahead(std::span<const std::byte> memory) { ahead_ = memory; }
   std::span<const std::byte> weights() const;
@@ -183,6 +190,9 @@ class IntegerConv {
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;
   AlignedArray<std::int32_t> bias_over(const KernelRows& rows) const;
+  /// All rows of units [begin, end), the segment's channels of them.
+  void run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+                 std::int64_t channel_begin, std::int64_t channel_end, std::byte* scratch) const noexcept;
   void run_segment(const Segment& segment, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
   void run_depthwise(const Segment& segment, const std::uint8_t* image, std::byte* out) const noexcept;
   void run_products(const Segment& segment, const std::uint8_t* from, std::byte* to,

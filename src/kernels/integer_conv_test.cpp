@@ -411,6 +411,31 @@ TEST_P(IntegerConvTest, depthwise_filters_do_without_a_border) {
     }
 }
 
+TEST_P(IntegerConvTest, channels_may_be_shared_out_instead_of_rows) {
+  std::vector<Case> cases = product_cases();
+  for (const Case& c : window_cases()) cases.push_back(c);
+  cases.push_back({{.out_channels = 200, .in_channels = 40}, 2, 5, 9, 1, 1, 3});
+  for (const Case& c : cases) {
+    const Data d = make_data(c, Codes::random);
+    std::vector<std::uint8_t> residual(static_cast<std::size_t>(c.y_count()));
+    std::mt19937 random(3);
+    for (auto& r : residual) r = static_cast<std::uint8_t>(random());
+    const ConvOutput output{.zero_point = 120,
+                            .has_residual = true,
+                            .add = {{0.02F, 120, 0, 255}, {0.05F, 77, 0, 255}, {0.043F, 101, 101, 255}}};
+    const IntegerConv conv(packed(c, d), images_of(c), output, GetParam());
+    const Scratch scratch(conv.scratch_bytes());
+    const std::int64_t units = conv.channel_unit_count();
+    ASSERT_EQ(units > 0, c.filter.groups == 1);
+    if (units == 0) continue;
+    std::vector<std::uint8_t> y(residual.size()), want(residual.size());
+    conv.run(d.x.data(), want.data(), residual.data(), 0, conv.unit_count(), scratch.data());
+    for (std::int64_t unit = units; unit-- > 0;)
+      conv.run_channels(d.x.data(), y.data(), residual.data(), unit, unit + 1, scratch.data());
+    ASSERT_EQ(y, want) << c.text();
+  }
+}
+
 TEST_P(IntegerConvTest, ties_round_to_the_even_code) {
   // One channel of weight 1, multiplier one half: accumulator q becomes q / 2.
   const Case c{{.out_channels = 1, .in_channels = 1}, 1, 256, 1};

@@ -3,19 +3,45 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/steps/parallel.h"
 #include "numeric/rounding.h"
 
 namespace bitfold::engine {
-QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
-    : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
+namespace {
+
+/// Work is counted as bytes moved times 8.
+int threads_for(int threads, const Planes& planes) {
+  return useful_threads(threads, planes.batch * planes.channels * planes.pixels * 5 * 8);
+}
+
+/// Calls body(image, first pixel, pixels) on even parts of all images.
+template <class Body>
+void for_each_piece(int threads, const Planes& planes, Body body) noexcept {
+  for_each_part(threads, planes.batch * planes.pixels, [&](std::int64_t begin, std::int64_t end) {
+    while (begin < end) {
+      const std::int64_t image = begin / planes.pixels, first = begin % planes.pixels;
+      const std::int64_t count = std::min(planes.pixels - first, end - begin);
+      body(image, first, count);
+      begin += count;
+    }
+  });
+}
+
+}  // namespace
+
+QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, int threads)
+    : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)), threads_(threads_for(threads, planes)) {}
 
 void QuantizeStep::run() noexcept {
-  const std::int64_t image = planes_.channels * planes_.pixels;
-  if (planes_.channels == 1)
-    return kernels_.quantize_u8(at<float>(1), at<std::uint8_t>(0), planes_.batch * image, grid_);
-  for (std::int64_t n = 0; n < planes_.batch; ++n)
-    kernels_.quantize_nchw_to_nhwc(at<float>(1) + n * image, at<std::uint8_t>(0) + n * image,
-                                   {planes_.channels, planes_.pixels, planes_.channels}, grid_);
+  const std::int64_t channels = planes_.channels, pixels = planes_.pixels;
+  for_each_piece(threads_, planes_, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
+    const float* from = at<float>(1) + n * channels * pixels + first;
+    std::uint8_t* to = at<std::uint8_t>(0) + (n * pixels + first) * channels;
+    if (channels == 1)
+      kernels_.quantize_u8(from, to, count, grid_);
+    else
+      kernels_.quantize_nchw_to_nhwc(from, to, {channels, count, channels, pixels}, grid_);
+  });
 }
 
 DequantizeStep::DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)

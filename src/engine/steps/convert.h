@@ -19,13 +19,14 @@ struct Planes {
 /// Reals to codes. Operands: codes (write), reals (read).
 class QuantizeStep final : public Step {
  public:
-  QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa);
+  QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, int threads);
   void run() noexcept override;
 
  private:
   ByteGrid grid_;
   Planes planes_;
   const ConvertKernels& kernels_;
+  int threads_;
 };
 
 /// Codes to reals. Operands: reals (write), codes (read).

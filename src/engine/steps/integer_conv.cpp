@@ -37,9 +37,14 @@ void IntegerConvStep::run() noexcept {
     for_each_part(threads_, padding_.batch * rows, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) pad(row / rows, row % rows, row % rows + 1);
     });
-  for_each_numbered_part(threads_, conv_.unit_count(), [&](std::int64_t begin, std::int64_t end, int part) {
+  const bool by_channels = conv_.has_more_weights_than_pixels() && conv_.channel_unit_count() >= threads_;
+  const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.unit_count();
+  for_each_numbered_part(threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {
     std::byte* own = scratch == nullptr ? nullptr : scratch + static_cast<std::size_t>(part) * thread_scratch_bytes();
-    conv_.run(x, y, residual, begin, end, own);
+    if (by_channels)
+      conv_.run_channels(x, y, residual, begin, end, own);
+    else
+      conv_.run(x, y, residual, begin, end, own);
   });
 }
 

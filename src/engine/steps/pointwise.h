@@ -1,10 +1,13 @@
 // Steps over codes that are no matrix product.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "engine/lowering.h"
 #include "engine/step.h"
+#include "engine/steps/parallel.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace bitfold::engine {
@@ -42,19 +45,30 @@ class CodeBinaryStep final : public Step {
 class CodePoolStep final : public Step {
  public:
   /// Without `average`: the maximum.
-  CodePoolStep(const PoolShape& shape, std::optional<AveragePool> average, std::int64_t batch, Isa isa)
-      : shape_(shape), average_(average), batch_(batch), kernels_(pointwise_kernels(isa)) {}
+  CodePoolStep(const PoolShape& shape, std::optional<AveragePool> average, std::int64_t batch, Isa isa, int threads)
+      : shape_(shape),
+        average_(average),
+        batch_(batch),
+        kernels_(pointwise_kernels(isa)),
+        // A window's codes are bytes moved, 64 at a time.
+        threads_(useful_threads(
+            threads, batch * shape.out_height * shape.out_width * shape.channels * shape.kernel_h * shape.kernel_w)) {}
   void run() noexcept override {
     const std::int64_t in = shape_.in_height * shape_.in_width * shape_.channels;
     const std::int64_t out = shape_.out_height * shape_.out_width * shape_.channels;
-    for (std::int64_t n = 0; n < batch_; ++n) {
-      const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
-      std::uint8_t* y = at<std::uint8_t>(0) + n * out;
-      if (average_)
-        kernels_.average_pool(x, y, shape_, *average_, 0, shape_.out_height);
-      else
-        kernels_.max_pool(x, y, shape_, 0, shape_.out_height);
-    }
+    const std::int64_t rows = shape_.out_height;
+    for_each_part(threads_, batch_ * rows, [&](std::int64_t begin, std::int64_t end) {
+      while (begin < end) {
+        const std::int64_t n = begin / rows, first = begin % rows, last = std::min(rows, first + end - begin);
+        const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
+        std::uint8_t* y = at<std::uint8_t>(0) + n * out;
+        if (average_)
+          kernels_.average_pool(x, y, shape_, *average_, first, last);
+        else
+          kernels_.max_pool(x, y, shape_, first, last);
+        begin += last - first;
+      }
+    });
   }
 
  private:
@@ -62,6 +76,7 @@ class CodePoolStep final : public Step {
   std::optional<AveragePool> average_;
   std::int64_t batch_;
   const PointwiseKernels& kernels_;
+  int threads_;
 };
 
 }  // namespace bitfold::engine

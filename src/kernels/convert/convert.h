@@ -3,7 +3,7 @@
 //   quantize     q = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)       docs/quantization.md (3)
 //   dequantize   x = float(q - zero_point) * scale                                                       (1)
 //
-//   NCHW, one image: element (c, p) at [c * pixels + p]        floats, at the edges of a graph
+//   NCHW, one image: element (c, p) at [c * plane + p]         floats, at the edges of a graph
 //   NHWC, one image: element (p, c) at [p * pixel_stride + c]  codes, inside the engine
 //
 // Every level of instruction set gives the same bytes (invariants 3 and 8): quotients are those of true divisions, and
@@ -24,11 +24,12 @@ struct ByteGrid {
   std::int32_t qmin = 0, qmax = 255;
 };
 
-/// One image, or one image's group of channels.
+/// One image, or some of its channels or pixels.
 struct PixelLayout {
   std::int64_t channels = 1;
   std::int64_t pixels = 1;        ///< height * width
   std::int64_t pixel_stride = 1;  ///< Codes from one pixel to the next, >= channels; those between are left alone.
+  std::int64_t plane = 0;         ///< Reals from one channel to the next; 0: as many as pixels.
 };
 
 /// A tensor with a grid for each index of one axis: element (o, c, i) at [(o * channels + c) * inner + i] on grid c.

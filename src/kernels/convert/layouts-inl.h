@@ -62,9 +62,12 @@ void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* t
     for (std::int64_t c = 0; c < rows; ++c) tile[c * kPixels + p] = nhwc[p * stride + c];
 }
 
+std::int64_t plane_of(const PixelLayout& layout) { return layout.plane > 0 ? layout.plane : layout.pixels; }
+
 // Both layouts are one run of elements: nothing to transpose.
 bool is_contiguous(const PixelLayout& layout) {
-  return layout.pixels == 1 || (layout.channels == 1 && layout.pixel_stride == 1);
+  if (layout.channels == 1) return layout.pixels == 1 || layout.pixel_stride == 1;
+  return layout.pixels == 1 && plane_of(layout) == 1;
 }
 
 // Calls tile(first channel, channels, first pixel, pixels) for every tile of an image.
@@ -78,10 +81,10 @@ HWY_INLINE void for_tiles(const PixelLayout& layout, Tile tile) {
 void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLayout& layout,
                            const ByteGrid& grid) noexcept {
   if (is_contiguous(layout)) return quantize(nchw, nhwc, layout.channels * layout.pixels, grid);
+  const std::int64_t plane = plane_of(layout);
   HWY_ALIGN std::uint8_t tile[kRows * kPixels];
   for_tiles(layout, [&](std::int64_t c, std::int64_t rows, std::int64_t p, std::int64_t count) {
-    for (std::int64_t r = 0; r < rows; ++r)
-      quantize(nchw + (c + r) * layout.pixels + p, tile + r * kPixels, count, grid);
+    for (std::int64_t r = 0; r < rows; ++r) quantize(nchw + (c + r) * plane + p, tile + r * kPixels, count, grid);
     interleave(tile, rows, count, nhwc + p * layout.pixel_stride + c, layout.pixel_stride);
   });
 }
@@ -89,10 +92,10 @@ void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLay
 void dequantize_nhwc_to_nchw(const std::uint8_t* nhwc, float* nchw, const PixelLayout& layout,
                              const ByteGrid& grid) noexcept {
   if (is_contiguous(layout)) return dequantize(nhwc, nchw, layout.channels * layout.pixels, grid);
+  const std::int64_t plane = plane_of(layout);
   HWY_ALIGN std::uint8_t tile[kRows * kPixels];
   for_tiles(layout, [&](std::int64_t c, std::int64_t rows, std::int64_t p, std::int64_t count) {
     deinterleave(nhwc + p * layout.pixel_stride + c, layout.pixel_stride, tile, rows, count, c);
-    for (std::int64_t r = 0; r < rows; ++r)
-      dequantize(tile + r * kPixels, nchw + (c + r) * layout.pixels + p, count, grid);
+    for (std::int64_t r = 0; r < rows; ++r) dequantize(tile + r * kPixels, nchw + (c + r) * plane + p, count, grid);
   });
 }
