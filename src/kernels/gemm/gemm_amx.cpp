@@ -199,7 +199,7 @@ template <int kTiles, int kBlocks, bool kFetchesAhead>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
                              const std::int32_t* bias) {
   constexpr int kPixels = 4, kWeights = 6;
-  constexpr std::int64_t kAhead = 2048, kLine = 64;  // bytes; the first measured
+  constexpr std::int64_t kAhead = 4096, kLine = 64;  // bytes; the first measured
   const GemmTask& t = call.task;
   const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
   const std::int64_t pixel_stride = t.pixel_stride;
