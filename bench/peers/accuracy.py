@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from samples import MODELS, load
+from samples import MODELS, PRETRAINED, load
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Row:
     settings: tuple = ("W8A8 per channel", "W8A8 per tensor", "W4A8 per channel")
 
 
+ALL = MODELS | PRETRAINED
 SETTINGS = {  # flags of Bitfold; what quantizers.py is told
     "W8A8 per channel": ([], {"weight_bits": 8, "per_channel": True}),
     "W8A8 per tensor": (["--granularity", "per_tensor"], {"weight_bits": 8, "per_channel": False}),
@@ -148,7 +149,7 @@ def quantize(row: Row, setting: str, case: Case, output: Path, tool: str) -> dic
 def score(case: Case, output: Path) -> dict:
     results = run(output, case.inputs)
     figures = {"sqnr_db": min(sqnr_db(y, q) for y, q in zip(case.outputs, results))}
-    if MODELS[case.name].has_classes:
+    if ALL[case.name].has_classes:
         classes = results[0].argmax(axis=1)
         figures["agreement"] = float((classes == case.outputs[0].argmax(axis=1)).mean())
         if case.labels is not None:
@@ -159,12 +160,13 @@ def score(case: Case, output: Path) -> dict:
 
 
 def prepare(name: str, arguments: argparse.Namespace, folder: Path) -> Case:
-    model, data = MODELS[name], arguments.data / "data"
+    model, data = ALL[name], arguments.data / "data"
     samples, _ = load(data, model.calibration, model, arguments.samples)
     inputs, labels = load(data, model.evaluation, model, arguments.limit)
     path = folder / f"{name}.npy"
     np.save(path, samples)
-    case = Case(name, arguments.data / "models" / f"{name}.onnx", path, inputs, labels)
+    network = (arguments.data / "models" if name in MODELS else arguments.pretrained) / f"{name}.onnx"
+    case = Case(name, network, path, inputs, labels)
     case.outputs = run(case.path, inputs)
     return case
 
@@ -180,7 +182,7 @@ def cells(result: dict) -> list[str]:
 def print_table(state: dict) -> None:
     print("\n| model | setting | tool | SQNR, dB | outputs in float | agreement | top-1 | s | MB |")
     print("|---" * 9 + "|")
-    order = [list(MODELS), list(SETTINGS), [row.name for row in ROWS]]
+    order = [list(ALL), list(SETTINGS), [row.name for row in ROWS]]
     place = lambda result: [names.index(result[key]) for names, key in zip(order, ("model", "setting", "row"))]
     last = None
     for result in sorted((r for r in state["results"] if r["row"] in order[2]), key=place):
@@ -220,7 +222,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", default="build/bitfold")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="MODEL")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(ALL), metavar="MODEL")
+    parser.add_argument("--pretrained", type=Path, default=Path("."), metavar="FOLDER", help="what pretrained.py wrote")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="SETTING")
     parser.add_argument("--rows", nargs="+", default=[""], metavar="WORD", help="rows whose name contains one of the words")
     parser.add_argument("--samples", type=int, default=100, help="for calibration, at most")

@@ -40,6 +40,8 @@ MODELS = {
     "lenet-bn": Model("mnist/calib", "mnist/test", **MNIST),
     "lenet": Model("mnist/calib", "mnist/test", **MNIST),
 }
+# What bench/peers/pretrained.py writes. The labels of the images are not in its order of classes.
+PRETRAINED = {"efficientnet-lite0": Model("imagenet/calib", "imagenet/val", crop=224, mean=(127 / 255,), std=(128 / 255,), has_labels=False)}
 # Too small to have an accuracy: for speed only.
 BLOCKS = {"conv-bn-relu": Model("cifar10/calib.npz", "cifar10/val.npz", mean=(0.5,), std=(0.25,), has_classes=False, has_labels=False)}
 
