@@ -1,6 +1,5 @@
 // What this CPU can do at the moment, on one thread: what benchmarks hold their figures against. Measured beside each
-// of them, because clocks change and other machines share the memory. Part of the benchmarks' program only. Where the
-// environment sets BITFOLD_BENCH_PLAIN, nothing but times is wanted: peaks are 0 and no bandwidth is counted.
+// of them, because clocks change and other machines share the memory. Part of the benchmarks' program only.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -10,6 +9,10 @@
 #include "bitfold/cpu.h"
 
 namespace bitfold::limits {
+
+/// The environment sets BITFOLD_BENCH_PLAIN: nothing but times is wanted. Peaks are 0 then, no bandwidth is counted,
+/// and nothing is measured beside another library.
+bool is_plain();
 
 /// A fixed number of products of 8-bit integers (16-bit ones with AVX2) in an instruction set's fastest unit: pairs of
 /// tiles, vpdpbusd, vpmaddwd with its sum; a small matrix product in plain C++ where there is none. Operands are in

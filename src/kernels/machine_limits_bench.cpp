@@ -19,11 +19,6 @@ namespace {
 
 constexpr int kRepeats = 3;
 
-bool is_plain() {
-  static const bool plain = std::getenv("BITFOLD_BENCH_PLAIN") != nullptr;
-  return plain;
-}
-
 /// The most units per second that run(), which returns how many it did, reaches. Of this process's time: others may
 /// share the core.
 template <class Run>
@@ -208,6 +203,11 @@ double best_bandwidth(const void* from, void* to, std::int64_t bytes_read) {
 #endif
 
 }  // namespace
+
+bool is_plain() {
+  static const bool plain = std::getenv("BITFOLD_BENCH_PLAIN") != nullptr;
+  return plain;
+}
 
 std::int64_t multiply_integers(Isa isa) {
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
