@@ -1,0 +1,82 @@
+// The weights of an integer convolution in the order in which kernels read them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/memory.h"
+
+namespace bitfold {
+
+/// Begins at a multiple of 64 bytes, so that no row of 16 words or 64 bytes lies across two cache lines.
+template <class T>
+using AlignedArray = std::shared_ptr<T[]>;
+
+/// A piece of `memory` where that is given, else memory of its own.
+template <class T>
+AlignedArray<T> zeroed_array(std::int64_t count, MemoryPieces* memory = nullptr) {
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+  const auto piece = memory != nullptr ? memory->take(bytes) : allocate_zeroed(bytes);
+  return {piece, reinterpret_cast<T*>(piece.get())};
+}
+
+/// What the weights are, whatever image they run over. Both channel counts are of all groups together.
+struct ConvFilter {
+  std::int64_t out_channels = 1, in_channels = 1, groups = 1;
+  std::int64_t kernel_h = 1, kernel_w = 1;
+  std::int64_t dilation_h = 1, dilation_w = 1;
+  bool operator==(const ConvFilter&) const = default;
+
+  /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
+  bool is_depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }
+  /// Products summed into one accumulator.
+  std::int64_t depth() const { return kernel_h * kernel_w * (in_channels / groups); }
+};
+
+/// How weights are packed: as they are, one layout for every instruction set (gemm/gemm.h, depthwise/depthwise.h), or
+/// transformed (winograd/winograd.h), which some instruction sets run faster.
+enum class FilterForm { direct, winograd };
+
+/// Weights, biases and multipliers in the order the kernels stream them. Immutable; share one among many convolutions.
+class PackedFilter {
+ public:
+  /// `weights` [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` one per output
+  /// channel (bias may be null: zeros; multipliers null: ones). `form` is what best_filter_form() says, or direct.
+  /// Takes pieces of `memory` where that is given.
+  PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias, const float* multipliers,
+               FilterForm form = FilterForm::direct, MemoryPieces* memory = nullptr);
+
+  FilterForm form() const { return form_; }
+  const ConvFilter& filter() const { return filter_; }
+  /// Runs of adjacent bytes that make up a window, and how many bytes each.
+  std::int64_t run_count() const { return run_count_; }
+  std::int64_t run_bytes() const { return run_bytes_; }
+  /// Groups of 4 bytes per run.
+  std::int64_t group_count() const { return (run_bytes_ + 3) / 4; }
+  /// Blocks of 16 output channels per group of the convolution.
+  std::int64_t block_count() const { return block_count_; }
+  std::size_t size_bytes() const;
+  bool multipliers_below_one() const { return multipliers_below_one_; }
+
+  const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
+  const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
+  bool winograd_sums_are_small() const { return winograd_sums_are_small_; }    ///< See WinogradRange.
+  const std::int32_t* bias() const { return bias_.get(); }                     ///< 16 per block
+  const float* multipliers() const { return multipliers_.get(); }              ///< 16 per block
+
+ private:
+  void pack_runs(const std::int8_t* weights);
+  void pack_columns(const std::int8_t* weights);
+
+  ConvFilter filter_;
+  FilterForm form_;
+  std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
+  bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
+  AlignedArray<std::int8_t> weights_;
+  AlignedArray<std::int16_t> transformed_;
+  AlignedArray<std::int32_t> bias_;
+  AlignedArray<float> multipliers_;
+};
+
+}  // namespace bitfold
