@@ -12,14 +12,16 @@
 namespace bitfold::cli {
 
 DataFreeOptions::DataFreeOptions(CLI::App& verb) {
-  verb.add_flag("--data-free", is_wanted_,
-                "Without any samples: ranges are foreseen from what BatchNorms keep of the training");
+  CLI::Option* data_free = verb.add_flag(
+      "--data-free", is_wanted_, "Without any samples: ranges are foreseen from what BatchNorms keep of the training");
   verb.add_option("--input-range", range_,
                   "With --data-free: LO,HI of the inputs; default: what pixels become with --scale, --mean and --std")
       ->delimiter(',')
-      ->expected(2);
+      ->expected(2)
+      ->needs(data_free);
   verb.add_flag("--no-absorb", leaves_high_biases_,
-                "With --data-free: leave the means of channels where they are, instead of in the biases behind them");
+                "With --data-free: leave the means of channels where they are, instead of in the biases behind them")
+      ->needs(data_free);
 }
 
 InputRange DataFreeOptions::range(const Graph& graph, const DataOptions& data_options, const Output& output) const {

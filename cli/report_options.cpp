@@ -83,6 +83,9 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
   // One stands in for the other where there is only one: they are read one after the other.
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
+  if (!has_evaluation())
+    output.say(
+        "errors are measured on the samples that chose roundings and biases: --eval DATA measures them on others");
   ProgressBar measuring("measuring layers"), comparing("comparing");
   AnalysisOptions options{.threads = threads, .has_accuracy = has_evaluation()};
   options.sensitivity.sample_count = samples_;
@@ -150,10 +153,11 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
   if (mixed.best < 0) {
     double nearest = std::numeric_limits<double>::infinity();
     for (const MixPoint& point : mixed.points) nearest = std::min(nearest, point.drop);
-    throw Error(
-        fmt::format("--max-drop {}: no mix that keeps it was found among the {} measured (the best loses {:.2f} "
-                    "points); give the search more time or allow more",
-                    *max_drop_, mixed.points.size(), nearest));
+    throw Error(fmt::format(
+        "--max-drop {}: no mix that keeps it was found: {}; give the search more time or allow more", *max_drop_,
+        mixed.points.empty()
+            ? "there was no time to measure any"
+            : fmt::format("of the {} measured the best loses {:.2f} points", mixed.points.size(), nearest)));
   }
   const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
   std::vector<std::vector<std::string>> rows{{"smaller or better than all others", metric, "drop", "chosen"}};

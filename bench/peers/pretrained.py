@@ -13,7 +13,6 @@ import re
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections import OrderedDict
 from itertools import product
@@ -45,9 +44,9 @@ class Weights(pickle.Unpickler):
 def read_weights(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """The tensors of a file that torch.save wrote before version 1.6: five pickles, then each storage's length and bytes."""
     for _ in range(3):  # magic number, protocol, what the machine was
-        pickle.load(file)
+        Weights(file).load()
     entries = Weights(file).load()
-    storages = {key: None for key in pickle.load(file)}
+    storages = {key: None for key in Weights(file).load()}
     types = {storage[1]: storage[0] for storage, *_ in entries.values()}
     for key in storages:
         (count,) = struct.unpack("<q", file.read(8))

@@ -30,6 +30,7 @@ class BatchSource {
 
 /// Called with the work done and to do, at most a few times a second; for progress bars.
 using ProgressFunction = void (*)(void* context, std::int64_t done, std::int64_t total);
+/// What it calls may throw, to end the work.
 struct Progress {
   ProgressFunction report = nullptr;
   void* context = nullptr;

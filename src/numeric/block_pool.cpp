@@ -44,6 +44,8 @@ std::size_t BlockPool::kept_bytes() const {
 BlockPool::Use::Use(BlockPool& pool) : outer_(pool_in_use) { pool_in_use = &pool; }
 BlockPool::Use::~Use() { pool_in_use = outer_; }
 
+bool BlockPool::is_one_in_use() { return pool_in_use != nullptr; }
+
 BlockPool::Block BlockPool::take(std::size_t bytes) {
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   if (pool_in_use != nullptr && bytes >= kLeastBytes) {

@@ -35,6 +35,10 @@ class BlockPool {
     BlockPool* outer_;
   };
 
+  /// Whether this thread uses a pool. Who lends its own to what it hands out does so only where there is none: blocks
+  /// that leave one pool and are given back to another are missed in the first and heaped up in the second.
+  static bool is_one_in_use();
+
   /// Bytes kept for the next tensors.
   std::size_t kept_bytes() const;
 

@@ -66,15 +66,17 @@ std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::si
 // upper end of the grid that all channels share. Moving is not free, for the tails of real values are longer than
 // normal.
 std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper) {
-  std::vector<double> excess(normals.mean.size()), end(normals.mean.size());
-  double least = 0;
+  std::vector<double> excess(normals.mean.size());
+  const auto end = [&](std::size_t c) { return normals.mean[c] + kTail * normals.deviation[c]; };
+  double least = 0, now = 0;
   for (std::size_t c = 0; c < excess.size(); ++c) {
     const double mean = normals.mean[c], deviation = normals.deviation[c];
-    end[c] = std::min(upper, mean + kTail * deviation);
     if (mean + kDeviations * deviation <= upper) excess[c] = std::max(0.0, mean - kDeviations * deviation);
-    least = std::max(least, end[c] - excess[c]);
+    least = std::max(least, std::min(upper, end(c) - excess[c]));
+    now = std::max(now, std::min(upper, end(c)));
   }
-  for (std::size_t c = 0; c < excess.size(); ++c) excess[c] = std::clamp(end[c] - least, 0.0, excess[c]);
+  for (std::size_t c = 0; c < excess.size(); ++c)
+    excess[c] = least < now ? std::clamp(end(c) - least, 0.0, excess[c]) : 0;
   return excess;
 }
 

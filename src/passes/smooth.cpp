@@ -109,7 +109,7 @@ void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>
 /// The same normalization once more, for the products alone.
 void separate(Graph& graph, Smoothable& at, const std::string& name) {
   const Node norm = graph.node(at.norm);
-  const ValueId copy = graph.add(norm.op, norm.name + "_smoothed", norm.inputs, name);
+  const ValueId copy = graph.add(norm.op, name, norm.inputs, name);
   graph.value(copy).dtype = graph.value(at.value).dtype;
   graph.value(copy).shape = graph.value(at.value).shape;
   for (const Reader& reader : at.readers) graph.set_input(reader.node, 0, copy);

@@ -20,7 +20,16 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kMostSamples = 256;  // at a time
+constexpr std::int64_t kMostSamples = 256;                    // at a time
+constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // of all threads' histograms
+
+// Each thread has histograms of its own for all values: on many cores fewer of them count, so that memory stays small.
+int counting_threads(int threads, const Graph& graph, const CalibrateOptions& options) {
+  const std::size_t values = options.values.empty() ? graph.values().size() : options.values.size();
+  const auto bytes =
+      static_cast<std::int64_t>(std::max<std::size_t>(values, 1) * ValueStatistics::kBinCount * sizeof(std::int64_t));
+  return static_cast<int>(std::clamp<std::int64_t>(kMostBytes / bytes, 1, threads));
+}
 
 // The statistics of every value, by thread: they are merged at the end.
 class Collector {
@@ -81,7 +90,7 @@ class Collector {
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
   check(options.threads >= 0, "threads is {}; it must be 0 (all cores) or positive", options.threads);
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
-  const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  const int threads = counting_threads(options.threads > 0 ? options.threads : omp_get_num_procs(), graph, options);
   const std::int64_t group = quantization::fixed_batch(graph);
   // A few megabytes, so that cores seldom wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMostSamples));
@@ -103,8 +112,17 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
     check(batch->inputs.size() == graph.inputs().size(), "calibration data has {} arrays; the network has {} inputs",
           batch->inputs.size(), graph.inputs().size());
     if (batch->sample_count == 0) continue;
-    quantization::for_each_group(*batch, group, sample_count, pools,
-                                 [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); });
+    const auto run = [&](const Reference& network) {
+      quantization::for_each_group(*batch, group, sample_count, pools,
+                                   [&](std::int64_t, std::span<const Tensor> inputs) { network.run(inputs); });
+    };
+    try {
+      run(reference);
+    } catch (const Error&) {
+      // In an order of the CPU's choice the index that is named would be another on each.
+      run(Reference(graph, {.on_value = on_value}));
+      throw;
+    }
     sample_count += batch->sample_count;
     options.progress(sample_count, std::max(sample_count, source.sample_count()));
   }

@@ -158,5 +158,26 @@ TEST(Calibrate, reports_progress_up_to_the_end) {
   EXPECT_EQ(seen, (std::vector<std::int64_t>{4, 8, 9}));
 }
 
+// Between two convolutions values lie in the order that the CPU's kernels like; the index is that of the tensor.
+TEST(Calibrate, names_the_index_of_what_became_infinite_in_the_tensor_s_order) {
+  Graph g;
+  const Window plain{.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
+  const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});
+  std::vector<float> large(32, 1);
+  large[2 * 9] = 3e38F;  // what channel 9 makes of channel 0
+  const ValueId w = g.add_constant("w", Tensor::from<float>({16, 2, 1, 1}, large));
+  const ValueId c = g.add(Conv{.window = plain}, "conv", {x, w}, "c");
+  const ValueId r = g.add(Unary{UnaryKind::relu}, "relu", {c}, "r");
+  const ValueId v = g.add_constant("v", random_tensor({16, 16, 1, 1}, 1));
+  g.mark_output(g.add(Conv{.window = plain}, "second", {r, v}, "y"));
+  infer_shapes(g);
+  Tensor sample(DataType::float32, {1, 2, 4, 4});
+  sample.mutable_data<float>()[5] = 2;
+  MemorySource source(sample);
+  const std::string text = complaint([&] { calibrate(g, source); });
+  for (const char* word : {"'c'", "index 149"})  // 9 * 16 + 5
+    EXPECT_NE(text.find(word), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace bitfold

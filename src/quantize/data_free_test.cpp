@@ -172,6 +172,22 @@ TEST(AbsorbHighBias, keeps_what_a_clip_may_reach) {
   }
 }
 
+// What the Clip cuts off does not count: the end falls from 6 to the 5.5 that another channel has (1 + 6 * 0.75).
+TEST(AbsorbHighBias, lowers_the_end_that_a_clip_leaves) {
+  const auto absorbed = [](double other_deviation) {
+    Graph g = absorbing();
+    const NodeId relu = g.producer(g.find("a"));
+    g.op(relu) = Clip{};
+    g.add_input_slot(relu, g.add_constant("from", Tensor::from<float>({}, std::vector<float>{0})));
+    g.add_input_slot(relu, g.add_constant("to", Tensor::from<float>({}, std::vector<float>{6})));
+    BatchNormTable table{{"h", {.mean = {5, 1}, .deviation = {0.25, other_deviation}}}};
+    absorb_high_bias(g, table);
+    return 5 - table.at("h").mean[0];
+  };
+  EXPECT_EQ(absorbed(0.75), 1);  // 5 + 6 * 0.25 - 5.5
+  EXPECT_EQ(absorbed(1), 0);     // 1 + 6 > 6: the grid reaches the bound in any case
+}
+
 /// A bottleneck with a residual sum: v = x + (3, -1), t = 2 v + (1, 1), s = v + t, y = (1, 1) s. `relu` reads s as
 /// well.
 Graph bottleneck(bool relu) {

@@ -308,7 +308,8 @@ std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
   auto leftovers = impl_->borrow();
   std::vector<Tensor> results;
   {
-    const BlockPool::Use use(leftovers->pool);
+    std::optional<BlockPool::Use> use;
+    if (!BlockPool::is_one_in_use()) use.emplace(leftovers->pool);
     results = impl_->run(inputs, leftovers->inferred);
   }
   impl_->give_back(std::move(leftovers));

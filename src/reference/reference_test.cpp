@@ -10,6 +10,7 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
+#include "numeric/block_pool.h"
 #include "testing.h"
 
 namespace bitfold {
@@ -80,6 +81,24 @@ INSTANTIATE_TEST_SUITE_P(Models, Golden,
 // ---- grids, lifetimes, errors
 
 QuantParams quarter_grid() { return {.scale = {0.25F}, .zero_point = {0}, .bits = 8, .is_signed = true}; }
+
+// What a caller with a pool of its own gets and lets go comes from that pool, or it would grow with every run.
+TEST(Reference, takes_no_more_of_its_caller_s_pool_from_run_to_run) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1, 20000});
+  const ValueId a = g.add(Unary{UnaryKind::relu}, "relu", {x}, "a");
+  g.mark_output(g.add(Unary{UnaryKind::exp}, "exp", {a}, "y"));
+  infer_shapes(g);
+  const Reference reference(g);
+  BlockPool pool;
+  const BlockPool::Use use(pool);
+  const std::vector<Tensor> inputs{Tensor(DataType::float32, {1, 20000})};
+  reference.run(inputs);
+  const std::size_t kept = pool.kept_bytes();
+  EXPECT_GT(kept, 0U);
+  for (int i = 0; i < 5; ++i) reference.run(inputs);
+  EXPECT_EQ(pool.kept_bytes(), kept);
+}
 
 TEST(Reference, snaps_inputs_constants_and_computed_values_to_their_grids) {
   Graph graph;

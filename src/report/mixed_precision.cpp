@@ -44,6 +44,8 @@ struct Step {
   double gain;  // noise bought for a byte, or for a multiply-accumulate
 };
 
+struct Ended {};  // leaves quantize()
+
 std::string noise_key(const WeightedLayer& layer, const LayerChoice& choice) {
   return layer.node + " " + report::to_string(choice);
 }
@@ -90,6 +92,7 @@ class Search {
   Mix mix_at(const std::vector<Step>& path, std::size_t steps) const;
 
   Recipe recipe_of(const Mix& mix) const;
+  Graph quantized(const Mix& mix);
   std::optional<bool> keeps_promise(const Mix& mix);
   void walk();
   void go_back(const std::vector<Step>& path, std::size_t steps, Mix mix);
@@ -240,6 +243,16 @@ Recipe Search::recipe_of(const Mix& mix) const {
   return recipe;
 }
 
+// As it will be written. With samples that takes long: it ends between two layers when it is time to stop.
+Graph Search::quantized(const Mix& mix) {
+  if (options_.samples == nullptr) return quantize(graph_, calibration_, recipe_of(mix)).graph;
+  const auto stop_in_time = [](void* search, std::int64_t, std::int64_t) {
+    if (static_cast<const Search*>(search)->stop_()) throw Ended();
+  };
+  const Progress watched{.report = stop_in_time, .context = this};
+  return quantize(graph_, calibration_, recipe_of(mix), *options_.samples, watched).graph;
+}
+
 // None when it is time to stop.
 std::optional<bool> Search::keeps_promise(const Mix& mix) {
   const MixPoint* known = state_.find(mix);
@@ -248,10 +261,13 @@ std::optional<bool> Search::keeps_promise(const Mix& mix) {
       is_complete_ = false;
       return std::nullopt;
     }
-    const Graph candidate =
-        (options_.samples != nullptr ? quantize(graph_, calibration_, recipe_of(mix), *options_.samples)
-                                     : quantize(graph_, calibration_, recipe_of(mix)))
-            .graph;
+    Graph candidate;
+    try {
+      candidate = quantized(mix);
+    } catch (const Ended&) {
+      is_complete_ = false;
+      return std::nullopt;
+    }
     state_.points.push_back({.choices = mix, .bytes = model_bytes(candidate), .score = judge_.score(candidate)});
     save();
     known = &state_.points.back();

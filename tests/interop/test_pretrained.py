@@ -21,7 +21,10 @@ PIXELS = ["--crop", "224", "--mean", "0.498039", "--std", "0.501961"]
 def networks(tmp_path_factory):
     """efficientnet-lite0.onnx, bert-reactions.onnx with calib.npy and val.npy."""
     folder = tmp_path_factory.mktemp("pretrained")
-    subprocess.run([sys.executable, ROOT / "bench/peers/pretrained.py", folder], check=True)
+    made = subprocess.run([sys.executable, ROOT / "bench/peers/pretrained.py", folder], capture_output=True, text=True)
+    if made.returncode != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"PyPI's packages cannot be had: {made.stderr.strip().splitlines()[-1]}")
+    assert made.returncode == 0, made.stderr
     return folder
 
 
