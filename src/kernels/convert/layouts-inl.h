@@ -82,8 +82,8 @@ void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLay
                            const ByteGrid& grid) noexcept {
   if (is_contiguous(layout)) return quantize(nchw, nhwc, layout.channels * layout.pixels, grid);
   const std::int64_t plane = plane_of(layout);
-  // Of each plane a piece at a time is read, too little for the hardware's prefetchers to run ahead. An image comes from
-  // afar; what has more planes is a value of the network, which a cache still holds.
+  // Of each plane a piece at a time is read, too little for the hardware's prefetchers to run ahead. An image comes
+  // from afar; what has more planes is a value of the network, which a cache still holds.
   const std::int64_t ahead = layout.channels <= 4 ? kPixels : 0;
   HWY_ALIGN std::uint8_t tile[kRows * kPixels];
   for_tiles(layout, [&](std::int64_t c, std::int64_t rows, std::int64_t p, std::int64_t count) {
