@@ -15,6 +15,10 @@ struct ChannelNormals {
   std::vector<double> mean, deviation;
 };
 
+/// Deviations from the mean at which the outermost numbers of a channel are taken to lie: real values have longer tails
+/// than normal ones (section 5.2 of the paper below takes as many).
+inline constexpr double kNormalTail = 6;
+
 /// By value name. Outputs of BatchNorms are normal with mean beta and standard deviation |gamma|, over what the network
 /// was trained on (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
 /// section 4.2.1).

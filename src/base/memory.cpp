@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -27,13 +28,19 @@ std::shared_ptr<std::byte> allocate(std::size_t bytes) {
   const std::size_t size = is_huge ? pages : padded;
   void* memory = std::aligned_alloc(is_huge ? kHugePage : kAlignment, size);
   check(memory != nullptr, "out of memory: {} bytes are needed", size);
-#if defined(__linux__)
-  if (is_huge) (void)madvise(memory, size, MADV_HUGEPAGE);  // refused, the pages are small ones
-#endif
+  if (is_huge) prefer_huge_pages(static_cast<std::byte*>(memory), size);
   return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
 }
 
 }  // namespace
+
+void prefer_huge_pages([[maybe_unused]] std::byte* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory), first = round_up(begin, kHugePage);
+  const std::uintptr_t end = (begin + bytes) / kHugePage * kHugePage;
+  if (first < end) (void)madvise(memory + (first - begin), end - first, MADV_HUGEPAGE);
+#endif
+}
 
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
   auto memory = allocate(bytes);

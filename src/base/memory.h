@@ -9,6 +9,10 @@
 
 namespace bitfold {
 
+/// Asks the system for huge pages where the memory spans whole ones; refused, it keeps small ones. Before the first
+/// write.
+void prefer_huge_pages(std::byte* memory, std::size_t bytes);
+
 /// Zeros, aligned to 64 bytes; whole vectors may be read past the end. Throws Error when there is no memory.
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
 

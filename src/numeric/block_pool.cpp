@@ -1,33 +1,18 @@
 #include "numeric/block_pool.h"
 
-#include <cstdint>
 #include <cstdlib>
 
 #include "base/check.h"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "base/memory.h"
 
 namespace bitfold {
 namespace {
 
 constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 vector
 
-thread_local BlockPool* pool_in_use = nullptr;
+constexpr std::size_t kManyPages = std::size_t{4} << 20;  // bytes
 
-// The system clears memory when it is first written, page by page; of many pages it takes that longer than the tensor's
-// owner takes to fill them.
-void ask_for_huge_pages([[maybe_unused]] const BlockPool::Block& block) {
-#ifdef __linux__
-  constexpr std::size_t kHuge = std::size_t{2} << 20;
-  if (block.bytes < 2 * kHuge) return;
-  const auto begin = reinterpret_cast<std::uintptr_t>(block.data), first = (begin + kHuge - 1) / kHuge * kHuge;
-  const std::uintptr_t end = (begin + block.bytes) / kHuge * kHuge;
-  // Small ones do as well, where the system has no others.
-  (void)madvise(block.data + (first - begin), end - first, MADV_HUGEPAGE);
-#endif
-}
+thread_local BlockPool* pool_in_use = nullptr;
 
 }  // namespace
 
@@ -60,7 +45,9 @@ BlockPool::Block BlockPool::take(std::size_t bytes) {
   }
   const Block block{static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)), bytes};
   check(block.data != nullptr, "out of memory: {} bytes are needed", bytes);
-  ask_for_huge_pages(block);
+  // The system clears memory when it is first written, page by page; of many pages it takes that longer than the
+  // tensor's owner takes to fill them.
+  if (block.bytes >= kManyPages) prefer_huge_pages(block.data, block.bytes);
   return block;
 }
 

@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <set>
-#include <utility>
 
 #include "bitfold/batch_norm_table.h"
 #include "graph/linear_layer.h"
@@ -16,13 +15,25 @@ namespace bitfold {
 namespace {
 
 constexpr double kDeviations = 3;
-constexpr double kTail = 6;  // where quantize/foresee has a normal channel's outermost numbers
 
 bool pads(const Op& op) {
   const auto* conv = std::get_if<Conv>(&op);
   if (conv == nullptr) return !std::holds_alternative<Gemm>(op) && !std::holds_alternative<MatMul>(op);
   const auto& p = conv->window.pads;
   return conv->window.auto_pad != AutoPad::none || std::any_of(p.begin(), p.end(), [](auto n) { return n != 0; });
+}
+
+void add_to_bias(Graph& graph, const LinearLayer& layer, const std::vector<double>& shift) {
+  scale_and_shift(graph, layer, std::vector<double>(shift.size(), 1.0), shift);
+}
+
+// b <- b - c, in the layer that computes these channels. Returns how many of them it concerns.
+std::size_t take_off(Graph& graph, const LinearLayer& writer, ChannelNormals& normals, const std::vector<double>& c) {
+  std::vector<double> shift(c.size());
+  std::transform(c.begin(), c.end(), shift.begin(), std::negate());
+  std::transform(normals.mean.begin(), normals.mean.end(), c.begin(), normals.mean.begin(), std::minus());
+  add_to_bias(graph, writer, shift);
+  return c.size() - static_cast<std::size_t>(std::count(c.begin(), c.end(), 0.0));
 }
 
 // b <- b + W c, in the layer that reads what c was taken off.
@@ -36,7 +47,7 @@ void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double
     onward[static_cast<std::size_t>(o)] +=
         alpha * static_cast<double>(w.data<float>()[i]) * c[static_cast<std::size_t>(k)];
   });
-  scale_and_shift(graph, reader, std::vector<double>(onward.size(), 1.0), onward);
+  add_to_bias(graph, reader, onward);
 }
 
 // The layer that takes `id`, of so many channels, as its only input that is no constant, and could take a shift of it.
@@ -67,7 +78,7 @@ std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::si
 // normal.
 std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper) {
   std::vector<double> excess(normals.mean.size());
-  const auto end = [&](std::size_t c) { return normals.mean[c] + kTail * normals.deviation[c]; };
+  const auto end = [&](std::size_t c) { return normals.mean[c] + kNormalTail * normals.deviation[c]; };
   double least = 0, now = 0;
   for (std::size_t c = 0; c < excess.size(); ++c) {
     const double mean = normals.mean[c], deviation = normals.deviation[c];
@@ -84,19 +95,10 @@ std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
   const auto writer = rewritable_producer(graph, id);
   const auto behind = reader_behind_relu(graph, id, normals.mean.size());
   if (!writer || !behind || writer->channel_count != static_cast<std::int64_t>(normals.mean.size())) return 0;
-  const LinearLayer& reader = behind->layer;
   const std::vector<double> excess = worth_absorbing(normals, behind->upper);
-  std::vector<double> shift(excess.size());
-  std::size_t count = 0;
-  for (std::size_t c = 0; c < shift.size(); ++c) {
-    shift[c] = -excess[c];
-    normals.mean[c] -= excess[c];
-    count += excess[c] > 0;
-  }
-  if (count == 0) return 0;
-  scale_and_shift(graph, *writer, std::vector<double>(excess.size(), 1.0), shift);
-  move_into(graph, reader, excess);
-  return count;
+  if (std::all_of(excess.begin(), excess.end(), [](double c) { return c == 0; })) return 0;
+  move_into(graph, behind->layer, excess);
+  return take_off(graph, *writer, normals, excess);
 }
 
 // Values that no rectifier touches, such as a MobileNetV2's bottlenecks and their sums, lose all of their means, and
@@ -118,12 +120,9 @@ class LinearValues {
       if (!movable_.contains(id)) continue;
       std::vector<double>& c = moved[id];
       if (const auto layer = linear_layer(graph_, node)) {
-        std::vector<double>& mean = table_.at(graph_.value(id).name).mean;
-        std::vector<double> shift(mean.size());
-        std::transform(mean.begin(), mean.end(), shift.begin(), std::negate());
-        scale_and_shift(graph_, *layer, std::vector<double>(mean.size(), 1.0), shift);
-        c = std::exchange(mean, std::vector<double>(mean.size(), 0.0));
-        count += c.size() - static_cast<std::size_t>(std::count(c.begin(), c.end(), 0.0));
+        ChannelNormals& normals = table_.at(graph_.value(id).name);
+        c = normals.mean;
+        count += take_off(graph_, *layer, normals, c);
       } else {
         const std::vector<ValueId> terms = graph_.node(node).inputs;
         c = moved.at(terms[0]);

@@ -7,10 +7,13 @@
 
 #include "bitfold/reference.h"
 #include "graph/linear_layer.h"
+#include "numeric/random_tensor.h"
 #include "passes/noise_model.h"
 
 namespace bitfold {
 namespace {
+
+using testing::random_tensor;
 
 /// Normal, each entry of the first axis times another power of ten from 0.01 to 100.
 Tensor uneven(Shape shape, unsigned seed) {
@@ -44,14 +47,6 @@ ValueId add_conv(Graph& g, ValueId x, Shape weights, const std::string& output, 
 
 ValueId add_unary(Graph& g, UnaryKind kind, ValueId x, const std::string& output) {
   return g.add(Unary{.kind = kind}, "unary_" + output, {x}, output);
-}
-
-Tensor image(Shape shape) {
-  std::mt19937 engine(3);
-  std::normal_distribution<float> normal;
-  Tensor t(DataType::float32, std::move(shape));
-  for (float& v : t.mutable_data<float>()) v = normal(engine);
-  return t;
 }
 
 /// Statistics of one run.
@@ -111,7 +106,7 @@ TEST(Equalize, weights_of_two_layers_meet_at_the_geometric_mean) {
   EXPECT_EQ(floats(g, "w2"), (std::vector<float>{4, -1}));
   EXPECT_EQ(floats(g, "b2"), (std::vector<float>{3}));
   EXPECT_TRUE(g.find("a_equalized") != ValueId::none);
-  expect_same_function(before, g, image({5, 2}));
+  expect_same_function(before, g, random_tensor({5, 2}, 3));
 }
 
 /// Everything that factors go through: a depthwise chain, LeakyRelu, pools, a sum of two branches, Flatten.
@@ -137,7 +132,7 @@ Graph network() {
 
 TEST(Equalize, keeps_the_function_of_a_network) {
   const Graph before = network();
-  const Tensor x = image({1, 3, 8, 8});
+  const Tensor x = random_tensor({1, 3, 8, 8}, 3);
   Graph weights = before, noise = before;
   EXPECT_EQ(equalize_weights(weights).size(), 4);
   expect_same_function(before, weights, x);
@@ -208,7 +203,7 @@ TEST(Equalize, noise_evens_out_a_channel_a_hundred_times_wider) {
   const ValueId h = add_conv(g, x, {5, 3, 3, 3}, "h");
   const ValueId a = add_unary(g, UnaryKind::relu, h, "a");
   g.mark_output(add_conv(g, a, {3, 5, 3, 3}, "y"));
-  const Tensor input = image({1, 3, 8, 8});
+  const Tensor input = random_tensor({1, 3, 8, 8}, 3);
   const ChannelTable table = measured(g, input);
   const EqualizeOptions options{.per_channel = false};
   const auto total = [&](const Graph& graph, const ChannelTable& seen) {
@@ -249,7 +244,7 @@ TEST(Equalize, stops_at_what_does_not_commute_with_factors) {
     g.mark_output(h);  // its numbers are the network's, and must stay
     return add_unary(g, UnaryKind::relu, h, "a");
   });
-  const Tensor x = image({1, 2, 4, 4});
+  const Tensor x = random_tensor({1, 2, 4, 4}, 3);
   for (Graph* g : {&sigmoid, &shifted, &seen}) {
     infer_shapes(*g);
     const Graph before = *g;
@@ -265,7 +260,7 @@ TEST(Equalize, a_clip_clips_what_it_clipped) {
       return g.add(Clip{}, "clip", {h, constant(g, "low", {}, {0}), constant(g, "high", {}, {limit})}, "a");
     };
   };
-  const Tensor x = image({1, 2, 4, 4});
+  const Tensor x = random_tensor({1, 2, 4, 4}, 3);
   Graph unknown = pair(relu6(6));
   EXPECT_TRUE(equalize_weights(unknown).empty());
 
@@ -297,7 +292,7 @@ TEST(Equalize, layers_that_share_weights_get_their_own) {
   g.mark_output(g.add(conv, "two", {v, w}, "y"));
   const Graph before = g;
   ASSERT_EQ(equalize_weights(g).size(), 1);
-  expect_same_function(before, g, image({1, 3, 4, 4}));
+  expect_same_function(before, g, random_tensor({1, 3, 4, 4}, 3));
 }
 
 }  // namespace

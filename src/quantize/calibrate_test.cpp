@@ -4,24 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "bitfold/error.h"
 #include "bitfold/quantize.h"
+#include "numeric/random_tensor.h"
 #include "quantize/memory_source.h"
 
 namespace bitfold {
 namespace {
 
 using testing::MemorySource;
-
-Tensor random_tensor(Shape shape, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.2F, 1);
-  Tensor tensor(DataType::float32, std::move(shape));
-  for (float& x : tensor.mutable_data<float>()) x = normal(random);
-  return tensor;
-}
+using testing::random_tensor;
 
 // x [batch,3,9,9] -> conv -> relu -> flatten -> gemm
 Graph small_network(std::int64_t batch) {

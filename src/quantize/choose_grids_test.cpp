@@ -3,24 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 
 #include "bitfold/error.h"
 #include "bitfold/quantize.h"
+#include "numeric/random_tensor.h"
 #include "quantize/memory_source.h"
 
 namespace bitfold::quantization {
 namespace {
 
 using testing::MemorySource;
-
-Tensor random_tensor(Shape shape, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, 1);
-  Tensor tensor(DataType::float32, std::move(shape));
-  for (float& x : tensor.mutable_data<float>()) x = normal(random);
-  return tensor;
-}
+using testing::random_tensor;
 
 // y = w x, x of two numbers; the second is large and its weight is `weight`.
 Graph two_inputs(float weight) {

@@ -15,8 +15,6 @@ namespace bitfold::quantization {
 namespace {
 
 constexpr auto kCount = static_cast<std::size_t>(kForeseen);
-// How far single numbers reach, in deviations: as Nagel et al. take ranges to be (section 5.2).
-constexpr double kFarthest = 6;
 
 // The standard normal's quantile, by bisection of its distribution function: few are needed, once.
 double normal_quantile(double p) {
@@ -32,8 +30,8 @@ std::vector<double> scores() {
   std::vector<double> z(kCount);
   for (std::size_t i = 0; i < kCount; ++i)
     z[i] = normal_quantile((static_cast<double>(i) + 0.5) / static_cast<double>(kCount));
-  z.front() = -kFarthest;
-  z.back() = kFarthest;
+  z.front() = -kNormalTail;
+  z.back() = kNormalTail;
   return z;
 }
 

@@ -76,7 +76,7 @@ TEST(Planner, a_clip_alone_behind_its_convolution_goes_unless_the_grid_reaches_b
     const ValueId x = net.input("x");
     const ValueId six = net.clip("six", net.conv("c1", x), 0, 6);
     const ValueId both = net.graph.add(Concat{1}, "both_node", {six, net.relu("r", net.conv("c2", x))}, "both");
-    const ValueId w = net.constant("w", random_tensor({4, 8, 1, 1}, 9));
+    const ValueId w = net.constant("w", random_tensor({4, 8, 1, 1}, 9, 0.1F));
     net.graph.mark_output(net.graph.add(Conv{.window = window(1)}, "last", {both, w}, "y"));
     net.seen("both", 0, top);
     const auto result = net.quantize();

@@ -2,26 +2,20 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 
 #include "bitfold/channel_statistics.h"
 #include "bitfold/error.h"
 #include "bitfold/quantize.h"
 #include "bitfold/reference.h"
+#include "numeric/random_tensor.h"
 #include "quantize/memory_source.h"
 
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kWidth = 32;
+using testing::random_tensor;
 
-Tensor normal(Shape shape, float size, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> distribution(0, size);
-  Tensor t(DataType::float32, std::move(shape));
-  for (float& v : t.mutable_data<float>()) v = distribution(random);
-  return t;
-}
+constexpr std::int64_t kWidth = 32;
 
 /// A normalization two of whose outputs are 60 times as large as the others, as in large language models, and two
 /// products that read it.
@@ -36,7 +30,7 @@ Graph uneven_block() {
             {x, g.add_constant("scale", scale), g.add_constant("shift", Tensor(DataType::float32, {kWidth}))}, "n");
   for (const std::string name : {"q", "k"}) {
     // Trained weights read large inputs with small weights.
-    Tensor w = normal({kWidth, kWidth}, 0.2F, static_cast<unsigned>(name[0]));
+    Tensor w = random_tensor({kWidth, kWidth}, static_cast<unsigned>(name[0]), 0.2F);
     for (std::int64_t row : {3, 20})
       for (std::int64_t c = 0; c < kWidth; ++c)
         w.mutable_data<float>()[static_cast<std::size_t>(row * kWidth + c)] /= 60;
@@ -60,14 +54,14 @@ double sqnr_db(const Graph& float_graph, const Graph& quantized, const Tensor& x
 
 TEST(Prepare, smoothing_saves_a_normalization_with_a_few_large_outputs) {
   const Graph original = uneven_block();
-  testing::MemorySource samples(normal({64, 4, kWidth}, 1, 1));
+  testing::MemorySource samples(random_tensor({64, 4, kWidth}, 1));
   const auto quality = [&](const std::optional<double>& smooth) {
     Graph g = original;
     const Recipe recipe{.smooth = smooth};
     const Preparation done = prepare(g, recipe, &samples);
     EXPECT_EQ(done.smoothed.size(), smooth ? 1U : 0U);
     const Calibration calibration = calibrate(g, samples);
-    return sqnr_db(original, quantize(g, calibration, recipe).graph, normal({32, 4, kWidth}, 1, 2));
+    return sqnr_db(original, quantize(g, calibration, recipe).graph, random_tensor({32, 4, kWidth}, 2));
   };
   const double plain = quality(std::nullopt), smoothed = quality(0.5);
   EXPECT_GE(smoothed, plain + 10) << plain;

@@ -3,22 +3,14 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
 #include <string>
 #include <vector>
 
 #include "bitfold/error.h"
 #include "bitfold/quantize.h"
+#include "numeric/random_tensor.h"
 
 namespace bitfold::testing {
-
-inline Tensor random_tensor(Shape shape, unsigned seed, float deviation = 0.1F) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, deviation);
-  Tensor tensor(DataType::float32, std::move(shape));
-  for (float& x : tensor.mutable_data<float>()) x = normal(random);
-  return tensor;
-}
 
 inline Window window(std::int64_t size) {
   return {.kernel = {size, size}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
@@ -34,13 +26,13 @@ class Net {
   ValueId input(const std::string& name) { return graph.add_input(name, DataType::float32, {1, 4, 8, 8}); }
   ValueId constant(const std::string& name, Tensor tensor) { return graph.add_constant(name, std::move(tensor)); }
   ValueId conv(const std::string& name, ValueId in) {
-    const ValueId w = constant(name + ".w", random_tensor({4, 4, 1, 1}, 1));
-    const ValueId b = constant(name + ".b", random_tensor({4}, 2));
+    const ValueId w = constant(name + ".w", random_tensor({4, 4, 1, 1}, 1, 0.1F));
+    const ValueId b = constant(name + ".b", random_tensor({4}, 2, 0.1F));
     return graph.add(Conv{.window = window(1)}, name + "_node", {in, w, b}, name);
   }
   ValueId gemm(const std::string& name, ValueId in, std::int64_t depth, Gemm op = {.trans_b = true}) {
-    const ValueId w = constant(name + ".w", random_tensor(op.trans_b ? Shape{3, depth} : Shape{depth, 3}, 3));
-    const ValueId b = constant(name + ".b", random_tensor({3}, 4));
+    const ValueId w = constant(name + ".w", random_tensor(op.trans_b ? Shape{3, depth} : Shape{depth, 3}, 3, 0.1F));
+    const ValueId b = constant(name + ".b", random_tensor({3}, 4, 0.1F));
     return graph.add(op, name + "_node", {in, w, b}, name);
   }
   ValueId unary(UnaryKind kind, const std::string& name, ValueId in) {

@@ -86,7 +86,8 @@ TEST(Weights, alpha_and_beta_of_a_gemm_go_into_its_constants) {
 TEST(Weights, shared_by_two_layers_are_copied) {
   Net net;
   const ValueId x = net.input("x");
-  const ValueId w = net.constant("w", random_tensor({4, 4, 1, 1}, 5)), b = net.constant("b", random_tensor({4}, 6));
+  const ValueId w = net.constant("w", random_tensor({4, 4, 1, 1}, 5, 0.1F)),
+                b = net.constant("b", random_tensor({4}, 6, 0.1F));
   const ValueId y = net.graph.add(Conv{.window = window(1)}, "first", {x, w, b}, "y");
   net.graph.mark_output(net.graph.add(Conv{.window = window(1)}, "second", {y, w, b}, "z"));
   net.seen("x", 0, 100);

@@ -3,20 +3,14 @@
 
 #include <algorithm>
 #include <map>
-#include <random>
 
 #include "bitfold/reference.h"
+#include "numeric/random_tensor.h"
 
 namespace bitfold {
 namespace {
 
-Tensor random_tensor(Shape shape, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.1F, 1);
-  Tensor tensor(DataType::float32, std::move(shape));
-  for (float& x : tensor.mutable_data<float>()) x = normal(random);
-  return tensor;
-}
+using testing::random_tensor;
 
 Window window(std::int64_t kernel, std::int64_t stride, std::int64_t pad) {
   return {.kernel = {kernel, kernel}, .strides = {stride, stride}, .dilations = {1, 1}, .pads = {pad, pad, pad, pad}};

@@ -32,6 +32,8 @@ struct PixelLayout {
   std::int64_t plane = 0;         ///< Reals from one channel to the next; 0: as many as pixels.
 };
 
+inline std::int64_t plane_of(const PixelLayout& layout) { return layout.plane > 0 ? layout.plane : layout.pixels; }
+
 /// A tensor with a grid for each index of one axis: element (o, c, i) at [(o * channels + c) * inner + i] on grid c.
 struct ChannelLayout {
   std::int64_t outer = 1, channels = 1, inner = 1;

@@ -62,8 +62,6 @@ void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* t
     for (std::int64_t c = 0; c < rows; ++c) tile[c * kPixels + p] = nhwc[p * stride + c];
 }
 
-std::int64_t plane_of(const PixelLayout& layout) { return layout.plane > 0 ? layout.plane : layout.pixels; }
-
 // Both layouts are one run of elements: nothing to transpose.
 bool is_contiguous(const PixelLayout& layout) {
   if (layout.channels == 1) return layout.pixels == 1 || layout.pixel_stride == 1;

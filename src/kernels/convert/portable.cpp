@@ -40,16 +40,15 @@ void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLay
   const Bounds bounds(grid);
   for (std::int64_t p = 0; p < layout.pixels; ++p)
     for (std::int64_t c = 0; c < layout.channels; ++c)
-      nhwc[p * layout.pixel_stride + c] = convert_element::quantize<std::uint8_t>(
-          nchw[c * (layout.plane > 0 ? layout.plane : layout.pixels) + p], grid, bounds);
+      nhwc[p * layout.pixel_stride + c] =
+          convert_element::quantize<std::uint8_t>(nchw[c * plane_of(layout) + p], grid, bounds);
 }
 
 void dequantize_nhwc_to_nchw(const std::uint8_t* nhwc, float* nchw, const PixelLayout& layout,
                              const ByteGrid& grid) noexcept {
   for (std::int64_t c = 0; c < layout.channels; ++c)
     for (std::int64_t p = 0; p < layout.pixels; ++p)
-      nchw[c * (layout.plane > 0 ? layout.plane : layout.pixels) + p] =
-          convert_element::dequantize(nhwc[p * layout.pixel_stride + c], grid);
+      nchw[c * plane_of(layout) + p] = convert_element::dequantize(nhwc[p * layout.pixel_stride + c], grid);
 }
 
 void min_max(const float* x, std::int64_t n, float* min, float* max) noexcept {
