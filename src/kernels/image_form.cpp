@@ -7,17 +7,13 @@
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/pointwise/intrinsics.h"
+#include "kernels/sizes.h"
 
 namespace bitfold {
 namespace {
 
 constexpr std::int64_t kTilePixels = 16;
 constexpr std::int64_t kMostFoldedRows = 8;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-/// Rows or columns that a kernel covers.
-std::int64_t reach(std::int64_t kernel, std::int64_t dilation) { return (kernel - 1) * dilation + 1; }
 
 /// Of a filter whose rows are runs.
 GemmSize size_of(const ConvFilter& f, const ConvImages& images) {
@@ -88,13 +84,14 @@ ConvImages formed(const ConvFilter& filter, const ConvImages& images, const Padd
   ConvImages out = images;
   out.content_begin = image.top / form.folded_rows;
   out.content_end = divide_up(image.top + image.height, form.folded_rows);
-  const std::int64_t rows = (images.out_height - 1) * images.stride_h + reach(filter.kernel_h, filter.dilation_h);
+  const std::int64_t rows =
+      (images.out_height - 1) * images.stride_h + window_reach(filter.kernel_h, filter.dilation_h);
   if (form.is_split) {
     out.x.pixel = image.channels;
     out.x.row = divide_up(image.padded_width, images.stride_w) * out.x.pixel;
     out.split.image = divide_up(rows, images.stride_h) * out.x.row;
-    out.split.columns = std::min(images.stride_w, reach(filter.kernel_w, filter.dilation_w));
-    out.split.rows = std::min(images.stride_h, reach(filter.kernel_h, filter.dilation_h));
+    out.split.columns = std::min(images.stride_w, window_reach(filter.kernel_w, filter.dilation_w));
+    out.split.rows = std::min(images.stride_h, window_reach(filter.kernel_h, filter.dilation_h));
     out.x.image = out.split.rows * out.split.columns * out.split.image;
     return out;
   }

@@ -5,6 +5,7 @@
 
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/sizes.h"
 #include "kernels/winograd/winograd.h"
 
 namespace bitfold {
@@ -16,8 +17,6 @@ constexpr std::int64_t kChannelUnit = 64;  // a multiple of what the kernels tak
 constexpr std::int64_t kPanelBytes = 256 * 1024;
 // CPUs with tiles have 2 MiB. Measured: every further panel of a layer that adds residuals takes some 4 us.
 constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -65,7 +64,7 @@ std::int64_t IntegerConv::units_per_panel() const { return panel_rows_ / unit_ro
 std::int64_t IntegerConv::rows_read(std::int64_t end) const {
   const ConvFilter& f = filter_->filter();
   const std::int64_t last = std::min(end * unit_rows(), images_.out_height) - 1;
-  return last * images_.stride_h + (f.kernel_h - 1) * f.dilation_h + 1;
+  return last * images_.stride_h + window_reach(f.kernel_h, f.dilation_h);
 }
 
 std::size_t IntegerConv::scratch_bytes() const {
@@ -156,7 +155,7 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
   const ConvFilter& f = filter_->filter();
   const BareImage& bare = images_.bare;
   const auto rows_under = [](std::int64_t count, std::int64_t stride, std::int64_t kernel, std::int64_t dilation) {
-    return (count - 1) * stride + (kernel - 1) * dilation + 1;
+    return (count - 1) * stride + window_reach(kernel, dilation);
   };
   const bool is_bare = bare.height > 0;
   depthwise_->run(

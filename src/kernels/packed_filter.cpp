@@ -3,14 +3,13 @@
 #include <cassert>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/sizes.h"
 #include "kernels/winograd/winograd.h"
 
 namespace bitfold {
 namespace {
 
 constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -14,19 +14,6 @@ int threads_for(int threads, const Planes& planes) {
   return useful_threads(threads, planes.batch * planes.channels * planes.pixels * 5 * 8);
 }
 
-/// Calls body(image, first pixel, pixels) on even parts of all images.
-template <class Body>
-void for_each_piece(int threads, const Planes& planes, Body body) noexcept {
-  for_each_part(threads, planes.batch * planes.pixels, [&](std::int64_t begin, std::int64_t end) {
-    while (begin < end) {
-      const std::int64_t image = begin / planes.pixels, first = begin % planes.pixels;
-      const std::int64_t count = std::min(planes.pixels - first, end - begin);
-      body(image, first, count);
-      begin += count;
-    }
-  });
-}
-
 }  // namespace
 
 QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, int threads)
@@ -34,7 +21,7 @@ QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, 
 
 void QuantizeStep::run() noexcept {
   const std::int64_t channels = planes_.channels, pixels = planes_.pixels;
-  for_each_piece(threads_, planes_, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
+  for_each_run(threads_, planes_.batch, pixels, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
     const float* from = at<float>(1) + n * channels * pixels + first;
     std::uint8_t* to = at<std::uint8_t>(0) + (n * pixels + first) * channels;
     if (channels == 1)

@@ -34,9 +34,8 @@ void IntegerConvStep::run() noexcept {
     return;
   }
   if (padding_.is_needed)
-    for_each_part(threads_, padding_.batch * rows, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) pad(row / rows, row % rows, row % rows + 1);
-    });
+    for_each_run(threads_, padding_.batch, rows,
+                 [&](std::int64_t image, std::int64_t first, std::int64_t count) { pad(image, first, first + count); });
   const bool by_channels = conv_.has_more_weights_than_pixels() && conv_.channel_unit_count() >= threads_;
   const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.unit_count();
   for_each_numbered_part(threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {

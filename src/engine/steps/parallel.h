@@ -30,4 +30,16 @@ void for_each_part(int threads, std::int64_t count, Body body) noexcept {
   for_each_numbered_part(threads, count, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
+/// Calls body(image, first, count) on runs of rows that together are even parts of all rows of all images.
+template <class Body>
+void for_each_run(int threads, std::int64_t images, std::int64_t rows, Body body) noexcept {
+  for_each_part(threads, images * rows, [&](std::int64_t begin, std::int64_t end) {
+    while (begin < end) {
+      const std::int64_t first = begin % rows, count = std::min(rows - first, end - begin);
+      body(begin / rows, first, count);
+      begin += count;
+    }
+  });
+}
+
 }  // namespace bitfold::engine

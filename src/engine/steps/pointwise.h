@@ -1,7 +1,6 @@
 // Steps over codes that are no matrix product.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -56,18 +55,13 @@ class CodePoolStep final : public Step {
   void run() noexcept override {
     const std::int64_t in = shape_.in_height * shape_.in_width * shape_.channels;
     const std::int64_t out = shape_.out_height * shape_.out_width * shape_.channels;
-    const std::int64_t rows = shape_.out_height;
-    for_each_part(threads_, batch_ * rows, [&](std::int64_t begin, std::int64_t end) {
-      while (begin < end) {
-        const std::int64_t n = begin / rows, first = begin % rows, last = std::min(rows, first + end - begin);
-        const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
-        std::uint8_t* y = at<std::uint8_t>(0) + n * out;
-        if (average_)
-          kernels_.average_pool(x, y, shape_, *average_, first, last);
-        else
-          kernels_.max_pool(x, y, shape_, first, last);
-        begin += last - first;
-      }
+    for_each_run(threads_, batch_, shape_.out_height, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
+      const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
+      std::uint8_t* y = at<std::uint8_t>(0) + n * out;
+      if (average_)
+        kernels_.average_pool(x, y, shape_, *average_, first, first + count);
+      else
+        kernels_.max_pool(x, y, shape_, first, first + count);
     });
   }
 

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "kernels/sizes.h"
+
 namespace bitfold {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// 24 G, but for its last row, 6 G: the transform of outputs multiplies by the 4 that is left.
 constexpr int kKernelTransform[kWinogradSide][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4},
