@@ -313,12 +313,13 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   ConvImages images = product->images;
   images.residual = images.y;
   images.padding = padding.zero_point;
+  if (padding.is_needed) images.x.image = 0;  // see IntegerConvStep
   IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
   const std::int64_t macs = element_count(l.shape(product->y)) * product->depth;
   const std::string kernel = conv.kernel_name();
   auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
                                                 useful_threads(l.threads, macs));
-  const std::size_t scratch_bytes = made->scratch_bytes();
+  const std::size_t formed_bytes = made->formed_bytes(), scratch_bytes = made->scratch_bytes();
   auto& step = l.add(std::move(made), tail.name, tail.op, kernel);
   if (!product->filter.is_depthwise()) {
     if (l.last_product != nullptr) l.last_product->fetch_ahead(step);
@@ -326,10 +327,7 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   }
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
-  if (padding.is_needed)
-    step.add_operand(
-        l.arena_buffer(static_cast<std::size_t>(padding.batch * padding.former.formed_bytes() + kOverread)),
-        Access::scratch);
+  if (padding.is_needed) step.add_operand(l.arena_buffer(formed_bytes), Access::scratch);
   if (residual) step.add_operand(residual->buffer, Access::read);
   if (scratch_bytes > 0) step.add_operand(l.arena_buffer(scratch_bytes), Access::scratch);
   step.info.is_integer = true;

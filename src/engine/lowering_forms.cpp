@@ -151,7 +151,7 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
       copy->add_operand(-1, Access::read);
       copy->operands()[0].data = moved.get();
       copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
-      copy->run();
+      copy->run(Team());
       to.buffer = constant_buffer(moved, bytes);
       define(id, to);
       return to;

@@ -1,5 +1,7 @@
 #include "engine/plan.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -21,7 +23,20 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
 Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
     : program_(std::move(program)), input_shapes_(std::move(input_shapes)) {
   place(keep_values);
+  divide_into_sections();
   for (const auto& step : program_.steps) infos_.push_back(step->info);
+}
+
+void Plan::divide_into_sections() {
+  // A step that starts threads itself, or that may fail, is a section of its own.
+  bool continues = false;
+  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    const Step& step = *program_.steps[s];
+    if (!continues || step.has_own_threads()) sections_.push_back({s, s, 1});
+    continues = !step.has_own_threads();
+    sections_.back().end = s + 1;
+    sections_.back().threads = std::max(sections_.back().threads, step.threads());
+  }
 }
 
 void Plan::place(bool keep_values) {
@@ -73,19 +88,39 @@ const std::byte* Plan::address(int buffer) const {
 }
 
 void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
-  using Clock = std::chrono::steady_clock;
   for (const External& e : externals_) {
     // Graph inputs are only ever read.
     std::byte* data = e.storage == Storage::graph_input ? const_cast<std::byte*>(inputs[e.slot].bytes())
                                                         : outputs[e.slot].mutable_bytes();
     e.step->operands()[e.operand].data = data;
   }
-  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+  for (const Section& section : sections_) {
+    if (section.threads == 1) {
+      run_steps(section, Team(), step_us);
+    } else {
+      Barrier barrier;
+#pragma omp parallel num_threads(section.threads)
+      run_steps(section, Team(omp_get_thread_num(), omp_get_num_threads(), barrier), step_us);
+    }
+    for (std::size_t s = section.begin; s < section.end; ++s)
+      if (program_.steps[s]->failure) std::rethrow_exception(std::exchange(program_.steps[s]->failure, nullptr));
+  }
+}
+
+void Plan::run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept {
+  using Clock = std::chrono::steady_clock;
+  const bool is_timed = !step_us.empty() && team.rank() == 0;
+  for (std::size_t s = section.begin; s < section.end; ++s) {
     Step& step = *program_.steps[s];
-    const auto begin = step_us.empty() ? Clock::time_point{} : Clock::now();
-    step.run();
-    if (!step_us.empty()) step_us[s] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-    if (step.failure) std::rethrow_exception(std::exchange(step.failure, nullptr));
+    const bool is_shared = step.threads() > 1;
+    const auto begin = is_timed ? Clock::now() : Clock::time_point{};
+    if (is_shared)
+      step.run(team);
+    else if (team.rank() == 0)
+      step.run(Team());
+    // Nobody waits between two steps that one thread does.
+    if (is_shared || s + 1 == section.end || program_.steps[s + 1]->threads() > 1) team.wait();
+    if (is_timed) step_us[s] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
   }
 }
 

@@ -88,12 +88,22 @@ class Plan {
     std::size_t slot;
   };
 
+  /// Steps that a team runs in one go, or one caller alone.
+  struct Section {
+    std::size_t begin, end;
+    int threads;
+  };
+
   void place(bool keep_values);
+  void divide_into_sections();
+  /// Steps [begin, end), this thread's part of them. `step_us` may be empty.
+  void run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept;
   const std::byte* address(int buffer) const;
 
   Program program_;
   std::vector<Shape> input_shapes_;
   std::vector<StepInfo> infos_;
+  std::vector<Section> sections_;
   std::vector<External> externals_;  ///< Operands whose address comes with each run.
   std::vector<std::size_t> offsets_;
   std::size_t arena_bytes_ = 0, arena_lower_bound_ = 0;

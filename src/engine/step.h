@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitfold/session.h"
+#include "engine/team.h"
 
 namespace bitfold::engine {
 
@@ -24,7 +25,12 @@ struct Operand {
 class Step {
  public:
   virtual ~Step() = default;
-  virtual void run() noexcept = 0;
+  /// Called by all threads of a team at once; where threads() is 1, by one alone.
+  virtual void run(const Team& team) noexcept = 0;
+  /// Among how many threads of a team the work is divided.
+  virtual int threads() const { return 1; }
+  /// Whether it starts threads itself: it must be called outside of any team then.
+  virtual bool has_own_threads() const { return false; }
 
   int add_operand(int buffer, Access access) {
     operands_.push_back({buffer, access, nullptr});

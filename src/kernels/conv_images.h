@@ -26,7 +26,8 @@ struct BareImage {
 struct ConvImages {
   std::int64_t batch = 1, out_height = 1, out_width = 1;
   std::int64_t stride_h = 1, stride_w = 1;
-  ImageStrides x;         ///< Of the padded input, whose first pixel is the first tap of the first output pixel.
+  ImageStrides x;         ///< Of the padded input, whose first pixel is the first tap of the first output pixel. Images
+                          ///< that are made in one place, one after the other, are 0 apart.
   ImageStrides y;         ///< Of the output, in its elements: it may itself be the inside of a padded image.
   ImageStrides residual;  ///< Where one is added.
   /// Rows of the padded input before `content_begin` and from `content_end` on hold padding only, the code `padding`:

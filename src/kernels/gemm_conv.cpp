@@ -133,13 +133,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
   const std::int64_t run_weights = group_count_ * kGroupWeights;
   const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = run_count_ / f.kernel_h;
-  // Its share of what is to be fetched.
-  const auto bytes = static_cast<std::int64_t>(next_weights.size());
-  const std::int64_t all = images_.batch * images_.out_height, first = s.image * images_.out_height + s.row;
-  FetchAhead ahead{next_weights.data() + bytes * first / all, next_weights.data() + bytes * (first + s.count) / all};
-  if (s.channel_end - s.channel_begin < out_group)  // the same channels of the next layer's weights
-    ahead = {next_weights.data() + bytes * s.channel_begin / out_group,
-             next_weights.data() + bytes * s.channel_end / out_group};
+  FetchAhead ahead{next_weights.data(), next_weights.data() + next_weights.size()};
   GemmTask task{.pixel_stride = images_.pixel_step(),
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
                 .x_row = images_.row_step(),

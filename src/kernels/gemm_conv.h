@@ -26,7 +26,8 @@ class GemmConv {
   /// See IntegerConv.
   std::size_t scratch_bytes() const;
   std::string kernel_name() const;
-  /// `image` and `out` are the first pixels of the part's image; of `next_weights` its share is brought closer.
+  /// `image` and `out` are the first pixels of the part's image; of `next_weights` as much as fits in is brought
+  /// closer.
   void run(const OutputPart& part, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
            std::span<const std::byte> next_weights, std::byte* scratch) const noexcept;
 

@@ -53,7 +53,9 @@ class IntegerConv {
   std::int64_t units_per_image() const;
   /// Units whose input and output fit the cache together; at least 1.
   std::int64_t units_per_panel() const;
-  /// Rows of an image of x, from its first on, that its units below `end` read.
+  /// The first row of an image of x that its units from `begin` on read, and the end of those that units below `end`
+  /// read.
+  std::int64_t first_row_read(std::int64_t begin) const;
   std::int64_t rows_read(std::int64_t end) const;
   /// Bytes of memory, aligned to 64, that each thread needs for itself while it runs. May be 0.
   std::size_t scratch_bytes() const;
@@ -61,15 +63,21 @@ class IntegerConv {
   /// is added, and may be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
            std::byte* scratch) const noexcept;
-  /// Another way to split the same work among threads, by channels of output: of use where there are more weights than
-  /// pixels, as each thread reads all pixels then, but only its own channels' weights. 0 units: this cannot be done.
+  /// Another way to split the same work among threads, by channels of output: of use where there are far more weights
+  /// than pixels, as each thread reads all pixels then, but only its own channels' weights. 0 units: this cannot be
+  /// done.
   std::int64_t channel_unit_count() const;
-  bool has_more_weights_than_pixels() const;
-  /// Channel units [begin, end) of all images; otherwise as run().
-  void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
-                    std::byte* scratch) const noexcept;
-  /// Memory that will be read soon after: some of it may be brought closer while this runs.
-  void fetch_ahead(std::span<const std::byte> memory) { ahead_ = memory; }
+  /// Whether that is the better way for so many threads.
+  bool splits_by_channels(int threads) const;
+  /// Channel units [begin, end) of one image; otherwise as run().
+  void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t image,
+                    std::int64_t begin, std::int64_t end, std::byte* scratch) const noexcept;
+  /// Memory that will be read soon after, by each thread all of it or its own part: some may be brought closer while
+  /// this runs.
+  void fetch_ahead(std::span<const std::byte> memory, bool is_shared_out) {
+    ahead_ = memory;
+    ahead_is_shared_out_ = is_shared_out;
+  }
   std::span<const std::byte> weights() const;
   /// "gemm.avx512vnni 14x32", "depthwise.avx2"
   std::string kernel_name() const;
@@ -79,7 +87,8 @@ class IntegerConv {
   /// All rows of units [begin, end), such channels of them.
   void run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                  std::int64_t channel_begin, std::int64_t channel_end, std::byte* scratch) const noexcept;
-  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, std::byte* scratch) const noexcept;
+  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, std::span<const std::byte> ahead,
+                std::byte* scratch) const noexcept;
   void run_depthwise(const OutputPart& part, const std::uint8_t* image, std::byte* out) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const OutputPart& part) const noexcept;
 
@@ -92,6 +101,7 @@ class IntegerConv {
   const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
   std::span<const std::byte> ahead_;
+  bool ahead_is_shared_out_ = false;
   BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 

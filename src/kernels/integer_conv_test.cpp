@@ -430,8 +430,9 @@ TEST_P(IntegerConvTest, channels_may_be_shared_out_instead_of_rows) {
     if (units == 0) continue;
     std::vector<std::uint8_t> y(residual.size()), want(residual.size());
     conv.run(d.x.data(), want.data(), residual.data(), 0, conv.unit_count(), scratch.data());
-    for (std::int64_t unit = units; unit-- > 0;)
-      conv.run_channels(d.x.data(), y.data(), residual.data(), unit, unit + 1, scratch.data());
+    for (std::int64_t image = c.batch; image-- > 0;)
+      for (std::int64_t unit = units; unit-- > 0;)
+        conv.run_channels(d.x.data(), y.data(), residual.data(), image, unit, unit + 1, scratch.data());
     ASSERT_EQ(y, want) << c.text();
   }
 }

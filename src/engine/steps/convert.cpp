@@ -19,9 +19,9 @@ int threads_for(int threads, const Planes& planes) {
 QuantizeStep::QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, int threads)
     : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)), threads_(threads_for(threads, planes)) {}
 
-void QuantizeStep::run() noexcept {
+void QuantizeStep::run(const Team& team) noexcept {
   const std::int64_t channels = planes_.channels, pixels = planes_.pixels;
-  for_each_run(threads_, planes_.batch, pixels, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
+  for_each_run(team, threads_, planes_.batch, pixels, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
     const float* from = at<float>(1) + n * channels * pixels + first;
     std::uint8_t* to = at<std::uint8_t>(0) + (n * pixels + first) * channels;
     if (channels == 1)
@@ -34,7 +34,7 @@ void QuantizeStep::run() noexcept {
 DequantizeStep::DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
     : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
 
-void DequantizeStep::run() noexcept {
+void DequantizeStep::run(const Team& /*team*/) noexcept {
   const std::int64_t image = planes_.channels * planes_.pixels;
   if (planes_.channels == 1)
     return kernels_.dequantize_u8(at<std::uint8_t>(1), at<float>(0), planes_.batch * image, grid_);
@@ -46,7 +46,7 @@ void DequantizeStep::run() noexcept {
 SnapStep::SnapStep(QuantParams params, std::int64_t count, std::int64_t axis_stride)
     : params_(std::move(params)), count_(count), axis_stride_(axis_stride) {}
 
-void SnapStep::run() noexcept {
+void SnapStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(1);
   float* y = at<float>(0);
   const auto channels = static_cast<std::int64_t>(params_.scale.size());

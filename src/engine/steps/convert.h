@@ -20,7 +20,8 @@ struct Planes {
 class QuantizeStep final : public Step {
  public:
   QuantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa, int threads);
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
 
  private:
   ByteGrid grid_;
@@ -33,7 +34,7 @@ class QuantizeStep final : public Step {
 class DequantizeStep final : public Step {
  public:
   DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa);
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   ByteGrid grid_;
@@ -47,7 +48,7 @@ class SnapStep final : public Step {
  public:
   /// `axis_stride`: elements from one channel to the next.
   SnapStep(QuantParams params, std::int64_t count, std::int64_t axis_stride);
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   QuantParams params_;

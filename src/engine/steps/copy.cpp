@@ -95,7 +95,7 @@ CopyStep::CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill
   }
 }
 
-void CopyStep::run() noexcept {
+void CopyStep::run(const Team& /*team*/) noexcept {
   const auto each = [&]<class T>(T pattern) {
     T* to = at<T>(0);
     std::fill_n(to, fill_.count, pattern);

@@ -27,7 +27,7 @@ class CopyStep final : public Step {
   /// `element_bytes` is 1, 2, 4 or 8. Add the destination as operand 0, then one source per movement.
   CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill = {0, 0});
 
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   int element_bytes_;

@@ -6,7 +6,7 @@ ScaleShiftStep::ScaleShiftStep(std::vector<float> factors, std::vector<float> te
                                std::int64_t inner)
     : factors_(std::move(factors)), terms_(std::move(terms)), outer_(outer), inner_(inner) {}
 
-void ScaleShiftStep::run() noexcept {
+void ScaleShiftStep::run(const Team& /*team*/) noexcept {
   const auto channels = static_cast<std::int64_t>(factors_.size());
   const float* x = at<float>(1);
   float* y = at<float>(0);
@@ -23,7 +23,7 @@ void ScaleShiftStep::run() noexcept {
   }
 }
 
-void RectifyStep::run() noexcept {
+void RectifyStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(1);
   float* y = at<float>(0);
   if (is_leaky_) {
@@ -36,7 +36,7 @@ void RectifyStep::run() noexcept {
   }
 }
 
-void AddStep::run() noexcept {
+void AddStep::run(const Team& /*team*/) noexcept {
   float* y = at<float>(0);
   const float *a = at<float>(1), *b = at<float>(2);
   for (std::int64_t i = 0; i < count_; ++i) y[i] = a[i] + b[i];

@@ -12,7 +12,7 @@ namespace bitfold::engine {
 class ScaleShiftStep final : public Step {
  public:
   ScaleShiftStep(std::vector<float> factors, std::vector<float> terms, std::int64_t outer, std::int64_t inner);
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   std::vector<float> factors_, terms_;
@@ -25,7 +25,7 @@ class RectifyStep final : public Step {
   static constexpr float kNoSlope = 0;
   RectifyStep(float low, float high, float slope, bool is_leaky, std::int64_t count)
       : low_(low), high_(high), slope_(slope), is_leaky_(is_leaky), count_(count) {}
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   float low_, high_, slope_;
@@ -37,7 +37,7 @@ class RectifyStep final : public Step {
 class AddStep final : public Step {
  public:
   explicit AddStep(std::int64_t count) : count_(count) {}
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   std::int64_t count_;

@@ -15,7 +15,7 @@ void GenericStep::bind(std::vector<TensorView>& views, const std::vector<View>& 
     if (like[i].is_present) views[i].data = at<std::byte>(operand++);
 }
 
-void GenericStep::run() noexcept {
+void GenericStep::run(const Team& /*team*/) noexcept {
   int operand = 0;
   bind(output_views_, outputs_, operand);
   bind(input_views_, inputs_, operand);
@@ -26,7 +26,7 @@ void GenericStep::run() noexcept {
   }
 }
 
-void GatherStep::run() noexcept {
+void GatherStep::run(const Team& /*team*/) noexcept {
   const std::uint8_t* in = at<std::uint8_t>(1);
   std::uint8_t* out = at<std::uint8_t>(0);
   for (std::size_t i = 0; i < source_.size(); ++i) out[i] = in[source_[i]];

@@ -17,7 +17,8 @@ class GenericStep final : public Step {
     bool is_present = false;
   };
   GenericStep(Node node, OpFunction function, std::vector<View> inputs, std::vector<View> outputs);
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
+  bool has_own_threads() const override { return true; }
 
  private:
   void bind(std::vector<TensorView>& views, const std::vector<View>& like, int& operand);
@@ -32,7 +33,7 @@ class GenericStep final : public Step {
 class GatherStep final : public Step {
  public:
   explicit GatherStep(std::vector<std::int32_t> source) : source_(std::move(source)) {}
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
 
  private:
   std::vector<std::int32_t> source_;

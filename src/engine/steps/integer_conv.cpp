@@ -6,44 +6,45 @@
 
 namespace bitfold::engine {
 
-void IntegerConvStep::pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept {
+void IntegerConvStep::form(std::uint8_t* formed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept {
   const ImageFormer& former = padding_.former;
-  former.make(at<std::uint8_t>(1) + image * former.image_bytes(), at<std::uint8_t>(2) + image * former.formed_bytes(),
-              padding_.zero_point, begin, end);
+  former.make(at<std::uint8_t>(1) + image * former.image_bytes(), formed, padding_.zero_point, begin, end);
 }
 
-void IntegerConvStep::run() noexcept {
-  const std::uint8_t* x = at<std::uint8_t>(padding_.is_needed ? 2 : 1);
-  void* y = at<std::byte>(0);
+/// Panel by panel, so that what is formed is still in the cache when it is read.
+void IntegerConvStep::form_and_run(std::uint8_t* formed, const std::uint8_t* residual, std::int64_t begin,
+                                   std::int64_t end, std::byte* scratch) noexcept {
+  const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();
+  std::int64_t rows = 0;
+  for (std::int64_t unit = begin; unit < end;) {
+    const std::int64_t image = unit / units, first = unit % units;
+    const std::int64_t count = std::min({panel, units - first, end - unit});
+    const std::int64_t rows_end = std::min(conv_.rows_read(first + count), padding_.former.rows());
+    if (first == 0 || unit == begin) rows = conv_.first_row_read(first);
+    form(formed, image, rows, rows_end);
+    rows = rows_end;
+    conv_.run(formed, at<std::byte>(0), residual, unit, unit + count, scratch);
+    unit += count;
+  }
+}
+
+void IntegerConvStep::run(const Team& team) noexcept {
   int next = padding_.is_needed ? 3 : 2;
   const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(next++) : nullptr;
   std::byte* scratch = thread_scratch_bytes() > 0 ? at<std::byte>(next) : nullptr;
-  const std::int64_t rows = padding_.former.rows();
-  if (padding_.is_needed && threads_ == 1) {
-    // Panel by panel, so that what is padded is still in the cache when it is read.
-    const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();
-    for (std::int64_t image = 0; image < padding_.batch; ++image) {
-      std::int64_t padded = 0;
-      for (std::int64_t unit = 0; unit < units; unit += panel) {
-        const std::int64_t end = std::min(unit + panel, units), needed = std::min(conv_.rows_read(end), rows);
-        pad(image, padded, needed);
-        padded = needed;
-        conv_.run(x, y, residual, image * units + unit, image * units + end, scratch);
-      }
-    }
-    return;
-  }
-  if (padding_.is_needed)
-    for_each_run(threads_, padding_.batch, rows,
-                 [&](std::int64_t image, std::int64_t first, std::int64_t count) { pad(image, first, first + count); });
-  const bool by_channels = conv_.has_more_weights_than_pixels() && conv_.channel_unit_count() >= threads_;
+  const bool by_channels = conv_.splits_by_channels(threads_);
   const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.unit_count();
-  for_each_numbered_part(threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {
-    std::byte* own = scratch == nullptr ? nullptr : scratch + static_cast<std::size_t>(part) * thread_scratch_bytes();
-    if (by_channels)
-      conv_.run_channels(x, y, residual, begin, end, own);
-    else
-      conv_.run(x, y, residual, begin, end, own);
+  for_each_numbered_part(team, threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {
+    const auto number = static_cast<std::size_t>(part);
+    std::byte* own = scratch == nullptr ? nullptr : scratch + number * thread_scratch_bytes();
+    const std::uint8_t* x = at<std::uint8_t>(1);
+    std::uint8_t* formed = padding_.is_needed ? at<std::uint8_t>(2) + number * thread_formed_bytes() : nullptr;
+    if (!by_channels && formed != nullptr) return form_and_run(formed, residual, begin, end, own);
+    if (!by_channels) return conv_.run(x, at<std::byte>(0), residual, begin, end, own);
+    for (std::int64_t image = 0; image < padding_.batch; ++image) {
+      if (formed != nullptr) form(formed, image, 0, padding_.former.rows());
+      conv_.run_channels(formed != nullptr ? formed : x, at<std::byte>(0), residual, image, begin, end, own);
+    }
   });
 }
 

@@ -11,8 +11,10 @@
 namespace bitfold::engine {
 
 /// Brings each image into the form the convolution reads where it is not in it, padded above all, then convolves.
-/// Operands: out (write), in (read), then the formed images (scratch), the residual (read) and scratch_bytes() of
-/// scratch where there are such.
+/// One image at a time, and each thread for itself: what another has just written comes slowly. So the convolution's x
+/// has images that are 0 elements apart then.
+/// Operands: out (write), in (read), then formed_bytes() of formed images (scratch), the residual (read) and
+/// scratch_bytes() of scratch where there are such.
 class IntegerConvStep final : public Step {
  public:
   /// Of `batch` images. The border around each is filled with the code of real 0 (invariant 2).
@@ -24,22 +26,32 @@ class IntegerConvStep final : public Step {
   };
   IntegerConvStep(IntegerConv conv, const Padding& padding, bool has_residual, int threads)
       : conv_(std::move(conv)), padding_(padding), has_residual_(has_residual), threads_(threads) {}
-  void run() noexcept override;
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
 
   /// Brings weights of a later step closer, unless this one has many to read itself.
   void fetch_ahead(const IntegerConvStep& later) {
     constexpr std::size_t kMost = 1024 * 1024;  // half of a second-level cache
     const auto weights = later.conv_.weights();
-    if (conv_.weights().size() <= kMost) conv_.fetch_ahead(weights.first(std::min(weights.size(), kMost)));
+    if (conv_.weights().size() > kMost) return;
+    conv_.fetch_ahead(weights.first(std::min(weights.size(), kMost)), later.conv_.splits_by_channels(later.threads_));
   }
 
+  std::size_t formed_bytes() const { return thread_formed_bytes() * static_cast<std::size_t>(threads_); }
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
-  /// Rows of a formed image.
-  void pad(std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
+  /// Rows [begin, end) of an image.
+  void form(std::uint8_t* formed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
+  /// Units [begin, end) of all images.
+  void form_and_run(std::uint8_t* formed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+                    std::byte* scratch) noexcept;
   /// Whole cache lines, so that threads do not write to each other's.
-  std::size_t thread_scratch_bytes() const { return (conv_.scratch_bytes() + 63) / 64 * 64; }
+  static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+  std::size_t thread_formed_bytes() const {
+    return whole_lines(static_cast<std::size_t>(padding_.former.formed_bytes() + kOverread));
+  }
+  std::size_t thread_scratch_bytes() const { return whole_lines(conv_.scratch_bytes()); }
 
   IntegerConv conv_;
   Padding padding_;

@@ -18,7 +18,8 @@ class OnednnStep final : public Step {
 
   const std::string& implementation() const { return primitive_.implementation(); }
 
-  void run() noexcept override {
+  bool has_own_threads() const override { return true; }
+  void run(const Team& /*team*/) noexcept override {
     primitive_.run({address(numbers.source), address(numbers.weights), static_cast<const float*>(address(numbers.bias)),
                     static_cast<const float*>(address(numbers.residual)), address(numbers.destination),
                     address(numbers.scratch)});

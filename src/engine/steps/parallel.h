@@ -1,8 +1,10 @@
-// Dividing a step's work among cores.
+// Dividing a step's work among the threads of a team.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+
+#include "engine/team.h"
 
 namespace bitfold::engine {
 
@@ -15,25 +17,24 @@ inline int useful_threads(int threads, std::int64_t work) {
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, threads));
 }
 
-/// Calls body(begin, end, part) on even parts of [0, count), numbered below `threads`. The parts do not change results:
-/// each unit is computed alone.
+/// Calls body(begin, end, part) on this thread's part of [0, count), the parts being even and numbered below `threads`.
+/// They do not change results: each unit is computed alone.
 template <class Body>
-void for_each_numbered_part(int threads, std::int64_t count, Body body) noexcept {
-  if (threads <= 1) return body(std::int64_t{0}, count, 0);
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-  for (int t = 0; t < threads; ++t) body(count * t / threads, count * (t + 1) / threads, t);
+void for_each_numbered_part(const Team& team, int threads, std::int64_t count, Body body) noexcept {
+  const int parts = std::min(threads, team.size()), part = team.rank();
+  if (part < parts) body(count * part / parts, count * (part + 1) / parts, part);
 }
 
 /// Calls body(begin, end).
 template <class Body>
-void for_each_part(int threads, std::int64_t count, Body body) noexcept {
-  for_each_numbered_part(threads, count, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
+void for_each_part(const Team& team, int threads, std::int64_t count, Body body) noexcept {
+  for_each_numbered_part(team, threads, count, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
 /// Calls body(image, first, count) on runs of rows that together are even parts of all rows of all images.
 template <class Body>
-void for_each_run(int threads, std::int64_t images, std::int64_t rows, Body body) noexcept {
-  for_each_part(threads, images * rows, [&](std::int64_t begin, std::int64_t end) {
+void for_each_run(const Team& team, int threads, std::int64_t images, std::int64_t rows, Body body) noexcept {
+  for_each_part(team, threads, images * rows, [&](std::int64_t begin, std::int64_t end) {
     while (begin < end) {
       const std::int64_t first = begin % rows, count = std::min(rows - first, end - begin);
       body(begin / rows, first, count);

@@ -23,26 +23,31 @@ class PlanarConvStep final : public Step {
   PlanarConvStep(const PlanarConv& conv, const PlanarConvKernel& kernel, const Images& images, int threads)
       : conv_(conv), kernel_(kernel), images_(images), threads_(threads) {}
 
-  void run() noexcept override {
+  int threads() const override { return threads_; }
+  void run(const Team& team) noexcept override {
     for (std::int64_t n = 0; n < images_.batch; ++n) {
       const float* x = at<float>(1) + n * conv_.in_channels * images_.height * images_.width;
-      if (images_.is_padded()) x = padded(x);
+      if (images_.is_padded()) {
+        if (n > 0) team.wait();  // all have read the image before
+        if (team.rank() == 0) pad(x);
+        team.wait();
+        x = at<float>(4);
+      }
       float* y = at<float>(0) + n * conv_.out_channels * conv_.out_height * conv_.out_width;
-      for_each_part(threads_, conv_.out_height, [&](std::int64_t begin, std::int64_t end) {
+      for_each_part(team, threads_, conv_.out_height, [&](std::int64_t begin, std::int64_t end) {
         kernel_.run(conv_, x, at<float>(2), at<float>(3), y, begin, end);
       });
     }
   }
 
  private:
-  const float* padded(const float* x) {
+  void pad(const float* x) {
     float* const image = at<float>(4);
     std::memset(image, 0, static_cast<std::size_t>(conv_.in_channels * images_.plane()) * sizeof(float));
     for (std::int64_t c = 0; c < conv_.in_channels; ++c)
       for (std::int64_t h = 0; h < images_.height; ++h, x += images_.width)
         std::memcpy(image + c * images_.plane() + (images_.top + h) * images_.row() + images_.left, x,
                     static_cast<std::size_t>(images_.width) * sizeof(float));
-    return image;
   }
 
   PlanarConv conv_;

@@ -16,7 +16,9 @@ class TableStep final : public Step {
  public:
   TableStep(const CodeTable& table, std::int64_t count, Isa isa)
       : table_(table), count_(count), kernels_(pointwise_kernels(isa)) {}
-  void run() noexcept override { kernels_.lookup(at<std::uint8_t>(1), at<std::uint8_t>(0), count_, table_.data()); }
+  void run(const Team& /*team*/) noexcept override {
+    kernels_.lookup(at<std::uint8_t>(1), at<std::uint8_t>(0), count_, table_.data());
+  }
 
  private:
   CodeTable table_;
@@ -29,7 +31,7 @@ class CodeBinaryStep final : public Step {
  public:
   CodeBinaryStep(CodeBinary kind, const BinaryGrids& grids, std::int64_t count, Isa isa)
       : kind_(kind), count_(count), kernels_(pointwise_kernels(isa)), grids_(prepared(kernels_, kind, grids)) {}
-  void run() noexcept override {
+  void run(const Team& /*team*/) noexcept override {
     kernels_.binary(kind_, at<std::uint8_t>(1), at<std::uint8_t>(2), at<std::uint8_t>(0), count_, grids_);
   }
 
@@ -52,17 +54,19 @@ class CodePoolStep final : public Step {
         // A window's codes are bytes moved, 64 at a time.
         threads_(useful_threads(
             threads, batch * shape.out_height * shape.out_width * shape.channels * shape.kernel_h * shape.kernel_w)) {}
-  void run() noexcept override {
+  int threads() const override { return threads_; }
+  void run(const Team& team) noexcept override {
     const std::int64_t in = shape_.in_height * shape_.in_width * shape_.channels;
     const std::int64_t out = shape_.out_height * shape_.out_width * shape_.channels;
-    for_each_run(threads_, batch_, shape_.out_height, [&](std::int64_t n, std::int64_t first, std::int64_t count) {
-      const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
-      std::uint8_t* y = at<std::uint8_t>(0) + n * out;
-      if (average_)
-        kernels_.average_pool(x, y, shape_, *average_, first, first + count);
-      else
-        kernels_.max_pool(x, y, shape_, first, first + count);
-    });
+    for_each_run(team, threads_, batch_, shape_.out_height,
+                 [&](std::int64_t n, std::int64_t first, std::int64_t count) {
+                   const std::uint8_t* x = at<std::uint8_t>(1) + n * in;
+                   std::uint8_t* y = at<std::uint8_t>(0) + n * out;
+                   if (average_)
+                     kernels_.average_pool(x, y, shape_, *average_, first, first + count);
+                   else
+                     kernels_.max_pool(x, y, shape_, first, first + count);
+                 });
   }
 
  private:
