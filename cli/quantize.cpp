@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "bitfold/calibrate.h"
+#include "bitfold/cpu.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
 #include "bitfold/passes.h"
@@ -41,8 +42,7 @@ const std::map<std::string, Scheme> kSchemes{{"symmetric", Scheme::symmetric}, {
 const std::map<std::string, Granularity> kGranularities{{"per_tensor", Granularity::per_tensor},
                                                         {"per_channel", Granularity::per_channel}};
 
-Recipe recipe_of(const Options& o) {
-  const Recipe base = o.data_free != nullptr && o.data_free->is_wanted() ? data_free_recipe() : Recipe{};
+Recipe recipe_of(const Options& o, const Recipe& base) {
   Recipe recipe = o.recipe_path.empty() ? base : load_recipe(o.recipe_path, base);
   const auto given = [&](const char* flag) { return o.verb->count(flag) > 0; };
   if (given("--weight-bits")) recipe.weight_bits = o.flags.weight_bits;
@@ -95,6 +95,9 @@ void keep_channels(const Options& o, Recipe& recipe) {
     throw Error(
         fmt::format("--equalize {}: changes what values hold, which statistics in a file do not know; leave {} out",
                     to_string(recipe.equalization), o.data.empty() ? "--calibration" : "--save-calibration"));
+  if (recipe.equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
+    o.output->say(fmt::format("{}: statistics in a file are of the network as it is, so nothing is equalized",
+                              o.data.empty() ? "--calibration" : "--save-calibration"));
   recipe.equalization = Equalization::none;
 }
 
@@ -130,7 +133,14 @@ Work foreseen(const Options& o, const Recipe& recipe) {
           .quantized = std::move(made.quantized)};
 }
 
-Work calibrated(const Options& o, Graph graph, Recipe recipe) {
+Work calibrated(const Options& o) {
+  Graph graph = float_graph(o);
+  const Recipe base = default_recipe(graph);
+  Recipe recipe = recipe_of(o, base);
+  if (base.observer != Recipe{}.observer && o.recipe_path.empty() && recipe.observer == base.observer &&
+      o.verb->count("--observer") == 0)
+    o.output->say(fmt::format("observer {}: the network has LayerNormalizations, whose few large values count",
+                              to_string(base.observer)));
   if (needs_samples(recipe) && o.data.empty())
     throw Error(
         fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} and --observer {} needs the "
@@ -198,13 +208,13 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
 }
 
 void quantize_model(const Options& o) {
+  if (o.threads > 0) limit_threads(o.threads);
   std::error_code ignored;  // where either file does not exist, they are not the same
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
     throw Error(
         fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
-  const Recipe asked = recipe_of(o);
-  const Work work = o.data_free->is_wanted() ? foreseen(o, asked) : calibrated(o, float_graph(o), asked);
+  const Work work = o.data_free->is_wanted() ? foreseen(o, recipe_of(o, data_free_recipe())) : calibrated(o);
   const auto& [graph, samples, calibration, prepared, without_data] = work;
   Recipe recipe = prepared;
   if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
@@ -246,9 +256,8 @@ void quantize_model(const Options& o) {
 
 // Quantizes in memory only: what would happen, and why.
 void analyze_model(const Options& o) {
-  const Recipe recipe = recipe_of(o);
-  Graph float_network = float_graph(o);
-  const Work work = calibrated(o, std::move(float_network), recipe);
+  if (o.threads > 0) limit_threads(o.threads);
+  const Work work = calibrated(o);
   const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
   Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
                                         *o.data_options, *o.output, o.threads, quantized, true);

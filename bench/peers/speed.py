@@ -2,7 +2,7 @@
 """Bitfold against ONNX Runtime, and OpenVINO where it is installed, on the same files, in the same run: medians and ratios.
 
     .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--networks FOLDER] [--threads 1]
-                                          [--batch 1] [--rounds 5] [MODEL ...]
+                                          [--batch 1] [--rounds 5] [--isa avx2|avx512vnni] [MODEL ...]
 
 Each model is quantized by Bitfold with --target any; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
 the table holds the median over rounds of each round's median, and how many times longer than Bitfold the others take. Before
@@ -10,11 +10,13 @@ they are timed, their outputs on the int8 file are compared with Bitfold's. On C
 Runtime for exact sums, which it is not timed with: its default there is faster, and saturates. OpenVINO is told to compute in
 float32 what is not in integers, as the others do; by itself it takes bfloat16 where the CPU has it.
 
-FOLDER is what `build/bench/networks FOLDER` wrote: those networks are measured, too.
+FOLDER is what `build/bench/networks FOLDER` wrote: those networks are measured, too. --isa keeps Bitfold and OpenVINO from
+instruction sets beyond it; ONNX Runtime cannot be told to, and takes what the CPU has (up to VNNI: its 1.32 has no tiles).
 """
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -34,6 +36,7 @@ except ImportError:
 
 NAMES = [name for name in MODELS if name != "lenet"]  # whose speed README.md has
 SECONDS = 0.7  # of one round of one program
+ONEDNN_ISA = {"avx2": "AVX2", "avx512vnni": "AVX512_CORE_VNNI"}  # as OpenVINO's oneDNN calls them
 
 Run = Callable[[np.ndarray], np.ndarray]  # from the first input to the first output
 
@@ -152,12 +155,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--isa", choices=ONEDNN_ISA)
     arguments = parser.parse_args()
+    if arguments.isa:
+        os.environ["BITFOLD_ISA"], os.environ["ONEDNN_MAX_CPU_ISA"] = arguments.isa, ONEDNN_ISA[arguments.isa]
     networks = sorted(path.stem for path in arguments.networks.glob("*.npy")) if arguments.networks else []
 
     programs = ["ours", "ort", *(["ov"] if openvino else [])]
     versions = f"ONNX Runtime {onnxruntime.__version__} (ort)" + (f", OpenVINO {openvino.__version__} (ov)" if openvino else "")
-    print(f"{versions}, threads {arguments.threads}, batch {arguments.batch}, microseconds (median of {arguments.rounds} rounds)")
+    print(f"{versions}, threads {arguments.threads}, batch {arguments.batch}"
+          f"{f', at most {arguments.isa} (not ort)' if arguments.isa else ''}, microseconds (median of {arguments.rounds} rounds)")
     titles = "".join(f"{title:>10}{'ratio':>8}" if program != "ours" else f"{title:>14}"
                      for kind in ("float", "int8") for program in programs
                      for title in [f"{kind} ours" if program == "ours" else program])

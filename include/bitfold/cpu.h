@@ -1,4 +1,4 @@
-// Which instruction sets the kernels may use.
+// What of the CPU may be used: which instruction sets, how many cores.
 #pragma once
 
 #include <string_view>
@@ -19,5 +19,12 @@ std::string_view to_string(Isa isa);
 
 /// Throws Error naming the valid words.
 Isa parse_isa(std::string_view word);
+
+/// How many cores work takes that is not told: all that the process may use, or what the environment variable
+/// OMP_NUM_THREADS or limit_threads() says.
+int usable_threads();
+
+/// Sets it for the calling thread. At least 1.
+void limit_threads(int count);
 
 }  // namespace bitfold

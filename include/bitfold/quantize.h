@@ -99,6 +99,10 @@ void check_recipe(const Recipe& recipe);
 /// What it does not say is as in `base`.
 Recipe load_recipe(const std::string& path, const Recipe& base = {});
 
+/// What suits a network: Recipe{}, but with Observer::min_max where the network has LayerNormalizations. The few large
+/// values that they let through count (docs/observers.md). `graph` satisfies Stage::optimized.
+Recipe default_recipe(const Graph& graph);
+
 struct Preparation {
   Equalization equalization = Equalization::none;  ///< Never automatic.
   std::vector<EqualizedRegion> regions, smoothed;

@@ -1,5 +1,7 @@
 #include "bitfold/cpu.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -78,6 +80,13 @@ Isa parse_isa(std::string_view word) {
   for (const auto& [name, isa] : kIsaNames)
     if (name == word) return isa;
   fail("BITFOLD_ISA is '{}'; expected portable, avx2, avx512vnni or amx", word);
+}
+
+int usable_threads() { return omp_get_max_threads(); }
+
+void limit_threads(int count) {
+  check(count >= 1, "threads is {}; it must be positive", count);
+  omp_set_num_threads(count);
 }
 
 }  // namespace bitfold

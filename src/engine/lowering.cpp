@@ -1,11 +1,10 @@
 #include "engine/lowering.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "numeric/rounding.h"
 
 namespace bitfold::engine {
@@ -52,7 +51,7 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
     : graph(source),
       options(session_options),
       isa(session_options.isa.value_or(isa_cap())),
-      threads(session_options.threads > 0 ? session_options.threads : omp_get_num_procs()),
+      threads(session_options.threads > 0 ? session_options.threads : usable_threads()),
       weights(weight_cache),
       infos_(infer_values(source, input_shapes)) {
   slots_.resize(infos_.size());

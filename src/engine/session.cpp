@@ -7,6 +7,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "engine/lowering.h"
 #include "engine/plan.h"
 
@@ -112,7 +113,7 @@ Session::Session(const Graph& graph, SessionOptions options)
         auto impl = std::make_unique<Impl>();
         impl->graph = graph;
         impl->options = options;
-        impl->threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+        impl->threads = options.threads > 0 ? options.threads : usable_threads();
         return impl;
       }()) {}
 

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "bitfold/reference.h"
 #include "numeric/block_pool.h"
 #include "quantize/finite.h"
@@ -90,7 +91,7 @@ class Collector {
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
   check(options.threads >= 0, "threads is {}; it must be 0 (all cores) or positive", options.threads);
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
-  const int threads = counting_threads(options.threads > 0 ? options.threads : omp_get_num_procs(), graph, options);
+  const int threads = counting_threads(options.threads > 0 ? options.threads : usable_threads(), graph, options);
   const std::int64_t group = quantization::fixed_batch(graph);
   // A few megabytes, so that cores seldom wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMostSamples));

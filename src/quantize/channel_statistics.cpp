@@ -1,12 +1,11 @@
 #include "bitfold/channel_statistics.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
 
+#include "bitfold/cpu.h"
 #include "bitfold/exact_sum.h"
 #include "bitfold/reference.h"
 #include "quantize/samples.h"
@@ -64,7 +63,7 @@ void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& 
               const Progress& progress) {
   const Reference reference(graph, options);
   quantization::for_first_samples(
-      source, quantization::fixed_batch(graph), omp_get_num_procs(), most_samples,
+      source, quantization::fixed_batch(graph), usable_threads(), most_samples,
       [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
       [&](std::int64_t, std::int64_t seen) {
         progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));

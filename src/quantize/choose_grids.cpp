@@ -1,11 +1,10 @@
 #include "quantize/choose_grids.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "quantize/partial_run.h"
 #include "quantize/roles.h"
 #include "quantize/samples.h"
@@ -183,7 +182,7 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
                                       const ChooseOptions& options, const Progress& progress) {
   Chooser chooser(graph, choices);
   const std::int64_t group = fixed_batch(graph);
-  const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  const int threads = options.threads > 0 ? options.threads : usable_threads();
   std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
   std::int64_t limit = group;  // the first ones tell how many to take
   for_first_samples(

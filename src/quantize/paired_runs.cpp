@@ -1,13 +1,12 @@
 #include "quantize/paired_runs.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 #include <optional>
 #include <utility>
 
 #include "bitfold/affine.h"
+#include "bitfold/cpu.h"
 #include "quantize/samples.h"
 
 namespace bitfold::quantization {
@@ -45,7 +44,7 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
     : sides_{Side{&float_graph}, Side{&graph}},
       samples_(&samples),
       options_(options),
-      threads_(omp_get_num_procs()),
+      threads_(usable_threads()),
       float_reference_(float_graph),
       group_(fixed_batch(graph)) {
   options_.most_samples = (options.most_samples + group_ - 1) / group_ * group_;

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/nearest.h"
 #include "base/words.h"
+#include "bitfold/graph.h"
 #include "bitfold/quantize.h"
 
 namespace bitfold {
@@ -233,6 +234,13 @@ void check_recipe(const Recipe& recipe) {
         "smooth is {}; it must be 0 to 1", recipe.smooth.value_or(0));
   check(recipe.percentile > 50 && recipe.percentile <= 100,  // also refuses NaN
         "percentile is {}; it must be greater than 50 and at most 100", recipe.percentile);
+}
+
+Recipe default_recipe(const Graph& graph) {
+  const std::vector<NodeId> nodes = graph.nodes();
+  const bool normalizes = std::any_of(nodes.begin(), nodes.end(),
+                                      [&](NodeId id) { return std::holds_alternative<LayerNorm>(graph.node(id).op); });
+  return {.observer = normalizes ? Observer::min_max : Recipe{}.observer};
 }
 
 Recipe load_recipe(const std::string& path, const Recipe& base) {

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "bitfold/error.h"
+#include "bitfold/graph.h"
 #include "bitfold/quantize.h"
 #include "testing.h"
 
@@ -29,6 +30,16 @@ class RecipeFile : public ::testing::Test {
 #define EXPECT_MENTIONS(text, ...)                   \
   for (const std::string mentioned_ : {__VA_ARGS__}) \
   EXPECT_NE((text).find(mentioned_), std::string::npos) << mentioned_ << " is not in: " << (text)
+
+TEST(Recipe, suits_the_network) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DataType::float32, {2, 8});
+  graph.mark_output(graph.add(Unary{UnaryKind::relu}, "relu", {x}, "y"));
+  EXPECT_EQ(default_recipe(graph), Recipe{});
+  const ValueId ones = graph.add_constant("ones", Tensor::from<float>({8}, std::vector<float>(8, 1.0F)));
+  graph.mark_output(graph.add(LayerNorm{}, "norm", {x, ones}, "z"));
+  EXPECT_EQ(default_recipe(graph), Recipe{.observer = Observer::min_max});
+}
 
 TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
   for (int bits = -1; bits <= 33; ++bits) {

@@ -1,13 +1,12 @@
 #include "report/damage.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "quantize/roles.h"
 #include "quantize/samples.h"
@@ -109,7 +108,7 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
   std::string failure;
   std::mutex lock;
   const auto count = static_cast<std::int64_t>(recipes.size());
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads > 0 ? threads : omp_get_num_procs())
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads > 0 ? threads : usable_threads())
   for (std::int64_t r = 0; r < count; ++r) {
     const auto i = static_cast<std::size_t>(r);
     if (stop()) continue;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/check.h"
+#include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "report/batches.h"
 #include "report/scores.h"
@@ -33,7 +34,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
 void for_each_batch(const Graph& graph, BatchSource& source, int threads,
                     const std::function<void(const Batch&, const std::vector<std::int32_t>&)>& use) {
   const std::int64_t at_a_time = batch_size(graph, 0);
-  const auto teams = static_cast<std::size_t>(threads > 0 ? threads : omp_get_num_procs());
+  const auto teams = static_cast<std::size_t>(threads > 0 ? threads : usable_threads());
   std::vector<Session> sessions;
   for (std::size_t t = 0; t < teams; ++t) sessions.emplace_back(graph, SessionOptions{.threads = 1});
   source.rewind();
