@@ -201,13 +201,15 @@ std::vector<Case> depthwise_cases() {
     for (std::int64_t kernel : {1, 2, 3, 4, 5, 7})
       for (std::int64_t stride : {1, 2, 3}) {
         const ConvFilter f{channels, channels, channels, kernel, kernel};
-        for (std::int64_t width : {kernel, kernel + 1, kernel + 11})
+        for (std::int64_t width : {kernel, kernel + 1, kernel + 4, kernel + 11})
           cases.push_back({f, 2, kernel + 3, width, stride, stride});
       }
   cases.push_back({{20, 20, 20, 3, 3, 2, 2}, 1, 9, 21});
   cases.push_back({{20, 20, 20, 3, 3, 1, 3}, 1, 9, 21, 2, 2});
   cases.push_back({{20, 20, 20, 3, 5}, 1, 9, 21, 1, 2});
   cases.push_back({{20, 20, 20, 3, 3}, 1, 9, 21, 1, 1, 3});
+  for (std::int64_t kernel : {3, 5})
+    for (std::int64_t stride : {1, 2}) cases.push_back({{40, 40, 40, kernel, kernel}, 1, 9, 21, stride, 3 - stride, 5});
   return cases;
 }
 
@@ -277,7 +279,9 @@ TEST(IntegerConv, runs_on_tiles_where_there_are_enough_products) {
 }
 
 TEST_P(IntegerConvTest, reals_equal_the_definition) {
-  for (const Case& c : window_cases()) {
+  std::vector<Case> cases = window_cases();
+  for (const Case& c : depthwise_cases()) cases.push_back(c);
+  for (const Case& c : cases) {
     const Data d = make_data(c, Codes::random);
     const ConvOutput output{.kind = AccumulatorOutput::float32};
     const auto want = expected<float>(
@@ -394,7 +398,8 @@ TEST_P(IntegerConvTest, depthwise_filters_do_without_a_border) {
       const std::int64_t row = bare.width * c.filter.in_channels;
       images.x = {bare.height * row, row, c.filter.in_channels};
       const testing::GuardedBuffer<std::uint8_t> x(inside);
-      for (const auto& output : {ConvOutput{}, ConvOutput{.zero_point = 131, .qmin = 3, .qmax = 250}}) {
+      for (const auto& output :
+           {ConvOutput{}, ConvOutput{.qmax = 100}, ConvOutput{.zero_point = 131, .qmin = 3, .qmax = 250}}) {
         const IntegerConv conv(packed(c, d), images, output, GetParam());
         testing::GuardedBuffer<std::uint8_t> y(c.y_count() - c.y_gap);
         const std::int64_t half = conv.unit_count() / 2;  // in two parts, as threads do

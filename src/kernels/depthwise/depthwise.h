@@ -54,6 +54,10 @@ const DepthwiseKernel& select_depthwise_kernel(Isa cap);
 /// `run` is null where the compiler does not target the instruction set.
 extern const DepthwiseKernel kPortableDepthwise, kAvx2Depthwise, kAvx512VnniDepthwise;
 
+/// A part of kAvx2Depthwise: 3x3 and 5x5 windows of neighbouring pixels, at strides of 1 and 2; returns whether it was
+/// one.
+extern bool (*const kAvx2WideDepthwise)(const DepthwiseTask& task) noexcept;
+
 /// A part of kAvx512VnniDepthwise: 64 channels at a time, for as many of the first channels as it can; returns how
 /// many.
 extern std::int64_t (*const kAvx512VnniWideDepthwise)(const DepthwiseTask& task) noexcept;

@@ -58,7 +58,7 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   const Destination to = at.destination(t);
   Accumulators<kPixels, 1> tile;
   tile.set(t.bias + at.channel, to.channel_count);
-  const BorderRows rows(t, at.row, at.channel, at.padding);
+  const BorderRows<3> rows(t, at.row, at.channel, at.padding);
   const std::int64_t left = at.pixel * kStride - t.pad_left;
   __m512i weights[3];
   unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA { weights[j] = _mm512_loadu_si512(w + j * kGroupBytes); });
