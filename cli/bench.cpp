@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <sstream>
 
 #include "bitfold/onnx.h"
+#include "bitfold/peaks.h"
 #include "bitfold/report.h"
 #include "model.h"
 #include "output.h"
@@ -22,17 +24,33 @@ struct Options {
 
 std::string kibibytes(std::int64_t bytes) { return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / 1024); }
 
+/// Operations per second of as many cores as the bench uses, in integers and in floats: two for each product.
+struct Peaks {
+  double integer = 0, real = 0;
+
+  void measure(int threads) {
+    const int cores = threads > 0 ? threads : usable_threads();
+    integer = std::max(integer, 2 * cores * integer_peak(isa_cap()));
+    real = std::max(real, 2 * cores * float_peak(isa_cap()));
+  }
+};
+
 /// One table of the model's steps; the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
+  Peaks peaks;  // clocks change: the better of before and after
+  peaks.measure(o.bench.threads);
   const std::vector<StepTime> steps = profile(graph, o.bench);
+  peaks.measure(o.bench.threads);
   double total = 0;
   for (const StepTime& t : steps) total += t.median_us;
-  std::vector<std::vector<std::string>> rows{{"step", "op", "kernel", "median", "share", "GMAC/s"}};
+  std::vector<std::vector<std::string>> rows{{"step", "op", "kernel", "median", "share", "GOPS", "of peak"}};
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const auto& [step, us] : steps) {
-    const double share = total > 0 ? us / total : 0, rate = us > 0 ? static_cast<double>(step.mac_count) / us / 1e3 : 0;
+    const double share = total > 0 ? us / total : 0;
+    const double gops = us > 0 ? 2 * static_cast<double>(step.mac_count) / us / 1e3 : 0;
+    const double peak = step.is_integer ? peaks.integer : peaks.real, of_peak = peak > 0 ? gops * 1e9 / peak : 0;
     rows.push_back({step.name, step.op, step.kernel, duration(us), fmt::format("{:.1f} %", 100 * share),
-                    step.mac_count > 0 ? fmt::format("{:.1f}", rate) : ""});
+                    gops > 0 ? fmt::format("{:.1f}", gops) : "", of_peak > 0 ? fmt::format("{:.1f} %", 100 * of_peak) : ""});
     list.push_back({{"name", step.name},
                     {"op", step.op},
                     {"kernel", step.kernel},
@@ -40,9 +58,13 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
                     {"median_us", us},
                     {"share", share},
                     {"macs", step.mac_count},
-                    {"gmac_per_s", rate}});
+                    {"gops", gops},
+                    {"of_peak", of_peak}});
   }
   o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
+  if (peaks.integer > 0)
+    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
+                              to_string(isa_cap()), peaks.real / 1e9));
   o.output->table(rows);
   return list;
 }
@@ -126,7 +148,7 @@ void add_bench(CLI::App& app) {
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
-  verb->add_flag("--profile", o->profiles, "Also each model's steps: which kernel ran, how long, at which rate");
+  verb->add_flag("--profile", o->profiles, "Also each model's steps: which kernel ran, how long, at which rate, and which part of the peak that is");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

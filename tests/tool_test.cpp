@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "bitfold/cpu.h"
 #include "bitfold/data.h"
 
 namespace bitfold::testing {
@@ -97,6 +98,9 @@ TEST_F(Tool, bench_profiles_every_step) {
     EXPECT_FALSE(step["kernel"].get<std::string>().empty());
     shares += step["share"].get<double>();
     macs += step["macs"].get<std::int64_t>();
+    EXPECT_EQ(step["gops"] > 0, step["macs"] > 0);
+    EXPECT_EQ(step["of_peak"] > 0, step["macs"] > 0 && isa_cap() > Isa::portable);
+    EXPECT_LE(step["of_peak"], 1.5);  // clocks change between the two measurements
   }
   EXPECT_NEAR(shares, 1, 1e-6);
   EXPECT_EQ(macs, run_for_json("inspect " + model("lenet"))["macs"].get<std::int64_t>());

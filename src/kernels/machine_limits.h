@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "bitfold/cpu.h"
+#include "bitfold/peaks.h"
 
 namespace bitfold::limits {
 
@@ -14,16 +14,8 @@ namespace bitfold::limits {
 /// and nothing is measured beside another library.
 bool is_plain();
 
-/// A fixed number of products of 8-bit integers (16-bit ones with AVX2) in an instruction set's fastest unit: pairs of
-/// tiles, vpdpbusd, vpmaddwd with its sum; a small matrix product in plain C++ where there is none. Operands are in
-/// registers. Returns the multiply-adds done.
-std::int64_t multiply_integers(Isa isa);
-
-/// Multiply-adds per second of multiply_integers(), the best of a few times; 0 for Isa::portable, which has no such
-/// unit.
+/// As in bitfold/peaks.h; 0 where nothing but times is wanted.
 double integer_peak(Isa isa);
-
-/// Fused multiply-adds of floats per second, with the widest vectors of the instruction set; 0 for Isa::portable.
 double float_peak(Isa isa);
 
 /// Bytes per second, read and written together, of a loop that does nothing but move: for each `reads` vectors read it

@@ -21,150 +21,22 @@
 // Where four tiles are all the pixels, it multiplies them by one block: weights, which may come from afar and are used
 // once then, pass by in the order they lie in.
 //
-// Accumulators reach vector registers through memory only. Their way from there to codes takes longer than two
-// products, so it is cut into pieces that run between the steps of the next tiles.
+// Accumulators reach vector registers through memory only, and their way from there to codes takes longer than two
+// products. The CPU sees some 500 operations ahead, less than the two together: so they would take turns. Where weights
+// are few, what is to be written of a step is woven into the products of the step after next, and both go on at once:
+//
+//        step s      products ... | store sums of s - 1, products | write 4 pieces of s - 2 | products | 4 pieces | ...
+//
+// Otherwise a step's outputs are written behind the products of the next one, which wait for weights meanwhile.
 #include "kernels/gemm/gemm.h"
 
 #if defined(__AMX_INT8__) && defined(__AVX512BW__)
 
 #include "kernels/avx512.h"
+#include "kernels/gemm/amx_outputs.h"
 
 namespace bitfold {
 namespace {
-
-constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
-constexpr std::int64_t kChannels = 256;  // of a call
-constexpr int kAccumulators = 4;         // of a step: so many tiles of pixels times blocks of channels
-
-/// Tiles of pixels in a step of kBlocks blocks.
-template <int kBlocks>
-constexpr int kStepTiles = kAccumulators / kBlocks;
-constexpr int kMostTiles = kStepTiles<1>;
-
-/// Registers 0..3: accumulators [block][tile]; 4, 5: pixels; 6, 7: weights.
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t row_bytes[16] = {};
-  std::uint8_t rows[16] = {};
-
-  TileConfig(std::int64_t pixels, std::int64_t groups) {
-    for (int i = 0; i < kAccumulators; ++i) set(i, pixels, kRowBytes);
-    for (int i = 4; i < 6; ++i) set(i, pixels, groups * kGroupBytes);
-    for (int i = 6; i < 8; ++i) set(i, groups, kRowBytes);
-  }
-  void load() const { asm volatile("ldtilecfg %0" : : "m"(*this)); }
-
- private:
-  void set(int tile, std::int64_t row_count, std::int64_t bytes) {
-    rows[tile] = static_cast<std::uint8_t>(row_count);
-    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
-  }
-};
-
-/// How a task's pixels are covered by tiles.
-struct Cover {
-  std::int64_t pixels;             ///< Of a tile, padding between rows included.
-  std::int64_t rows = 1;           ///< Of the image, in a tile.
-  std::int64_t tiles_per_row = 1;  ///< 1 where a tile has several rows.
-  std::int64_t row_steps = 1;
-
-  explicit Cover(const GemmTask& t) {
-    tiles_per_row = (t.pixel_count + kTileRows - 1) / kTileRows;
-    pixels = (t.pixel_count + tiles_per_row - 1) / tiles_per_row;
-    const std::int64_t pitch = t.x_row / t.pixel_stride;
-    if (t.row_count > 1 && t.x_row % t.pixel_stride == 0 && pitch >= t.pixel_count &&
-        pitch + t.pixel_count <= kTileRows) {
-      rows = (kTileRows - t.pixel_count) / pitch + 1;
-      if (rows > t.row_count) rows = t.row_count;
-      pixels = (rows - 1) * pitch + t.pixel_count;
-    }
-    row_steps = (t.row_count + rows - 1) / rows;
-  }
-
-  std::int64_t tile_count() const { return row_steps * tiles_per_row; }
-  /// Whether a step of one block takes all of them, and one of two blocks does not.
-  bool is_one_step() const { return tile_count() > kStepTiles<2> && tile_count() <= kStepTiles<1>; }
-  std::int64_t row(std::int64_t tile, const GemmTask& t) const {
-    const std::int64_t first = tile / tiles_per_row * rows, last = t.row_count - rows;
-    return first < last ? first : last;
-  }
-  std::int64_t pixel(std::int64_t tile, const GemmTask& t) const {
-    const std::int64_t first = tile % tiles_per_row * pixels, last = t.pixel_count - pixels;
-    return tiles_per_row == 1 || first < last ? first * (tiles_per_row != 1) : last;
-  }
-};
-
-/// What all products of a call have in common.
-struct Call {
-  const GemmTask& task;
-  Cover cover;
-  std::int64_t chunk_groups, chunk_count;  ///< Of a run.
-  std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
-  FetchAhead ahead;
-  alignas(64) std::int32_t sums[kAccumulators * kTileSums];
-
-  explicit Call(const GemmTask& t)
-      : task(t),
-        cover(t),
-        chunk_groups(amx_chunk_groups(t.group_count)),
-        chunk_count(t.group_count / chunk_groups),
-        row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
-        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {
-    if (t.ahead != nullptr) ahead = *t.ahead;
-  }
-
-  /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
-  bool is_one_pass() const {
-    constexpr std::int64_t kFirstLevel = 44 * 1024;
-    if (!cover.is_one_step() || task.run_count == 0) return false;
-    const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
-    return last + task.run_offsets[task.run_count - 1] + task.group_count * kGroupBytes <= kFirstLevel;
-  }
-};
-
-/// Outputs whose accumulators are in registers still, or in memory already.
-template <class Element>
-struct Pending {
-  Destination to;  ///< Its y is not used.
-  Element* y[kMostTiles];
-  std::int64_t tile_count = 0;
-};
-
-/// kPixels pixels of a tile.
-template <int kPixels, int kBlocks, class Writer, class Element>
-BITFOLD_INLINE void finish_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride) {
-  __m512i sums[kPixels][kBlocks];
-  unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
-    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      sums[p][b] = _mm512_load_si512(from + b * kStepTiles<kBlocks> * kTileSums + p * kBlockChannels);
-    });
-  });
-  writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
-}
-
-/// From memory to outputs.
-template <int kBlocks, class Writer>
-BITFOLD_INLINE void finish(const Call& call, const Pending<typename Writer::Element>& pending) {
-  constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
-  const Writer writer(pending.to);
-  const std::int64_t stride = call.task.y_stride;
-  for (std::int64_t tile = 0; tile < pending.tile_count; ++tile)
-    for (std::int64_t row = 0; row < call.cover.rows; ++row) {
-      const std::int32_t* from = call.sums + tile * kTileSums + row * call.row_sums;
-      auto* y = pending.y[tile] + row * call.task.y_row;
-      std::int64_t left = call.row_pixels;
-      for (; left >= kPixels; left -= kPixels) {
-        finish_pixels<kPixels, kBlocks>(writer, from, y, stride);
-        from += kPixels * kBlockChannels;
-        y += kPixels * stride;
-      }
-      for (; left > 0; --left) {
-        finish_pixels<1, kBlocks>(writer, from, y, stride);
-        from += kBlockChannels;
-        y += stride;
-      }
-    }
-}
 
 // GCC's intrinsics take literals only.
 template <int kTile>
@@ -179,25 +51,25 @@ BITFOLD_INLINE void multiply_add() {
 
 /// Stores accumulators, and starts them anew from a block's biases.
 template <int kTile, int kBlocks>
-BITFOLD_INLINE void exchange(Call& call, const std::int32_t* bias) {
+BITFOLD_INLINE void exchange(std::int32_t* sums, const std::int32_t* bias) {
   asm volatile("tilestored %%tmm%c[tile], (%[sums], %[row])\n\ttileloadd (%[bias], %[none]), %%tmm%c[tile]"
                :
-               : [tile] "i"(kTile), [sums] "r"(call.sums + kTile * kTileSums), [row] "r"(kRowBytes),
+               : [tile] "i"(kTile), [sums] "r"(sums + kTile * kTileSums), [row] "r"(kRowBytes),
                  [bias] "r"(bias + kTile / kStepTiles<kBlocks> * kBlockChannels), [none] "r"(std::int64_t{0})
                : "memory");
 }
 
 template <int kBlocks>
-BITFOLD_INLINE void exchange_all(Call& call, const std::int32_t* bias) {
-  unroll<kBlocks * kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA { exchange<i, kBlocks>(call, bias); });
+BITFOLD_INLINE void exchange_all(std::int32_t* sums, const std::int32_t* bias) {
+  unroll<kBlocks * kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA { exchange<i, kBlocks>(sums, bias); });
 }
 
 /// kTiles tiles of pixels times kBlocks blocks of channels, left in registers; the sums of the step before, still in
 /// registers, go to memory. A store waits for the products before it, but not for those behind it: so the stores of a
 /// step are among the first products of the next.
-template <int kTiles, int kBlocks, bool kFetchesAhead>
+template <int kTiles, int kBlocks, bool kFetchesAhead, class Meanwhile>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
-                             const std::int32_t* bias) {
+                             const std::int32_t* bias, std::int32_t* sums, const Meanwhile& meanwhile) {
   constexpr int kPixels = 4, kWeights = 6;
   constexpr std::int64_t kAhead = 4096, kLine = 64;  // bytes; the first measured
   const GemmTask& t = call.task;
@@ -224,8 +96,11 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
         unroll<kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA {
           constexpr int kSums = decltype(b)::value * kStepTiles<kBlocks> + decltype(i)::value;
           if constexpr (b == 0 && i < kTiles) load<kPixels + i % 2>(from[i], pixel_stride);
-          if (is_first) exchange<kSums, kBlocks>(call, bias);
-          if constexpr (i < kTiles) multiply_add<kSums, kPixels + i % 2, kWeights + b>();
+          if (is_first) exchange<kSums, kBlocks>(sums, bias);
+          if constexpr (i < kTiles) {
+            multiply_add<kSums, kPixels + i % 2, kWeights + b>();
+            meanwhile();
+          }
         });
       });
       is_first = false;
@@ -233,19 +108,21 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA { blocks[b] += chunk_weights; });
     }
   }
-  if (is_first) exchange_all<kBlocks>(call, bias);  // nothing to multiply
+  if (is_first) exchange_all<kBlocks>(sums, bias);  // nothing to multiply
 }
 
 /// All pixels times the channels [begin, end), kBlocks blocks at a time. A step's tiles of pixels stay in the
-/// first-level cache while the weights, which lie in the order they are read in, stream past them.
-template <int kBlocks, class Writer>
-void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
+/// first-level cache while the weights, which lie in the order they are read in, stream past them. kWeaves:
+/// accumulators go from memory to outputs among the products of the step after next, which then need not wait for them.
+template <int kBlocks, bool kWeaves, class Writer>
+BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
   using Element = typename Writer::Element;
   constexpr int kMost = kStepTiles<kBlocks>;
   constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
-  Pending<Element> pending{};
   const std::int64_t tiles = call.cover.tile_count(), steps = (tiles + kMost - 1) / kMost;
+  Pending<Element> pending[2]{{.to = {.multipliers = t.multipliers}}, {.to = {.multipliers = t.multipliers}}};
+  std::int64_t number = 0;  // of a step
   for (std::int64_t step = 0, first = 0; step < steps; ++step) {
     const std::int64_t left = steps - step, count = (tiles - first + left - 1) / left;  // the most first
     const std::uint8_t* from[kMostTiles];
@@ -257,23 +134,48 @@ void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
       into[i] = static_cast<Element*>(t.y) + row * t.y_row + pixel * t.y_stride;
     }
     first += count;
-    for (std::int64_t channel = begin; channel < end; channel += kStepChannels) {
+    for (std::int64_t channel = begin; channel < end; channel += kStepChannels, ++number) {
       const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
-      const auto multiply_tiles = [&](auto of) BITFOLD_INLINE_LAMBDA {
-        constexpr int kTiles = decltype(of)::value + 1;
-        if (count == kTiles) multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>)>(call, from, w, t.bias + channel);
+      Pending<Element>&now = pending[number % 2], &before = pending[(number + 1) % 2];
+      std::int32_t* const sums = call.sums[kWeaves ? number % 2 : 0];  // of the step before
+      const auto multiply_tiles = [&](const auto& meanwhile) BITFOLD_INLINE_LAMBDA {
+        unroll<kMost>([&](auto of) BITFOLD_INLINE_LAMBDA {
+          constexpr int kTiles = decltype(of)::value + 1;
+          if (count == kTiles)
+            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>)>(call, from, w, t.bias + channel, sums, meanwhile);
+        });
       };
-      unroll<kMost>(multiply_tiles);
-      if (pending.tile_count > 0) finish<kBlocks, Writer>(call, pending);
-      pending.to.output = t.output;
-      pending.to.multipliers = t.multipliers + channel;
-      pending.to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
-      unroll<kMost>([&](auto i) BITFOLD_INLINE_LAMBDA { pending.y[i] = into[i] + channel; });
-      pending.tile_count = count;
+      if constexpr (kWeaves) {
+        Weft<kBlocks, Writer> weft(call, now, call.sums[(number + 1) % 2]);  // the step before that
+        multiply_tiles([&] BITFOLD_INLINE_LAMBDA { weft.some(); });
+        while (!weft.is_done()) weft.some();
+      } else {
+        multiply_tiles([] {});
+        if (before.tile_count > 0) finish<kBlocks, Writer>(call, before, sums);
+      }
+      now.to.output = t.output;
+      now.to.multipliers = t.multipliers + channel;
+      now.to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
+      unroll<kMost>([&](auto i) BITFOLD_INLINE_LAMBDA { now.y[i] = into[i] + channel; });
+      now.tile_count = count;
     }
   }
-  exchange_all<kBlocks>(call, t.bias + begin);
-  finish<kBlocks, Writer>(call, pending);
+  Pending<Element>&before = pending[number % 2], &last = pending[(number + 1) % 2];
+  if (kWeaves && before.tile_count > 0) finish<kBlocks, Writer>(call, before, call.sums[(number + 1) % 2]);
+  exchange_all<kBlocks>(call.sums[kWeaves ? number % 2 : 0], t.bias + begin);
+  finish<kBlocks, Writer>(call, last, call.sums[kWeaves ? number % 2 : 0]);
+}
+
+// Apart, or GCC finds no registers for either.
+template <int kBlocks, class Writer>
+[[gnu::noinline]] void run_plain(Call& call, std::int64_t begin, std::int64_t end) {
+  run_blocks<kBlocks, false, Writer>(call, begin, end);
+}
+// Tuned for the first CPUs with tiles: otherwise GCC spills integers to vector registers, through the port products
+// need.
+template <class Writer>
+[[gnu::noinline, gnu::target("tune=sapphirerapids")]] void run_woven(Call& call, std::int64_t begin, std::int64_t end) {
+  run_blocks<2, true, Writer>(call, begin, end);
 }
 
 template <class TwoBlocks, class OneBlock>
@@ -282,8 +184,13 @@ void run_channels(Call& call) {
   const std::int64_t count = call.task.channel_count;
   const std::int64_t most = count % kPair > kBlockChannels ? count : count / kPair * kPair;
   const std::int64_t paired = call.is_one_pass() ? 0 : most;
-  if (paired > 0) run_blocks<2, TwoBlocks>(call, 0, paired);
-  if (paired < count) run_blocks<1, OneBlock>(call, paired, count);
+  bool is_woven = false;
+  if constexpr (sizeof(typename TwoBlocks::Element) == 1) {  // codes
+    is_woven = paired > 0 && call.weaves(paired);
+    if (is_woven) run_woven<TwoBlocks>(call, 0, paired);
+  }
+  if (paired > 0 && !is_woven) run_plain<2, TwoBlocks>(call, 0, paired);
+  if (paired < count) run_plain<1, OneBlock>(call, paired, count);
 }
 
 template <bool kStepsFit, CodeBounds kBounds>

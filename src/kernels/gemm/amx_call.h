@@ -1,0 +1,113 @@
+// What a call of the AMX kernel knows beforehand: how tiles cover its pixels, and how its windows are cut into
+// products. A part of gemm_amx.cpp, and compiled with its flags.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm/gemm.h"
+
+namespace bitfold {
+namespace {
+
+constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
+constexpr std::int64_t kChannels = 256;  // of a call
+constexpr int kAccumulators = 4;         // of a step: so many tiles of pixels times blocks of channels
+
+/// Tiles of pixels in a step of kBlocks blocks.
+template <int kBlocks>
+constexpr int kStepTiles = kAccumulators / kBlocks;
+constexpr int kMostTiles = kStepTiles<1>;
+
+/// Registers 0..3: accumulators [block][tile]; 4, 5: pixels; 6, 7: weights.
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+
+  TileConfig(std::int64_t pixels, std::int64_t groups) {
+    for (int i = 0; i < kAccumulators; ++i) set(i, pixels, kRowBytes);
+    for (int i = 4; i < 6; ++i) set(i, pixels, groups * kGroupBytes);
+    for (int i = 6; i < 8; ++i) set(i, groups, kRowBytes);
+  }
+  void load() const { asm volatile("ldtilecfg %0" : : "m"(*this)); }
+
+ private:
+  void set(int tile, std::int64_t row_count, std::int64_t bytes) {
+    rows[tile] = static_cast<std::uint8_t>(row_count);
+    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
+  }
+};
+
+/// How a task's pixels are covered by tiles.
+struct Cover {
+  std::int64_t pixels;             ///< Of a tile, padding between rows included.
+  std::int64_t rows = 1;           ///< Of the image, in a tile.
+  std::int64_t tiles_per_row = 1;  ///< 1 where a tile has several rows.
+  std::int64_t row_steps = 1;
+
+  explicit Cover(const GemmTask& t) {
+    tiles_per_row = (t.pixel_count + kTileRows - 1) / kTileRows;
+    pixels = (t.pixel_count + tiles_per_row - 1) / tiles_per_row;
+    const std::int64_t pitch = t.x_row / t.pixel_stride;
+    if (t.row_count > 1 && t.x_row % t.pixel_stride == 0 && pitch >= t.pixel_count &&
+        pitch + t.pixel_count <= kTileRows) {
+      rows = (kTileRows - t.pixel_count) / pitch + 1;
+      if (rows > t.row_count) rows = t.row_count;
+      pixels = (rows - 1) * pitch + t.pixel_count;
+    }
+    row_steps = (t.row_count + rows - 1) / rows;
+  }
+
+  std::int64_t tile_count() const { return row_steps * tiles_per_row; }
+  /// Whether a step of one block takes all of them, and one of two blocks does not.
+  bool is_one_step() const { return tile_count() > kStepTiles<2> && tile_count() <= kStepTiles<1>; }
+  std::int64_t row(std::int64_t tile, const GemmTask& t) const {
+    const std::int64_t first = tile / tiles_per_row * rows, last = t.row_count - rows;
+    return first < last ? first : last;
+  }
+  std::int64_t pixel(std::int64_t tile, const GemmTask& t) const {
+    const std::int64_t first = tile % tiles_per_row * pixels, last = t.pixel_count - pixels;
+    return tiles_per_row == 1 || first < last ? first * (tiles_per_row != 1) : last;
+  }
+};
+
+/// What all products of a call have in common.
+struct Call {
+  const GemmTask& task;
+  Cover cover;
+  std::int64_t chunk_groups, chunk_count;  ///< Of a run.
+  std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
+  FetchAhead ahead;
+  alignas(64) std::int32_t sums[2][kAccumulators * kTileSums];  ///< Of two steps in turn.
+
+  explicit Call(const GemmTask& t)
+      : task(t),
+        cover(t),
+        chunk_groups(amx_chunk_groups(t.group_count)),
+        chunk_count(t.group_count / chunk_groups),
+        row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
+        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {
+    if (t.ahead != nullptr) ahead = *t.ahead;
+  }
+
+  std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Of a window.
+
+  /// Whether outputs are written among products (see run_blocks), by pairs of blocks: where few weights pass by, or
+  /// their loads, from further away, would wait behind what is woven in.
+  bool weaves(std::int64_t channels) const {
+    constexpr std::int64_t kMostWeights = 64 * 1024;  // measured
+    const std::int64_t weights = chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
+    return chunks() > 0 && cover.rows == 1 && row_pixels % 2 == 0 && channels % (2 * kBlockChannels) == 0 &&
+           weights <= kMostWeights;
+  }
+  /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
+  bool is_one_pass() const {
+    constexpr std::int64_t kFirstLevel = 44 * 1024;
+    if (!cover.is_one_step() || task.run_count == 0) return false;
+    const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
+    return last + task.run_offsets[task.run_count - 1] + task.group_count * kGroupBytes <= kFirstLevel;
+  }
+};
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,114 @@
+// From accumulators that tiles have left in memory to outputs: all at once, or a few at a time among the next products.
+// A part of gemm_amx.cpp, and compiled with its flags.
+#pragma once
+
+#include "kernels/avx512.h"
+#include "kernels/gemm/amx_call.h"
+
+namespace bitfold {
+namespace {
+
+/// Outputs whose accumulators are in registers still, or in memory already.
+template <class Element>
+struct Pending {
+  Destination to;  ///< Its y is not used.
+  Element* y[kMostTiles];
+  std::int64_t tile_count = 0;
+};
+
+/// kPixels pixels of a tile.
+template <int kPixels, int kBlocks, class Writer, class Element>
+BITFOLD_INLINE void finish_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride) {
+  __m512i sums[kPixels][kBlocks];
+  unroll<kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
+    unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
+      sums[p][b] = _mm512_load_si512(from + b * kStepTiles<kBlocks> * kTileSums + p * kBlockChannels);
+    });
+  });
+  writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
+}
+
+/// From memory to outputs, a few pieces of 64 accumulators at a time, in between other work. Of tiles that are one row
+/// of a multiple of kPixels, and of whole blocks.
+template <int kBlocks, class Writer>
+class Weft {
+ public:
+  using Element = typename Writer::Element;
+  static constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
+
+  BITFOLD_INLINE Weft(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
+      : writer_({.output = call.task.output,
+                 .multipliers = pending.to.multipliers,
+                 .channel_count = kBlocks * kBlockChannels}),
+        stride_(call.task.y_stride),
+        per_tile_(call.row_pixels / kPixels),
+        at_a_time_(call.chunks() <= 2 ? 4 : 2),
+        from_(sums),
+        y_(pending.y[0]),
+        later_y_(pending.y[1]),
+        left_(pending.tile_count > 0 ? per_tile_ : 0),
+        later_(pending.tile_count > 1 ? per_tile_ : 0) {}
+
+  BITFOLD_INLINE bool is_done() const { return left_ == 0; }
+
+  /// As many as usual at a time, or what is left of a tile.
+  BITFOLD_INLINE void some() {
+    if (left_ > at_a_time_) {
+      left_ -= at_a_time_;
+      return at_a_time_ == 4 ? pieces<4>() : pieces<2>();
+    }
+    if (left_ == 0) return;
+    if (left_ == 4)
+      pieces<4>();
+    else
+      for (std::int64_t i = 0; i < left_; ++i) pieces<1>();
+    from_ += (kTileRows - per_tile_ * kPixels) * kBlockChannels;
+    y_ = later_y_;
+    left_ = later_;
+    later_ = 0;
+  }
+
+ private:
+  template <int kCount>
+  BITFOLD_INLINE void pieces() {
+    unroll<kCount>([&](auto) BITFOLD_INLINE_LAMBDA {
+      finish_pixels<kPixels, kBlocks>(writer_, from_, y_, stride_);
+      from_ += kPixels * kBlockChannels;
+      y_ += kPixels * stride_;
+    });
+  }
+
+  const Writer writer_;
+  const std::int64_t stride_, per_tile_, at_a_time_;
+  const std::int32_t* from_;
+  Element *y_, *later_y_;
+  std::int64_t left_, later_;
+};
+
+/// From memory to outputs.
+template <int kBlocks, class Writer>
+BITFOLD_INLINE void finish(const Call& call, const Pending<typename Writer::Element>& pending,
+                           const std::int32_t* sums) {
+  constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
+  const Writer writer(pending.to);
+  const std::int64_t stride = call.task.y_stride;
+  for (std::int64_t tile = 0; tile < pending.tile_count; ++tile)
+    for (std::int64_t row = 0; row < call.cover.rows; ++row) {
+      const std::int32_t* from = sums + tile * kTileSums + row * call.row_sums;
+      auto* y = pending.y[tile] + row * call.task.y_row;
+      std::int64_t left = call.row_pixels;
+      for (; left >= kPixels; left -= kPixels) {
+        finish_pixels<kPixels, kBlocks>(writer, from, y, stride);
+        from += kPixels * kBlockChannels;
+        y += kPixels * stride;
+      }
+      for (; left > 0; --left) {
+        finish_pixels<1, kBlocks>(writer, from, y, stride);
+        from += kBlockChannels;
+        y += stride;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace bitfold
