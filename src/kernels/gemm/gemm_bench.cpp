@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <set>
 #include <string>
@@ -71,9 +70,8 @@ struct Problem {
   std::shared_ptr<const PackedFilter> direct, best;
   ConvImages images;
   ConvOutput output;
-  AlignedArray<std::uint8_t> x;  // as in a session's memory
-  std::vector<std::uint8_t> y;
-  std::int64_t multiply_adds;
+  AlignedArray<std::uint8_t> x, y;  // as in a session's memory
+  std::int64_t multiply_adds, y_count;
 };
 
 Problem make_problem(const Layer& l, Isa isa) {
@@ -90,10 +88,11 @@ Problem make_problem(const Layer& l, Isa isa) {
   p.best = std::make_shared<const PackedFilter>(filter, w.data(), nullptr, multipliers.data(),
                                                 best_filter_form(filter, w.data(), p.images, isa));
   p.output.zero_point = 128;
-  const auto x_bytes = static_cast<std::size_t>(in * x_row + kOverread);
-  p.x.reset(static_cast<std::uint8_t*>(std::aligned_alloc(64, (x_bytes + 63) / 64 * 64)), std::free);
-  for (std::size_t i = 0; i < x_bytes; ++i) p.x[i] = static_cast<std::uint8_t>(i * 31);
-  p.y.resize(static_cast<std::size_t>(out * y_row));
+  const std::int64_t x_count = in * x_row + kOverread;
+  p.x = zeroed_array<std::uint8_t>(x_count);
+  for (std::int64_t i = 0; i < x_count; ++i) p.x[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(i * 31);
+  p.y_count = out * y_row;
+  p.y = zeroed_array<std::uint8_t>(p.y_count);
   p.multiply_adds = out * out * l.out_channels * filter.depth();
   return p;
 }
@@ -103,17 +102,17 @@ void convolve(benchmark::State& state, const Layer& layer, Isa isa) {
   const IntegerConv conv(p.best, p.images, p.output, isa);
   std::vector<std::byte> memory(conv.scratch_bytes() + 64);
   std::byte* scratch = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
-  conv.run(p.x.get(), p.y.data(), nullptr, 0, conv.unit_count(), scratch);
+  conv.run(p.x.get(), p.y.get(), nullptr, 0, conv.unit_count(), scratch);
   static std::set<std::string> compared;  // Google Benchmark calls this several times
   if (compared.insert(std::string(to_string(isa)) + layer.name).second) {
-    const auto y = p.y;
+    const std::vector<std::uint8_t> y(p.y.get(), p.y.get() + p.y_count);
     IntegerConv(p.direct, p.images, p.output, Isa::portable)
-        .run(p.x.get(), p.y.data(), nullptr, 0, p.images.out_height, nullptr);
-    if (p.y != y) return state.SkipWithError("differs from the portable kernel");
+        .run(p.x.get(), p.y.get(), nullptr, 0, p.images.out_height, nullptr);
+    if (!std::equal(y.begin(), y.end(), p.y.get())) return state.SkipWithError("differs from the portable kernel");
   }
   const double before = limits::integer_peak(isa);
   for (auto _ : state) {
-    conv.run(p.x.get(), p.y.data(), nullptr, 0, conv.unit_count(), scratch);
+    conv.run(p.x.get(), p.y.get(), nullptr, 0, conv.unit_count(), scratch);
     benchmark::ClobberMemory();
   }
   const auto done = static_cast<double>(p.multiply_adds) * static_cast<double>(state.iterations());
