@@ -29,9 +29,9 @@ struct Peaks {
   double integer = 0, real = 0;
 
   void measure(int threads) {
-    const int cores = threads > 0 ? threads : usable_threads();
+    const int usable = usable_threads(), cores = threads > 0 ? std::min(threads, usable) : usable;
     integer = std::max(integer, 2 * cores * integer_peak(isa_cap()));
-    real = std::max(real, 2 * cores * float_peak(isa_cap()));
+    real = std::max(real, 2 * cores * float_peak(detected_isa()));  // no cap holds for oneDNN
   }
 };
 
@@ -50,7 +50,8 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
     const double gops = us > 0 ? 2 * static_cast<double>(step.mac_count) / us / 1e3 : 0;
     const double peak = step.is_integer ? peaks.integer : peaks.real, of_peak = peak > 0 ? gops * 1e9 / peak : 0;
     rows.push_back({step.name, step.op, step.kernel, duration(us), fmt::format("{:.1f} %", 100 * share),
-                    gops > 0 ? fmt::format("{:.1f}", gops) : "", of_peak > 0 ? fmt::format("{:.1f} %", 100 * of_peak) : ""});
+                    gops > 0 ? fmt::format("{:.1f}", gops) : "",
+                    of_peak > 0 ? fmt::format("{:.1f} %", 100 * of_peak) : ""});
     list.push_back({{"name", step.name},
                     {"op", step.op},
                     {"kernel", step.kernel},
@@ -63,8 +64,8 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   }
   o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
   if (peaks.integer > 0)
-    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
-                              to_string(isa_cap()), peaks.real / 1e9));
+    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats ({})",
+                              peaks.integer / 1e9, to_string(isa_cap()), peaks.real / 1e9, to_string(detected_isa())));
   o.output->table(rows);
   return list;
 }
@@ -148,7 +149,10 @@ void add_bench(CLI::App& app) {
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
-  verb->add_flag("--profile", o->profiles, "Also each model's steps: which kernel ran, how long, at which rate, and which part of the peak that is");
+  verb->add_flag(
+      "--profile", o->profiles,
+      "Also each model's steps: which kernel ran, how long, at which rate, and which part of the cores' peak that "
+      "is (operations are those of the direct form: Winograd's, with fewer, may pass the peak)");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

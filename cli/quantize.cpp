@@ -137,8 +137,7 @@ Work calibrated(const Options& o) {
   Graph graph = float_graph(o);
   const Recipe base = default_recipe(graph);
   Recipe recipe = recipe_of(o, base);
-  if (base.observer != Recipe{}.observer && o.recipe_path.empty() && recipe.observer == base.observer &&
-      o.verb->count("--observer") == 0)
+  if (recipe_of(o, Recipe{}).observer != recipe.observer)  // neither a flag nor the file says
     o.output->say(fmt::format("observer {}: the network has LayerNormalizations, whose few large values count",
                               to_string(base.observer)));
   if (needs_samples(recipe) && o.data.empty())
@@ -305,7 +304,8 @@ void add_recipe_flags(CLI::App& verb, Options& o) {
       "What is to run the result: bitfold (default) has no grid in front of a LeakyRelu, which is more accurate and "
       "needs this tool's engine to be fast; any has one on every value between layers, as ONNX Runtime wants it");
   verb.add_option("--observer", o.observer,
-                  "How activation ranges are chosen: mse (default), min_max (default with --data-free), "
+                  "How activation ranges are chosen: mse (default), min_max (default with --data-free, and of networks "
+                  "with LayerNormalizations), "
                   "moving_average, percentile, entropy, or auto: "
                   "for each value the one that harms the outputs least on the samples");
   verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");

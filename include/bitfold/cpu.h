@@ -20,11 +20,11 @@ std::string_view to_string(Isa isa);
 /// Throws Error naming the valid words.
 Isa parse_isa(std::string_view word);
 
-/// How many cores work takes that is not told: all that the process may use, or what the environment variable
-/// OMP_NUM_THREADS or limit_threads() says.
+/// How many cores work takes that is not told, or told "all": those that the process may use, or what the environment
+/// variable OMP_NUM_THREADS says, or, in threads that called it, limit_threads().
 int usable_threads();
 
-/// Sets it for the calling thread. At least 1.
+/// Sets it for the calling thread only. At least 1.
 void limit_threads(int count);
 
 }  // namespace bitfold

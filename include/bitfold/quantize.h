@@ -76,7 +76,7 @@ struct Recipe {
   Target target = Target::bitfold;
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 97.5 % of 400 images
   /// (min_max 96.5 %, percentile 95.25 %); docs/observers.md has the table.
-  Observer observer = Observer::mse;
+  Observer observer = Observer::mse;          ///< See default_recipe().
   double percentile = 99.99;                  ///< For Observer::percentile.
   std::vector<std::string> skip;              ///< Names of nodes to leave in float.
   std::map<std::string, LayerRecipe> layers;  ///< By node name.

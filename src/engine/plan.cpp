@@ -21,7 +21,7 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
 }
 
 Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
-    : program_(std::move(program)), input_shapes_(std::move(input_shapes)) {
+    : program_(std::move(program)), input_shapes_(std::move(input_shapes)), cores_(omp_get_num_procs()) {
   place(keep_values);
   divide_into_sections();
   for (const auto& step : program_.steps) infos_.push_back(step->info);
@@ -98,7 +98,7 @@ void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::s
     if (section.threads == 1) {
       run_steps(section, Team(), step_us);
     } else {
-      Barrier barrier;
+      Barrier barrier(section.threads <= cores_);
 #pragma omp parallel num_threads(section.threads)
       run_steps(section, Team(omp_get_thread_num(), omp_get_num_threads(), barrier), step_us);
     }

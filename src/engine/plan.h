@@ -103,6 +103,7 @@ class Plan {
   Program program_;
   std::vector<Shape> input_shapes_;
   std::vector<StepInfo> infos_;
+  int cores_;
   std::vector<Section> sections_;
   std::vector<External> externals_;  ///< Operands whose address comes with each run.
   std::vector<std::size_t> offsets_;

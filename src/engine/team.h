@@ -12,9 +12,13 @@
 namespace bitfold::engine {
 
 /// Where threads wait until all of them have come. std::barrier would put them to sleep after a few microseconds, and
-/// waking one takes longer than most steps do.
+/// waking one takes longer than most steps do: where another process wants the core, a tick of the scheduler.
 class Barrier {
  public:
+  /// `has_cores`: whether there is a core for each thread. Then they wait for milliseconds before they sleep, else for
+  /// as long as it takes to see that another may need the core.
+  explicit Barrier(bool has_cores) : spins_(has_cores ? 300'000 : 2'000) {}
+
   void wait(int thread_count) noexcept {
     const int phase = phase_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) == thread_count - 1) {
@@ -23,8 +27,7 @@ class Barrier {
       phase_.notify_all();
       return;
     }
-    constexpr int kSpins = 2000;  // some 20 to 100 us; then the core is left to others
-    for (int i = 0; i < kSpins; ++i) {
+    for (int i = 0; i < spins_; ++i) {
       if (phase_.load(std::memory_order_acquire) != phase) return;
       _mm_pause();
     }
@@ -32,6 +35,7 @@ class Barrier {
   }
 
  private:
+  int spins_;
   alignas(64) std::atomic<int> arrived_ = 0;
   alignas(64) std::atomic<int> phase_ = 0;
 };

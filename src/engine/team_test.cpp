@@ -14,7 +14,7 @@ namespace {
 
 TEST(Team, waits_until_all_have_come) {
   constexpr int kThreads = 4, kPhases = 2000;
-  Barrier barrier;
+  Barrier barrier(false);
   std::vector<int> reached(kThreads);  // each thread writes its own, and reads the others' behind the barrier
   std::vector<int> wrong(kThreads);
   {
@@ -34,7 +34,7 @@ TEST(Team, waits_until_all_have_come) {
 }
 
 TEST(Team, wakes_who_has_gone_to_sleep) {
-  Barrier barrier;
+  Barrier barrier(false);
   int value = 0;
   std::jthread late([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));  // far longer than a barrier spins
@@ -66,8 +66,16 @@ GraphBuilder network() {
   return b;
 }
 
-TEST(Team, of_any_size_computes_the_same_bytes) {
-  GraphBuilder b = network();
+/// Images so large that from some number of threads on they are padded together.
+GraphBuilder large_images() {
+  GraphBuilder b;
+  const ValueId x = b.input({2, 16, 120, 110}, unsigned_grid(0.02F, 100));
+  const ValueId w = b.weights({8, 16, 3, 3}, 0);
+  b.output(b.node(Conv{window(3, 1, 1), 1}, {x, w, b.bias(x, w)}, unsigned_grid(0.1F, 120)));
+  return b;
+}
+
+void expect_same_bytes(GraphBuilder b) {
   const std::vector<Tensor> inputs = {b.uniform_tensor(*b.graph.value(b.graph.inputs()[0]).shape, -2, 2)};
   for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx}) {
     if (isa > detected_isa()) continue;
@@ -78,6 +86,15 @@ TEST(Team, of_any_size_computes_the_same_bytes) {
         EXPECT_EQ(session.run(inputs), expected) << to_string(isa) << ", " << threads << " threads";
     }
   }
+}
+
+TEST(Team, of_any_size_computes_the_same_bytes) { expect_same_bytes(network()); }
+
+TEST(Team, pads_large_images_together) {
+  GraphBuilder b = large_images();
+  expect_same_bytes(b);
+  const auto bytes = [&](int threads) { return Session(b.graph, {.threads = threads}).arena_bytes(); };
+  EXPECT_LE(bytes(16), bytes(1) + (std::size_t{1} << 20));
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 /// Of memory, what falls to [begin, end) of `count` equal parts; the last of them may be cut short.
 std::span<const std::byte> share(std::span<const std::byte> memory, std::int64_t begin, std::int64_t end,
                                  std::int64_t count) {
+  if (begin >= end) return {};
   const auto size = static_cast<std::int64_t>(memory.size());
   const auto at = [&](std::int64_t part) { return static_cast<std::size_t>(size * std::min(part, count) / count); };
   return memory.subspan(at(begin), at(end) - at(begin));
@@ -115,30 +116,30 @@ bool IntegerConv::splits_by_channels(int threads) const {
   return is_more_even || static_cast<std::int64_t>(filter_->size_bytes()) > kWorth * pixels;
 }
 
-void IntegerConv::run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
-                      std::int64_t end, std::byte* scratch) const noexcept {
+void IntegerConv::run_part_of(std::int64_t all_begin, std::int64_t all_end, const std::uint8_t* x, void* y,
+                              const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+                              std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
-  run_units(x, y, residual, begin, end, 0, f.out_channels / (products_ ? f.groups : 1), scratch);
+  const std::span<const std::byte> own =
+      ahead_is_shared_out_ ? share(ahead_, all_begin, all_end, unit_count()) : ahead_;
+  const auto ahead = share(own, begin - all_begin, end - all_begin, all_end - all_begin);
+  run_units(x, y, residual, begin, end, 0, f.out_channels / (products_ ? f.groups : 1), ahead, scratch);
 }
 
 void IntegerConv::run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t image,
                                std::int64_t begin, std::int64_t end, std::byte* scratch) const noexcept {
   if (begin >= end) return;
-  const std::int64_t first = image * units_per_image();
-  const std::int64_t channel_end = std::min(end * kChannelUnit, filter_->filter().out_channels);
-  run_units(x, y, residual, first, first + units_per_image(), begin * kChannelUnit, channel_end, scratch);
+  const std::int64_t first = image * units_per_image(), channels = filter_->filter().out_channels;
+  const std::int64_t channel_begin = begin * kChannelUnit, channel_end = std::min(end * kChannelUnit, channels);
+  std::span<const std::byte> ahead =
+      ahead_is_shared_out_ ? share(ahead_, channel_begin, channel_end, channels) : ahead_;
+  ahead = share(ahead, image, image + 1, images_.batch);
+  run_units(x, y, residual, first, first + units_per_image(), channel_begin, channel_end, ahead, scratch);
 }
 
 void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
                             std::int64_t end, std::int64_t channel_begin, std::int64_t channel_end,
-                            std::byte* scratch) const noexcept {
-  const std::int64_t channels = filter_->filter().out_channels;
-  std::span<const std::byte> ahead = ahead_;
-  if (ahead_is_shared_out_) {
-    const bool is_of_channels = channel_end - channel_begin < channels;
-    ahead =
-        is_of_channels ? share(ahead, channel_begin, channel_end, channels) : share(ahead, begin, end, unit_count());
-  }
+                            std::span<const std::byte> ahead, std::byte* scratch) const noexcept {
   for (std::int64_t unit = begin; unit < end;) {
     const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
     const std::int64_t units = std::min({end - unit, units_per_image() - first, units_per_panel()});

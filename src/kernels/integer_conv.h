@@ -60,9 +60,16 @@ class IntegerConv {
   /// Bytes of memory, aligned to 64, that each thread needs for itself while it runs. May be 0.
   std::size_t scratch_bytes() const;
   /// Units [begin, end). `y` points at int32, float or u8 as the output's kind says; `residual` may be null where none
-  /// is added, and may be y itself. Allocates nothing.
+  /// is added, and must not be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
-           std::byte* scratch) const noexcept;
+           std::byte* scratch) const noexcept {
+    run_part_of(begin, end, x, y, residual, begin, end, scratch);
+  }
+  /// The same, as a part of the units [all_begin, all_end) that the calling thread does: of what is to be fetched
+  /// ahead, it fetches its part.
+  void run_part_of(std::int64_t all_begin, std::int64_t all_end, const std::uint8_t* x, void* y,
+                   const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+                   std::byte* scratch) const noexcept;
   /// Another way to split the same work among threads, by channels of output: of use where there are far more weights
   /// than pixels, as each thread reads all pixels then, but only its own channels' weights. 0 units: this cannot be
   /// done.
@@ -84,9 +91,10 @@ class IntegerConv {
 
  private:
   std::int64_t unit_rows() const;
-  /// All rows of units [begin, end), such channels of them.
+  /// All rows of units [begin, end), such channels of them; `ahead` is what to fetch meanwhile.
   void run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
-                 std::int64_t channel_begin, std::int64_t channel_end, std::byte* scratch) const noexcept;
+                 std::int64_t channel_begin, std::int64_t channel_end, std::span<const std::byte> ahead,
+                 std::byte* scratch) const noexcept;
   void run_part(const OutputPart& part, const std::uint8_t* x, void* y, std::span<const std::byte> ahead,
                 std::byte* scratch) const noexcept;
   void run_depthwise(const OutputPart& part, const std::uint8_t* image, std::byte* out) const noexcept;

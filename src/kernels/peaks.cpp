@@ -4,6 +4,8 @@
 #include <ctime>
 #include <vector>
 
+#include "base/check.h"
+
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
 #include <immintrin.h>
 #endif
@@ -120,9 +122,15 @@ __attribute__((target("amx-tile,amx-int8"))) std::int64_t multiply_amx() {
 
 #endif
 
+void check_present(Isa isa) {  // which also asks the system for tiles
+  check(isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}", to_string(isa),
+        to_string(detected_isa()));
+}
+
 }  // namespace
 
 std::int64_t multiply_integers(Isa isa) {
+  check_present(isa);
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
   if (isa == Isa::amx) return multiply_amx();
   if (isa == Isa::avx512vnni) return multiply_vnni();
@@ -136,7 +144,8 @@ double integer_peak(Isa isa) {
   return isa == Isa::portable ? 0 : best_rate([isa] { return multiply_integers(isa); });
 }
 
-double float_peak([[maybe_unused]] Isa isa) {
+double float_peak(Isa isa) {
+  check_present(isa);
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
   if (isa != Isa::portable) return best_rate(isa == Isa::avx2 ? fuse_avx2 : fuse_avx512);
 #endif

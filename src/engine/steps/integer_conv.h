@@ -11,8 +11,8 @@
 namespace bitfold::engine {
 
 /// Brings each image into the form the convolution reads where it is not in it, padded above all, then convolves.
-/// One image at a time, and each thread for itself: what another has just written comes slowly. So the convolution's x
-/// has images that are 0 elements apart then.
+/// One image at a time, so that the convolution's x has images that are 0 elements apart then. Each thread makes what
+/// it reads for itself, as what another has just written comes slowly; where images are large they make one together.
 /// Operands: out (write), in (read), then formed_bytes() of formed images (scratch), the residual (read) and
 /// scratch_bytes() of scratch where there are such.
 class IntegerConvStep final : public Step {
@@ -37,18 +37,25 @@ class IntegerConvStep final : public Step {
     conv_.fetch_ahead(weights.first(std::min(weights.size(), kMost)), later.conv_.splits_by_channels(later.threads_));
   }
 
-  std::size_t formed_bytes() const { return thread_formed_bytes() * static_cast<std::size_t>(threads_); }
+  std::size_t formed_bytes() const {
+    return image_formed_bytes() * static_cast<std::size_t>(forms_together() ? 1 : threads_);
+  }
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
   /// Rows [begin, end) of an image.
   void form(std::uint8_t* formed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
+  /// Memory must not grow with threads: 1 MiB is what half a second-level cache holds.
+  bool forms_together() const {
+    return threads_ > 1 && image_formed_bytes() * static_cast<std::size_t>(threads_) > std::size_t{1} << 20;
+  }
+  void form_together(const Team& team, const std::uint8_t* residual, std::byte* scratch) noexcept;
   /// Units [begin, end) of all images.
   void form_and_run(std::uint8_t* formed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
   /// Whole cache lines, so that threads do not write to each other's.
   static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-  std::size_t thread_formed_bytes() const {
+  std::size_t image_formed_bytes() const {
     return whole_lines(static_cast<std::size_t>(padding_.former.formed_bytes() + kOverread));
   }
   std::size_t thread_scratch_bytes() const { return whole_lines(conv_.scratch_bytes()); }
