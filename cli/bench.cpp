@@ -64,8 +64,8 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   }
   o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
   if (peaks.integer > 0)
-    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats ({})",
-                              peaks.integer / 1e9, to_string(isa_cap()), peaks.real / 1e9, to_string(detected_isa())));
+    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
+                              to_string(isa_cap()), peaks.real / 1e9));
   o.output->table(rows);
   return list;
 }
