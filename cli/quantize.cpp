@@ -137,7 +137,7 @@ Work calibrated(const Options& o) {
   Graph graph = float_graph(o);
   const Recipe base = default_recipe(graph);
   Recipe recipe = recipe_of(o, base);
-  if (recipe_of(o, Recipe{}).observer != recipe.observer)  // neither a flag nor the file says
+  if (base != Recipe{} && recipe_of(o, Recipe{}).observer != recipe.observer)  // neither a flag nor the file says
     o.output->say(fmt::format("observer {}: the network has LayerNormalizations, whose few large values count",
                               to_string(base.observer)));
   if (needs_samples(recipe) && o.data.empty())

@@ -28,7 +28,7 @@ void IntegerConvStep::form_and_run(std::uint8_t* formed, const std::uint8_t* res
   }
 }
 
-void IntegerConvStep::form_together(const Team& team, const std::uint8_t* residual, std::byte* scratch) noexcept {
+void IntegerConvStep::form_together(const Team& team, const std::uint8_t* residual) noexcept {
   auto* formed = at<std::uint8_t>(2);
   const bool by_channels = conv_.splits_by_channels(threads_);
   const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.units_per_image();
@@ -38,7 +38,7 @@ void IntegerConvStep::form_together(const Team& team, const std::uint8_t* residu
                   [&](std::int64_t begin, std::int64_t end) { form(formed, image, begin, end); });
     team.wait();
     for_each_numbered_part(team, threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {
-      std::byte* own = scratch == nullptr ? nullptr : scratch + static_cast<std::size_t>(part) * thread_scratch_bytes();
+      std::byte* own = scratch_of(part);
       const std::int64_t first = image * conv_.units_per_image();
       if (by_channels)
         conv_.run_channels(formed, at<std::byte>(0), residual, image, begin, end, own);
@@ -49,17 +49,15 @@ void IntegerConvStep::form_together(const Team& team, const std::uint8_t* residu
 }
 
 void IntegerConvStep::run(const Team& team) noexcept {
-  int next = padding_.is_needed ? 3 : 2;
-  const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(next++) : nullptr;
-  std::byte* scratch = thread_scratch_bytes() > 0 ? at<std::byte>(next) : nullptr;
-  if (padding_.is_needed && forms_together()) return form_together(team, residual, scratch);
+  const std::uint8_t* residual = has_residual_ ? at<std::uint8_t>(padding_.is_needed ? 3 : 2) : nullptr;
+  if (padding_.is_needed && forms_together()) return form_together(team, residual);
   const bool by_channels = conv_.splits_by_channels(threads_);
   const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.unit_count();
   for_each_numbered_part(team, threads_, units, [&](std::int64_t begin, std::int64_t end, int part) {
-    const auto number = static_cast<std::size_t>(part);
-    std::byte* own = scratch == nullptr ? nullptr : scratch + number * thread_scratch_bytes();
+    std::byte* own = scratch_of(part);
     const std::uint8_t* x = at<std::uint8_t>(1);
-    std::uint8_t* formed = padding_.is_needed ? at<std::uint8_t>(2) + number * image_formed_bytes() : nullptr;
+    std::uint8_t* formed =
+        padding_.is_needed ? at<std::uint8_t>(2) + static_cast<std::size_t>(part) * image_formed_bytes() : nullptr;
     if (!by_channels && formed != nullptr) return form_and_run(formed, residual, begin, end, own);
     if (!by_channels) return conv_.run(x, at<std::byte>(0), residual, begin, end, own);
     for (std::int64_t image = 0; image < padding_.batch; ++image) {

@@ -31,10 +31,10 @@ class IntegerConvStep final : public Step {
 
   /// Brings weights of a later step closer, unless this one has many to read itself.
   void fetch_ahead(const IntegerConvStep& later) {
-    constexpr std::size_t kMost = 1024 * 1024;  // half of a second-level cache
     const auto weights = later.conv_.weights();
-    if (conv_.weights().size() > kMost) return;
-    conv_.fetch_ahead(weights.first(std::min(weights.size(), kMost)), later.conv_.splits_by_channels(later.threads_));
+    if (conv_.weights().size() > kHalfCache) return;
+    conv_.fetch_ahead(weights.first(std::min(weights.size(), kHalfCache)),
+                      later.conv_.splits_by_channels(later.threads_));
   }
 
   std::size_t formed_bytes() const {
@@ -43,13 +43,15 @@ class IntegerConvStep final : public Step {
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
+  static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Of the second level.
+
   /// Rows [begin, end) of an image.
   void form(std::uint8_t* formed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
-  /// Memory must not grow with threads: 1 MiB is what half a second-level cache holds.
+  /// Or memory would grow with threads.
   bool forms_together() const {
-    return threads_ > 1 && image_formed_bytes() * static_cast<std::size_t>(threads_) > std::size_t{1} << 20;
+    return threads_ > 1 && image_formed_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
   }
-  void form_together(const Team& team, const std::uint8_t* residual, std::byte* scratch) noexcept;
+  void form_together(const Team& team, const std::uint8_t* residual) noexcept;
   /// Units [begin, end) of all images.
   void form_and_run(std::uint8_t* formed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
@@ -59,6 +61,12 @@ class IntegerConvStep final : public Step {
     return whole_lines(static_cast<std::size_t>(padding_.former.formed_bytes() + kOverread));
   }
   std::size_t thread_scratch_bytes() const { return whole_lines(conv_.scratch_bytes()); }
+  /// Of the thread that does such a part.
+  std::byte* scratch_of(int part) const {
+    const int operand = 2 + (padding_.is_needed ? 1 : 0) + (has_residual_ ? 1 : 0);
+    const std::size_t bytes = thread_scratch_bytes();
+    return bytes == 0 ? nullptr : at<std::byte>(operand) + static_cast<std::size_t>(part) * bytes;
+  }
 
   IntegerConv conv_;
   Padding padding_;

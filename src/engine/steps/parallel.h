@@ -8,8 +8,8 @@
 
 namespace bitfold::engine {
 
-/// Multiply-accumulates (or bytes moved, times about 8) below which a second core costs more than it brings: waking a
-/// team takes some 5 us, in which one core does about this many.
+/// Multiply-accumulates (or bytes moved, times about 8) below which a second core costs more than it brings: what
+/// one core has just written comes slowly to another, some 5 us a layer, in which one core does about this many.
 constexpr std::int64_t kWorkPerThread = 500'000;
 
 /// How many threads are worth it for so much work.
