@@ -27,13 +27,29 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
 }
 
 /// What codes may be: [qmin, qmax] around any zero point, behind a LeakyRelu or not; every byte, of plain accumulators;
-/// the same, the zero point being 0.
+/// the same, the zero point being 0, of accumulators that count from kFloatOrigin.
 enum class CodeBounds { any, bytes, bytes_from_zero };
 
-BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output) {
+BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output, StepRange range) {
   if (output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1) return CodeBounds::any;
-  return output.zero_point != 0 ? CodeBounds::bytes : CodeBounds::bytes_from_zero;
+  return output.zero_point == 0 && range == StepRange::float_bits ? CodeBounds::bytes_from_zero : CodeBounds::bytes;
 }
+
+/// What accumulators count from.
+BITFOLD_INLINE std::int32_t origin_of(const ConvOutput& output, StepRange range) {
+  if (output.kind != AccumulatorOutput::code) return 0;
+  return bounds_of(output, range) == CodeBounds::bytes_from_zero ? kFloatOrigin : 0;
+}
+
+/// What a channel's accumulators are multiplied with on their way to steps.
+struct Multiplier {
+  __m512 factor;
+  __m512 origin;  ///< Of accumulators that count from kFloatOrigin: what is off then.
+
+  Multiplier() = default;
+  BITFOLD_INLINE explicit Multiplier(__m512 of)
+      : factor(of), origin(_mm512_mul_ps(of, _mm512_set1_ps(-kFloatOriginValue))) {}
+};
 
 /// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
 /// clamping before it: the saturating packs and the byte bounds at the end do it for 64 codes at once. Only what would
@@ -54,8 +70,10 @@ struct Requantizer {
     asm("" : "+r"(is_leaky));  // or the compiler compares floats again for every accumulator
   }
 
-  BITFOLD_INLINE __m512i steps(__m512i sum, __m512 multiplier) const {
-    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+  BITFOLD_INLINE __m512i steps(__m512i sum, const Multiplier& multiplier) const {
+    if constexpr (kBounds == CodeBounds::bytes_from_zero)
+      return round(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), multiplier.factor, multiplier.origin));
+    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier.factor);
     if (kBounds != CodeBounds::any || !is_leaky) return round(steps);
     return round(_mm512_mask_mul_ps(steps, _mm512_movepi32_mask(sum), steps, negative_gain));
   }
@@ -99,7 +117,7 @@ struct Destination {
   std::int64_t first;   ///< Elements from y to the first pixel.
   std::int64_t stride;  ///< Elements from one pixel to the next.
   std::int64_t channel_count;
-  bool steps_fit;  ///< As in GemmTask.
+  StepRange step_range;  ///< As in GemmTask.
 };
 
 /// Writes rows of accumulators, kBlocks registers each, as codes. Holds in registers what all of them have in common.
@@ -111,9 +129,10 @@ class CodeWriter {
   BITFOLD_INLINE explicit CodeWriter(const Destination& to)
       : requantizer_(*to.output),
         whole_(to.channel_count == kBlocks * 16),
+        is_dense_(whole_ && to.stride == kBlocks * 16),
         mask_(~std::uint64_t{0} >> (64 - to.channel_count)) {
     unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      multipliers_[b] = _mm512_loadu_ps(to.multipliers + block_start(b, to.channel_count));
+      multipliers_[b] = Multiplier(_mm512_loadu_ps(to.multipliers + block_start(b, to.channel_count)));
     });
   }
 
@@ -131,6 +150,10 @@ class CodeWriter {
           steps(std::integral_constant<int, kFirst>{}), steps(std::integral_constant<int, kFirst + 1>{}),
           steps(std::integral_constant<int, kFirst + 2>{}), steps(std::integral_constant<int, kFirst + 3>{}));
       // 64 codes: of one row, two or four.
+      if (kBlocks < 4 && kFirst + 4 <= kRegisters && is_dense_) {
+        _mm512_storeu_si512(at(std::integral_constant<int, kFirst / kBlocks>{}), codes);
+        return;
+      }
       unroll<4 / kBlocks>([&](auto i) BITFOLD_INLINE_LAMBDA {
         constexpr int kRow = kFirst / kBlocks + decltype(i)::value;
         if constexpr (kRow < kRows) store<decltype(i)::value>(codes, at(std::integral_constant<int, kRow>{}));
@@ -162,8 +185,8 @@ class CodeWriter {
   }
 
   Requantizer<kStepsFit, kBounds> requantizer_;
-  __m512 multipliers_[kBlocks];
-  bool whole_;
+  Multiplier multipliers_[kBlocks];
+  bool whole_, is_dense_;  ///< All channels; without gaps between pixels.
   __mmask64 mask_;
 };
 
@@ -200,19 +223,20 @@ template <int kRows, int kBlocks>
 struct Accumulators {
   __m512i sums[kRows][kBlocks];
 
-  /// Blocks beyond the last channel repeat the last block's.
-  BITFOLD_INLINE void set(const std::int32_t* bias, std::int64_t channel_count) {
+  /// Blocks beyond the last channel repeat the last block's. `origin` as origin_of() of what they will be stored as.
+  BITFOLD_INLINE void set(const std::int32_t* bias, std::int64_t channel_count, std::int32_t origin) {
     unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      const __m512i start = _mm512_loadu_si512(bias + block_start(b, channel_count));
+      const __m512i start =
+          _mm512_add_epi32(_mm512_loadu_si512(bias + block_start(b, channel_count)), _mm512_set1_epi32(origin));
       unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA { sums[p][b] = start; });
     });
   }
 
   BITFOLD_INLINE void store(const Destination& to) const {
-    const CodeBounds bounds = bounds_of(*to.output);
+    const CodeBounds bounds = bounds_of(*to.output, to.step_range);
     if (to.output->kind != AccumulatorOutput::code)
       write(WordWriter<kBlocks>(to), to);
-    else if (!to.steps_fit)
+    else if (to.step_range == StepRange::any)
       write(CodeWriter<kBlocks, false>(to), to);
     else if (bounds == CodeBounds::any)
       write(CodeWriter<kBlocks, true>(to), to);

@@ -143,7 +143,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
                 .y_row = images_.y.row,
                 .output = &output,
                 .ahead = &ahead,
-                .steps_fit = filter_->multipliers_below_one()};
+                .step_range = filter_->step_range()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
     return kernel_rows_[static_cast<std::size_t>(merges_rows_ ? 0 : s.row + r)];
   };

@@ -172,7 +172,7 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
                     .bias = filter_->bias(),
                     .multipliers = filter_->multipliers(),
                     .range = filter_->winograd_sums_are_small() ? WinogradRange::small : WinogradRange::large,
-                    .steps_fit = filter_->multipliers_below_one(),
+                    .step_range = filter_->step_range(),
                     .y = out,
                     .y_row = images_.y.row,
                     .y_pixel = images_.y.pixel,
@@ -216,7 +216,7 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
        .y_row = images_.y.row,
        .y_stride = images_.y.pixel,
        .output = &output_,
-       .steps_fit = filter_->multipliers_below_one()});
+       .step_range = filter_->step_range()});
 }
 
 /// The table and the residual, over rows that are still in the cache.

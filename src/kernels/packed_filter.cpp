@@ -1,6 +1,9 @@
 #include "kernels/packed_filter.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cmath>
+#include <cstdlib>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/sizes.h"
@@ -10,6 +13,19 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
+
+/// Of a channel.
+StepRange range_of(const std::int8_t* weights, std::int64_t depth, std::int64_t bias, float multiplier) {
+  // The largest accumulator times the float below 1 is still below 2^31 after rounding.
+  if (!(multiplier < 1.0F)) return StepRange::any;
+  std::int64_t reach = 0;  // of accumulators, on both sides of 0
+  for (std::int64_t k = 0; k < depth; ++k) reach += std::abs(static_cast<int>(weights[k]));
+  reach = reach * 255 + std::abs(bias);
+  // From 2^26 on, floats of which accumulators are the bits do not fit int32.
+  constexpr std::int64_t kMost = std::int64_t{1} << 26, kExact = std::int64_t{1} << 23;
+  const bool saturates = multiplier * kFloatOriginValue >= 256;
+  return multiplier >= 0 && reach < (saturates ? kMost : kExact) ? StepRange::float_bits : StepRange::int32;
+}
 
 }  // namespace
 
@@ -35,8 +51,9 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     const std::int64_t to = c / channels * block_count_ * kBlockChannels + c % channels;
     bias_[static_cast<std::size_t>(to)] = bias == nullptr ? 0 : bias[c];
     multipliers_[static_cast<std::size_t>(to)] = multipliers == nullptr ? 1.0F : multipliers[c];
-    // The largest accumulator times the float below 1 is still below 2^31 after rounding.
-    multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
+    step_range_ = std::min(step_range_,
+                           range_of(weights + c * filter.depth(), filter.depth(), bias_[static_cast<std::size_t>(to)],
+                                    multipliers_[static_cast<std::size_t>(to)]));
   }
   if (form == FilterForm::winograd) {
     transformed_ = zeroed_array<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels), memory);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/memory.h"
+#include "kernels/conv_output.h"
 
 namespace bitfold {
 
@@ -57,7 +58,7 @@ class PackedFilter {
   /// Blocks of 16 output channels per group of the convolution.
   std::int64_t block_count() const { return block_count_; }
   std::size_t size_bytes() const;
-  bool multipliers_below_one() const { return multipliers_below_one_; }
+  StepRange step_range() const { return step_range_; }
 
   const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
   const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
@@ -72,7 +73,8 @@ class PackedFilter {
   ConvFilter filter_;
   FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
-  bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
+  StepRange step_range_ = StepRange::float_bits;
+  bool winograd_sums_are_small_ = false;
   AlignedArray<std::int8_t> weights_;
   AlignedArray<std::int16_t> transformed_;
   AlignedArray<std::int32_t> bias_;

@@ -38,7 +38,7 @@ struct DepthwiseTask {
   void* y = nullptr;                     ///< Of row 0.
   std::int64_t y_row = 0, y_stride = 0;  ///< Elements from one row and from one pixel to the next.
   const ConvOutput* output = nullptr;
-  bool steps_fit = false;  ///< As in GemmTask.
+  StepRange step_range = StepRange::any;
 };
 
 struct DepthwiseKernel {

@@ -62,7 +62,8 @@ template <int kKernel, int kOutRows, int kVectorPixels>
 struct Filter {
   static constexpr int kRows = kKernel + kOutRows - 1, kGroups = (kRows + 3) / 4;
   __m512i weights[kOutRows][kKernel][kGroups][kColumns];
-  __m512i bias[kColumns], multipliers[kColumns];
+  __m512i bias[kColumns];
+  Multiplier multipliers[kColumns];
 
   void read(const DepthwiseTask& t, std::int64_t channel) {
     static_assert(kOutRows == 1 || kRows == 4);
@@ -76,7 +77,13 @@ struct Filter {
       for (int j = 0; j < kKernel; ++j)
         for (int q = 0; q < kColumns; ++q) weights[1][j][0][q] = _mm512_slli_epi32(weights[0][j][0][q], 8);
     gather_lanes<kCount>(t.bias + channel, kBlock * 4, bias);
-    gather_lanes<kCount>(t.multipliers + channel, kBlock * 4, multipliers);
+    __m512i factors[kColumns];
+    gather_lanes<kCount>(t.multipliers + channel, kBlock * 4, factors);
+    const __m512i origin = _mm512_set1_epi32(origin_of(*t.output, t.step_range));
+    for (int q = 0; q < kColumns; ++q) {
+      bias[q] = _mm512_add_epi32(bias[q], origin);
+      multipliers[q] = Multiplier(_mm512_castsi512_ps(factors[q]));
+    }
   }
 };
 
@@ -143,15 +150,29 @@ struct Source {
     }
   }
 
-  BITFOLD_INLINE bool has_pixel(std::int64_t x) const {
-    return static_cast<std::uint64_t>(x) < static_cast<std::uint64_t>(width);
-  }
-  /// Whether the vector that begins at pixel x is all within the image.
-  BITFOLD_INLINE bool has_vector(std::int64_t x) const {
-    return has_pixel(x) && (Reading::kPixels == 1 || has_pixel(x + (Reading::kPixels - 1) * Reading::kStride));
+  /// Column x of a vector of pixels, four rows to a group.
+  template <int kGroups>
+  BITFOLD_INLINE void read(std::int64_t x, __m512i (&taps)[kGroups][kColumns]) const {
+    constexpr std::int64_t kReach = (Reading::kPixels - 1) * Reading::kStride;
+    const bool is_inside = x >= 0 && x + kReach < width;
+    if (Reading::kPixels == 1 && !is_inside) {
+      unroll<kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA {
+        for (__m512i& tap : taps[g]) tap = _mm512_loadu_si512(padding);
+      });
+      return;
+    }
+    unroll<kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA {
+      __m512i four[4];
+      unroll<4>([&](auto i) BITFOLD_INLINE_LAMBDA {
+        constexpr int kRow = 4 * decltype(g)::value + decltype(i)::value;
+        four[i] = _mm512_setzero_si512();
+        if constexpr (kRow < kRows) four[i] = is_inside ? load(kRow, x) : load_border(kRow, x);
+      });
+      interleave(four, taps[g]);
+    });
   }
 
-  /// Such a vector of row i.
+ private:
   BITFOLD_INLINE __m512i load(int i, std::int64_t x) const {
     const std::uint8_t* from = rows[i] + x * steps[i];
     if constexpr (Reading::kIsDense) return _mm512_loadu_si512(from);
@@ -159,95 +180,84 @@ struct Source {
     return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { return from + p * step; });
   }
 
-  /// Any vector.
+  /// Of pixels that may be outside.
   BITFOLD_INLINE __m512i load_border(int i, std::int64_t x) const {
     return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
       const std::int64_t at = x + p * Reading::kStride;
-      return has_pixel(at) ? rows[i] + at * steps[i] : padding;
+      return at >= 0 && at < width ? rows[i] + at * steps[i] : padding;
     });
   }
 };
 
-/// kOutRows rows of outputs.
+/// kOutRows rows of outputs. All of it in registers, but for the weights.
 template <int kKernel, int kOutRows, class Reading, class Codes>
 void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::kPixels>& filter,
-              const Source<kKernel + kOutRows - 1, Reading>& source, std::uint8_t* y) {
+              Source<kKernel + kOutRows - 1, Reading> source, std::uint8_t* y) {
   constexpr int kStride = Reading::kStride, kVectorPixels = Reading::kPixels;
   using Weights = Filter<kKernel, kOutRows, kVectorPixels>;
   constexpr int kStep = kStride * kVectorPixels;                            // from one vector's window to the next
   constexpr int kDepth = (kKernel - 1) / kStep;                             // vectors begun before one is finished
   constexpr int kSlots = (kKernel - 1) % kStep == 0 ? kDepth : kDepth + 1;  // in flight; one may replace another
-  const std::int64_t count = (t.out_width + kVectorPixels - 1) / kVectorPixels;
-  const std::int64_t y_step = kVectorPixels * t.y_stride;
+  constexpr int kColumnCount = kStep < kKernel ? kStep : kKernel;           // that begin with a vector
+  const std::int64_t out_width = t.out_width, count = (out_width + kVectorPixels - 1) / kVectorPixels;
+  const std::int64_t y_stride = t.y_stride, y_row = t.y_row;
   const Codes codes(*t.output);
-  __m512i sums[kSlots][kOutRows][kColumns];
-  unroll<kSlots>([&](auto s) BITFOLD_INLINE_LAMBDA {
-    unroll<kOutRows>([&](auto r) BITFOLD_INLINE_LAMBDA {
-      unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { sums[s][r][q] = filter.bias[q]; });
-    });
+  // Copies, which what is written to y cannot change.
+  Multiplier multipliers[kColumns];
+  __m512i bias[kColumns];
+  unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
+    multipliers[q] = filter.multipliers[q];
+    bias[q] = filter.bias[q];
   });
-  std::int64_t pixel = -t.pad_left;
+  __m512i sums[kSlots][kOutRows][kColumns];
   const auto finish = [&](auto slot, std::int64_t v) BITFOLD_INLINE_LAMBDA {
     unroll<kOutRows>([&](auto r) BITFOLD_INLINE_LAMBDA {
-      const auto steps = [&](auto q) BITFOLD_INLINE_LAMBDA {
-        return codes.steps(sums[slot][r][q], _mm512_castsi512_ps(filter.multipliers[q]));
-      };
-      std::uint8_t* to = y + r * t.y_row + v * y_step;
+      const auto steps = [&](auto q) BITFOLD_INLINE_LAMBDA { return codes.steps(sums[slot][r][q], multipliers[q]); };
       const __m512i out =
           codes.codes_by_lane(steps(std::integral_constant<int, 0>{}), steps(std::integral_constant<int, 1>{}),
                               steps(std::integral_constant<int, 2>{}), steps(std::integral_constant<int, 3>{}));
-      store_pixels<kVectorPixels>(out, to, t.y_stride, t.out_width - v * kVectorPixels);
+      const std::int64_t pixel = v * kVectorPixels;
+      store_pixels<kVectorPixels>(out, y + r * y_row + pixel * y_stride, y_stride, out_width - pixel);
     });
   };
-  // Columns of the vector `v`, which takes the place kSlot.
-  const auto advance = [&](auto slot, std::int64_t v) BITFOLD_INLINE_LAMBDA {
-    constexpr int kNewest = decltype(slot)::value + (kDepth + 1) * kSlots;
-    unroll<(kStep < kKernel ? kStep : kKernel)>([&](auto s) BITFOLD_INLINE_LAMBDA {
+  std::int64_t x = -t.pad_left;
+  // The columns that begin with the vector `v`, in the place kSlot, of which kBefore have begun and are not finished.
+  const auto advance = [&](auto slot, auto begun, std::int64_t v) BITFOLD_INLINE_LAMBDA {
+    constexpr int kNewest = decltype(slot)::value + (kDepth + 1) * kSlots, kBefore = decltype(begun)::value;
+    unroll<kColumnCount>([&](auto s) BITFOLD_INLINE_LAMBDA {
       constexpr int kFirstTap = decltype(s)::value;
-      if (kFirstTap + kStep >= kKernel && v >= count) return;  // of a vector that is not
-      const std::int64_t x = pixel + kFirstTap;
-      __m512i rows[Weights::kGroups][4], taps[Weights::kGroups][kColumns];
-      const auto load = [&](auto at) BITFOLD_INLINE_LAMBDA {
-        unroll<Weights::kGroups * 4>([&](auto i) BITFOLD_INLINE_LAMBDA {
-          if constexpr (decltype(i)::value < Weights::kRows)
-            rows[i / 4][i % 4] = at(i);
-          else
-            rows[i / 4][i % 4] = _mm512_setzero_si512();
-        });
-      };
-      if (source.has_vector(x))
-        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.load(i, x); });
-      else
-        load([&](int i) BITFOLD_INLINE_LAMBDA { return source.load_border(i, x); });
-      unroll<Weights::kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA { interleave(rows[g], taps[g]); });
-      // The oldest vector first: it may be finished, and its place taken.
-      unroll<kDepth + 1>([&](auto i) BITFOLD_INLINE_LAMBDA {
-        constexpr int kAge = kDepth - decltype(i)::value, kTap = kFirstTap + kAge * kStep;
-        if constexpr (kTap < kKernel) {
-          constexpr int kSlot = (kNewest - kAge) % kSlots;
-          if constexpr (kTap == 0)
+      constexpr bool kIsOwn = kFirstTap + kStep >= kKernel;  // no other vector's window covers it
+      if (!kIsOwn || kDepth == 0 || v < count) {
+        __m512i taps[Weights::kGroups][kColumns];
+        source.template read<Weights::kGroups>(x + kFirstTap, taps);
+        // The oldest vector first: it may be finished, and its place taken.
+        unroll<kBefore + 1>([&](auto i) BITFOLD_INLINE_LAMBDA {
+          constexpr int kAge = kBefore - decltype(i)::value, kTap = kFirstTap + kAge * kStep;
+          if constexpr (kTap < kKernel) {
+            constexpr int kSlot = (kNewest - kAge) % kSlots;
             unroll<kOutRows>([&](auto r) BITFOLD_INLINE_LAMBDA {
-              unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { sums[kSlot][r][q] = filter.bias[q]; });
+              unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
+                __m512i sum = kTap == 0 ? bias[q] : sums[kSlot][r][q];
+                unroll<Weights::kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA {
+                  sum = _mm512_dpbusd_epi32(sum, taps[g][q], filter.weights[r][kTap][g][q]);
+                });
+                sums[kSlot][r][q] = sum;
+              });
             });
-          unroll<kOutRows * Weights::kGroups>([&](auto of) BITFOLD_INLINE_LAMBDA {
-            constexpr int kRow = decltype(of)::value / Weights::kGroups,
-                          kGroup = decltype(of)::value % Weights::kGroups;
-            unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
-              __m512i& sum = sums[kSlot][kRow][q];
-              sum = _mm512_dpbusd_epi32(sum, taps[kGroup][q], filter.weights[kRow][kTap][kGroup][q]);
-            });
-          });
-          if constexpr (kTap == kKernel - 1)
-            if (v >= kAge) finish(std::integral_constant<int, kSlot>{}, v - kAge);
-        }
-      });
+            if constexpr (kTap == kKernel - 1) finish(std::integral_constant<int, kSlot>{}, v - kAge);
+          }
+        });
+      }
     });
-    pixel += kStep;
+    x += kStep;
   };
-  for (std::int64_t v = 0; v < count + kDepth;)
-    unroll<kSlots>([&](auto slot) BITFOLD_INLINE_LAMBDA {
-      if (v < count + kDepth) advance(slot, v);
-      ++v;
+  unroll<kDepth>(
+      [&](auto v) BITFOLD_INLINE_LAMBDA { advance(std::integral_constant<int, decltype(v)::value % kSlots>{}, v, v); });
+  const std::integral_constant<int, kDepth> all;
+  for (std::int64_t v = kDepth; v < count + kDepth; v += kSlots)
+    unroll<kSlots>([&](auto i) BITFOLD_INLINE_LAMBDA {
+      if (v + i < count + kDepth)
+        advance(std::integral_constant<int, (kDepth + decltype(i)::value) % kSlots>{}, all, v + i);
     });
 }
 
@@ -293,13 +303,14 @@ std::int64_t run_as(const DepthwiseTask& t) {
 
 template <int kKernel, int kStride>
 std::int64_t run_square(const DepthwiseTask& t) {
-  if (bounds_of(*t.output) != CodeBounds::bytes_from_zero) return run_as<kKernel, kStride, Requantizer<true>>(t);
+  if (bounds_of(*t.output, t.step_range) != CodeBounds::bytes_from_zero)
+    return run_as<kKernel, kStride, Requantizer<true>>(t);
   return run_as<kKernel, kStride, Requantizer<true, CodeBounds::bytes_from_zero>>(t);
 }
 
 std::int64_t run(const DepthwiseTask& t) noexcept {
   if (t.kernel_h != t.kernel_w || t.stride_h != t.stride_w || t.dilation_h != 1 || t.dilation_w != 1) return 0;
-  if (t.output->kind != AccumulatorOutput::code || !t.steps_fit) return 0;
+  if (t.output->kind != AccumulatorOutput::code || t.step_range == StepRange::any) return 0;
   if (t.kernel_h == 3 && t.stride_w == 1) return run_square<3, 1>(t);
   if (t.kernel_h == 3 && t.stride_w == 2) return run_square<3, 2>(t);
   if (t.kernel_h == 5 && t.stride_w == 1) return run_square<5, 1>(t);

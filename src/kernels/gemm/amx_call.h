@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/avx512.h"
 #include "kernels/gemm/gemm.h"
 
 namespace bitfold {
@@ -78,6 +79,8 @@ struct Call {
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
   FetchAhead ahead;
+  const std::int32_t* bias;  ///< From which accumulators start.
+  alignas(64) std::int32_t moved_bias[kChannels];
   alignas(64) std::int32_t sums[2][kAccumulators * kTileSums];  ///< Of two steps in turn.
 
   explicit Call(const GemmTask& t)
@@ -86,19 +89,26 @@ struct Call {
         chunk_groups(amx_chunk_groups(t.group_count)),
         chunk_count(t.group_count / chunk_groups),
         row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
-        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels) {
+        row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels),
+        bias(t.bias) {
     if (t.ahead != nullptr) ahead = *t.ahead;
+    const std::int32_t origin = origin_of(*t.output, t.step_range);
+    if (origin == 0) return;
+    for (std::int64_t c = 0; c < t.channel_count; c += kBlockChannels)
+      _mm512_store_si512(moved_bias + c, _mm512_add_epi32(_mm512_loadu_si512(t.bias + c), _mm512_set1_epi32(origin)));
+    bias = moved_bias;
   }
 
   std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Of a window.
 
-  /// Whether outputs are written among products (see run_blocks), by pairs of blocks: where few weights pass by, or
-  /// their loads, from further away, would wait behind what is woven in.
+  /// Whether outputs are written among products (see run_blocks): where few weights pass by, or their loads, from
+  /// further away, would wait behind what is woven in.
+  template <int kBlocks>
   bool weaves(std::int64_t channels) const {
     constexpr std::int64_t kMostWeights = 64 * 1024;  // measured
     const std::int64_t weights = chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
-    return chunks() > 0 && cover.rows == 1 && row_pixels % 2 == 0 && channels % (2 * kBlockChannels) == 0 &&
-           weights <= kMostWeights;
+    return chunks() > 0 && cover.rows == 1 && row_pixels % (4 / kBlocks) == 0 &&
+           channels % (kBlocks * kBlockChannels) == 0 && weights <= kMostWeights;
   }
   /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
   bool is_one_pass() const {

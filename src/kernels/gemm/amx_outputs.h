@@ -35,19 +35,21 @@ class Weft {
  public:
   using Element = typename Writer::Element;
   static constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
+  static constexpr int kMost = 4;                       // pieces at a time
 
   BITFOLD_INLINE Weft(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
       : writer_({.output = call.task.output,
                  .multipliers = pending.to.multipliers,
+                 .stride = call.task.y_stride,
                  .channel_count = kBlocks * kBlockChannels}),
         stride_(call.task.y_stride),
         per_tile_(call.row_pixels / kPixels),
-        at_a_time_(call.chunks() <= 2 ? 4 : 2),
+        at_a_time_(call.chunks() <= 2 ? kMost : kMost / 2),
         from_(sums),
-        y_(pending.y[0]),
-        later_y_(pending.y[1]),
-        left_(pending.tile_count > 0 ? per_tile_ : 0),
-        later_(pending.tile_count > 1 ? per_tile_ : 0) {}
+        y_(pending.y),
+        end_(pending.y + pending.tile_count),
+        to_(*y_),
+        left_(pending.tile_count > 0 ? per_tile_ : 0) {}
 
   BITFOLD_INLINE bool is_done() const { return left_ == 0; }
 
@@ -55,34 +57,39 @@ class Weft {
   BITFOLD_INLINE void some() {
     if (left_ > at_a_time_) {
       left_ -= at_a_time_;
-      return at_a_time_ == 4 ? pieces<4>() : pieces<2>();
+      return at_a_time_ == kMost ? pieces<kMost>() : pieces<kMost / 2>();
     }
     if (left_ == 0) return;
-    if (left_ == 4)
-      pieces<4>();
+    if (left_ == kMost)
+      pieces<kMost>();
     else
       for (std::int64_t i = 0; i < left_; ++i) pieces<1>();
     from_ += (kTileRows - per_tile_ * kPixels) * kBlockChannels;
-    y_ = later_y_;
-    left_ = later_;
-    later_ = 0;
+    if (++y_ == end_) {
+      left_ = 0;
+      return;
+    }
+    to_ = *y_;
+    left_ = per_tile_;
   }
 
  private:
   template <int kCount>
   BITFOLD_INLINE void pieces() {
     unroll<kCount>([&](auto) BITFOLD_INLINE_LAMBDA {
-      finish_pixels<kPixels, kBlocks>(writer_, from_, y_, stride_);
+      finish_pixels<kPixels, kBlocks>(writer_, from_, to_, stride_);
       from_ += kPixels * kBlockChannels;
-      y_ += kPixels * stride_;
+      to_ += kPixels * stride_;
     });
   }
 
   const Writer writer_;
   const std::int64_t stride_, per_tile_, at_a_time_;
   const std::int32_t* from_;
-  Element *y_, *later_y_;
-  std::int64_t left_, later_;
+  Element* const* y_;  ///< Of the tile at hand, in the order of the tiles.
+  Element* const* const end_;
+  Element* to_;
+  std::int64_t left_;  ///< Of the tile at hand.
 };
 
 /// From memory to outputs.

@@ -65,7 +65,7 @@ struct GemmTask {
   std::int64_t y_row = 0;     ///< Elements from one row to the next.
   const ConvOutput* output = nullptr;
   FetchAhead* ahead = nullptr;  ///< May be null. Kernels with more to compute than to load take some of it.
-  bool steps_fit = false;       ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
+  StepRange step_range = StepRange::any;
 };
 
 /// Handles any number of pixels: mr at a time, then fewer.

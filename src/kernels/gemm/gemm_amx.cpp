@@ -121,7 +121,8 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
   constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
   const std::int64_t tiles = call.cover.tile_count(), steps = (tiles + kMost - 1) / kMost;
-  Pending<Element> pending[2]{{.to = {.multipliers = t.multipliers}}, {.to = {.multipliers = t.multipliers}}};
+  const Destination none{.multipliers = t.multipliers, .stride = t.y_stride};
+  Pending<Element> pending[2]{{.to = none}, {.to = none}};
   std::int64_t number = 0;  // of a step
   for (std::int64_t step = 0, first = 0; step < steps; ++step) {
     const std::int64_t left = steps - step, count = (tiles - first + left - 1) / left;  // the most first
@@ -142,7 +143,7 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
         unroll<kMost>([&](auto of) BITFOLD_INLINE_LAMBDA {
           constexpr int kTiles = decltype(of)::value + 1;
           if (count == kTiles)
-            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>)>(call, from, w, t.bias + channel, sums, meanwhile);
+            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>)>(call, from, w, call.bias + channel, sums, meanwhile);
         });
       };
       if constexpr (kWeaves) {
@@ -162,7 +163,7 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
   }
   Pending<Element>&before = pending[number % 2], &last = pending[(number + 1) % 2];
   if (kWeaves && before.tile_count > 0) finish<kBlocks, Writer>(call, before, call.sums[(number + 1) % 2]);
-  exchange_all<kBlocks>(call.sums[kWeaves ? number % 2 : 0], t.bias + begin);
+  exchange_all<kBlocks>(call.sums[kWeaves ? number % 2 : 0], call.bias + begin);
   finish<kBlocks, Writer>(call, last, call.sums[kWeaves ? number % 2 : 0]);
 }
 
@@ -173,9 +174,17 @@ template <int kBlocks, class Writer>
 }
 // Tuned for the first CPUs with tiles: otherwise GCC spills integers to vector registers, through the port products
 // need.
-template <class Writer>
+template <int kBlocks, class Writer>
 [[gnu::noinline, gnu::target("tune=sapphirerapids")]] void run_woven(Call& call, std::int64_t begin, std::int64_t end) {
-  run_blocks<2, true, Writer>(call, begin, end);
+  run_blocks<kBlocks, true, Writer>(call, begin, end);
+}
+
+template <int kBlocks, class Writer>
+void run_channels_by(Call& call, std::int64_t begin, std::int64_t end) {
+  if (begin == end) return;
+  if constexpr (sizeof(typename Writer::Element) == 1)  // codes
+    if (call.weaves<kBlocks>(end - begin)) return run_woven<kBlocks, Writer>(call, begin, end);
+  run_plain<kBlocks, Writer>(call, begin, end);
 }
 
 template <class TwoBlocks, class OneBlock>
@@ -184,13 +193,8 @@ void run_channels(Call& call) {
   const std::int64_t count = call.task.channel_count;
   const std::int64_t most = count % kPair > kBlockChannels ? count : count / kPair * kPair;
   const std::int64_t paired = call.is_one_pass() ? 0 : most;
-  bool is_woven = false;
-  if constexpr (sizeof(typename TwoBlocks::Element) == 1) {  // codes
-    is_woven = paired > 0 && call.weaves(paired);
-    if (is_woven) run_woven<TwoBlocks>(call, 0, paired);
-  }
-  if (paired > 0 && !is_woven) run_plain<2, TwoBlocks>(call, 0, paired);
-  if (paired < count) run_plain<1, OneBlock>(call, paired, count);
+  run_channels_by<2, TwoBlocks>(call, 0, paired);
+  run_channels_by<1, OneBlock>(call, paired, count);
 }
 
 template <bool kStepsFit, CodeBounds kBounds>
@@ -203,13 +207,14 @@ void run(const GemmTask& t) noexcept {
   const TileConfig config(call.cover.pixels, call.chunk_groups);
   config.load();
   const ConvOutput& output = *t.output;
+  const CodeBounds bounds = bounds_of(output, t.step_range);
   if (output.kind != AccumulatorOutput::code)
     run_channels<WordWriter<2>, WordWriter<1>>(call);
-  else if (!t.steps_fit)
+  else if (t.step_range == StepRange::any)
     run_codes<false, CodeBounds::any>(call);
-  else if (bounds_of(output) == CodeBounds::any)
+  else if (bounds == CodeBounds::any)
     run_codes<true, CodeBounds::any>(call);
-  else if (bounds_of(output) == CodeBounds::bytes)
+  else if (bounds == CodeBounds::bytes)
     run_codes<true, CodeBounds::bytes>(call);
   else
     run_codes<true, CodeBounds::bytes_from_zero>(call);
