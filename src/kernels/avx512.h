@@ -27,28 +27,26 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
 }
 
 /// What codes may be: [qmin, qmax] around any zero point, behind a LeakyRelu or not; every byte, of plain accumulators;
-/// the same, the zero point being 0, of accumulators that count from kFloatOrigin.
-enum class CodeBounds { any, bytes, bytes_from_zero };
+/// the same by StepTerms, around any zero point and around 0.
+enum class CodeBounds { any, bytes, quick_bytes, quick_bytes_from_zero };
 
-BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output, StepRange range) {
-  if (output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1) return CodeBounds::any;
-  return output.zero_point == 0 && range == StepRange::float_bits ? CodeBounds::bytes_from_zero : CodeBounds::bytes;
+constexpr bool is_quick(CodeBounds bounds) { return bounds >= CodeBounds::quick_bytes; }
+
+BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output, const StepTerms& terms) {
+  if (output.kind == AccumulatorOutput::code && terms.origins != nullptr)
+    return output.zero_point == 0 ? CodeBounds::quick_bytes_from_zero : CodeBounds::quick_bytes;
+  return output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1 ? CodeBounds::any : CodeBounds::bytes;
 }
 
-/// What accumulators count from.
-BITFOLD_INLINE std::int32_t origin_of(const ConvOutput& output, StepRange range) {
-  if (output.kind != AccumulatorOutput::code) return 0;
-  return bounds_of(output, range) == CodeBounds::bytes_from_zero ? kFloatOrigin : 0;
+/// What the accumulators of 16 channels start from.
+BITFOLD_INLINE __m512i start_of(const std::int32_t* bias, const StepTerms& terms, std::int64_t channel) {
+  const __m512i start = _mm512_loadu_si512(bias + channel);
+  return terms.origins == nullptr ? start : _mm512_add_epi32(start, _mm512_loadu_si512(terms.origins + channel));
 }
 
-/// What a channel's accumulators are multiplied with on their way to steps.
+/// What makes steps of the accumulators of 16 channels; the addend is of quick ones.
 struct Multiplier {
-  __m512 factor;
-  __m512 origin;  ///< Of accumulators that count from kFloatOrigin: what is off then.
-
-  Multiplier() = default;
-  BITFOLD_INLINE explicit Multiplier(__m512 of)
-      : factor(of), origin(_mm512_mul_ps(of, _mm512_set1_ps(-kFloatOriginValue))) {}
+  __m512 factor, addend;
 };
 
 /// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
@@ -71,8 +69,8 @@ struct Requantizer {
   }
 
   BITFOLD_INLINE __m512i steps(__m512i sum, const Multiplier& multiplier) const {
-    if constexpr (kBounds == CodeBounds::bytes_from_zero)
-      return round(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), multiplier.factor, multiplier.origin));
+    if constexpr (is_quick(kBounds))
+      return round(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), multiplier.factor, multiplier.addend));
     const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier.factor);
     if (kBounds != CodeBounds::any || !is_leaky) return round(steps);
     return round(_mm512_mask_mul_ps(steps, _mm512_movepi32_mask(sum), steps, negative_gain));
@@ -86,7 +84,7 @@ struct Requantizer {
   /// Lane L of 128 bits holds those of lane L of a, b, c and d, in this order.
   BITFOLD_INLINE __m512i codes_by_lane(__m512i a, __m512i b, __m512i c, __m512i d) const {
     __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
-    if constexpr (kBounds != CodeBounds::bytes_from_zero) {
+    if constexpr (kBounds != CodeBounds::quick_bytes_from_zero) {
       ab = _mm512_adds_epi16(ab, zero_point);
       cd = _mm512_adds_epi16(cd, zero_point);
     }
@@ -112,12 +110,13 @@ BITFOLD_INLINE std::int64_t block_start(std::int64_t b, std::int64_t channel_cou
 /// Where a tile of outputs goes: pixels at equal distances, the first `channel_count` channels of each.
 struct Destination {
   const ConvOutput* output;
-  const float* multipliers;  ///< As many as the tile has channels.
+  const float* multipliers;  ///< As many as the tile has channels, as are the terms.
+  StepTerms terms;
   void* y;
   std::int64_t first;   ///< Elements from y to the first pixel.
   std::int64_t stride;  ///< Elements from one pixel to the next.
   std::int64_t channel_count;
-  StepRange step_range;  ///< As in GemmTask.
+  bool steps_fit;  ///< As in GemmTask.
 };
 
 /// Writes rows of accumulators, kBlocks registers each, as codes. Holds in registers what all of them have in common.
@@ -132,7 +131,9 @@ class CodeWriter {
         is_dense_(whole_ && to.stride == kBlocks * 16),
         mask_(~std::uint64_t{0} >> (64 - to.channel_count)) {
     unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      multipliers_[b] = Multiplier(_mm512_loadu_ps(to.multipliers + block_start(b, to.channel_count)));
+      const std::int64_t channel = block_start(b, to.channel_count);
+      multipliers_[b].factor = _mm512_loadu_ps(to.multipliers + channel);
+      if constexpr (is_quick(kBounds)) multipliers_[b].addend = _mm512_loadu_ps(to.terms.addends + channel);
     });
   }
 
@@ -214,7 +215,7 @@ class WordWriter {
   }
 
  private:
-  const Destination& to_;
+  const Destination to_;
   bool is_real_;
 };
 
@@ -223,27 +224,28 @@ template <int kRows, int kBlocks>
 struct Accumulators {
   __m512i sums[kRows][kBlocks];
 
-  /// Blocks beyond the last channel repeat the last block's. `origin` as origin_of() of what they will be stored as.
-  BITFOLD_INLINE void set(const std::int32_t* bias, std::int64_t channel_count, std::int32_t origin) {
+  /// Blocks beyond the last channel repeat the last block's.
+  BITFOLD_INLINE void set(const std::int32_t* bias, const StepTerms& terms, std::int64_t channel_count) {
     unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-      const __m512i start =
-          _mm512_add_epi32(_mm512_loadu_si512(bias + block_start(b, channel_count)), _mm512_set1_epi32(origin));
+      const __m512i start = start_of(bias, terms, block_start(b, channel_count));
       unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA { sums[p][b] = start; });
     });
   }
 
   BITFOLD_INLINE void store(const Destination& to) const {
-    const CodeBounds bounds = bounds_of(*to.output, to.step_range);
+    const CodeBounds bounds = bounds_of(*to.output, to.terms);
     if (to.output->kind != AccumulatorOutput::code)
       write(WordWriter<kBlocks>(to), to);
-    else if (to.step_range == StepRange::any)
+    else if (!to.steps_fit)
       write(CodeWriter<kBlocks, false>(to), to);
     else if (bounds == CodeBounds::any)
       write(CodeWriter<kBlocks, true>(to), to);
     else if (bounds == CodeBounds::bytes)
       write(CodeWriter<kBlocks, true, CodeBounds::bytes>(to), to);
+    else if (bounds == CodeBounds::quick_bytes)
+      write(CodeWriter<kBlocks, true, CodeBounds::quick_bytes>(to), to);
     else
-      write(CodeWriter<kBlocks, true, CodeBounds::bytes_from_zero>(to), to);
+      write(CodeWriter<kBlocks, true, CodeBounds::quick_bytes_from_zero>(to), to);
   }
 
  private:

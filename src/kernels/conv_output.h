@@ -12,20 +12,19 @@ constexpr std::int64_t kBlockChannels = 16;
 
 enum class AccumulatorOutput { int32, float32, code };
 
-/// What is known of accumulators and their multipliers, whatever the image. Each holds together with those before it.
-enum class StepRange {
-  any,
-  int32,  ///< accumulator * multiplier stays within int32.
-  /// Where codes begin at the zero point and end 255 above it, accumulators may pass for floats (kFloatOrigin).
-  float_bits,
-};
-
-/// The bits of 2^23. Integers from 0 to 2^23 - 1 added to them are the bits of 2^23 + integer: such an accumulator a is
-/// a float already, and fma(a's float, m, -2^23 m) is a * m rounded once, as that of a converted accumulator is. The
-/// integers below give floats below 2^23, and so negative steps; those above give more than a * m, and a code of 255
-/// all the same where 2^23 m >= 256.
+/// The bits of 2^23.
 constexpr std::int32_t kFloatOrigin = 0x4B000000;
-constexpr float kFloatOriginValue = 8388608.0F;
+
+/// How accumulators become steps of codes in one operation (quick_steps.h): they start from `origins` besides biases,
+/// and then are floats already, fma(accumulator, multiplier, addend) steps. 16 per block, or null where there are none.
+struct StepTerms {
+  const std::int32_t* origins = nullptr;
+  const float* addends = nullptr;
+
+  StepTerms from(std::int64_t channel) const {
+    return origins == nullptr ? StepTerms{} : StepTerms{origins + channel, addends + channel};
+  }
+};
 
 /// y = code of (scale_y * (y - z_y)) + (scale_r * (r - z_r)) on the grid `sum`, as CodeBinary::add has it.
 struct ResidualAdd {

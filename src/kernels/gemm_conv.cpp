@@ -123,7 +123,7 @@ std::size_t GemmConv::scratch_bytes() const {
 std::string GemmConv::kernel_name() const { return wide_->name; }
 
 void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-                   std::span<const std::byte> next_weights, std::byte* scratch) const noexcept {
+                   const StepTerms& terms, std::span<const std::byte> next_weights, std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
   const std::int64_t y_bytes = element_bytes(output.kind);
   const std::uint8_t* from = image + s.row * images_.row_step();
@@ -143,7 +143,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
                 .y_row = images_.y.row,
                 .output = &output,
                 .ahead = &ahead,
-                .step_range = filter_->step_range()};
+                .steps_fit = filter_->multipliers_below_one()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
     return kernel_rows_[static_cast<std::size_t>(merges_rows_ ? 0 : s.row + r)];
   };
@@ -162,6 +162,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
       const GemmKernel& kernel = out_group - c >= wide_->nr ? *wide_ : *narrow_;
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
+      task.terms = terms.from(block * kBlockChannels);
       task.channel_count = std::min<std::int64_t>(kernel.nr, s.channel_end - c);
       for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);

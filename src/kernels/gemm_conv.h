@@ -29,7 +29,7 @@ class GemmConv {
   /// `image` and `out` are the first pixels of the part's image; of `next_weights` as much as fits in is brought
   /// closer.
   void run(const OutputPart& part, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-           std::span<const std::byte> next_weights, std::byte* scratch) const noexcept;
+           const StepTerms& terms, std::span<const std::byte> next_weights, std::byte* scratch) const noexcept;
 
  private:
   /// What an output row is multiplied with: kernel rows [begin, end), which lie over the image's content, and the

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sizes.h"
@@ -41,6 +42,8 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
+  if (cap > Isa::portable)
+    quick_steps_ = QuickSteps({filter_->multipliers(), filter_->reach().size()}, filter_->reach(), output_);
   if (output.has_residual)
     sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
   assert(images.x.pixel == filter_->filter().in_channels);
@@ -172,7 +175,7 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
                     .bias = filter_->bias(),
                     .multipliers = filter_->multipliers(),
                     .range = filter_->winograd_sums_are_small() ? WinogradRange::small : WinogradRange::large,
-                    .step_range = filter_->step_range(),
+                    .steps_fit = filter_->multipliers_below_one(),
                     .y = out,
                     .y_row = images_.y.row,
                     .y_pixel = images_.y.pixel,
@@ -181,7 +184,7 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
     return;
   }
   if (depthwise_ != nullptr) return run_depthwise(s, image, out);
-  products_->run(s, image, out, output_, ahead, scratch);
+  products_->run(s, image, out, output_, quick_steps_.terms(), ahead, scratch);
 }
 
 void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, std::byte* out) const noexcept {
@@ -212,11 +215,12 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
        .weights = filter_->weights(),
        .bias = filter_->bias(),
        .multipliers = filter_->multipliers(),
+       .terms = quick_steps_.terms(),
        .y = out,
        .y_row = images_.y.row,
        .y_stride = images_.y.pixel,
        .output = &output_,
-       .step_range = filter_->step_range()});
+       .steps_fit = filter_->multipliers_below_one()});
 }
 
 /// The table and the residual, over rows that are still in the cache.

@@ -33,6 +33,7 @@
 #include "kernels/gemm_conv.h"
 #include "kernels/packed_filter.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/quick_steps.h"
 
 namespace bitfold {
 
@@ -103,6 +104,7 @@ class IntegerConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   ConvOutput output_;
+  QuickSteps quick_steps_;
   std::int64_t panel_rows_ = 1;
   std::optional<GemmConv> products_;
   const DepthwiseKernel* depthwise_ = nullptr;

@@ -1,8 +1,6 @@
 #include "kernels/packed_filter.h"
 
-#include <algorithm>
 #include <cassert>
-#include <cmath>
 #include <cstdlib>
 
 #include "kernels/gemm/gemm.h"
@@ -13,19 +11,6 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
-
-/// Of a channel.
-StepRange range_of(const std::int8_t* weights, std::int64_t depth, std::int64_t bias, float multiplier) {
-  // The largest accumulator times the float below 1 is still below 2^31 after rounding.
-  if (!(multiplier < 1.0F)) return StepRange::any;
-  std::int64_t reach = 0;  // of accumulators, on both sides of 0
-  for (std::int64_t k = 0; k < depth; ++k) reach += std::abs(static_cast<int>(weights[k]));
-  reach = reach * 255 + std::abs(bias);
-  // From 2^26 on, floats of which accumulators are the bits do not fit int32.
-  constexpr std::int64_t kMost = std::int64_t{1} << 26, kExact = std::int64_t{1} << 23;
-  const bool saturates = multiplier * kFloatOriginValue >= 256;
-  return multiplier >= 0 && reach < (saturates ? kMost : kExact) ? StepRange::float_bits : StepRange::int32;
-}
 
 }  // namespace
 
@@ -47,13 +32,17 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
   }
   bias_ = zeroed_array<std::int32_t>(sections * block_count_ * kBlockChannels, memory);
   multipliers_ = zeroed_array<float>(sections * block_count_ * kBlockChannels, memory);
+  reach_.resize(static_cast<std::size_t>(sections * block_count_ * kBlockChannels));
   for (std::int64_t c = 0; c < filter.out_channels; ++c) {
     const std::int64_t to = c / channels * block_count_ * kBlockChannels + c % channels;
     bias_[static_cast<std::size_t>(to)] = bias == nullptr ? 0 : bias[c];
     multipliers_[static_cast<std::size_t>(to)] = multipliers == nullptr ? 1.0F : multipliers[c];
-    step_range_ = std::min(step_range_,
-                           range_of(weights + c * filter.depth(), filter.depth(), bias_[static_cast<std::size_t>(to)],
-                                    multipliers_[static_cast<std::size_t>(to)]));
+    // The largest accumulator times the float below 1 is still below 2^31 after rounding.
+    multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
+    std::int64_t magnitudes = 0;
+    for (std::int64_t k = 0; k < filter.depth(); ++k) magnitudes += std::abs(int{weights[c * filter.depth() + k]});
+    reach_[static_cast<std::size_t>(to)] =
+        magnitudes * 255 + std::abs(std::int64_t{bias_[static_cast<std::size_t>(to)]});
   }
   if (form == FilterForm::winograd) {
     transformed_ = zeroed_array<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels), memory);

@@ -4,23 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
-#include "base/memory.h"
-#include "kernels/conv_output.h"
+#include "kernels/aligned_array.h"
 
 namespace bitfold {
-
-/// Begins at a multiple of 64 bytes, so that no row of 16 words or 64 bytes lies across two cache lines.
-template <class T>
-using AlignedArray = std::shared_ptr<T[]>;
-
-/// A piece of `memory` where that is given, else memory of its own.
-template <class T>
-AlignedArray<T> zeroed_array(std::int64_t count, MemoryPieces* memory = nullptr) {
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  const auto piece = memory != nullptr ? memory->take(bytes) : allocate_zeroed(bytes);
-  return {piece, reinterpret_cast<T*>(piece.get())};
-}
 
 /// What the weights are, whatever image they run over. Both channel counts are of all groups together.
 struct ConvFilter {
@@ -58,7 +47,9 @@ class PackedFilter {
   /// Blocks of 16 output channels per group of the convolution.
   std::int64_t block_count() const { return block_count_; }
   std::size_t size_bytes() const;
-  StepRange step_range() const { return step_range_; }
+  bool multipliers_below_one() const { return multipliers_below_one_; }
+  /// How far from 0 accumulators can be, 16 per block.
+  std::span<const std::int64_t> reach() const { return reach_; }
 
   const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
   const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
@@ -73,8 +64,8 @@ class PackedFilter {
   ConvFilter filter_;
   FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
-  StepRange step_range_ = StepRange::float_bits;
-  bool winograd_sums_are_small_ = false;
+  bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
+  std::vector<std::int64_t> reach_;
   AlignedArray<std::int8_t> weights_;
   AlignedArray<std::int16_t> transformed_;
   AlignedArray<std::int32_t> bias_;

@@ -35,10 +35,11 @@ struct DepthwiseTask {
   const std::int8_t* weights = nullptr;
   const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
   const float* multipliers = nullptr;
+  StepTerms terms;
   void* y = nullptr;                     ///< Of row 0.
   std::int64_t y_row = 0, y_stride = 0;  ///< Elements from one row and from one pixel to the next.
   const ConvOutput* output = nullptr;
-  StepRange step_range = StepRange::any;
+  bool steps_fit = false;  ///< As in GemmTask.
 };
 
 struct DepthwiseKernel {

@@ -47,8 +47,14 @@ struct Place {
 
   Destination destination(const DepthwiseTask& t) const {
     const std::int64_t left = t.channels - channel;
-    return {t.output,   t.multipliers + channel,       t.y,         row * t.y_row + pixel * t.y_stride + channel,
-            t.y_stride, left < kBlock ? left : kBlock, t.step_range};
+    return {.output = t.output,
+            .multipliers = t.multipliers + channel,
+            .terms = t.terms.from(channel),
+            .y = t.y,
+            .first = row * t.y_row + pixel * t.y_stride + channel,
+            .stride = t.y_stride,
+            .channel_count = left < kBlock ? left : kBlock,
+            .steps_fit = t.steps_fit};
   }
 };
 
@@ -57,7 +63,7 @@ template <int kStride, bool kHasBorder, int kPixels>
 void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Destination to = at.destination(t);
   Accumulators<kPixels, 1> tile;
-  tile.set(t.bias + at.channel, to.channel_count, origin_of(*t.output, t.step_range));
+  tile.set(t.bias + at.channel, to.terms, to.channel_count);
   const BorderRows<3> rows(t, at.row, at.channel, at.padding);
   const std::int64_t left = at.pixel * kStride - t.pad_left;
   __m512i weights[3];
@@ -86,7 +92,7 @@ BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, 
 void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Destination to = at.destination(t);
   Accumulators<1, 1> tile;
-  tile.set(t.bias + at.channel, to.channel_count, origin_of(*t.output, t.step_range));
+  tile.set(t.bias + at.channel, to.terms, to.channel_count);
   for (std::int64_t j = 0; j < t.kernel_w; ++j)
     for (std::int64_t i = 0; i < t.kernel_h; i += kRowsPerGroup, w += kGroupBytes) {
       const std::int64_t rows = t.kernel_h - i < kRowsPerGroup ? t.kernel_h - i : kRowsPerGroup;

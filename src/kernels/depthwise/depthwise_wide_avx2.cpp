@@ -276,8 +276,7 @@ template <int kKernel, int kStride>
 void run_square(const DepthwiseTask& t) {
   const ConvOutput& output = *t.output;
   if (output.kind != AccumulatorOutput::code) return run_as<kKernel, kStride, WordWriter>(t);
-  if (t.step_range == StepRange::any || output.negative_gain != 1)
-    return run_as<kKernel, kStride, CodeWriter<Codes::any>>(t);
+  if (!t.steps_fit || output.negative_gain != 1) return run_as<kKernel, kStride, CodeWriter<Codes::any>>(t);
   if (output.zero_point != 0 || output.qmin != 0 || output.qmax != 255)
     return run_as<kKernel, kStride, CodeWriter<Codes::fitting>>(t);
   run_as<kKernel, kStride, CodeWriter<Codes::bytes_from_zero>>(t);

@@ -77,12 +77,15 @@ struct Filter {
       for (int j = 0; j < kKernel; ++j)
         for (int q = 0; q < kColumns; ++q) weights[1][j][0][q] = _mm512_slli_epi32(weights[0][j][0][q], 8);
     gather_lanes<kCount>(t.bias + channel, kBlock * 4, bias);
-    __m512i factors[kColumns];
+    __m512i factors[kColumns], addends[kColumns], origins[kColumns];
     gather_lanes<kCount>(t.multipliers + channel, kBlock * 4, factors);
-    const __m512i origin = _mm512_set1_epi32(origin_of(*t.output, t.step_range));
+    const bool is_quick = t.terms.origins != nullptr;
+    if (is_quick) gather_lanes<kCount>(t.terms.origins + channel, kBlock * 4, origins);
+    if (is_quick) gather_lanes<kCount>(t.terms.addends + channel, kBlock * 4, addends);
     for (int q = 0; q < kColumns; ++q) {
-      bias[q] = _mm512_add_epi32(bias[q], origin);
-      multipliers[q] = Multiplier(_mm512_castsi512_ps(factors[q]));
+      multipliers[q].factor = _mm512_castsi512_ps(factors[q]);
+      if (is_quick) multipliers[q].addend = _mm512_castsi512_ps(addends[q]);
+      if (is_quick) bias[q] = _mm512_add_epi32(bias[q], origins[q]);
     }
   }
 };
@@ -303,14 +306,19 @@ std::int64_t run_as(const DepthwiseTask& t) {
 
 template <int kKernel, int kStride>
 std::int64_t run_square(const DepthwiseTask& t) {
-  if (bounds_of(*t.output, t.step_range) != CodeBounds::bytes_from_zero)
-    return run_as<kKernel, kStride, Requantizer<true>>(t);
-  return run_as<kKernel, kStride, Requantizer<true, CodeBounds::bytes_from_zero>>(t);
+  switch (bounds_of(*t.output, t.terms)) {
+    case CodeBounds::quick_bytes_from_zero:
+      return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes_from_zero>>(t);
+    case CodeBounds::quick_bytes:
+      return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes>>(t);
+    default:
+      return run_as<kKernel, kStride, Requantizer<true>>(t);
+  }
 }
 
 std::int64_t run(const DepthwiseTask& t) noexcept {
   if (t.kernel_h != t.kernel_w || t.stride_h != t.stride_w || t.dilation_h != 1 || t.dilation_w != 1) return 0;
-  if (t.output->kind != AccumulatorOutput::code || t.step_range == StepRange::any) return 0;
+  if (t.output->kind != AccumulatorOutput::code || !t.steps_fit) return 0;
   if (t.kernel_h == 3 && t.stride_w == 1) return run_square<3, 1>(t);
   if (t.kernel_h == 3 && t.stride_w == 2) return run_square<3, 2>(t);
   if (t.kernel_h == 5 && t.stride_w == 1) return run_square<5, 1>(t);

@@ -92,10 +92,9 @@ struct Call {
         row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels),
         bias(t.bias) {
     if (t.ahead != nullptr) ahead = *t.ahead;
-    const std::int32_t origin = origin_of(*t.output, t.step_range);
-    if (origin == 0) return;
+    if (!is_quick(bounds_of(*t.output, t.terms))) return;
     for (std::int64_t c = 0; c < t.channel_count; c += kBlockChannels)
-      _mm512_store_si512(moved_bias + c, _mm512_add_epi32(_mm512_loadu_si512(t.bias + c), _mm512_set1_epi32(origin)));
+      _mm512_store_si512(moved_bias + c, start_of(t.bias, t.terms, c));
     bias = moved_bias;
   }
 

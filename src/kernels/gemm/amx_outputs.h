@@ -11,10 +11,19 @@ namespace {
 /// Outputs whose accumulators are in registers still, or in memory already.
 template <class Element>
 struct Pending {
-  Destination to;  ///< Its y is not used.
+  std::int64_t channel = 0, channel_count = 0;
   Element* y[kMostTiles];
   std::int64_t tile_count = 0;
 };
+
+/// Where such outputs go, but for y.
+BITFOLD_INLINE Destination destination_of(const GemmTask& t, std::int64_t channel, std::int64_t channel_count) {
+  return {.output = t.output,
+          .multipliers = t.multipliers + channel,
+          .terms = t.terms.from(channel),
+          .stride = t.y_stride,
+          .channel_count = channel_count};
+}
 
 /// kPixels pixels of a tile.
 template <int kPixels, int kBlocks, class Writer, class Element>
@@ -38,10 +47,7 @@ class Weft {
   static constexpr int kMost = 4;                       // pieces at a time
 
   BITFOLD_INLINE Weft(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
-      : writer_({.output = call.task.output,
-                 .multipliers = pending.to.multipliers,
-                 .stride = call.task.y_stride,
-                 .channel_count = kBlocks * kBlockChannels}),
+      : writer_(destination_of(call.task, pending.channel, kBlocks * kBlockChannels)),
         stride_(call.task.y_stride),
         per_tile_(call.row_pixels / kPixels),
         at_a_time_(call.chunks() <= 2 ? kMost : kMost / 2),
@@ -97,7 +103,7 @@ template <int kBlocks, class Writer>
 BITFOLD_INLINE void finish(const Call& call, const Pending<typename Writer::Element>& pending,
                            const std::int32_t* sums) {
   constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
-  const Writer writer(pending.to);
+  const Writer writer(destination_of(call.task, pending.channel, pending.channel_count));
   const std::int64_t stride = call.task.y_stride;
   for (std::int64_t tile = 0; tile < pending.tile_count; ++tile)
     for (std::int64_t row = 0; row < call.cover.rows; ++row) {

@@ -59,13 +59,14 @@ struct GemmTask {
   const std::int32_t* bias = nullptr;     ///< 16 per block, as are the multipliers. Less w0 w1 where pairs are taken.
   const std::int32_t* x_pairs = nullptr;  ///< Of each pixel, where pairs are taken: what sum_pairs() writes.
   const float* multipliers = nullptr;
+  StepTerms terms;
   std::int64_t channel_count = 0;  ///< 1 .. nr
   void* y = nullptr;
   std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
   std::int64_t y_row = 0;     ///< Elements from one row to the next.
   const ConvOutput* output = nullptr;
   FetchAhead* ahead = nullptr;  ///< May be null. Kernels with more to compute than to load take some of it.
-  StepRange step_range = StepRange::any;
+  bool steps_fit = false;       ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
 };
 
 /// Handles any number of pixels: mr at a time, then fewer.

@@ -121,8 +121,7 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
   constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
   const std::int64_t tiles = call.cover.tile_count(), steps = (tiles + kMost - 1) / kMost;
-  const Destination none{.multipliers = t.multipliers, .stride = t.y_stride};
-  Pending<Element> pending[2]{{.to = none}, {.to = none}};
+  Pending<Element> pending[2];
   std::int64_t number = 0;  // of a step
   for (std::int64_t step = 0, first = 0; step < steps; ++step) {
     const std::int64_t left = steps - step, count = (tiles - first + left - 1) / left;  // the most first
@@ -154,9 +153,8 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
         multiply_tiles([] {});
         if (before.tile_count > 0) finish<kBlocks, Writer>(call, before, sums);
       }
-      now.to.output = t.output;
-      now.to.multipliers = t.multipliers + channel;
-      now.to.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
+      now.channel = channel;
+      now.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
       unroll<kMost>([&](auto i) BITFOLD_INLINE_LAMBDA { now.y[i] = into[i] + channel; });
       now.tile_count = count;
     }
@@ -207,17 +205,19 @@ void run(const GemmTask& t) noexcept {
   const TileConfig config(call.cover.pixels, call.chunk_groups);
   config.load();
   const ConvOutput& output = *t.output;
-  const CodeBounds bounds = bounds_of(output, t.step_range);
+  const CodeBounds bounds = bounds_of(output, t.terms);
   if (output.kind != AccumulatorOutput::code)
     run_channels<WordWriter<2>, WordWriter<1>>(call);
-  else if (t.step_range == StepRange::any)
+  else if (!t.steps_fit)
     run_codes<false, CodeBounds::any>(call);
   else if (bounds == CodeBounds::any)
     run_codes<true, CodeBounds::any>(call);
   else if (bounds == CodeBounds::bytes)
     run_codes<true, CodeBounds::bytes>(call);
+  else if (bounds == CodeBounds::quick_bytes)
+    run_codes<true, CodeBounds::quick_bytes>(call);
   else
-    run_codes<true, CodeBounds::bytes_from_zero>(call);
+    run_codes<true, CodeBounds::quick_bytes_from_zero>(call);
   if (t.ahead != nullptr) *t.ahead = call.ahead;
   _tile_release();  // a thread whose tiles are in use is slower to switch
 }

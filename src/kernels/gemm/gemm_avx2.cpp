@@ -86,8 +86,7 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
       });
     }
   }
-  if (t.output->kind == AccumulatorOutput::code && t.step_range != StepRange::any &&
-      t.channel_count >= kHalves * kHalfChannels) {
+  if (t.output->kind == AccumulatorOutput::code && t.steps_fit && t.channel_count >= kHalves * kHalfChannels) {
     const Requantize<kHalves> requantize(t);
     std::uint8_t* y = static_cast<std::uint8_t*>(t.y) + pixel * t.y_stride;
     const std::int64_t y_stride = t.y_stride;

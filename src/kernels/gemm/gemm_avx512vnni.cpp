@@ -64,9 +64,9 @@ BITFOLD_INLINE void multiply(Accumulators<kRows, kBlocks>& tile, const GemmTask&
 template <int kRows, int kBlocks>
 void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   Accumulators<kRows, kBlocks> tile;
-  tile.set(t.bias, t.channel_count, origin_of(*t.output, t.step_range));
+  tile.set(t.bias, t.terms, t.channel_count);
   multiply(tile, t, t.x + pixel * t.pixel_stride);
-  tile.store({t.output, t.multipliers, t.y, pixel * t.y_stride, t.y_stride, t.channel_count, t.step_range});
+  tile.store({t.output, t.multipliers, t.terms, t.y, pixel * t.y_stride, t.y_stride, t.channel_count, t.steps_fit});
 }
 
 using RunTile = void (*)(const GemmTask&, std::int64_t) noexcept;

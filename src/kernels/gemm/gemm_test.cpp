@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/guarded_buffer.h"
+#include "kernels/quick_steps.h"
 
 namespace bitfold {
 namespace {
@@ -70,7 +71,7 @@ Operands make_operands(const Shape& s) {
 /// All rows in one call where the kernel takes them. Pairs are summed, and their weights' part taken off the biases.
 template <class T>
 std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in, const ConvOutput& output,
-                   StepRange range) {
+                   bool steps_fit, const StepTerms& terms = {}) {
   testing::GuardedBuffer<T> y(s.y_count());
   std::fill_n(y.data(), s.y_count(), T{77});
   std::vector<std::int32_t> bias(in.bias.data(), in.bias.data() + s.blocks() * kBlockChannels);
@@ -99,13 +100,14 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
                     .block_weights = block_weights,
                     .bias = guarded_bias.data() + c,
                     .multipliers = in.multipliers.data() + c,
+                    .terms = terms.from(c),
                     .channel_count = std::min<std::int64_t>(kernel.nr, s.channels - c),
                     .y = y.data() + r * s.y_row() + c,
                     .y_stride = s.y_stride(),
                     .y_row = s.y_row(),
                     .output = &output,
                     .ahead = &ahead,
-                    .step_range = range};
+                    .steps_fit = steps_fit};
       if (kernel.sum_pairs != nullptr) {
         kernel.sum_pairs(task, x_pairs.data());
         task.x_pairs = x_pairs.data();
@@ -123,14 +125,20 @@ void expect_equals_portable(const GemmKernel& kernel, const Shape& s) {
   const GemmKernel& portable = gemm_kernels()[0];
   for (AccumulatorOutput kind : {AccumulatorOutput::int32, AccumulatorOutput::float32}) {
     const ConvOutput output{.kind = kind};
-    const StepRange range = StepRange::float_bits;
-    ASSERT_EQ(run<std::int32_t>(kernel, s, in, output, range), run<std::int32_t>(portable, s, in, output, range))
+    ASSERT_EQ(run<std::int32_t>(kernel, s, in, output, true), run<std::int32_t>(portable, s, in, output, true))
         << kernel.name << " pixels, channels, ...: " << s.text();
   }
-  for (const ConvOutput& output : kOutputs)
-    for (StepRange range : {StepRange::any, StepRange::int32, StepRange::float_bits})
-      ASSERT_EQ(run<std::uint8_t>(kernel, s, in, output, range), run<std::uint8_t>(portable, s, in, output, range))
+  const auto slots = static_cast<std::size_t>(s.blocks() * kBlockChannels);
+  const std::vector<std::int64_t> reach(slots, 10000 + s.run_count * s.run_bytes * 128 * 255);
+  for (const ConvOutput& output : kOutputs) {
+    const QuickSteps quick({in.multipliers.data(), slots}, reach, output);
+    const auto expected = run<std::uint8_t>(portable, s, in, output, true);
+    for (bool steps_fit : {false, true})
+      ASSERT_EQ(run<std::uint8_t>(kernel, s, in, output, steps_fit), expected)
           << kernel.name << " zero point " << output.zero_point << " pixels, channels, ...: " << s.text();
+    ASSERT_EQ(run<std::uint8_t>(kernel, s, in, output, true, quick.terms()), expected)
+        << kernel.name << " zero point " << output.zero_point << " pixels, channels, ...: " << s.text();
+  }
 }
 
 std::vector<Shape> shapes_for(const GemmKernel& kernel) {
@@ -176,26 +184,6 @@ TEST_P(GemmKernelTest, equals_the_portable_one) {
     if (kernel.nr < kBlockChannels && shape.channels > kernel.nr) continue;
     ASSERT_NO_FATAL_FAILURE(expect_equals_portable(kernel, shape));
   }
-}
-
-TEST_P(GemmKernelTest, accumulators_at_the_ends_of_what_may_pass_for_floats_have_the_portable_codes) {
-  const GemmKernel& kernel = GetParam();
-  if (kernel.isa > detected_isa()) GTEST_SKIP() << "this CPU has no " << to_string(kernel.isa);
-  const Shape shape{.pixels = 40, .channels = std::min(kernel.nr, 32), .run_bytes = 4, .pixel_stride = 4};
-  Operands in = make_operands(shape);
-  constexpr std::int32_t kMost = (1 << 26) - 1 - 4 * 128 * 255, kExact = (1 << 23) - 1 - 4 * 128 * 255;
-  const std::vector<std::pair<std::int32_t, float>> ends{
-      {kMost, 0x1p-15F},   {-kMost, 0x1p-15F},  {kMost, 0x1.fffffep-1F}, {-kMost, 0x1.fffffep-1F},
-      {1 << 23, 0x1p-15F}, {1 << 24, 0x1p-15F}, {kExact, 0x1.8p-16F},    {-kExact, 0x1.8p-16F},
-      {kExact, 0x1p-140F}, {0, 0x1.8p-9F},      {-60000, 0x1p-8F},       {0, 0.0F}};
-  for (std::int64_t c = 0; c < shape.channels; ++c) {
-    const auto& [bias, multiplier] = ends[static_cast<std::size_t>(c) % ends.size()];
-    in.bias.data()[c] = bias;
-    in.multipliers.data()[c] = multiplier;
-  }
-  const ConvOutput output{.zero_point = 0};
-  EXPECT_EQ(run<std::uint8_t>(kernel, shape, in, output, StepRange::float_bits),
-            run<std::uint8_t>(gemm_kernels()[0], shape, in, output, StepRange::float_bits));
 }
 
 TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {

@@ -164,10 +164,8 @@ void add_fused(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, st
                const BinaryGrids& grids) {
   if (grids.y.qmin != 0 || grids.y.qmax != 255)
     run<FusedSum<CodeBounds::any>>(a, b, y, n, grids);
-  else if (grids.y.zero_point != 0)
-    run<FusedSum<CodeBounds::bytes>>(a, b, y, n, grids);
   else
-    run<FusedSum<CodeBounds::bytes_from_zero>>(a, b, y, n, grids);
+    run<FusedSum<CodeBounds::bytes>>(a, b, y, n, grids);
 }
 
 void add_integers(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,

@@ -58,7 +58,7 @@ struct WinogradTask {
   const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
   const float* multipliers = nullptr;
   WinogradRange range = WinogradRange::large;
-  StepRange step_range = StepRange::any;
+  bool steps_fit = false;               ///< Every multiplier is below 1, so that sum * multiplier stays within int32.
   void* y = nullptr;                    ///< The image's first output.
   std::int64_t y_row = 0, y_pixel = 0;  ///< Elements.
   const ConvOutput* output = nullptr;

@@ -234,7 +234,7 @@ void write_tile(const WinogradTask& t, const Tile& tile, const std::int32_t* pro
     });
     transform_output(m, columns[i]);
   }
-  const bool is_code = t.output->kind == AccumulatorOutput::code && t.step_range != StepRange::any && channels >= 8;
+  const bool is_code = t.output->kind == AccumulatorOutput::code && t.steps_fit && channels >= 8;
   const Requantize<kSumsAreSmall> requantize(t, channel);
   const std::int64_t height = t.out_height - tile.row, width = t.out_width - tile.column;
   const std::int64_t y_row = t.y_row, y_pixel = t.y_pixel;
