@@ -52,6 +52,15 @@ BITFOLD_INLINE __m256 leaky_steps(__m256 steps, __m256 negative_gain) {
   return _mm256_blendv_ps(steps, _mm256_mul_ps(steps, negative_gain), steps);
 }
 
+BITFOLD_INLINE __m256i load_words(const std::int32_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+/// Rounded steps of accumulators that started from StepTerms' origins.
+BITFOLD_INLINE __m256i quick_steps(__m256i sums, __m256 multipliers, __m256 addends) {
+  return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_castsi256_ps(sums), multipliers, addends));
+}
+
 /// Codes of rounded steps, where accumulator * multiplier fits int32: then rounding first and clamping after, at int16
 /// and at uint8, comes to the same as store(). Everything in registers: what is written might alias the task.
 struct CodeRange {
@@ -64,8 +73,11 @@ struct CodeRange {
 
   /// Steps as saturated int16, in each half first those of `a` and then those of `b`.
   BITFOLD_INLINE __m256i operator()(__m256i a, __m256i b) const {
-    const __m256i codes = _mm256_packus_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
-    return _mm256_min_epu8(_mm256_max_epu8(codes, low), high);
+    return _mm256_min_epu8(_mm256_max_epu8(all_bytes(a, b), low), high);
+  }
+  /// The same of codes from 0 to 255.
+  BITFOLD_INLINE __m256i all_bytes(__m256i a, __m256i b) const {
+    return _mm256_packus_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
   }
 };
 

@@ -64,7 +64,7 @@ struct Filter {
   static constexpr int kPairs = kKernel / 2;            ///< Of rows in a column.
   static constexpr int kLonePairs = (kKernel + 1) / 2;  ///< Of columns in the row that is left.
   Halves pairs[kKernel][kPairs], lone[kLonePairs];
-  Halves bias, multipliers;
+  Halves bias, multipliers, addends;  ///< The last of quick steps only.
 
   [[gnu::noinline]] void read(const DepthwiseTask& t, std::int64_t channel) {
     constexpr std::int64_t kGroups = (kKernel + kRowsPerGroup - 1) / kRowsPerGroup;
@@ -91,6 +91,10 @@ struct Filter {
     }
     bias = load_halves(t.bias + channel);
     multipliers = load_halves(t.multipliers + channel);
+    if (t.terms.origins == nullptr) return;
+    const Halves origins = load_halves(t.terms.origins + channel);
+    bias = {_mm256_add_epi32(bias.low, origins.low), _mm256_add_epi32(bias.high, origins.high)};
+    addends = load_halves(t.terms.addends + channel);
   }
 };
 
@@ -103,7 +107,8 @@ struct Destination {
 enum class Codes {
   any,             ///< Bounded as reals, behind a LeakyRelu where there is one.
   fitting,         ///< Steps fit int32, behind no LeakyRelu: CodeRange bounds them.
-  bytes_from_zero  ///< The same, and there is nothing to do but to saturate.
+  quick,           ///< By StepTerms.
+  quick_from_zero  ///< The same, and there is nothing to do but to saturate.
 };
 
 template <Codes kCodes>
@@ -120,19 +125,24 @@ struct CodeWriter {
 
   template <class Filter>
   BITFOLD_INLINE Finished finished(const Halves& sums, const Filter& filter) const {
-    const auto steps = [&](__m256i sum, __m256i multiplier) BITFOLD_INLINE_LAMBDA {
+    const auto steps = [&](__m256i sum, __m256i multiplier, __m256i addend) BITFOLD_INLINE_LAMBDA {
+      if constexpr (kCodes >= Codes::quick)
+        return quick_steps(sum, _mm256_castsi256_ps(multiplier), _mm256_castsi256_ps(addend));
       __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_castsi256_ps(multiplier));
       if constexpr (kCodes == Codes::any)
         product = _mm256_min_ps(_mm256_max_ps(leaky_steps(product, negative_gain), low), high);
       return _mm256_cvtps_epi32(product);
     };
-    return _mm256_packs_epi32(steps(sums.low, filter.multipliers.low), steps(sums.high, filter.multipliers.high));
+    return _mm256_packs_epi32(steps(sums.low, filter.multipliers.low, filter.addends.low),
+                              steps(sums.high, filter.multipliers.high, filter.addends.high));
   }
 
   /// The first of two pixels, or both.
   template <int kPixels>
   BITFOLD_INLINE void write(Finished first, Finished second, const Destination& to, std::int64_t at) const {
-    const __m256i mixed = kCodes == Codes::bytes_from_zero ? _mm256_packus_epi16(first, second) : range(first, second);
+    const __m256i mixed = kCodes == Codes::quick_from_zero ? _mm256_packus_epi16(first, second)
+                          : kCodes == Codes::quick         ? range.all_bytes(first, second)
+                                                           : range(first, second);
     const __m256i codes = _mm256_permute4x64_epi64(mixed, 0xD8);
     std::uint8_t* y = static_cast<std::uint8_t*>(to.task.y) + at;
     put(_mm256_castsi256_si128(codes), y, to.count);
@@ -276,10 +286,11 @@ template <int kKernel, int kStride>
 void run_square(const DepthwiseTask& t) {
   const ConvOutput& output = *t.output;
   if (output.kind != AccumulatorOutput::code) return run_as<kKernel, kStride, WordWriter>(t);
+  if (t.terms.origins != nullptr && output.zero_point == 0)
+    return run_as<kKernel, kStride, CodeWriter<Codes::quick_from_zero>>(t);
+  if (t.terms.origins != nullptr) return run_as<kKernel, kStride, CodeWriter<Codes::quick>>(t);
   if (!t.steps_fit || output.negative_gain != 1) return run_as<kKernel, kStride, CodeWriter<Codes::any>>(t);
-  if (output.zero_point != 0 || output.qmin != 0 || output.qmax != 255)
-    return run_as<kKernel, kStride, CodeWriter<Codes::fitting>>(t);
-  run_as<kKernel, kStride, CodeWriter<Codes::bytes_from_zero>>(t);
+  run_as<kKernel, kStride, CodeWriter<Codes::fitting>>(t);
 }
 
 template <int kKernel>

@@ -27,22 +27,24 @@ BITFOLD_INLINE void multiply_sums(__m256i& sum, const Split& x, const Split& w) 
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(x.even, w.odd), _mm256_add_epi16(x.odd, w.even)));
 }
 
-/// Codes of 8 or 16 channels of one pixel.
-template <int kHalves>
+/// Codes of 8 or 16 channels of one pixel; kQuick: by StepTerms.
+template <int kHalves, bool kQuick>
 struct Requantize {
-  __m256 multipliers[kHalves], negative_gain;
+  __m256 multipliers[kHalves], addends[kHalves], negative_gain;
   CodeRange range;
 
   BITFOLD_INLINE explicit Requantize(const GemmTask& t)
       : negative_gain(_mm256_set1_ps(t.output->negative_gain)), range(*t.output) {
-    unroll<kHalves>([&](auto h)
-                        BITFOLD_INLINE_LAMBDA { multipliers[h] = _mm256_loadu_ps(t.multipliers + h * kHalfChannels); });
+    unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA {
+      multipliers[h] = _mm256_loadu_ps(t.multipliers + h * kHalfChannels);
+      if constexpr (kQuick) addends[h] = _mm256_loadu_ps(t.terms.addends + h * kHalfChannels);
+    });
   }
 
   BITFOLD_INLINE void operator()(const __m256i (&sums)[kHalves], std::uint8_t* to) const {
-    const __m256i first = steps(sums[0], multipliers[0]),
-                  last = kHalves == 1 ? first : steps(sums[kHalves - 1], multipliers[kHalves - 1]);
-    const __m256i words = _mm256_packs_epi32(first, last), codes = range(words, words);
+    const __m256i first = steps(sums[0], 0), last = kHalves == 1 ? first : steps(sums[kHalves - 1], kHalves - 1);
+    const __m256i words = _mm256_packs_epi32(first, last);
+    const __m256i codes = kQuick ? range.all_bytes(words, words) : range(words, words);
     // In the lower half channels 0-3 and 8-11, in the upper one 4-7 and 12-15.
     const __m128i in_order = _mm_unpacklo_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
     if constexpr (kHalves == 1)
@@ -52,19 +54,23 @@ struct Requantize {
   }
 
  private:
-  BITFOLD_INLINE __m256i steps(__m256i sums, __m256 multiplier) const {
-    return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), multiplier), negative_gain));
+  BITFOLD_INLINE __m256i steps(__m256i sums, int half) const {
+    if constexpr (kQuick) return quick_steps(sums, multipliers[half], addends[half]);
+    return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), multipliers[half]), negative_gain));
   }
 };
 
 template <int kRows, int kHalves, bool kPairs>
 void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   __m256i sums[kRows][kHalves];
+  const bool is_whole = t.channel_count >= kHalves * kHalfChannels;
+  const bool is_quick = is_whole && t.terms.origins != nullptr;
   // The pairs come off first: after the loop, GCC 12 would copy every accumulator in every step.
   unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
     const __m256i pairs = kPairs ? _mm256_set1_epi32(t.x_pairs[pixel + p]) : _mm256_setzero_si256();
     unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA {
-      const __m256i bias = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + h * kHalfChannels));
+      __m256i bias = load_words(t.bias + h * kHalfChannels);
+      if (is_quick) bias = _mm256_add_epi32(bias, load_words(t.terms.origins + h * kHalfChannels));
       sums[p][h] = _mm256_sub_epi32(bias, pairs);
     });
   });
@@ -86,13 +92,13 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
       });
     }
   }
-  if (t.output->kind == AccumulatorOutput::code && t.steps_fit && t.channel_count >= kHalves * kHalfChannels) {
-    const Requantize<kHalves> requantize(t);
+  const auto write = [&](const auto& requantize) BITFOLD_INLINE_LAMBDA {
     std::uint8_t* y = static_cast<std::uint8_t*>(t.y) + pixel * t.y_stride;
     const std::int64_t y_stride = t.y_stride;
     unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA { requantize(sums[p], y + p * y_stride); });
-    return;
-  }
+  };
+  if (is_quick) return write(Requantize<kHalves, true>(t));
+  if (t.output->kind == AccumulatorOutput::code && t.steps_fit && is_whole) return write(Requantize<kHalves, false>(t));
   unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
     unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA {
       store(sums[p][h], t.multipliers + h * kHalfChannels, *t.output, t.y, (pixel + p) * t.y_stride + h * kHalfChannels,
