@@ -1,0 +1,132 @@
+// 3x3 windows at stride 2, 64 channels at a time, with as few shuffles as can be: these have one port, products have
+// two. A part of depthwise_wide_avx512vnni.cpp, and compiled with its flags.
+//
+// Two outputs next to each other read five columns, a to e. The last row of the odd column goes with the even one
+// before it, and what is left of two odd columns goes together:
+//
+//        a b c d e          a a c c e         vectors of 4 taps: a a a b, c c c d, e e e .  and  b b d d
+//        a b c d e    ->    a b c d e  <-     (columns and rows of one letter's taps are one vector)
+//        a b c d e          a a c c e
+//
+// so that two outputs take 24 shuffles instead of 32.
+#pragma once
+
+#include "kernels/avx512.h"
+#include "kernels/depthwise/wide_source_avx512vnni.h"
+
+namespace bitfold {
+namespace {
+
+/// What such vectors of taps are multiplied with.
+struct Stride2Filter {
+  __m512i even[kColumns];    ///< An output's first column, and of its second the last row.
+  __m512i last[kColumns];    ///< Its last column.
+  __m512i odd[2][kColumns];  ///< Of its second column the first two rows; of the next output's.
+  __m512i bias[kColumns];
+  Multiplier multipliers[kColumns];
+
+  Stride2Filter(const DepthwiseTask& t, std::int64_t channel) {
+    Filter<3, 1, 1> filter;
+    filter.read(t, channel);
+    for (int q = 0; q < kColumns; ++q) {
+      const __m512i second = filter.weights[0][1][0][q];
+      const __m512i third_row = _mm512_and_si512(second, _mm512_set1_epi32(0xFF0000));
+      even[q] = _mm512_or_si512(filter.weights[0][0][0][q], _mm512_slli_epi32(third_row, 8));
+      last[q] = filter.weights[0][2][0][q];
+      odd[0][q] = _mm512_and_si512(second, _mm512_set1_epi32(0xFFFF));
+      odd[1][q] = _mm512_slli_epi32(second, 16);
+      bias[q] = filter.bias[q];
+      multipliers[q] = filter.multipliers[q];
+    }
+  }
+};
+
+/// A column of three rows: of the first two, pairs of codes.
+struct PairedColumn {
+  __m512i low, high, third;
+};
+
+/// kLow: the lower half of each lane.
+BITFOLD_INLINE void join(__m512i low_a, __m512i high_a, __m512i low_b, __m512i high_b, __m512i (&to)[kColumns]) {
+  to[0] = _mm512_unpacklo_epi16(low_a, low_b);
+  to[1] = _mm512_unpackhi_epi16(low_a, low_b);
+  to[2] = _mm512_unpacklo_epi16(high_a, high_b);
+  to[3] = _mm512_unpackhi_epi16(high_a, high_b);
+}
+
+/// The taps of an even column, and the last one of the odd column behind it.
+BITFOLD_INLINE void join_even(const PairedColumn& even, const PairedColumn& odd, __m512i (&to)[kColumns]) {
+  join(even.low, even.high, _mm512_unpacklo_epi8(even.third, odd.third), _mm512_unpackhi_epi8(even.third, odd.third),
+       to);
+}
+
+/// A row of outputs.
+template <class Reading, class Codes>
+void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const Source<3, Reading>& source,
+                      std::uint8_t* y) {
+  const std::int64_t count = t.out_width, y_stride = t.y_stride;
+  const Codes codes(*t.output);
+  // Copies, which what is written to y cannot change.
+  Multiplier multipliers[kColumns];
+  unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { multipliers[q] = filter.multipliers[q]; });
+  const auto add = [](__m512i(&sums)[kColumns], const __m512i(&taps)[kColumns], const __m512i(&weights)[kColumns])
+                       BITFOLD_INLINE_LAMBDA {
+                         unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
+                           sums[q] = _mm512_dpbusd_epi32(sums[q], taps[q], weights[q]);
+                         });
+                       };
+  const auto begin = [&](__m512i(&sums)[kColumns]) BITFOLD_INLINE_LAMBDA {
+    unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { sums[q] = filter.bias[q]; });
+  };
+  const auto finish = [&](const __m512i(&sums)[kColumns]) BITFOLD_INLINE_LAMBDA {
+    _mm512_storeu_si512(
+        y, codes.codes_by_lane(codes.steps(sums[0], multipliers[0]), codes.steps(sums[1], multipliers[1]),
+                               codes.steps(sums[2], multipliers[2]), codes.steps(sums[3], multipliers[3])));
+    y += y_stride;
+  };
+  const auto column = [&](std::int64_t x) BITFOLD_INLINE_LAMBDA {
+    const __m512i first = source.load_or_pad(0, x), second = source.load_or_pad(1, x);
+    return PairedColumn{_mm512_unpacklo_epi8(first, second), _mm512_unpackhi_epi8(first, second),
+                        source.load_or_pad(2, x)};
+  };
+  std::int64_t x = -t.pad_left;
+  __m512i before[kColumns];  // the output before, but for its last column
+  begin(before);
+  for (std::int64_t v = 0; v < count; v += 2, x += 4) {
+    const PairedColumn a = column(x), b = column(x + 1), c = column(x + 2), d = column(x + 3);
+    __m512i taps[kColumns], odd[kColumns], sums[kColumns];
+    join_even(a, b, taps);
+    if (v > 0) {
+      add(before, taps, filter.last);
+      finish(before);
+    }
+    begin(sums);
+    add(sums, taps, filter.even);
+    join(b.low, b.high, d.low, d.high, odd);
+    add(sums, odd, filter.odd[0]);
+    join_even(c, d, taps);
+    add(sums, taps, filter.last);
+    finish(sums);
+    begin(before);
+    add(before, taps, filter.even);
+    add(before, odd, filter.odd[1]);
+  }
+  if (count % 2 != 0) return;
+  const PairedColumn e = column(x);
+  __m512i taps[kColumns];
+  join_even(e, e, taps);
+  add(before, taps, filter.last);
+  finish(before);
+}
+
+/// All rows of the channels from `channel` on.
+template <class Reading, class Codes>
+void run_stride_2(const DepthwiseTask& t, std::int64_t channel, const std::uint8_t* padding) {
+  const Stride2Filter filter(t, channel);
+  for (std::int64_t row = t.row_begin; row < t.row_end; ++row)
+    run_stride_2_row<Reading, Codes>(t, filter, {t, channel, row, padding},
+                                     static_cast<std::uint8_t*>(t.y) + row * t.y_row + channel);
+}
+
+}  // namespace
+}  // namespace bitfold
