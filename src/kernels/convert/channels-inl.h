@@ -121,9 +121,8 @@ void quantize_channels(const float* x, Code* codes, const ChannelLayout& layout,
         for (int r = 0; r < kCount; ++r) {
           const std::int64_t i = at[r];
           for (std::int64_t k = 0; k < 4 * n; k += 16) hwy::Prefetch(x + i + k + 4 * at.stride);
-          const auto interleaved =
-              interleave_bytes(steps(a, i), steps(b, i + n), steps(c, i + 2 * n), steps(d, i + 3 * n));
-          store_past_caches_if(is_past_caches, hn::Add(in_order(interleaved, order), zero_points), Bytes(), bytes + i);
+          const auto blocks = lowest_bytes(steps(a, i), steps(b, i + n), steps(c, i + 2 * n), steps(d, i + 3 * n));
+          store_past_caches_if(is_past_caches, hn::Add(in_order(blocks, order), zero_points), Bytes(), bytes + i);
         }
       },
       [&](std::int64_t i, std::int64_t j) {
