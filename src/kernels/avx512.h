@@ -33,7 +33,7 @@ enum class CodeBounds { any, bytes, quick_bytes, quick_bytes_from_zero };
 constexpr bool is_quick(CodeBounds bounds) { return bounds >= CodeBounds::quick_bytes; }
 
 BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output, const StepTerms& terms) {
-  if (output.kind == AccumulatorOutput::code && terms.origins != nullptr)
+  if (terms.origins != nullptr)
     return output.zero_point == 0 ? CodeBounds::quick_bytes_from_zero : CodeBounds::quick_bytes;
   return output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1 ? CodeBounds::any : CodeBounds::bytes;
 }

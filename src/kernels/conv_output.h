@@ -16,12 +16,14 @@ enum class AccumulatorOutput { int32, float32, code };
 constexpr std::int32_t kFloatOrigin = 0x4B000000;
 
 /// How accumulators become steps of codes in one operation (quick_steps.h): they start from `origins` besides biases,
-/// and then are floats already, fma(accumulator, multiplier, addend) steps. 16 per block, or null where there are none.
+/// and then are floats already, fma(accumulator, multiplier, addend) steps. 16 per block, or null where there are none:
+/// they are only where outputs are codes from 0 to 255, of plain accumulators, and every multiplier is below 1.
 struct StepTerms {
   const std::int32_t* origins = nullptr;
   const float* addends = nullptr;
 
-  StepTerms from(std::int64_t channel) const {
+  // Inlined wherever it is used: a copy compiled for one instruction set must not be taken for all.
+  [[gnu::always_inline]] StepTerms from(std::int64_t channel) const {
     return origins == nullptr ? StepTerms{} : StepTerms{origins + channel, addends + channel};
   }
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 
-
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sizes.h"
@@ -42,7 +41,8 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  if (cap > Isa::portable)
+  // Neither the portable kernels nor Winograd's read them, and finding them takes microseconds a channel.
+  if (cap > Isa::portable && filter_->form() == FilterForm::direct)
     quick_steps_ = QuickSteps({filter_->multipliers(), filter_->reach().size()}, filter_->reach(), output_);
   if (output.has_residual)
     sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kIntegers = std::int64_t{1} << 23;  // that the bits of 2^23 can be added to
 constexpr int kLastCode = 255;
-constexpr double kMostError = 0.125;  // of an addend, in accumulators
+constexpr double kMostError = 0.125;  // of an addend, in accumulators: a change then stays near its middle
 
 /// One channel.
 struct Channel {
@@ -39,7 +39,7 @@ struct Channel {
     if (error > kMostError) return false;
     for (int step = -zero_point; step < kLastCode - zero_point; ++step) {
       const double middle = (step + 0.5) * unit;
-      if (std::abs(middle) > static_cast<double>(reach) + 2) continue;  // accumulators have one code only here
+      if (std::abs(middle) > static_cast<double>(reach) + 2) continue;  // no accumulator gets there
       const auto whole = static_cast<std::int64_t>(middle), near = middle < 0 ? whole - 1 : whole;
       const double rest = middle - static_cast<double>(near);
       // By how much the change may be off the middle, one way or the other: steps are rounded by 2^-24 of themselves.
@@ -60,16 +60,15 @@ struct Channel {
 /// up to the next one, they and their multiples have the most exact products.
 std::vector<std::int64_t> good_origins(float multiplier, std::int64_t most) {
   int exponent = 0;
-  std::int64_t rest = kIntegers;
-  std::int64_t value = std::int64_t(std::ldexp(static_cast<double>(std::frexp(multiplier, &exponent)), 24));
+  auto above = static_cast<std::int64_t>(std::ldexp(static_cast<double>(std::frexp(multiplier, &exponent)), 24));
+  std::int64_t below = kIntegers;
   std::vector<std::int64_t> found;
-  for (std::int64_t before = 0, now = 1; rest != 0 && now <= most;) {
+  for (std::int64_t before = 0, now = 1; now <= most;) {
     found.push_back(now);
-    value %= rest;
-    std::swap(value, rest);
-    if (rest == 0) break;
-    const std::int64_t next = value / rest * now + before;
-    before = std::exchange(now, next);
+    above %= below;
+    if (above == 0) break;
+    std::swap(above, below);
+    before = std::exchange(now, above / below * now + before);
   }
   return found;
 }

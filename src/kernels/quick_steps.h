@@ -5,12 +5,12 @@
 //
 //     fma(2^23 + o + accumulator, multiplier, addend) ~ accumulator * multiplier,     addend ~ -(2^23 + o) * multiplier
 //
-// which is then rounded as the definition has it (invariant 3). Where the zero point is 0, so is o; the addend is
-// exact, and so are all steps. Elsewhere o is chosen so that the addend is nearly exact, and then all 255 changes from
-// one code to the next must lie between the same accumulators.
+// which is then rounded as the definition has it (invariant 3). Where the zero point is 0, so is o: 2^23 * multiplier
+// is a float, so the steps are the definition's. Elsewhere o is chosen so that the addend is nearly exact, and then all
+// 255 changes from one code to the next must lie between the same accumulators.
 //
-// An accumulator that leaves the range of k gives too small a step on the one side, and too large a one on the other:
-// the range is placed so that codes saturate there anyway.
+// Floats are half as far apart below the range of k, and twice as far above it: steps then fall more slowly, and rise
+// faster. The range is placed so that codes are saturated at its ends, and stay so.
 #pragma once
 
 #include <cstdint>

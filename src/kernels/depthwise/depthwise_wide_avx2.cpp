@@ -91,6 +91,7 @@ struct Filter {
     }
     bias = load_halves(t.bias + channel);
     multipliers = load_halves(t.multipliers + channel);
+    addends = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     if (t.terms.origins == nullptr) return;
     const Halves origins = load_halves(t.terms.origins + channel);
     bias = {_mm256_add_epi32(bias.low, origins.low), _mm256_add_epi32(bias.high, origins.high)};

@@ -150,7 +150,7 @@ std::int64_t run_square(const DepthwiseTask& t) {
       return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes_from_zero>>(t);
     case CodeBounds::quick_bytes:
       return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes>>(t);
-    default:
+    default:  // any of them serves `bytes`, too, which are rare here
       return run_as<kKernel, kStride, Requantizer<true>>(t);
   }
 }

@@ -1,14 +1,17 @@
 // 3x3 windows at stride 2, 64 channels at a time, with as few shuffles as can be: these have one port, products have
 // two. A part of depthwise_wide_avx512vnni.cpp, and compiled with its flags.
 //
-// Two outputs next to each other read five columns, a to e. The last row of the odd column goes with the even one
-// before it, and what is left of two odd columns goes together:
+// Two outputs next to each other read five columns, of which the middle one serves both, and the last one also the next
+// two. The last row of an odd column goes with the even column before it, and what is left of both odd columns goes
+// together; equal digits are a vector of four taps:
 //
-//        a b c d e          a a c c e         vectors of 4 taps: a a a b, c c c d, e e e .  and  b b d d
-//        a b c d e    ->    a b c d e  <-     (columns and rows of one letter's taps are one vector)
-//        a b c d e          a a c c e
+//        columns   0  1  2  3  4
 //
-// so that two outputs take 24 shuffles instead of 32.
+//        row 0     0  1  2  1  4
+//        row 1     0  1  2  1  4
+//        row 2     0  0  2  2  4
+//
+// So two outputs take 24 shuffles, not the 32 of a vector for each column.
 #pragma once
 
 #include "kernels/avx512.h"
@@ -19,26 +22,21 @@ namespace {
 
 /// What such vectors of taps are multiplied with.
 struct Stride2Filter {
-  __m512i even[kColumns];    ///< An output's first column, and of its second the last row.
-  __m512i last[kColumns];    ///< Its last column.
+  Filter<3, 1, 1> columns;   ///< An output's last column is a vector by itself.
+  __m512i even[kColumns];    ///< Its first column, and of its second the last row.
   __m512i odd[2][kColumns];  ///< Of its second column the first two rows; of the next output's.
-  __m512i bias[kColumns];
-  Multiplier multipliers[kColumns];
 
   Stride2Filter(const DepthwiseTask& t, std::int64_t channel) {
-    Filter<3, 1, 1> filter;
-    filter.read(t, channel);
+    columns.read(t, channel);
     for (int q = 0; q < kColumns; ++q) {
-      const __m512i second = filter.weights[0][1][0][q];
+      const __m512i first = columns.weights[0][0][0][q], second = columns.weights[0][1][0][q];
       const __m512i third_row = _mm512_and_si512(second, _mm512_set1_epi32(0xFF0000));
-      even[q] = _mm512_or_si512(filter.weights[0][0][0][q], _mm512_slli_epi32(third_row, 8));
-      last[q] = filter.weights[0][2][0][q];
+      even[q] = _mm512_or_si512(first, _mm512_slli_epi32(third_row, 8));
       odd[0][q] = _mm512_and_si512(second, _mm512_set1_epi32(0xFFFF));
       odd[1][q] = _mm512_slli_epi32(second, 16);
-      bias[q] = filter.bias[q];
-      multipliers[q] = filter.multipliers[q];
     }
   }
+  const __m512i (&last() const)[kColumns] { return columns.weights[0][2][0]; }
 };
 
 /// A column of three rows: of the first two, pairs of codes.
@@ -46,7 +44,7 @@ struct PairedColumn {
   __m512i low, high, third;
 };
 
-/// kLow: the lower half of each lane.
+/// Pairs of codes of a and of b, side by side.
 BITFOLD_INLINE void join(__m512i low_a, __m512i high_a, __m512i low_b, __m512i high_b, __m512i (&to)[kColumns]) {
   to[0] = _mm512_unpacklo_epi16(low_a, low_b);
   to[1] = _mm512_unpackhi_epi16(low_a, low_b);
@@ -68,7 +66,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
   const Codes codes(*t.output);
   // Copies, which what is written to y cannot change.
   Multiplier multipliers[kColumns];
-  unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { multipliers[q] = filter.multipliers[q]; });
+  unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { multipliers[q] = filter.columns.multipliers[q]; });
   const auto add = [](__m512i(&sums)[kColumns], const __m512i(&taps)[kColumns], const __m512i(&weights)[kColumns])
                        BITFOLD_INLINE_LAMBDA {
                          unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
@@ -76,7 +74,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
                          });
                        };
   const auto begin = [&](__m512i(&sums)[kColumns]) BITFOLD_INLINE_LAMBDA {
-    unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { sums[q] = filter.bias[q]; });
+    unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { sums[q] = filter.columns.bias[q]; });
   };
   const auto finish = [&](const __m512i(&sums)[kColumns]) BITFOLD_INLINE_LAMBDA {
     _mm512_storeu_si512(
@@ -97,7 +95,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
     __m512i taps[kColumns], odd[kColumns], sums[kColumns];
     join_even(a, b, taps);
     if (v > 0) {
-      add(before, taps, filter.last);
+      add(before, taps, filter.last());
       finish(before);
     }
     begin(sums);
@@ -105,7 +103,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
     join(b.low, b.high, d.low, d.high, odd);
     add(sums, odd, filter.odd[0]);
     join_even(c, d, taps);
-    add(sums, taps, filter.last);
+    add(sums, taps, filter.last());
     finish(sums);
     begin(before);
     add(before, taps, filter.even);
@@ -115,7 +113,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
   const PairedColumn e = column(x);
   __m512i taps[kColumns];
   join_even(e, e, taps);
-  add(before, taps, filter.last);
+  add(before, taps, filter.last());
   finish(before);
 }
 

@@ -57,15 +57,15 @@ struct Filter {
       for (int j = 0; j < kKernel; ++j)
         for (int q = 0; q < kColumns; ++q) weights[1][j][0][q] = _mm512_slli_epi32(weights[0][j][0][q], 8);
     gather_lanes<kCount>(t.bias + channel, kBlock * 4, bias);
-    __m512i factors[kColumns], addends[kColumns], origins[kColumns];
+    __m512i factors[kColumns], addends[kColumns] = {}, origins[kColumns] = {};
     gather_lanes<kCount>(t.multipliers + channel, kBlock * 4, factors);
-    const bool is_quick = t.terms.origins != nullptr;
-    if (is_quick) gather_lanes<kCount>(t.terms.origins + channel, kBlock * 4, origins);
-    if (is_quick) gather_lanes<kCount>(t.terms.addends + channel, kBlock * 4, addends);
+    if (t.terms.origins != nullptr) {
+      gather_lanes<kCount>(t.terms.origins + channel, kBlock * 4, origins);
+      gather_lanes<kCount>(t.terms.addends + channel, kBlock * 4, addends);
+    }
     for (int q = 0; q < kColumns; ++q) {
-      multipliers[q].factor = _mm512_castsi512_ps(factors[q]);
-      if (is_quick) multipliers[q].addend = _mm512_castsi512_ps(addends[q]);
-      if (is_quick) bias[q] = _mm512_add_epi32(bias[q], origins[q]);
+      multipliers[q] = {_mm512_castsi512_ps(factors[q]), _mm512_castsi512_ps(addends[q])};
+      bias[q] = _mm512_add_epi32(bias[q], origins[q]);
     }
   }
 };
@@ -136,8 +136,8 @@ struct Source {
   /// Column x of a vector of pixels, four rows to a group.
   template <int kGroups>
   BITFOLD_INLINE void read(std::int64_t x, __m512i (&taps)[kGroups][kColumns]) const {
-    constexpr std::int64_t kReach = (Reading::kPixels - 1) * Reading::kStride;
-    const bool is_inside = x >= 0 && x + kReach < width;
+    constexpr std::int64_t kToLast = (Reading::kPixels - 1) * Reading::kStride;
+    const bool is_inside = x >= 0 && x + kToLast < width;
     if (Reading::kPixels == 1 && !is_inside) {
       unroll<kGroups>([&](auto g) BITFOLD_INLINE_LAMBDA {
         for (__m512i& tap : taps[g]) tap = _mm512_loadu_si512(padding);

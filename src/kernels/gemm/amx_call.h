@@ -92,7 +92,7 @@ struct Call {
         row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels),
         bias(t.bias) {
     if (t.ahead != nullptr) ahead = *t.ahead;
-    if (!is_quick(bounds_of(*t.output, t.terms))) return;
+    if (t.terms.origins == nullptr) return;
     for (std::int64_t c = 0; c < t.channel_count; c += kBlockChannels)
       _mm512_store_si512(moved_bias + c, start_of(t.bias, t.terms, c));
     bias = moved_bias;

@@ -12,7 +12,7 @@ namespace {
 template <class Element>
 struct Pending {
   std::int64_t channel = 0, channel_count = 0;
-  Element* y[kMostTiles];
+  Element* y[kMostTiles] = {};
   std::int64_t tile_count = 0;
 };
 
