@@ -44,6 +44,12 @@ BITFOLD_INLINE void load(const void* from, std::int64_t stride) {
   asm volatile("tileloadd (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
 }
 
+/// The same, past the first-level cache.
+template <int kTile>
+BITFOLD_INLINE void stream(const void* from, std::int64_t stride) {
+  asm volatile("tileloaddt1 (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
+}
+
 template <int kSums, int kPixels, int kWeights>
 BITFOLD_INLINE void multiply_add() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kPixels), "i"(kWeights));
@@ -67,7 +73,7 @@ BITFOLD_INLINE void exchange_all(std::int32_t* sums, const std::int32_t* bias) {
 /// kTiles tiles of pixels times kBlocks blocks of channels, left in registers; the sums of the step before, still in
 /// registers, go to memory. A store waits for the products before it, but not for those behind it: so the stores of a
 /// step are among the first products of the next.
-template <int kTiles, int kBlocks, bool kFetchesAhead, class Meanwhile>
+template <int kTiles, int kBlocks, bool kFetchesAhead, bool kStreams, class Meanwhile>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
                              const std::int32_t* bias, std::int32_t* sums, const Meanwhile& meanwhile) {
   constexpr int kPixels = 4, kWeights = 6;
@@ -92,7 +98,10 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
         call.ahead.begin += 4 * kLine;
       }
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-        load<kWeights + b>(blocks[b], kRowBytes);
+        if constexpr (kStreams)
+          stream<kWeights + b>(blocks[b], kRowBytes);
+        else
+          load<kWeights + b>(blocks[b], kRowBytes);
         unroll<kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA {
           constexpr int kSums = decltype(b)::value * kStepTiles<kBlocks> + decltype(i)::value;
           if constexpr (b == 0 && i < kTiles) load<kPixels + i % 2>(from[i], pixel_stride);
@@ -142,7 +151,7 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
         unroll<kMost>([&](auto of) BITFOLD_INLINE_LAMBDA {
           constexpr int kTiles = decltype(of)::value + 1;
           if (count == kTiles)
-            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>)>(call, from, w, call.bias + channel, sums, meanwhile);
+            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>), !kWeaves>(call, from, w, call.bias + channel, sums, meanwhile);
         });
       };
       if constexpr (kWeaves) {
