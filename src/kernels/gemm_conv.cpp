@@ -122,8 +122,14 @@ std::size_t GemmConv::scratch_bytes() const {
 
 std::string GemmConv::kernel_name() const { return wide_->name; }
 
+std::int64_t GemmConv::channels_of_call(const GemmKernel& kernel, std::int64_t block_weights) {
+  if (kernel.most_weights == 0) return kernel.nr;
+  const std::int64_t pairs = kernel.most_weights / block_weights / 2;  // of blocks
+  return std::clamp<std::int64_t>(pairs * 2 * kBlockChannels, 2 * kBlockChannels, kernel.nr);
+}
+
 void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-                   const StepTerms& terms, std::span<const std::byte> next_weights, std::byte* scratch) const noexcept {
+                   const StepTerms& terms, const FetchAhead& ahead, std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
   const std::int64_t y_bytes = element_bytes(output.kind);
   const std::uint8_t* from = image + s.row * images_.row_step();
@@ -133,7 +139,6 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
   const std::int64_t run_weights = group_count_ * kGroupWeights;
   const std::int64_t block_weights = filter_->run_count() * filter_->group_count() * kGroupWeights;
   const std::int64_t rows = merges_rows_ ? 1 : s.count, runs_per_row = run_count_ / f.kernel_h;
-  FetchAhead ahead{next_weights.data(), next_weights.data() + next_weights.size()};
   GemmTask task{.pixel_stride = images_.pixel_step(),
                 .pixel_count = images_.out_width * (merges_rows_ ? s.count : 1),
                 .x_row = images_.row_step(),
@@ -142,7 +147,6 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
                 .y_stride = images_.y.pixel,
                 .y_row = images_.y.row,
                 .output = &output,
-                .ahead = &ahead,
                 .steps_fit = filter_->multipliers_below_one()};
   const auto kept = [&](std::int64_t r) -> const KernelRows& {
     return kernel_rows_[static_cast<std::size_t>(merges_rows_ ? 0 : s.row + r)];
@@ -153,6 +157,8 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
     task.x = from + r * images_.row_step() + group * in_group;
     task.x_pairs = pairs + r * task.pixel_count;
   };
+  std::int64_t done = 0;  // of these, so many are
+  const std::int64_t all_outputs = rows * (s.channel_end - s.channel_begin) * f.groups;
   for (std::int64_t group = 0; group < f.groups; ++group) {
     for (std::int64_t r = 0; takes_pairs() && r < rows; ++r) {
       read_row(r, group);
@@ -163,7 +169,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
       task.terms = terms.from(block * kBlockChannels);
-      task.channel_count = std::min<std::int64_t>(kernel.nr, s.channel_end - c);
+      task.channel_count = std::min(channels_of_call(kernel, block_weights), s.channel_end - c);
       for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);
         task.row_count = 1;
@@ -171,6 +177,9 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
         task.bias = kept(r).bias + block * kBlockChannels;
         task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;
+        const std::int64_t outputs = task.row_count * task.channel_count;
+        task.ahead = ahead.share(done, done + outputs, all_outputs);
+        done += outputs;
         kernel.run(task);
       }
     }

@@ -15,6 +15,7 @@
 
 namespace bitfold {
 
+struct FetchAhead;
 struct GemmKernel;
 
 /// Of a filter that is packed directly and not depthwise. Immutable.
@@ -26,10 +27,10 @@ class GemmConv {
   /// See IntegerConv.
   std::size_t scratch_bytes() const;
   std::string kernel_name() const;
-  /// `image` and `out` are the first pixels of the part's image; of `next_weights` as much as fits in is brought
-  /// closer.
+  /// `image` and `out` are the first pixels of the part's image; `ahead` is brought closer meanwhile,
+  /// or some of it.
   void run(const OutputPart& part, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-           const StepTerms& terms, std::span<const std::byte> next_weights, std::byte* scratch) const noexcept;
+           const StepTerms& terms, const FetchAhead& ahead, std::byte* scratch) const noexcept;
 
  private:
   /// What an output row is multiplied with: kernel rows [begin, end), which lie over the image's content, and the
@@ -40,6 +41,7 @@ class GemmConv {
     bool operator==(const KernelRows&) const = default;
   };
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
+  static std::int64_t channels_of_call(const GemmKernel& kernel, std::int64_t block_weights);
   std::int64_t tap_offset(std::int64_t row, std::int64_t column) const;
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;

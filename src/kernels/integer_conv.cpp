@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sizes.h"
 #include "kernels/winograd/winograd.h"
@@ -18,13 +19,22 @@ constexpr std::int64_t kPanelBytes = 256 * 1024;
 // CPUs with tiles have 2 MiB. Measured: every further panel of a layer that adds residuals takes some 4 us.
 constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 
-/// Of memory, what falls to [begin, end) of `count` equal parts; the last of them may be cut short.
+// Weights are fetched so far ahead of their use. Measured on ResNet-50: the second-level cache keeps as many beside
+// pixels and the weights at hand; of twice as many, some are gone again when they are needed.
+constexpr std::size_t kLead = 256 * 1024;
+
+MemoryRange range_of(std::span<const std::byte> memory) { return {memory.data(), memory.data() + memory.size()}; }
+
+/// Of weights of `own`, the first of which the layer before has fetched, and of the `next` ones.
+FetchAhead fetch_ahead_of(std::span<const std::byte> own, std::span<const std::byte> next) {
+  return {{range_of(own.subspan(std::min(own.size(), kLead))), range_of(next.first(std::min(next.size(), kLead)))}};
+}
+
+/// What falls to [begin, end) of `count` equal parts; the last of them may be cut short.
 std::span<const std::byte> share(std::span<const std::byte> memory, std::int64_t begin, std::int64_t end,
                                  std::int64_t count) {
-  if (begin >= end) return {};
-  const auto size = static_cast<std::int64_t>(memory.size());
-  const auto at = [&](std::int64_t part) { return static_cast<std::size_t>(size * std::min(part, count) / count); };
-  return memory.subspan(at(begin), at(end) - at(begin));
+  const MemoryRange part = FetchAhead{{range_of(memory), {}}}.share(begin, end, count).pieces[0];
+  return {part.begin, part.end};
 }
 
 }  // namespace
@@ -123,9 +133,9 @@ void IntegerConv::run_part_of(std::int64_t all_begin, std::int64_t all_end, cons
                               const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                               std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
-  const std::span<const std::byte> own =
-      ahead_is_shared_out_ ? share(ahead_, all_begin, all_end, unit_count()) : ahead_;
-  const auto ahead = share(own, begin - all_begin, end - all_begin, all_end - all_begin);
+  const auto next = next_is_shared_out_ ? share(next_weights_, all_begin, all_end, unit_count()) : next_weights_;
+  const FetchAhead ahead =
+      fetch_ahead_of(weights(), next).share(begin - all_begin, end - all_begin, all_end - all_begin);
   run_units(x, y, residual, begin, end, 0, f.out_channels / (products_ ? f.groups : 1), ahead, scratch);
 }
 
@@ -134,28 +144,28 @@ void IntegerConv::run_channels(const std::uint8_t* x, void* y, const std::uint8_
   if (begin >= end) return;
   const std::int64_t first = image * units_per_image(), channels = filter_->filter().out_channels;
   const std::int64_t channel_begin = begin * kChannelUnit, channel_end = std::min(end * kChannelUnit, channels);
-  std::span<const std::byte> ahead =
-      ahead_is_shared_out_ ? share(ahead_, channel_begin, channel_end, channels) : ahead_;
-  ahead = share(ahead, image, image + 1, images_.batch);
+  const auto next = next_is_shared_out_ ? share(next_weights_, channel_begin, channel_end, channels) : next_weights_;
+  const auto own = share(weights(), channel_begin, channel_end, channels);
+  const FetchAhead ahead = fetch_ahead_of(own, next).share(image, image + 1, images_.batch);
   run_units(x, y, residual, first, first + units_per_image(), channel_begin, channel_end, ahead, scratch);
 }
 
 void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
                             std::int64_t end, std::int64_t channel_begin, std::int64_t channel_end,
-                            std::span<const std::byte> ahead, std::byte* scratch) const noexcept {
+                            const FetchAhead& ahead, std::byte* scratch) const noexcept {
   for (std::int64_t unit = begin; unit < end;) {
     const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
     const std::int64_t units = std::min({end - unit, units_per_image() - first, units_per_panel()});
     const std::int64_t row = first * unit_rows();
     const OutputPart part{image, row, std::min(units * unit_rows(), images_.out_height - row), channel_begin,
                           channel_end};
-    run_part(part, x, y, share(ahead, unit - begin, unit - begin + units, end - begin), scratch);
+    run_part(part, x, y, ahead.share(unit - begin, unit - begin + units, end - begin), scratch);
     if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, part);
     unit += units;
   }
 }
 
-void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, std::span<const std::byte> ahead,
+void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, const FetchAhead& ahead,
                            std::byte* scratch) const noexcept {
   const std::uint8_t* image = x + s.image * images_.x.image;
   std::byte* out = static_cast<std::byte*>(y) + s.image * images_.y.image * element_bytes(output_.kind);

@@ -67,7 +67,7 @@ class IntegerConv {
     run_part_of(begin, end, x, y, residual, begin, end, scratch);
   }
   /// The same, as a part of the units [all_begin, all_end) that the calling thread does: of what is to be fetched
-  /// ahead, it fetches its part.
+  /// meanwhile, it fetches its part.
   void run_part_of(std::int64_t all_begin, std::int64_t all_end, const std::uint8_t* x, void* y,
                    const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                    std::byte* scratch) const noexcept;
@@ -80,11 +80,11 @@ class IntegerConv {
   /// Channel units [begin, end) of one image; otherwise as run().
   void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t image,
                     std::int64_t begin, std::int64_t end, std::byte* scratch) const noexcept;
-  /// Memory that will be read soon after, by each thread all of it or its own part: some may be brought closer while
-  /// this runs.
-  void fetch_ahead(std::span<const std::byte> memory, bool is_shared_out) {
-    ahead_ = memory;
-    ahead_is_shared_out_ = is_shared_out;
+  /// Weights that will be read soon after, by each thread all of them or its own part: while this runs, the first of
+  /// them are brought closer, behind the last of its own.
+  void fetch_ahead(std::span<const std::byte> next_weights, bool is_shared_out) {
+    next_weights_ = next_weights;
+    next_is_shared_out_ = is_shared_out;
   }
   std::span<const std::byte> weights() const;
   /// "gemm.avx512vnni 14x32", "depthwise.avx2"
@@ -94,9 +94,9 @@ class IntegerConv {
   std::int64_t unit_rows() const;
   /// All rows of units [begin, end), such channels of them; `ahead` is what to fetch meanwhile.
   void run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
-                 std::int64_t channel_begin, std::int64_t channel_end, std::span<const std::byte> ahead,
+                 std::int64_t channel_begin, std::int64_t channel_end, const FetchAhead& ahead,
                  std::byte* scratch) const noexcept;
-  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, std::span<const std::byte> ahead,
+  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, const FetchAhead& ahead,
                 std::byte* scratch) const noexcept;
   void run_depthwise(const OutputPart& part, const std::uint8_t* image, std::byte* out) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const OutputPart& part) const noexcept;
@@ -110,8 +110,8 @@ class IntegerConv {
   const DepthwiseKernel* depthwise_ = nullptr;
   const WinogradKernel* winograd_ = nullptr;
   const PointwiseKernels* pointwise_ = nullptr;
-  std::span<const std::byte> ahead_;
-  bool ahead_is_shared_out_ = false;
+  std::span<const std::byte> next_weights_;
+  bool next_is_shared_out_ = false;
   BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 

@@ -29,12 +29,9 @@ class IntegerConvStep final : public Step {
   void run(const Team& team) noexcept override;
   int threads() const override { return threads_; }
 
-  /// Brings weights of a later step closer, unless this one has many to read itself.
+  /// Brings weights of a later step closer.
   void fetch_ahead(const IntegerConvStep& later) {
-    const auto weights = later.conv_.weights();
-    if (conv_.weights().size() > kHalfCache) return;
-    conv_.fetch_ahead(weights.first(std::min(weights.size(), kHalfCache)),
-                      later.conv_.splits_by_channels(later.threads_));
+    conv_.fetch_ahead(later.conv_.weights(), later.conv_.splits_by_channels(later.threads_));
   }
 
   std::size_t formed_bytes() const {

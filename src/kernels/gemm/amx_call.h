@@ -11,8 +11,10 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
-constexpr std::int64_t kChannels = 256;  // of a call
-constexpr int kAccumulators = 4;         // of a step: so many tiles of pixels times blocks of channels
+constexpr std::int64_t kLine = 64;                 // of a cache
+constexpr std::int64_t kChannels = 256;            // of a call
+constexpr std::int64_t kMostWeights = 256 * 1024;  // of a call: as far ahead as they are fetched
+constexpr int kAccumulators = 4;                   // of a step: so many tiles of pixels times blocks of channels
 
 /// Tiles of pixels in a step of kBlocks blocks.
 template <int kBlocks>
@@ -79,6 +81,10 @@ struct Call {
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
   FetchAhead ahead;
+  std::int64_t fetched_lines = 0;  ///< With each chunk of a step.
+  /// Whether weights pass the first-level cache (48 KB) by: it cannot keep them until the next pixels, and would lose
+  /// the pixels that wait for the next weights.
+  bool streams = false;
   const std::int32_t* bias;  ///< From which accumulators start.
   alignas(64) std::int32_t moved_bias[kChannels];
   alignas(64) std::int32_t sums[2][kAccumulators * kTileSums];  ///< Of two steps in turn.
@@ -90,31 +96,60 @@ struct Call {
         chunk_count(t.group_count / chunk_groups),
         row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
         row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels),
+        ahead(t.ahead),
         bias(t.bias) {
-    if (t.ahead != nullptr) ahead = *t.ahead;
+    constexpr std::int64_t kMostKept = 24 * 1024;  // measured
+    streams = weights(t.channel_count) > kMostKept;
+    const std::int64_t lines =
+        (ahead.pieces[0].end - ahead.pieces[0].begin + ahead.pieces[1].end - ahead.pieces[1].begin) / kLine;
+    const std::int64_t all_chunks = chunks() * (is_one_pass() ? step_count<1>() : step_count<2>());
+    if (all_chunks > 0) fetched_lines = (lines + all_chunks - 1) / all_chunks;
     if (t.terms.origins == nullptr) return;
     for (std::int64_t c = 0; c < t.channel_count; c += kBlockChannels)
       _mm512_store_si512(moved_bias + c, start_of(t.bias, t.terms, c));
     bias = moved_bias;
   }
 
+  /// Whether there is something to be fetched; the first piece then begins with it.
+  BITFOLD_INLINE bool fetches() {
+    if (ahead.pieces[0].begin < ahead.pieces[0].end) return true;
+    ahead.pieces[0] = ahead.pieces[1];
+    ahead.pieces[1] = {};
+    return ahead.pieces[0].begin < ahead.pieces[0].end;
+  }
+  /// One line of it.
+  BITFOLD_INLINE void fetch(std::int64_t line) const {
+    _mm_prefetch(reinterpret_cast<const char*>(ahead.pieces[0].begin + line * kLine), _MM_HINT_T1);
+  }
+
+  template <int kBlocks>
+  std::int64_t step_count() const {
+    constexpr std::int64_t kTiles = kStepTiles<kBlocks>, kChannelsOfStep = kBlocks * kBlockChannels;
+    return (cover.tile_count() + kTiles - 1) / kTiles * ((task.channel_count + kChannelsOfStep - 1) / kChannelsOfStep);
+  }
   std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Of a window.
+  /// Bytes.
+  std::int64_t weights(std::int64_t channels) const {
+    return chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
+  }
 
   /// Whether outputs are written among products (see run_blocks): where few weights pass by, or their loads, from
   /// further away, would wait behind what is woven in.
   template <int kBlocks>
   bool weaves(std::int64_t channels) const {
-    constexpr std::int64_t kMostWeights = 64 * 1024;  // measured
-    const std::int64_t weights = chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
+    constexpr std::int64_t kMostWoven = 64 * 1024;  // measured
     return chunks() > 0 && cover.rows == 1 && row_pixels % (4 / kBlocks) == 0 &&
-           channels % (kBlocks * kBlockChannels) == 0 && weights <= kMostWeights;
+           channels % (kBlocks * kBlockChannels) == 0 && weights(channels) <= kMostWoven;
   }
   /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
   bool is_one_pass() const {
     constexpr std::int64_t kFirstLevel = 44 * 1024;
     if (!cover.is_one_step() || task.run_count == 0) return false;
     const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
-    return last + task.run_offsets[task.run_count - 1] + task.group_count * kGroupBytes <= kFirstLevel;
+    std::int64_t last_run = 0;  // not by number where images are split
+    for (std::int64_t r = 0; r < task.run_count; ++r)
+      if (task.run_offsets[r] > last_run) last_run = task.run_offsets[r];
+    return last + last_run + task.group_count * kGroupBytes <= kFirstLevel;
   }
 };
 

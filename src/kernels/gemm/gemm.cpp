@@ -37,8 +37,10 @@ double vector_cost(const GemmKernel& kernel, const GemmSize& size) {
   return 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
 }
 
+constexpr std::int64_t kTilePixels = 16;
+
 std::int64_t tile_count(const GemmSize& size) {
-  return size.row_count * ((size.pixel_count + 15) / 16) * ((size.channel_count + 15) / 16);
+  return size.row_count * ((size.pixel_count + kTilePixels - 1) / kTilePixels) * ((size.channel_count + 15) / 16);
 }
 
 // Two a cycle.
@@ -71,8 +73,23 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
   return groups;
 }
 
+FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
+  if (begin >= end) return {};
+  const std::int64_t sizes[] = {pieces[0].end - pieces[0].begin, pieces[1].end - pieces[1].begin};
+  const auto at = [&](std::int64_t part) { return (sizes[0] + sizes[1]) * std::min(part, count) / count; };
+  const std::int64_t from = at(begin), to = at(end);
+  FetchAhead part;
+  std::int64_t first = 0;  // of a piece
+  for (int i = 0; i < 2; first += sizes[i++])
+    part.pieces[i] = {pieces[i].begin + std::clamp<std::int64_t>(from - first, 0, sizes[i]),
+                      pieces[i].begin + std::clamp<std::int64_t>(to - first, 0, sizes[i])};
+  return part;
+}
+
 bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all) {
   if (!kernel.takes_rows) return true;
+  // A step is two tiles of pixels: a single one takes as long, and weights, which may come from afar, pass by for it.
+  if (left_out.pixel_count <= kTilePixels) return false;
   return pixels_in_all > kPassPixels && kProductCycles * products_of_tiles(left_out) > kCallCycles;
 }
 

@@ -39,10 +39,18 @@ namespace bitfold {
 constexpr std::int64_t kGroupBytes = 4;
 constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
 
-/// Memory to bring closer while something else is computed. Whoever fetches some of it moves `begin` on.
-struct FetchAhead {
+struct MemoryRange {
   const std::byte* begin = nullptr;
   const std::byte* end = nullptr;
+};
+
+/// Memory that will be read soon, to be brought closer while something else is computed: what is left of the weights
+/// at hand, then the next ones.
+struct FetchAhead {
+  MemoryRange pieces[2];
+
+  /// What falls to [begin, end) of `count` equal parts; the last of them may be cut short.
+  FetchAhead share(std::int64_t begin, std::int64_t end, std::int64_t count) const;
 };
 
 /// Pixels at equal distances, or rows of such, times up to nr output channels.
@@ -65,8 +73,8 @@ struct GemmTask {
   std::int64_t y_stride = 0;  ///< Elements from one pixel to the next.
   std::int64_t y_row = 0;     ///< Elements from one row to the next.
   const ConvOutput* output = nullptr;
-  FetchAhead* ahead = nullptr;  ///< May be null. Kernels with more to compute than to load take some of it.
-  bool steps_fit = false;       ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
+  FetchAhead ahead;        ///< Kernels with more to compute than to load fetch it.
+  bool steps_fit = false;  ///< Every multiplier is below 1, so that accumulator * multiplier stays within int32.
 };
 
 /// Handles any number of pixels: mr at a time, then fewer.
@@ -78,6 +86,8 @@ struct GemmKernel {
   /// Not null where the kernel takes pairs: writes x0 x1 + x2 x3 + ... of each pixel's window, all groups of it.
   void (*sum_pairs)(const GemmTask& task, std::int32_t* pairs) noexcept = nullptr;
   bool takes_rows = false;  ///< Many rows in a call: for kernels with a price per call.
+  /// Of weights, in a call, where several blocks are more: bytes. 0: any number of them.
+  std::int64_t most_weights = 0;
 };
 
 /// Every kernel this build has, the slowest instruction set first; the CPU may not run all of them.

@@ -44,10 +44,13 @@ BITFOLD_INLINE void load(const void* from, std::int64_t stride) {
   asm volatile("tileloadd (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
 }
 
-/// The same, past the first-level cache.
+/// Of weights.
 template <int kTile>
-BITFOLD_INLINE void stream(const void* from, std::int64_t stride) {
-  asm volatile("tileloaddt1 (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
+BITFOLD_INLINE void load_rows(const void* from, bool streams) {
+  if (streams)
+    asm volatile("tileloaddt1 (%0, %1), %%tmm%c2" : : "r"(from), "r"(kRowBytes), "i"(kTile));
+  else
+    load<kTile>(from, kRowBytes);
 }
 
 template <int kSums, int kPixels, int kWeights>
@@ -73,14 +76,15 @@ BITFOLD_INLINE void exchange_all(std::int32_t* sums, const std::int32_t* bias) {
 /// kTiles tiles of pixels times kBlocks blocks of channels, left in registers; the sums of the step before, still in
 /// registers, go to memory. A store waits for the products before it, but not for those behind it: so the stores of a
 /// step are among the first products of the next.
-template <int kTiles, int kBlocks, bool kFetchesAhead, bool kStreams, class Meanwhile>
+template <int kTiles, int kBlocks, bool kFetchesAhead, bool kWeaves, class Meanwhile>
 BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
                              const std::int32_t* bias, std::int32_t* sums, const Meanwhile& meanwhile) {
   constexpr int kPixels = 4, kWeights = 6;
-  constexpr std::int64_t kAhead = 4096, kLine = 64;  // bytes; the first measured
+  constexpr std::int64_t kAhead = 4096;  // bytes; measured
   const GemmTask& t = call.task;
   const std::int64_t chunk_bytes = call.chunk_groups * kGroupBytes, chunk_weights = call.chunk_groups * kGroupWeights;
   const std::int64_t pixel_stride = t.pixel_stride;
+  const bool streams = call.streams;
   const std::int8_t* blocks[kBlocks];
   unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA { blocks[b] = w + b * t.block_weights; });
   bool is_first = true;
@@ -91,17 +95,17 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
       if constexpr (kFetchesAhead)
         for (std::int64_t line = 0; line < call.chunk_groups; ++line)
           _mm_prefetch(reinterpret_cast<const char*>(blocks[0] + kAhead + line * kGroupWeights), _MM_HINT_T0);
-      if (call.ahead.begin < call.ahead.end) {
-        // Lines come in pairs. More at a time would be in the way of the loads that products wait for.
-        for (int pair = 0; pair < 2; ++pair)
-          _mm_prefetch(reinterpret_cast<const char*>(call.ahead.begin + pair * 2 * kLine), _MM_HINT_T1);
-        call.ahead.begin += 4 * kLine;
+      if (call.fetches()) {
+        if constexpr (kWeaves) {
+          for (int pair = 0; pair < 2; ++pair) call.fetch(2 * pair);  // the other line of a pair comes with it
+          call.ahead.pieces[0].begin += 4 * kLine;
+        } else {
+          for (std::int64_t line = 0; line < call.fetched_lines; ++line) call.fetch(line);
+          call.ahead.pieces[0].begin += call.fetched_lines * kLine;
+        }
       }
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-        if constexpr (kStreams)
-          stream<kWeights + b>(blocks[b], kRowBytes);
-        else
-          load<kWeights + b>(blocks[b], kRowBytes);
+        load_rows<kWeights + b>(blocks[b], streams);
         unroll<kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA {
           constexpr int kSums = decltype(b)::value * kStepTiles<kBlocks> + decltype(i)::value;
           if constexpr (b == 0 && i < kTiles) load<kPixels + i % 2>(from[i], pixel_stride);
@@ -151,7 +155,8 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
         unroll<kMost>([&](auto of) BITFOLD_INLINE_LAMBDA {
           constexpr int kTiles = decltype(of)::value + 1;
           if (count == kTiles)
-            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>), !kWeaves>(call, from, w, call.bias + channel, sums, meanwhile);
+            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>), kWeaves>(call, from, w, call.bias + channel, sums,
+                                                                         meanwhile);
         });
       };
       if constexpr (kWeaves) {
@@ -227,11 +232,11 @@ void run(const GemmTask& t) noexcept {
     run_codes<true, CodeBounds::quick_bytes>(call);
   else
     run_codes<true, CodeBounds::quick_bytes_from_zero>(call);
-  if (t.ahead != nullptr) *t.ahead = call.ahead;
   _tile_release();  // a thread whose tiles are in use is slower to switch
 }
 
-constexpr GemmKernel kKernels[] = {{"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true}};
+constexpr GemmKernel kKernels[] = {
+    {"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true, kMostWeights}};
 
 }  // namespace
 

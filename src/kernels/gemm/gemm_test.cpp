@@ -85,7 +85,8 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
   const testing::GuardedBuffer<std::int32_t> guarded_bias(bias);
   std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(s.pixels));
   const auto* weights = reinterpret_cast<const std::byte*>(in.weights.data());
-  FetchAhead ahead{weights, weights + s.blocks() * block_weights};
+  const std::byte* const middle = weights + s.blocks() * block_weights / 2;
+  const FetchAhead ahead{{{weights, middle}, {middle, weights + s.blocks() * block_weights}}};
   for (std::int64_t c = 0; c < s.channels; c += kernel.nr)
     for (std::int64_t r = 0; r < s.rows; r += kernel.takes_rows ? s.rows : 1) {
       GemmTask task{.x = in.x.data() + r * s.pitch * s.pixel_stride,
@@ -106,7 +107,7 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
                     .y_stride = s.y_stride(),
                     .y_row = s.y_row(),
                     .output = &output,
-                    .ahead = &ahead,
+                    .ahead = ahead,
                     .steps_fit = steps_fit};
       if (kernel.sum_pairs != nullptr) {
         kernel.sum_pairs(task, x_pairs.data());
