@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <numeric>
+#include <optional>
 
 namespace bitfold::engine {
 namespace {
@@ -29,12 +30,25 @@ std::size_t best_gap(const std::vector<Range>& taken, std::size_t bytes) {
   return best == SIZE_MAX ? end : best;
 }
 
+/// The first of the offsets at which `bytes` have one of the middles, and lie in a gap.
+std::optional<std::size_t> gap_around(const std::vector<std::size_t>& middles, const std::vector<Range>& taken,
+                                      std::size_t bytes) {
+  for (const std::size_t middle : middles) {
+    if (middle < bytes / 2) continue;
+    const std::size_t begin = (middle - bytes / 2) / kArenaAlignment * kArenaAlignment;
+    const auto is_apart = [&](const Range& r) { return begin + bytes <= r.begin || r.end <= begin; };
+    if (std::all_of(taken.begin(), taken.end(), is_apart)) return begin;
+  }
+  return std::nullopt;
+}
+
 using Order = std::vector<std::size_t>;
 
-/// Each block in turn into the smallest gap that holds it.
-Placement place_in_order(std::span<const Block> blocks, const Order& order) {
+/// Each block in turn around the middle of one placed before, where that is wanted and there is room; otherwise into
+/// the smallest gap that holds it.
+Placement place_in_order(std::span<const Block> blocks, const Order& order, bool around_middles) {
   Placement result{.offsets = std::vector<std::size_t>(blocks.size(), 0)};
-  std::vector<std::size_t> placed;
+  std::vector<std::size_t> placed, middles;
   for (std::size_t i : order) {
     const std::size_t bytes = aligned(blocks[i].bytes);
     std::vector<Range> taken;
@@ -42,7 +56,9 @@ Placement place_in_order(std::span<const Block> blocks, const Order& order) {
       if (meet(blocks[i], blocks[j]))
         taken.push_back({result.offsets[j], result.offsets[j] + aligned(blocks[j].bytes)});
     std::sort(taken.begin(), taken.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
-    result.offsets[i] = best_gap(taken, bytes);
+    const auto centered = around_middles ? gap_around(middles, taken, bytes) : std::nullopt;
+    result.offsets[i] = centered ? *centered : best_gap(taken, bytes);
+    if (!centered) middles.push_back(result.offsets[i] + bytes / 2);
     result.arena_bytes = std::max(result.arena_bytes, result.offsets[i] + bytes);
     placed.push_back(i);
   }
@@ -58,21 +74,32 @@ void advance_highest(std::span<const Block> blocks, const Placement& placement, 
   std::rotate(order.begin(), highest, highest + 1);
 }
 
-}  // namespace
-
-Placement place_blocks(std::span<const Block> blocks) {
+/// The best of several orders, the first of which is by size.
+Placement place_best(std::span<const Block> blocks, bool around_middles) {
   constexpr int kAttempts = 100;
   const std::size_t bound = arena_lower_bound(blocks);
   Order order(blocks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return blocks[a].bytes > blocks[b].bytes; });
-  Placement last = place_in_order(blocks, order), best = last;
+  Placement last = place_in_order(blocks, order, around_middles), best = last;
   for (int attempt = 0; attempt < kAttempts && best.arena_bytes > bound; ++attempt) {
     advance_highest(blocks, last, order);
-    last = place_in_order(blocks, order);
+    last = place_in_order(blocks, order, around_middles);
     if (last.arena_bytes < best.arena_bytes) best = last;
   }
   return best;
+}
+
+}  // namespace
+
+Placement place_blocks(std::span<const Block> blocks, int threads) {
+  if (threads > 1) {
+    Placement centered = place_best(blocks, true);
+    const std::size_t bound = arena_lower_bound(blocks);
+    constexpr std::size_t kParts = 10;  // one of them more is a price worth paying
+    if (centered.arena_bytes <= bound + bound / kParts) return centered;
+  }
+  return place_best(blocks, false);
 }
 
 std::size_t arena_lower_bound(std::span<const Block> blocks) {

@@ -5,6 +5,13 @@
 // and so on; the best one counts. Convolutional networks and transformers reach the bound, or nearly. Source: Pisarchyk
 // and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5 (offset calculation, greedy by
 // size).
+//
+// Threads share out the rows of a value: what lies on either side of its middle is one core's and another's. A core
+// that writes lines which were the other's last waits for each of them. So for several threads a block is placed around
+// the middle of an earlier, larger one where that is free, as long as the arena stays small:
+//
+//        [       value a       ]       a
+//            [   value c   ]           its middle is a's, and so its lines stay with their cores
 #pragma once
 
 #include <cstddef>
@@ -27,7 +34,7 @@ struct Placement {
   std::size_t arena_bytes = 0;
 };
 
-Placement place_blocks(std::span<const Block> blocks);
+Placement place_blocks(std::span<const Block> blocks, int threads = 1);
 
 /// The largest sum of (aligned) sizes that live at one step: no placement can be smaller.
 std::size_t arena_lower_bound(std::span<const Block> blocks);

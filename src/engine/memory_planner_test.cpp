@@ -32,6 +32,7 @@ TEST(MemoryPlanner, live_blocks_never_overlap_and_stay_near_the_lower_bound) {
     }
     const Placement placement = place_blocks(blocks);
     expect_valid(blocks, placement);
+    expect_valid(blocks, place_blocks(blocks, 2));
     EXPECT_GE(placement.arena_bytes, arena_lower_bound(blocks));
     EXPECT_LE(placement.arena_bytes, 2 * arena_lower_bound(blocks));
   }
@@ -45,6 +46,25 @@ TEST(MemoryPlanner, a_chain_reaches_the_lower_bound) {
   expect_valid(chain, placement);
   EXPECT_EQ(arena_lower_bound(chain), 5120U);
   EXPECT_EQ(placement.arena_bytes, 5120U);
+}
+
+TEST(MemoryPlanner, for_threads_blocks_have_the_same_middle) {
+  const std::vector<Block> blocks{{4096, 0, 1}, {1024, 2, 3}, {2048, 4, 4}, {1024, 3, 5}};
+  const Placement placement = place_blocks(blocks, 2);
+  expect_valid(blocks, placement);
+  EXPECT_EQ(placement.arena_bytes, 4096U);
+  const auto middle = [&](std::size_t i) { return placement.offsets[i] + blocks[i].bytes / 2; };
+  EXPECT_EQ(middle(1), middle(0));
+  EXPECT_EQ(middle(2), middle(0));
+  EXPECT_NE(middle(3), middle(0)) << "the place is taken";
+}
+
+TEST(MemoryPlanner, for_threads_the_arena_is_hardly_larger) {
+  // Around the first one's middle, the second leaves no room for the third.
+  const std::vector<Block> blocks{{4096, 0, 0}, {1024, 1, 2}, {3072, 1, 1}};
+  const Placement placement = place_blocks(blocks, 2);
+  expect_valid(blocks, placement);
+  EXPECT_EQ(placement.arena_bytes, 4096U);
 }
 
 TEST(MemoryPlanner, lower_bound_counts_blocks_that_share_a_step) {

@@ -22,8 +22,8 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
 
 Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
     : program_(std::move(program)), input_shapes_(std::move(input_shapes)), cores_(omp_get_num_procs()) {
-  place(keep_values);
   divide_into_sections();
+  place(keep_values);
   for (const auto& step : program_.steps) infos_.push_back(step->info);
 }
 
@@ -62,7 +62,9 @@ void Plan::place(bool keep_values) {
     blocks.push_back(lifetimes[b]);
     owner.push_back(b);
   }
-  const Placement placement = place_blocks(blocks);
+  int threads = 1;
+  for (const Section& section : sections_) threads = std::max(threads, section.threads);
+  const Placement placement = place_blocks(blocks, threads);
   offsets_.assign(count, 0);
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
   arena_bytes_ = placement.arena_bytes;
