@@ -177,9 +177,11 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
         task.bias = kept(r).bias + block * kBlockChannels;
         task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;
-        const std::int64_t outputs = task.row_count * task.channel_count;
-        task.ahead = ahead.share(done, done + outputs, all_outputs);
-        done += outputs;
+        if (kernel.most_weights > 0) {
+          const std::int64_t outputs = task.row_count * task.channel_count;
+          task.ahead = ahead.share(done, done + outputs, all_outputs);
+          done += outputs;
+        }
         kernel.run(task);
       }
     }

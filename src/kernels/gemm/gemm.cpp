@@ -75,6 +75,7 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
 
 FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
   if (begin >= end) return {};
+  if (begin == 0 && end >= count) return *this;
   const std::int64_t sizes[] = {pieces[0].end - pieces[0].begin, pieces[1].end - pieces[1].begin};
   const auto at = [&](std::int64_t part) { return (sizes[0] + sizes[1]) * std::min(part, count) / count; };
   const std::int64_t from = at(begin), to = at(end);

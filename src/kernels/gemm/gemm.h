@@ -86,7 +86,7 @@ struct GemmKernel {
   /// Not null where the kernel takes pairs: writes x0 x1 + x2 x3 + ... of each pixel's window, all groups of it.
   void (*sum_pairs)(const GemmTask& task, std::int32_t* pairs) noexcept = nullptr;
   bool takes_rows = false;  ///< Many rows in a call: for kernels with a price per call.
-  /// Of weights, in a call, where several blocks are more: bytes. 0: any number of them.
+  /// Of kernels that fetch ahead: bytes of weights in a call, where several blocks are more. 0 of others.
   std::int64_t most_weights = 0;
 };
 
