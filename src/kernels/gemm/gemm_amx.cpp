@@ -21,6 +21,12 @@
 // Where four tiles are all the pixels, it multiplies them by one block: weights, which may come from afar and are used
 // once then, pass by in the order they lie in.
 //
+// Weights that the first-level cache cannot keep until the next pixels pass it by (tileloaddt1): otherwise they drive
+// out the pixels that wait for the next weights, and a line from the second level takes as long as its part of a
+// product. They come from the third level, which is far slower still, unless they are fetched in time: each chunk asks
+// for a few lines of what will be read some 256 KB later, so many that all of them have been asked for when the call
+// ends.
+//
 // Accumulators reach vector registers through memory only, and their way from there to codes takes longer than two
 // products. The CPU sees some 500 operations ahead, less than the two together: so they would take turns. Where weights
 // are few, what is to be written of a step is woven into the products of the step after next, and both go on at once:
@@ -44,9 +50,9 @@ BITFOLD_INLINE void load(const void* from, std::int64_t stride) {
   asm volatile("tileloadd (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
 }
 
-/// Of weights.
+/// Weights; past the first-level cache where they stream.
 template <int kTile>
-BITFOLD_INLINE void load_rows(const void* from, bool streams) {
+BITFOLD_INLINE void load_weights(const void* from, bool streams) {
   if (streams)
     asm volatile("tileloaddt1 (%0, %1), %%tmm%c2" : : "r"(from), "r"(kRowBytes), "i"(kTile));
   else
@@ -105,7 +111,7 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
         }
       }
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
-        load_rows<kWeights + b>(blocks[b], streams);
+        load_weights<kWeights + b>(blocks[b], streams);
         unroll<kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA {
           constexpr int kSums = decltype(b)::value * kStepTiles<kBlocks> + decltype(i)::value;
           if constexpr (b == 0 && i < kTiles) load<kPixels + i % 2>(from[i], pixel_stride);
