@@ -6,9 +6,10 @@
 // and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5 (offset calculation, greedy by
 // size).
 //
-// Threads share out the rows of a value: what lies on one side of its middle is one core's, on the other side another's.
-// A core that writes lines which were the other's last waits for each of them. So for several threads a block is placed
-// around the middle of a larger one where that is free, unless the arena grows by more than a tenth for it:
+// Threads share out the rows of a value: what lies on one side of its middle is one core's, on the other side
+// another's. A core that writes lines which were the other's last waits for each of them. So for several threads a
+// block is placed around the middle of a larger one where that is free, unless the arena grows by more than a tenth for
+// it:
 //
 //        [       value a       ]       a
 //            [   value c   ]           its middle is a's, and so its lines stay with their cores

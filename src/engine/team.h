@@ -35,9 +35,9 @@ class Barrier {
   }
 
  private:
-  int spins_;
   alignas(64) std::atomic<int> arrived_ = 0;
   alignas(64) std::atomic<int> phase_ = 0;
+  int spins_;
 };
 
 /// One thread's view of them.
