@@ -58,7 +58,8 @@ Placement place_in_order(std::span<const Block> blocks, const Order& order, bool
     std::sort(taken.begin(), taken.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
     const auto centered = around_middles ? gap_around(middles, taken, bytes) : std::nullopt;
     result.offsets[i] = centered ? *centered : best_gap(taken, bytes);
-    if (!centered) middles.push_back(result.offsets[i] + bytes / 2);
+    const std::size_t middle = result.offsets[i] + bytes / 2;
+    if (!centered && std::find(middles.begin(), middles.end(), middle) == middles.end()) middles.push_back(middle);
     result.arena_bytes = std::max(result.arena_bytes, result.offsets[i] + bytes);
     placed.push_back(i);
   }

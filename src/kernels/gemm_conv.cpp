@@ -157,6 +157,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
     task.x = from + r * images_.row_step() + group * in_group;
     task.x_pairs = pairs + r * task.pixel_count;
   };
+  const std::int64_t wide_channels = out_group / wide_->nr * wide_->nr;
   std::int64_t done = 0;  // of these, so many are
   const std::int64_t all_outputs = rows * (s.channel_end - s.channel_begin) * f.groups;
   for (std::int64_t group = 0; group < f.groups; ++group) {
@@ -165,11 +166,13 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
       wide_->sum_pairs(task, pairs + r * task.pixel_count);
     }
     for (std::int64_t c = s.channel_begin; c < s.channel_end; c += task.channel_count) {
-      const GemmKernel& kernel = out_group - c >= wide_->nr ? *wide_ : *narrow_;
+      const bool is_wide = c < wide_channels;
+      const GemmKernel& kernel = is_wide ? *wide_ : *narrow_;
       const std::int64_t block = group * filter_->block_count() + c / kBlockChannels;
       task.multipliers = filter_->multipliers() + block * kBlockChannels;
       task.terms = terms.from(block * kBlockChannels);
-      task.channel_count = std::min(channels_of_call(kernel, block_weights), s.channel_end - c);
+      const std::int64_t end = is_wide ? std::min(wide_channels, s.channel_end) : s.channel_end;
+      task.channel_count = std::min(channels_of_call(kernel, block_weights), end - c);
       for (std::int64_t r = 0; r < rows; r += task.row_count) {
         read_row(r, group);
         task.row_count = 1;

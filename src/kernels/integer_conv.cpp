@@ -19,22 +19,12 @@ constexpr std::int64_t kPanelBytes = 256 * 1024;
 // CPUs with tiles have 2 MiB. Measured: every further panel of a layer that adds residuals takes some 4 us.
 constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 
-// Weights are fetched so far ahead of their use. Measured on ResNet-50: the second-level cache keeps as many beside
-// pixels and the weights at hand; of twice as many, some are gone again when they are needed.
-constexpr std::size_t kLead = 256 * 1024;
-
 MemoryRange range_of(std::span<const std::byte> memory) { return {memory.data(), memory.data() + memory.size()}; }
 
 /// Of weights of `own`, the first of which the layer before has fetched, and of the `next` ones.
-FetchAhead fetch_ahead_of(std::span<const std::byte> own, std::span<const std::byte> next) {
-  return {{range_of(own.subspan(std::min(own.size(), kLead))), range_of(next.first(std::min(next.size(), kLead)))}};
-}
-
-/// What falls to [begin, end) of `count` equal parts; the last of them may be cut short.
-std::span<const std::byte> share(std::span<const std::byte> memory, std::int64_t begin, std::int64_t end,
-                                 std::int64_t count) {
-  const MemoryRange part = FetchAhead{{range_of(memory), {}}}.share(begin, end, count).pieces[0];
-  return {part.begin, part.end};
+FetchAhead fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
+  return {{own.begin + std::min(own.end - own.begin, kFetchLead), own.end},
+          {next.begin, next.begin + std::min(next.end - next.begin, kFetchLead)}};
 }
 
 }  // namespace
@@ -133,9 +123,10 @@ void IntegerConv::run_part_of(std::int64_t all_begin, std::int64_t all_end, cons
                               const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                               std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
-  const auto next = next_is_shared_out_ ? share(next_weights_, all_begin, all_end, unit_count()) : next_weights_;
+  const MemoryRange all = range_of(next_weights_);
+  const MemoryRange next = next_is_shared_out_ ? all.share(all_begin, all_end, unit_count()) : all;
   const FetchAhead ahead =
-      fetch_ahead_of(weights(), next).share(begin - all_begin, end - all_begin, all_end - all_begin);
+      fetch_ahead_of(range_of(weights()), next).share_passes(begin - all_begin, end - all_begin, all_end - all_begin);
   run_units(x, y, residual, begin, end, 0, f.out_channels / (products_ ? f.groups : 1), ahead, scratch);
 }
 
@@ -144,9 +135,10 @@ void IntegerConv::run_channels(const std::uint8_t* x, void* y, const std::uint8_
   if (begin >= end) return;
   const std::int64_t first = image * units_per_image(), channels = filter_->filter().out_channels;
   const std::int64_t channel_begin = begin * kChannelUnit, channel_end = std::min(end * kChannelUnit, channels);
-  const auto next = next_is_shared_out_ ? share(next_weights_, channel_begin, channel_end, channels) : next_weights_;
-  const auto own = share(weights(), channel_begin, channel_end, channels);
-  const FetchAhead ahead = fetch_ahead_of(own, next).share(image, image + 1, images_.batch);
+  const MemoryRange all = range_of(next_weights_);
+  const MemoryRange next = next_is_shared_out_ ? all.share(channel_begin, channel_end, channels) : all;
+  const MemoryRange own = range_of(weights()).share(channel_begin, channel_end, channels);
+  const FetchAhead ahead = fetch_ahead_of(own, next).share_passes(image, image + 1, images_.batch);
   run_units(x, y, residual, first, first + units_per_image(), channel_begin, channel_end, ahead, scratch);
 }
 
@@ -159,7 +151,7 @@ void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* 
     const std::int64_t row = first * unit_rows();
     const OutputPart part{image, row, std::min(units * unit_rows(), images_.out_height - row), channel_begin,
                           channel_end};
-    run_part(part, x, y, ahead.share(unit - begin, unit - begin + units, end - begin), scratch);
+    run_part(part, x, y, ahead.share_passes(unit - begin, unit - begin + units, end - begin), scratch);
     if (output_.kind == AccumulatorOutput::code) finish(static_cast<std::uint8_t*>(y), residual, part);
     unit += units;
   }

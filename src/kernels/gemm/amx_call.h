@@ -11,10 +11,9 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
-constexpr std::int64_t kLine = 64;                 // of a cache
-constexpr std::int64_t kChannels = 256;            // of a call
-constexpr std::int64_t kMostWeights = 256 * 1024;  // of a call: as far ahead as they are fetched
-constexpr int kAccumulators = 4;                   // of a step: so many tiles of pixels times blocks of channels
+constexpr std::int64_t kLine = 64;       // of a cache
+constexpr std::int64_t kChannels = 256;  // of a call
+constexpr int kAccumulators = 4;         // of a step: so many tiles of pixels times blocks of channels
 
 /// Tiles of pixels in a step of kBlocks blocks.
 template <int kBlocks>
@@ -81,7 +80,7 @@ struct Call {
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
   FetchAhead ahead;
-  std::int64_t fetched_lines = 0;  ///< With each chunk of a step.
+  std::int64_t fetched_lines = 0;  ///< With each chunk of a step, but where outputs are woven in: 4 then.
   /// Whether weights pass the first-level cache (48 KB) by: it cannot keep them until the next pixels, and would lose
   /// the pixels that wait for the next weights.
   bool streams = false;
@@ -100,8 +99,7 @@ struct Call {
         bias(t.bias) {
     constexpr std::int64_t kMostKept = 24 * 1024;  // measured
     streams = weights(t.channel_count) > kMostKept;
-    const std::int64_t lines =
-        (ahead.pieces[0].end - ahead.pieces[0].begin + ahead.pieces[1].end - ahead.pieces[1].begin) / kLine;
+    const std::int64_t lines = (ahead.own.end - ahead.own.begin + ahead.next.end - ahead.next.begin) / kLine;
     const std::int64_t all_chunks = chunks() * (is_one_pass() ? step_count<1>() : step_count<2>());
     if (all_chunks > 0) fetched_lines = (lines + all_chunks - 1) / all_chunks;
     if (t.terms.origins == nullptr) return;
@@ -110,16 +108,15 @@ struct Call {
     bias = moved_bias;
   }
 
-  /// Whether there is something to be fetched; the first piece then begins with it.
+  /// Whether there is something to be fetched; `own` then begins with it.
   BITFOLD_INLINE bool fetches() {
-    if (ahead.pieces[0].begin < ahead.pieces[0].end) return true;
-    ahead.pieces[0] = ahead.pieces[1];
-    ahead.pieces[1] = {};
-    return ahead.pieces[0].begin < ahead.pieces[0].end;
+    if (ahead.own.begin < ahead.own.end) return true;
+    ahead = {ahead.next, {}};
+    return ahead.own.begin < ahead.own.end;
   }
   /// One line of it.
   BITFOLD_INLINE void fetch(std::int64_t line) const {
-    _mm_prefetch(reinterpret_cast<const char*>(ahead.pieces[0].begin + line * kLine), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>(ahead.own.begin + line * kLine), _MM_HINT_T1);
   }
 
   template <int kBlocks>
@@ -146,7 +143,7 @@ struct Call {
     constexpr std::int64_t kFirstLevel = 44 * 1024;
     if (!cover.is_one_step() || task.run_count == 0) return false;
     const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
-    std::int64_t last_run = 0;  // not by number where images are split
+    std::int64_t last_run = 0;  // offsets of split images do not grow with r
     for (std::int64_t r = 0; r < task.run_count; ++r)
       if (task.run_offsets[r] > last_run) last_run = task.run_offsets[r];
     return last + last_run + task.group_count * kGroupBytes <= kFirstLevel;

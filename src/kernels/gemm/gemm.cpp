@@ -73,18 +73,26 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
   return groups;
 }
 
-FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
-  if (begin >= end) return {};
-  if (begin == 0 && end >= count) return *this;
-  const std::int64_t sizes[] = {pieces[0].end - pieces[0].begin, pieces[1].end - pieces[1].begin};
-  const auto at = [&](std::int64_t part) { return (sizes[0] + sizes[1]) * std::min(part, count) / count; };
-  const std::int64_t from = at(begin), to = at(end);
-  FetchAhead part;
-  std::int64_t first = 0;  // of a piece
-  for (int i = 0; i < 2; first += sizes[i++])
-    part.pieces[i] = {pieces[i].begin + std::clamp<std::int64_t>(from - first, 0, sizes[i]),
-                      pieces[i].begin + std::clamp<std::int64_t>(to - first, 0, sizes[i])};
-  return part;
+MemoryRange MemoryRange::share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const {
+  if (begin_part >= end_part) return {};
+  if (begin_part == 0 && end_part >= count) return *this;
+  const auto at = [&](std::int64_t part) { return begin + (end - begin) * std::min(part, count) / count; };
+  return {at(begin_part), at(end_part)};
+}
+
+FetchAhead FetchAhead::share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const {
+  if (begin_part >= end_part) return {};
+  if (begin_part == 0 && end_part >= count) return *this;
+  const std::int64_t own_bytes = own.end - own.begin, next_bytes = next.end - next.begin;
+  const auto at = [&](std::int64_t part) { return (own_bytes + next_bytes) * std::min(part, count) / count; };
+  const std::int64_t from = at(begin_part), to = at(end_part);
+  return {{own.begin + std::min(from, own_bytes), own.begin + std::min(to, own_bytes)},
+          {next.begin + std::max(from - own_bytes, std::int64_t{0}),
+           next.begin + std::max(to - own_bytes, std::int64_t{0})}};
+}
+
+FetchAhead FetchAhead::share_passes(std::int64_t begin, std::int64_t end, std::int64_t count) const {
+  return {begin == 0 && end > 0 ? own : MemoryRange{}, next.share(begin, end, count)};
 }
 
 bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all) {

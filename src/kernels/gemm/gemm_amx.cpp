@@ -104,10 +104,10 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
       if (call.fetches()) {
         if constexpr (kWeaves) {
           for (int pair = 0; pair < 2; ++pair) call.fetch(2 * pair);  // the other line of a pair comes with it
-          call.ahead.pieces[0].begin += 4 * kLine;
+          call.ahead.own.begin += 4 * kLine;
         } else {
           for (std::int64_t line = 0; line < call.fetched_lines; ++line) call.fetch(line);
-          call.ahead.pieces[0].begin += call.fetched_lines * kLine;
+          call.ahead.own.begin += call.fetched_lines * kLine;
         }
       }
       unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
@@ -242,7 +242,7 @@ void run(const GemmTask& t) noexcept {
 }
 
 constexpr GemmKernel kKernels[] = {
-    {"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true, kMostWeights}};
+    {"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true, kFetchLead}};
 
 }  // namespace
 

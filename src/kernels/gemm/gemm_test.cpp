@@ -86,7 +86,7 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
   std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(s.pixels));
   const auto* weights = reinterpret_cast<const std::byte*>(in.weights.data());
   const std::byte* const middle = weights + s.blocks() * block_weights / 2;
-  const FetchAhead ahead{{{weights, middle}, {middle, weights + s.blocks() * block_weights}}};
+  const FetchAhead ahead{{weights, middle}, {middle, weights + s.blocks() * block_weights}};
   for (std::int64_t c = 0; c < s.channels; c += kernel.nr)
     for (std::int64_t r = 0; r < s.rows; r += kernel.takes_rows ? s.rows : 1) {
       GemmTask task{.x = in.x.data() + r * s.pitch * s.pixel_stride,
