@@ -128,6 +128,7 @@ void quantize_at_every_width(const Samples& samples, const WorkFolder& folder) {
     graphs.push_back(quantized_at(bits, graph, calibration, *calibration_data.source));
   }
   std::vector<const Graph*> pointers;
+  pointers.reserve(graphs.size());
   for (const Graph& g : graphs) pointers.push_back(&g);
   const auto times = bench_interleaved(pointers, {.min_time_s = kBenchTime_s});
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -79,6 +79,7 @@ int in_threads(Body body) {
   std::barrier start(kThreads);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t)
       threads.emplace_back([&, t] {
         start.arrive_and_wait();
@@ -103,6 +104,7 @@ TEST_P(Concurrency, sessions_that_share_packed_weights_give_the_results_of_one) 
   first.run({{work.inputs[0]}});
   const std::size_t packed = first.packed_weight_bytes();
   std::vector<Session> sessions;
+  sessions.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) sessions.push_back(first.sharing_weights());
   EXPECT_EQ(in_threads([&](int t) { return work.wrong_runs(sessions[static_cast<std::size_t>(t)], t); }), 0);
   EXPECT_EQ(first.packed_weight_bytes(), packed);

@@ -160,8 +160,8 @@ bool lower_gather(Lowering& l, NodeId id) {
   const TensorView output{DataType::float32, l.shape(y), reinterpret_cast<std::byte*>(moved.data())};
   find_op_function(node.op)(node, inputs, {&output, 1});
   const Slot source = l.codes(x, Layout::plain), destination = l.make(y, true, Layout::plain);
-  std::vector<std::int32_t> from;
-  for (float index : moved) from.push_back(static_cast<std::int32_t>(index));
+  std::vector<std::int32_t> from(moved.size());
+  std::transform(moved.begin(), moved.end(), from.begin(), [](float i) { return static_cast<std::int32_t>(i); });
   auto& step = l.add(std::make_unique<GatherStep>(std::move(from)), node.name, op_name(node.op), "gather");
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
