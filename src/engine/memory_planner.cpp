@@ -56,10 +56,11 @@ Placement place_in_order(std::span<const Block> blocks, const Order& order, bool
       if (meet(blocks[i], blocks[j]))
         taken.push_back({result.offsets[j], result.offsets[j] + aligned(blocks[j].bytes)});
     std::sort(taken.begin(), taken.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
-    const auto centered = around_middles ? gap_around(middles, taken, bytes) : std::nullopt;
+    const auto centered = gap_around(middles, taken, bytes);
     result.offsets[i] = centered ? *centered : best_gap(taken, bytes);
     const std::size_t middle = result.offsets[i] + bytes / 2;
-    if (!centered && std::find(middles.begin(), middles.end(), middle) == middles.end()) middles.push_back(middle);
+    const bool is_new = !centered && std::find(middles.begin(), middles.end(), middle) == middles.end();
+    if (around_middles && is_new) middles.push_back(middle);
     result.arena_bytes = std::max(result.arena_bytes, result.offsets[i] + bytes);
     placed.push_back(i);
   }

@@ -22,8 +22,8 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
 
 Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
     : program_(std::move(program)), input_shapes_(std::move(input_shapes)), cores_(omp_get_num_procs()) {
-  divide_into_sections();
   place(keep_values);
+  divide_into_sections();
   for (const auto& step : program_.steps) infos_.push_back(step->info);
 }
 
@@ -43,7 +43,9 @@ void Plan::place(bool keep_values) {
   const std::size_t count = program_.buffers.size();
   const int last_step = static_cast<int>(program_.steps.size());
   std::vector<Block> lifetimes(count, {0, last_step, -1});
+  int threads = 1;
   for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    threads = std::max(threads, program_.steps[s]->threads());
     for (const Operand& operand : program_.steps[s]->operands()) {
       Block& life = lifetimes[static_cast<std::size_t>(operand.buffer)];
       life.first = std::min(life.first, static_cast<int>(s));
@@ -62,8 +64,6 @@ void Plan::place(bool keep_values) {
     blocks.push_back(lifetimes[b]);
     owner.push_back(b);
   }
-  int threads = 1;
-  for (const Section& section : sections_) threads = std::max(threads, section.threads);
   const Placement placement = place_blocks(blocks, threads);
   offsets_.assign(count, 0);
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];

@@ -7,6 +7,16 @@
 #include "kernels/gemm/gemm.h"
 
 namespace bitfold {
+namespace {
+
+/// Whole steps of the kernel.
+std::int64_t channels_of_call(const GemmKernel& kernel, std::int64_t block_weights) {
+  if (kernel.most_weights == 0) return kernel.nr;
+  const std::int64_t pairs = kernel.most_weights / block_weights / 2;  // of blocks
+  return std::clamp<std::int64_t>(pairs * 2 * kBlockChannels, 2 * kBlockChannels, kernel.nr);
+}
+
+}  // namespace
 
 GemmConv::GemmConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, std::int64_t panel_rows,
                    Isa cap)
@@ -121,12 +131,6 @@ std::size_t GemmConv::scratch_bytes() const {
 }
 
 std::string GemmConv::kernel_name() const { return wide_->name; }
-
-std::int64_t GemmConv::channels_of_call(const GemmKernel& kernel, std::int64_t block_weights) {
-  if (kernel.most_weights == 0) return kernel.nr;
-  const std::int64_t pairs = kernel.most_weights / block_weights / 2;  // of blocks
-  return std::clamp<std::int64_t>(pairs * 2 * kBlockChannels, 2 * kBlockChannels, kernel.nr);
-}
 
 void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
                    const StepTerms& terms, const FetchAhead& ahead, std::byte* scratch) const noexcept {

@@ -41,8 +41,6 @@ class GemmConv {
     bool operator==(const KernelRows&) const = default;
   };
   bool takes_pairs() const;  ///< See GemmKernel::sum_pairs.
-  /// Whole steps of the kernel.
-  static std::int64_t channels_of_call(const GemmKernel& kernel, std::int64_t block_weights);
   std::int64_t tap_offset(std::int64_t row, std::int64_t column) const;
   void leave_out_padding();
   KernelRows kernel_rows(std::int64_t row) const;

@@ -12,7 +12,6 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kTilePixels = 16;
 constexpr std::int64_t kMostFoldedRows = 8;
 
 /// Of a filter whose rows are runs.

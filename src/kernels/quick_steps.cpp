@@ -56,8 +56,8 @@ struct Channel {
   }
 };
 
-/// Denominators of the continued fraction of the multiplier's mantissa, 1.xxx, that are at most `most`: of all origins
-/// up to the next one, they and their multiples have the most exact products.
+/// Denominators of the continued fraction of the multiplier's mantissa, from 1 to 2, that are at most `most`: of all
+/// origins up to the next one, they and their multiples have the most exact products.
 std::vector<std::int64_t> good_origins(float multiplier, std::int64_t most) {
   int exponent = 0;
   auto above = static_cast<std::int64_t>(std::ldexp(static_cast<double>(std::frexp(multiplier, &exponent)), 24));

@@ -79,6 +79,7 @@ struct Call {
   Cover cover;
   std::int64_t chunk_groups, chunk_count;  ///< Of a run.
   std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
+  bool is_one_pass;  ///< All pixels go past the weights at once, and stay in the first-level cache meanwhile.
   FetchAhead ahead;
   std::int64_t fetched_lines = 0;  ///< With each chunk of a step, but where outputs are woven in: 4 then.
   /// Whether weights pass the first-level cache (48 KB) by: it cannot keep them until the next pixels, and would lose
@@ -95,12 +96,13 @@ struct Call {
         chunk_count(t.group_count / chunk_groups),
         row_pixels(cover.rows == 1 ? cover.pixels : t.pixel_count),
         row_sums(cover.rows == 1 ? 0 : t.x_row / t.pixel_stride * kBlockChannels),
+        is_one_pass(stays_close()),
         ahead(t.ahead),
         bias(t.bias) {
     constexpr std::int64_t kMostKept = 24 * 1024;  // measured
     streams = weights(t.channel_count) > kMostKept;
     const std::int64_t lines = (ahead.own.end - ahead.own.begin + ahead.next.end - ahead.next.begin) / kLine;
-    const std::int64_t all_chunks = chunks() * (is_one_pass() ? step_count<1>() : step_count<2>());
+    const std::int64_t all_chunks = chunks() * (is_one_pass ? step_count<1>() : step_count<2>());
     if (all_chunks > 0) fetched_lines = (lines + all_chunks - 1) / all_chunks;
     if (t.terms.origins == nullptr) return;
     for (std::int64_t c = 0; c < t.channel_count; c += kBlockChannels)
@@ -138,9 +140,10 @@ struct Call {
     return chunks() > 0 && cover.rows == 1 && row_pixels % (4 / kBlocks) == 0 &&
            channels % (kBlocks * kBlockChannels) == 0 && weights(channels) <= kMostWoven;
   }
-  /// Whether all pixels go past the weights at once, and stay in the first-level cache (48 KB) meanwhile.
-  bool is_one_pass() const {
-    constexpr std::int64_t kFirstLevel = 44 * 1024;
+
+ private:
+  bool stays_close() const {
+    constexpr std::int64_t kFirstLevel = 44 * 1024;  // of 48 KB
     if (!cover.is_one_step() || task.run_count == 0) return false;
     const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
     std::int64_t last_run = 0;  // offsets of split images do not grow with r

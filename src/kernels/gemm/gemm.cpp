@@ -37,8 +37,6 @@ double vector_cost(const GemmKernel& kernel, const GemmSize& size) {
   return 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
 }
 
-constexpr std::int64_t kTilePixels = 16;
-
 std::int64_t tile_count(const GemmSize& size) {
   return size.row_count * ((size.pixel_count + kTilePixels - 1) / kTilePixels) * ((size.channel_count + 15) / 16);
 }
@@ -74,18 +72,15 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
 }
 
 MemoryRange MemoryRange::share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const {
-  if (begin_part >= end_part) return {};
-  if (begin_part == 0 && end_part >= count) return *this;
-  const auto at = [&](std::int64_t part) { return begin + (end - begin) * std::min(part, count) / count; };
-  return {at(begin_part), at(end_part)};
+  return FetchAhead{*this, {}}.share(begin_part, end_part, count).own;
 }
 
-FetchAhead FetchAhead::share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const {
-  if (begin_part >= end_part) return {};
-  if (begin_part == 0 && end_part >= count) return *this;
+FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
+  if (begin >= end) return {};
+  if (begin == 0 && end >= count) return *this;
   const std::int64_t own_bytes = own.end - own.begin, next_bytes = next.end - next.begin;
   const auto at = [&](std::int64_t part) { return (own_bytes + next_bytes) * std::min(part, count) / count; };
-  const std::int64_t from = at(begin_part), to = at(end_part);
+  const std::int64_t from = at(begin), to = at(end);
   return {{own.begin + std::min(from, own_bytes), own.begin + std::min(to, own_bytes)},
           {next.begin + std::max(from - own_bytes, std::int64_t{0}),
            next.begin + std::max(to - own_bytes, std::int64_t{0})}};

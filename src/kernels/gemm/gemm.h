@@ -38,16 +38,19 @@ namespace bitfold {
 
 constexpr std::int64_t kGroupBytes = 4;
 constexpr std::int64_t kGroupWeights = kBlockChannels * kGroupBytes;
+/// Of one of AMX's tiles, at most.
+constexpr std::int64_t kTilePixels = 16;
 
 /// Weights are fetched so many bytes ahead of their use. Measured on ResNet-50: the second-level cache keeps as many
 /// beside pixels and the weights at hand; of half as many more, some are gone again when they are needed.
 constexpr std::int64_t kFetchLead = 256 * 1024;
 
+/// Plain pointers, as files compiled for one instruction set read them.
 struct MemoryRange {
   const std::byte* begin = nullptr;
   const std::byte* end = nullptr;
 
-  /// What falls to [begin, end) of `count` equal parts; the last of them may be cut short.
+  /// See FetchAhead.
   MemoryRange share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const;
 };
 
@@ -56,7 +59,7 @@ struct MemoryRange {
 struct FetchAhead {
   MemoryRange own, next;
 
-  /// What falls to [begin, end) of `count` equal parts of a pass over the weights at hand.
+  /// What falls to [begin, end) of `count` equal parts, the first of which are `own`; the last may be cut short.
   FetchAhead share(std::int64_t begin, std::int64_t end, std::int64_t count) const;
   /// What falls to the passes [begin, end) of `count`: the first one reads all weights at hand.
   FetchAhead share_passes(std::int64_t begin, std::int64_t end, std::int64_t count) const;

@@ -187,6 +187,27 @@ TEST_P(GemmKernelTest, equals_the_portable_one) {
   }
 }
 
+TEST(FetchAhead, parts_are_all_of_it_in_order) {
+  const std::byte memory[1000] = {};
+  const FetchAhead all{{memory, memory + 300}, {memory + 500, memory + 900}};
+  for (std::int64_t count : {1, 2, 3, 7, 300}) {
+    const std::byte *own = all.own.begin, *next = all.next.begin;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const FetchAhead part = all.share(i, i + 1, count);
+      EXPECT_EQ(part.own.begin, own);
+      EXPECT_EQ(part.next.begin, next);
+      EXPECT_TRUE(part.next.begin == part.next.end || part.own.end == all.own.end) << "own weights come first";
+      own = part.own.end;
+      next = part.next.end;
+    }
+    EXPECT_EQ(own, all.own.end);
+    EXPECT_EQ(next, all.next.end);
+  }
+  EXPECT_EQ(all.share_passes(0, 1, 4).own.end, all.own.end) << "the first pass reads them all";
+  EXPECT_EQ(all.share_passes(1, 2, 4).own.begin, nullptr);
+  EXPECT_EQ(all.share_passes(1, 2, 4).next.begin, memory + 600);
+}
+
 TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
   for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
     for (std::int64_t pixels : {1, 7, 32, 3136})
