@@ -13,14 +13,10 @@
 #include <vector>
 
 #include "bitfold/affine.h"
-#include "bitfold/ops.h"
+#include "bitfold/node.h"
 #include "bitfold/tensor.h"
 
 namespace bitfold {
-
-/// Handles into one Graph. They stay valid until compact().
-enum class ValueId : std::int32_t { none = -1 };
-enum class NodeId : std::int32_t { none = -1 };
 
 struct Value {
   std::string name;                    ///< Unique in its graph.
@@ -30,15 +26,6 @@ struct Value {
   std::optional<QuantParams> quant;    ///< The grid its reals lie on.
 
   bool operator==(const Value&) const = default;
-};
-
-struct Node {
-  std::string name;  ///< May be empty in a file; the importer makes one up.
-  Op op;
-  std::vector<ValueId> inputs;   ///< ValueId::none where an optional input is absent.
-  std::vector<ValueId> outputs;  ///< ValueId::none where an optional output is unused.
-
-  bool operator==(const Node&) const = default;
 };
 
 /// A regular value: copying a Graph copies everything but the (shared, immutable) bytes of its tensors.
@@ -130,26 +117,6 @@ class Graph {
 
 /// Where an error or a log line speaks of: "[Conv 'layer2.0.conv1']".
 std::string where(const Graph& graph, NodeId id);
-
-/// One element of a small integer tensor: a number, or unknown.
-struct Element : std::optional<std::int64_t> {
-  using std::optional<std::int64_t>::optional;
-  Element(const std::optional<std::int64_t>& number) : std::optional<std::int64_t>(number) {}
-
-  /// Where unknown: below kDynamic when it is the size of a dimension that is written so in shapes, 0 otherwise.
-  std::int64_t dimension = 0;
-};
-
-/// What is known of a value before running: its type, shape, and for small integer tensors its elements.
-struct ValueInfo {
-  DataType dtype = DataType::float32;
-  std::optional<Shape> shape;
-  /// Elements of an int64/int32/boolean tensor of at most 4096 elements, where shape arithmetic can tell;
-  /// absent entries are unknown.
-  std::optional<std::vector<Element>> elements;
-  /// Elements of a constant float32 tensor of at most 16 elements: the scales of a Resize. Empty otherwise.
-  std::vector<float> scales;
-};
 
 /// What a node's outputs are, from what its inputs are. An absent input has no dtype worth reading. A negative
 /// dimension is unknown; one below kDynamic stands for the same size wherever it appears. Throws Error (without saying

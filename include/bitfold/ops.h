@@ -273,6 +273,26 @@ struct DepthToSpace {
   bool operator==(const DepthToSpace&) const = default;
 };
 
+/// condition, captured values...; bodies: then, else. Each body reads the captured values, in the node's order.
+struct If {
+  bool operator==(const If&) const = default;
+};
+/// [trip count], [condition], carried values..., captured values... -> carried values, scan outputs. The body reads
+/// iteration, condition, carried values, captured values; it gives condition, carried values, scan outputs.
+struct Loop {
+  std::int64_t captured = 0;  ///< How many of the last inputs are captured values.
+  bool operator==(const Loop&) const = default;
+};
+/// States..., scan inputs..., captured values... -> states, scan outputs. The body reads states, one slice of each scan
+/// input, captured values; it gives states and one slice of each scan output.
+struct Scan {
+  std::int64_t scan_inputs = 1;
+  std::int64_t captured = 0;  ///< How many of the last inputs are captured values.
+  /// Per scan input or output; empty means axis 0, forward.
+  std::vector<std::int64_t> input_axes, input_directions, output_axes, output_directions;
+  bool operator==(const Scan&) const = default;
+};
+
 /// The same reals under another grid (or none): where one consumer wants a value snapped and another does not.
 struct Requantize {
   bool operator==(const Requantize&) const = default;
@@ -288,7 +308,7 @@ struct Opaque {
 using Op = std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, Lrn, Unary, Parametric,
                         Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
                         Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile,
-                        ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, Requantize, Opaque>;
+                        ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
 
 /// The ONNX operator type: "Conv", "LeakyRelu", "Add", "GlobalAveragePool"; an Opaque's own type.
 std::string op_name(const Op& op);

@@ -1,0 +1,58 @@
+// One operator of a network: a node, the values it reads and writes, and what inference knows of those values.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitfold/ops.h"
+#include "bitfold/tensor.h"
+
+namespace bitfold {
+
+class Graph;
+
+/// Handles into one Graph. They stay valid until compact().
+enum class ValueId : std::int32_t { none = -1 };
+enum class NodeId : std::int32_t { none = -1 };
+
+struct Node {
+  std::string name;  ///< May be empty in a file; the importer makes one up.
+  Op op;
+  std::vector<ValueId> inputs;   ///< ValueId::none where an optional input is absent.
+  std::vector<ValueId> outputs;  ///< ValueId::none where an optional output is unused.
+  /// The networks that If, Loop and Scan run. Each is closed: a value of the outer graph that a body reads is an input
+  /// of the node and of the body (ops.h says at which position).
+  std::vector<std::shared_ptr<const Graph>> bodies;
+
+  /// Bodies are compared by content.
+  bool operator==(const Node& other) const;
+};
+
+/// One element of a small integer tensor: a number, or unknown.
+struct Element : std::optional<std::int64_t> {
+  using std::optional<std::int64_t>::optional;
+  Element(const std::optional<std::int64_t>& number) : std::optional<std::int64_t>(number) {}
+
+  /// Where unknown: below kDynamic when it is the size of a dimension that is written so in shapes, 0 otherwise.
+  std::int64_t dimension = 0;
+};
+
+/// What is known of a value before running: its type, shape, and for small integer tensors its elements.
+struct ValueInfo {
+  DataType dtype = DataType::float32;
+  std::optional<Shape> shape;
+  /// Elements of an int64/int32/boolean tensor of at most 4096 elements, where shape arithmetic can derive them;
+  /// absent entries are unknown.
+  std::optional<std::vector<Element>> elements;
+  /// Elements of a constant float32 tensor of at most 16 elements: the scales of a Resize. Empty otherwise.
+  std::vector<float> scales;
+};
+
+/// The node in messages: "[Conv 'layer2.0.conv1']".
+std::string where(const Node& node);
+
+}  // namespace bitfold

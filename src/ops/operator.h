@@ -1,0 +1,154 @@
+// The operator table: one row says everything that is known of an operator.
+//
+// A row stands in its family's file (conv.cpp, reduce.cpp, ...), next to the operator's shape rule and its evaluation.
+// Every other folder asks the row: the text form and the ONNX reader and writer walk its fields, verify() its slots,
+// Reference and Session its accepted types and its evaluation, the planner its role. A new operator is a struct in
+// include/bitfold/ops.h, a row, and a case in the sweep test.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitfold/node.h"
+#include "ops/field.h"
+#include "ops/infer.h"
+#include "ops/type_set.h"
+
+namespace bitfold::ops {
+
+enum class Presence {
+  required,
+  optional,
+  variadic,  ///< Last slot only: any number of values, at least one unless `optional` inputs precede it.
+};
+
+/// What a slot's value is to the operator.
+enum class Use {
+  data,       ///< Elements that the operator computes with or moves.
+  weights,    ///< The constant factor of a product: rounded to a grid of its own.
+  bias,       ///< Added to a product's accumulators.
+  fill,       ///< The real that a Pad writes.
+  parameter,  ///< Axes, shapes, indices, bounds: never on a grid.
+};
+
+struct Slot {
+  std::string_view name;  ///< ONNX's name: "X".
+  TypeSet types;          ///< Element types that evaluate() accepts.
+  /// Slots with the same letter have the same element type; 0: independent.
+  char group = 0;
+  Presence presence = Presence::required;
+  Use use = Use::data;
+};
+
+/// How the planner treats a node of the operator.
+enum class Role {
+  in_float,    ///< Runs in float.
+  product,     ///< Multiplies by constant weights: the reason to quantize.
+  movement,    ///< Moves or selects elements: inputs and outputs share one grid.
+  clip,        ///< Clamps to constant bounds: a grid that ends at the bounds does its work.
+  arithmetic,  ///< Every input and output has its own grid.
+};
+
+/// Facts about what an operator computes. All false is safe: nothing is then assumed.
+struct Traits {
+  /// Output element i depends on the inputs' elements at i only, after numpy broadcasting.
+  bool elementwise = false;
+  /// Every output element is an element of a data input (or a fill value), unchanged.
+  bool moves_elements = false;
+  /// Only the shape changes: elements keep their order in memory.
+  bool keeps_order = false;
+  /// f(s x) = s f(x) for every s > 0, in all data inputs together.
+  bool commutes_with_positive_scale = false;
+  /// Reads the shape of its inputs, never their elements.
+  bool reads_shape_only = false;
+  /// Channels (axis 1) do not mix: output channel c depends on channel c of the data inputs only.
+  bool keeps_channels = false;
+  /// Two runs with equal inputs may differ: never folded.
+  bool is_random = false;
+};
+
+/// Inputs and outputs as the node lists them; an absent optional one is a view without data. Output views have the type
+/// and shape of the row's infer function. Allocates nothing in proportion to the data. Inputs and outputs do not
+/// overlap. Throws Error, starting with the node, where the data itself is impossible: an index out of range.
+using Evaluate = void (*)(const Node& node, std::span<const TensorView> inputs, std::span<const TensorView> outputs);
+/// For outputs whose shape depends on the data: allocates them.
+using EvaluateDynamic = std::vector<Tensor> (*)(const Node& node, std::span<const TensorView> inputs);
+/// Types and shapes of the outputs. Throws Error (without saying where) when the shapes contradict the operator.
+using Infer = Outputs (*)(const Inputs& inputs);
+/// Completes a node as read from a file from what is known of its inputs: kernel_shape from the weights, perm from the
+/// rank. A result is the reason why Bitfold has no such form of the operator.
+using Settle = std::optional<std::string> (*)(Op& op, const Inputs& inputs);
+/// Multiply-accumulates of one run.
+using CountMacs = std::int64_t (*)(const Node& node, std::span<const Shape> inputs, std::span<const Shape> outputs);
+
+struct OperatorInfo {
+  std::string_view name;         ///< ONNX's operator type.
+  std::string_view domain = {};  ///< Empty: ai.onnx.
+  /// The first opset with this form. Older ones are lifted to it on import and lowered to on export (onnx/versions.h).
+  int since = 1;
+  Op prototype;  ///< With every attribute's default.
+  std::vector<Slot> inputs, outputs;
+  std::vector<Field> fields = {};
+  Infer infer = nullptr;
+  Evaluate evaluate = nullptr;                 ///< None: see evaluate_dynamic, or cannot be run.
+  EvaluateDynamic evaluate_dynamic = nullptr;  ///< Set where evaluate cannot be.
+  Settle settle = nullptr;
+  Traits traits = {};
+  Role role = Role::in_float;
+  /// Why a node of the operator runs in float although its role says otherwise; empty where it does not.
+  std::string_view (*why_in_float)(const Op& op) = nullptr;
+  /// Whether the traits moves_elements and role movement hold for this node; none: always.
+  bool (*moves_when)(const Op& op) = nullptr;
+  CountMacs macs = nullptr;
+  /// True for the inner operators that no file has: Requantize, Opaque.
+  bool is_internal = false;
+  /// The number of bodies (If 2, Loop and Scan 1).
+  int bodies = 0;
+};
+
+/// The row of an operator. Every Op has one.
+const OperatorInfo& info(const Op& op);
+/// All rows, family by family.
+std::span<const OperatorInfo> all_operators();
+/// Null when the table has no such operator.
+const OperatorInfo* find_operator(std::string_view domain, std::string_view name);
+
+/// The slot that input (or output) `index` of a node fills; the last one repeats where it is variadic. Null beyond it.
+const Slot* slot_at(std::span<const Slot> slots, std::size_t index);
+/// The inputs with that use, present ones only, in order.
+std::vector<ValueId> inputs_with(const Node& node, Use use);
+/// The input with that use; none where it is absent.
+ValueId input_with(const Node& node, Use use);
+inline bool moves_elements(const Op& op) {
+  const OperatorInfo& row = info(op);
+  return row.traits.moves_elements && (row.moves_when == nullptr || row.moves_when(op));
+}
+
+/// Throws Error (without saying where) when a node has too few or too many inputs, outputs or bodies, or lacks a
+/// required one.
+void check_slots(const Node& node);
+/// Why the node cannot be evaluated on inputs of these types, by slot and type: "input 'X' is float16; accepted are
+/// float32". None when it can.
+std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs);
+
+// The families, each in its own file.
+std::vector<OperatorInfo> conv_operators();         ///< Conv, ConvTranspose
+std::vector<OperatorInfo> matrix_operators();       ///< Gemm, MatMul
+std::vector<OperatorInfo> normalize_operators();    ///< BatchNormalization, LayerNormalization, LRN, Softmax, ...
+std::vector<OperatorInfo> pool_operators();         ///< MaxPool, GlobalAveragePool, ...
+std::vector<OperatorInfo> unary_operators();        ///< Relu, Sigmoid, LeakyRelu, Clip, Cast, ...
+std::vector<OperatorInfo> binary_operators();       ///< Add, Min, Where, PRelu, ...
+std::vector<OperatorInfo> reduce_operators();       ///< ReduceSum, ArgMax, ...
+std::vector<OperatorInfo> join_operators();         ///< Concat, Split
+std::vector<OperatorInfo> reshape_operators();      ///< Reshape, Transpose, Squeeze, ...
+std::vector<OperatorInfo> index_operators();        ///< Slice, Gather, Pad, ...
+std::vector<OperatorInfo> fill_operators();         ///< Expand, Tile, Shape, ConstantOfShape, Range
+std::vector<OperatorInfo> resize_operators();       ///< Resize, DepthToSpace
+std::vector<OperatorInfo> control_operators();      ///< If, Loop, Scan
+std::vector<OperatorInfo> internal_operators();     ///< Requantize, Opaque
+
+}  // namespace bitfold::ops

@@ -1,0 +1,49 @@
+// Sets of element types.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "bitfold/tensor.h"
+
+namespace bitfold::ops {
+
+class TypeSet {
+ public:
+  constexpr TypeSet() = default;
+  constexpr TypeSet(std::initializer_list<DataType> types) {
+    for (DataType t : types) bits_ |= bit(t);
+  }
+  constexpr bool contains(DataType type) const { return (bits_ & bit(type)) != 0; }
+  constexpr bool is_empty() const { return bits_ == 0; }
+  constexpr TypeSet operator|(TypeSet other) const {
+    TypeSet both;
+    both.bits_ = bits_ | other.bits_;
+    return both;
+  }
+  constexpr bool operator==(const TypeSet&) const = default;
+
+ private:
+  static constexpr std::uint64_t bit(DataType type) { return std::uint64_t{1} << static_cast<unsigned>(type); }
+  std::uint64_t bits_ = 0;
+};
+
+/// "float32, int32, int64"
+std::string to_string(TypeSet types);
+
+inline constexpr TypeSet kReal{DataType::float32};
+inline constexpr TypeSet kBoolean{DataType::boolean};
+inline constexpr TypeSet kIndex{DataType::int32, DataType::int64};
+inline constexpr TypeSet kInt64{DataType::int64};
+/// Types with arithmetic: reals and the integers that networks compute with.
+inline constexpr TypeSet kNumber = kReal | kIndex;
+inline constexpr TypeSet kInteger{DataType::int8,  DataType::uint8,  DataType::int16, DataType::uint16,
+                                  DataType::int32, DataType::uint32, DataType::int64, DataType::uint64};
+/// Reals of other widths. They stand at a network's interface only; see Cast.
+inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
+/// Every type whose elements fill whole bytes.
+inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
+inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
+
+}  // namespace bitfold::ops
