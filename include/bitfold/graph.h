@@ -55,6 +55,10 @@ class Graph {
   const Node& node(NodeId id) const { return nodes_[index(id)]; }
   /// The op and the name may be changed in place; edges only through the functions below.
   Op& op(NodeId id) { return nodes_[index(id)].op; }
+  /// The networks that an If, Loop or Scan runs.
+  void set_bodies(NodeId id, std::vector<std::shared_ptr<const Graph>> bodies) {
+    nodes_[index(id)].bodies = std::move(bodies);
+  }
   void rename_node(NodeId id, std::string node_name) { nodes_[index(id)].name = std::move(node_name); }
   /// Throws Error when another value has that name.
   void rename_value(ValueId id, std::string value_name);
@@ -122,6 +126,9 @@ std::string where(const Graph& graph, NodeId id);
 /// dimension is unknown; one below kDynamic stands for the same size wherever it appears. Throws Error (without saying
 /// where) when shapes contradict the operator; outputs whose shape depends on data not known have no shape.
 std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> inputs);
+
+/// What is known of a tensor before an operator reads it.
+ValueInfo info_of(const Tensor& tensor);
 
 /// What a value says of itself, without its producer: declared type and shape, a constant's elements.
 ValueInfo declared_info(const Value& value);

@@ -298,17 +298,20 @@ struct Requantize {
   bool operator==(const Requantize&) const = default;
 };
 
-/// An operator Bitfold does not know. It survives import and export, and is refused by name when run.
+/// An operator, or a form of one, that Bitfold does not have. It survives import and export, and is refused by name
+/// when run.
 struct Opaque {
   std::string domain, type;
   std::vector<std::string> attributes;  ///< Each a serialized onnx.AttributeProto.
+  std::string reason;  ///< Why it is none of Bitfold's operators; empty where Bitfold has no operator of the name.
   bool operator==(const Opaque&) const = default;
 };
 
-using Op = std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, Lrn, Unary, Parametric,
-                        Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
-                        Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile,
-                        ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
+using Op =
+    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, Lrn, Unary, Parametric, Clip,
+                 PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat, Split, Flatten,
+                 Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile, ShapeOf, ConstantOfShape,
+                 Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
 
 /// The ONNX operator type: "Conv", "LeakyRelu", "Add", "GlobalAveragePool"; an Opaque's own type.
 std::string op_name(const Op& op);

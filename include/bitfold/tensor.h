@@ -30,6 +30,7 @@ enum class DataType {
   uint4,
   int2,
   uint2,
+  unknown,  ///< The output of an operator that Bitfold does not have. No tensor has this type.
 };
 
 std::string_view to_string(DataType dtype);

@@ -7,7 +7,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
-#include "graph/infer.h"
+#include "ops/infer.h"
 
 namespace bitfold::engine {
 namespace {
@@ -198,7 +198,7 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!infer::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain ||
+  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain ||
       element_count(shape) == 0)
     return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
@@ -213,7 +213,7 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!infer::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0) return false;
+  if (!ops::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0) return false;
   bool has_terms = false;
   const auto factors = l.constant_reals(node.inputs[1]), terms = bias_of(l, node, 2, has_terms);
   if (!factors || factors->size() != shape.back() || has_terms != terms.has_value()) return false;

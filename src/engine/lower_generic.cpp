@@ -9,15 +9,10 @@
 #include "base/check.h"
 #include "engine/lowering.h"
 #include "engine/steps/generic.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 namespace {
-
-bool is_elementwise(const Op& op) {
-  return std::holds_alternative<Unary>(op) || std::holds_alternative<Parametric>(op) ||
-         std::holds_alternative<Clip>(op) || std::holds_alternative<Binary>(op) ||
-         std::holds_alternative<Variadic>(op) || std::holds_alternative<Where>(op) || std::holds_alternative<PRelu>(op);
-}
 
 Shape channels_last(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
 
@@ -32,7 +27,7 @@ std::optional<Shape> widened(const Shape& s) {
 
 bool can_stay_channels_last(const Lowering& l, const Node& node) {
   const auto* softmax = std::get_if<Softmax>(&node.op);
-  if (!is_elementwise(node.op) && (softmax == nullptr || softmax->flattened)) return false;
+  if (!ops::info(node.op).traits.elementwise && (softmax == nullptr || softmax->flattened)) return false;
   bool any = false;
   for (ValueId output : node.outputs)
     if (output == ValueId::none || l.shape(output).size() != 4) return false;
@@ -56,11 +51,9 @@ GenericStep::View input_view(Lowering& l, ValueId id, Layout layout, int& buffer
 
 }  // namespace
 
-bool can_lower(const Op& op) { return std::holds_alternative<Requantize>(op) || find_op_function(op) != nullptr; }
-
 void lower_generic(Lowering& l, NodeId id) {
   Node node = l.graph.node(id);
-  const OpFunction function = find_op_function(node.op);
+  const ops::Evaluate function = ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
   const Layout layout = can_stay_channels_last(l, node) ? Layout::channels_last : Layout::plain;
   if (auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && layout == Layout::channels_last)
@@ -99,7 +92,7 @@ void lower_generic(Lowering& l, NodeId id) {
 bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float>& reals) {
   const auto* binary = std::get_if<Binary>(&node.op);
   const bool arithmetic = binary != nullptr && binary->kind <= BinaryKind::pow;
-  if (!is_elementwise(node.op) || (binary != nullptr && !arithmetic) || std::holds_alternative<Where>(node.op))
+  if (!ops::info(node.op).traits.elementwise || (binary != nullptr && !arithmetic) || std::holds_alternative<Where>(node.op))
     return false;
   if (node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32) return false;
   const Shape many{static_cast<std::int64_t>(reals.size())}, one{1};
@@ -116,7 +109,7 @@ bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float
         {DataType::float32, one, input == ValueId::none ? nullptr : reinterpret_cast<std::byte*>(&scalars[i])});
   }
   const TensorView output{DataType::float32, many, reinterpret_cast<std::byte*>(result.data())};
-  const OpFunction function = find_op_function(node.op);
+  const ops::Evaluate function = ops::info(node.op).evaluate;
   if (function == nullptr) return false;
   function(node, inputs, {&output, 1});
   reals = std::move(result);
@@ -158,7 +151,7 @@ bool lower_gather(Lowering& l, NodeId id) {
     }
   }
   const TensorView output{DataType::float32, l.shape(y), reinterpret_cast<std::byte*>(moved.data())};
-  find_op_function(node.op)(node, inputs, {&output, 1});
+  ops::info(node.op).evaluate(node, inputs, {&output, 1});
   const Slot source = l.codes(x, Layout::plain), destination = l.make(y, true, Layout::plain);
   std::vector<std::int32_t> from(moved.size());
   std::transform(moved.begin(), moved.end(), from.begin(), [](float i) { return static_cast<std::int32_t>(i); });

@@ -6,6 +6,7 @@
 
 #include "engine/lowering.h"
 #include "engine/steps/copy.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 namespace {
@@ -199,22 +200,13 @@ bool is_whole_bytes(const Lowering& l, const Node& node) {
 bool lower_movement(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || node.outputs[0] == ValueId::none) return false;
-  const auto* unary = std::get_if<Unary>(&node.op);
-  const bool passes =
-      (unary != nullptr && unary->kind == UnaryKind::identity) || std::holds_alternative<Requantize>(node.op);
-  const bool reshapes = passes || std::holds_alternative<Reshape>(node.op) ||
-                        std::holds_alternative<Flatten>(node.op) || std::holds_alternative<Squeeze>(node.op) ||
-                        std::holds_alternative<Unsqueeze>(node.op);
-  if (reshapes) return lower_reshape(l, node);
-  if (!std::holds_alternative<Transpose>(node.op) && !std::holds_alternative<Concat>(node.op) &&
-      !std::holds_alternative<Split>(node.op) && !std::holds_alternative<Slice>(node.op) &&
-      !std::holds_alternative<Pad>(node.op))
-    return false;
+  if (ops::info(node.op).traits.keeps_order) return lower_reshape(l, node);
   if (!is_whole_bytes(l, node)) return false;
   if (const auto* op = std::get_if<Transpose>(&node.op)) return lower_transpose(l, node, *op);
   if (const auto* op = std::get_if<Concat>(&node.op)) return lower_concat(l, node, *op);
   if (const auto* op = std::get_if<Split>(&node.op)) return lower_split(l, node, *op);
   if (const auto* op = std::get_if<Pad>(&node.op)) return lower_pad(l, node, *op);
+  if (!std::holds_alternative<Slice>(node.op)) return false;
   return lower_slice(l, node);
 }
 

@@ -181,9 +181,6 @@ std::optional<CodeTable> code_table(const Lowering& lowering, const Node& node);
 /// of one element.
 bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vector<float>& reals);
 
-/// Whether lower_generic can run the operator.
-bool can_lower(const Op& op);
-
 /// For each element of a folded row, in the order in which they lie: its index in the plain row.
 std::vector<std::int64_t> folded_order(const Slot& folded);
 

@@ -10,6 +10,7 @@
 #include "bitfold/cpu.h"
 #include "engine/lowering.h"
 #include "engine/plan.h"
+#include "graph/runnable.h"
 
 namespace bitfold {
 namespace {
@@ -27,14 +28,6 @@ class ThreadCount {
  private:
   int before_;
 };
-
-void check_operators(const Graph& graph) {
-  std::vector<std::string> refused;
-  for (NodeId id : graph.nodes())
-    if (!engine::can_lower(graph.node(id).op)) refused.push_back(where(graph, id));
-  if (refused.empty()) return;
-  fail("{} of {} nodes cannot be run: {}", refused.size(), graph.nodes().size(), fmt::join(refused, ", "));
-}
 
 bool fits(const Shape& declared, const Shape& given) {
   return declared.size() == given.size() && std::equal(declared.begin(), declared.end(), given.begin(),
@@ -109,7 +102,7 @@ Session::Session(const Graph& graph, SessionOptions options)
         check(options.threads >= 0, "threads is {}; expected 0 (all cores) or more", options.threads);
         check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}",
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
-        check_operators(graph);
+        check_runnable(graph, infer_values(graph));
         auto impl = std::make_unique<Impl>();
         impl->graph = graph;
         impl->options = options;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/operator.h"
+
 namespace bitfold {
 namespace {
 
@@ -15,7 +17,8 @@ bool is_plain(DataType dtype) {
 
 bool is_foldable(const Graph& graph, NodeId id, std::span<const ValueInfo> infos) {
   const Node& node = graph.node(id);
-  if (std::holds_alternative<Opaque>(node.op) || std::holds_alternative<Requantize>(node.op)) return false;
+  const ops::OperatorInfo& row = ops::info(node.op);
+  if (row.is_internal || row.traits.is_random || row.evaluate == nullptr) return false;
   std::int64_t input_size = 0;
   for (ValueId in : node.inputs) {
     if (in == ValueId::none) continue;

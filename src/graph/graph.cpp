@@ -239,8 +239,12 @@ void Graph::compact() {
   *this = std::move(packed);
 }
 
-std::string where(const Graph& graph, NodeId id) {
-  return fmt::format("[{} '{}']", op_name(graph.node(id).op), graph.node(id).name);
+std::string where(const Graph& graph, NodeId id) { return where(graph.node(id)); }
+
+bool Node::operator==(const Node& other) const {
+  const auto is_same = [](const auto& a, const auto& b) { return a == b || (a && b && *a == *b); };
+  return name == other.name && op == other.op && inputs == other.inputs && outputs == other.outputs &&
+         std::ranges::equal(bodies, other.bodies, is_same);
 }
 
 }  // namespace bitfold

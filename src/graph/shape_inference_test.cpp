@@ -4,7 +4,7 @@
 
 #include "bitfold/error.h"
 #include "bitfold/graph.h"
-#include "graph/window.h"
+#include "ops/window.h"
 
 namespace bitfold {
 namespace {
@@ -175,10 +175,10 @@ TEST(ShapeInference, sizes_beyond_any_memory_are_refused_wherever_they_come_from
 
 TEST(Window, transposed_sizes_follow_the_formula_and_a_given_output_shape_sets_the_pads) {
   ConvTranspose op{window(3, 2, 1), 1, {1, 1}, {}};
-  EXPECT_EQ(resolve_transposed_window(op, std::vector<std::int64_t>{5, kDynamic}).output,
+  EXPECT_EQ(ops::resolve_transposed_window(op, std::vector<std::int64_t>{5, kDynamic}).output,
             (std::vector<std::int64_t>{10, kDynamic}));
   op = {window(3, 2, 0), 1, {}, {10, 10}};
-  const auto given = resolve_transposed_window(op, std::vector<std::int64_t>{5, 5});
+  const auto given = ops::resolve_transposed_window(op, std::vector<std::int64_t>{5, 5});
   EXPECT_EQ(given.output, (std::vector<std::int64_t>{10, 10}));
   EXPECT_EQ(given.pads, (std::vector<std::int64_t>{1, 1, 0, 0}));  // 11 - 10 = 1, at the begin
 }
@@ -186,20 +186,20 @@ TEST(Window, transposed_sizes_follow_the_formula_and_a_given_output_shape_sets_t
 TEST(Window, same_upper_puts_the_odd_pad_at_the_end) {
   Window w = window(3, 2, 0);
   w.auto_pad = AutoPad::same_upper;
-  const auto r = resolve_window(w, std::vector<std::int64_t>{6, 6}, false);
+  const auto r = ops::resolve_window(w, std::vector<std::int64_t>{6, 6}, false);
   EXPECT_EQ(r.output, (std::vector<std::int64_t>{3, 3}));
   EXPECT_EQ(r.pads, (std::vector<std::int64_t>{0, 0, 1, 1}));
 }
 
 TEST(Window, ceil_mode_drops_a_window_that_starts_in_the_end_padding) {
-  EXPECT_EQ(resolve_window(window(2, 2, 0), std::vector<std::int64_t>{5, 5}, true).output[0], 3);
+  EXPECT_EQ(ops::resolve_window(window(2, 2, 0), std::vector<std::int64_t>{5, 5}, true).output[0], 3);
   // 3 wide, one pad at the end, stride 2: windows at 0 and 2; the third would start at 4, outside the input.
   const Window w{.kernel = {1, 1}, .strides = {2, 2}, .dilations = {1, 1}, .pads = {0, 0, 1, 1}};
-  EXPECT_EQ(resolve_window(w, std::vector<std::int64_t>{3, 3}, true).output[0], 2);
+  EXPECT_EQ(ops::resolve_window(w, std::vector<std::int64_t>{3, 3}, true).output[0], 2);
 }
 
 TEST(Window, a_kernel_larger_than_the_padded_input_is_refused) {
-  EXPECT_THROW(resolve_window(window(5, 1, 0), std::vector<std::int64_t>{3, 3}, false), Error);
+  EXPECT_THROW(ops::resolve_window(window(5, 1, 0), std::vector<std::int64_t>{3, 3}, false), Error);
 }
 
 }  // namespace

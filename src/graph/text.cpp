@@ -9,6 +9,8 @@
 //   value "h" float32 [?,20,24,24] grid bits=8 signed=0 narrow=0 axis=-1 scale=[0.02] zero_point=[3]
 //   output "y"
 //
+// The bodies of a node follow it, each as a graph between lines "body" and "end".
+//
 // "-" is an absent operand. Constants of at most 16 elements carry them; larger ones a hash of their bytes (FNV-1a) by
 // which texts can be compared, and are read back as zeros. Floats are written so that they read back to the same bits.
 #include <bit>
@@ -61,7 +63,7 @@ std::string print_operands(const Graph& graph, const std::vector<ValueId>& ids) 
 
 class GraphReader {
  public:
-  explicit GraphReader(std::string_view source) : source_(source) {}
+  explicit GraphReader(std::string_view source, int depth = 0) : source_(source), depth_(depth), is_body_(depth > 0) {}
 
   Graph read() {
     while (!source_.empty()) {
@@ -71,12 +73,18 @@ class GraphReader {
       source_.remove_prefix(std::min(end + 1, source_.size()));
       if (line.at_end()) continue;
       try {
+        if (line.accept("body")) {
+          read_body();
+          continue;
+        }
+        if (is_body_ && line.accept("end")) return std::move(graph_);
         read_line(line);
         check(line.at_end(), "'{}' is left over", line.rest());
       } catch (const Error& e) {
         fail("line {} of a graph: {}", line_number_, e.what());
       }
     }
+    check(!is_body_, "a body lacks its 'end'");
     return std::move(graph_);
   }
 
@@ -151,7 +159,23 @@ class GraphReader {
     graph_.add_node(std::move(node));
   }
 
+  void read_body() {
+    constexpr int kMaxDepth = 64;
+    check(!graph_.nodes().empty(), "a body without a node");
+    check(depth_ < kMaxDepth, "bodies are nested more than {} deep", kMaxDepth);
+    GraphReader reader(source_, depth_ + 1);
+    auto body = std::make_shared<const Graph>(reader.read());
+    source_ = reader.source_;
+    line_number_ += reader.line_number_;
+    const NodeId owner = graph_.nodes().back();
+    auto bodies = graph_.node(owner).bodies;
+    bodies.push_back(std::move(body));
+    graph_.set_bodies(owner, std::move(bodies));
+  }
+
   std::string_view source_;
+  int depth_ = 0;
+  bool is_body_ = false;
   int line_number_ = 0;
   Graph graph_;
 };
@@ -172,6 +196,7 @@ std::string print_graph(const Graph& graph) {
     out += fmt::format("node {} {} {} -> {} {}\n", text::op_word(node.op), text::quoted(node.name),
                        print_operands(graph, node.inputs), print_operands(graph, node.outputs),
                        text::print_attributes(node.op));
+    for (const auto& body : node.bodies) out += "body\n" + print_graph(*body) + "end\n";
   }
   for (ValueId id : graph.outputs()) out += fmt::format("output {}\n", text::quoted(graph.value(id).name));
   return out;

@@ -5,9 +5,9 @@
 
 #include "base/check.h"
 #include "bitfold/graph.h"
-#include "graph/arity.h"
 #include "graph/foldable.h"
 #include "graph/linear_layer.h"
+#include "ops/operator.h"
 
 namespace bitfold {
 namespace {
@@ -21,7 +21,7 @@ void verify_nodes(const Graph& graph) {
       check(fresh, "{} has the same name as {}", where(graph, id), where(graph, it->second));
     }
     try {
-      check_arity(node);
+      ops::check_slots(node);
     } catch (const Error& e) {
       fail("{} {}", where(graph, id), e.what());
     }

@@ -17,7 +17,7 @@ struct TypeInfo {
   int bits;
 };
 // In the order of DataType.
-constexpr std::array<TypeInfo, 17> kTypes{{{"float32", 32},
+constexpr std::array<TypeInfo, 18> kTypes{{{"float32", 32},
                                            {"float64", 64},
                                            {"float16", 16},
                                            {"bfloat16", 16},
@@ -33,7 +33,8 @@ constexpr std::array<TypeInfo, 17> kTypes{{{"float32", 32},
                                            {"int4", 4},
                                            {"uint4", 4},
                                            {"int2", 2},
-                                           {"uint2", 2}}};
+                                           {"uint2", 2},
+                                           {"unknown", 0}}};
 
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
 
@@ -47,7 +48,10 @@ std::shared_ptr<std::byte> allocate(std::size_t bytes, bool is_cleared) {
 }  // namespace
 
 std::string_view to_string(DataType dtype) { return info(dtype).name; }
-int bit_width(DataType dtype) { return info(dtype).bits; }
+int bit_width(DataType dtype) {
+  check(dtype != DataType::unknown, "the element type is unknown");
+  return info(dtype).bits;
+}
 
 std::size_t storage_bytes(DataType dtype, std::int64_t count) {
   const auto bits = static_cast<std::size_t>(bit_width(dtype));

@@ -31,6 +31,7 @@ struct Field {
   /// value.
   std::function<std::optional<std::string>(Op& op, const AttributeValue& value)> set;
   bool is_required = false;  ///< A file without it is malformed.
+  bool is_internal = false;  ///< Part of the text form only: ONNX has no such attribute.
   /// The type of the value that set() takes, as an index into AttributeValue.
   std::size_t type = 0;
   /// Whether a file leaves this value out although it is not the prototype's; none: never.
@@ -44,7 +45,7 @@ struct Word {
   E value;
 };
 
-struct Range {
+struct Interval {
   std::int64_t min = std::numeric_limits<std::int64_t>::min(), max = std::numeric_limits<std::int64_t>::max();
 };
 
@@ -76,7 +77,7 @@ const T& as(std::string_view name, const AttributeValue& value) {
   return *typed;
 }
 
-inline void check_range(std::string_view name, std::int64_t value, Range range) {
+inline void check_range(std::string_view name, std::int64_t value, Interval range) {
   check(value >= range.min && value <= range.max, "attribute '{}' is {}", name, value);
 }
 
@@ -94,7 +95,7 @@ std::optional<AttributeValue> to_value(const std::optional<T>& member) {
 }
 
 template <class T>
-void from_value(std::string_view name, const AttributeValue& value, Range range, T& member) {
+void from_value(std::string_view name, const AttributeValue& value, Interval range, T& member) {
   const auto& stored = as<typename Stored<T>::Type>(name, value);
   if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, std::optional<std::int64_t>>)
     check_range(name, stored, range);
@@ -111,7 +112,7 @@ void from_value(std::string_view name, const AttributeValue& value, Range range,
 
 /// An attribute that is a member of the operator's struct. Entries of lists must be in `range`, too.
 template <class O, class T>
-Field field(std::string_view name, T O::*member, Range range = {}) {
+Field field(std::string_view name, T O::*member, Interval range = {}) {
   return {.name = name,
           .get = [member](const Op& op) { return detail::to_value(std::get<O>(op).*member); },
           .set = [=](Op& op, const AttributeValue& value) -> std::optional<std::string> {
@@ -122,7 +123,7 @@ Field field(std::string_view name, T O::*member, Range range = {}) {
 }
 /// A member of a member: an entry of a Window.
 template <class O, class S, class T>
-Field field(std::string_view name, S O::*part, T S::*member, Range range = {}) {
+Field field(std::string_view name, S O::*part, T S::*member, Interval range = {}) {
   return {.name = name,
           .get = [=](const Op& op) { return detail::to_value((std::get<O>(op).*part).*member); },
           .set = [=](Op& op, const AttributeValue& value) -> std::optional<std::string> {
@@ -178,6 +179,13 @@ inline Field omitted_when_empty(Field field) {
   };
   return field;
 }
+/// A member that no file has as an attribute.
+template <class O, class T>
+Field internal(std::string_view name, T O::*member) {
+  Field made = field(name, member);
+  made.is_internal = true;
+  return made;
+}
 /// An attribute without influence on inference: read and dropped.
 template <class T>
 Field ignored(std::string_view name) {
@@ -211,8 +219,8 @@ inline Field implied_when(Field field, bool (*is_implied)(const AttributeValue& 
 /// The attributes of Op::window of a convolution or pool.
 template <class O>
 std::vector<Field> window_fields() {
-  constexpr Range kPositive{1, std::numeric_limits<std::int32_t>::max()};
-  constexpr Range kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
+  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
+  constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
   return {omitted_when_empty(field("kernel_shape", &O::window, &Window::kernel, kPositive)),
           omitted_when_empty(field("strides", &O::window, &Window::strides, kPositive)),
           implied_when(omitted_when_empty(field("dilations", &O::window, &Window::dilations, kPositive)), is_all_ones),

@@ -114,6 +114,8 @@ struct OperatorInfo {
 const OperatorInfo& info(const Op& op);
 /// All rows, family by family.
 std::span<const OperatorInfo> all_operators();
+/// The row of that name in any domain: for the text form, where names are unique. Null when there is none.
+const OperatorInfo* find_operator_named(std::string_view name);
 /// Null when the table has no such operator.
 const OperatorInfo* find_operator(std::string_view domain, std::string_view name);
 
@@ -131,24 +133,26 @@ inline bool moves_elements(const Op& op) {
 /// Throws Error (without saying where) when a node has too few or too many inputs, outputs or bodies, or lacks a
 /// required one.
 void check_slots(const Node& node);
-/// Why the node cannot be evaluated on inputs of these types, by slot and type: "input 'X' is float16; accepted are
-/// float32". None when it can.
-std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs);
+/// Why the node cannot be evaluated on inputs and outputs of these types, by slot and type: "input 'X' is float16;
+/// accepted: float32". None when it can.
+std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs,
+                                            std::span<const ValueInfo> outputs);
 
 // The families, each in its own file.
-std::vector<OperatorInfo> conv_operators();         ///< Conv, ConvTranspose
-std::vector<OperatorInfo> matrix_operators();       ///< Gemm, MatMul
-std::vector<OperatorInfo> normalize_operators();    ///< BatchNormalization, LayerNormalization, LRN, Softmax, ...
-std::vector<OperatorInfo> pool_operators();         ///< MaxPool, GlobalAveragePool, ...
-std::vector<OperatorInfo> unary_operators();        ///< Relu, Sigmoid, LeakyRelu, Clip, Cast, ...
-std::vector<OperatorInfo> binary_operators();       ///< Add, Min, Where, PRelu, ...
-std::vector<OperatorInfo> reduce_operators();       ///< ReduceSum, ArgMax, ...
-std::vector<OperatorInfo> join_operators();         ///< Concat, Split
-std::vector<OperatorInfo> reshape_operators();      ///< Reshape, Transpose, Squeeze, ...
-std::vector<OperatorInfo> index_operators();        ///< Slice, Gather, Pad, ...
-std::vector<OperatorInfo> fill_operators();         ///< Expand, Tile, Shape, ConstantOfShape, Range
-std::vector<OperatorInfo> resize_operators();       ///< Resize, DepthToSpace
-std::vector<OperatorInfo> control_operators();      ///< If, Loop, Scan
-std::vector<OperatorInfo> internal_operators();     ///< Requantize, Opaque
+std::vector<OperatorInfo> conv_operators();       ///< Conv, ConvTranspose
+std::vector<OperatorInfo> matrix_operators();     ///< Gemm, MatMul
+std::vector<OperatorInfo> normalize_operators();  ///< BatchNormalization, LayerNormalization, LRN, Softmax, ...
+std::vector<OperatorInfo> pool_operators();       ///< MaxPool, GlobalAveragePool, ...
+std::vector<OperatorInfo> unary_operators();      ///< Relu, Sigmoid, LeakyRelu, Clip, ...
+std::vector<OperatorInfo> cast_operators();       ///< Cast
+std::vector<OperatorInfo> binary_operators();     ///< Add, Min, Where, PRelu, ...
+std::vector<OperatorInfo> reduce_operators();     ///< ReduceSum, ArgMax, ...
+std::vector<OperatorInfo> join_operators();       ///< Concat, Split
+std::vector<OperatorInfo> reshape_operators();    ///< Reshape, Transpose, Squeeze, ...
+std::vector<OperatorInfo> index_operators();      ///< Slice, Gather, Pad, ...
+std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, ConstantOfShape, Range
+std::vector<OperatorInfo> resize_operators();     ///< Resize, DepthToSpace
+std::vector<OperatorInfo> control_operators();    ///< If, Loop, Scan
+std::vector<OperatorInfo> internal_operators();   ///< Requantize, Opaque
 
 }  // namespace bitfold::ops

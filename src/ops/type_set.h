@@ -30,6 +30,7 @@ class TypeSet {
 };
 
 /// "float32, int32, int64"
+using bitfold::to_string;
 std::string to_string(TypeSet types);
 
 inline constexpr TypeSet kReal{DataType::float32};
@@ -44,6 +45,8 @@ inline constexpr TypeSet kInteger{DataType::int8,  DataType::uint8,  DataType::i
 inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
 /// Every type whose elements fill whole bytes.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
+/// What Cast converts between.
+inline constexpr TypeSet kCastable = kReal | kInteger | kBoolean;
 inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
 
 }  // namespace bitfold::ops

@@ -5,7 +5,8 @@
 
 #include "graph/foldable.h"
 #include "passes/rewrite.h"
-#include "reference/ops.h"
+#include "graph/runnable.h"
+#include "ops/operator.h"
 
 namespace bitfold {
 namespace {
@@ -30,10 +31,8 @@ void become_constants(Graph& graph, NodeId id, std::vector<Tensor> tensors) {
 bool compute(Graph& graph, NodeId id, const Infos& infos) {
   const Node& node = graph.node(id);
   if (!is_foldable(graph, id, infos)) return false;
-  std::vector<ValueInfo> known;
   std::vector<TensorView> inputs;
   for (ValueId in : node.inputs) {
-    known.push_back(in == ValueId::none ? ValueInfo{} : info_of(infos, in));
     if (in == ValueId::none) {
       inputs.emplace_back();
       continue;
@@ -42,7 +41,7 @@ bool compute(Graph& graph, NodeId id, const Infos& infos) {
     const Tensor& tensor = *graph.value(in).constant;
     inputs.push_back({tensor.dtype(), tensor.shape(), const_cast<std::byte*>(tensor.bytes())});
   }
-  if (!why_not_runnable(node, known).empty()) return false;
+  if (ops::info(node.op).evaluate == nullptr || why_not_runnable(graph, id, infos)) return false;
   std::vector<Tensor> results;
   for (ValueId out : node.outputs) {
     if (out == ValueId::none) results.emplace_back();
@@ -54,7 +53,7 @@ bool compute(Graph& graph, NodeId id, const Infos& infos) {
     outputs.push_back(is_used ? TensorView{results[i].dtype(), results[i].shape(), results[i].mutable_bytes()}
                               : TensorView{});
   }
-  find_op_function(node.op)(node, inputs, outputs);
+  ops::info(node.op).evaluate(node, inputs, outputs);
   become_constants(graph, id, std::move(results));
   return true;
 }

@@ -4,7 +4,7 @@
 //
 // Means over the last axis, scale and shift of one entry for each of its places. One node is one step of the engine,
 // and what equalization and smoothing look for.
-#include "graph/infer.h"
+#include "ops/infer.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -31,7 +31,7 @@ ValueId averaged(const Graph& graph, ValueId value) {
   const Tensor& list = *graph.value(axes).constant;
   if (list.dtype() != DataType::int64 || list.size() != 1) return ValueId::none;
   const std::int64_t axis = list.data<std::int64_t>()[0];
-  return infer::is_last_axis(axis, shape->size()) ? x : ValueId::none;
+  return ops::is_last_axis(axis, shape->size()) ? x : ValueId::none;
 }
 
 /// The x of `value` = x - mean(x).

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "ops/operator.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -27,9 +28,8 @@ std::vector<std::int64_t> integers(const Graph& graph, ValueId id) {
 
 /// The values a node computes with: for most its first input, for sums all of them.
 std::vector<ValueId> data_inputs(const Node& node) {
-  const bool is_sum = std::holds_alternative<Binary>(node.op) || std::holds_alternative<Variadic>(node.op);
-  if (is_sum) return node.inputs;
-  return {node.inputs[0]};
+  const std::vector<ValueId> inputs = ops::inputs_with(node, ops::Use::data);
+  return ops::info(node.op).traits.elementwise ? inputs : std::vector{inputs.front()};
 }
 
 class Finder {
@@ -93,15 +93,14 @@ class Finder {
     const Passage kind = passage(id);
     if (kind == Passage::linear) return layers_.push_back(id);
     if (kind == Passage::blocked) {
-      if (std::holds_alternative<ShapeOf>(node.op)) return;  // reads no element
+      if (ops::info(node.op).traits.reads_shape_only) return;
       for (ValueId in : node.inputs) block(in);
       for (ValueId out : node.outputs) block(out);
       return;
     }
     for (ValueId in : data_inputs(node)) tie(in, node.outputs[0]);
-    if (std::holds_alternative<Clip>(node.op)) {
+    if (const float bound = clip_limit(id); bound > 0 && std::isfinite(bound)) {
       auto& limit = clips_at_[root(node.outputs[0])];
-      const float bound = clip_limit(id);
       limit = std::min(bound, limit.value_or(bound));
     }
   }
@@ -150,21 +149,18 @@ class Finder {
   /// Whether f(s x) = s f(x) for every factor s > 0 per channel, along axis 1.
   bool commutes(NodeId id) const {
     const Node& node = graph_.node(id);
-    if (const auto* unary = std::get_if<Unary>(&node.op))
-      return unary->kind == UnaryKind::relu || unary->kind == UnaryKind::identity || unary->kind == UnaryKind::abs ||
-             unary->kind == UnaryKind::neg;
-    if (const auto* parametric = std::get_if<Parametric>(&node.op))
-      return parametric->kind == ParametricKind::leaky_relu;
-    if (std::holds_alternative<PRelu>(node.op)) return graph_.is_constant(node.inputs[1]);
-    if (std::holds_alternative<Clip>(node.op)) return clip_limit(id) > 0;
-    if (std::holds_alternative<Pool>(node.op) || std::holds_alternative<GlobalPool>(node.op)) return true;
-    if (const auto* binary = std::get_if<Binary>(&node.op)) return binary->kind == BinaryKind::add && adds_alike(node);
-    if (const auto* variadic = std::get_if<Variadic>(&node.op))
-      return variadic->kind == VariadicKind::sum && adds_alike(node);
+    const ops::OperatorInfo& row = ops::info(node.op);
+    if (row.role == ops::Role::clip) return clip_limit(id) > 0;
     if (const auto* pad = std::get_if<Pad>(&node.op)) return pads_image(node, *pad);
+    if (!row.traits.commutes_with_positive_scale) return false;
     if (std::holds_alternative<Slice>(node.op)) return slices_image(node);
     if (std::holds_alternative<Squeeze>(node.op)) return squeezes_image(node);
-    return std::holds_alternative<Resize>(node.op);  // which keeps channels: it interpolates within each
+    const auto parameters = ops::inputs_with(node, ops::Use::parameter);
+    if (row.traits.keeps_channels) return true;
+    if (!row.traits.elementwise) return false;
+    return ops::inputs_with(node, ops::Use::data).size() == 1
+               ? std::ranges::all_of(parameters, [&](ValueId in) { return graph_.is_constant(in); })
+               : adds_alike(node);
   }
 
   bool adds_alike(const Node& node) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/operator.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -44,8 +45,8 @@ bool has_input(const Node& node, std::size_t slot) {
 }
 
 bool is_reshaping(const Op& op) {
-  return std::holds_alternative<Reshape>(op) || std::holds_alternative<Flatten>(op) ||
-         std::holds_alternative<Squeeze>(op) || std::holds_alternative<Unsqueeze>(op);
+  const ops::Traits& traits = ops::info(op).traits;
+  return traits.keeps_order && !traits.elementwise;
 }
 
 /// A step of 1 from 0 to beyond any size along every axis that the shapes do not tell to be whole.
@@ -141,13 +142,9 @@ struct SourceOf {
     const auto origin = origin_before(c, node.inputs[0]);
     return origin && is_same_shape(c.info(*origin), out()) ? origin : std::nullopt;
   }
-  std::optional<ValueId> operator()(const Reshape&) const { return reshaping(); }
-  std::optional<ValueId> operator()(const Flatten&) const { return reshaping(); }
-  std::optional<ValueId> operator()(const Squeeze&) const { return reshaping(); }
-  std::optional<ValueId> operator()(const Unsqueeze&) const { return reshaping(); }
   template <class Other>
   std::optional<ValueId> operator()(const Other&) const {
-    return std::nullopt;
+    return is_reshaping(node.op) ? reshaping() : std::nullopt;
   }
 };
 

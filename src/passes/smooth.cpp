@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "bitfold/equalize.h"
-#include "graph/infer.h"
+#include "ops/infer.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -15,7 +15,7 @@ namespace {
 constexpr double kMostFactor = 1024;
 
 bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
-  return op.axis == -1 || (shape && infer::is_last_axis(op.axis, shape->size()));
+  return op.axis == -1 || (shape && ops::is_last_axis(op.axis, shape->size()));
 }
 
 /// The weights of a product that reads the value's last axis, [rows of inputs] or, transposed, [outputs][inputs].

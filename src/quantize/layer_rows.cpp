@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "graph/window.h"
+#include "ops/window.h"
 
 namespace bitfold::quantization {
 
@@ -40,7 +40,7 @@ std::int64_t LayerRows::read_vectors(const Tensor& x, std::vector<float>& rows) 
 std::int64_t LayerRows::read_windows(const Tensor& x, std::int64_t group, std::vector<float>& rows) const {
   const Window& w = conv_->window;
   const std::span<const std::int64_t> spatial(x.shape().data() + 2, x.shape().size() - 2);
-  const ResolvedWindow resolved = resolve_window(w, spatial, false);
+  const ops::ResolvedWindow resolved = ops::resolve_window(w, spatial, false);
   const bool is_flat = spatial.size() == 1;  // one spatial dimension: an image of one row
   const auto pick = [&](const std::vector<std::int64_t>& v, std::size_t i) {
     return v.empty() ? std::int64_t{1} : v[i];

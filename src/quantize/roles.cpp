@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 #include "graph/clip_bounds.h"
+#include "ops/operator.h"
+#include "quantize/weights.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -50,109 +52,56 @@ std::string bias_problem(const Graph& graph, NodeId id, std::int64_t channels) {
              : fmt::format("its bias of shape {} is not one number per output", to_string(bias.constant->shape()));
 }
 
-Classified product(std::string problem) {
-  return problem.empty() ? Classified{Role::product, ""} : refuse(std::move(problem));
+std::string product_problem(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const bool is_conv = std::holds_alternative<Conv>(node.op);
+  std::string problem = weight_problem(graph, id, is_conv ? 4 : 2);
+  if (!problem.empty()) return problem;
+  const Tensor& weights = *graph.value(input(graph, id, 1)).constant;
+  return bias_problem(graph, id, weights.dim(output_axis(node.op)));
 }
 
-struct Classifier {
-  const Graph& graph;
-  NodeId id;
+/// Why a Clip or Pad with these parameters runs in float; empty where it does not.
+std::string parameter_problem(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  if (ops::info(node.op).role == ops::Role::clip && !clip_bounds(graph, id)) return "its bounds are not constant";
+  const auto* pad = std::get_if<Pad>(&node.op);
+  if (pad == nullptr || pad->mode != PadMode::constant) return "";
+  const ValueId fill = ops::input_with(node, ops::Use::fill);
+  return fill == ValueId::none || scalar_constant(graph, fill) == 0.0F ? "" : "it pads with something other than 0";
+}
 
-  Classified operator()(const Conv&) const {
-    std::string problem = weight_problem(graph, id, 4);
-    if (problem.empty()) problem = bias_problem(graph, id, graph.value(input(graph, id, 1)).constant->dim(0));
-    return product(std::move(problem));
+/// Why a node that runs in integers where its neighbours do cannot; empty where it can.
+std::string data_problem(const Graph& graph, NodeId id) {
+  for (ValueId in : data_inputs(graph, id)) {
+    if (graph.is_constant(in)) return fmt::format("its input {} is constant", quoted(graph, in));
+    if (!is_float(graph, in))
+      return fmt::format("its input {} is {}", quoted(graph, in), to_string(graph.value(in).dtype));
   }
-  Classified operator()(const Gemm& op) const {
-    std::string problem = op.trans_a ? "its input is transposed" : weight_problem(graph, id, 2);
-    if (problem.empty())
-      problem = bias_problem(graph, id, graph.value(input(graph, id, 1)).constant->dim(op.trans_b ? 0 : 1));
-    return product(std::move(problem));
-  }
-  Classified operator()(const MatMul&) const { return product(weight_problem(graph, id, 2)); }
-  Classified operator()(const ConvTranspose&) const { return refuse("transposed convolutions run in float"); }
+  return "";
+}
 
-  Classified operator()(const Unary& op) const {
-    switch (op.kind) {
-      case UnaryKind::relu:
-        return follower(Role::clip);
-      case UnaryKind::identity:
-        return follower(Role::movement);
-      case UnaryKind::sigmoid:
-      case UnaryKind::tanh:
-      case UnaryKind::hard_swish:
-      case UnaryKind::mish:
-      case UnaryKind::gelu:
-      case UnaryKind::softplus:
-      case UnaryKind::abs:
-        return follower(Role::arithmetic);
-      default:
-        return refuse("the operator runs in float");
-    }
+Role role_of(ops::Role role) {
+  switch (role) {
+    case ops::Role::product:
+      return Role::product;
+    case ops::Role::movement:
+      return Role::movement;
+    case ops::Role::clip:
+      return Role::clip;
+    case ops::Role::arithmetic:
+      return Role::arithmetic;
+    case ops::Role::in_float:
+      return Role::none;
   }
-  Classified operator()(const Parametric&) const { return follower(Role::arithmetic); }
-  Classified operator()(const Clip&) const {
-    if (!clip_bounds(graph, id)) return refuse("its bounds are not constant");
-    return follower(Role::clip);
-  }
-  Classified operator()(const Binary& op) const {
-    if (op.kind != BinaryKind::add && op.kind != BinaryKind::mul) return refuse("the operator runs in float");
-    return follower(Role::arithmetic);
-  }
-  Classified operator()(const GlobalPool& op) const {
-    return follower(op.kind == PoolKind::max ? Role::movement : Role::arithmetic);
-  }
-  Classified operator()(const Pool& op) const {
-    if (used_outputs(graph, id).size() > 1) return refuse("its indices are used");
-    return follower(op.kind == PoolKind::max ? Role::movement : Role::arithmetic);
-  }
-  Classified operator()(const Pad& op) const {
-    const ValueId value = input(graph, id, 2);
-    const bool pads_zero =
-        op.mode != PadMode::constant || value == ValueId::none || scalar_constant(graph, value) == 0.0F;
-    return pads_zero ? follower(Role::movement) : refuse("it pads with something other than 0");
-  }
-  Classified operator()(const Resize& op) const {
-    return op.mode == ResizeMode::nearest ? follower(Role::movement) : refuse("it interpolates");
-  }
-  Classified operator()(const Concat&) const { return follower(Role::movement); }
-  Classified operator()(const Split&) const { return follower(Role::movement); }
-  Classified operator()(const Flatten&) const { return follower(Role::movement); }
-  Classified operator()(const Reshape&) const { return follower(Role::movement); }
-  Classified operator()(const Transpose&) const { return follower(Role::movement); }
-  Classified operator()(const Squeeze&) const { return follower(Role::movement); }
-  Classified operator()(const Unsqueeze&) const { return follower(Role::movement); }
-  Classified operator()(const Slice&) const { return follower(Role::movement); }
-  Classified operator()(const DepthToSpace&) const { return follower(Role::movement); }
-  Classified operator()(const Opaque&) const { return refuse("the operator is unknown"); }
-  template <class Other>
-  Classified operator()(const Other&) const {
-    return refuse("the operator runs in float");
-  }
-
-  // A node that runs in integers where its neighbours do.
-  Classified follower(Role role) const {
-    for (ValueId in : data_inputs(graph, id)) {
-      if (graph.is_constant(in)) return refuse(fmt::format("its input {} is constant", quoted(graph, in)));
-      if (!is_float(graph, in))
-        return refuse(fmt::format("its input {} is {}", quoted(graph, in), to_string(graph.value(in).dtype)));
-    }
-    return {role, ""};
-  }
-};
-
-bool reads_data_everywhere(const Op& op) {
-  return std::holds_alternative<Binary>(op) || std::holds_alternative<Concat>(op);
+  return Role::none;
 }
 
 }  // namespace
 
 std::vector<ValueId> data_inputs(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  if (!reads_data_everywhere(node.op))
-    return node.inputs.empty() ? std::vector<ValueId>{} : std::vector{node.inputs[0]};
   std::vector<ValueId> inputs;
-  for (ValueId in : node.inputs)
+  for (ValueId in : ops::inputs_with(graph.node(id), ops::Use::data))
     if (std::find(inputs.begin(), inputs.end(), in) == inputs.end()) inputs.push_back(in);
   return inputs;
 }
@@ -170,7 +119,16 @@ Classified classify(const Graph& graph, NodeId id) {
                                           [&](ValueId out) { return out != ValueId::none && is_float(graph, out); });
   if (!computes_float) return refuse("it computes no float32 value");
   if (node.inputs.empty() || node.inputs[0] == ValueId::none) return refuse("it has no data input");
-  return std::visit(Classifier{graph, id}, node.op);
+  const ops::OperatorInfo& row = ops::info(node.op);
+  const Role role = role_of(row.role);
+  if (role == Role::none)
+    return refuse(row.is_internal && std::holds_alternative<Opaque>(node.op) ? "the operator is unknown"
+                                                                             : "the operator runs in float");
+  if (row.why_in_float != nullptr)
+    if (const std::string_view reason = row.why_in_float(node.op); !reason.empty()) return refuse(std::string(reason));
+  std::string problem = role == Role::product ? product_problem(graph, id) : data_problem(graph, id);
+  if (problem.empty() && role != Role::product) problem = parameter_problem(graph, id);
+  return problem.empty() ? Classified{role, ""} : refuse(std::move(problem));
 }
 
 }  // namespace bitfold::quantization

@@ -2,15 +2,16 @@
 
 #include <omp.h>
 
-#include "reference/operands.h"
-#include "reference/products.h"
+#include "ops/operands.h"
+#include "ops/products.h"
+#include "ops/window.h"
 
 namespace bitfold::reference {
 namespace {
 
 constexpr std::size_t kShapesPerNode = 4;  // a batch size, the remainder's, and room for two input sizes
 
-onednn::PlainConvShape conv_shape(const Conv& op, const Window3d& a, const TensorView& x, const TensorView& y) {
+onednn::PlainConvShape conv_shape(const Conv& op, const ops::Window3d& a, const TensorView& x, const TensorView& y) {
   const auto& [depth, h, w] = a;
   return {.batch = x.shape[0],
           .in_channels = x.shape[1],
@@ -33,14 +34,14 @@ onednn::PlainConvShape conv_shape(const Conv& op, const Window3d& a, const Tenso
 }
 
 void gemm(const Gemm& op, std::span<const TensorView> in, const TensorView& out) {
-  fill_with_c(op, in, out);
-  const Product p = gemm_product(op, in, out);
+  ops::fill_with_c(op, in, out);
+  const ops::Product p = ops::gemm_product(op, in, out);
   onednn::multiply_add({p.m, p.n, p.k, p.trans_a, p.trans_b}, op.alpha, in[0].as<float>(), in[1].as<float>(),
                        out.as<float>());
 }
 
 void matmul(std::span<const TensorView> in, const TensorView& out) {
-  const BatchedProduct p = matmul_product(in);
+  const ops::BatchedProduct p = ops::matmul_product(in);
   std::fill_n(out.as<float>(), out.size(), 0.0F);
   p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
     for (std::int64_t i = 0; i < count; ++i)
@@ -69,7 +70,7 @@ bool FastProducts::conv(NodeId id, const Node& node, std::span<const TensorView>
                         ImageLayouts& layouts) {
   const auto& op = std::get<Conv>(node.op);
   if (op.window.kernel.size() > 2 || out[0].size() == 0 || in[0].size() == 0) return false;
-  const Window3d window = resolve_window(op.window, in[0].shape, out[0].shape);
+  const ops::Window3d window = ops::window_3d(op.window, in[0].shape, out[0].shape);
   const auto found = find(id, conv_shape(op, window, in[0], out[0]), in);
   if (found == nullptr) return false;
   layouts.out = layouts.out && found->can_give_channels_last();
@@ -87,7 +88,7 @@ std::shared_ptr<const onednn::PlainConv> FastProducts::find(NodeId id, const one
   if (entries.size() == kShapesPerNode) entries.erase(entries.begin());
   std::shared_ptr<const onednn::PlainConv> made;
   try {
-    const float* bias = is_given(in, 2) ? in[2].as<float>() : nullptr;
+    const float* bias = ops::is_given(in, 2) ? in[2].as<float>() : nullptr;
     made = std::make_shared<const onednn::PlainConv>(shape, in[1].as<float>(), bias);
   } catch (const Error&) {
     // Some windows, such as one smaller than its padding, oneDNN does not take: the plain loops do.

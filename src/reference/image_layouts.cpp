@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "onednn/plain.h"
+#include "ops/pool.h"
 
 namespace bitfold::reference {
 
@@ -19,16 +20,25 @@ void put_channels_first(Held& held) {
 std::size_t images_in_any_order(const Graph& graph, const Node& node) {
   const bool has_one_output = node.outputs.size() == 1 && node.outputs[0] != ValueId::none;
   if (!has_one_output || graph.value(node.outputs[0]).dtype != DataType::float32) return 0;
-  if (std::holds_alternative<Unary>(node.op) || std::holds_alternative<Parametric>(node.op)) return 1;
-  if (std::holds_alternative<Binary>(node.op)) return 2;
   if (const auto* pool = std::get_if<Pool>(&node.op))
     return pool->kind == PoolKind::max && pool->window.kernel.size() <= 2 ? 1 : 0;
-  return std::holds_alternative<Clip>(node.op) ? 1 : 0;
+  // The data inputs come first; what follows must be scalars.
+  const ops::OperatorInfo& row = ops::info(node.op);
+  if (!row.traits.elementwise || row.evaluate == nullptr) return 0;
+  const std::size_t images = ops::inputs_with(node, ops::Use::data).size();
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] == ValueId::none) continue;
+    const auto& shape = graph.value(node.inputs[i]).shape;
+    const bool is_data = ops::slot_at(row.inputs, i)->use == ops::Use::data;
+    if (is_data != (i < images)) return 0;
+    if (!is_data && (!shape || !is_static(*shape) || element_count(*shape) != 1)) return 0;
+  }
+  return images;
 }
 
-void run_channels_last(const Node& node, OpFunction function, std::span<const TensorView> in,
+void run_channels_last(const Node& node, ops::Evaluate function, std::span<const TensorView> in,
                        std::span<const TensorView> out) {
-  if (std::holds_alternative<Pool>(node.op)) return max_pool_channels_last(node, in[0], out[0]);
+  if (std::holds_alternative<Pool>(node.op)) return ops::max_pool_channels_last(node, in[0], out[0]);
   function(node, in, out);  // element by element
 }
 

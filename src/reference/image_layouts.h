@@ -5,7 +5,7 @@
 #include <span>
 
 #include "bitfold/graph.h"
-#include "reference/ops.h"
+#include "ops/operator.h"
 
 namespace bitfold::reference {
 
@@ -24,10 +24,7 @@ void put_channels_first(Held& held);
 std::size_t images_in_any_order(const Graph& graph, const Node& node);
 
 /// Runs such a node on views that have the graph's shapes and channels last.
-void run_channels_last(const Node& node, OpFunction function, std::span<const TensorView> in,
+void run_channels_last(const Node& node, ops::Evaluate function, std::span<const TensorView> in,
                        std::span<const TensorView> out);
-
-/// The same of a Pool that takes maxima. In pool.cpp.
-void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out);
 
 }  // namespace bitfold::reference

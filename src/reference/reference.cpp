@@ -7,19 +7,17 @@
 #include <optional>
 
 #include "base/check.h"
+#include "graph/runnable.h"
 #include "numeric/block_pool.h"
+#include "ops/control.h"
+#include "ops/operator.h"
 #include "reference/fast.h"
 #include "reference/image_layouts.h"
-#include "reference/info.h"
-#include "reference/ops.h"
-#include "reference/refusals.h"
 
 namespace bitfold {
 namespace {
 
 using reference::Held;
-using reference::info_of;
-using reference::Refusals;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
@@ -43,7 +41,8 @@ void snap_value(const Graph& graph, ValueId id, const At& at, Tensor& t) {
 struct Reference::Impl {
   struct Step {
     NodeId id;
-    OpFunction function;
+    const ops::OperatorInfo* row;
+    std::vector<Reference> bodies;
     bool has_constant_weights;   // every input but the first is a constant
     std::size_t images;          // see images_in_any_order()
     bool may_give_any_order;     // its outputs' channels may come last
@@ -90,13 +89,13 @@ struct Reference::Impl {
 
   void plan_steps() {
     const std::vector<ValueInfo> known = infer_values(graph);
-    Refusals refusals;
+    check_runnable(graph, known);
     for (NodeId id : graph.topological_order()) {
       const Node& node = graph.node(id);
       std::vector<ValueInfo> inputs;
       // Resize and Range read reals.
-      bool constant_weights = true, shapes_tell = !node.inputs.empty() && !std::holds_alternative<Resize>(node.op) &&
-                                                  !std::holds_alternative<Range>(node.op);
+      const ops::OperatorInfo& row = ops::info(node.op);
+      bool constant_weights = true, shapes_tell = !node.inputs.empty() && row.evaluate != nullptr;
       for (std::size_t i = 0; i < node.inputs.size(); ++i) {
         const ValueId input = node.inputs[i];
         check_is_made(id, input);
@@ -105,18 +104,23 @@ struct Reference::Impl {
           inputs.back().dtype = constants[index(input)]->tensor.dtype();
         if (input == ValueId::none || graph.is_constant(input)) continue;
         if (i > 0) constant_weights = false;
-        if (inputs.back().dtype != DataType::float32) shapes_tell = false;
+        // Elements of a parameter, reals (Resize, Range) or integers, may decide the shape.
+        const ops::Slot* slot = ops::slot_at(row.inputs, i);
+        if (inputs.back().dtype != DataType::float32 || (slot != nullptr && slot->use == ops::Use::parameter))
+          shapes_tell = false;
       }
-      if (const std::string reason = why_not_runnable(node, inputs); !reason.empty()) refusals.add(graph, id, reason);
+      std::vector<Reference> bodies;
+      for (const auto& body : node.bodies)
+        bodies.emplace_back(*body, ReferenceOptions{.plain_loops = options.plain_loops});
       steps.push_back({id,
-                       find_op_function(node.op),
+                       &row,
+                       std::move(bodies),
                        constant_weights,
                        reference::images_in_any_order(graph, node),
                        may_give_any_order(node),
                        shapes_tell,
                        {}});
     }
-    refusals.report();
   }
 
   // Grids may belong to channels.
@@ -185,7 +189,7 @@ struct Reference::Impl {
                std::span<const TensorView> out) const {
     const Node& node = graph.node(step.id);
     if (reads_channels_last(step, inputs)) {
-      reference::run_channels_last(node, step.function, in, out);
+      reference::run_channels_last(node, step.row->evaluate, in, out);
       return true;
     }
     const bool is_conv = std::holds_alternative<Conv>(node.op);
@@ -194,7 +198,7 @@ struct Reference::Impl {
     if (!options.plain_loops && fast.run(step.id, node, step.has_constant_weights, in, out, layouts))
       return layouts.out;
     put_channels_first(inputs, in);
-    step.function(node, in, out);
+    step.row->evaluate(node, in, out);
     return false;
   }
 
@@ -203,6 +207,7 @@ struct Reference::Impl {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
     for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
+    if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in);
     const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -221,6 +226,32 @@ struct Reference::Impl {
       if (node.outputs[i] == ValueId::none) continue;
       snap_value(
           graph, node.outputs[i], [&] { return where(graph, step.id); }, outputs[i].tensor);
+    }
+    return outputs;
+  }
+
+  /// A step whose outputs' shapes show when it runs.
+  std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs,
+                                    std::vector<TensorView>& in) const {
+    const Node& node = graph.node(step.id);
+    put_channels_first(inputs, in);
+    std::vector<Tensor> made;
+    if (step.bodies.empty()) {
+      made = step.row->evaluate_dynamic(node, in);
+    } else {
+      std::vector<std::optional<Tensor>> given;
+      for (const Held* held : inputs) given.push_back(held == nullptr ? std::nullopt : std::optional(held->tensor));
+      made = ops::run_bodies(node, given, [&](std::size_t body, std::span<const Tensor> arguments) {
+        return step.bodies[body].run(arguments);
+      });
+    }
+    std::vector<Held> outputs(node.outputs.size());
+    check(made.size() >= outputs.size(), "{} gives {} outputs", where(node), made.size());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (node.outputs[i] == ValueId::none) continue;
+      outputs[i].tensor = std::move(made[i]);
+      snap_value(
+          graph, node.outputs[i], [&] { return where(node); }, outputs[i].tensor);
     }
     return outputs;
   }

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "bitfold/analysis.h"
 #include "bitfold/onnx.h"
+#include "ops/operator.h"
 #include "quantize/weights.h"
 #include "report/value_figures.h"
 
@@ -19,8 +20,7 @@ constexpr std::array<std::string_view, 9> kCauses{"wide_channels", "dead_channel
                                                   "low_bits",      "left_in_float", "raised_scale"};
 
 bool has_weights(const Op& op) {
-  return std::holds_alternative<Conv>(op) || std::holds_alternative<ConvTranspose>(op) ||
-         std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
+  return ops::info(op).role == ops::Role::product;
 }
 
 class Analyzer {

@@ -1,42 +1,27 @@
 #include "base/check.h"
 #include "bitfold/quantize.h"
 #include "bitfold/report.h"
+#include "ops/operator.h"
 
 namespace bitfold {
 namespace {
 
-std::int64_t product(std::span<const std::int64_t> dims) {
-  std::int64_t n = 1;
-  for (std::int64_t d : dims) n *= d;
-  return n;
-}
-
-/// Multiply-accumulates of a node: output elements times the length of each one's sum.
+/// Multiply-accumulates of one run; 0 where a shape is open.
 std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
-  const auto shape_of = [&](ValueId id) -> Shape {
-    const auto& shape = infos[static_cast<std::size_t>(id)].shape;
-    return shape && is_static(*shape) ? *shape : Shape{0};
+  const auto count = ops::info(node.op).macs;
+  if (count == nullptr) return 0;
+  std::vector<Shape> inputs, outputs;
+  bool is_known = true;
+  const auto collect = [&](const std::vector<ValueId>& ids, std::vector<Shape>& shapes) {
+    for (ValueId id : ids) {
+      const auto shape = id == ValueId::none ? std::optional(Shape{}) : infos[static_cast<std::size_t>(id)].shape;
+      is_known &= shape && is_static(*shape);
+      shapes.push_back(shape.value_or(Shape{}));
+    }
   };
-  if (node.outputs.empty() || node.outputs[0] == ValueId::none) return 0;
-  const std::int64_t out = product(shape_of(node.outputs[0]));
-  if (std::holds_alternative<Conv>(node.op)) {
-    const Shape w = shape_of(node.inputs[1]);
-    return out * product(std::span(w).subspan(1));
-  }
-  if (const auto* op = std::get_if<ConvTranspose>(&node.op)) {
-    // Every input element meets every weight of its group.
-    const Shape w = shape_of(node.inputs[1]);
-    return op->group > 0 ? product(shape_of(node.inputs[0])) * product(std::span(w).subspan(1)) : 0;
-  }
-  if (const auto* op = std::get_if<Gemm>(&node.op)) {
-    const Shape a = shape_of(node.inputs[0]);
-    return a.size() == 2 ? out * a[op->trans_a ? 0 : 1] : 0;
-  }
-  if (std::holds_alternative<MatMul>(node.op)) {
-    const Shape a = shape_of(node.inputs[0]);
-    return a.empty() ? 0 : out * a.back();
-  }
-  return 0;
+  collect(node.inputs, inputs);
+  collect(node.outputs, outputs);
+  return is_known ? count(node, inputs, outputs) : 0;
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 namespace bitfold::engine {
 
-GenericStep::GenericStep(Node node, OpFunction function, std::vector<View> inputs, std::vector<View> outputs)
+GenericStep::GenericStep(Node node, ops::Evaluate function, std::vector<View> inputs, std::vector<View> outputs)
     : node_(std::move(node)), function_(function), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {
   for (const View& v : inputs_) input_views_.push_back({v.dtype, v.shape, nullptr});
   for (const View& v : outputs_) output_views_.push_back({v.dtype, v.shape, nullptr});

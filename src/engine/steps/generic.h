@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "engine/step.h"
-#include "reference/ops.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 
@@ -16,7 +16,7 @@ class GenericStep final : public Step {
     Shape shape;
     bool is_present = false;
   };
-  GenericStep(Node node, OpFunction function, std::vector<View> inputs, std::vector<View> outputs);
+  GenericStep(Node node, ops::Evaluate function, std::vector<View> inputs, std::vector<View> outputs);
   void run(const Team& team) noexcept override;
   bool has_own_threads() const override { return true; }
 
@@ -24,7 +24,7 @@ class GenericStep final : public Step {
   void bind(std::vector<TensorView>& views, const std::vector<View>& like, int& operand);
 
   Node node_;
-  OpFunction function_;
+  ops::Evaluate function_;
   std::vector<View> inputs_, outputs_;
   std::vector<TensorView> input_views_, output_views_;
 };

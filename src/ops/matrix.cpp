@@ -6,11 +6,51 @@
 //           right, and its axis vanishes from y
 #include <algorithm>
 
-#include "reference/families.h"
-#include "reference/operands.h"
-#include "reference/products.h"
+#include "ops/operands.h"
+#include "ops/operator.h"
+#include "ops/products.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
+namespace {
+
+Outputs infer_gemm(const Inputs& in) {
+  const auto& op = std::get<Gemm>(in.node.op);
+  if (!in.shape(0) || !in.shape(1)) return {real({})};
+  const Shape &a = *in.shape(0), &b = *in.shape(1);
+  check(a.size() == 2 && b.size() == 2, "A has shape {} and B {}, expected matrices", to_string(a), to_string(b));
+  const std::int64_t rows = a[op.trans_a ? 1 : 0], inner_a = a[op.trans_a ? 0 : 1];
+  const std::int64_t inner_b = b[op.trans_b ? 1 : 0], columns = b[op.trans_b ? 0 : 1];
+  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b), "A has {} columns, B has {} rows", inner_a,
+        inner_b);
+  if (in.has(2) && in.shape(2)) {
+    const Shape& c = *in.shape(2);
+    const Shape sum = broadcast(c, {rows, columns});
+    const auto fits = [](std::int64_t found, std::int64_t size) { return found == size || is_unknown(size); };
+    check(sum.size() == 2 && fits(sum[0], rows) && fits(sum[1], columns), "C of shape {} does not broadcast to {}",
+          to_string(c), to_string(Shape{rows, columns}));
+  }
+  return {real(Shape{rows, columns})};
+}
+
+Outputs infer_matmul(const Inputs& in) {
+  if (!in.shape(0) || !in.shape(1)) return {real({})};
+  Shape a = *in.shape(0), b = *in.shape(1);
+  check(!a.empty() && !b.empty(), "operands of shape {} and {}: scalars cannot be multiplied as matrices", to_string(a),
+        to_string(b));
+  const bool is_row = a.size() == 1, is_column = b.size() == 1;
+  if (is_row) a.insert(a.begin(), 1);
+  if (is_column) b.push_back(1);
+  const std::int64_t inner_a = a.back(), inner_b = b[b.size() - 2];
+  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b),
+        "A has {} columns, B has {} rows (shapes {} and {})", inner_a, inner_b, to_string(*in.shape(0)),
+        to_string(*in.shape(1)));
+  Shape y = broadcast(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
+  if (!is_row) y.push_back(a[a.size() - 2]);
+  if (!is_column) y.push_back(b.back());
+  return {real(y)};
+}
+
+}  // namespace
 
 Product gemm_product(const Gemm& op, std::span<const TensorView> in, const TensorView& out) {
   const std::int64_t m = out.shape[0], n = out.shape[1], k = in[0].shape[op.trans_a ? 0 : 1];
@@ -95,8 +135,43 @@ void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorV
 }
 
 }  // namespace
+namespace {
 
-OpFunction function_of(const Gemm&) { return gemm; }
-OpFunction function_of(const MatMul&) { return matmul; }
+std::int64_t gemm_macs(const Node& node, std::span<const Shape> in, std::span<const Shape> out) {
+  return in[0].size() == 2 ? product(out[0]) * in[0][std::get<Gemm>(node.op).trans_a ? 0 : 1] : 0;
+}
+std::int64_t matmul_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
+  return in[0].empty() ? 0 : product(out[0]) * in[0].back();
+}
+std::string_view why_gemm_in_float(const Op& op) { return std::get<Gemm>(op).trans_a ? "its input is transposed" : ""; }
 
-}  // namespace bitfold::reference
+}  // namespace
+
+std::vector<OperatorInfo> matrix_operators() {
+  return {
+      {.name = "Gemm",
+       .since = 7,
+       .prototype = Gemm{},
+       .inputs = {{"A", kReal, 'T'},
+                  {"B", kReal, 'T', Presence::required, Use::weights},
+                  {"C", kReal, 'T', Presence::optional, Use::bias}},
+       .outputs = {{"Y", kReal, 'T'}},
+       .fields = {field("alpha", &Gemm::alpha), field("beta", &Gemm::beta), field("transA", &Gemm::trans_a),
+                  field("transB", &Gemm::trans_b)},
+       .infer = infer_gemm,
+       .evaluate = gemm,
+       .role = Role::product,
+       .why_in_float = why_gemm_in_float,
+       .macs = gemm_macs},
+      {.name = "MatMul",
+       .prototype = MatMul{},
+       .inputs = {{"A", kReal, 'T'}, {"B", kReal, 'T', Presence::required, Use::weights}},
+       .outputs = {{"Y", kReal, 'T'}},
+       .infer = infer_matmul,
+       .evaluate = matmul,
+       .role = Role::product,
+       .macs = matmul_macs},
+  };
+}
+
+}  // namespace bitfold::ops

@@ -1,41 +1,13 @@
-// Operators that make tensors from shapes and numbers, and Cast between element types.
+// Cast between element types.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "reference/families.h"
-#include "reference/rows.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 namespace {
-
-void shape_of(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<ShapeOf>(node.op);
-  const auto rank = static_cast<std::int64_t>(in[0].shape.size());
-  const std::int64_t start = std::clamp<std::int64_t>(op.start < 0 ? op.start + rank : op.start, 0, rank);
-  for (std::int64_t i = 0; i < out[0].size(); ++i)
-    out[0].as<std::int64_t>()[i] = in[0].shape[static_cast<std::size_t>(start + i)];
-}
-
-void constant_of_shape(const Node& node, std::span<const TensorView>, std::span<const TensorView> out) {
-  const Tensor& value = std::get<ConstantOfShape>(node.op).value;
-  with_width(out[0].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    T element{0};
-    if (value.size() > 0) std::memcpy(&element, value.bytes(), sizeof(T));
-    std::fill_n(out[0].as<T>(), out[0].size(), element);
-  });
-}
-
-void range(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  with_number_type(out[0].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::int64_t>;
-    const Wide start = *in[0].as<T>(), delta = *in[2].as<T>();
-    for (std::int64_t i = 0; i < out[0].size(); ++i)
-      out[0].as<T>()[i] = static_cast<T>(start + static_cast<Wide>(i) * delta);
-  });
-}
 
 /// C's conversion, but for reals beyond the range of an integer type, which C leaves undefined: they saturate, NaN is
 /// 0.
@@ -97,9 +69,23 @@ void cast(const Node&, std::span<const TensorView> in, std::span<const TensorVie
 
 }  // namespace
 
-OpFunction function_of(const ShapeOf&) { return shape_of; }
-OpFunction function_of(const ConstantOfShape&) { return constant_of_shape; }
-OpFunction function_of(const Range&) { return range; }
-OpFunction function_of(const Cast&) { return cast; }
+namespace {
 
-}  // namespace bitfold::reference
+Outputs infer_cast(const Inputs& in) { return infer_elementwise(in, std::get<Cast>(in.node.op).to); }
+
+}  // namespace
+
+std::vector<OperatorInfo> cast_operators() {
+  return {{.name = "Cast",
+           .since = 9,
+           .prototype = Cast{},
+           .inputs = {{"input", kCastable}},
+           .outputs = {{"output", kCastable}},
+           .fields = {required(field("to", &Cast::to)), ignored<std::int64_t>("saturate"),
+                      ignored<std::string>("round_mode")},
+           .infer = infer_cast,
+           .evaluate = cast,
+           .traits = {.elementwise = true}}};
+}
+
+}  // namespace bitfold::ops

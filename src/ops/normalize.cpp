@@ -3,10 +3,26 @@
 #include <cmath>
 #include <limits>
 
-#include "reference/families.h"
-#include "reference/rows.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
+namespace {
+
+Outputs infer_batch_norm(const Inputs& in) {
+  if (in.shape(0)) {
+    const Shape& x = *in.shape(0);
+    check(x.size() >= 2, "input has shape {}, expected batch and channels", to_string(x));
+    for (std::size_t i = 1; i < in.size(); ++i)
+      if (in.has(i) && in.shape(i) && !is_unknown(x[1]))
+        check(in.shape(i)->size() == 1 && (is_unknown(in.shape(i)->front()) || in.shape(i)->front() == x[1]),
+              "parameter {} has shape {}, input has {} channels", i, to_string(*in.shape(i)), x[1]);
+  }
+  return {real(in.shape(0))};
+}
+
+}  // namespace
+
 namespace {
 
 /// y = k * x + b for a run of n.
@@ -124,11 +140,42 @@ void softmax(const Node& node, std::span<const TensorView> in, std::span<const T
 }
 
 }  // namespace
+std::vector<OperatorInfo> normalize_operators() {
+  const Slot x{"X", kReal, 'T'}, y{"Y", kReal, 'T'};
+  const auto parameter = [](std::string_view name) {
+    return Slot{name, kReal, 'T', Presence::required, Use::parameter};
+  };
+  const auto row = [&](std::string_view name, int since, Op prototype, std::vector<Slot> inputs,
+                       std::vector<Field> fields, Infer infer, Evaluate evaluate) {
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = std::move(prototype),
+                        .inputs = std::move(inputs),
+                        .outputs = {y},
+                        .fields = std::move(fields),
+                        .infer = infer,
+                        .evaluate = evaluate};
+  };
+  return {
+      row("BatchNormalization", 14, BatchNorm{},
+          {x, parameter("scale"), parameter("B"), parameter("input_mean"), parameter("input_var")},
+          {field("epsilon", &BatchNorm::epsilon), ignored<float>("momentum"), only<std::int64_t>("training_mode", 0)},
+          infer_batch_norm, batch_norm),
+      row("InstanceNormalization", 6, InstanceNorm{}, {x, parameter("scale"), parameter("B")},
+          {field("epsilon", &InstanceNorm::epsilon)}, infer_batch_norm, instance_norm),
+      row("LayerNormalization", 17, LayerNorm{},
+          {x, parameter("Scale"), {"B", kReal, 'T', Presence::optional, Use::parameter}},
+          {field("axis", &LayerNorm::axis), field("epsilon", &LayerNorm::epsilon), only<std::int64_t>("stash_type", 1)},
+          infer_same, layer_norm),
+      row("LRN", 1, Lrn{}, {x},
+          {required(field("size", &Lrn::size, Interval{.min = 1})), field("alpha", &Lrn::alpha),
+           field("beta", &Lrn::beta), field("bias", &Lrn::bias)},
+          infer_same, lrn),
+      row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
+          infer_same, softmax),
+      row("LogSoftmax", 13, Softmax{.log = true}, {x},
+          {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)}, infer_same, softmax),
+  };
+}
 
-OpFunction function_of(const BatchNorm&) { return batch_norm; }
-OpFunction function_of(const InstanceNorm&) { return instance_norm; }
-OpFunction function_of(const LayerNorm&) { return layer_norm; }
-OpFunction function_of(const Lrn&) { return lrn; }
-OpFunction function_of(const Softmax&) { return softmax; }
-
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

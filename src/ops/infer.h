@@ -1,4 +1,4 @@
-// What the families of shape inference share. Internal to graph/.
+// Shape rules: what they read, and what several of them share.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/check.h"
-#include "bitfold/graph.h"
+#include "bitfold/node.h"
 
-namespace bitfold::infer {
+namespace bitfold::ops {
 
 using Elements = std::vector<Element>;
 
@@ -53,6 +53,11 @@ inline bool is_integer(DataType t) { return t == DataType::int64 || t == DataTyp
 
 void check_size(const Shape& shape, const std::string& what);  ///< Error beyond kMostValueElements.
 
+inline ValueInfo real(std::optional<Shape> shape) {
+  return {.dtype = DataType::float32, .shape = std::move(shape), .elements = {}};
+}
+inline Shape spatial_of(const Shape& shape) { return {shape.begin() + 2, shape.end()}; }
+
 inline ValueInfo like(const ValueInfo& x, std::optional<Shape> shape) {
   return {.dtype = x.dtype, .shape = std::move(shape), .elements = {}};
 }
@@ -76,37 +81,14 @@ inline std::optional<std::int64_t> length_of(const ValueInfo& info) {
   return info.shape->front();
 }
 
-// One function per family; each returns one ValueInfo per output.
-Outputs conv(const Conv& op, const Inputs& in);
-Outputs conv_transpose(const ConvTranspose& op, const Inputs& in);
-Outputs gemm(const Gemm& op, const Inputs& in);
-Outputs matmul(const Inputs& in);
-Outputs batch_norm(const Inputs& in);
-Outputs pool(const Pool& op, const Inputs& in);
-Outputs global_pool(const Inputs& in);
-Outputs reduce(const Reduce& op, const Inputs& in);
-Outputs arg_reduce(const ArgReduce& op, const Inputs& in);
-
-Outputs concat(const Concat& op, const Inputs& in);
-Outputs split(const Split& op, const Inputs& in);
-Outputs flatten(const Flatten& op, const Inputs& in);
-Outputs reshape(const Reshape& op, const Inputs& in);
-Outputs transpose(const Transpose& op, const Inputs& in);
-Outputs squeeze(const Inputs& in);
-Outputs unsqueeze(const Inputs& in);
-Outputs slice(const Inputs& in);
-Outputs gather(const Gather& op, const Inputs& in);
-Outputs pad(const Inputs& in);
-Outputs expand(const Inputs& in);
-Outputs tile(const Inputs& in);
-Outputs shape_of(const ShapeOf& op, const Inputs& in);
-Outputs constant_of_shape(const ConstantOfShape& op, const Inputs& in);
-Outputs range(const Inputs& in);
-Outputs resize(const Resize& op, const Inputs& in);
-Outputs depth_to_space(const DepthToSpace& op, const Inputs& in);
+/// Same type and shape as the first input.
+Outputs infer_same(const Inputs& in);
+/// The inputs' shapes broadcast; the type of the first input, or `dtype`.
+Outputs infer_elementwise(const Inputs& in);
+Outputs infer_elementwise(const Inputs& in, DataType dtype);
 
 /// Elements of an elementwise operator's output, where they can be told.
 std::optional<Elements> elementwise_elements(const Op& op, const Inputs& in, const Shape& output, DataType dtype);
 std::optional<Elements> reduced_elements(const Reduce& op, const Inputs& in);
 
-}  // namespace bitfold::infer
+}  // namespace bitfold::ops

@@ -1,85 +1,15 @@
-// Shapes (and, for shape arithmetic, elements) of the operators that join, split and reshape.
+// Operators that give elements another shape or order, for every type of whole bytes.
 #include <algorithm>
+#include <numeric>
 
-#include "graph/infer.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::infer {
+namespace bitfold::ops {
 namespace {
 
-/// The size along the axis of a concatenation. Sizes are limited to 2^48, so that a sum of two does not overflow.
-std::int64_t add(std::int64_t a, std::int64_t b) {
-  if (a == 0 || b == 0) return a == 0 ? b : a;
-  return is_unknown(a) || is_unknown(b) ? kDynamic : std::min(a + b, kMostValueElements + 1);
-}
-
-}  // namespace
-
-Outputs concat(const Concat& op, const Inputs& in) {
-  check(in.size() > 0, "no inputs");
-  ValueInfo y = like(in[0], {});
-  Elements joined;
-  bool knows_all = true;
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (!in.shape(i)) return {y};
-    const Shape& x = *in.shape(i);
-    if (!y.shape) {
-      y.shape = x;
-      (*y.shape)[at(normalize_axis(op.axis, x.size()))] = 0;
-    }
-    check(x.size() == y.shape->size(), "input {} has shape {}, the first has {}", i, to_string(x),
-          to_string(*in.shape(0)));
-    const std::size_t axis = at(normalize_axis(op.axis, x.size()));
-    for (std::size_t d = 0; d < x.size(); ++d) {
-      std::int64_t& out = (*y.shape)[d];
-      if (d == axis) {
-        out = add(out, x[d]);
-      } else if (is_unknown(out)) {
-        if (!is_unknown(x[d])) out = x[d];
-      } else {
-        check(x[d] == out || is_unknown(x[d]),
-              "input {} has shape {}, the first has {}; they may differ along axis {} only", i, to_string(x),
-              to_string(*in.shape(0)), axis);
-      }
-    }
-    if (in[i].elements && x.size() == 1)
-      joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
-    else
-      knows_all = false;
-  }
-  return {knows_all ? with_elements(y, joined) : y};
-}
-
-Outputs split(const Split& op, const Inputs& in) {
-  const std::size_t parts = in.node.outputs.size();
-  Outputs outputs(parts, like(in[0], {}));
-  if (!in.shape(0)) return outputs;
-  const Shape& x = *in.shape(0);
-  const std::size_t axis = at(normalize_axis(op.axis, x.size()));
-  std::vector<std::int64_t> sizes(parts, kDynamic);
-  if (in.has(1)) {
-    if (const auto given = in.known(1)) {
-      check(given->size() == parts, "{} sizes for {} outputs", given->size(), parts);
-      sizes = *given;
-      std::int64_t sum = 0;
-      for (std::int64_t s : sizes) {
-        check(s >= 0 && s < (std::int64_t{1} << 40), "a part of size {}", s);
-        sum += s;
-      }
-      check(is_unknown(x[axis]) || sum == x[axis], "parts add up to {}, axis {} has {}", sum, axis, x[axis]);
-    }
-  } else if (!is_unknown(x[axis])) {
-    const std::int64_t size = (x[axis] + std::ssize(sizes) - 1) / std::ssize(sizes);
-    for (std::size_t i = 0; i < parts; ++i)
-      sizes[i] = std::clamp<std::int64_t>(x[axis] - size * static_cast<std::int64_t>(i), 0, size);
-  }
-  for (std::size_t i = 0; i < parts; ++i) {
-    outputs[i].shape = x;
-    (*outputs[i].shape)[axis] = sizes[i];
-  }
-  return outputs;
-}
-
-Outputs flatten(const Flatten& op, const Inputs& in) {
+Outputs infer_flatten(const Inputs& in) {
+  const auto& op = std::get<Flatten>(in.node.op);
   if (!in.shape(0)) return {like(in[0], all_dynamic(2))};
   const Shape& x = *in.shape(0);
   const auto rank = std::ssize(x);
@@ -89,8 +19,6 @@ Outputs flatten(const Flatten& op, const Inputs& in) {
   for (std::int64_t i = 0; i < rank; ++i) (i < axis ? rows : columns) = multiply(i < axis ? rows : columns, x[at(i)]);
   return {like(in[0], Shape{rows, columns})};
 }
-
-namespace {
 
 /// product(numerator) / product(denominator), equal sizes cancelled though they be unknown; kDynamic where that does
 /// not tell. Throws Error where it leaves a remainder.
@@ -125,9 +53,8 @@ std::optional<std::size_t> solvable_entry(const Shape& target, std::optional<std
   return at(std::find(target.begin(), target.end(), kDynamic) - target.begin());
 }
 
-}  // namespace
-
-Outputs reshape(const Reshape& op, const Inputs& in) {
+Outputs infer_reshape(const Inputs& in) {
+  const auto& op = std::get<Reshape>(in.node.op);
   ValueInfo y = like(in[0], {});
   const auto rank = length_of(in[1]);
   if (!rank) return {y};
@@ -167,7 +94,8 @@ Outputs reshape(const Reshape& op, const Inputs& in) {
   return {with_elements(y, in[0].elements)};
 }
 
-Outputs transpose(const Transpose& op, const Inputs& in) {
+Outputs infer_transpose(const Inputs& in) {
+  const auto& op = std::get<Transpose>(in.node.op);
   if (!in.shape(0)) return {like(in[0], {})};
   const Shape& x = *in.shape(0);
   check(op.perm.size() == x.size(), "perm has {} entries, input has shape {}", op.perm.size(), to_string(x));
@@ -190,7 +118,7 @@ Outputs transpose(const Transpose& op, const Inputs& in) {
   return {info};
 }
 
-Outputs squeeze(const Inputs& in) {
+Outputs infer_squeeze(const Inputs& in) {
   if (!in.shape(0)) return {like(in[0], {})};
   const Shape& x = *in.shape(0);
   std::vector<bool> drop(x.size(), false);
@@ -212,7 +140,7 @@ Outputs squeeze(const Inputs& in) {
   return {with_elements(like(in[0], y), in[0].elements)};
 }
 
-Outputs unsqueeze(const Inputs& in) {
+Outputs infer_unsqueeze(const Inputs& in) {
   const auto axes = in.has(1) ? in.known(1) : std::nullopt;
   if (!in.shape(0) || !axes) return {like(in[0], {})};
   const std::size_t rank = in.shape(0)->size() + axes->size();
@@ -228,4 +156,61 @@ Outputs unsqueeze(const Inputs& in) {
   return {with_elements(like(in[0], y), in[0].elements)};
 }
 
-}  // namespace bitfold::infer
+void transpose(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& perm = std::get<Transpose>(node.op).perm;
+  const Strides from = dense_strides(in[0].shape), to = dense_strides(out[0].shape);
+  Loops<2> loops;
+  for (std::size_t i = 0; i < perm.size(); ++i)
+    loops.add(out[0].shape[i], {to[i], from[static_cast<std::size_t>(perm[i])]});
+  copy(in[0].dtype, loops, in[0].data, out[0].data);
+}
+
+}  // namespace
+
+namespace {
+
+// Without perm the axes are reversed, which needs the rank.
+std::optional<std::string> settle_transpose(Op& op, const Inputs& in) {
+  auto& perm = std::get<Transpose>(op).perm;
+  if (!perm.empty()) return std::nullopt;
+  if (!in.shape(0) || in.shape(0)->empty()) return "it has no perm, and the rank of its input is unknown";
+  perm.resize(in.shape(0)->size());
+  std::iota(perm.rbegin(), perm.rend(), 0);
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<OperatorInfo> reshape_operators() {
+  const Slot data{"data", kWholeBytes, 'T'}, result{"reshaped", kWholeBytes, 'T'};
+  const Traits keeps{.moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true};
+  const auto row = [&](std::string_view name, int since, Op prototype, std::vector<Slot> inputs,
+                       std::vector<Field> fields, Infer infer) {
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = std::move(prototype),
+                        .inputs = std::move(inputs),
+                        .outputs = {result},
+                        .fields = std::move(fields),
+                        .infer = infer,
+                        .evaluate = copy_elements,
+                        .traits = keeps,
+                        .role = Role::movement};
+  };
+  const auto parameter = [](std::string_view name, Presence presence = Presence::required) {
+    return Slot{name, kIndex, 0, presence, Use::parameter};
+  };
+  OperatorInfo transpose_row =
+      row("Transpose", 1, Transpose{}, {data}, {omitted_when_empty(field("perm", &Transpose::perm))}, infer_transpose);
+  transpose_row.evaluate = transpose;
+  transpose_row.settle = settle_transpose;
+  transpose_row.traits.keeps_order = false;
+  return {row("Flatten", 9, Flatten{}, {data}, {field("axis", &Flatten::axis)}, infer_flatten),
+          row("Reshape", 14, Reshape{}, {data, parameter("shape")}, {field("allowzero", &Reshape::allow_zero)},
+              infer_reshape),
+          transpose_row,
+          row("Squeeze", 13, Squeeze{}, {data, parameter("axes", Presence::optional)}, {}, infer_squeeze),
+          row("Unsqueeze", 13, Unsqueeze{}, {data, parameter("axes")}, {}, infer_unsqueeze)};
+}
+
+}  // namespace bitfold::ops

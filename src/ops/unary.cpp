@@ -1,14 +1,15 @@
 // Elementwise functions of one tensor, as ONNX defines them. Round is half to even.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numbers>
 
-#include "reference/families.h"
-#include "reference/rows.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 namespace {
 
 float sigmoid(float x) {
@@ -132,23 +133,90 @@ void clip(const Node&, std::span<const TensorView> in, std::span<const TensorVie
 }
 
 }  // namespace
-
-OpFunction function_of(const Unary& op) {
-  switch (op.kind) {
-    case UnaryKind::identity:
-      return identity;
-    case UnaryKind::relu:
-    case UnaryKind::abs:
-    case UnaryKind::neg:
-    case UnaryKind::sign:
-      return arithmetic;
-    case UnaryKind::logical_not:
-      return logical_not;
-    default:
-      return transcendental;
-  }
+std::vector<OperatorInfo> unary_operators() {
+  const Traits elementwise{.elementwise = true};
+  const Traits homogeneous{.elementwise = true, .commutes_with_positive_scale = true};
+  const auto row = [&](std::string_view name, int since, UnaryKind kind, TypeSet types, Evaluate evaluate, Role role,
+                       Traits traits) {
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = Unary{kind},
+                        .inputs = {{"X", types, 'T'}},
+                        .outputs = {{"Y", types, 'T'}},
+                        .infer = infer_elementwise,
+                        .evaluate = evaluate,
+                        .traits = traits,
+                        .role = role};
+  };
+  const auto real = [&](std::string_view name, int since, UnaryKind kind, Role role = Role::in_float) {
+    return row(name, since, kind, kReal, transcendental, role, elementwise);
+  };
+  const auto parametric_row = [&](std::string_view name, int since, Parametric prototype, Traits traits,
+                                  std::string_view beta_name = {}) {
+    std::vector<Field> fields{field("alpha", &Parametric::alpha)};
+    if (!beta_name.empty()) fields.push_back(field(beta_name, &Parametric::beta));
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = prototype,
+                        .inputs = {{"X", kReal, 'T'}},
+                        .outputs = {{"Y", kReal, 'T'}},
+                        .fields = std::move(fields),
+                        .infer = infer_same,
+                        .evaluate = parametric,
+                        .traits = traits,
+                        .role = Role::arithmetic};
+  };
+  using K = UnaryKind;
+  using P = ParametricKind;
+  return {
+      row("Identity", 1, K::identity, kWholeBytes, identity, Role::movement,
+          {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true}),
+      row("Relu", 6, K::relu, kNumber, arithmetic, Role::clip, homogeneous),
+      row("Abs", 6, K::abs, kNumber, arithmetic, Role::arithmetic, homogeneous),
+      row("Neg", 6, K::neg, kNumber, arithmetic, Role::in_float, homogeneous),
+      row("Sign", 9, K::sign, kNumber, arithmetic, Role::in_float, elementwise),
+      row("Not", 1, K::logical_not, kBoolean, logical_not, Role::in_float, elementwise),
+      real("Sigmoid", 6, K::sigmoid, Role::arithmetic),
+      real("Tanh", 6, K::tanh, Role::arithmetic),
+      real("Exp", 6, K::exp),
+      real("Log", 6, K::log),
+      real("Sqrt", 6, K::sqrt),
+      real("Reciprocal", 6, K::reciprocal),
+      real("Floor", 6, K::floor),
+      real("Ceil", 6, K::ceil),
+      real("Round", 11, K::round),
+      real("Erf", 9, K::erf),
+      real("Softplus", 1, K::softplus, Role::arithmetic),
+      real("Softsign", 1, K::softsign),
+      real("HardSwish", 14, K::hard_swish, Role::arithmetic),
+      real("Mish", 18, K::mish, Role::arithmetic),
+      [&] {
+        OperatorInfo gelu = real("Gelu", 20, K::gelu, Role::arithmetic);
+        gelu.fields = {only<std::string>("approximate", "none")};
+        return gelu;
+      }(),
+      real("Sin", 7, K::sin),
+      real("Cos", 7, K::cos),
+      parametric_row("LeakyRelu", 6, {.kind = P::leaky_relu, .alpha = 0.01F}, homogeneous),
+      parametric_row("Elu", 6, {.kind = P::elu, .alpha = 1}, elementwise),
+      parametric_row("Selu", 6,
+                     {.kind = P::selu, .alpha = 1.67326319217681884765625F, .beta = 1.05070102214813232421875F},
+                     elementwise, "gamma"),
+      parametric_row("Celu", 12, {.kind = P::celu, .alpha = 1}, elementwise),
+      parametric_row("HardSigmoid", 6, {.kind = P::hard_sigmoid, .alpha = 0.2F, .beta = 0.5F}, elementwise, "beta"),
+      parametric_row("ThresholdedRelu", 10, {.kind = P::thresholded_relu, .alpha = 1}, elementwise),
+      {.name = "Clip",
+       .since = 11,
+       .prototype = Clip{},
+       .inputs = {{"input", kNumber, 'T'},
+                  {"min", kNumber, 'T', Presence::optional, Use::parameter},
+                  {"max", kNumber, 'T', Presence::optional, Use::parameter}},
+       .outputs = {{"output", kNumber, 'T'}},
+       .infer = infer_same,
+       .evaluate = clip,
+       .traits = elementwise,
+       .role = Role::clip},
+  };
 }
-OpFunction function_of(const Parametric&) { return parametric; }
-OpFunction function_of(const Clip&) { return clip; }
 
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

@@ -1,10 +1,10 @@
-#include "graph/window.h"
+#include "ops/window.h"
 
 #include <algorithm>
 
 #include "base/check.h"
 
-namespace bitfold {
+namespace bitfold::ops {
 namespace {
 
 // Far above any real network, and far below where sums and products of a few would leave int64.
@@ -103,4 +103,57 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
   return resolved;
 }
 
-}  // namespace bitfold
+namespace {
+
+Window3d window_axes(const Window& window, std::span<const std::int64_t> pads, std::span<const std::int64_t> x,
+                     std::span<const std::int64_t> y) {
+  const std::size_t rank = window.kernel.size();
+  Window3d axes{};
+  for (std::size_t i = 0; i < rank; ++i)
+    axes[3 - rank + i] = {x[i + 2], y[i + 2],      window.kernel[i], window.strides[i], window.dilations[i],
+                          pads[i],  pads[i + rank]};
+  return axes;
+}
+
+void check_spatial_rank(const Window& window, std::span<const std::int64_t> x, std::span<const std::int64_t> y) {
+  const std::size_t rank = window.kernel.size();
+  check(rank <= 3 && x.size() == rank + 2 && y.size() == rank + 2,
+        "a window of {} axes over an input of rank {}: 1, 2 or 3 spatial axes can be run", rank, x.size());
+}
+
+}  // namespace
+
+Window3d window_3d(const Window& window, std::span<const std::int64_t> x, std::span<const std::int64_t> y) {
+  check_spatial_rank(window, x, y);
+  if (window.auto_pad == AutoPad::none) return window_axes(window, window.pads, x, y);
+  return window_axes(window, resolve_window(window, x.subspan(2), false).pads, x, y);
+}
+
+Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int64_t> x,
+                              std::span<const std::int64_t> y) {
+  check_spatial_rank(op.window, x, y);
+  return window_axes(op.window, resolve_transposed_window(op, x.subspan(2)).pads, x, y);
+}
+
+std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x) {
+  const std::size_t axes = window.kernel.size();
+  check(axes > 0 && axes <= 8, "kernel_shape has {} entries", axes);
+  const auto fill = [](std::vector<std::int64_t>& list, const char* name, std::size_t count, std::int64_t value) {
+    if (list.empty()) list.assign(count, value);
+    check(list.size() == count, "attribute '{}' has {} entries, expected {}", name, list.size(), count);
+  };
+  fill(window.strides, "strides", axes, 1);
+  fill(window.dilations, "dilations", axes, 1);
+  fill(window.pads, "pads", 2 * axes, 0);
+  if (window.auto_pad == AutoPad::none) return std::nullopt;
+  std::fill(window.pads.begin(), window.pads.end(), 0);
+  if (window.auto_pad == AutoPad::valid) window.auto_pad = AutoPad::none;  // the same as no padding
+  const bool is_known =
+      x && x->size() == axes + 2 && std::all_of(x->begin() + 2, x->end(), [](auto d) { return d >= 0; });
+  if (window.auto_pad == AutoPad::none || !is_known) return std::nullopt;
+  window.pads = resolve_window(window, std::span(*x).subspan(2), false).pads;
+  window.auto_pad = AutoPad::none;
+  return std::nullopt;
+}
+
+}  // namespace bitfold::ops

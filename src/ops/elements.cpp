@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "graph/infer.h"
+#include "ops/infer.h"
 
-namespace bitfold::infer {
+namespace bitfold::ops {
 namespace {
 
 using Number = Element;
@@ -184,4 +184,4 @@ std::optional<Elements> reduced_elements(const Reduce& op, const Inputs& in) {
   return Elements(1, result);
 }
 
-}  // namespace bitfold::infer
+}  // namespace bitfold::ops

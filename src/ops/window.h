@@ -1,13 +1,16 @@
 // Spatial windows: resolved padding and output sizes of convolutions and pools, as ONNX defines them.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "bitfold/ops.h"
 
-namespace bitfold {
+namespace bitfold::ops {
 
 /// A window applied to a known input.
 struct ResolvedWindow {
@@ -28,4 +31,26 @@ ResolvedWindow resolve_window(const Window& window, std::span<const std::int64_t
 /// least 0; the odd one is at the end for same_upper and at the begin otherwise.
 ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<const std::int64_t> spatial);
 
-}  // namespace bitfold
+/// One spatial axis of a window, padding resolved.
+struct WindowAxis {
+  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad_begin = 0, pad_end = 0;
+
+  /// The index of tap `k` of output `o`; outside [0, in) it is padding.
+  std::int64_t tap(std::int64_t o, std::int64_t k) const { return o * stride - pad_begin + k * dilation; }
+  std::int64_t extent() const { return (kernel - 1) * dilation + 1; }
+};
+
+/// Depth, height, width; axes a tensor lacks are of size 1, in front.
+using Window3d = std::array<WindowAxis, 3>;
+
+/// The axes of a convolution or pool from x to y, both [N, C, spatial...]. Throws Error beyond three spatial axes.
+Window3d window_3d(const Window& window, std::span<const std::int64_t> x, std::span<const std::int64_t> y);
+/// The axes of a transposed convolution from x to y: `in` and `out` are the sizes of x and y.
+Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int64_t> x,
+                              std::span<const std::int64_t> y);
+
+/// Completes a window as read from a file: one entry per spatial axis everywhere, auto_pad of a known input as explicit
+/// pads. Throws Error where the numbers of entries differ.
+std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x);
+
+}  // namespace bitfold::ops

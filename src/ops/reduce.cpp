@@ -3,10 +3,52 @@
 #include <cmath>
 #include <limits>
 
-#include "reference/families.h"
-#include "reference/rows.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
+namespace {
+
+Outputs infer_reduce(const Inputs& in) {
+  const auto& op = std::get<Reduce>(in.node.op);
+  ValueInfo y{.dtype = in[0].dtype, .shape = {}, .elements = {}};
+  if (!in.shape(0)) return {y};
+  const Shape& x = *in.shape(0);
+  std::vector<std::int64_t> axes;
+  if (in.has(1)) {
+    const auto given = in.known(1);
+    if (!given) return {y};
+    axes = *given;
+  }
+  if (axes.empty() && op.noop_with_empty_axes) return {in[0]};
+  std::vector<bool> is_reduced(x.size(), axes.empty());
+  for (std::int64_t axis : axes) is_reduced[static_cast<std::size_t>(normalize_axis(axis, x.size()))] = true;
+  y.shape = Shape{};
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (!is_reduced[i]) y.shape->push_back(x[i]);
+    if (is_reduced[i] && op.keepdims) y.shape->push_back(1);
+  }
+  y.elements = reduced_elements(op, in);
+  if (y.elements && (!is_static(*y.shape) || element_count(*y.shape) != std::ssize(*y.elements))) y.elements.reset();
+  return {y};
+}
+
+Outputs infer_arg_reduce(const Inputs& in) {
+  const auto& op = std::get<ArgReduce>(in.node.op);
+  ValueInfo y{.dtype = DataType::int64, .shape = {}, .elements = {}};
+  if (!in.shape(0)) return {y};
+  Shape shape = *in.shape(0);
+  const auto axis = normalize_axis(op.axis, shape.size());
+  if (op.keepdims)
+    shape[static_cast<std::size_t>(axis)] = 1;
+  else
+    shape.erase(shape.begin() + axis);
+  y.shape = shape;
+  return {y};
+}
+
+}  // namespace
+
 namespace {
 
 /// The nests over what stays and over what is reduced. An output is dense in the order of what stays.
@@ -117,8 +159,6 @@ void reduce(const Node& node, std::span<const TensorView> in, std::span<const Te
   const auto& op = std::get<Reduce>(node.op);
   const Axes axes = split_axes(op, in);
   const bool is_float = in[0].dtype == DataType::float32;
-  check(is_float || (op.kind != ReduceKind::log_sum && op.kind != ReduceKind::log_sum_exp && op.kind != ReduceKind::l2),
-        "{} runs on float32 only", where(node));
   check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} the mean of no integers", where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -155,8 +195,41 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
 }
 
 }  // namespace
+std::vector<OperatorInfo> reduce_operators() {
+  const auto row = [](std::string_view name, int since, ReduceKind kind, TypeSet types = kNumber) {
+    return OperatorInfo{
+        .name = name,
+        .since = since,
+        .prototype = Reduce{.kind = kind},
+        .inputs = {{"data", types, 'T'}, {"axes", kIndex, 0, Presence::optional, Use::parameter}},
+        .outputs = {{"reduced", types, 'T'}},
+        .fields = {field("keepdims", &Reduce::keepdims), field("noop_with_empty_axes", &Reduce::noop_with_empty_axes)},
+        .infer = infer_reduce,
+        .evaluate = reduce};
+  };
+  const auto arg_row = [](std::string_view name, bool is_max) {
+    return OperatorInfo{.name = name,
+                        .since = 12,
+                        .prototype = ArgReduce{.is_max = is_max},
+                        .inputs = {{"data", kNumber}},
+                        .outputs = {{"reduced", kInt64}},
+                        .fields = {field("axis", &ArgReduce::axis), field("keepdims", &ArgReduce::keepdims),
+                                   field("select_last_index", &ArgReduce::select_last_index)},
+                        .infer = infer_arg_reduce,
+                        .evaluate = arg_reduce};
+  };
+  return {row("ReduceSum", 13, ReduceKind::sum),
+          row("ReduceMean", 18, ReduceKind::mean),
+          row("ReduceMax", 18, ReduceKind::max),
+          row("ReduceMin", 18, ReduceKind::min),
+          row("ReduceProd", 18, ReduceKind::prod),
+          row("ReduceL1", 18, ReduceKind::l1),
+          row("ReduceL2", 18, ReduceKind::l2, kReal),
+          row("ReduceLogSum", 18, ReduceKind::log_sum, kReal),
+          row("ReduceLogSumExp", 18, ReduceKind::log_sum_exp, kReal),
+          row("ReduceSumSquare", 18, ReduceKind::sum_square),
+          arg_row("ArgMax", true),
+          arg_row("ArgMin", false)};
+}
 
-OpFunction function_of(const Reduce&) { return reduce; }
-OpFunction function_of(const ArgReduce&) { return arg_reduce; }
-
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

@@ -1,10 +1,10 @@
 // Elementwise loops with numpy broadcasting, split by whether an operand moves, so that the dense cases vectorize.
 #pragma once
 
-#include "reference/loops.h"
-#include "reference/operands.h"
+#include "ops/loops.h"
+#include "ops/operands.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 
 /// out[i] = f(x[i]); both dense.
 template <class R, class X, class F>
@@ -90,4 +90,4 @@ inline void copy(DataType dtype, const Loops<2>& loops, const std::byte* from, s
   });
 }
 
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 
 /// Tensors of higher rank are refused.
 inline constexpr int kMaxRank = 16;
@@ -112,4 +112,4 @@ class Loops {
   bool empty_ = false;
 };
 
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

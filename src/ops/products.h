@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <span>
 
-#include "reference/loops.h"
-#include "reference/ops.h"
+#include "ops/loops.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 
 /// [m, k] x [k, n]; a factor that is stored transposed says so.
 struct Product {
@@ -25,4 +24,4 @@ struct BatchedProduct {
 };
 BatchedProduct matmul_product(std::span<const TensorView> in);
 
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

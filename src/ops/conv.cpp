@@ -7,10 +7,65 @@
 // that the innermost loop runs along the row.
 #include <algorithm>
 
-#include "reference/families.h"
-#include "reference/operands.h"
+#include "ops/operands.h"
+#include "ops/operator.h"
+#include "ops/window.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
+namespace {
+
+void check_bias(const Inputs& in, std::int64_t channels) {
+  if (!in.has(2) || !in.shape(2)) return;
+  const Shape& bias = *in.shape(2);
+  check(bias.size() == 1 && (bias[0] == channels || is_unknown(bias[0]) || is_unknown(channels)),
+        "bias has shape {}, expected {}", to_string(bias), channels);
+}
+
+Outputs infer_conv(const Inputs& in) {
+  const auto& op = std::get<Conv>(in.node.op);
+  if (!in.shape(0) || !in.shape(1)) return {real({})};
+  const Shape &x = *in.shape(0), &w = *in.shape(1);
+  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
+  check(w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
+  check(op.group >= 1 && (is_unknown(w[0]) || w[0] % op.group == 0),
+        "{} output channels cannot be split into {} groups", w[0], op.group);
+  if (!is_unknown(x[1]) && !is_unknown(w[1]))
+    check(multiply(w[1], op.group) == x[1], "weights have {} input channels{}, input has {}", multiply(w[1], op.group),
+          op.group > 1 ? fmt::format(" ({} in each of {} groups)", w[1], op.group) : "", x[1]);
+  Window window = op.window;
+  for (std::size_t i = 0; i + 2 < w.size(); ++i)
+    if (i < window.kernel.size())
+      check(is_unknown(w[i + 2]) || window.kernel[i] == w[i + 2], "kernel_shape {} differs from the weights' {}",
+            to_string(window.kernel), to_string(w));
+  check_bias(in, w[0]);
+  Shape y{x[0], w[0]};
+  const auto spatial = resolve_window(window, spatial_of(x), false).output;
+  y.insert(y.end(), spatial.begin(), spatial.end());
+  return {real(y)};
+}
+
+Outputs infer_conv_transpose(const Inputs& in) {
+  const auto& op = std::get<ConvTranspose>(in.node.op);
+  if (!in.shape(0) || !in.shape(1)) return {real({})};
+  const Shape &x = *in.shape(0), &w = *in.shape(1);
+  check(x.size() >= 3 && w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
+  check(is_unknown(x[1]) || is_unknown(w[0]) || x[1] == w[0], "weights have {} input channels, input has {}", w[0],
+        x[1]);
+  check(op.group >= 1 && (is_unknown(w[0]) || w[0] % op.group == 0), "{} input channels cannot be split into {} groups",
+        w[0], op.group);
+  Shape y{x[0], multiply(w[1], op.group)};
+  check_bias(in, y[1]);
+  for (std::size_t i = 0; i + 2 < w.size(); ++i)
+    if (i < op.window.kernel.size())
+      check(is_unknown(w[i + 2]) || op.window.kernel[i] == w[i + 2], "kernel_shape {} differs from the weights' {}",
+            to_string(op.window.kernel), to_string(w));
+  const auto spatial = resolve_transposed_window(op, spatial_of(x)).output;
+  y.insert(y.end(), spatial.begin(), spatial.end());
+  return {real(y)};
+}
+
+}  // namespace
+
 namespace {
 
 constexpr std::int64_t kBlock = 64;
@@ -34,10 +89,10 @@ Operands operands(std::span<const TensorView> in, std::span<const TensorView> ou
 
 /// The outputs of row [first, first + count) that tap `offset` = k * dilation - pad reaches: x index o * stride +
 /// offset.
-struct Reach {
+struct TapOutputs {
   std::int64_t begin, end;
 };
-Reach reach(const WindowAxis& axis, std::int64_t offset, std::int64_t first, std::int64_t count) {
+TapOutputs outputs_of_tap(const WindowAxis& axis, std::int64_t offset, std::int64_t first, std::int64_t count) {
   const std::int64_t begin = ceil_div(-offset, axis.stride), end = ceil_div(axis.in - offset, axis.stride);
   return {std::max(begin, first), std::min(end, first + count)};
 }
@@ -58,7 +113,7 @@ void accumulate(const Window3d& a, const float* x, const float* w, const std::ar
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
         const std::int64_t offset = kx * ax.dilation - ax.pad_begin;
-        const auto [begin, end] = reach(ax, offset, out[2], count);
+        const auto [begin, end] = outputs_of_tap(ax, offset, out[2], count);
         for (std::int64_t o = begin; o < end; ++o) sums[o - out[2]] += weight * row[o * ax.stride + offset];
       }
     }
@@ -67,7 +122,7 @@ void accumulate(const Window3d& a, const float* x, const float* w, const std::ar
 
 void conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Conv>(node.op);
-  const Window3d a = resolve_window(op.window, in[0].shape, out[0].shape);
+  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
   const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
   const Operands t = operands(in, out);
   const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
@@ -87,24 +142,6 @@ void conv(const Node& node, std::span<const TensorView> in, std::span<const Tens
             for (std::int64_t i = 0; i < count; ++i) *y++ = static_cast<float>(sums[i]);
           }
     }
-}
-
-/// The axes of a ConvTranspose seen from its output: `in` and `out` are those of x and y.
-Window3d transpose_window(const ConvTranspose& op, std::span<const std::int64_t> x, std::span<const std::int64_t> y) {
-  Window explicit_pads = op.window;
-  explicit_pads.auto_pad = AutoPad::none;
-  Window3d axes = resolve_window(explicit_pads, x, y);
-  const bool same = op.window.auto_pad == AutoPad::same_upper || op.window.auto_pad == AutoPad::same_lower;
-  for (std::size_t i = 0; i < op.window.kernel.size(); ++i) {
-    WindowAxis& a = axes[3 - op.window.kernel.size() + i];
-    if (op.window.auto_pad == AutoPad::valid) a.pad_begin = a.pad_end = 0;
-    if (!same && op.output_shape.empty()) continue;
-    const std::int64_t adjust = op.output_padding.empty() ? 0 : op.output_padding[i];
-    const std::int64_t total = std::max<std::int64_t>(0, a.stride * (a.in - 1) + adjust + a.extent() - a.out);
-    a.pad_begin = op.window.auto_pad == AutoPad::same_upper ? total / 2 : total - total / 2;
-    a.pad_end = total - a.pad_begin;
-  }
-  return axes;
 }
 
 /// The input index that reaches output `o` through tap `k`, or -1.
@@ -138,7 +175,7 @@ void accumulate_transposed(const Window3d& a, const float* x, const float* w, co
 
 void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<ConvTranspose>(node.op);
-  const Window3d a = transpose_window(op, in[0].shape, out[0].shape);
+  const Window3d a = transposed_window_3d(op, in[0].shape, out[0].shape);
   const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
   const Operands t = operands(in, out);
   const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
@@ -161,8 +198,75 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
 }
 
 }  // namespace
+namespace {
 
-OpFunction function_of(const Conv&) { return conv; }
-OpFunction function_of(const ConvTranspose&) { return conv_transpose; }
+// Attributes that a file may leave out: the kernel's size is that of the weights, the rest has one entry per axis.
+std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
+  if (window.kernel.empty()) {
+    const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
+    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
+    window.kernel.assign(w->begin() + 2, w->end());
+  }
+  return settle_window(window, in.shape(0));
+}
 
-}  // namespace bitfold::reference
+std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
+  return settle_kernel(std::get<Conv>(op).window, in);
+}
+// Padding by auto_pad stays as it is: output_shape has a say in it.
+std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
+  Window& window = std::get<ConvTranspose>(op).window;
+  const AutoPad auto_pad = window.auto_pad;
+  window.auto_pad = AutoPad::none;
+  auto reason = settle_kernel(window, in);
+  window.auto_pad = auto_pad == AutoPad::valid ? AutoPad::none : auto_pad;
+  if (auto_pad != AutoPad::none) std::fill(window.pads.begin(), window.pads.end(), 0);
+  return reason;
+}
+
+std::int64_t conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
+  return product(out[0]) * product(std::span(in[1]).subspan(1));
+}
+// Every input element meets every weight of its group.
+std::int64_t conv_transpose_macs(const Node&, std::span<const Shape> in, std::span<const Shape>) {
+  return product(in[0]) * product(std::span(in[1]).subspan(1));
+}
+
+constexpr Interval kGroup{1, std::numeric_limits<std::int32_t>::max()};
+
+}  // namespace
+
+std::vector<OperatorInfo> conv_operators() {
+  const std::vector<Slot> inputs{{"X", kReal, 'T'},
+                                 {"W", kReal, 'T', Presence::required, Use::weights},
+                                 {"B", kReal, 'T', Presence::optional, Use::bias}};
+  const std::vector<Slot> outputs{{"Y", kReal, 'T'}};
+  return {
+      {.name = "Conv",
+       .prototype = Conv{},
+       .inputs = inputs,
+       .outputs = outputs,
+       .fields = window_fields<Conv>() + std::vector{field("group", &Conv::group, kGroup)},
+       .infer = infer_conv,
+       .evaluate = conv,
+       .settle = settle_conv,
+       .role = Role::product,
+       .macs = conv_macs},
+      {.name = "ConvTranspose",
+       .prototype = ConvTranspose{},
+       .inputs = inputs,
+       .outputs = outputs,
+       .fields = window_fields<ConvTranspose>() +
+                 std::vector{field("group", &ConvTranspose::group, kGroup),
+                             omitted_when_empty(field("output_padding", &ConvTranspose::output_padding)),
+                             omitted_when_empty(field("output_shape", &ConvTranspose::output_shape))},
+       .infer = infer_conv_transpose,
+       .evaluate = conv_transpose,
+       .settle = settle_conv_transpose,
+       .role = Role::product,
+       .why_in_float = [](const Op&) -> std::string_view { return "transposed convolutions run in float"; },
+       .macs = conv_transpose_macs},
+  };
+}
+
+}  // namespace bitfold::ops

@@ -2,14 +2,39 @@
 //
 // Padding never wins a maximum. An average divides by the taps inside the input, or with count_include_pad by those
 // inside the padded input: what ceil_mode adds beyond the padding counts in neither.
+#include "ops/pool.h"
+
 #include <algorithm>
 #include <limits>
 
-#include "reference/families.h"
-#include "reference/image_layouts.h"
-#include "reference/operands.h"
+#include "ops/operands.h"
+#include "ops/operator.h"
+#include "ops/window.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
+namespace {
+
+Outputs infer_pool(const Inputs& in) {
+  const auto& op = std::get<Pool>(in.node.op);
+  if (!in.shape(0)) return {{.dtype = in[0].dtype, .shape = {}, .elements = {}}};
+  const Shape& x = *in.shape(0);
+  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
+  Shape y{x[0], x[1]};
+  const auto spatial = resolve_window(op.window, spatial_of(x), op.ceil_mode).output;
+  y.insert(y.end(), spatial.begin(), spatial.end());
+  return {{.dtype = in[0].dtype, .shape = y, .elements = {}}};
+}
+
+Outputs infer_global_pool(const Inputs& in) {
+  if (!in.shape(0)) return {real({})};
+  Shape y = *in.shape(0);
+  check(y.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(y));
+  std::fill(y.begin() + 2, y.end(), 1);
+  return {real(y)};
+}
+
+}  // namespace
+
 namespace {
 
 /// The taps [begin, end) of output `o` that fall inside the input, and how many fall inside the padded input.
@@ -89,7 +114,7 @@ void max_2x2(const Window3d& a, std::int64_t planes, const float* x, float* y) {
 
 void pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Pool>(node.op);
-  const Window3d a = resolve_window(op.window, in[0].shape, out[0].shape);
+  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
   const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = a[0].in * a[1].in * a[2].in;
   const float* x = in[0].as<float>();
   float* y = out[0].as<float>();
@@ -121,7 +146,7 @@ void global_pool(const Node& node, std::span<const TensorView> in, std::span<con
 }  // namespace
 
 void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out) {
-  const Window3d a = resolve_window(std::get<Pool>(node.op).window, in.shape, out.shape);
+  const Window3d a = window_3d(std::get<Pool>(node.op).window, in.shape, out.shape);
   const std::int64_t channels = in.shape[1], width = a[2].in;
   const float* image = in.as<float>();
   float* y = out.as<float>();
@@ -145,8 +170,61 @@ void max_pool_channels_last(const Node& node, const TensorView& in, const Tensor
       }
   }
 }
+namespace {
 
-OpFunction function_of(const Pool&) { return pool; }
-OpFunction function_of(const GlobalPool&) { return global_pool; }
+std::optional<std::string> settle_pool(Op& op, const Inputs& in) {
+  Window& window = std::get<Pool>(op).window;
+  check(!window.kernel.empty(), "attribute 'kernel_shape' is missing");
+  return settle_window(window, in.shape(0));
+}
 
-}  // namespace bitfold::reference
+}  // namespace
+
+std::vector<OperatorInfo> pool_operators() {
+  const std::vector<Slot> x{{"X", kReal, 'T'}}, y{{"Y", kReal, 'T'}};
+  const auto fields = window_fields<Pool>() + std::vector{field("ceil_mode", &Pool::ceil_mode)};
+  const Traits picks{.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true};
+  const Traits averages{.commutes_with_positive_scale = true, .keeps_channels = true};
+  return {
+      {.name = "MaxPool",
+       .since = 12,
+       .prototype = Pool{.kind = PoolKind::max},
+       .inputs = x,
+       .outputs = y,
+       .fields = fields + std::vector{ignored<std::int64_t>("storage_order")},  // of the indices
+       .infer = infer_pool,
+       .evaluate = pool,
+       .settle = settle_pool,
+       .traits = picks,
+       .role = Role::movement},
+      {.name = "AveragePool",
+       .since = 19,
+       .prototype = Pool{.kind = PoolKind::average},
+       .inputs = x,
+       .outputs = y,
+       .fields = fields + std::vector{field("count_include_pad", &Pool::count_include_pad)},
+       .infer = infer_pool,
+       .evaluate = pool,
+       .settle = settle_pool,
+       .traits = averages,
+       .role = Role::arithmetic},
+      {.name = "GlobalMaxPool",
+       .prototype = GlobalPool{PoolKind::max},
+       .inputs = x,
+       .outputs = y,
+       .infer = infer_global_pool,
+       .evaluate = global_pool,
+       .traits = picks,
+       .role = Role::movement},
+      {.name = "GlobalAveragePool",
+       .prototype = GlobalPool{PoolKind::average},
+       .inputs = x,
+       .outputs = y,
+       .infer = infer_global_pool,
+       .evaluate = global_pool,
+       .traits = averages,
+       .role = Role::arithmetic},
+  };
+}
+
+}  // namespace bitfold::ops

@@ -6,10 +6,10 @@
 #include <cmath>
 #include <limits>
 
-#include "reference/families.h"
-#include "reference/rows.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
-namespace bitfold::reference {
+namespace bitfold::ops {
 namespace {
 
 /// Arithmetic that wraps for integers instead of being undefined.
@@ -181,27 +181,88 @@ void where_(const Node&, std::span<const TensorView> in, std::span<const TensorV
 }
 
 }  // namespace
+namespace {
 
-OpFunction function_of(const Binary& op) {
-  switch (op.kind) {
-    case BinaryKind::add:
-    case BinaryKind::sub:
-    case BinaryKind::mul:
-    case BinaryKind::div:
-    case BinaryKind::mod:
-      return arithmetic;
-    case BinaryKind::pow:
-      return power;
-    case BinaryKind::logical_and:
-    case BinaryKind::logical_or:
-    case BinaryKind::logical_xor:
-      return logical;
-    default:
-      return comparison;
-  }
+Outputs infer_comparison(const Inputs& in) { return infer_elementwise(in, DataType::boolean); }
+Outputs infer_where(const Inputs& in) { return infer_elementwise(in, in[1].dtype); }
+
+}  // namespace
+
+std::vector<OperatorInfo> binary_operators() {
+  const Traits elementwise{.elementwise = true};
+  const Traits linear{.elementwise = true, .commutes_with_positive_scale = true};
+  const auto row = [](std::string_view name, int since, BinaryKind kind, TypeSet types, Evaluate evaluate,
+                      Traits traits, Role role = Role::in_float) {
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = Binary{kind},
+                        .inputs = {{"A", types, 'T'}, {"B", types, 'T'}},
+                        .outputs = {{"C", types, 'T'}},
+                        .infer = infer_elementwise,
+                        .evaluate = evaluate,
+                        .traits = traits,
+                        .role = role};
+  };
+  const auto comparison_row = [&](std::string_view name, int since, BinaryKind kind, TypeSet types,
+                                  Evaluate evaluate = comparison) {
+    OperatorInfo made = row(name, since, kind, types, evaluate, elementwise);
+    made.outputs = {{"C", kBoolean}};
+    made.infer = infer_comparison;
+    return made;
+  };
+  const auto variadic_row = [](std::string_view name, int since, VariadicKind kind, Traits traits) {
+    return OperatorInfo{.name = name,
+                        .since = since,
+                        .prototype = Variadic{kind},
+                        .inputs = {{"data_0", kNumber, 'T', Presence::variadic}},
+                        .outputs = {{"out", kNumber, 'T'}},
+                        .infer = infer_elementwise,
+                        .evaluate = variadic,
+                        .traits = traits};
+  };
+  using K = BinaryKind;
+  OperatorInfo pow = row("Pow", 13, K::pow, kNumber, power, elementwise);
+  pow.inputs = {{"X", kNumber, 'T'}, {"Y", kNumber}};
+  OperatorInfo mod = row("Mod", 10, K::mod, kNumber, arithmetic, elementwise);
+  mod.fields = {only<std::int64_t>("fmod", 0)};
+  return {
+      row("Add", 7, K::add, kNumber, arithmetic, linear, Role::arithmetic),
+      row("Sub", 7, K::sub, kNumber, arithmetic, linear),
+      row("Mul", 7, K::mul, kNumber, arithmetic, elementwise, Role::arithmetic),
+      row("Div", 7, K::div, kNumber, arithmetic, elementwise),
+      pow,
+      mod,
+      comparison_row("Equal", 11, K::equal, kNumber | kBoolean),
+      comparison_row("Less", 9, K::less, kNumber),
+      comparison_row("LessOrEqual", 12, K::less_or_equal, kNumber),
+      comparison_row("Greater", 9, K::greater, kNumber),
+      comparison_row("GreaterOrEqual", 12, K::greater_or_equal, kNumber),
+      comparison_row("And", 7, K::logical_and, kBoolean, logical),
+      comparison_row("Or", 7, K::logical_or, kBoolean, logical),
+      comparison_row("Xor", 7, K::logical_xor, kBoolean, logical),
+      variadic_row("Min", 8, VariadicKind::min, linear),
+      variadic_row("Max", 8, VariadicKind::max, linear),
+      variadic_row("Sum", 8, VariadicKind::sum, linear),
+      variadic_row("Mean", 8, VariadicKind::mean, linear),
+      {.name = "PRelu",
+       .since = 9,
+       .prototype = PRelu{},
+       .inputs = {{"X", kReal, 'T'}, {"slope", kReal, 'T', Presence::required, Use::parameter}},
+       .outputs = {{"Y", kReal, 'T'}},
+       .infer = infer_elementwise,
+       .evaluate = prelu,
+       .traits = linear},
+      {.name = "Where",
+       .since = 9,
+       .prototype = Where{},
+       .inputs = {{"condition", kBoolean, 0, Presence::required, Use::parameter},
+                  {"X", kWholeBytes, 'T'},
+                  {"Y", kWholeBytes, 'T'}},
+       .outputs = {{"output", kWholeBytes, 'T'}},
+       .infer = infer_where,
+       .evaluate = where_,
+       .traits = linear},
+  };
 }
-OpFunction function_of(const Variadic&) { return variadic; }
-OpFunction function_of(const PRelu&) { return prelu; }
-OpFunction function_of(const Where&) { return where_; }
 
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

@@ -8,12 +8,10 @@
 #include <string>
 
 #include "base/check.h"
-#include "reference/loops.h"
-#include "reference/ops.h"
+#include "bitfold/node.h"
+#include "ops/loops.h"
 
-namespace bitfold::reference {
-
-inline std::string where(const Node& node) { return fmt::format("[{} '{}']", op_name(node.op), node.name); }
+namespace bitfold::ops {
 
 inline bool is_given(std::span<const TensorView> operands, std::size_t slot) {
   return slot < operands.size() && operands[slot].data != nullptr;
@@ -43,25 +41,13 @@ inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
   return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
 }
 
+/// How the element functions of a row move elements that keep their order.
+void copy_elements(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out);
+
 inline std::int64_t product(std::span<const std::int64_t> dims) {
   std::int64_t n = 1;
   for (std::int64_t d : dims) n *= d;
   return n;
 }
 
-/// One spatial axis of a window, padding resolved.
-struct WindowAxis {
-  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad_begin = 0, pad_end = 0;
-
-  /// The index of tap `k` of output `o`; outside [0, in) it is padding.
-  std::int64_t tap(std::int64_t o, std::int64_t k) const { return o * stride - pad_begin + k * dilation; }
-  std::int64_t extent() const { return (kernel - 1) * dilation + 1; }
-};
-
-/// Depth, height, width; axes a tensor lacks are of size 1, in front.
-using Window3d = std::array<WindowAxis, 3>;
-
-/// The window of a convolution or pool from x to y, [N, C, spatial...] both. Throws Error beyond three spatial axes.
-Window3d resolve_window(const Window& window, std::span<const std::int64_t> x, std::span<const std::int64_t> y);
-
-}  // namespace bitfold::reference
+}  // namespace bitfold::ops

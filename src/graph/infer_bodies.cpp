@@ -1,0 +1,121 @@
+#include "graph/infer_bodies.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "ops/infer.h"
+
+namespace bitfold {
+namespace {
+
+/// What holds for both: equal sizes, else open ones; no shape where the ranks differ.
+ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
+  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
+  if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
+    both.shape.reset();
+    return both;
+  }
+  for (std::size_t i = 0; i < both.shape->size(); ++i)
+    if ((*both.shape)[i] != (*b.shape)[i]) (*both.shape)[i] = kDynamic;
+  return both;
+}
+
+/// The same type; sizes that may change from one iteration to the next are open, as is all about the elements.
+ValueInfo changing(const ValueInfo& x) { return {.dtype = x.dtype, .shape = {}, .elements = {}}; }
+
+std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inputs) {
+  const auto captured = inputs.subspan(1);
+  const std::vector<ValueInfo> then_infos = infer_outputs(*node.bodies[0], captured),
+                               else_infos = infer_outputs(*node.bodies[1], captured);
+  check(then_infos.size() == node.outputs.size() && else_infos.size() == node.outputs.size(),
+        "has {} outputs; its branches give {} and {}", node.outputs.size(), then_infos.size(), else_infos.size());
+  // A condition that is known decides alone.
+  const auto& condition = inputs[0].elements;
+  if (condition && condition->size() == 1 && condition->front())
+    return *condition->front() != 0 ? then_infos : else_infos;
+  std::vector<ValueInfo> outputs;
+  for (std::size_t i = 0; i < then_infos.size(); ++i) outputs.push_back(common(then_infos[i], else_infos[i]));
+  return outputs;
+}
+
+/// Carried values keep their shape where one iteration keeps it.
+std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs, std::size_t first_in,
+                                     std::size_t first_out, std::size_t count) {
+  std::vector<ValueInfo> outputs = infer_outputs(body, inputs);
+  bool has_changed = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    ValueInfo& before = inputs[first_in + i];
+    const ValueInfo after = common(before, outputs[first_out + i]);
+    before.elements.reset();
+    if (after.shape != before.shape || after.dtype != before.dtype) {
+      before = after.shape ? ValueInfo{.dtype = before.dtype, .shape = after.shape, .elements = {}} : changing(before);
+      has_changed = true;
+    }
+  }
+  if (!has_changed) return infer_outputs(body, inputs);
+  outputs = infer_outputs(body, inputs);
+  for (std::size_t i = 0; i < count; ++i) outputs[first_out + i] = common(inputs[first_in + i], outputs[first_out + i]);
+  return outputs;
+}
+
+std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> inputs) {
+  const Graph& body = *node.bodies[0];
+  const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
+  check(node.inputs.size() >= 2 + captured, "has {} inputs, {} of them captured", node.inputs.size(), captured);
+  const std::size_t carried = node.inputs.size() - 2 - captured;
+  check(body.inputs().size() == 2 + carried + captured && body.outputs().size() >= 1 + carried,
+        "carries {} values; its body has {} inputs and {} outputs", carried, body.inputs().size(),
+        body.outputs().size());
+  std::vector<ValueInfo> in{{.dtype = DataType::int64, .shape = Shape{}},
+                            {.dtype = DataType::boolean, .shape = Shape{}}};
+  in.insert(in.end(), inputs.begin() + 2, inputs.end());
+  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), 2, 1, carried);
+  outputs.erase(outputs.begin());
+  for (std::size_t i = carried; i < outputs.size(); ++i) {
+    outputs[i].elements.reset();
+    if (outputs[i].shape) outputs[i].shape->insert(outputs[i].shape->begin(), kDynamic);
+  }
+  for (std::size_t i = 0; i < carried; ++i) outputs[i].elements.reset();
+  return outputs;
+}
+
+std::vector<ValueInfo> infer_scan(const Node& node, std::span<const ValueInfo> inputs) {
+  const auto& op = std::get<Scan>(node.op);
+  const Graph& body = *node.bodies[0];
+  const auto captured = static_cast<std::size_t>(op.captured), scanned = static_cast<std::size_t>(op.scan_inputs);
+  check(node.inputs.size() >= scanned + captured && body.inputs().size() == node.inputs.size(),
+        "has {} inputs, {} of them scanned; its body has {}", node.inputs.size(), scanned, body.inputs().size());
+  const std::size_t states = node.inputs.size() - scanned - captured;
+  check(body.outputs().size() >= states && body.outputs().size() == node.outputs.size(),
+        "has {} states and {} outputs; its body gives {}", states, node.outputs.size(), body.outputs().size());
+  std::vector<ValueInfo> in(inputs.begin(), inputs.end());
+  std::int64_t length = kDynamic;
+  for (std::size_t i = 0; i < scanned; ++i) {
+    ValueInfo& slice = in[states + i];
+    slice.elements.reset();
+    if (!slice.shape) continue;
+    const std::int64_t axis = ops::normalize_axis(i < op.input_axes.size() ? op.input_axes[i] : 0, slice.shape->size());
+    if (length == kDynamic) length = (*slice.shape)[static_cast<std::size_t>(axis)];
+    slice.shape->erase(slice.shape->begin() + axis);
+  }
+  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), 0, 0, states);
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i].elements.reset();
+    if (i < states || !outputs[i].shape) continue;
+    const std::size_t o = i - states;
+    const std::int64_t axis =
+        ops::normalize_axis(o < op.output_axes.size() ? op.output_axes[o] : 0, outputs[i].shape->size() + 1);
+    outputs[i].shape->insert(outputs[i].shape->begin() + axis, std::max(length, kDynamic));
+  }
+  return outputs;
+}
+
+}  // namespace
+
+std::vector<ValueInfo> infer_bodies(const Node& node, std::span<const ValueInfo> inputs) {
+  if (std::holds_alternative<If>(node.op)) return infer_if(node, inputs);
+  if (std::holds_alternative<Loop>(node.op)) return infer_loop(node, inputs);
+  return infer_scan(node, inputs);
+}
+
+}  // namespace bitfold

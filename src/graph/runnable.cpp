@@ -1,0 +1,72 @@
+#include "graph/runnable.h"
+
+#include "base/check.h"
+#include "ops/operator.h"
+
+namespace bitfold {
+namespace {
+
+/// One group for each operator and reason.
+class Refusals {
+ public:
+  void add(const Node& node, const std::string& reason) {
+    const std::string name = op_name(node.op);
+    for (Group& g : groups_)
+      if (g.name == name && g.reason == reason) {
+        ++g.count;
+        return;
+      }
+    groups_.push_back({name, reason, where(node), 1});
+  }
+  void report() const {
+    if (groups_.empty()) return;
+    std::string text;
+    for (const Group& g : groups_)
+      text += fmt::format("{}{} x {} (first: {}{}{})", text.empty() ? "" : ", ", g.count, g.name, g.first,
+                          g.reason.empty() ? "" : ": ", g.reason);
+    fail("cannot run: {}", text);
+  }
+
+ private:
+  struct Group {
+    std::string name, reason, first;
+    int count;
+  };
+  std::vector<Group> groups_;
+};
+
+void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusals& refusals) {
+  for (NodeId id : graph.topological_order()) {
+    const Node& node = graph.node(id);
+    if (const auto reason = why_not_runnable(graph, id, infos)) refusals.add(node, *reason);
+    for (const auto& body : node.bodies) find_refusals(*body, infer_values(*body), refusals);
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::span<const ValueInfo> infos) {
+  const Node& node = graph.node(id);
+  const ops::OperatorInfo& row = ops::info(node.op);
+  const bool has_evaluation = row.evaluate != nullptr || row.evaluate_dynamic != nullptr || row.bodies > 0;
+  if (const auto* opaque = std::get_if<Opaque>(&node.op)) return opaque->reason;
+  if (!has_evaluation) return "Bitfold cannot run it";
+  const auto infos_of = [&](const std::vector<ValueId>& ids) {
+    std::vector<ValueInfo> found;
+    for (ValueId value : ids) {
+      found.push_back(value == ValueId::none ? ValueInfo{} : infos[static_cast<std::size_t>(value)]);
+      if (value == ValueId::none || !graph.is_constant(value) || graph.value(value).quant) continue;
+      found.back().dtype = graph.value(value).constant->dtype();
+    }
+    return found;
+  };
+  return ops::why_not_accepted(node, infos_of(node.inputs), infos_of(node.outputs));
+}
+
+void check_runnable(const Graph& graph, std::span<const ValueInfo> infos) {
+  Refusals refusals;
+  find_refusals(graph, infos, refusals);
+  refusals.report();
+}
+
+}  // namespace bitfold

@@ -1,0 +1,188 @@
+// If, Loop and Scan. Their bodies are Graphs, which this folder cannot run: Reference and Session pass a function that
+// does.
+#include "ops/control.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/operands.h"
+#include "ops/operator.h"
+
+namespace bitfold::ops {
+namespace {
+
+// infer_node() derives types and shapes from the bodies instead.
+Outputs infer_control(const Inputs& in) {
+  Outputs outputs(in.node.outputs.size());
+  for (ValueInfo& info : outputs) info.dtype = DataType::unknown;
+  return outputs;
+}
+
+/// A slice of one tensor, with the axis removed.
+Tensor slice_at(const Tensor& x, std::size_t axis, std::int64_t index) {
+  Shape shape = x.shape();
+  const std::int64_t count = shape[axis];
+  const auto inner = static_cast<std::size_t>(product(std::span(shape).subspan(axis + 1))) * element_bytes(x.dtype());
+  const auto outer = static_cast<std::size_t>(product(std::span(shape).first(axis)));
+  shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis));
+  Tensor y = Tensor::uninitialized(x.dtype(), shape);
+  std::byte* to = y.mutable_bytes();
+  for (std::size_t o = 0; o < outer && inner > 0; ++o)
+    std::memcpy(to + o * inner,
+                x.bytes() + (o * static_cast<std::size_t>(count) + static_cast<std::size_t>(index)) * inner, inner);
+  return y;
+}
+
+/// Tensors of one shape side by side along a new axis.
+Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_or_negative) {
+  if (parts.empty()) return Tensor(DataType::float32, {0});
+  Shape shape = parts.front().shape();
+  const auto axis = wrapped_axis(axis_or_negative, shape.size() + 1);
+  const auto inner =
+      static_cast<std::size_t>(product(std::span(shape).subspan(axis))) * element_bytes(parts[0].dtype());
+  const auto outer = static_cast<std::size_t>(product(std::span(shape).first(axis)));
+  for (const Tensor& part : parts)
+    check(part.shape() == shape && part.dtype() == parts[0].dtype(),
+          "{} collects values of shapes {} and {} in one output", where(node), to_string(shape),
+          to_string(part.shape()));
+  shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis), static_cast<std::int64_t>(parts.size()));
+  Tensor y = Tensor::uninitialized(parts[0].dtype(), shape);
+  std::byte* to = y.mutable_bytes();
+  for (std::size_t o = 0; o < outer && inner > 0; ++o)
+    for (const Tensor& part : parts) {
+      std::memcpy(to, part.bytes() + o * inner, inner);
+      to += inner;
+    }
+  return y;
+}
+
+std::vector<Tensor> present(const Node& node, std::span<const std::optional<Tensor>> inputs) {
+  std::vector<Tensor> all;
+  for (const auto& input : inputs) {
+    check(input.has_value(), "{} lacks an input", where(node));
+    all.push_back(*input);
+  }
+  return all;
+}
+
+bool is_true(const Node& node, const Tensor& condition) {
+  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition is {} of shape {}",
+        where(node), to_string(condition.dtype()), to_string(condition.shape()));
+  return condition.bytes()[0] != std::byte{0};
+}
+
+Tensor boolean(bool value) {
+  Tensor t(DataType::boolean, {});
+  t.mutable_bytes()[0] = value ? std::byte{1} : std::byte{0};
+  return t;
+}
+
+std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
+  const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
+  std::vector<Tensor> carried = present(node, inputs.subspan(2, inputs.size() - 2 - captured));
+  const std::vector<Tensor> outer = present(node, inputs.last(captured));
+  std::vector<std::vector<Tensor>> scanned(node.outputs.size() - carried.size());
+  bool goes_on = !inputs[1] || is_true(node, *inputs[1]);
+  std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+  if (inputs[0]) {
+    check(inputs[0]->dtype() == DataType::int64 && inputs[0]->size() == 1, "{} its trip count has shape {}",
+          where(node), to_string(inputs[0]->shape()));
+    limit = inputs[0]->data<std::int64_t>()[0];
+  }
+  check(inputs[0] || inputs[1], "{} has neither a trip count nor a condition: it would never end", where(node));
+  for (std::int64_t i = 0; goes_on && i < limit; ++i) {
+    std::vector<Tensor> arguments{Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&i, 1)),
+                                  boolean(goes_on)};
+    arguments.insert(arguments.end(), carried.begin(), carried.end());
+    arguments.insert(arguments.end(), outer.begin(), outer.end());
+    std::vector<Tensor> results = run(0, arguments);
+    check(results.size() == 1 + node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    goes_on = is_true(node, results[0]);
+    for (std::size_t k = 0; k < carried.size(); ++k) carried[k] = std::move(results[1 + k]);
+    for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[1 + carried.size() + k]));
+  }
+  for (const auto& parts : scanned) carried.push_back(stack(node, parts, 0));
+  return carried;
+}
+
+std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
+  const auto& op = std::get<Scan>(node.op);
+  const auto captured = static_cast<std::size_t>(op.captured), count = static_cast<std::size_t>(op.scan_inputs);
+  const std::vector<Tensor> all = present(node, inputs);
+  const std::size_t state_count = all.size() - captured - count;
+  std::vector<Tensor> states(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(state_count));
+  const auto entry = [](const std::vector<std::int64_t>& list, std::size_t i) { return i < list.size() ? list[i] : 0; };
+  std::int64_t length = 0;
+  std::vector<std::size_t> axes;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Tensor& x = all[state_count + i];
+    axes.push_back(wrapped_axis(entry(op.input_axes, i), x.shape().size()));
+    const std::int64_t size = x.shape()[axes[i]];
+    check(i == 0 || size == length, "{} scans inputs of lengths {} and {}", where(node), length, size);
+    length = size;
+  }
+  std::vector<std::vector<Tensor>> scanned(node.outputs.size() - state_count);
+  for (std::int64_t step = 0; step < length; ++step) {
+    std::vector<Tensor> arguments = states;
+    for (std::size_t i = 0; i < count; ++i)
+      arguments.push_back(
+          slice_at(all[state_count + i], axes[i], entry(op.input_directions, i) == 0 ? step : length - 1 - step));
+    arguments.insert(arguments.end(), all.end() - static_cast<std::ptrdiff_t>(captured), all.end());
+    std::vector<Tensor> results = run(0, arguments);
+    check(results.size() == node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    for (std::size_t k = 0; k < state_count; ++k) states[k] = std::move(results[k]);
+    for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[state_count + k]));
+  }
+  for (std::size_t k = 0; k < scanned.size(); ++k) {
+    if (entry(op.output_directions, k) != 0) std::ranges::reverse(scanned[k]);
+    states.push_back(stack(node, scanned[k], entry(op.output_axes, k)));
+  }
+  return states;
+}
+
+}  // namespace
+
+std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
+  if (std::holds_alternative<Loop>(node.op)) return run_loop(node, inputs, run);
+  if (std::holds_alternative<Scan>(node.op)) return run_scan(node, inputs, run);
+  check(!inputs.empty() && inputs[0].has_value(), "{} has no condition", where(node));
+  return run(is_true(node, *inputs[0]) ? 0 : 1, present(node, inputs.subspan(1)));
+}
+
+std::vector<OperatorInfo> control_operators() {
+  const TypeSet any = kWholeBytes | kPacked;
+  const Slot outputs{"outputs", any, 0, Presence::variadic};
+  return {
+      {.name = "If",
+       .since = 16,
+       .prototype = If{},
+       .inputs = {{"cond", kBoolean, 0, Presence::required, Use::parameter}, {"captured", any, 0, Presence::variadic}},
+       .outputs = {outputs},
+       .infer = infer_control,
+       .bodies = 2},
+      {.name = "Loop",
+       .since = 16,
+       .prototype = Loop{},
+       .inputs = {{"M", kInt64, 0, Presence::optional, Use::parameter},
+                  {"cond", kBoolean, 0, Presence::optional, Use::parameter},
+                  {"carried", any, 0, Presence::variadic}},
+       .outputs = {outputs},
+       .fields = {internal("captured", &Loop::captured)},
+       .infer = infer_control,
+       .bodies = 1},
+      {.name = "Scan",
+       .since = 16,
+       .prototype = Scan{},
+       .inputs = {{"states_and_inputs", any, 0, Presence::variadic}},
+       .outputs = {outputs},
+       .fields = {required(field("num_scan_inputs", &Scan::scan_inputs, Interval{.min = 1})),
+                  internal("captured", &Scan::captured),
+                  omitted_when_empty(field("scan_input_axes", &Scan::input_axes)),
+                  omitted_when_empty(field("scan_input_directions", &Scan::input_directions, {0, 1})),
+                  omitted_when_empty(field("scan_output_axes", &Scan::output_axes)),
+                  omitted_when_empty(field("scan_output_directions", &Scan::output_directions, {0, 1}))},
+       .infer = infer_control,
+       .bodies = 1}};
+}
+
+}  // namespace bitfold::ops

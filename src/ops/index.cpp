@@ -1,0 +1,309 @@
+// Operators that take elements by index: Slice, Gather, Pad.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/operator.h"
+#include "ops/rows.h"
+
+namespace bitfold::ops {
+namespace {
+
+/// Far from where a few sums leave int64.
+bool is_moderate(std::int64_t v) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  return v > -kMost && v < kMost;
+}
+
+/// "To the end", as exporters write it: the largest int32 or int64.
+constexpr std::int64_t kBeyondAnySize = std::numeric_limits<std::int32_t>::max();
+
+struct Bounds {
+  std::int64_t start = 0, step = 1, count = 0;
+};
+
+/// ONNX Slice along an axis of known size: negative bounds count from the end, all are clamped.
+Bounds clamp_slice(std::int64_t start, std::int64_t end, std::int64_t step, std::int64_t size) {
+  check(step != 0, "a step of 0");
+  const auto from_end = [size](std::int64_t i) { return i < 0 ? std::max(i, -size - 1) + size : i; };
+  Bounds b{.step = step};
+  if (step > 0) {
+    b.start = std::clamp<std::int64_t>(from_end(start), 0, size);
+    const std::int64_t stop = std::clamp<std::int64_t>(from_end(end), 0, size);
+    b.count = stop > b.start ? (stop - b.start - 1) / step + 1 : 0;
+  } else {
+    // Unlike numpy's, a start before the first element is the first element.
+    b.start = std::min(std::max<std::int64_t>(from_end(start), 0), size - 1);
+    const std::int64_t stop = std::clamp<std::int64_t>(from_end(end), -1, size - 1);
+    // -(step + 1) + 1 would overflow for the lowest int64; such a step takes one element at most.
+    const std::int64_t stride = step < -size - 1 ? size + 1 : -step;
+    b.count = b.start > stop ? (b.start - stop - 1) / stride + 1 : 0;
+  }
+  return b;
+}
+
+Outputs infer_slice(const Inputs& in) {
+  ValueInfo y = like(in[0], in.shape(0));
+  if (!y.shape) return {y};
+  Shape& shape = *y.shape;
+  const auto unknown = [&]() -> Outputs { return {like(in[0], all_dynamic(std::ssize(shape)))}; };
+  const auto starts = in.known(1), ends = in.known(2);
+  if (in.has(3) && !in.known(3)) return unknown();
+  std::vector<std::int64_t> axes;
+  if (in.has(3)) {
+    axes = *in.known(3);
+  } else {
+    const auto count = length_of(in[1]);
+    if (!count) return unknown();
+    for (std::int64_t i = 0; i < *count; ++i) axes.push_back(i);
+  }
+  const bool has_bounds = starts && ends && (!in.has(4) || in.known(4));
+  const auto steps = in.has(4) && in.known(4) ? *in.known(4) : std::vector<std::int64_t>(axes.size(), 1);
+  std::optional<Elements> elements;
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    const auto axis = at(normalize_axis(axes[i], shape.size()));
+    if (!has_bounds) {
+      shape[axis] = kDynamic;
+      continue;
+    }
+    check(starts->size() == axes.size() && ends->size() == axes.size() && steps.size() == axes.size(),
+          "{} starts, {} ends, {} steps for {} axes", starts->size(), ends->size(), steps.size(), axes.size());
+    const std::int64_t size = shape[axis];
+    if (is_unknown(size)) {
+      const bool is_whole = (*starts)[i] == 0 && (*ends)[i] >= kBeyondAnySize && steps[i] == 1;
+      if (!is_whole) shape[axis] = kDynamic;
+      continue;
+    }
+    const Bounds b = clamp_slice((*starts)[i], (*ends)[i], steps[i], size);
+    shape[axis] = b.count;
+    // Rows of a small matrix or elements of a vector: enough for shape arithmetic.
+    if (in[0].elements && axis == 0 && axes.size() == 1) {
+      const std::int64_t row = size == 0 ? 0 : std::ssize(*in[0].elements) / size;
+      elements = Elements{};
+      for (std::int64_t k = 0; k < b.count; ++k)
+        for (std::int64_t j = 0; j < row; ++j)
+          elements->push_back((*in[0].elements)[at((b.start + k * b.step) * row + j)]);
+    }
+  }
+  return {with_elements(y, elements)};
+}
+
+Outputs infer_gather(const Inputs& in) {
+  const auto& op = std::get<Gather>(in.node.op);
+  if (!in.shape(0) || !in.shape(1)) return {like(in[0], {})};
+  const Shape &x = *in.shape(0), &indices = *in.shape(1);
+  const auto axis = normalize_axis(op.axis, x.size());
+  Shape y(x.begin(), x.begin() + axis);
+  y.insert(y.end(), indices.begin(), indices.end());
+  y.insert(y.end(), x.begin() + axis + 1, x.end());
+  ValueInfo info = like(in[0], y);
+  const auto picked = in.known(1);
+  if (picked && !is_unknown(x[at(axis)]))
+    for (std::int64_t i : *picked)
+      check(i >= -x[at(axis)] && i < x[at(axis)], "index {} is outside axis {} of shape {}", i, axis, to_string(x));
+  if (picked && in[0].elements && x.size() == 1) {
+    Elements elements;
+    for (std::int64_t i : *picked) elements.push_back((*in[0].elements)[at(i < 0 ? i + x[0] : i)]);
+    return {with_elements(info, elements)};
+  }
+  return {info};
+}
+
+Outputs infer_pad(const Inputs& in) {
+  if (!in.shape(0)) return {like(in[0], {})};
+  Shape y = *in.shape(0);
+  const auto pads = in.known(1);
+  if (!pads || (in.has(3) && !in.known(3))) return {like(in[0], all_dynamic(std::ssize(y)))};
+  std::vector<std::int64_t> axes;
+  if (in.has(3)) {
+    axes = *in.known(3);
+  } else {
+    for (std::int64_t i = 0; i < std::ssize(y); ++i) axes.push_back(i);
+  }
+  check(pads->size() == 2 * axes.size(), "{} pads for {} axes", pads->size(), axes.size());
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    auto& dim = y[at(normalize_axis(axes[i], y.size()))];
+    const std::int64_t begin = (*pads)[i], end = (*pads)[axes.size() + i];
+    if (is_unknown(dim)) {
+      if (begin != 0 || end != 0) dim = kDynamic;
+      continue;
+    }
+    check(is_moderate(begin) && is_moderate(end), "pads of {} and {}", begin, end);
+    dim += begin + end;
+    check(dim >= 0, "pads of {} and {} leave nothing of axis {} of shape {}", begin, end, axes[i],
+          to_string(*in.shape(0)));
+  }
+  return {like(in[0], y)};
+}
+
+}  // namespace
+
+namespace {
+
+/// Where a slice starts, after ONNX's wrapping and clamping; bounds may be the extremes of int64.
+std::int64_t slice_start(std::int64_t start, std::int64_t step, std::int64_t dim) {
+  if (start < 0) start += dim;
+  return std::clamp<std::int64_t>(start, 0, step > 0 ? dim : std::max<std::int64_t>(0, dim - 1));
+}
+
+void slice(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto shape = in[0].shape, to_shape = out[0].shape;
+  std::array<std::int64_t, kMaxRank> start{}, step{};
+  step.fill(1);
+  const Strides from = dense_strides(shape), to = dense_strides(to_shape);
+  for (std::int64_t i = 0, n = in[1].size(); i < n; ++i) {
+    const std::size_t axis = wrapped_axis(is_given(in, 3) ? integer_at(in[3], i) : i, shape.size());
+    step[axis] = is_given(in, 4) ? integer_at(in[4], i) : 1;
+    check(step[axis] != 0, "{} a step of 0", where(node));
+    start[axis] = slice_start(integer_at(in[1], i), step[axis], shape[axis]);
+  }
+  Loops<2> loops;
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (to_shape[i] > 0) first += start[i] * from[i];
+    loops.add(to_shape[i], {to[i], to_shape[i] > 1 ? step[i] * from[i] : 0});  // an unused step may be huge
+  }
+  copy(in[0].dtype, loops, in[0].data + first * static_cast<std::int64_t>(element_bytes(in[0].dtype)), out[0].data);
+}
+
+void gather(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto shape = in[0].shape;
+  const std::size_t axis = wrapped_axis(std::get<Gather>(node.op).axis, shape.size());
+  const std::int64_t outer = product(shape.first(axis)), dim = shape[axis], count = in[1].size();
+  const std::size_t bytes = static_cast<std::size_t>(product(shape.subspan(axis + 1))) * element_bytes(in[0].dtype);
+  std::byte* to = out[0].data;
+  for (std::int64_t o = 0; o < outer && bytes > 0; ++o)
+    for (std::int64_t i = 0; i < count; ++i, to += bytes) {
+      const std::int64_t index = integer_at(in[1], i);
+      check(index >= -dim && index < dim, "{} index {} of an axis of {}", where(node), index, dim);
+      std::memcpy(to, in[0].data + static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index)) * bytes,
+                  bytes);
+    }
+}
+
+/// One axis of a Pad. Negative padding crops first: [low, low + size) of the input is what is padded.
+struct PadAxis {
+  std::int64_t begin = 0, low = 0, size = 0;
+};
+
+using PadAxes = std::array<PadAxis, kMaxRank>;
+
+PadAxes pad_axes(std::span<const TensorView> in) {
+  const auto shape = in[0].shape;
+  const bool has_axes = is_given(in, 3);
+  const std::int64_t count = has_axes ? in[3].size() : static_cast<std::int64_t>(shape.size());
+  PadAxes axes{};
+  for (std::size_t i = 0; i < shape.size(); ++i) axes[i].size = shape[i];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::size_t axis = wrapped_axis(has_axes ? integer_at(in[3], i) : i, shape.size());
+    const std::int64_t begin = integer_at(in[1], i), end = integer_at(in[1], i + count);
+    axes[axis].begin = std::max<std::int64_t>(0, begin);
+    axes[axis].low = std::min(shape[axis], std::max<std::int64_t>(0, -begin));
+    axes[axis].size = std::max<std::int64_t>(0, shape[axis] - axes[axis].low - std::max<std::int64_t>(0, -end));
+  }
+  return axes;
+}
+
+/// The input index behind output index `i`.
+std::int64_t pad_source(const PadAxis& a, PadMode mode, std::int64_t i) {
+  const std::int64_t j = i - a.begin, last = a.size - 1;
+  if (mode == PadMode::edge || last <= 0)
+    return a.low + std::clamp<std::int64_t>(j, 0, std::max<std::int64_t>(0, last));
+  const std::int64_t period = 2 * last, phase = ((j % period) + period) % period;
+  return a.low + (phase <= last ? phase : period - phase);
+}
+
+template <class T>
+void pad_constant(std::span<const TensorView> in, const TensorView& out, const PadAxes& axes) {
+  const auto shape = out.shape;
+  std::fill_n(out.as<T>(), out.size(), is_given(in, 2) ? *in[2].as<T>() : T{0});
+  const Strides from = dense_strides(in[0].shape), to = dense_strides(shape);
+  Loops<2> loops;
+  std::int64_t first_to = 0, first_from = 0;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    loops.add(axes[i].size, {to[i], from[i]});
+    first_to += axes[i].begin * to[i];
+    first_from += axes[i].low * from[i];
+  }
+  if (in[0].size() == 0) return;
+  copy(in[0].dtype, loops, in[0].data + first_from * static_cast<std::int64_t>(sizeof(T)),
+       out.data + first_to * static_cast<std::int64_t>(sizeof(T)));
+}
+
+/// Reflect and edge: every output element has an input element; the last axis runs inside.
+template <class T>
+void pad_mapped(const TensorView& in, const TensorView& out, const PadAxes& axes, PadMode mode) {
+  const auto shape = out.shape;
+  const Strides from = dense_strides(in.shape);
+  const std::size_t last = shape.size() - 1;
+  std::array<std::int64_t, kMaxRank> index{};
+  T* to = out.as<T>();
+  for (std::int64_t row = 0, rows = out.size() / shape[last]; row < rows; ++row) {
+    std::int64_t base = 0;
+    for (std::size_t i = 0; i < last; ++i) base += pad_source(axes[i], mode, index[i]) * from[i];
+    for (std::int64_t i = 0; i < shape[last]; ++i) *to++ = in.as<T>()[base + pad_source(axes[last], mode, i)];
+    for (std::size_t i = last; i-- > 0;) {
+      if (++index[i] < shape[i]) break;
+      index[i] = 0;
+    }
+  }
+}
+
+void pad(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const PadMode mode = std::get<Pad>(node.op).mode;
+  const PadAxes axes = pad_axes(in);
+  if (out[0].size() == 0) return;
+  with_width(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (mode == PadMode::constant || in[0].shape.empty()) return pad_constant<T>(in, out[0], axes);
+    for (std::size_t i = 0; i < in[0].shape.size(); ++i)
+      check(axes[i].size > 0, "{} nothing to repeat along axis {}", where(node), i);
+    pad_mapped<T>(in[0], out[0], axes, mode);
+  });
+}
+
+}  // namespace
+std::vector<OperatorInfo> index_operators() {
+  const auto parameter = [](std::string_view name, Presence presence = Presence::required) {
+    return Slot{name, kIndex, 0, presence, Use::parameter};
+  };
+  const Slot data{"data", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
+  const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true};
+  return {
+      {.name = "Slice",
+       .since = 10,
+       .prototype = Slice{},
+       .inputs = {data, parameter("starts"), parameter("ends"), parameter("axes", Presence::optional),
+                  parameter("steps", Presence::optional)},
+       .outputs = {output},
+       .infer = infer_slice,
+       .evaluate = slice,
+       .traits = moves,
+       .role = Role::movement},
+      {.name = "Gather",
+       .prototype = Gather{},
+       .inputs = {data, parameter("indices")},
+       .outputs = {output},
+       .fields = {field("axis", &Gather::axis)},
+       .infer = infer_gather,
+       .evaluate = gather,
+       .traits = moves},
+      {.name = "Pad",
+       .since = 18,
+       .prototype = Pad{},
+       .inputs = {data,
+                  parameter("pads"),
+                  {"constant_value", kWholeBytes, 'T', Presence::optional, Use::fill},
+                  parameter("axes", Presence::optional)},
+       .outputs = {output},
+       .fields = {field("mode", &Pad::mode,
+                        std::vector<Word<PadMode>>{
+                            {"constant", PadMode::constant}, {"reflect", PadMode::reflect}, {"edge", PadMode::edge}})},
+       .infer = infer_pad,
+       .evaluate = pad,
+       .traits = {.moves_elements = true},
+       .role = Role::movement},
+  };
+}
+
+}  // namespace bitfold::ops

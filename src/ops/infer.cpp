@@ -1,0 +1,80 @@
+#include "ops/infer.h"
+
+#include <algorithm>
+
+namespace bitfold::ops {
+
+std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
+  if (!has(i) || !infos[i].elements) return std::nullopt;
+  std::vector<std::int64_t> all;
+  for (const auto& e : *infos[i].elements) {
+    if (!e) return std::nullopt;
+    all.push_back(*e);
+  }
+  return all;
+}
+
+std::int64_t multiply(std::int64_t a, std::int64_t b) {
+  if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size stays the same one
+  if (is_unknown(a) || is_unknown(b)) return a == 0 || b == 0 ? 0 : kDynamic;
+  std::int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) fail("sizes {} and {} multiply beyond any memory", a, b);
+  return product;
+}
+
+std::int64_t normalize_axis(std::int64_t axis, std::size_t rank) {
+  const auto n = static_cast<std::int64_t>(rank);
+  check(axis >= -n && axis < n, "axis {} of a value with {} axes", axis, rank);
+  return axis < 0 ? axis + n : axis;
+}
+
+Shape broadcast(const Shape& a, const Shape& b) {
+  const Shape& longer = a.size() >= b.size() ? a : b;
+  const Shape& shorter = a.size() >= b.size() ? b : a;
+  Shape y = longer;
+  for (std::size_t i = 0; i < shorter.size(); ++i) {
+    std::int64_t& out = y[y.size() - 1 - i];
+    const std::int64_t other = shorter[shorter.size() - 1 - i];
+    if (out == other || other == 1) continue;
+    if (out == 1 || (is_unknown(out) && !is_unknown(other))) {
+      out = other;
+    } else if (is_unknown(out)) {
+      out = kDynamic;  // of two unknown sizes either may be 1
+    } else {
+      check(is_unknown(other), "shapes {} and {} do not broadcast", to_string(a), to_string(b));
+    }
+  }
+  return y;
+}
+
+Outputs infer_same(const Inputs& in) { return {{.dtype = in[0].dtype, .shape = in[0].shape, .elements = {}}}; }
+
+Outputs infer_elementwise(const Inputs& in) { return infer_elementwise(in, in[0].dtype); }
+
+Outputs infer_elementwise(const Inputs& in, DataType dtype) {
+  ValueInfo y{.dtype = dtype, .shape = Shape{}, .elements = {}};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (!in.has(i)) continue;
+    if (!in.shape(i)) {
+      y.shape.reset();
+      break;
+    }
+    y.shape = broadcast(*y.shape, *in.shape(i));
+  }
+  if (y.shape && is_integer(dtype)) y.elements = elementwise_elements(in.node.op, in, *y.shape, dtype);
+  return {y};
+}
+
+/// A size that no memory holds would overflow what is computed from it.
+void check_size(const Shape& shape, const std::string& what) {
+  std::int64_t count = 1;
+  bool is_too_large = false;
+  for (std::int64_t dim : shape) {
+    is_too_large |= dim > kMostValueElements || (dim > 0 && __builtin_mul_overflow(count, dim, &count));
+    is_too_large |= count > kMostValueElements;
+    if (is_too_large) break;
+  }
+  check(!is_too_large, "{} has shape {}, larger than any memory", what, to_string(shape));
+}
+
+}  // namespace bitfold::ops

@@ -1,0 +1,43 @@
+// The two operators that no file has.
+#include <cstring>
+
+#include "ops/operands.h"
+#include "ops/operator.h"
+
+namespace bitfold::ops {
+namespace {
+
+Outputs infer_opaque(const Inputs& in) {
+  Outputs outputs(in.node.outputs.size());
+  for (ValueInfo& info : outputs) info.dtype = DataType::unknown;
+  return outputs;
+}
+
+}  // namespace
+
+void copy_elements(const Node& /*node*/, std::span<const TensorView> in, std::span<const TensorView> out) {
+  if (const std::size_t bytes = size_bytes(out[0]); bytes > 0) std::memcpy(out[0].data, in[0].data, bytes);
+}
+
+std::vector<OperatorInfo> internal_operators() {
+  return {{.name = "Requantize",
+           .domain = "bitfold",
+           .prototype = Requantize{},
+           .inputs = {{"x", kReal, 'T'}},
+           .outputs = {{"y", kReal, 'T'}},
+           .infer = infer_same,
+           .evaluate = copy_elements,
+           .traits = {.elementwise = true, .moves_elements = true, .keeps_order = true},
+           .is_internal = true},
+          {.name = "Opaque",
+           .domain = "bitfold",
+           .prototype = Opaque{},
+           .inputs = {{"inputs", {}, 0, Presence::variadic}},
+           .outputs = {{"outputs", {}, 0, Presence::variadic}},
+           .fields = {internal("domain", &Opaque::domain), internal("type", &Opaque::type),
+                      internal("attributes", &Opaque::attributes), internal("reason", &Opaque::reason)},
+           .infer = infer_opaque,
+           .is_internal = true}};
+}
+
+}  // namespace bitfold::ops
