@@ -11,7 +11,7 @@ std::int64_t product(std::span<const std::int64_t> dims) {
   return n;
 }
 
-/// Multiply-accumulates of a node: output elements times the length of each one's sum.
+/// Multiply-accumulates of a node: output elements times the length of each sum.
 std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
   const auto shape_of = [&](ValueId id) -> Shape {
     const auto& shape = infos[static_cast<std::size_t>(id)].shape;
@@ -24,7 +24,7 @@ std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
     return out * product(std::span(w).subspan(1));
   }
   if (const auto* op = std::get_if<ConvTranspose>(&node.op)) {
-    // Every input element meets every weight of its group.
+    // Every input element is multiplied by every weight of its group.
     const Shape w = shape_of(node.inputs[1]);
     return op->group > 0 ? product(shape_of(node.inputs[0])) * product(std::span(w).subspan(1)) : 0;
   }
@@ -42,8 +42,8 @@ std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
 }  // namespace
 
 std::vector<LayerSummary> summarize(const Graph& graph) {
-  // One sample: a batch left open counts as 1. An open height or width stays open, for no window may fit a size of 1;
-  // the layers that depend on it then have no MAC count.
+  // One sample: an open batch counts as 1. An open height or width stays open, because a window may not fit a size of
+  // 1. Layers that depend on it have no MAC count.
   std::vector<Shape> shapes;
   bool all_ranks_known = true;
   for (ValueId id : graph.inputs()) {
