@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Fails where a kernel has become slower than bench/baselines says.
+"""Fails if a kernel has become slower than its baseline in bench/baselines.
 
     ./dev bench-check [--isa LEVEL ...] [--tolerance 0.10]
     ./dev bench-check --update [--isa LEVEL ...]
 
-A baseline holds ratios, not times: how long each kernel benchmark takes beside a copy of 64 MiB (limit/copy), and beside a fixed
-number of products in registers with the fastest unit of its instruction set (limit/product/LEVEL), all measured in one run. What
-the clock or the memory of a machine gives to all, it gives to these too; so a baseline serves every CPU of its level. A kernel is
-slower when it is so beside both: one bound by the memory must not fail where only the products are faster, nor the other way round.
+A baseline contains ratios, not times: the time of each kernel benchmark divided by that of a copy of 64 MiB (limit/copy), and by
+that of a fixed number of products in registers with the fastest unit of its instruction set (limit/product/LEVEL), all measured in
+one run. The clock and the memory of a machine affect these limits as they affect the kernels, so one baseline serves every CPU of
+its level. A kernel counts as slower only if both ratios have grown: a kernel bound by memory must not fail on a machine where only
+products are faster, or vice versa.
 
-Other work on the machine only ever adds time. So benchmarks run in a random order, several times over, the least processor time
-counts, and what seems slower is measured again, up to ROUNDS times, before it is. Each process is lucky or not with where its
-memory lies, so every round is a process of its own.
+Other work on the machine only adds time. So benchmarks run several times in random order and the least processor time counts.
+Benchmarks that seem slower are measured again, up to ROUNDS times, before they fail. The placement of memory differs between
+processes, so every round is a separate process.
 
-Exit status: 0 nothing is slower; 1 something is, or the baseline knows a benchmark that is no more; 2 nothing could be measured.
+Exit status: 0 nothing is slower; 1 a kernel is slower, or a benchmark of the baseline no longer exists; 2 nothing was measured.
 """
 
 import argparse
@@ -31,24 +32,24 @@ BASELINES = ROOT / "bench" / "baselines"
 LEVELS = ("portable", "avx2", "avx512vnni", "amx")
 COPY, PRODUCT = "limit/copy", "limit/product/"
 ROUNDS, UPDATE_ROUNDS = 10, 4
-REPETITIONS = 5  # of a round
-SECONDS = 0.02  # of a repetition
+REPETITIONS = 5  # per round
+SECONDS = 0.02  # per repetition
 
 Times = dict[str, float]  # benchmark -> least seconds
 
 
 def pattern(names: list[str]) -> str:
-    """A regular expression of all dialects; a dot stands for what some of them read as more than itself."""
+    """A regular expression that is valid in every dialect: special characters are replaced by dots."""
     return "^(" + "|".join(re.sub(r"[^\w/ -]", ".", name) for name in names) + ")$"
 
 
 def run(tool: Path, expression: str, repetitions: int, times: Times) -> None:
-    """Measures what the expression matches, and keeps the least."""
+    """Runs the benchmarks that match and keeps their least times."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [str(tool), f"--benchmark_filter={expression}", f"--benchmark_repetitions={repetitions}",
                    f"--benchmark_min_time={SECONDS}", "--benchmark_enable_random_interleaving=true",
                    f"--benchmark_out={file.name}", "--benchmark_out_format=json"]
-        # The levels are benchmarks of their own; a cap would only hide some.
+        # Every level has its own benchmarks; a cap would hide some of them.
         environment = {key: value for key, value in os.environ.items() if key != "BITFOLD_ISA"}
         environment["BITFOLD_BENCH_PLAIN"] = "1"
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
@@ -79,7 +80,7 @@ def ratios(name: str, times: Times) -> dict[str, float]:
 
 
 def slowness(name: str, times: Times, baseline: dict) -> float:
-    """How many times as long as the baseline says, by the more favourable of the two ratios."""
+    """The time relative to the baseline, by the more favourable of the two ratios."""
     now = ratios(name, times)
     return min(now[key] / baseline[name][key] for key in now)
 
@@ -87,7 +88,7 @@ def slowness(name: str, times: Times, baseline: dict) -> float:
 def measure(tool: Path, names: list[str], levels: list[str], repetitions: int, times: Times) -> None:
     limits = [COPY, *(PRODUCT + level for level in levels)]
     run(tool, pattern(names + limits), repetitions, times)
-    run(tool, pattern(limits), 4 * repetitions, times)  # everything else is divided by these
+    run(tool, pattern(limits), 4 * repetitions, times)  # all other times are divided by these
 
 
 def describe(name: str, times: Times, baseline: dict) -> str:
@@ -129,13 +130,13 @@ def compare(tool: Path, levels: list[str], baseline: dict, times: Times, toleran
         if not (suspects := too_slow()):
             break
         print(f"round {round_number}: {len(suspects)} of {len(known)} seem slower; measuring them again", flush=True)
-        time.sleep(min(20, 2 ** (round_number - 2)))  # a burst of other work may pass
+        time.sleep(min(20, 2 ** (round_number - 2)))  # other work may be temporary
         measure(tool, suspects, levels, 2 * REPETITIONS, times)
     failed = too_slow()
     for name in failed:
         print("SLOWER " + describe(name, times, baseline))
     for name in gone:
-        print(f"GONE {name}: the baseline knows it, the benchmarks do not (--update forgets it)")
+        print(f"GONE {name}: in the baseline but not among the benchmarks (--update removes it)")
     new = [name for name in times if name not in baseline and not name.startswith("limit/")]
     if new:
         print(f"{len(new)} benchmarks have no baseline yet (--update adds them): {', '.join(sorted(new)[:3])} ...")
@@ -151,8 +152,8 @@ def main() -> int:
     parser.add_argument("--tool", type=Path, default=ROOT / "build" / "src" / "kernel_bench")
     parser.add_argument("--isa", nargs="+", choices=LEVELS, metavar="LEVEL", help=f"of {', '.join(LEVELS)}; default: all that "
                         "this CPU has but portable, which is slow whatever happens")
-    parser.add_argument("--tolerance", type=float, default=0.10, help="what part slower is too slow (default: 0.10)")
-    parser.add_argument("--update", action="store_true", help="measure, and write the baselines")
+    parser.add_argument("--tolerance", type=float, default=0.10, help="fraction by which a kernel may be slower (default: 0.10)")
+    parser.add_argument("--update", action="store_true", help="measure and write the baselines")
     arguments = parser.parse_args()
 
     names = [name for name in all_of(arguments.tool) if not name.startswith("limit/")]
@@ -160,7 +161,7 @@ def main() -> int:
     levels = [level for level in arguments.isa or present[1:] or present if level in present]
     names = [name for name in names if level_of(name) in levels]
     if not names:
-        print("this CPU has none of the levels asked for")
+        print("this CPU supports none of the requested levels")
         return 2
     times: Times = {}
     for _ in range(UPDATE_ROUNDS if arguments.update else 1):

@@ -1,5 +1,5 @@
-# bitfold_embed(TARGET OUTPUT NAMESPACE NAME FILE [NAME FILE]...): functions `std::string_view NAME()` that give the files'
-# text, in a source file made when one of the files changes. As a script (cmake -P), it makes that file.
+# bitfold_embed(TARGET OUTPUT NAMESPACE NAME FILE [NAME FILE]...): functions `std::string_view NAME()` that return the text of
+# the files, in a source file that is regenerated when a file changes. Run as a script (cmake -P), it generates that file.
 if(CMAKE_SCRIPT_MODE_FILE)
   set(text "// Made by cmake/embed.cmake.\n#include <string_view>\n\nnamespace ${NAMESPACE} {\n")
   string(REPLACE "|" ";" PAIRS "${PAIRS}")
@@ -8,7 +8,7 @@ if(CMAKE_SCRIPT_MODE_FILE)
     list(GET pair 0 name)
     list(GET pair 1 path)
     file(READ ${path} content)
-    # In pieces: compilers limit the length of one literal.
+    # In pieces, because compilers limit the length of a literal.
     string(LENGTH "${content}" length)
     string(APPEND text "std::string_view ${name}() {\n  static constexpr std::string_view kText =\n")
     set(at 0)

@@ -1,4 +1,4 @@
-# cmake --install: headers, both libraries, the tool, and a package that find_package(bitfold) finds.
+# cmake --install: headers, both libraries, the tool, and a package for find_package(bitfold).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 

@@ -1,17 +1,17 @@
-# One object library per folder of src/: its files are found by name, tests (*_test.cpp) and benchmarks (*_bench.cpp)
-# beside them are built apart.
+# One object library per folder of src/. Its files are found by name; tests (*_test.cpp) and benchmarks (*_bench.cpp) are
+# built separately.
 
 find_package(fmt REQUIRED)
 find_package(OpenMP REQUIRED)
 
-# Flags that hold everywhere. Contraction into fused multiply-adds would make results depend on the instruction set
+# Flags for all code. Contraction into fused multiply-adds would make results depend on the instruction set
 # (invariant 8), so it is off.
 add_library(bitfold_flags INTERFACE)
 target_compile_options(bitfold_flags INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -ffp-contract=off
                                                $<$<BOOL:${BITFOLD_WERROR}>:-Werror>)
-# GCC 12 sees overlaps in "literal" + std::string that cannot be (GCC bug 105651).
+# GCC 12 warns about impossible overlaps in "literal" + std::string (GCC bug 105651).
 target_compile_options(bitfold_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
-# With AddressSanitizer it takes parts of std::regex for uninitialized (GCC bug 105562): not an error.
+# With AddressSanitizer it reports parts of std::regex as uninitialized (GCC bug 105562), so that is not an error.
 target_compile_options(bitfold_flags INTERFACE $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${BITFOLD_WERROR}>>:-Wno-error=maybe-uninitialized>)
 target_compile_definitions(bitfold_flags INTERFACE $<$<BOOL:${BITFOLD_PORTABLE}>:BITFOLD_PORTABLE>)
 

@@ -1,7 +1,7 @@
-# Several test programs run at once: an OpenMP thread that waits must leave its core to them.
+# Several test programs run at once, so waiting OpenMP threads must yield their cores.
 set(bitfold_test_environment OMP_WAIT_POLICY=passive)
 
-# bitfold_folder_tests(FOLDER): one test program of every *_test.cpp under src/FOLDER.
+# bitfold_folder_tests(FOLDER): one test program from all *_test.cpp under src/FOLDER.
 function(bitfold_folder_tests folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*_test.cpp)
   if(NOT sources)

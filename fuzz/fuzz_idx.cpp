@@ -1,4 +1,4 @@
-// Any bytes are an IDX array (plain or gzipped) or an Error.
+// Any bytes are an IDX array (plain or gzipped), or give an Error.
 #include <cstdint>
 #include <span>
 

@@ -1,4 +1,4 @@
-// Any bytes are an array, an archive of arrays, or an Error.
+// Any bytes are an array, an archive of arrays, or give an Error.
 #include <cstdint>
 #include <span>
 

@@ -1,4 +1,4 @@
-// Any bytes are a model that loads, verifies and saves to the same graph, or an Error.
+// Any bytes are a model that loads, verifies and saves to the same graph, or give an Error.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,11 +10,11 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   bitfold::Graph graph;
   try {
-    // A folder that does not exist: external data is never found.
+    // The folder does not exist, so external data is never found.
     graph = bitfold::parse_onnx(std::as_bytes(std::span(data, size)), "fuzz.onnx", "/nonexistent");
   } catch (const bitfold::Error&) {
     return 0;
   }
-  bitfold::verify(graph, bitfold::Stage::imported);  // what loads is sound: an Error here is a finding
+  bitfold::verify(graph, bitfold::Stage::imported);  // a loaded graph must be valid; an Error here is a finding
   return 0;
 }

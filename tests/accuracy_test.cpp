@@ -1,4 +1,4 @@
-// The real networks, from float file to quantized graph: what quantization may cost by default.
+// Quantizes the real networks from the float file and checks the loss of accuracy with the defaults.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -54,7 +54,7 @@ const DatasetOptions kSmallImages{.preprocess = {.resize_exact = ImageSize{96, 9
 const DatasetOptions kFaces{
     .preprocess = {.resize_exact = ImageSize{320, 240}, .scale = 1.0F, .mean = {127.0F}, .std = {128.0F}}};
 
-// In points: hundredths of the samples.
+// In points (hundredths of the samples).
 double lost_points(const std::string& name, const std::string& calibration, const std::string& test,
                    const DatasetOptions& options) {
   const Graph graph = float_network(name);
@@ -66,7 +66,7 @@ double lost_points(const std::string& name, const std::string& calibration, cons
   return 100 * (before - after);
 }
 
-// The least ratio of signal to quantization noise over the outputs, in dB.
+// The lowest signal to quantization noise ratio over the outputs, in dB.
 double least_sqnr_db(const std::string& name, const std::string& calibration, const std::string& test,
                      const DatasetOptions& options) {
   const Graph graph = float_network(name);
@@ -82,7 +82,7 @@ double least_sqnr_db(const std::string& name, const std::string& calibration, co
   return least;
 }
 
-// Of the outputs, on the network's evaluation data.
+// SQNR of the outputs on the network's evaluation data.
 double sqnr_db(const Graph& graph, const char* what, const Graph& codes, BatchSource& data) {
   const double db = compare(graph, codes, data).sqnr_db;
   std::printf("%s, %s: %.2f dB\n", graph.name.c_str(), what, db);
@@ -111,7 +111,7 @@ TEST(Accuracy, resnet20_without_data_loses_at_most_a_point) {
   EXPECT_LE(100 * (before - after), 1.0);
 }
 
-TEST(Accuracy, biases_corrected_without_data_gain_at_6_bits) {
+TEST(Accuracy, bias_correction_without_data_improves_6_bits) {
   BITFOLD_NEEDS_DATA();
   const Graph imported = load_onnx(data_path("models/vww-mobilenetv1.onnx"));
   const Graph graph = float_network("vww-mobilenetv1");
@@ -127,7 +127,7 @@ TEST(Accuracy, biases_corrected_without_data_gain_at_6_bits) {
   EXPECT_GE(db(BiasCorrection::analytic), db(BiasCorrection::none) + 3);
 }
 
-TEST(Accuracy, equal_weights_gain_where_channels_share_a_grid) {
+TEST(Accuracy, equalization_improves_weights_with_one_grid_for_all_channels) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("lenet");
   DatasetOptions some = kMnist;
@@ -142,8 +142,8 @@ TEST(Accuracy, equal_weights_gain_where_channels_share_a_grid) {
   EXPECT_GE(db(Equalization::weights), db(Equalization::none) + 1);
 }
 
-// One grid for all channels of MobileNet's weights is its known weak spot.
-TEST(Accuracy, equalized_channels_that_share_a_grid_do_as_well_as_with_one_each) {
+// A single grid for all channels of the weights is known to harm MobileNet.
+TEST(Accuracy, equalization_makes_one_grid_as_good_as_one_per_channel) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("vww-mobilenetv1");
   const auto db = [&](const char* what, const Recipe& recipe) {
@@ -188,14 +188,14 @@ double top1(const Graph& codes, const std::string& test, const DatasetOptions& o
   return accuracy;
 }
 
-TEST(Accuracy, four_bits_lose_little_with_samples) {
+TEST(Accuracy, four_bits_with_samples_lose_few_points) {
   BITFOLD_NEEDS_DATA();
   const Graph resnet = float_network("resnet20-cifar10"), lenet = float_network("lenet-bn");
   EXPECT_GE(top1(at_4_bits(resnet, "cifar10/calib.npz", kCifar, {}), "cifar10/val.npz", kCifar), 80.20 - 1.5);
   EXPECT_GE(top1(at_4_bits(lenet, "mnist/calib", kMnist, {}), "mnist/test", kMnist), 99.34 - 0.2);
 }
 
-TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric) {
+TEST(Accuracy, samples_and_asymmetric_grids_improve_4_bits) {
   BITFOLD_NEEDS_DATA();
   const Graph resnet = float_network("resnet20-cifar10");
   DatasetOptions some = kCifar;
@@ -212,8 +212,8 @@ TEST(Accuracy, four_bits_gain_by_samples_and_by_grids_that_need_not_be_symmetric
   EXPECT_GE(gptq, db("gptq, symmetric", {.weight_scheme = Scheme::symmetric}));
 }
 
-// Without a grid in front of each LeakyRelu, and with each layer's mean error off its bias.
-TEST(Accuracy, darknet_tiny_gains_by_fewer_grids_and_by_corrected_biases) {
+// Without a grid before each LeakyRelu, and with biases corrected by each layer's mean error.
+TEST(Accuracy, fewer_grids_and_corrected_biases_improve_darknet_tiny) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("darknet-tiny");
   DatasetOptions some = kImageNet;
@@ -229,13 +229,13 @@ TEST(Accuracy, darknet_tiny_gains_by_fewer_grids_and_by_corrected_biases) {
   EXPECT_GE(uncorrected, db("both", {.bias_correction = BiasCorrection::none, .target = Target::any}) + 4);
 }
 
-TEST(Accuracy, depthwise_networks_keep_25_decibels) {
+TEST(Accuracy, depthwise_networks_have_at_least_25_decibels) {
   BITFOLD_NEEDS_DATA();
   EXPECT_GE(least_sqnr_db("vww-mobilenetv1", "imagenet/calib", "imagenet/val", kSmallImages), 25);
   EXPECT_GE(least_sqnr_db("ultraface-rfb-320", "faces", "faces", kFaces), 25);
 }
 
-// Of the first output on 200 samples, after calibration on 128.
+// SQNR of the first output on 200 samples, after calibration on 128.
 double sqnr_db_with(const Graph& graph, const std::string& calibration, const std::string& test,
                     const DatasetOptions& options, const Recipe& recipe) {
   DatasetOptions some = options;
@@ -260,8 +260,8 @@ TEST(Observers, beat_min_max_at_4_bits) {
   EXPECT_GT(sqnr_db(Observer::entropy), min_max + 0.5);
 }
 
-// It weighs grids on their own; where biases are corrected for them, too, the gain is gone (docs/observers.md).
-TEST(Observers, auto_gains_half_a_decibel_on_a_depthwise_network) {
+// The observer rates grids without bias correction; with it, the gain disappears (docs/observers.md).
+TEST(Observers, auto_improves_a_depthwise_network_by_half_a_decibel) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("vww-mobilenetv1");
   const auto sqnr_db = [&](Observer observer) {
@@ -271,7 +271,7 @@ TEST(Observers, auto_gains_half_a_decibel_on_a_depthwise_network) {
   EXPECT_GT(sqnr_db(Observer::automatic), sqnr_db(Observer::mse) + 0.5);
 }
 
-// Kilobytes of a program at its largest: a process of its own, so that nothing else's memory counts.
+// Peak memory of a program in kilobytes; a process of its own, so that no other memory is counted.
 long peak_kilobytes_of(const std::vector<std::string>& command) {
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
@@ -289,11 +289,10 @@ long peak_kilobytes_of(const std::vector<std::string>& command) {
   return usage.ru_maxrss;
 }
 
-TEST(Calibrate, takes_no_more_memory_for_more_samples) {
+TEST(Calibrate, memory_does_not_grow_with_samples) {
   BITFOLD_NEEDS_DATA();
   const testing::TemporaryFolder folder;
-  // Of three runs, the least and the most: what two threads hold at the same time is up to chance, a tensor more or
-  // less.
+  // The least and greatest peak of three runs: what two threads hold at the same time varies by a tensor or so.
   const auto peaks_of = [&](const char* samples) {
     std::vector<long> peaks;
     for (int run = 0; run < 3; ++run)

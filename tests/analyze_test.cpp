@@ -1,4 +1,5 @@
-// The report and the promise on real networks: the advice is right, the promise holds, a search goes on where it was.
+// The report and the mixed precision search on real networks: the advice is correct, the loss limit is met, and a
+// search can resume.
 #include <fmt/format.h>
 
 #include "tool.h"
@@ -11,7 +12,7 @@ class Analyze : public NetworkTest {
   static constexpr const char* kCifar = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225";
 };
 
-TEST_F(Analyze, measures_every_layer_with_weights_and_shares_out_the_error) {
+TEST_F(Analyze, measures_every_layer_with_weights_and_attributes_the_error) {
   const auto json = run_for_json(fmt::format("analyze {} --calibrate {} {} --limit 64 --samples 16 --report {}",
                                              model("lenet-bn"), data("mnist/calib"), kMnist, path("report.html")));
   double shares = 0;
@@ -33,8 +34,8 @@ TEST_F(Analyze, measures_every_layer_with_weights_and_shares_out_the_error) {
   EXPECT_NE(page.find("/conv1/Conv"), std::string::npos);
 }
 
-// Layers are measured one by one as they are without samples, the whole as quantize writes it.
-TEST_F(Analyze, knows_what_is_chosen_with_samples) {
+// Layers are measured one by one without samples; the whole network is measured as `quantize` writes it.
+TEST_F(Analyze, measures_the_network_quantized_with_samples) {
   const std::string call =
       fmt::format("analyze {} --calibrate {} {} --limit 64 --samples 8 --weight-bits 4 --bias-correction none ",
                   model("lenet-bn"), data("mnist/calib"), kMnist);
@@ -47,8 +48,8 @@ TEST_F(Analyze, knows_what_is_chosen_with_samples) {
   }
 }
 
-// On one grid for all channels the report warns of wide channels; doing what it says must help.
-TEST_F(Analyze, its_advice_on_wide_channels_is_right) {
+// With one grid for all channels the report warns of wide channels; following its advice must help.
+TEST_F(Analyze, its_advice_on_wide_channels_improves_accuracy) {
   const std::string call = fmt::format("analyze {} --calibrate {} --resize 96x96 --limit 16 --samples 4 --granularity ",
                                        model("vww-mobilenetv1"), data("imagenet/calib"));
   const auto warned = [](const nlohmann::json& report) {
@@ -64,7 +65,7 @@ TEST_F(Analyze, its_advice_on_wide_channels_is_right) {
   EXPECT_GT(after["sqnr_db"].get<double>(), before["sqnr_db"].get<double>() + 1);
 }
 
-TEST_F(Analyze, a_promise_is_kept_by_the_file_that_is_written) {
+TEST_F(Analyze, the_written_file_meets_the_loss_limit) {
   const std::string common = fmt::format("quantize {} --calibrate {} {} --limit 128 ", model("resnet20-cifar10"),
                                          data("cifar10/calib.npz"), kCifar);
   ASSERT_EQ(run_tool(common + "-o " + path("int8.onnx")).status, 0);
@@ -80,7 +81,7 @@ TEST_F(Analyze, a_promise_is_kept_by_the_file_that_is_written) {
   EXPECT_EQ(found["quantized_bytes"].get<double>(), size(path("mixed.onnx")));
 }
 
-TEST_F(Analyze, a_search_resumed_writes_the_same_file_and_measures_nothing_again) {
+TEST_F(Analyze, a_resumed_search_writes_the_same_file_and_repeats_no_measurement) {
   const std::string call = fmt::format(
       "quantize {} --calibrate {} {} --limit 64 --samples 8 --eval {} --eval-limit 300 --max-drop 0.5 --resume {} -o ",
       model("lenet-bn"), data("mnist/calib"), kMnist, data("mnist/test"), path("state.json"));
@@ -91,8 +92,8 @@ TEST_F(Analyze, a_search_resumed_writes_the_same_file_and_measures_nothing_again
   EXPECT_EQ(read_text(path("state.json")), state);
 }
 
-// Interrupted as soon as the first mix has been measured, which is 8 bits everywhere.
-TEST_F(Analyze, an_interrupt_keeps_the_best_so_far) {
+// Interrupted as soon as the first mix, which is 8 bits for all layers, has been measured.
+TEST_F(Analyze, an_interrupted_search_keeps_its_best_result) {
   const std::string call = fmt::format(
       "{} quantize {} --calibrate {} {} --limit 64 --samples 4 --eval {} --eval-limit 400 --max-drop 5 --resume {} -o "
       "{}",
@@ -107,7 +108,7 @@ TEST_F(Analyze, an_interrupt_keeps_the_best_so_far) {
   EXPECT_TRUE(std::filesystem::exists(path("out.onnx")));
 }
 
-TEST_F(Analyze, a_promise_that_cannot_be_measured_or_kept_is_an_error_and_writes_nothing) {
+TEST_F(Analyze, a_limit_that_cannot_be_measured_or_met_is_an_error_and_writes_nothing) {
   const std::string call = fmt::format("quantize {} --calibrate {} {} --limit 16 -o {} ", model("lenet-bn"),
                                        data("mnist/calib"), kMnist, path("out.onnx"));
   const ToolResult no_data = run_tool(call + "--max-drop 0.5");

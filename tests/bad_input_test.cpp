@@ -1,4 +1,4 @@
-// Every kind of bad input: a message that names what is wrong, exit status 1, nothing written, no crash.
+// Every kind of bad input gives a message that names the fault and exit status 1; nothing is written, nothing crashes.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 namespace bitfold::testing {
 namespace {
 
-/// A small network that is right: Conv(3 -> 4, 3x3) and Relu on [N,3,8,8], for spoiling.
+/// A small valid network for the tests to spoil: Conv(3 -> 4, 3x3) and Relu on [N,3,8,8].
 Graph small_network() {
   Graph g;
   const ValueId x = g.add_input("input", DataType::float32, {kDynamic, 3, 8, 8});
@@ -62,7 +62,7 @@ class BadInput : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(BadInput, the_network_to_be_spoiled_is_right) {
+TEST_F(BadInput, the_unspoiled_network_is_valid) {
   const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), out()));
   EXPECT_EQ(result.status, 0) << result.output;
   EXPECT_TRUE(std::filesystem::exists(out()));
@@ -124,7 +124,7 @@ TEST_F(BadInput, full_file_system_leaves_nothing) {
   std::filesystem::create_directory(disk);
   if (run_command("mount -t tmpfs -o size=4k tmpfs " + disk).status != 0)
     GTEST_SKIP() << "needs the right to mount a tmpfs";
-  write_text(disk + "/filler", std::string(4096, 'x'));  // its only page
+  write_text(disk + "/filler", std::string(4096, 'x'));  // fills the only page
   const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}/out.onnx", model(), data(), disk));
   const auto left = run_command("ls -A " + disk).output;
   run_command("umount " + disk);
@@ -171,7 +171,7 @@ TEST_F(BadInput, percentile_of_101) {
 TEST_F(BadInput, unknown_observer) {
   expect_quantize_refused("--observer median", {"median", "min_max", "percentile", "mse"});
 }
-TEST_F(BadInput, automatic_observer_with_saved_statistics) {
+TEST_F(BadInput, automatic_observer_with_saved_statistics_is_refused) {
   Calibration calibration;
   calibration.values["x"].add(std::vector<float>{0, 1});
   save_calibration(calibration, path("saved.json"));
@@ -182,7 +182,7 @@ TEST_F(BadInput, data_free_with_data) { expect_quantize_refused("--data-free", {
 TEST_F(BadInput, data_free_with_an_empty_input_range) {
   expect_refused(fmt::format("quantize {} --data-free --input-range 1,1 -o {}", model(), out()), {"'input'", "1 to 1"});
 }
-TEST_F(BadInput, data_free_with_what_needs_samples) {
+TEST_F(BadInput, data_free_with_options_that_need_samples) {
   expect_refused(fmt::format("quantize {} --data-free --rounding gptq -o {}", model(), out()), {"samples", "gptq"});
 }
 TEST_F(BadInput, skipping_an_unknown_layer_suggests_the_nearest) {
@@ -243,7 +243,7 @@ TEST_F(BadInput, quantizing_twice_is_refused) {
                  {"out.onnx", "already"});
 }
 
-TEST_F(BadInput, an_open_image_size_is_no_reason_to_refuse_to_inspect) {
+TEST_F(BadInput, an_open_image_size_can_be_inspected) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 3, kDynamic, kDynamic});
   const Window window{.kernel = {2, 2}, .strides = {2, 2}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};

@@ -1,5 +1,5 @@
-// The integer engine against the float simulation on real networks: layer by layer on the same input codes, end to end,
-// and the same bytes whatever the instruction set and the number of threads.
+// The integer engine compared with the float simulation on real networks: layer by layer on the same input codes, and
+// end to end. Also checks that every instruction set and number of threads gives the same bytes.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -29,10 +29,10 @@ std::vector<Case> cases() {
       {"conv-bn-relu", "cifar10/val.npz", {.mean = {0.5F}, .std = {0.25F}}}};
 }
 
-/// The network quantized with the defaults on a few samples, and samples to run it on.
+/// A network quantized with the defaults on a few samples, and samples to run it on.
 struct Quantized {
   Graph graph;
-  std::vector<Tensor> inputs;  ///< Of one run.
+  std::vector<Tensor> inputs;  ///< Inputs of one run.
 };
 
 Quantized quantized(const Case& c, std::int64_t samples) {
@@ -68,7 +68,7 @@ class Engine : public ::testing::TestWithParam<Case> {
   void SetUp() override { BITFOLD_NEEDS_DATA(); }
 };
 
-TEST_P(Engine, gives_the_codes_of_the_simulation_layer_by_layer) {
+TEST_P(Engine, gives_the_simulations_codes_layer_by_layer) {
   const auto [graph, inputs] = quantized(GetParam(), 2);
   Session session(graph, {.keep_values = true});
   const auto outputs = session.run(inputs);
@@ -115,7 +115,7 @@ TEST_P(Engine, gives_the_codes_of_the_simulation_layer_by_layer) {
 
 TEST_P(Engine, gives_the_same_bytes_on_every_instruction_set_and_thread_count) {
   const auto [graph, inputs] = quantized(GetParam(), 1);
-  // Values on grids: layers left in float go through oneDNN, which promises no bytes.
+  // Only values on grids: float layers run in oneDNN, which does not guarantee identical bytes.
   const auto codes_at = [&](Isa isa, int threads) {
     Session session(graph, {.threads = threads, .isa = isa, .keep_values = true});
     const auto outputs = session.run(inputs);
@@ -142,9 +142,9 @@ TEST_P(Engine, gives_the_same_bytes_on_every_instruction_set_and_thread_count) {
   }
 }
 
-TEST(EngineEndToEnd, classifies_as_the_simulation_does) {
+TEST(EngineEndToEnd, classifies_like_the_simulation) {
   BITFOLD_NEEDS_DATA();
-  constexpr int kImages = 2000;  // fewer say little: of 400, the rate's standard error is a third of a point
+  constexpr int kImages = 2000;  // with 400 images, the standard error of the rate is a third of a point
   for (const Case& c : cases()) {
     if (c.model != "lenet-bn" && c.model != "resnet20-cifar10") continue;
     const auto [graph, inputs] = quantized(c, kImages);
@@ -169,7 +169,7 @@ TEST_P(Engine, keeping_values_does_not_change_the_outputs) {
   for (std::size_t i = 0; i < fused.size(); ++i) EXPECT_TRUE(fused[i] == kept[i]) << "output " << i;
 }
 
-TEST_P(Engine, places_its_values_within_a_tenth_of_what_no_plan_can_do_without) {
+TEST_P(Engine, arena_is_within_a_tenth_of_the_lower_bound) {
   const auto [graph, inputs] = quantized(GetParam(), 1);
   Graph floats = load_onnx((testing::data_folder() / "models" / (GetParam().model + ".onnx")).string());
   optimize(floats);

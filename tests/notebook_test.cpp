@@ -1,4 +1,4 @@
-// examples/notebook, run as a user runs it: its tables hold the notebook's own figures and ours.
+// Runs examples/notebook as a user does: its tables contain the notebook's figures and ours.
 #include <array>
 #include <cstdio>
 #include <regex>
@@ -10,7 +10,7 @@ namespace bitfold {
 namespace {
 
 struct Run {
-  std::string text;  // every run of blanks made one: these tests are about figures, not columns
+  std::string text;  // runs of blanks are merged, because these tests check figures, not columns
   int status = -1;
 };
 
@@ -43,16 +43,16 @@ void expect_line(const std::string& line) {
   EXPECT_NE(notebook().text.find(line), std::string::npos) << "no '" << line << "' in the output:\n" << notebook().text;
 }
 
-TEST(NotebookExample, ends_well) { EXPECT_EQ(notebook().status, 0) << notebook().text; }
+TEST(NotebookExample, exits_with_0) { EXPECT_EQ(notebook().status, 0) << notebook().text; }
 
-TEST(NotebookExample, shows_the_tensor_as_the_notebook_printed_it) {
+TEST(NotebookExample, prints_the_tensor_as_in_the_notebook) {
   expect_line(
       "-2.2066 0.3966 0.5587 1.1892\n 0.3932 1.6257 -0.6623 -0.0903\n -0.8323 -0.0078 1.2867 -0.1683\n "
       "3.2285 1.6256 0.6275 -1.0032\n");
   expect_line("scale: 0.0213 in both. zero_point: the notebook 103.5259, Bitfold 104.");
 }
 
-TEST(NotebookExample, shows_fractional_codes_beside_bytes) {
+TEST(NotebookExample, prints_fractional_codes_beside_bytes) {
   expect_line(" 0.0000 122.5259 129.5259 159.5259 0 123 130 160\n");
   expect_line(" 121.5259 179.5259 72.5259 99.5259 122 180 73 100\n");
   expect_line(" 64.5259 103.5259 163.5259 95.5259 65 104 164 96\n");
@@ -60,12 +60,12 @@ TEST(NotebookExample, shows_fractional_codes_beside_bytes) {
   expect_line(" -2.2066 0.4050 0.5542 1.1936 -2.2167 0.4050 0.5542 1.1936\n");
 }
 
-TEST(NotebookExample, shows_what_truncating_the_zero_point_costs) {
+TEST(NotebookExample, prints_the_error_from_truncating_the_zero_point) {
   expect_line("int(103.5259) is 103 in the notebook, round(103.5259) is 104 in Bitfold");
   expect_line(" -2.1953 0.4050 0.5542 1.1936 -2.2167 0.4050 0.5542 1.1936\n");
 }
 
-TEST(NotebookExample, shows_the_notebooks_symmetric_codes_and_its_clipping) {
+TEST(NotebookExample, prints_the_notebooks_symmetric_codes_and_its_clipping) {
   expect_line(" -104 19 26 56 -87 16 22 47\n");
   expect_line(" 18 76 -31 -4 15 64 -26 -4\n");
   expect_line(" -39 0 60 -8 -33 0 51 -7\n");
@@ -74,7 +74,7 @@ TEST(NotebookExample, shows_the_notebooks_symmetric_codes_and_its_clipping) {
   expect_line("largest error: the notebook 0.5216, Bitfold 0.0119");
 }
 
-TEST(NotebookExample, its_layer_keeps_weights_and_biases_meaningful) {
+TEST(NotebookExample, quantized_layer_keeps_weights_and_biases_accurate) {
   const double ours = figure("with the scale it kept; Bitfold ");
   EXPECT_GT(ours, 0);
   EXPECT_LT(ours, 0.0005);  // weights are in [-0.116, 0.116]: half a step of 255 is 0.00045
@@ -82,7 +82,7 @@ TEST(NotebookExample, its_layer_keeps_weights_and_biases_meaningful) {
   EXPECT_GT(kept, 3 * ours);
 }
 
-TEST(NotebookExample, its_network_runs_in_integers_where_the_notebooks_is_nonsense) {
+TEST(NotebookExample, network_runs_in_integers_where_the_notebooks_output_is_noise) {
   const auto signal_to_noise = [](const std::string& row) {
     std::smatch match;
     const std::regex pattern(row + R"( [0-9.]+ KB ([0-9.]+) % (\S+) dB)");
@@ -96,7 +96,7 @@ TEST(NotebookExample, its_network_runs_in_integers_where_the_notebooks_is_nonsen
   EXPECT_LT(signal_to_noise("the notebook"), 0);  // more noise than signal
 }
 
-TEST(NotebookExample, folds_to_within_a_millionth) {
+TEST(NotebookExample, folding_error_is_below_a_millionth) {
   expect_line("a new BatchNorm nodes 2 -> 1");
   expect_line("a trained one nodes 2 -> 1");
   EXPECT_EQ(notebook().text.find("NOT below 1e-6"), std::string::npos) << notebook().text;
@@ -109,7 +109,7 @@ TEST(NotebookExample, fuses_with_the_folded_weights) {
   EXPECT_LT(std::stod(match[1]), 1e-6);
 }
 
-TEST(NotebookExample, times_the_block_both_ways) {
+TEST(NotebookExample, times_the_block_unfolded_and_folded) {
   EXPECT_GT(figure("\n unfused "), 0);
   EXPECT_GT(figure("\n fused "), 0);
   expect_line("the notebook: 341 us / 238 us = 1.43");

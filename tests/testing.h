@@ -1,4 +1,4 @@
-// What tests share.
+// Helpers shared by all tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 namespace bitfold::testing {
 
-/// The folder of real models and data: BITFOLD_DATA, by default ../shared beside the project.
+/// The folder of real models and data: BITFOLD_DATA, or ../shared beside the project.
 inline std::filesystem::path data_folder() {
   if (const char* folder = std::getenv("BITFOLD_DATA")) return folder;
   return std::filesystem::path(BITFOLD_SOURCE_DIR) / ".." / "shared";
@@ -17,7 +17,7 @@ inline std::filesystem::path data_folder() {
 
 inline bool has_data() { return std::filesystem::exists(data_folder() / "models"); }
 
-/// A fresh folder for files a test writes, removed at the end.
+/// A new folder for files written by a test; removed at the end.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -36,7 +36,7 @@ class TemporaryFolder {
 
 }  // namespace bitfold::testing
 
-/// Skips the test, saying so, where the real models and data are not there.
+/// Skips the test with a message if the real models and data are missing.
 #define BITFOLD_NEEDS_DATA()         \
   if (!bitfold::testing::has_data()) \
   GTEST_SKIP() << "needs the models and data in " << bitfold::testing::data_folder() << "; set BITFOLD_DATA"

@@ -1,4 +1,4 @@
-// Running the command line tool as a user does.
+// Runs the command line tool as a user does.
 #pragma once
 
 #include <sys/wait.h>
@@ -15,7 +15,7 @@
 namespace bitfold::testing {
 
 struct ToolResult {
-  int status = -1;     ///< Exit status; 128 + signal when it was killed.
+  int status = -1;     ///< Exit status; 128 + signal if a signal ended the process.
   std::string output;  ///< Standard output and standard error together.
 };
 
@@ -35,7 +35,7 @@ inline ToolResult run_tool(const std::string& arguments) {
   return run_command(std::string(BITFOLD_TOOL_PATH) + " " + arguments);
 }
 
-/// Runs a verb with --json into a file and reads it.
+/// Runs a command with --json FILE and returns the parsed file.
 inline nlohmann::json run_for_json(const std::string& arguments) {
   const TemporaryFolder folder;
   const std::string path = (folder / "result.json").string();
@@ -56,7 +56,7 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
   std::ofstream(path, std::ios::binary) << text;
 }
 
-/// Tests on the real networks and data, with a folder to write to.
+/// Base of tests on the real networks and data, with a folder for output.
 class NetworkTest : public ::testing::Test {
  protected:
   void SetUp() override { BITFOLD_NEEDS_DATA(); }

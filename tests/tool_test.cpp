@@ -1,4 +1,4 @@
-// The verbs of the tool on real networks: what they print for machines, and that the whole job holds together.
+// The commands of the tool on real networks: their JSON output, and the complete workflow.
 #include "tool.h"
 
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ TEST_F(Tool, inspect_lists_layers_with_shapes_parameters_and_macs) {
   EXPECT_TRUE(json["layers"][0]["can_quantize"]);
 }
 
-TEST_F(Tool, inspect_says_why_a_layer_cannot_be_quantized) {
+TEST_F(Tool, inspect_reports_why_a_layer_cannot_be_quantized) {
   const auto json = run_for_json("inspect " + model("vww-mobilenetv1"));
   bool found = false;
   for (const auto& layer : json["layers"])
@@ -36,7 +36,7 @@ TEST_F(Tool, inspect_says_why_a_layer_cannot_be_quantized) {
   EXPECT_TRUE(found);
 }
 
-TEST_F(Tool, the_whole_job_on_lenet) {
+TEST_F(Tool, the_complete_workflow_on_lenet) {
   const std::string int8 = path("lenet.int8.onnx");
   const auto quantized = run_for_json(
       fmt::format("quantize {} --calibrate {} {} -o {}", model("lenet-bn"), data("mnist/calib"), kMnist, int8));
@@ -72,13 +72,13 @@ TEST_F(Tool, saved_statistics_quantize_to_the_same_file) {
   EXPECT_EQ(read_text(path("a.onnx")), read_text(path("b.onnx")));
 }
 
-TEST_F(Tool, preprocessing_by_file_says_the_same_as_by_flags) {
+TEST_F(Tool, preprocessing_file_equals_the_same_flags) {
   write_text(path("mnist.toml"), "mean = [0.1307]\nstd = [0.3081]\n");
   const std::string call = fmt::format("eval {} --data {} --limit 200 --simulate ", model("lenet"), data("mnist/test"));
   EXPECT_EQ(run_for_json(call + kMnist)["top1"], run_for_json(call + "--preprocess " + path("mnist.toml"))["top1"]);
 }
 
-TEST_F(Tool, bench_gives_its_documented_fields) {
+TEST_F(Tool, bench_prints_its_documented_fields) {
   const auto json = run_for_json("bench " + model("conv-bn-relu") + " --threads 1 --min-time 0.05");
   for (const char* field : {"median_us", "min_us", "p99_us", "first_us"})
     EXPECT_GT(json[field].get<double>(), 0) << field;
@@ -146,7 +146,7 @@ TEST(ToolHelp, every_verb_shows_an_example) {
   }
 }
 
-TEST(ToolJson, dash_writes_json_alone_to_standard_output) {
+TEST(ToolJson, dash_writes_only_json_to_standard_output) {
   const TemporaryFolder folder;
   save_npy((folder / "x.npy").string(), {{"", Tensor::from<float>({2}, std::vector<float>{-1, 1})}});
   const ToolResult result = run_command("(" + std::string(BITFOLD_TOOL_PATH) + " tensor " +

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks who includes whom against the table of ARCHITECTURE.md, which it reads. Exit status 1 on a breach.
+"""Checks includes against the layer table in ARCHITECTURE.md. Exit status 1 on a violation.
 
 Usage: check_layers.py [ROOT]
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent)
 
-# Public headers belong to a layer too: a folder may include only those of layers it may include.
+# Public headers belong to a layer too: a folder may include only the headers of layers it may include.
 HEADER_LAYER = {
     "error": "base", "cpu": "base", "version": "base", "tensor": "numeric", "affine": "numeric", "batch": "numeric",
     "ops": "ops", "node": "ops", "graph": "graph", "onnx": "onnx", "passes": "passes", "equalize": "passes", "batch_norm_table": "passes",
@@ -23,7 +23,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
 
 def allowed_table() -> dict[str, set[str]]:
-    """Layer -> what it may include; "kernels/convert" allows that folder only."""
+    """Layer -> the layers it may include; "kernels/convert" allows only that folder."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
     section = text.split("## Who may include whom")[1].split("\n## ")[0]
     table: dict[str, set[str]] = {"base": set()}
@@ -77,7 +77,7 @@ def main() -> int:
                 if why:
                     print(f"{path.relative_to(ROOT)}: {why}")
                     found += 1
-    print(f"include layers: {found} breaches")
+    print(f"include layers: {found} violations")
     return 1 if found else 0
 
 

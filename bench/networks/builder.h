@@ -1,7 +1,7 @@
-// Layers with weights drawn at random, added to a Graph one after another.
+// Adds layers with random weights to a Graph, one after another.
 //
-// Speed depends on shapes, and hardly on numbers, as long as values keep the ranges that trained networks have: kernels
-// are scaled as He et al. (2015) do at the start of training, which keeps the second moment from layer to layer.
+// Speed depends on shapes and hardly on values, as long as values keep the ranges of trained networks. Kernels are
+// therefore scaled as in He et al. (2015), which preserves the second moment from layer to layer.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct ConvSpec {
   std::int64_t channels = 0;
   std::int64_t kernel = 1, stride = 1, groups = 1;
   Activation activation = Activation::relu;
-  std::optional<std::int64_t> padding;  ///< At each edge; absent: what keeps the size at stride 1.
-  float gain = 1;                       ///< Of the BatchNorm's factors.
+  std::optional<std::int64_t> padding;  ///< At each edge; if absent, the padding that keeps the size at stride 1.
+  float gain = 1;                       ///< Scale of the BatchNorm.
 };
 
 class Builder {
@@ -49,10 +49,10 @@ class Builder {
   ValueId transpose(ValueId x, std::vector<std::int64_t> perm);
   ValueId scaled(ValueId x, float factor);
 
-  /// Of the value's axis; negative axes count from the last.
+  /// The size along an axis; negative axes count from the last.
   std::int64_t size(ValueId value, std::int64_t axis) const;
   ValueId node(Op op, std::vector<ValueId> inputs);
-  ValueId normal(Shape shape, float mean, float deviation);  ///< A constant.
+  ValueId normal(Shape shape, float mean, float deviation);  ///< Adds a constant.
 
  private:
   ValueId scalar(float number);
@@ -64,7 +64,7 @@ class Builder {
   int count_ = 0;
 };
 
-/// Roughly normal: the sum of four uniform numbers, the same on every platform (std::normal_distribution is not).
+/// Roughly normal: the sum of four uniform numbers, the same on every platform (unlike std::normal_distribution).
 void fill_normal(Tensor& tensor, float mean, float deviation, std::mt19937& random);
 
 }  // namespace bitfold::networks

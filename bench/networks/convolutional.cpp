@@ -12,7 +12,7 @@ ValueId bottleneck(Builder& b, ValueId x, std::int64_t width, std::int64_t strid
   const std::int64_t channels = 4 * width;
   ValueId y = b.conv(x, {.channels = width});
   y = b.conv(y, {.channels = width, .kernel = 3, .stride = stride});
-  // Small, as trained networks have it: sums of many blocks would grow.
+  // Small, as in trained networks; otherwise the sums of many blocks would grow.
   y = b.conv(y, {.channels = channels, .activation = Activation::none, .gain = 0.5F});
   if (b.size(x, 1) != channels) x = b.conv(x, {.channels = channels, .stride = stride, .activation = Activation::none});
   return b.node(Unary{UnaryKind::relu}, {b.add(y, x)});
@@ -34,7 +34,7 @@ ValueId inverted_residual(Builder& b, ValueId x, const InvertedStage& stage, std
   return is_residual ? b.add(y, x) : y;
 }
 
-/// The frame that MobileNetV2 and EfficientNet-Lite share.
+/// The structure shared by MobileNetV2 and EfficientNet-Lite.
 Graph inverted_network(const char* name, std::span<const InvertedStage> stages) {
   Builder b(name);
   ValueId x = b.image(3, kImageSize);

@@ -1,5 +1,5 @@
-// Writes the networks whose speed is measured: for each NAME.onnx (float, BatchNorms in place), NAME.int8.onnx
-// (quantized with the defaults) and NAME.npy (the random samples it was calibrated on, which are also what to feed).
+// Writes the networks whose speed is measured. For each: NAME.onnx (float, BatchNorms in place), NAME.int8.onnx
+// (quantized with the defaults) and NAME.npy (the random samples used for calibration and as inputs).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -40,7 +40,7 @@ void write_network(const Network& network, const fs::path& folder) {
   shape[0] = kSamples;
   Tensor samples(DataType::float32, shape);
   std::mt19937 random(2);
-  fill_normal(samples, 0, 1, random);  // as normalized pixels lie
+  fill_normal(samples, 0, 1, random);  // similar to normalized pixels
   save_npy(path(".npy"), {{"", samples}});
   save_onnx(graph, path(".onnx"));
 

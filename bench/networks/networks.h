@@ -1,4 +1,4 @@
-// The networks whose speed is measured: what they are, not what they know.
+// The architectures whose speed is measured, with random weights.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@ namespace {
 
 struct EncoderSpec {
   std::int64_t heads, inner;
-  bool norm_first;  ///< As ViT has it; BERT normalizes the sums.
+  bool norm_first;  ///< True in ViT; BERT normalizes the sums instead.
 };
 
 ValueId attention(Builder& b, ValueId x, std::int64_t heads) {

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What quantization costs, in Bitfold and in its peers: the same float models, calibrated on the same arrays.
+"""Accuracy lost by quantization with Bitfold and with other tools: the same float models, calibrated on the same arrays.
 
     .venv/bin/python bench/peers/accuracy.py [--tool build/bitfold] [--data ../shared] [--json FILE] [--models M ...]
                                              [--settings S ...] [--rows WORD ...]
 
-Every file, Bitfold's too, is run by ONNX Runtime on the same evaluation inputs and compared with the float model's outputs. On
-CPUs without VNNI it is asked for exact sums. Each quantization is a process of its own; its peak memory is the operating system's
-figure. A peer is run by .venv/PEER/bin/python where there is one, else by this Python; where it is not installed, its rows say so.
+ONNX Runtime runs every file, including Bitfold's, on the same evaluation inputs; the outputs are compared with the float model's.
+On CPUs without VNNI it is set to exact sums. Each quantization is a separate process; its peak memory is the operating system's
+figure. A peer runs with .venv/PEER/bin/python if it exists, else with this Python; the rows of a missing peer say so.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from samples import MODELS, PRETRAINED, load
 class Row:
     name: str
     tool: str
-    options: tuple = ()  # Bitfold's flags, or a peer's options by name
+    options: tuple = ()  # flags of Bitfold, or a peer's options by name
     settings: tuple = ("W8A8 per channel", "W8A8 per tensor", "W4A8 per channel")
 
 
 ALL = MODELS | PRETRAINED
-SETTINGS = {  # flags of Bitfold; what quantizers.py is told
+SETTINGS = {  # flags of Bitfold; options of quantizers.py
     "W8A8 per channel": ([], {"weight_bits": 8, "per_channel": True}),
     "W8A8 per tensor": (["--granularity", "per_tensor"], {"weight_bits": 8, "per_channel": False}),
     "W4A8 per channel": (["--weight-bits", "4"], {"weight_bits": 4, "per_channel": True}),
@@ -58,7 +58,7 @@ ROWS = [
     Row("Neural Compressor, min_max", "inc", (("calibration", "MinMax"),)),
     Row("Neural Compressor, entropy", "inc", (("calibration", "Entropy"),)),
 ]
-# A small process that starts the one to be measured: a child's figure begins at what its parent held.
+# A small process that starts the measured one, because a child's figure includes the memory its parent held.
 MEASURE = """
 import resource, subprocess, sys, time
 begin = time.perf_counter()
@@ -70,7 +70,7 @@ sys.exit(code)
 
 @dataclass
 class Case:
-    """One model with its arrays; the float model's outputs."""
+    """One model with its arrays and the float model's outputs."""
 
     name: str
     path: Path
@@ -81,10 +81,10 @@ class Case:
 
 
 def run(path: Path, inputs: np.ndarray) -> list[np.ndarray]:
-    """All outputs, sample by sample, each stacked."""
+    """All outputs, each stacked over the samples."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # results are the same; others may be at work
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # same results; other processes may be running
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -99,7 +99,7 @@ def sqnr_db(signal: np.ndarray, result: np.ndarray) -> float:
 
 
 def without_output_grids(path: Path) -> Path | None:
-    """The same file with outputs as the last layers compute them: some tools put outputs on 8 bits, others do not."""
+    """The same file without grids on its outputs: some tools quantize outputs to 8 bits, others do not."""
     model = onnx.load(path)
     producers = {name: node for node in model.graph.node for name in node.output}
     found = False
@@ -208,7 +208,7 @@ def measure_model(name: str, rows: list[Row], arguments: argparse.Namespace, fol
         try:
             result |= quantize(row, setting, case, output, arguments.tool)
             result |= {"failed": "–"} if "unsupported" in result else score(case, output)
-        except Exception as error:  # a peer's failure is a result of its own
+        except Exception as error:  # a peer's failure is a result, too
             result["failed"] = f"fails: {error}"
         if version := result.pop("version", None):
             state["versions"][row.tool] = version
@@ -223,14 +223,14 @@ def main() -> None:
     parser.add_argument("--tool", default="build/bitfold")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(ALL), metavar="MODEL")
-    parser.add_argument("--pretrained", type=Path, default=Path("."), metavar="FOLDER", help="what pretrained.py wrote")
+    parser.add_argument("--pretrained", type=Path, default=Path("."), metavar="FOLDER", help="the folder written by pretrained.py")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), metavar="SETTING")
-    parser.add_argument("--rows", nargs="+", default=[""], metavar="WORD", help="rows whose name contains one of the words")
-    parser.add_argument("--samples", type=int, default=100, help="for calibration, at most")
-    parser.add_argument("--limit", type=int, default=1000, help="samples for evaluation, at most")
+    parser.add_argument("--rows", nargs="+", default=[""], metavar="WORD", help="only rows whose name contains one of the words")
+    parser.add_argument("--samples", type=int, default=100, help="maximum number for calibration")
+    parser.add_argument("--limit", type=int, default=1000, help="maximum number for evaluation")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--resume", action="store_true", help="keep what the JSON file has, measure the rest")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where quantized files stay")
+    parser.add_argument("--resume", action="store_true", help="keep the results in the JSON file and measure the rest")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder in which to keep quantized files")
     arguments = parser.parse_args()
 
     rows = [row for row in ROWS if any(word.lower() in row.name.lower() for word in arguments.rows)]

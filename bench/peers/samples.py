@@ -1,4 +1,4 @@
-"""The networks of the comparisons, and their samples as arrays that are ready to feed: every tool gets the very same numbers."""
+"""The networks of the comparisons, and their samples as preprocessed arrays, so that every tool gets identical inputs."""
 
 import gzip
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Model:
     calibration: str  # below data/
     evaluation: str
     size: tuple[int, int] | None = None  # width, height that images are resized to
-    crop: int | None = None  # pixels of a side
+    crop: int | None = None  # pixels per side
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -21,7 +21,7 @@ class Model:
     has_labels: bool = True
 
     def flags(self) -> list[str]:
-        """The same for Bitfold, which reads the data itself."""
+        """The corresponding flags of Bitfold, which reads the data itself."""
         size = ["--resize", f"{self.size[0]}x{self.size[1]}"] if self.size else []
         crop = ["--crop", str(self.crop)] if self.crop else []
         scale = [] if self.scale == 1 / 255 else ["--scale", str(self.scale)]
@@ -40,9 +40,9 @@ MODELS = {
     "lenet-bn": Model("mnist/calib", "mnist/test", **MNIST),
     "lenet": Model("mnist/calib", "mnist/test", **MNIST),
 }
-# What bench/peers/pretrained.py writes. The labels of the images are not in its order of classes.
+# Written by bench/peers/pretrained.py. The labels of the images do not follow its order of classes.
 PRETRAINED = {"efficientnet-lite0": Model("imagenet/calib", "imagenet/val", crop=224, mean=(127 / 255,), std=(128 / 255,), has_labels=False)}
-# Too small to have an accuracy: for speed only.
+# For speed only: the accuracy of so small a network is meaningless.
 BLOCKS = {"conv-bn-relu": Model("cifar10/calib.npz", "cifar10/val.npz", mean=(0.5,), std=(0.25,), has_classes=False, has_labels=False)}
 
 
@@ -74,7 +74,7 @@ def read_folder(folder: Path, model: Model, limit: int) -> tuple[np.ndarray, np.
 
 
 def load(data: Path, part: str, model: Model, limit: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """float32 [samples, 3, height, width] and the class of each sample, where there are classes."""
+    """float32 [samples, 3, height, width] and the class of each sample, if there are classes."""
     path = data / part
     if path.suffix == ".npz":
         with np.load(path) as arrays:

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Bitfold against ONNX Runtime, and OpenVINO where it is installed, on the same files, in the same run: medians and ratios.
+"""Speed of Bitfold, ONNX Runtime and, if installed, OpenVINO on the same files in the same run: medians and ratios.
 
     .venv/bin/python bench/peers/speed.py [--tool build/bitfold] [--data ../shared] [--networks FOLDER] [--threads 1]
                                           [--batch 1] [--rounds 5] [--isa avx2|avx512vnni] [MODEL ...]
 
-Each model is quantized by Bitfold with --target any; all programs then run the float file and the very same int8 file, in turn, ROUNDS times;
-the table holds the median over rounds of each round's median, and how many times longer than Bitfold the others take. Before
-they are timed, their outputs on the int8 file are compared with Bitfold's. On CPUs without VNNI that comparison asks ONNX
-Runtime for exact sums, which it is not timed with: its default there is faster, and saturates. OpenVINO is told to compute in
-float32 what is not in integers, as the others do; by itself it takes bfloat16 where the CPU has it.
+Bitfold quantizes each model with --target any. All programs then run the float file and the same int8 file alternately, ROUNDS
+times. The table contains the median over rounds of each round's median, and the time of the others divided by Bitfold's. Before
+timing, their outputs on the int8 file are compared with Bitfold's. On CPUs without VNNI, ONNX Runtime is set to exact sums for that
+comparison but not for timing: its default there is faster and saturates. OpenVINO is set to compute float layers in float32, as the
+others do; by default it uses bfloat16 if the CPU supports it.
 
-FOLDER is what `build/bench/networks FOLDER` wrote: those networks are measured, too. --isa keeps Bitfold and OpenVINO from
-instruction sets beyond it; ONNX Runtime cannot be told to, and takes what the CPU has (up to VNNI: its 1.32 has no tiles).
+FOLDER was written by `build/bench/networks FOLDER`; those networks are measured as well. --isa limits the instruction set of
+Bitfold and OpenVINO; ONNX Runtime has no such option and uses what the CPU supports (up to VNNI: version 1.32 has no AMX).
 """
 
 import argparse
@@ -34,16 +34,16 @@ try:
 except ImportError:
     openvino = None
 
-NAMES = [name for name in MODELS if name != "lenet"]  # whose speed README.md has
-SECONDS = 0.7  # of one round of one program
-ONEDNN_ISA = {"avx2": "AVX2", "avx512vnni": "AVX512_CORE_VNNI"}  # as OpenVINO's oneDNN calls them
+NAMES = [name for name in MODELS if name != "lenet"]  # the networks in README.md
+SECONDS = 0.7  # per round and program
+ONEDNN_ISA = {"avx2": "AVX2", "avx512vnni": "AVX512_CORE_VNNI"}  # the names used by OpenVINO's oneDNN
 
 Run = Callable[[np.ndarray], np.ndarray]  # from the first input to the first output
 
 
 @dataclass
 class Files:
-    """What is measured: a float file, its int8 file, and an input of one batch."""
+    """A float file, its int8 file, and an input of one batch."""
 
     float32: Path
     int8: Path
@@ -118,7 +118,7 @@ def prepare(name: str, arguments: argparse.Namespace, folder: Path) -> Files:
         float_path, data = arguments.data / "models" / f"{name}.onnx", arguments.data / "data"
         files = Files(float_path, folder / "int8.onnx", np.load(data / "golden" / f"{name}.npz")["input"][:1])
         model = (MODELS | BLOCKS)[name]
-        # With the grids in front of LeakyRelus that the others need to run in integers.
+        # With grids before LeakyRelus, which the others need to run them in integers.
         bitfold(arguments.tool, "quantize", str(float_path), "--calibrate", str(data / model.calibration), *model.flags(),
                  "--target", "any", "-o", str(files.int8))
     files.x = np.ascontiguousarray(files.x.repeat(arguments.batch, axis=0))

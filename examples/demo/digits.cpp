@@ -1,7 +1,7 @@
-// Each digit is one to three strokes, given by points a pen passes through in the unit square (x right, y down). A
-// sample jitters the points, bends the strokes smoothly through them (Catmull-Rom), maps them through a random affine
-// transform, and inks every pixel by its distance to the nearest stroke. Noise, gaps and stray marks make it a task
-// that a good network solves to some 98 %, so that a loss through quantization can be seen.
+// Each digit is one to three strokes, given by points in the unit square (x right, y down). A sample jitters the
+// points, draws smooth curves through them (Catmull-Rom), applies a random affine transform, and inks every pixel by
+// its distance to the nearest stroke. Noise, gaps and stray marks limit a good network to about 98 %, so that a loss
+// from quantization is visible.
 #include "digits.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ struct Point {
 };
 using Stroke = std::vector<Point>;
 
-/// PCG32 (O'Neill 2014, XSH-RR output function): small, and the same everywhere.
+/// PCG32 (O'Neill 2014, XSH-RR output function): small, and identical on every machine.
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed * 2 + 1) { next(); }
@@ -38,7 +38,7 @@ class Random {
   std::uint64_t state_;
 };
 
-/// Ways people write each digit; some have two.
+/// The strokes of each digit; some digits have two forms.
 const std::vector<std::vector<Stroke>>& shapes_of(int digit) {
   static const std::array<std::vector<std::vector<Stroke>>, 10> kShapes{{
       {{{{.5, .1}, {.25, .25}, {.2, .55}, {.35, .85}, {.6, .87}, {.78, .6}, {.75, .3}, {.5, .1}}}},
@@ -72,7 +72,7 @@ const std::vector<std::vector<Stroke>>& shapes_of(int digit) {
   return kShapes[static_cast<std::size_t>(digit)];
 }
 
-/// Catmull-Rom through the points, kSteps line segments between two of them.
+/// A Catmull-Rom curve through the points, with kSteps line segments per interval.
 Stroke smooth(const Stroke& points) {
   constexpr int kSteps = 6;
   Stroke curve;
@@ -101,7 +101,7 @@ double squared_distance(Point p, Point a, Point b) {
   return ex * ex + ey * ey;
 }
 
-/// Maps the unit square to pixels: rotated, sheared, scaled and moved at random.
+/// Maps the unit square to pixels with random rotation, shear, scale and position.
 struct Affine {
   double xx, xy, yx, yy, x, y;
 
@@ -124,7 +124,7 @@ std::vector<Stroke> write(int digit, Random& random) {
   const auto& shapes = shapes_of(digit);
   const auto& shape = shapes[random.next() % shapes.size()];
   const Affine to_pixels(random);
-  const double shake = random.uniform(0.015, 0.06);  // of the unit square: a calm hand, or a hasty one
+  const double shake = random.uniform(0.015, 0.06);  // in units of the unit square
   std::vector<Stroke> strokes;
   for (const Stroke& given : shape) {
     Stroke jittered = given;
@@ -133,7 +133,7 @@ std::vector<Stroke> write(int digit, Random& random) {
     for (Point& p : curve) p = to_pixels(p);
     strokes.push_back(std::move(curve));
   }
-  // Now and then a stray mark.
+  // One sample in four has a stray mark.
   if (random.next() % 4 == 0) {
     const Point a{random.uniform(2, 26), random.uniform(2, 26)};
     strokes.push_back({a, {a.x + random.bell(3), a.y + random.bell(3)}});

@@ -1,4 +1,4 @@
-// Handwritten-like digits, drawn by a small program: data for a demo that needs no download.
+// Images like handwritten digits, drawn by a small program, so that the demo needs no download.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 namespace bitfold::demo {
 
 struct Digits {
-  Tensor images;                     ///< uint8 [count, 28, 28], ink is bright
+  Tensor images;                     ///< uint8 [count, 28, 28]; ink is bright
   std::vector<std::int64_t> labels;  ///< 0..9
 };
 
-/// Deterministic: the same seed and count give the same bytes on every machine (integer random numbers; the strokes
-/// are computed in double without transcendental functions whose last bit differs between C libraries).
+/// Deterministic: the same seed and count give the same bytes on every machine. Random numbers are integers, and
+/// strokes are computed in double without transcendental functions, whose last bit differs between C libraries.
 Digits draw_digits(std::int64_t count, std::uint64_t seed);
 
 }  // namespace bitfold::demo

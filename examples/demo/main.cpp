@@ -1,7 +1,7 @@
-// The main job on one page: fold, calibrate, quantize at 8, 6, 4 and 2 bits, measure, and print one table.
+// The complete workflow: folds, calibrates, quantizes to 8, 6, 4 and 2 bits, measures, and prints one table.
 //
-// Without --data it draws its own digits and uses the LeNet that ships with the project; with --data it reads MNIST's
-// files (calib/ and test/, or one folder for both), and lenet-bn.onnx beside them where there is one.
+// Without --data it draws its own digits and uses the LeNet included in the project. With --data it reads MNIST's files
+// (from calib/ and test/, or from one folder for both), and lenet-bn.onnx from the same folder if it exists.
 #include <fmt/format.h>
 
 #include <cstdint>
@@ -32,7 +32,7 @@ struct Arguments {
   std::uint64_t seed = 1;
 };
 
-/// Where calibration and test samples come from; the folder keeps drawn digits alive.
+/// Files of the calibration and test samples. `folder` keeps the drawn digits alive.
 struct Samples {
   std::string calibration, test, model;
 };
@@ -65,7 +65,7 @@ void write_digits(const std::string& path, std::int64_t count, std::uint64_t see
 Samples find_samples(const Arguments& arguments, const WorkFolder& folder) {
   if (!arguments.data) {
     fmt::print("drawing {} digits to calibrate on and {} to test on\n", kCalibrationSamples, kTestSamples);
-    // Seeds apart from the one the network was trained on.
+    // Seeds different from the one used to train the network.
     write_digits(folder / "calibration.npz", kCalibrationSamples, 2);
     write_digits(folder / "test.npz", kTestSamples, 3);
     return {folder / "calibration.npz", folder / "test.npz", arguments.model.string()};
@@ -87,7 +87,7 @@ struct Row {
   double top1 = 0, agreement = 0, sqnr_db = 0, file_bytes = 0, latency_us = 0;
 };
 
-/// Grids of n bits for weights and activations.
+/// Quantizes weights and activations to n bits.
 Graph quantized_at(int bits, const Graph& graph, const Calibration& calibration, BatchSource& samples) {
   Recipe recipe;
   recipe.weight_bits = bits;
@@ -134,7 +134,7 @@ void quantize_at_every_width(const Samples& samples, const WorkFolder& folder) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::string path = folder / fmt::format("model{}.onnx", i);
     save_onnx(graphs[i], path);
-    // What is measured is what a user gets: the file, read back.
+    // Measures the file that a user would run, after reading it back.
     const Graph loaded = load_onnx(path);
     rows[i].top1 = evaluate(loaded, *test_data.source).top1.value_or(0);
     const Comparison comparison = compare(graph, loaded, *test_data.source);
@@ -153,7 +153,7 @@ void time_fused_block() {
   const auto random = [&](Shape shape, float low, float high) {
     Tensor t(DataType::float32, std::move(shape));
     for (float& x : t.mutable_data<float>()) {
-      state = state * 1664525U + 1013904223U;  // Numerical Recipes' generator: any numbers will do
+      state = state * 1664525U + 1013904223U;  // the generator of Numerical Recipes; the values do not matter
       x = low + (high - low) * static_cast<float>(state >> 8U) / 16777216.0F;
     }
     return t;

@@ -7,7 +7,7 @@
 
 The network is the one of the notebook (3-channel LeNet), with BatchNorm and a narrower first fully connected layer:
     conv 3->20 5x5, BatchNorm, Relu, max pool 2; conv 20->50 5x5, BatchNorm, Relu, max pool 2; fc 800->128, Relu; fc 128->10
-Takes some three minutes on two cores.
+Takes about three minutes on two cores.
 """
 
 import sys

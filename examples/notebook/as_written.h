@@ -1,4 +1,4 @@
-// The notebook's arithmetic as it stands there, mistakes included, to compare with.
+// The notebook's arithmetic including its mistakes, for comparison.
 #pragma once
 
 #include <span>
@@ -8,7 +8,7 @@ namespace notebook {
 
 enum class Mode { asymmetric, symmetric };
 
-/// A quantized array the way the notebook has it: codes are floats, and may lie between integers.
+/// A quantized array as in the notebook: codes are floats and need not be integers.
 struct Quantized {
   std::vector<float> codes;
   float scale = 1, zero_point = 0;
@@ -17,8 +17,7 @@ struct Quantized {
 /// Cell 3: the zero point keeps its fraction.
 Quantized quantize_with_fraction(std::span<const float> x, int bits);
 
-/// Cells 7 and 15. The zero point is truncated by int(); `symmetric` divides the whole range by the whole range of
-/// codes.
+/// Cells 7 and 15. int() truncates the zero point; `symmetric` divides the whole range by the whole range of codes.
 Quantized quantize(std::span<const float> x, int bits, Mode mode);
 
 /// (x - zp) * scale

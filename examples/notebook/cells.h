@@ -1,4 +1,4 @@
-// The walk, in the notebook's order.
+// The cells in the notebook's order.
 #pragma once
 
 namespace notebook {

@@ -57,7 +57,7 @@ void walk_fused() {
   const Graph unfused = block(trained_statistics(), true), fused = optimized(unfused);
   const Tensor x = Random(198).normal({1, 3, 32, 32});
   const auto expected = output(unfused, x);
-  // Cell 224 computes w_f and b_f, and then hands w and b to the fused convolution.
+  // Cell 224 computes w_f and b_f, but then passes w and b to the fused convolution.
   std::printf("largest difference to the unfused block: the notebook's `fuse` %.4f, Bitfold %.1e\n",
               static_cast<double>(max_abs_difference(expected, output(convolution_alone(true), x))),
               static_cast<double>(max_abs_difference(expected, output(fused, x))));

@@ -1,8 +1,8 @@
-// A notebook on quantization, walked cell by cell with Bitfold.
+// Repeats a notebook on quantization with Bitfold, cell by cell.
 //
 // The notebook quantizes a 4x4 tensor, a layer and a LeNet, folds a BatchNorm and times the fused block. Its first half
-// is right enough to learn from, and wrong in ways worth seeing; this program computes both, its result and ours, and
-// says why they differ. docs/quantization.md derives what is only said here.
+// teaches the basics but contains instructive mistakes. This program prints its results beside Bitfold's and explains
+// the differences. docs/internals/arithmetic.md derives the formulas.
 #include <cstdio>
 
 #include "bitfold/bitfold.h"

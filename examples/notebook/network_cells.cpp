@@ -42,7 +42,7 @@ std::vector<float> scores(const Graph& graph, const Tensor& image) {
   return {y.data<float>().begin(), y.data<float>().end()};
 }
 
-// One line of the closing table: `graph` against `original` on the same images.
+// One row of the closing table: `graph` compared with `original` on the same images.
 void print_row(const char* title, const Graph& graph, const Graph& original, Images& images) {
   bitfold::Session session(graph), original_session(original);
   double signal = 0, noise = 0, agreeing = 0;

@@ -31,7 +31,7 @@ namespace {
 
 constexpr bitfold::Unary kRelu{bitfold::UnaryKind::relu};
 
-// PyTorch draws weights and biases of a layer from [-1 / sqrt(fan_in), 1 / sqrt(fan_in)].
+// PyTorch initializes weights and biases of a layer in [-1 / sqrt(fan_in), 1 / sqrt(fan_in)].
 struct Parameters {
   ValueId weight, bias;
 };
@@ -131,7 +131,7 @@ std::optional<bitfold::Batch> Images::next(std::int64_t max_samples) {
   Tensor x(bitfold::DataType::float32, {n, 3, 28, 28});
   const auto to = x.mutable_data<float>();
   constexpr std::size_t kImage = std::size_t{3} * 28 * 28;
-  for (std::int64_t i = 0; i < n; ++i) {  // each image has its own seed: batches of any size hold the same images
+  for (std::int64_t i = 0; i < n; ++i) {  // one seed per image, so that batches of any size contain the same images
     const Tensor image = Random(seed_ + static_cast<std::uint32_t>(position_ + i)).normal({3, 28, 28});
     std::copy(image.data<float>().begin(), image.data<float>().end(),
               to.begin() + static_cast<std::ptrdiff_t>(i * kImage));

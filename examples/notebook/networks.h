@@ -1,5 +1,5 @@
-// The notebook's networks, built with the Graph API. Weights are pseudo-random, drawn as PyTorch initializes layers, so
-// that every run prints the same.
+// The notebook's networks, built with the Graph API. Weights are pseudo-random and distributed as PyTorch initializes
+// layers, so that every run prints the same figures.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace notebook {
 
-/// The same numbers on every machine: std::mt19937 is specified to the bit, the standard's distributions are not.
+/// The same numbers on every machine: std::mt19937 is fully specified, the standard's distributions are not.
 class Random {
  public:
   explicit Random(std::uint32_t seed) : engine_(seed) {}
   bitfold::Tensor uniform(const bitfold::Shape& shape, float low, float high);
-  /// Sums of twelve uniform numbers: standard normal for our purpose.
+  /// Sums of twelve uniform numbers, close enough to a standard normal distribution.
   bitfold::Tensor normal(const bitfold::Shape& shape);
 
  private:
@@ -27,19 +27,19 @@ class Random {
 /// Takes Nx3x28x28. Weight and bias of layer L are the constants "L.weight" and "L.bias".
 bitfold::Graph lenet();
 
-/// The four numbers per channel of a BatchNorm.
+/// The four parameters per channel of a BatchNorm.
 struct Statistics {
   bitfold::Tensor gamma, beta, mean, variance;
 };
-Statistics fresh_statistics();    ///< Of a layer never trained, as in the notebook: 1, 0, 0, 1.
-Statistics trained_statistics();  ///< What training leaves: anything.
+Statistics fresh_statistics();    ///< Of an untrained layer, as in the notebook: 1, 0, 0, 1.
+Statistics trained_statistics();  ///< As after training: arbitrary values.
 
-/// Cell 195: conv 3-20 (5x5) and BatchNorm; cell 284 with `relu` behind. Takes 1x3x32x32.
+/// Cell 195: conv 3-20 (5x5) and BatchNorm; with `relu`, cell 284. Takes 1x3x32x32.
 bitfold::Graph block(const Statistics& statistics, bool relu);
-/// The same convolution alone, cell 202, with the weights it was given before any folding.
+/// Cell 202: the same convolution alone, with its weights before folding.
 bitfold::Graph convolution_alone(bool relu);
 
-/// `count` images of 3x28x28, standard normal: the notebook has no others.
+/// `count` images of 3x28x28, standard normal, as in the notebook.
 class Images : public bitfold::BatchSource {
  public:
   Images(std::int64_t count, std::uint32_t seed);

@@ -13,7 +13,7 @@ std::string row_text(const Matrix& m, std::size_t row) {
   for (std::size_t c = 0; c < columns; ++c) {
     char cell[32];
     const int width = m.decimals == 0 ? 5 : 10;
-    // + 0.0F: a code of -0 is 0
+    // + 0.0F turns -0 into 0
     const double value = static_cast<double>(m.values[row * columns + c] + 0.0F);
     std::snprintf(cell, sizeof cell, m.decimals == kScientific ? "%*.*e" : "%*.*f", width, std::abs(m.decimals), value);
     text += cell;

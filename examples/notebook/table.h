@@ -1,4 +1,4 @@
-// Printing small matrices next to each other.
+// Prints small matrices side by side.
 #pragma once
 
 #include <span>
@@ -7,7 +7,7 @@
 
 namespace notebook {
 
-constexpr int kScientific = -2;  ///< As `decimals`: 4.83e+17
+constexpr int kScientific = -2;  ///< A value for `decimals`: 4.83e+17
 
 struct Matrix {
   std::string title;
@@ -16,10 +16,10 @@ struct Matrix {
   int decimals = 4;
 };
 
-/// One matrix, or several side by side under their titles.
+/// Prints one matrix, or several side by side under their titles.
 void print(const std::vector<Matrix>& matrices);
 
-/// A section's heading: which cells it walks.
+/// Prints a section's heading with the cells it covers.
 void print_heading(const std::string& cells, const std::string& title);
 
 /// The largest |a - b|.

@@ -15,8 +15,8 @@ namespace {
 using bitfold::QuantParams;
 using bitfold::Tensor;
 
-// As cell 2 prints them. The two extremes have the further digits that the notebook's own results let us work out (its
-// code 103.5259 of real 0 is 2.2066 / scale), so that every figure below comes out as it printed it.
+// As cell 2 prints them. The extremes have more digits, derived from the notebook's own results (its code 103.5259 of
+// real 0 is 2.2066 / scale), so that every figure below equals the printed one.
 const std::vector<float> kX{-2.206556F, 0.3966F,  0.5587F, 1.1892F,  0.3932F,   1.6257F, -0.6623F, -0.0903F,
                             -0.8323F,   -0.0078F, 1.2867F, -0.1683F, 3.228527F, 1.6256F, 0.6275F,  -1.0032F};
 
@@ -97,7 +97,7 @@ void walk_layer() {
   const Tensor bias = *graph.value(graph.find("conv1.bias")).constant;
   const std::vector<float> w = floats(weight), b = floats(bias);
 
-  // The notebook: weights, then bias, through the same object; it keeps the scale of the last.
+  // In the notebook, weights and then the bias pass through the same object, which keeps the last scale.
   const Quantized their_w = quantize(w, 8, Mode::asymmetric), their_b = quantize(b, 8, Mode::asymmetric);
   const QuantParams w_grid = bitfold::choose_params_per_channel(
       weight, 0, {.bits = 8, .is_signed = true, .scheme = bitfold::Scheme::symmetric});
@@ -116,13 +116,13 @@ void walk_layer() {
       static_cast<double>(max_abs_difference(w, dequantize(with_kept_scale))),
       static_cast<double>(max_abs_difference(w, floats(bitfold::dequantize(w_codes, w_grid)))));
 
-  // The bias joins the accumulator, whose unit is s_x * s_w[c]: docs/quantization.md (13).
+  // The bias is added to the accumulator, whose unit is s_x * s_w[c]: docs/internals/arithmetic.md (13).
   const Tensor x = Random(198).normal({1, 3, 28, 28});
   const QuantParams x_grid = grid_of(floats(x), {.bits = 8});
   QuantParams b_grid{.zero_point = std::vector<std::int32_t>(20, 0), .bits = 32, .is_signed = true, .axis = 0};
   for (float s_w : w_grid.scale) b_grid.scale.push_back(x_grid.scale[0] * s_w);
   const Tensor b_codes = bitfold::quantize(bias, b_grid);
-  std::vector<float> added;  // what the notebook's codes are worth in the accumulator
+  std::vector<float> added;  // the contribution of the notebook's codes to the accumulator
   for (std::size_t c = 0; c < b.size(); ++c) added.push_back(their_b.codes[c] * b_grid.scale[c]);
   const auto first = [](const std::vector<float>& all) { return std::vector<float>(all.begin(), all.begin() + 4); };
   std::printf("\nthe first four biases, and what their codes add to the accumulator:\n");

@@ -26,8 +26,9 @@ constexpr std::array<std::pair<std::string_view, Isa>, 4> kIsaNames{{
 }};
 
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
-// What no compiler's __builtin_cpu_supports() covers: a process must ask Linux before it may use tiles, as they make
-// its saved state 8 KiB larger. All threads of the process have the permission, those already running included.
+// Not covered by compilers' __builtin_cpu_supports(): a process must ask Linux for permission before it may use tiles,
+// because they make its saved state 8 KiB larger. The permission holds for all threads of the process, including those
+// already running.
 bool obtain_amx() {
 #if defined(__linux__)
   constexpr unsigned kTile = 1U << 24, kInt8 = 1U << 25;              // CPUID 7, EDX
@@ -47,7 +48,7 @@ bool obtain_amx() {
 
 Isa detect() {
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
-  // libgcc's test covers the operating system's side too: it reads XCR0 before it reports AVX.
+  // libgcc's test includes operating system support: it reads XCR0 before it reports AVX.
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
                     __builtin_cpu_supports("bmi2");

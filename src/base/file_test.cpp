@@ -12,7 +12,7 @@ std::size_t file_count(const testing::TemporaryFolder& folder) {
   return count;
 }
 
-TEST(FileWriter, leaves_nothing_unless_committed) {
+TEST(FileWriter, leaves_no_file_unless_committed) {
   testing::TemporaryFolder folder;
   {
     FileWriter writer((folder / "a").string());

@@ -15,13 +15,13 @@ namespace bitfold {
 namespace {
 
 constexpr std::size_t kAlignment = 64;      // a cache line, an AVX-512 vector
-constexpr std::size_t kReadableTail = 256;  // four of them
+constexpr std::size_t kReadableTail = 256;  // four AVX-512 vectors
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kLeastBlock = std::size_t{64} << 10, kMostBlock = std::size_t{32} << 20;
 
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-/// Not cleared: pages of it that nobody writes to cost nothing.
+/// Not cleared, so that pages that are never written take no memory.
 std::shared_ptr<std::byte> allocate(std::size_t bytes) {
   const std::size_t padded = round_up(bytes + kReadableTail, kAlignment), pages = round_up(padded, kHugePage);
   const bool is_huge = pages - padded <= padded / 4;
@@ -51,7 +51,7 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
 std::shared_ptr<std::byte> MemoryPieces::take(std::size_t bytes) {
   const std::size_t padded = round_up(std::max<std::size_t>(bytes, 1), kAlignment);
   if (used_ + padded > size_) {
-    // As large as all before: few blocks for large networks, little memory for small ones.
+    // As large as all blocks before it: few blocks for large networks, little memory for small ones.
     size_ = std::max(padded, std::clamp(total_, kLeastBlock, kMostBlock));
     if (size_ >= kHugePage) size_ = round_up(size_ + kReadableTail, kHugePage) - kReadableTail;
     block_ = allocate(size_);

@@ -1,7 +1,7 @@
-// Memory that is read again and again: weights and the arena of a plan.
+// Memory that is read in every run: weights, and the arena of a plan.
 //
-// What fills megabytes lies in huge pages (2 MiB) where the system has them for those who ask: a network's weights are
-// more pages of 4 KiB than a CPU keeps the addresses of, and each run would look all of them up again.
+// Large blocks use huge pages (2 MiB) if the system grants them on request. The weights of a network span more 4 KiB
+// pages than a CPU's TLB has entries, so that each run would look all of them up again.
 #pragma once
 
 #include <cstddef>
@@ -9,15 +9,15 @@
 
 namespace bitfold {
 
-/// Asks the system for huge pages where the memory spans whole ones; refused, it keeps small ones. Before the first
-/// write.
+/// Requests huge pages for the whole ones that the memory spans; without them, small pages are kept. Call before the
+/// first write.
 void prefer_huge_pages(std::byte* memory, std::size_t bytes);
 
-/// Zeros, aligned to 64 bytes; whole vectors may be read past the end. Throws Error when there is no memory.
+/// Zeros, aligned to 64 bytes. Whole vectors may be read past the end. Throws Error if memory runs out.
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
 
-/// Hands out such memory piece by piece, side by side, so that small pieces come to lie in huge pages, too. A piece
-/// keeps the block it is of. Not thread-safe.
+/// Allocates such memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive. Not
+/// thread-safe.
 class MemoryPieces {
  public:
   std::shared_ptr<std::byte> take(std::size_t bytes);
@@ -25,7 +25,7 @@ class MemoryPieces {
  private:
   std::shared_ptr<std::byte> block_;
   std::size_t used_ = 0, size_ = 0;
-  std::size_t total_ = 0;  ///< Of all blocks.
+  std::size_t total_ = 0;  ///< Bytes of all blocks.
 };
 
 }  // namespace bitfold

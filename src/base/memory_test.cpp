@@ -15,7 +15,7 @@ bool is_zero(const std::byte* p, std::size_t bytes) {
 
 std::uintptr_t address(const std::shared_ptr<std::byte>& p) { return reinterpret_cast<std::uintptr_t>(p.get()); }
 
-TEST(Memory, is_zeroed_and_aligned_whatever_its_size) {
+TEST(Memory, is_zeroed_and_aligned_for_every_size) {
   for (std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{63}, std::size_t{4096}, (std::size_t{7} << 18),
                             (std::size_t{2} << 20) + 1, std::size_t{5} << 20}) {
     const auto memory = allocate_zeroed(bytes);
@@ -24,7 +24,7 @@ TEST(Memory, is_zeroed_and_aligned_whatever_its_size) {
   }
 }
 
-TEST(Memory, pieces_are_zeroed_aligned_and_apart_and_outlive_what_they_come_from) {
+TEST(Memory, pieces_are_zeroed_aligned_disjoint_and_outlive_their_allocator) {
   std::vector<std::pair<std::shared_ptr<std::byte>, std::size_t>> taken;
   {
     MemoryPieces pieces;

@@ -7,7 +7,7 @@
 namespace bitfold {
 namespace {
 
-// Levenshtein, one row at a time: row[j] is the distance between a's first i letters and b's first j.
+// Levenshtein distance, row by row: row[j] is the distance between the first i letters of a and the first j of b.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -26,7 +26,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string_view> words) {
-  constexpr std::size_t kLongestWord = 200;  // distances cost the product of the lengths
+  constexpr std::size_t kLongestWord = 200;  // the time is proportional to the product of the lengths
   if (word.size() > kLongestWord) return {};
   std::string_view best;
   std::size_t best_distance = 0;

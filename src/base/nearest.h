@@ -1,4 +1,4 @@
-// The word a user probably meant: for messages about unknown keys and names.
+// Suggestions for unknown keys and names in error messages.
 #pragma once
 
 #include <span>
@@ -7,11 +7,11 @@
 
 namespace bitfold {
 
-/// The word of `words` with the least edit distance (Levenshtein) to `word`; the first of several. Empty when none is
-/// near enough to be a slip: more than a third of its letters, and more than two, would have to change.
+/// The word in `words` with the least edit distance (Levenshtein) to `word`; the first of several. Empty if all differ
+/// too much for a typing mistake: in more than a third of the letters, and in more than two.
 std::string nearest(std::string_view word, std::span<const std::string_view> words);
 
-/// "; did you mean 'X'?" after nearest(), or nothing.
+/// "; did you mean 'X'?" with X = nearest(), or an empty string.
 std::string did_you_mean(std::string_view word, std::span<const std::string_view> words);
 
 }  // namespace bitfold

@@ -1,4 +1,4 @@
-// Words that stand for the enumerators of an enum, in its order.
+// Words for the enumerators of an enum, in the order of the enum.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace bitfold {
 
-/// Throws Error "unknown KIND 'WORD': it is one of ..." when it is none of them.
+/// Throws Error "unknown KIND 'WORD': it is one of ..." if `word` matches no enumerator.
 template <class Enum, std::size_t kCount>
 Enum parse_word(std::string_view kind, std::string_view word, const std::array<std::string_view, kCount>& words) {
   const auto found = std::find(words.begin(), words.end(), word);

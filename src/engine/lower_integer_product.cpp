@@ -48,14 +48,14 @@ std::optional<Product> conv_product(const Lowering& l, const Node& node, const C
               {in[2] * in[3] * in[1], in[3] * in[1], in[1]},
               {out[1] * out[2] * out[3], out[3] * out[1], out[1]},
               {}};
-  if (is_padded && p.filter.is_depthwise()) p.images.bare = {in[2], in[3], w.pad_top, w.pad_left};
+  if (is_padded && p.filter.is_depthwise()) p.images.unpadded = {in[2], in[3], w.pad_top, w.pad_left};
   p.form = best_image_form(p.filter, p.images, width, l.isa);
   p.padding.batch = in[0];
   p.padding.is_needed = (is_padded && !p.filter.is_depthwise()) || !p.form.is_plain();
   if (p.padding.is_needed) {
     const PaddedImage image{in[2], in[3], in[1], w.pad_top, w.pad_left, width};
-    p.padding.former = ImageFormer(p.filter, p.images, image, p.form);
-    p.images = formed(p.filter, p.images, image, p.form);
+    p.padding.packer = ImagePacker(p.filter, p.images, image, p.form);
+    p.images = packed_images(p.filter, p.images, image, p.form);
   }
   p.filter = folded(p.filter, p.form.folded_rows);
   const std::int64_t channels = in[1] / conv.group, taps = w.kernel_h * w.kernel_w, rows = p.form.folded_rows;
@@ -319,7 +319,7 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   const std::string kernel = conv.kernel_name();
   auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
                                                 useful_threads(l.threads, macs));
-  const std::size_t formed_bytes = made->formed_bytes(), scratch_bytes = made->scratch_bytes();
+  const std::size_t packed_bytes = made->packed_bytes(), scratch_bytes = made->scratch_bytes();
   auto& step = l.add(std::move(made), tail.name, tail.op, kernel);
   if (!product->filter.is_depthwise()) {
     if (l.last_product != nullptr) l.last_product->fetch_ahead(step);
@@ -327,7 +327,7 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   }
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
-  if (padding.is_needed) step.add_operand(l.arena_buffer(formed_bytes), Access::scratch);
+  if (padding.is_needed) step.add_operand(l.arena_buffer(packed_bytes), Access::scratch);
   if (residual) step.add_operand(residual->buffer, Access::read);
   if (scratch_bytes > 0) step.add_operand(l.arena_buffer(scratch_bytes), Access::scratch);
   step.info.is_integer = true;

@@ -1,4 +1,4 @@
-// What one accumulator becomes, in plain C++: the portable kernels and the tests' oracle.
+// Converts one accumulator to an output element in plain C++. The portable kernels use it, and tests compare with it.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace bitfold {
 
-/// requantize() of affine.h, invariant 3, behind the LeakyRelu where there is one.
+/// requantize() of affine.h (invariant 3), after the fused LeakyRelu if there is one.
 inline std::uint8_t code_of(std::int32_t accumulator, float multiplier, const ConvOutput& output) {
   const auto low = static_cast<float>(output.qmin - output.zero_point);
   const auto high = static_cast<float>(output.qmax - output.zero_point);
@@ -19,7 +19,7 @@ inline std::uint8_t code_of(std::int32_t accumulator, float multiplier, const Co
   return static_cast<std::uint8_t>(round_half_even(steps) + output.zero_point);
 }
 
-/// Writes channel `c` of the pixel at `index` of y, counted in elements.
+/// Writes channel `c` of the pixel that begins at element `index` of y.
 inline void store_accumulator(std::int32_t accumulator, float multiplier, const ConvOutput& output, void* y,
                               std::int64_t index) {
   switch (output.kind) {

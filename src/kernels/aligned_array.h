@@ -9,11 +9,11 @@
 
 namespace bitfold {
 
-/// Begins at a multiple of 64 bytes, so that no row of 16 words or 64 bytes lies across two cache lines.
+/// Aligned to 64 bytes, so that a row of 16 words or 64 bytes never crosses a cache line.
 template <class T>
 using AlignedArray = std::shared_ptr<T[]>;
 
-/// A piece of `memory` where that is given, else memory of its own.
+/// Allocates from `memory` if it is given, else from the heap.
 template <class T>
 AlignedArray<T> zeroed_array(std::int64_t count, MemoryPieces* memory = nullptr) {
   const auto bytes = static_cast<std::size_t>(count) * sizeof(T);

@@ -1,11 +1,10 @@
-// What the AVX2 kernels share: exact products of u8 by s8, and accumulators on their way to memory.
+// Shared by the AVX2 kernels: exact products of u8 by s8, and stores of accumulators.
 //
-// vpmaddubsw would multiply bytes in one instruction, but its sums of two products saturate at int16: 255 * 127 * 2
-// does not fit. So bytes are taken apart into int16, even ones and odd ones, and vpmaddwd adds pairs of products in
-// int32.
+// vpmaddubsw would multiply bytes in one instruction, but it saturates sums of two products at int16, and 255 * 127 * 2
+// does not fit. So the bytes are split into int16, even and odd ones, and vpmaddwd adds pairs of products in int32.
 //
-// Included only by files compiled for AVX2; everything is in an anonymous namespace, so that no code of theirs can
-// stand in for a function of the rest of the program.
+// Only files compiled for AVX2 include this header. Everything is in an anonymous namespace, so that the linker cannot
+// use AVX2 code for a function of the rest of the program.
 #pragma once
 
 #include <immintrin.h>
@@ -31,7 +30,7 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
   unroll_indices(std::make_integer_sequence<int, kCount>{}, f);
 }
 
-/// Of every four bytes the first and third, and the second and fourth, as int16.
+/// Bytes widened to int16: `even` holds the first and third of every four bytes, `odd` the second and fourth.
 struct Split {
   __m256i even, odd;
 };
@@ -46,9 +45,9 @@ BITFOLD_INLINE void multiply_add(__m256i& sum, const Split& x, const Split& w) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, w.odd));
 }
 
-/// accumulator * multiplier, behind the LeakyRelu where there is one. With a gain of 1 the blend changes nothing.
+/// accumulator * multiplier, then the fused LeakyRelu if there is one. A gain of 1 leaves the value unchanged.
 BITFOLD_INLINE __m256 leaky_steps(__m256 steps, __m256 negative_gain) {
-  // The sign decides, and an accumulator is never -0.
+  // The blend looks at the sign bit; an accumulator is never -0.
   return _mm256_blendv_ps(steps, _mm256_mul_ps(steps, negative_gain), steps);
 }
 
@@ -56,13 +55,14 @@ BITFOLD_INLINE __m256i load_words(const std::int32_t* from) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
 }
 
-/// Rounded steps of accumulators that started from StepTerms' origins.
+/// Rounded steps of accumulators that started from the origins in StepTerms.
 BITFOLD_INLINE __m256i quick_steps(__m256i sums, __m256 multipliers, __m256 addends) {
   return _mm256_cvtps_epi32(_mm256_fmadd_ps(_mm256_castsi256_ps(sums), multipliers, addends));
 }
 
-/// Codes of rounded steps, where accumulator * multiplier fits int32: then rounding first and clamping after, at int16
-/// and at uint8, comes to the same as store(). Everything in registers: what is written might alias the task.
+/// Converts rounded steps to codes. Requires that accumulator * multiplier fits int32: then rounding first and clamping
+/// afterwards, at int16 and at uint8, equals store(). The members are values, so that the compiler keeps them in
+/// registers; stores through a byte pointer could alias the task.
 struct CodeRange {
   __m256i zero_point, low, high;
 
@@ -71,17 +71,17 @@ struct CodeRange {
         low(_mm256_set1_epi8(static_cast<char>(output.qmin))),
         high(_mm256_set1_epi8(static_cast<char>(output.qmax))) {}
 
-  /// Steps as saturated int16, in each half first those of `a` and then those of `b`.
+  /// Steps as saturated int16; each half holds first those of `a`, then those of `b`.
   BITFOLD_INLINE __m256i operator()(__m256i a, __m256i b) const {
     return _mm256_min_epu8(_mm256_max_epu8(all_bytes(a, b), low), high);
   }
-  /// The same of codes from 0 to 255.
+  /// The same for outputs whose codes span 0 to 255.
   BITFOLD_INLINE __m256i all_bytes(__m256i a, __m256i b) const {
     return _mm256_packus_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
   }
 };
 
-/// Writes the first `count` of 8 accumulators to the elements of y from `at` on.
+/// Stores the first `count` of 8 accumulators to y, beginning at element `at`.
 BITFOLD_INLINE void store(__m256i sums, const float* multipliers, const ConvOutput& output, void* y, std::int64_t at,
                           std::int64_t count) {
   if (count <= 0) return;

@@ -1,7 +1,7 @@
-// What the AVX-512 kernels share: loops unrolled at compile time, and accumulators on their way to memory.
+// Shared by the AVX-512 kernels: loops unrolled at compile time, and stores of accumulators.
 //
-// Included only by files compiled for AVX-512; everything is in an anonymous namespace, so that no code of theirs can
-// stand in for a function of the rest of the program.
+// Only files compiled for AVX-512 include this header. Everything is in an anonymous namespace, so that the linker
+// cannot use AVX-512 code for a function of the rest of the program.
 #pragma once
 
 #include <immintrin.h>
@@ -26,8 +26,9 @@ BITFOLD_INLINE void unroll([[maybe_unused]] F f) {
   unroll_indices(std::make_integer_sequence<int, kCount>{}, f);
 }
 
-/// What codes may be: [qmin, qmax] around any zero point, behind a LeakyRelu or not; every byte, of plain accumulators;
-/// the same by StepTerms, around any zero point and around 0.
+/// Which codes and zero points a writer must handle. `any`: [qmin, qmax], any zero point, with or without LeakyRelu.
+/// `bytes`: 0 to 255, no LeakyRelu. `quick_bytes`: as `bytes`, computed with StepTerms. `quick_bytes_from_zero`: as
+/// `quick_bytes`, with zero point 0.
 enum class CodeBounds { any, bytes, quick_bytes, quick_bytes_from_zero };
 
 constexpr bool is_quick(CodeBounds bounds) { return bounds >= CodeBounds::quick_bytes; }
@@ -38,20 +39,20 @@ BITFOLD_INLINE CodeBounds bounds_of(const ConvOutput& output, const StepTerms& t
   return output.qmin != 0 || output.qmax != 255 || output.negative_gain != 1 ? CodeBounds::any : CodeBounds::bytes;
 }
 
-/// What the accumulators of 16 channels start from.
+/// Initial values of the accumulators of 16 channels.
 BITFOLD_INLINE __m512i start_of(const std::int32_t* bias, const StepTerms& terms, std::int64_t channel) {
   const __m512i start = _mm512_loadu_si512(bias + channel);
   return terms.origins == nullptr ? start : _mm512_add_epi32(start, _mm512_loadu_si512(terms.origins + channel));
 }
 
-/// What makes steps of the accumulators of 16 channels; the addend is of quick ones.
+/// Turns the accumulators of 16 channels into steps. `addend` is used with StepTerms only.
 struct Multiplier {
   __m512 factor, addend;
 };
 
-/// requantize() of 64 accumulators at a time. Rounding keeps order and the bounds are integers, so clamping after it is
-/// clamping before it: the saturating packs and the byte bounds at the end do it for 64 codes at once. Only what would
-/// leave int32 upwards must be cut before it is converted; what leaves it downwards converts to the lowest int32.
+/// requantize() of 64 accumulators at a time. Rounding is monotonic and the bounds are integers, so clamping may follow
+/// rounding: the saturating packs and the byte bounds at the end clamp 64 codes at once. Only values above int32 must
+/// be clamped before the conversion; values below it convert to the lowest int32.
 template <bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
 struct Requantizer {
   __m512 high, negative_gain;
@@ -65,7 +66,7 @@ struct Requantizer {
         low_code(_mm512_set1_epi8(static_cast<char>(output.qmin))),
         high_code(_mm512_set1_epi8(static_cast<char>(output.qmax))),
         is_leaky(output.negative_gain != 1) {
-    asm("" : "+r"(is_leaky));  // or the compiler compares floats again for every accumulator
+    asm("" : "+r"(is_leaky));  // without this the compiler compares floats again for every accumulator
   }
 
   BITFOLD_INLINE __m512i steps(__m512i sum, const Multiplier& multiplier) const {
@@ -81,7 +82,7 @@ struct Requantizer {
     return _mm512_cvt_roundps_epi32(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
 
-  /// Lane L of 128 bits holds those of lane L of a, b, c and d, in this order.
+  /// 128-bit lane L of the result holds the codes of lane L of a, b, c and d, in this order.
   BITFOLD_INLINE __m512i codes_by_lane(__m512i a, __m512i b, __m512i c, __m512i d) const {
     __m512i ab = _mm512_packs_epi32(a, b), cd = _mm512_packs_epi32(c, d);
     if constexpr (kBounds != CodeBounds::quick_bytes_from_zero) {
@@ -93,24 +94,24 @@ struct Requantizer {
     return mixed;
   }
 
-  /// All of a, then b, c and d.
+  /// The codes of a, then those of b, c and d.
   BITFOLD_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     return _mm512_permutexvar_epi32(order, codes_by_lane(a, b, c, d));
   }
 };
 
-/// The first channel of block b, or of the last block there is.
+/// The first channel of block b, or of the last block if b is past the end.
 BITFOLD_INLINE std::int64_t block_start(std::int64_t b, std::int64_t channel_count) {
   if (b == 0) return 0;
   const std::int64_t last = (channel_count - 1) / 16;
   return 16 * (b < last ? b : last);
 }
 
-/// Where a tile of outputs goes: pixels at equal distances, the first `channel_count` channels of each.
+/// Where a tile of outputs is stored: pixels at a fixed stride, the first `channel_count` channels of each.
 struct Destination {
   const ConvOutput* output;
-  const float* multipliers;  ///< As many as the tile has channels, as are the terms.
+  const float* multipliers;  ///< One per channel of the tile, as are the terms.
   StepTerms terms;
   void* y;
   std::int64_t first;   ///< Elements from y to the first pixel.
@@ -119,7 +120,7 @@ struct Destination {
   bool steps_fit;  ///< As in GemmTask.
 };
 
-/// Writes rows of accumulators, kBlocks registers each, as codes. Holds in registers what all of them have in common.
+/// Stores rows of accumulators, kBlocks registers each, as codes. Keeps what the rows share in registers.
 template <int kBlocks, bool kStepsFit, CodeBounds kBounds = CodeBounds::any>
 class CodeWriter {
  public:
@@ -137,7 +138,7 @@ class CodeWriter {
     });
   }
 
-  /// at(constant) is where the first channel of a row goes.
+  /// at(constant) returns where the first channel of a row is stored.
   template <int kRows, class At>
   BITFOLD_INLINE void write(const __m512i (&sums)[kRows][kBlocks], const At& at) const {
     constexpr int kRegisters = kRows * kBlocks;
@@ -150,7 +151,7 @@ class CodeWriter {
       const __m512i codes = requantizer_.codes(
           steps(std::integral_constant<int, kFirst>{}), steps(std::integral_constant<int, kFirst + 1>{}),
           steps(std::integral_constant<int, kFirst + 2>{}), steps(std::integral_constant<int, kFirst + 3>{}));
-      // 64 codes: of one row, two or four.
+      // 64 codes, which are one row, two or four.
       if (kBlocks < 4 && kFirst + 4 <= kRegisters && is_dense_) {
         _mm512_storeu_si512(at(std::integral_constant<int, kFirst / kBlocks>{}), codes);
         return;
@@ -187,11 +188,11 @@ class CodeWriter {
 
   Requantizer<kStepsFit, kBounds> requantizer_;
   Multiplier multipliers_[kBlocks];
-  bool whole_, is_dense_;  ///< All channels; without gaps between pixels.
+  bool whole_, is_dense_;  ///< whole_: all channels are stored; is_dense_: no gaps between pixels.
   __mmask64 mask_;
 };
 
-/// Writes them as they are, or as floats.
+/// Stores accumulators unchanged, or as floats.
 template <int kBlocks>
 class WordWriter {
  public:
@@ -224,7 +225,7 @@ template <int kRows, int kBlocks>
 struct Accumulators {
   __m512i sums[kRows][kBlocks];
 
-  /// Blocks beyond the last channel repeat the last block's.
+  /// Blocks past the last channel repeat the last block's values.
   BITFOLD_INLINE void set(const std::int32_t* bias, const StepTerms& terms, std::int64_t channel_count) {
     unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
       const __m512i start = start_of(bias, terms, block_start(b, channel_count));

@@ -9,10 +9,10 @@
 namespace bitfold {
 namespace {
 
-/// Whole steps of the kernel.
+/// Channels of a call: whole steps of the kernel.
 std::int64_t channels_of_call(const GemmKernel& kernel, std::int64_t block_weights) {
-  if (kernel.most_weights == 0) return kernel.nr;
-  const std::int64_t pairs = kernel.most_weights / block_weights / 2;  // of blocks
+  if (kernel.max_weight_bytes == 0) return kernel.nr;
+  const std::int64_t pairs = kernel.max_weight_bytes / block_weights / 2;  // pairs of blocks
   return std::clamp<std::int64_t>(pairs * 2 * kBlockChannels, 2 * kBlockChannels, kernel.nr);
 }
 
@@ -27,7 +27,7 @@ GemmConv::GemmConv(std::shared_ptr<const PackedFilter> filter, const ConvImages&
   run_count_ = filter_->run_count();
   group_count_ = filter_->group_count();
   if (images_.split.image > 0) {
-    // Neighbouring taps are apart. Their weights are not, as no group of 4 belongs to two of them.
+    // Adjacent taps are apart in memory. Their weights are not, because no group of 4 spans two taps.
     assert(f.groups == 1 && f.in_channels % kGroupBytes == 0);
     run_count_ = f.kernel_h * f.kernel_w;
     group_count_ = f.in_channels / kGroupBytes;
@@ -75,7 +75,7 @@ void GemmConv::leave_out_padding() {
     KernelRows rows = kernel_rows(row);
     left_out.run_count = (f.kernel_h - (rows.end - rows.begin)) * run_count_ / f.kernel_h;
     const bool is_whole =
-        left_out.run_count == 0 || !is_worth_a_call(*wide_, left_out, images_.out_height * images_.out_width);
+        left_out.run_count == 0 || !separate_call_pays(*wide_, left_out, images_.out_height * images_.out_width);
     if (is_whole) rows = {0, f.kernel_h, filter_->bias()};
     if (takes_pairs() || (!is_whole && images_.padding != 0)) {
       const auto same = std::find_if(kernel_rows_.begin(), kernel_rows_.end(), [&](const KernelRows& other) {
@@ -100,8 +100,8 @@ GemmConv::KernelRows GemmConv::kernel_rows(std::int64_t row) const {
   return {begin, end, filter_->bias()};
 }
 
-/// The filter's biases plus padding * w summed over the kernel rows that are left out, and, where pairs are taken, less
-/// w0 w1 + w2 w3 + ... over the others.
+/// The filter's biases, plus padding * w summed over the kernel rows that are skipped, and, for kernels that take
+/// pairs, minus w0 w1 + w2 w3 + ... over the others.
 AlignedArray<std::int32_t> GemmConv::bias_over(const KernelRows& rows) const {
   const std::int64_t runs_per_row = filter_->run_count() / filter_->filter().kernel_h;
   const std::int64_t blocks = filter_->filter().groups * filter_->block_count();
@@ -112,7 +112,7 @@ AlignedArray<std::int32_t> GemmConv::bias_over(const KernelRows& rows) const {
     for (std::int64_t r = 0; r < filter_->run_count(); ++r) {
       const bool is_kept = r >= rows.begin * runs_per_row && r < rows.end * runs_per_row;
       for (std::int64_t i = 0; i < filter_->group_count() * kBlockChannels; ++i, w += kGroupBytes) {
-        // Modulo 2^32: only the accumulator itself must fit.
+        // Modulo 2^32: only the final accumulator must fit.
         auto& b = reinterpret_cast<std::uint32_t&>(
             bias[static_cast<std::size_t>(block * kBlockChannels + i % kBlockChannels)]);
         if (!is_kept)
@@ -133,7 +133,7 @@ std::size_t GemmConv::scratch_bytes() const {
 std::string GemmConv::kernel_name() const { return wide_->name; }
 
 void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-                   const StepTerms& terms, const FetchAhead& ahead, std::byte* scratch) const noexcept {
+                   const StepTerms& terms, const PrefetchRanges& ahead, std::byte* scratch) const noexcept {
   const ConvFilter& f = filter_->filter();
   const std::int64_t y_bytes = element_bytes(output.kind);
   const std::uint8_t* from = image + s.row * images_.row_step();
@@ -162,7 +162,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
     task.x_pairs = pairs + r * task.pixel_count;
   };
   const std::int64_t wide_channels = out_group / wide_->nr * wide_->nr;
-  std::int64_t done = 0;  // of these, so many are
+  std::int64_t done = 0;  // rows finished so far
   const std::int64_t all_outputs = rows * (s.channel_end - s.channel_begin) * f.groups;
   for (std::int64_t group = 0; group < f.groups; ++group) {
     for (std::int64_t r = 0; takes_pairs() && r < rows; ++r) {
@@ -184,7 +184,7 @@ void GemmConv::run(const OutputPart& s, const std::uint8_t* image, std::byte* ou
         task.bias = kept(r).bias + block * kBlockChannels;
         task.weights = filter_->weights() + block * block_weights + kept(r).begin * runs_per_row * run_weights;
         task.y = to + (r * images_.y.row + group * out_group + c) * y_bytes;
-        if (kernel.most_weights > 0) {
+        if (kernel.max_weight_bytes > 0) {
           const std::int64_t outputs = task.row_count * task.channel_count;
           task.ahead = ahead.share(done, done + outputs, all_outputs);
           done += outputs;

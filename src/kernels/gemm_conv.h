@@ -1,5 +1,5 @@
-// A convolution as products of windows and weights, through kernels/gemm: which kernels take which channels, where the
-// runs of a window lie, and which kernel rows need not be multiplied because only padding lies under them.
+// A convolution as products of windows and weights, computed by kernels/gemm. Decides which kernels compute which
+// channels, where the runs of a window lie, and which kernel rows can be skipped because they lie over padding.
 #pragma once
 
 #include <cstddef>
@@ -15,26 +15,25 @@
 
 namespace bitfold {
 
-struct FetchAhead;
+struct PrefetchRanges;
 struct GemmKernel;
 
-/// Of a filter that is packed directly and not depthwise. Immutable.
+/// Requires a filter that is packed directly and is not depthwise. Immutable.
 class GemmConv {
  public:
-  /// Calls of run() are of `panel_rows` rows at most.
+  /// Calls of run() process at most `panel_rows` rows.
   GemmConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, std::int64_t panel_rows, Isa cap);
 
   /// See IntegerConv.
   std::size_t scratch_bytes() const;
   std::string kernel_name() const;
-  /// `image` and `out` are the first pixels of the part's image; `ahead` is brought closer meanwhile,
-  /// or some of it.
+  /// `image` and `out` point at the first pixels of the part's image. Some or all of `ahead` is prefetched meanwhile.
   void run(const OutputPart& part, const std::uint8_t* image, std::byte* out, const ConvOutput& output,
-           const StepTerms& terms, const FetchAhead& ahead, std::byte* scratch) const noexcept;
+           const StepTerms& terms, const PrefetchRanges& ahead, std::byte* scratch) const noexcept;
 
  private:
-  /// What an output row is multiplied with: kernel rows [begin, end), which lie over the image's content, and the
-  /// biases, to which the products of the others are added.
+  /// The kernel rows [begin, end) of an output row lie over image content. `bias` includes the products of the other
+  /// rows.
   struct KernelRows {
     std::int64_t begin, end;
     const std::int32_t* bias;
@@ -49,11 +48,11 @@ class GemmConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   std::int64_t panel_rows_;
-  std::int64_t run_count_ = 0, group_count_ = 0;  ///< The filter's, or more and shorter runs of split images.
+  std::int64_t run_count_ = 0, group_count_ = 0;  ///< Those of the filter, or more and shorter runs for split images.
   std::unique_ptr<std::int64_t[]> run_offsets_;
-  std::vector<KernelRows> kernel_rows_;  ///< Per output row; one for all where rows are merged.
+  std::vector<KernelRows> kernel_rows_;  ///< One per output row; a single entry if rows are merged.
   std::vector<AlignedArray<std::int32_t>> biases_;
-  bool merges_rows_ = false;  ///< Rows follow each other without a gap, in x and in y: one long row.
+  bool merges_rows_ = false;  ///< Rows are contiguous in x and in y and are processed as one long row.
   const GemmKernel* narrow_ = nullptr;
   const GemmKernel* wide_ = nullptr;
 };

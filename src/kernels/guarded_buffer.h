@@ -1,4 +1,4 @@
-// Memory for tests that ends at an unmapped page: a kernel that reads or writes past its end is killed on the spot.
+// Memory for tests that ends at an unmapped page: a kernel that accesses memory past the end crashes at once.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,7 +11,7 @@
 
 namespace bitfold::testing {
 
-/// n elements of T, the last of which is followed by a page without access. Zero-filled.
+/// n elements of T, zero-initialized, followed directly by a page without access.
 template <class T>
 class GuardedBuffer {
  public:

@@ -12,9 +12,9 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kMostFoldedRows = 8;
+constexpr std::int64_t kMaxFoldedRows = 8;
 
-/// Of a filter whose rows are runs.
+/// The size of the product for a filter whose kernel rows are runs.
 GemmSize size_of(const ConvFilter& f, const ConvImages& images) {
   return {.pixel_count = images.out_width,
           .channel_count = f.out_channels,
@@ -30,10 +30,10 @@ std::int64_t products(const GemmSize& size) {
 
 std::int64_t best_fold(const ConvFilter& filter, const ConvImages& images, Isa cap) {
   if (filter.dilation_h != 1 || filter.dilation_w != 1) return 1;
-  // What vectors multiply in about the same time is not worth the weaving.
+  // Not worth packing if vector kernels take about the same time.
   if (select_gemm_kernel(size_of(filter, images), cap).isa != Isa::amx) return 1;
   std::int64_t best = 1, least = products(size_of(filter, images));
-  for (std::int64_t rows = 2; rows <= std::min({images.stride_h, filter.kernel_h, kMostFoldedRows}); ++rows) {
+  for (std::int64_t rows = 2; rows <= std::min({images.stride_h, filter.kernel_h, kMaxFoldedRows}); ++rows) {
     if (images.stride_h % rows != 0) continue;
     const GemmSize size = size_of(folded(filter, rows), images);
     if (products(size) >= least) continue;
@@ -43,7 +43,7 @@ std::int64_t best_fold(const ConvFilter& filter, const ConvImages& images, Isa c
   return best;
 }
 
-/// Whether a tile takes rows of split images, and not of plain ones.
+/// Whether a tile covers several rows of split images but not of plain ones.
 bool splitting_pays(const ConvFilter& f, const ConvImages& images, std::int64_t width, Isa cap) {
   if (images.stride_h == 1 && images.stride_w == 1) return false;
   if (f.in_channels % kGroupBytes != 0 || images.out_height < 2 || 2 * images.out_width > kTilePixels) return false;
@@ -53,7 +53,7 @@ bool splitting_pays(const ConvFilter& f, const ConvImages& images, std::int64_t 
   return takes_rows(divide_up(width, images.stride_w)) && select_gemm_kernel(size_of(f, images), cap).isa == Isa::amx;
 }
 
-/// row r of `count`, pixel p, goes to (p * count + r) * channels.
+/// Pixel p of row r goes to (p * count + r) * channels.
 void interleave(const std::uint8_t* const* rows, std::int64_t count, std::int64_t channels, std::int64_t width,
                 std::uint8_t* to) {
   if (count == 2 && kVbmiInterleave != nullptr && has_vbmi() && channels <= 16)
@@ -66,7 +66,7 @@ void interleave(const std::uint8_t* const* rows, std::int64_t count, std::int64_
 }  // namespace
 
 ImageForm best_image_form(const ConvFilter& filter, const ConvImages& images, std::int64_t width, Isa cap) {
-  if (cap < Isa::amx || filter.groups != 1 || images.bare.height != 0) return {};
+  if (cap < Isa::amx || filter.groups != 1 || images.unpadded.height != 0) return {};
   if (splitting_pays(filter, images, width, cap)) return {.is_split = true};
   return {.folded_rows = best_fold(filter, images, cap)};
 }
@@ -78,19 +78,20 @@ ConvFilter folded(const ConvFilter& filter, std::int64_t rows) {
   return out;
 }
 
-ConvImages formed(const ConvFilter& filter, const ConvImages& images, const PaddedImage& image, const ImageForm& form) {
+ConvImages packed_images(const ConvFilter& filter, const ConvImages& images, const PaddedImage& image,
+                         const ImageForm& form) {
   assert(form.folded_rows == 1 || (!form.is_split && images.stride_h % form.folded_rows == 0));
   ConvImages out = images;
   out.content_begin = image.top / form.folded_rows;
   out.content_end = divide_up(image.top + image.height, form.folded_rows);
   const std::int64_t rows =
-      (images.out_height - 1) * images.stride_h + window_reach(filter.kernel_h, filter.dilation_h);
+      (images.out_height - 1) * images.stride_h + window_extent(filter.kernel_h, filter.dilation_h);
   if (form.is_split) {
     out.x.pixel = image.channels;
     out.x.row = divide_up(image.padded_width, images.stride_w) * out.x.pixel;
     out.split.image = divide_up(rows, images.stride_h) * out.x.row;
-    out.split.columns = std::min(images.stride_w, window_reach(filter.kernel_w, filter.dilation_w));
-    out.split.rows = std::min(images.stride_h, window_reach(filter.kernel_h, filter.dilation_h));
+    out.split.columns = std::min(images.stride_w, window_extent(filter.kernel_w, filter.dilation_w));
+    out.split.rows = std::min(images.stride_h, window_extent(filter.kernel_h, filter.dilation_h));
     out.x.image = out.split.rows * out.split.columns * out.split.image;
     return out;
   }
@@ -101,32 +102,32 @@ ConvImages formed(const ConvFilter& filter, const ConvImages& images, const Padd
   return out;
 }
 
-ImageFormer::ImageFormer(const ConvFilter& filter, const ConvImages& images, const PaddedImage& image,
+ImagePacker::ImagePacker(const ConvFilter& filter, const ConvImages& images, const PaddedImage& image,
                          const ImageForm& form)
     : image_(image),
       form_(form),
-      formed_(formed(filter, images, image, form)),
+      packed_(packed_images(filter, images, image, form)),
       stride_h_(images.stride_h),
       stride_w_(images.stride_w) {
-  rows_ = form.is_split ? formed_.split.image / formed_.x.row * stride_h_ : formed_.x.image / formed_.x.row;
+  rows_ = form.is_split ? packed_.split.image / packed_.x.row * stride_h_ : packed_.x.image / packed_.x.row;
 }
 
-void ImageFormer::make(const std::uint8_t* x, std::uint8_t* y, std::uint8_t padding, std::int64_t begin,
+void ImagePacker::pack(const std::uint8_t* x, std::uint8_t* y, std::uint8_t padding, std::int64_t begin,
                        std::int64_t end) const noexcept {
   const std::int64_t count = form_.folded_rows, row_bytes = image_.width * image_.channels;
-  const auto left = static_cast<std::size_t>(image_.left * formed_.x.pixel);
-  const auto content = static_cast<std::size_t>(image_.width * formed_.x.pixel);
-  const auto all = static_cast<std::size_t>(formed_.x.row);
+  const auto left = static_cast<std::size_t>(image_.left * packed_.x.pixel);
+  const auto content = static_cast<std::size_t>(image_.width * packed_.x.pixel);
+  const auto all = static_cast<std::size_t>(packed_.x.row);
   const auto source = [&](std::int64_t h) -> const std::uint8_t* {
     return h < image_.top || h >= image_.top + image_.height ? nullptr : x + (h - image_.top) * row_bytes;
   };
   for (std::int64_t row = begin; row < end; ++row) {
     if (form_.is_split) {
-      make_split_row(source(row), y, padding, row);
+      pack_split_row(source(row), y, padding, row);
       continue;
     }
-    std::uint8_t* to = y + row * formed_.x.row;
-    const std::uint8_t* rows[kMostFoldedRows] = {};
+    std::uint8_t* to = y + row * packed_.x.row;
+    const std::uint8_t* rows[kMaxFoldedRows] = {};
     std::int64_t present = 0;
     for (std::int64_t r = 0; r < count; ++r) {
       rows[r] = source(row * count + r);
@@ -147,14 +148,14 @@ void ImageFormer::make(const std::uint8_t* x, std::uint8_t* y, std::uint8_t padd
   }
 }
 
-/// `row`: of the image; null where there is padding only.
-void ImageFormer::make_split_row(const std::uint8_t* row, std::uint8_t* y, std::uint8_t padding,
+/// `row` points into the image; null for a row of padding.
+void ImagePacker::pack_split_row(const std::uint8_t* row, std::uint8_t* y, std::uint8_t padding,
                                  std::int64_t h) const noexcept {
-  const ConvImages::Split& split = formed_.split;
+  const ConvImages::Split& split = packed_.split;
   if (h % stride_h_ >= split.rows) return;
   const auto pixel = static_cast<std::size_t>(image_.channels);
   for (std::int64_t column = 0; column < split.columns; ++column) {
-    std::uint8_t* to = y + (h % stride_h_ * split.columns + column) * split.image + h / stride_h_ * formed_.x.row;
+    std::uint8_t* to = y + (h % stride_h_ * split.columns + column) * split.image + h / stride_h_ * packed_.x.row;
     for (std::int64_t w = column - image_.left; w < image_.padded_width - image_.left; w += stride_w_) {
       if (row == nullptr || w < 0 || w >= image_.width)
         std::memset(to, padding, pixel);

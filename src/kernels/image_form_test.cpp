@@ -1,4 +1,4 @@
-// Convolutions over images in every form give the accumulators of the definition, whatever sizes, strides and borders.
+// Convolutions over images in every form give the defined accumulators, for many sizes, strides and borders.
 #include "kernels/image_form.h"
 
 #include <gtest/gtest.h>
@@ -101,20 +101,20 @@ std::vector<std::int8_t> folded_weights(const ConvFilter& f, const std::vector<s
 void expect_definition(const Case& c, const ImageForm& form, Isa isa) {
   const auto x = random_bytes<std::uint8_t>(c.batch * c.height * c.width * c.filter.in_channels, 1);
   const auto weights = random_bytes<std::int8_t>(c.filter.out_channels * c.filter.depth(), 2);
-  const ImageFormer former(c.filter, c.images(), c.image(), form);
-  testing::GuardedBuffer<std::uint8_t> formed_x(c.batch * former.formed_bytes());
+  const ImagePacker packer(c.filter, c.images(), c.image(), form);
+  testing::GuardedBuffer<std::uint8_t> formed_x(c.batch * packer.packed_bytes());
   const testing::GuardedBuffer<std::uint8_t> source(x);
   for (std::int64_t n = 0; n < c.batch; ++n)
-    for (std::int64_t row = former.rows(); row-- > 0;)  // each alone, as threads make them
-      former.make(source.data() + n * former.image_bytes(), formed_x.data() + n * former.formed_bytes(), kPadding, row,
+    for (std::int64_t row = packer.rows(); row-- > 0;)  // row by row, as threads pack them
+      packer.pack(source.data() + n * packer.image_bytes(), formed_x.data() + n * packer.packed_bytes(), kPadding, row,
                   row + 1);
-  std::vector<std::uint8_t> readable(formed_x.data(), formed_x.data() + c.batch * former.formed_bytes());
+  std::vector<std::uint8_t> readable(formed_x.data(), formed_x.data() + c.batch * packer.packed_bytes());
   readable.resize(readable.size() + kOverread);
   const auto packed = std::make_shared<const PackedFilter>(
       folded(c.filter, form.folded_rows), folded_weights(c.filter, weights, form.folded_rows).data(), nullptr, nullptr);
-  const IntegerConv conv(packed, formed(c.filter, c.images(), c.image(), form), {.kind = AccumulatorOutput::int32},
-                         isa);
-  EXPECT_LE(conv.rows_read(conv.units_per_image()), former.rows());
+  const IntegerConv conv(packed, packed_images(c.filter, c.images(), c.image(), form),
+                         {.kind = AccumulatorOutput::int32}, isa);
+  EXPECT_LE(conv.rows_read(conv.units_per_image()), packer.rows());
   const auto want = definition(c, x, weights);
   std::vector<std::int32_t> y(want.size());
   std::vector<std::byte> memory(conv.scratch_bytes() + 64);
@@ -142,7 +142,7 @@ std::vector<Case> cases() {
   all.push_back({filter(9, 4, 3, 3, 2), 14, 15, 2, 2, 2, 2, 2, 2});
   all.push_back({filter(9, 4, 3, 2, 3), 14, 15, 2, 3, 2, 0, 2, 1});
   all.push_back({filter(9, 3, 4, 2, 1), 14, 15, 2, 1, 2, 0, 1, 1});
-  // Large enough for tiles, of which rows of 7 share some.
+  // Large enough for tiles; rows of 7 pixels share tiles.
   all.push_back({filter(64, 3, 7, 7, 1), 40, 43, 2, 2, 3, 3, 3, 3});
   all.push_back({filter(256, 64, 3, 3, 1), 14, 14, 2, 2, 1, 1, 1, 1, 2});
   all.push_back({filter(256, 64, 3, 3, 1), 14, 14, 2, 2, 0, 0, 1, 1});
@@ -151,7 +151,7 @@ std::vector<Case> cases() {
   return all;
 }
 
-TEST(ImageForm, every_form_gives_the_accumulators_of_the_definition) {
+TEST(ImageForm, every_form_gives_the_defined_accumulators) {
   for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx}) {
     if (isa > detected_isa()) continue;
     for (const Case& c : cases()) {
@@ -163,7 +163,7 @@ TEST(ImageForm, every_form_gives_the_accumulators_of_the_definition) {
   }
 }
 
-TEST(ImageForm, is_plain_but_where_tiles_gain) {
+TEST(ImageForm, plain_unless_tiles_are_faster) {
   const auto form = [](const Case& c, Isa isa) { return best_image_form(c.filter, c.images(), c.padded_width(), isa); };
   const Case stem{{64, 3, 1, 7, 7}, 224, 224, 2, 2, 3, 3, 3, 3},
       short_rows{{512, 512, 1, 3, 3}, 14, 14, 2, 2, 1, 1, 1, 1};

@@ -12,19 +12,20 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kChannelUnit = 64;  // a multiple of what the kernels take at a time, but for those on tiles
-// Input and output of a panel of rows stay in the second-level cache (1 MiB on Zen 4, 512 KiB before it) together with
-// the weights of a block of channels while every block passes over them.
+// a multiple of the channels that kernels process at a time, except those on tiles
+constexpr std::int64_t kChannelUnit = 64;
+// The input and output of a panel of rows stay in the second-level cache (1 MiB on Zen 4, 512 KiB before it), together
+// with the weights of a block of channels, while all blocks are applied.
 constexpr std::int64_t kPanelBytes = 256 * 1024;
-// CPUs with tiles have 2 MiB. Measured: every further panel of a layer that adds residuals takes some 4 us.
+// CPUs with AMX have 2 MiB. Measured: every further panel of a layer that adds residuals takes some 4 us.
 constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 
 MemoryRange range_of(std::span<const std::byte> memory) { return {memory.data(), memory.data() + memory.size()}; }
 
-/// Of weights of `own`, the first of which the layer before has fetched, and of the `next` ones.
-FetchAhead fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
-  return {{own.begin + std::min(own.end - own.begin, kFetchLead), own.end},
-          {next.begin, next.begin + std::min(next.end - next.begin, kFetchLead)}};
+/// What to prefetch: the part of `own` that the layer before has not prefetched, then `next`.
+PrefetchRanges fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
+  return {{own.begin + std::min(own.end - own.begin, kPrefetchDistance), own.end},
+          {next.begin, next.begin + std::min(next.end - next.begin, kPrefetchDistance)}};
 }
 
 }  // namespace
@@ -41,13 +42,14 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
                          Isa cap)
     : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  // Neither the portable kernels nor Winograd's read them, and finding them takes microseconds a channel.
+  // The portable and Winograd kernels do not use them, and finding them takes microseconds per channel.
   if (cap > Isa::portable && filter_->form() == FilterForm::direct)
-    quick_steps_ = QuickSteps({filter_->multipliers(), filter_->reach().size()}, filter_->reach(), output_);
+    quick_steps_ =
+        QuickSteps({filter_->multipliers(), filter_->magnitude_bounds().size()}, filter_->magnitude_bounds(), output_);
   if (output.has_residual)
     sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
   assert(images.x.pixel == filter_->filter().in_channels);
-  assert(images.bare.height == 0 || filter_->filter().is_depthwise());
+  assert(images.unpadded.height == 0 || filter_->filter().is_depthwise());
   const std::int64_t row_bytes = images_.row_step() * images_.split.rows * images_.split.columns +
                                  images_.out_width * images_.y.pixel * element_bytes(output.kind);
   const std::int64_t panel_bytes = cap >= Isa::amx && !filter_->filter().is_depthwise() ? kTilePanelBytes : kPanelBytes;
@@ -61,7 +63,7 @@ IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvI
     assert(winograd_ != nullptr);
     // Enough rows of tiles for one pass over the weights.
     const std::int64_t tiles_wide = divide_up(images_.out_width, kWinogradTile);
-    panel_rows_ = std::max(panel_rows_ / kWinogradTile, divide_up(kWinogradMostTiles, tiles_wide)) * kWinogradTile;
+    panel_rows_ = std::max(panel_rows_ / kWinogradTile, divide_up(kWinogradMaxTiles, tiles_wide)) * kWinogradTile;
     return;
   }
   products_.emplace(filter_, images_, panel_rows_, cap);
@@ -78,7 +80,7 @@ std::int64_t IntegerConv::first_row_read(std::int64_t begin) const { return begi
 std::int64_t IntegerConv::rows_read(std::int64_t end) const {
   const ConvFilter& f = filter_->filter();
   const std::int64_t last = std::min(end * unit_rows(), images_.out_height) - 1;
-  return last * images_.stride_h + window_reach(f.kernel_h, f.dilation_h);
+  return last * images_.stride_h + window_extent(f.kernel_h, f.dilation_h);
 }
 
 std::size_t IntegerConv::scratch_bytes() const {
@@ -105,18 +107,19 @@ std::int64_t IntegerConv::channel_unit_count() const {
 
 bool IntegerConv::splits_by_channels(int threads) const {
   if (threads < 2 || channel_unit_count() == 0) return false;
-  // What the busiest thread gets of all work.
+  // The busiest thread's share of the work.
   const auto largest_part = [&](std::int64_t units) {
     return static_cast<double>(divide_up(units, threads)) / static_cast<double>(units);
   };
   const double of_pixels = largest_part(unit_count()), of_channels = largest_part(channel_unit_count());
   if (of_channels > of_pixels) return false;
-  // Weights come from a cache that all share, and ahead of their use; pixels from the cache of the core that has just
-  // written them, which takes far longer. Measured on ResNet-50: at up to 16 times as many weights pixels are better.
-  constexpr std::int64_t kWorth = 16;
+  // Weights come from a shared cache and are prefetched. Pixels come from the cache of the core that has just written
+  // them, which takes much longer. Measured on ResNet-50: splitting by pixels is better with up to 16 times as many
+  // weights as pixels.
+  constexpr std::int64_t kMinWeightsPerPixel = 16;
   const std::int64_t pixels = images_.batch * images_.out_height * images_.row_step();
   const bool is_more_even = of_channels < 0.9 * of_pixels;
-  return is_more_even || static_cast<std::int64_t>(filter_->size_bytes()) > kWorth * pixels;
+  return is_more_even || static_cast<std::int64_t>(filter_->size_bytes()) > kMinWeightsPerPixel * pixels;
 }
 
 void IntegerConv::run_part_of(std::int64_t all_begin, std::int64_t all_end, const std::uint8_t* x, void* y,
@@ -125,7 +128,7 @@ void IntegerConv::run_part_of(std::int64_t all_begin, std::int64_t all_end, cons
   const ConvFilter& f = filter_->filter();
   const MemoryRange all = range_of(next_weights_);
   const MemoryRange next = next_is_shared_out_ ? all.share(all_begin, all_end, unit_count()) : all;
-  const FetchAhead ahead =
+  const PrefetchRanges ahead =
       fetch_ahead_of(range_of(weights()), next).share_passes(begin - all_begin, end - all_begin, all_end - all_begin);
   run_units(x, y, residual, begin, end, 0, f.out_channels / (products_ ? f.groups : 1), ahead, scratch);
 }
@@ -138,13 +141,13 @@ void IntegerConv::run_channels(const std::uint8_t* x, void* y, const std::uint8_
   const MemoryRange all = range_of(next_weights_);
   const MemoryRange next = next_is_shared_out_ ? all.share(channel_begin, channel_end, channels) : all;
   const MemoryRange own = range_of(weights()).share(channel_begin, channel_end, channels);
-  const FetchAhead ahead = fetch_ahead_of(own, next).share_passes(image, image + 1, images_.batch);
+  const PrefetchRanges ahead = fetch_ahead_of(own, next).share_passes(image, image + 1, images_.batch);
   run_units(x, y, residual, first, first + units_per_image(), channel_begin, channel_end, ahead, scratch);
 }
 
 void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin,
                             std::int64_t end, std::int64_t channel_begin, std::int64_t channel_end,
-                            const FetchAhead& ahead, std::byte* scratch) const noexcept {
+                            const PrefetchRanges& ahead, std::byte* scratch) const noexcept {
   for (std::int64_t unit = begin; unit < end;) {
     const std::int64_t image = unit / units_per_image(), first = unit % units_per_image();
     const std::int64_t units = std::min({end - unit, units_per_image() - first, units_per_panel()});
@@ -157,7 +160,7 @@ void IntegerConv::run_units(const std::uint8_t* x, void* y, const std::uint8_t* 
   }
 }
 
-void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, const FetchAhead& ahead,
+void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, const PrefetchRanges& ahead,
                            std::byte* scratch) const noexcept {
   const std::uint8_t* image = x + s.image * images_.x.image;
   std::byte* out = static_cast<std::byte*>(y) + s.image * images_.y.image * element_bytes(output_.kind);
@@ -191,41 +194,43 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
 
 void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, std::byte* out) const noexcept {
   const ConvFilter& f = filter_->filter();
-  const BareImage& bare = images_.bare;
+  const UnpaddedImage& unpadded = images_.unpadded;
   const auto rows_under = [](std::int64_t count, std::int64_t stride, std::int64_t kernel, std::int64_t dilation) {
-    return (count - 1) * stride + window_reach(kernel, dilation);
+    return (count - 1) * stride + window_extent(kernel, dilation);
   };
-  const bool is_bare = bare.height > 0;
-  depthwise_->run(
-      {.x = image,
-       .in_height = is_bare ? bare.height : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
-       .in_width = is_bare ? bare.width : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
-       .x_row = images_.x.row,
-       .pad_top = bare.pad_top,
-       .pad_left = bare.pad_left,
-       .padding = images_.padding,
-       .row_begin = s.row,
-       .row_end = s.row + s.count,
-       .out_width = images_.out_width,
-       .stride_h = images_.stride_h,
-       .stride_w = images_.stride_w,
-       .dilation_h = f.dilation_h,
-       .dilation_w = f.dilation_w,
-       .channels = f.in_channels,
-       .kernel_h = f.kernel_h,
-       .kernel_w = f.kernel_w,
-       .weights = filter_->weights(),
-       .bias = filter_->bias(),
-       .multipliers = filter_->multipliers(),
-       .terms = quick_steps_.terms(),
-       .y = out,
-       .y_row = images_.y.row,
-       .y_stride = images_.y.pixel,
-       .output = &output_,
-       .steps_fit = filter_->multipliers_below_one()});
+  const bool is_unpadded = unpadded.height > 0;
+  depthwise_->run({.x = image,
+                   .in_height = is_unpadded
+                                    ? unpadded.height
+                                    : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
+                   .in_width = is_unpadded ? unpadded.width
+                                           : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
+                   .x_row = images_.x.row,
+                   .pad_top = unpadded.pad_top,
+                   .pad_left = unpadded.pad_left,
+                   .padding = images_.padding,
+                   .row_begin = s.row,
+                   .row_end = s.row + s.count,
+                   .out_width = images_.out_width,
+                   .stride_h = images_.stride_h,
+                   .stride_w = images_.stride_w,
+                   .dilation_h = f.dilation_h,
+                   .dilation_w = f.dilation_w,
+                   .channels = f.in_channels,
+                   .kernel_h = f.kernel_h,
+                   .kernel_w = f.kernel_w,
+                   .weights = filter_->weights(),
+                   .bias = filter_->bias(),
+                   .multipliers = filter_->multipliers(),
+                   .terms = quick_steps_.terms(),
+                   .y = out,
+                   .y_row = images_.y.row,
+                   .y_stride = images_.y.pixel,
+                   .output = &output_,
+                   .steps_fit = filter_->multipliers_below_one()});
 }
 
-/// The table and the residual, over rows that are still in the cache.
+/// Applies the table and adds the residual, while the rows are still in the cache.
 void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const OutputPart& s) const noexcept {
   const bool adds = output_.has_residual && residual != nullptr;
   if (!output_.has_table && !adds) return;

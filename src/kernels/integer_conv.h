@@ -1,4 +1,4 @@
-// Convolutions and matrix products of u8 codes by s8 weights: the one door to kernels/gemm, depthwise and winograd.
+// Convolutions and matrix products of u8 codes by s8 weights. The only entry to kernels/gemm, depthwise and winograd.
 //
 //   accumulator[p][c] = bias[c] + sum over taps and channels of x[p + tap][k] * w[c][tap][k]            int32, exact
 //
@@ -7,17 +7,17 @@
 //   int32     y = accumulator
 //   float32   y = float(accumulator) * multiplier[c]
 //   code      y = requantize(accumulator, multiplier[c], zero_point, qmin, qmax)      invariant 3; then, in this order,
-//             y = table[y]                                                            where a table is given
-//             y = the code of real(y) + real(residual)                                where a residual is given
+//             y = table[y]                                                            if there is a table
+//             y = the code of real(y) + real(residual)                                if there is a residual
 //
-// Images are NHWC and already padded: padding is bytes of the input's zero point around the image. Depthwise filters
-// can do without (ConvImages::bare). The input's zero point itself is folded into the bias by the caller, bias'[c] =
-// bias[c] - zero_point * sum w[c]; weights with a zero point of their own are given less that zero point (they must
-// still fit int8). A matrix product of M rows is a 1x1 convolution over M pixels: out_height = M, out_width = 1, so
-// that rows can be split among threads.
+// Images are NHWC and already padded with bytes of the input's zero point. Depthwise filters also accept images without
+// a border (ConvImages::unpadded). The caller folds the input's zero point into the bias, bias'[c] = bias[c] -
+// zero_point * sum w[c], and subtracts the zero points of weights from the weights, which must still fit int8. A matrix
+// product of M rows is a 1x1 convolution over M pixels with out_height = M and out_width = 1, so that its rows can be
+// divided among threads.
 //
 // Every instruction set gives the same bytes. Every intermediate sum must fit int32 in any order of summation, which
-// sum |w| * 255 + |bias'| < 2^31 guarantees. Kernels may read, but never use, up to kOverread bytes past the image.
+// sum |w| * 255 + |bias'| < 2^31 guarantees. Kernels may read up to kOverread bytes past the image but never use them.
 #pragma once
 
 #include <cstddef>
@@ -37,51 +37,49 @@
 
 namespace bitfold {
 
-/// The form that takes the least time over such images; a pure function of its arguments. The result is the same bytes.
+/// The fastest form for such images; a pure function of its arguments. All forms give the same bytes.
 FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
 
 struct DepthwiseKernel;
 struct WinogradKernel;
 
-/// A filter over images of one size on one instruction set. Immutable: may run on many threads at once.
+/// A filter prepared for images of one size and one instruction set. Immutable, so several threads may run it at once.
 class IntegerConv {
  public:
-  /// `cap` must not exceed what the CPU has.
+  /// `cap` must not exceed what the CPU supports.
   IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap);
 
-  /// Independent units of work, for splitting among threads: rows of output, or a few of them.
+  /// Number of independent units of work, which can be divided among threads: one or a few rows of output each.
   std::int64_t unit_count() const { return images_.batch * units_per_image(); }
   std::int64_t units_per_image() const;
-  /// Units whose input and output fit the cache together; at least 1.
+  /// Units whose input and output fit the second-level cache together; at least 1.
   std::int64_t units_per_panel() const;
-  /// The first row of an image of x that its units from `begin` on read, and the end of those that units below `end`
-  /// read.
+  /// The range of input rows that units [begin, end) of an image read.
   std::int64_t first_row_read(std::int64_t begin) const;
   std::int64_t rows_read(std::int64_t end) const;
-  /// Bytes of memory, aligned to 64, that each thread needs for itself while it runs. May be 0.
+  /// Bytes of scratch memory, aligned to 64, that each running thread needs. May be 0.
   std::size_t scratch_bytes() const;
-  /// Units [begin, end). `y` points at int32, float or u8 as the output's kind says; `residual` may be null where none
-  /// is added, and must not be y itself. Allocates nothing.
+  /// Runs units [begin, end). `y` points at int32, float or u8, according to the output's kind. `residual` is null if
+  /// none is added, and must not be y itself. Allocates nothing.
   void run(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
            std::byte* scratch) const noexcept {
     run_part_of(begin, end, x, y, residual, begin, end, scratch);
   }
-  /// The same, as a part of the units [all_begin, all_end) that the calling thread does: of what is to be fetched
-  /// meanwhile, it fetches its part.
+  /// The same for a part of the units [all_begin, all_end) assigned to the calling thread, which also prefetches its
+  /// share of the memory to prefetch.
   void run_part_of(std::int64_t all_begin, std::int64_t all_end, const std::uint8_t* x, void* y,
                    const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                    std::byte* scratch) const noexcept;
-  /// Another way to split the same work among threads, by channels of output: of use where there are far more weights
-  /// than pixels, as each thread reads all pixels then, but only its own channels' weights. 0 units: this cannot be
-  /// done.
+  /// Units of work when dividing by output channels instead of rows. Useful if there are far more weights than pixels:
+  /// each thread then reads all pixels but only its own channels' weights. 0: not supported for this convolution.
   std::int64_t channel_unit_count() const;
-  /// Whether that is the better way for so many threads.
+  /// Whether dividing by channels is faster for that number of threads.
   bool splits_by_channels(int threads) const;
-  /// Channel units [begin, end) of one image; otherwise as run().
+  /// Runs channel units [begin, end) of one image; otherwise as run().
   void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t image,
                     std::int64_t begin, std::int64_t end, std::byte* scratch) const noexcept;
-  /// Weights that will be read soon after, by each thread all of them or its own part: while this runs, the first of
-  /// them are brought closer, behind the last of its own.
+  /// Sets the weights to prefetch while this convolution runs, after the last of its own: those of the next layer. Each
+  /// thread prefetches all of them, or its own part if `is_shared_out`.
   void fetch_ahead(std::span<const std::byte> next_weights, bool is_shared_out) {
     next_weights_ = next_weights;
     next_is_shared_out_ = is_shared_out;
@@ -92,11 +90,11 @@ class IntegerConv {
 
  private:
   std::int64_t unit_rows() const;
-  /// All rows of units [begin, end), such channels of them; `ahead` is what to fetch meanwhile.
+  /// Runs all rows of units [begin, end) for channels [channel_begin, channel_end); prefetches `ahead`.
   void run_units(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
-                 std::int64_t channel_begin, std::int64_t channel_end, const FetchAhead& ahead,
+                 std::int64_t channel_begin, std::int64_t channel_end, const PrefetchRanges& ahead,
                  std::byte* scratch) const noexcept;
-  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, const FetchAhead& ahead,
+  void run_part(const OutputPart& part, const std::uint8_t* x, void* y, const PrefetchRanges& ahead,
                 std::byte* scratch) const noexcept;
   void run_depthwise(const OutputPart& part, const std::uint8_t* image, std::byte* out) const noexcept;
   void finish(std::uint8_t* y, const std::uint8_t* residual, const OutputPart& part) const noexcept;
@@ -112,7 +110,7 @@ class IntegerConv {
   const PointwiseKernels* pointwise_ = nullptr;
   std::span<const std::byte> next_weights_;
   bool next_is_shared_out_ = false;
-  BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
+  BinaryGrids sum_;  ///< Grids of the product, the residual and their sum, if a residual is added.
 };
 
 }  // namespace bitfold

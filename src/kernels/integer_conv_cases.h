@@ -1,4 +1,4 @@
-// Integer convolutions for tests: shapes around the kernels' tiles, operands, and what the definition makes of them.
+// Integer convolutions for tests: shapes around the kernels' tile sizes, operands, and the defined results.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Case {
   ConvFilter filter;
   std::int64_t batch = 1, in_height = 1, in_width = 1;  // padding included
   std::int64_t stride_h = 1, stride_w = 1;
-  std::int64_t y_gap = 0;  // elements left alone between pixels
+  std::int64_t y_gap = 0;  // elements between pixels that must stay unchanged
 
   std::int64_t out_height() const { return (in_height - (filter.kernel_h - 1) * filter.dilation_h - 1) / stride_h + 1; }
   std::int64_t out_width() const { return (in_width - (filter.kernel_w - 1) * filter.dilation_w - 1) / stride_w + 1; }
@@ -46,7 +46,7 @@ inline ConvImages images_of(const Case& c) {
 }
 
 struct Data {
-  std::vector<std::uint8_t> x;  // with the tail that may be read
+  std::vector<std::uint8_t> x;  // includes the bytes that may be read past the end
   std::vector<std::int8_t> w;
   std::vector<std::int32_t> bias;
   std::vector<float> multipliers;
@@ -57,13 +57,13 @@ inline Data make_data(const Case& c, Codes codes) {
   Data d;
   d.x.resize(static_cast<std::size_t>(c.batch * c.in_height * c.in_width * c.filter.in_channels + kOverread));
   d.w.resize(static_cast<std::size_t>(c.filter.out_channels * c.filter.depth()));
-  // Neighbouring products of 255 * -127 leave int16, where vpmaddubsw would saturate.
+  // Sums of two products of 255 * -127 exceed int16, where vpmaddubsw would saturate.
   for (auto& v : d.x) v = static_cast<std::uint8_t>(codes == Codes::random ? random() % 256 : 255);
   for (auto& v : d.w)
     v = static_cast<std::int8_t>(codes == Codes::random ? static_cast<int>(random() % 256) - 128 : -127);
   for (std::int64_t m = 0; m < c.filter.out_channels; ++m) {
     d.bias.push_back(static_cast<std::int32_t>(random() % 20001) - 10000);
-    // The last powers of two put many results exactly between two codes.
+    // The last powers of two place many results exactly halfway between two codes.
     const float spread = 200.0F / (128.0F * 60.0F * static_cast<float>(c.filter.depth()));
     d.multipliers.push_back(m % 3 == 0 ? 0.0078125F : m % 3 == 1 ? spread : 0.5F);
   }
@@ -99,7 +99,7 @@ inline std::shared_ptr<const PackedFilter> packed(const Case& c, const Data& d, 
 
 inline std::vector<Case> product_cases() {
   std::vector<Case> cases;
-  // Matrix products: pixels and channels around every tile, depths around groups of 4 and unrolled steps.
+  // Matrix products: pixels and channels around every tile size, depths around groups of 4 and unrolled steps.
   for (std::int64_t pixels : {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15, 24, 28, 29, 57})
     for (std::int64_t channels : {1, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 128})
       cases.push_back({{.out_channels = channels, .in_channels = 13}, 1, pixels, 1});
@@ -128,7 +128,7 @@ inline std::vector<Case> window_cases() {
   cases.push_back({{.out_channels = 20, .in_channels = 8, .kernel_h = 3, .kernel_w = 3}, 1, 5, 9, 1, 1, 5});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 5, 9, 1, 1, 7});
   cases.push_back({{.out_channels = 33, .in_channels = 8}, 2, 7, 9, 2, 2});
-  // Large enough for tiles (AMX): rows of a tile and a part, of half a tile; gaps between pixels.
+  // Large enough for AMX tiles: rows of more than one tile, and of half a tile; gaps between pixels.
   for (std::int64_t width : {10, 21})
     cases.push_back({{.out_channels = 136, .in_channels = 64, .kernel_h = 3, .kernel_w = 3}, 2, 9, width, 1, 1, 8});
   cases.push_back(
@@ -167,7 +167,7 @@ inline std::vector<Case> tiled_cases() {
       cases.push_back({{.out_channels = out, .in_channels = in, .kernel_h = 3, .kernel_w = 3}, 1, 10, 11});
   cases.push_back({{.out_channels = 40, .in_channels = 16, .kernel_h = 3, .kernel_w = 3}, 2, 38, 39});
   cases.push_back({{.out_channels = 20, .in_channels = 32, .kernel_h = 3, .kernel_w = 3}, 1, 10, 14, 1, 1, 5});
-  // So many channels that the transformed sums wrap modulo 2^32.
+  // Enough channels for the transformed sums to wrap modulo 2^32.
   cases.push_back({{.out_channels = 16, .in_channels = 100, .kernel_h = 3, .kernel_w = 3}, 1, 14, 14});
   return cases;
 }

@@ -1,5 +1,5 @@
-// Every kernel on every instruction set gives the bytes of the definition, over shapes around its tile and codes that
-// make sums as large as they get.
+// Every kernel on every instruction set gives the defined bytes, over shapes around its tile sizes and codes that
+// maximize the sums.
 #include "kernels/integer_conv.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ using testing::depthwise_cases;
 using testing::product_cases;
 using testing::window_cases;
 
-/// Of one thread, aligned as a convolution wants it.
+/// A thread's scratch memory, aligned as a convolution requires.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes) : bytes_(bytes + 64) {}
@@ -39,7 +39,7 @@ class Scratch {
   std::vector<std::byte> bytes_;
 };
 
-/// Runs in two halves, input and output ending at unmapped pages, and returns y with its gaps.
+/// Runs in two halves with input and output ending at unmapped pages; returns y including its gaps.
 template <class T>
 std::vector<T> run(const Case& c, const Data& d, const ConvOutput& output, Isa isa,
                    const std::vector<std::uint8_t>& residual = {}) {
@@ -57,7 +57,7 @@ std::vector<T> run(const Case& c, const Data& d, const ConvOutput& output, Isa i
   return out;
 }
 
-/// finish(accumulator, channel) at every output, zeros in the gaps.
+/// finish(accumulator, channel) for every output, zeros in the gaps.
 template <class T, class Finish>
 std::vector<T> expected(const Case& c, const Data& d, Finish finish) {
   const auto sums = accumulators(c, d);
@@ -88,7 +88,7 @@ TEST_P(IntegerConvTest, accumulators_equal_the_definition) {
     }
 }
 
-TEST(BestFilterForm, is_winograd_on_avx2_alone_and_only_where_it_is_exact) {
+TEST(BestFilterForm, winograd_only_on_avx2_and_only_if_exact) {
   const auto form = [](std::int64_t channels, std::int8_t weight, std::int64_t stride, Isa cap) {
     const Case c{
         {.out_channels = 16, .in_channels = channels, .kernel_h = 3, .kernel_w = 3}, 1, 34, 34, stride, stride};
@@ -144,7 +144,7 @@ TEST_P(IntegerConvTest, codes_equal_the_normative_requantization) {
     }
 }
 
-TEST_P(IntegerConvTest, codes_behind_a_leaky_relu_are_rounded_once) {
+TEST_P(IntegerConvTest, fused_leaky_relu_rounds_once) {
   for (const Case& c : all_cases())
     for (const float gain : {0.0F, 0.1F, 0.3F}) {
       const ConvOutput output{.zero_point = 20, .qmin = 1, .qmax = 250, .negative_gain = gain};
@@ -157,7 +157,7 @@ TEST_P(IntegerConvTest, codes_behind_a_leaky_relu_are_rounded_once) {
     }
 }
 
-TEST_P(IntegerConvTest, codes_saturate_where_steps_leave_int32) {
+TEST_P(IntegerConvTest, codes_saturate_if_steps_exceed_int32) {
   auto cases = window_cases();
   for (std::int64_t channels : {20, 32, 64})
     for (std::int64_t kernel : {3, 5})
@@ -181,7 +181,7 @@ TEST_P(IntegerConvTest, the_largest_accumulators_saturate_just_below_multiplier_
   for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], i % 2 == 0 ? 240 : 2) << i;
 }
 
-TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
+TEST_P(IntegerConvTest, skipping_rows_of_padding_keeps_the_result) {
   for (const Case& c : window_cases())
     for (std::uint8_t padding : {0, 113})
       for (std::int64_t top : {0, 1, 3})
@@ -205,39 +205,40 @@ TEST_P(IntegerConvTest, rows_of_padding_may_be_left_out) {
         }
 }
 
-/// The image of `padded` without its border, and a tail that may be read.
+/// The image of `padded` without its border, followed by the bytes that may be read past the end.
 std::vector<std::uint8_t> without_border(const Case& c, const std::vector<std::uint8_t>& padded,
-                                         const BareImage& bare) {
+                                         const UnpaddedImage& unpadded) {
   std::vector<std::uint8_t> inside;
   const std::int64_t pixel = c.filter.in_channels;
   for (std::int64_t n = 0; n < c.batch; ++n)
-    for (std::int64_t h = 0; h < bare.height; ++h) {
-      const auto row = padded.begin() + (((n * c.in_height + bare.pad_top + h) * c.in_width) + bare.pad_left) * pixel;
-      inside.insert(inside.end(), row, row + bare.width * pixel);
+    for (std::int64_t h = 0; h < unpadded.height; ++h) {
+      const auto row =
+          padded.begin() + (((n * c.in_height + unpadded.pad_top + h) * c.in_width) + unpadded.pad_left) * pixel;
+      inside.insert(inside.end(), row, row + unpadded.width * pixel);
     }
   inside.resize(inside.size() + kOverread);
   return inside;
 }
 
-TEST_P(IntegerConvTest, depthwise_filters_do_without_a_border) {
+TEST_P(IntegerConvTest, depthwise_accepts_images_without_a_border) {
   for (const Case& c : depthwise_cases())
     for (const auto& [top, left, bottom, right] : {std::array{0, 0, 0, 0}, {1, 1, 1, 1}, {0, 0, 1, 1}, {2, 3, 1, 2}}) {
-      const BareImage bare{c.in_height - top - bottom, c.in_width - left - right, top, left};
-      if (bare.height < 1 || bare.width < 1) continue;
+      const UnpaddedImage unpadded{c.in_height - top - bottom, c.in_width - left - right, top, left};
+      if (unpadded.height < 1 || unpadded.width < 1) continue;
       Data d = make_data(c, Codes::random);
       constexpr std::uint8_t kPadding = 113;
-      const auto inside = without_border(c, d.x, bare);
+      const auto inside = without_border(c, d.x, unpadded);
       std::fill(d.x.begin(), d.x.end(), kPadding);
       for (std::int64_t n = 0; n < c.batch; ++n)
-        for (std::int64_t h = 0; h < bare.height; ++h)
-          std::copy_n(inside.begin() + (n * bare.height + h) * bare.width * c.filter.in_channels,
-                      bare.width * c.filter.in_channels,
+        for (std::int64_t h = 0; h < unpadded.height; ++h)
+          std::copy_n(inside.begin() + (n * unpadded.height + h) * unpadded.width * c.filter.in_channels,
+                      unpadded.width * c.filter.in_channels,
                       d.x.begin() + ((n * c.in_height + top + h) * c.in_width + left) * c.filter.in_channels);
       ConvImages images = images_of(c);
       images.padding = kPadding;
-      images.bare = bare;
-      const std::int64_t row = bare.width * c.filter.in_channels;
-      images.x = {bare.height * row, row, c.filter.in_channels};
+      images.unpadded = unpadded;
+      const std::int64_t row = unpadded.width * c.filter.in_channels;
+      images.x = {unpadded.height * row, row, c.filter.in_channels};
       const testing::GuardedBuffer<std::uint8_t> x(inside);
       for (const auto& output :
            {ConvOutput{}, ConvOutput{.qmax = 100}, ConvOutput{.zero_point = 131, .qmin = 3, .qmax = 250}}) {
@@ -257,7 +258,7 @@ TEST_P(IntegerConvTest, depthwise_filters_do_without_a_border) {
     }
 }
 
-TEST_P(IntegerConvTest, channels_may_be_shared_out_instead_of_rows) {
+TEST_P(IntegerConvTest, dividing_by_channels_equals_dividing_by_rows) {
   std::vector<Case> cases = product_cases();
   for (const Case& c : window_cases()) cases.push_back(c);
   cases.push_back({{.out_channels = 200, .in_channels = 40}, 2, 5, 9, 1, 1, 3});
@@ -284,7 +285,7 @@ TEST_P(IntegerConvTest, channels_may_be_shared_out_instead_of_rows) {
 }
 
 TEST_P(IntegerConvTest, ties_round_to_the_even_code) {
-  // One channel of weight 1, multiplier one half: accumulator q becomes q / 2.
+  // One channel with weight 1 and multiplier 0.5: accumulator q becomes q / 2.
   const Case c{{.out_channels = 1, .in_channels = 1}, 1, 256, 1};
   Data d{std::vector<std::uint8_t>(256 + kOverread), {1}, {-128}, {0.5F}};
   for (std::size_t i = 0; i < 256; ++i) d.x[i] = static_cast<std::uint8_t>(i);
@@ -296,7 +297,7 @@ TEST_P(IntegerConvTest, ties_round_to_the_even_code) {
   }
 }
 
-TEST_P(IntegerConvTest, a_table_comes_before_the_residual) {
+TEST_P(IntegerConvTest, applies_the_table_before_the_residual) {
   for (const Case& c : window_cases()) {
     const Data d = make_data(c, Codes::random);
     ConvOutput output{.zero_point = 120, .has_table = true, .has_residual = true};

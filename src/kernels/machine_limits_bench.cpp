@@ -1,5 +1,5 @@
-// The limits, and as benchmarks of their own the two that bench/check.py holds all others against: limit/copy, a copy
-// of memory, and limit/product/ISA, a fixed number of products in registers.
+// Measures the limits, and publishes the two that bench/check.py compares all others with as benchmarks: limit/copy, a
+// copy of memory, and limit/product/ISA, a fixed number of products in registers.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -19,8 +19,8 @@ namespace {
 
 constexpr int kRepeats = 3;
 
-/// The most units per second that run(), which returns how many it did, reaches. Of this process's time: others may
-/// share the core.
+/// The highest rate at which run() performs units of work; it returns how many it did. Uses the CPU time of this
+/// process, because others may share the core.
 template <class Run>
 double best_rate(Run run) {
   double best = 0;
@@ -37,8 +37,8 @@ double best_rate(Run run) {
 
 enum class Store { plain, non_temporal };
 
-// `count` times: kReads vectors read, kWrites written; from one place, or from several pages in turn while the next
-// ones are asked for. What is read is kept by an asm statement that does nothing.
+// `count` times: reads kReads vectors and writes kWrites, from one place, or from several pages in turn while the next
+// ones are prefetched. An empty asm statement keeps the loads.
 template <int kReads, int kWrites, Store kStore, int kPages>
 __attribute__((target("avx512f"))) void move_avx512(const __m512i* from, __m512i* to, std::int64_t count) {
   const std::int64_t page = kPages == 1 ? count : std::max(1, 64 / kReads);
@@ -98,7 +98,7 @@ template <int kReads, int kWrites>
 double best_bandwidth(const void* from, void* to, std::int64_t bytes_read) {
   const std::int64_t bytes = bytes_read + bytes_read / kReads * kWrites;
   const std::int64_t passes =
-      std::max<std::int64_t>(1, (std::int64_t{8} << 20) / bytes);  // longer than the clock's tick
+      std::max<std::int64_t>(1, (std::int64_t{8} << 20) / bytes);  // longer than the clock's resolution
   const auto rate = [&]<Store kStore, int kPages>() {
     return best_rate([&] {
       for (std::int64_t pass = 0; pass < passes; ++pass) move<kReads, kWrites, kStore, kPages>(from, to, bytes_read);
@@ -106,7 +106,7 @@ double best_bandwidth(const void* from, void* to, std::int64_t bytes_read) {
     });
   };
   const double plain = rate.template operator()<Store::plain, 1>();
-  if (bytes < (std::int64_t{1} << 20)) return plain;  // in a cache, which pages and other stores do not help
+  if (bytes < (std::int64_t{1} << 20)) return plain;  // fits a cache, where several pages and other stores do not help
   return std::max({plain, rate.template operator()<Store::plain, 4>(),
                    kWrites == 0 ? 0 : rate.template operator()<Store::non_temporal, 1>(),
                    kWrites == 0 ? 0 : rate.template operator()<Store::non_temporal, 4>()});

@@ -10,7 +10,7 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kColumnRows = 4;  // kernel rows that one group of a depthwise column holds
+constexpr std::int64_t kColumnRows = 4;  // kernel rows per group of a depthwise column
 
 }  // namespace
 
@@ -18,7 +18,7 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
                            const float* multipliers, FilterForm form, MemoryPieces* memory)
     : filter_(filter), form_(form) {
   assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
-  // Blocks never mix groups; a depthwise convolution's blocks are of plain channels.
+  // Blocks never mix groups; the blocks of a depthwise convolution consist of consecutive channels.
   const std::int64_t sections = filter.is_depthwise() ? 1 : filter.groups;
   const std::int64_t channels = filter.out_channels / sections;
   block_count_ = divide_up(channels, kBlockChannels);
@@ -32,16 +32,16 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
   }
   bias_ = zeroed_array<std::int32_t>(sections * block_count_ * kBlockChannels, memory);
   multipliers_ = zeroed_array<float>(sections * block_count_ * kBlockChannels, memory);
-  reach_.resize(static_cast<std::size_t>(sections * block_count_ * kBlockChannels));
+  magnitude_bounds_.resize(static_cast<std::size_t>(sections * block_count_ * kBlockChannels));
   for (std::int64_t c = 0; c < filter.out_channels; ++c) {
     const std::int64_t to = c / channels * block_count_ * kBlockChannels + c % channels;
     bias_[static_cast<std::size_t>(to)] = bias == nullptr ? 0 : bias[c];
     multipliers_[static_cast<std::size_t>(to)] = multipliers == nullptr ? 1.0F : multipliers[c];
-    // The largest accumulator times the float below 1 is still below 2^31 after rounding.
+    // The largest accumulator times the largest float below 1 is still below 2^31 after rounding.
     multipliers_below_one_ &= multipliers_[static_cast<std::size_t>(to)] < 1.0F;
     std::int64_t magnitudes = 0;
     for (std::int64_t k = 0; k < filter.depth(); ++k) magnitudes += std::abs(int{weights[c * filter.depth() + k]});
-    reach_[static_cast<std::size_t>(to)] =
+    magnitude_bounds_[static_cast<std::size_t>(to)] =
         magnitudes * 255 + std::abs(std::int64_t{bias_[static_cast<std::size_t>(to)]});
   }
   if (form == FilterForm::winograd) {
@@ -66,7 +66,7 @@ std::size_t PackedFilter::size_bytes() const {
   return static_cast<std::size_t>(sections * block_count_ * run_count_ * group_count() * kGroupWeights);
 }
 
-/// gemm.h: [group][block][run][group of 4][16][4]
+/// Layout of gemm.h: [group][block][run][group of 4][16][4]
 void PackedFilter::pack_runs(const std::int8_t* weights) {
   const std::int64_t channels = filter_.out_channels / filter_.groups;
   const std::int64_t run_weights = group_count() * kGroupWeights, block_weights = run_count_ * run_weights;
@@ -80,7 +80,7 @@ void PackedFilter::pack_runs(const std::int8_t* weights) {
   }
 }
 
-/// depthwise.h: [block][column][group of 4 rows][16][4]
+/// Layout of depthwise.h: [block][column][group of 4 rows][16][4]
 void PackedFilter::pack_columns(const std::int8_t* weights) {
   const std::int64_t column_weights = group_count() * kGroupWeights, block_weights = run_count_ * column_weights;
   for (std::int64_t c = 0; c < filter_.out_channels; ++c) {

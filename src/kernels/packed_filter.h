@@ -11,35 +11,35 @@
 
 namespace bitfold {
 
-/// What the weights are, whatever image they run over. Both channel counts are of all groups together.
+/// The shape of the weights, independent of the image. Both channel counts include all groups.
 struct ConvFilter {
   std::int64_t out_channels = 1, in_channels = 1, groups = 1;
   std::int64_t kernel_h = 1, kernel_w = 1;
   std::int64_t dilation_h = 1, dilation_w = 1;
   bool operator==(const ConvFilter&) const = default;
 
-  /// One channel in, one channel out, per group: runs in depthwise/ instead of gemm/.
+  /// One input channel and one output channel per group; computed by depthwise/ instead of gemm/.
   bool is_depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }
   /// Products summed into one accumulator.
   std::int64_t depth() const { return kernel_h * kernel_w * (in_channels / groups); }
 };
 
-/// How weights are packed: as they are, one layout for every instruction set (gemm/gemm.h, depthwise/depthwise.h), or
-/// transformed (winograd/winograd.h), which some instruction sets run faster.
+/// How weights are packed. `direct`: one layout for every instruction set (gemm/gemm.h, depthwise/depthwise.h).
+/// `winograd`: transformed (winograd/winograd.h), which is faster on some instruction sets.
 enum class FilterForm { direct, winograd };
 
-/// Weights, biases and multipliers in the order the kernels stream them. Immutable; share one among many convolutions.
+/// Weights, biases and multipliers in the order in which kernels read them. Immutable; convolutions may share one.
 class PackedFilter {
  public:
-  /// `weights` [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` one per output
-  /// channel (bias may be null: zeros; multipliers null: ones). `form` is what best_filter_form() says, or direct.
-  /// Takes pieces of `memory` where that is given.
+  /// `weights` is [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` have one entry per
+  /// output channel (null bias: zeros; null multipliers: ones). `form` is the result of best_filter_form(), or direct.
+  /// Allocates from `memory` if it is given.
   PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias, const float* multipliers,
                FilterForm form = FilterForm::direct, MemoryPieces* memory = nullptr);
 
   FilterForm form() const { return form_; }
   const ConvFilter& filter() const { return filter_; }
-  /// Runs of adjacent bytes that make up a window, and how many bytes each.
+  /// Number of runs of adjacent bytes in a window, and bytes per run.
   std::int64_t run_count() const { return run_count_; }
   std::int64_t run_bytes() const { return run_bytes_; }
   /// Groups of 4 bytes per run.
@@ -48,11 +48,11 @@ class PackedFilter {
   std::int64_t block_count() const { return block_count_; }
   std::size_t size_bytes() const;
   bool multipliers_below_one() const { return multipliers_below_one_; }
-  /// How far from 0 accumulators can be, 16 per block.
-  std::span<const std::int64_t> reach() const { return reach_; }
+  /// Largest possible magnitude of the accumulators, 16 per block.
+  std::span<const std::int64_t> magnitude_bounds() const { return magnitude_bounds_; }
 
-  const std::int8_t* weights() const { return weights_.get(); }                ///< Of the direct form, else null.
-  const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Of that form, else null.
+  const std::int8_t* weights() const { return weights_.get(); }                ///< Null unless the form is direct.
+  const std::int16_t* winograd_weights() const { return transformed_.get(); }  ///< Null unless the form is winograd.
   bool winograd_sums_are_small() const { return winograd_sums_are_small_; }    ///< See WinogradRange.
   const std::int32_t* bias() const { return bias_.get(); }                     ///< 16 per block
   const float* multipliers() const { return multipliers_.get(); }              ///< 16 per block
@@ -65,7 +65,7 @@ class PackedFilter {
   FilterForm form_;
   std::int64_t run_count_ = 0, run_bytes_ = 0, block_count_ = 0;
   bool multipliers_below_one_ = true, winograd_sums_are_small_ = false;
-  std::vector<std::int64_t> reach_;
+  std::vector<std::int64_t> magnitude_bounds_;
   AlignedArray<std::int8_t> weights_;
   AlignedArray<std::int16_t> transformed_;
   AlignedArray<std::int32_t> bias_;

@@ -13,8 +13,8 @@
 namespace bitfold {
 namespace {
 
-/// The most units per second that run(), which returns how many it did, reaches. Of this thread's time: others may
-/// share the core.
+/// The highest rate at which run() performs units of work; it returns how many it did. Uses the CPU time of this
+/// thread, because others may share the core.
 template <class Run>
 double best_rate(Run run) {
   constexpr int kRepeats = 3;
@@ -35,7 +35,7 @@ double best_rate(Run run) {
 std::int64_t multiply_portable() {
   constexpr std::int64_t kSize = 64, kDepth = 256;
   static std::vector<std::int8_t> a(kSize * kDepth, 3), b(kSize * kDepth, 5);
-  asm volatile("" : : "r"(a.data()), "r"(b.data()) : "memory");  // as if they had just been written
+  asm volatile("" : : "r"(a.data()), "r"(b.data()) : "memory");  // forces the arrays to be read from memory
   for (std::int64_t i = 0; i < kSize; ++i)
     for (std::int64_t j = 0; j < kSize; ++j) {
       std::int32_t sum = 0;
@@ -48,7 +48,7 @@ std::int64_t multiply_portable() {
 
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
 
-// One instruction for each of twelve chains, which no latency holds up. %12 is the operand.
+// One instruction for each of twelve independent chains, enough to hide the latency. %12 is the operand.
 #define BITFOLD_TWELVE(instruction)                                                                        \
   instruction(0) instruction(1) instruction(2) instruction(3) instruction(4) instruction(5) instruction(6) \
       instruction(7) instruction(8) instruction(9) instruction(10) instruction(11)
@@ -66,7 +66,7 @@ __attribute__((target("avx512f,avx512vnni"))) std::int64_t multiply_vnni() {
   return kSteps * 12 * 64;
 }
 
-// A sum needs its vpaddd beside the product.
+// Every sum needs a vpaddd besides the product.
 __attribute__((target("avx2"))) std::int64_t multiply_avx2() {
   constexpr std::int64_t kSteps = 50'000;
   __m256i s[12] = {};
@@ -95,7 +95,7 @@ __attribute__((target("avx2,fma"))) std::int64_t fuse_avx2() {
 }
 #undef BITFOLD_STEP
 
-// The products of 4 pairs of tiles. Of numbers as they come: products by 0 run at a higher clock.
+// The products of 4 pairs of tiles. The operands are not zero, because products by 0 run at a higher clock.
 __attribute__((target("amx-tile,amx-int8"))) std::int64_t multiply_amx() {
   constexpr std::int64_t kSteps = 20'000;
   struct alignas(64) {
@@ -122,7 +122,7 @@ __attribute__((target("amx-tile,amx-int8"))) std::int64_t multiply_amx() {
 
 #endif
 
-void check_present(Isa isa) {  // which also asks the system for tiles
+void check_present(Isa isa) {  // also asks the operating system for the use of tiles
   check(isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}", to_string(isa),
         to_string(detected_isa()));
 }

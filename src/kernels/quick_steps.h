@@ -1,16 +1,16 @@
-// Accumulators that are floats already, and become the steps of codes in one operation.
+// Requantization in one operation: accumulators that are floats from the start.
 //
 // The bits of 2^23 plus an integer k, 0 <= k < 2^23, are the bits of the float 2^23 + k. So accumulators that start
-// from these bits, and from an origin o besides, are floats without a conversion, and a fused multiply-add makes
+// from these bits plus an origin o are floats without a conversion, and one fused multiply-add gives
 //
 //     fma(2^23 + o + accumulator, multiplier, addend) ~ accumulator * multiplier,     addend ~ -(2^23 + o) * multiplier
 //
-// which is then rounded as the definition has it (invariant 3). Where the zero point is 0, so is o: 2^23 * multiplier
-// is a float, so the steps are the definition's. Elsewhere o is chosen so that the addend is nearly exact, and then all
-// 255 changes from one code to the next must lie between the same accumulators.
+// which is then rounded as in the definition (invariant 3). If the zero point is 0, o is 0 as well: 2^23 * multiplier
+// is a float, so the steps are exactly the definition's. For other zero points o is chosen so that the addend is nearly
+// exact, and all 255 changes from one code to the next are checked to lie between the same accumulators.
 //
-// Floats are half as far apart below the range of k, and twice as far above it: steps then fall more slowly, and rise
-// faster. The range is placed so that codes are saturated at its ends, and stay so.
+// Below the range of k floats are half as far apart, and above it twice as far, so that steps there fall more slowly
+// and rise faster. The range is placed so that codes are already saturated at its ends.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ namespace bitfold {
 
 class QuickSteps {
  public:
-  /// None.
+  /// No channels: terms are null.
   QuickSteps() = default;
-  /// Of channels with such multipliers, whose accumulators are no further from 0 than `reach`. None where one of them
-  /// has none, or where codes are not all of 0 .. 255, of plain accumulators.
-  QuickSteps(std::span<const float> multipliers, std::span<const std::int64_t> reach, const ConvOutput& output);
+  /// `multipliers` and `magnitudes` per channel; no accumulator's magnitude exceeds its channel's entry. Empty if some
+  /// channel has no suitable origin, or if codes are not all of 0 .. 255 without LeakyRelu.
+  QuickSteps(std::span<const float> multipliers, std::span<const std::int64_t> magnitudes, const ConvOutput& output);
 
   StepTerms terms() const { return {origins_.get(), addends_.get()}; }
 

@@ -1,4 +1,4 @@
-// The one oneDNN engine, and a stream for each thread. Included by onednn/*.cpp only: it shows dnnl.hpp.
+// The oneDNN engine, and one stream per thread. Included by onednn/*.cpp only, because it includes dnnl.hpp.
 #pragma once
 
 #include <dnnl.hpp>

@@ -1,5 +1,5 @@
-// Every operand takes the layout oneDNN likes best; dense tensors are reordered into it and back where it differs,
-// which costs little beside a convolution and is several times faster than its plain-layout fallback.
+// Every operand uses oneDNN's preferred layout. Dense tensors are reordered into it and back if it differs, which takes
+// little time beside a convolution and is several times faster than oneDNN's fallback for plain layouts.
 #include "onednn/plain.h"
 
 #include <cstddef>
@@ -36,7 +36,7 @@ Forward::primitive_desc describe(const PlainConvShape& s, const memory::dims& we
   const auto kind = dnnl::prop_kind::forward_inference;
   const auto algorithm = dnnl::algorithm::convolution_direct;
   dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // so that threads do not share it
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // so that threads do not share scratch memory
 #if DNNL_VERSION_MAJOR >= 3
   return {cpu(), kind, algorithm, x, w, bias, y, strides, dilations, begin, end, attributes};
 #else
@@ -76,7 +76,7 @@ PlainConv::PlainConv(const PlainConvShape& s, const float* weights, const float*
   }
   stream().wait();
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the convolution: {}", e.what());
+  fail("oneDNN cannot create the convolution: {}", e.what());
 }
 
 PlainConv::~PlainConv() = default;
@@ -89,7 +89,7 @@ void PlainConv::run(const float* x, bool x_has_channels_last, float* y, bool y_h
   const memory::desc& y_desc = y_has_channels_last ? impl_->last_y : impl_->plain_y;
   memory given_x = view(x_desc, x), given_y = view(y_desc, y);
   const bool moves_x = pd.src_desc() != x_desc, moves_y = pd.dst_desc() != y_desc;
-  // oneDNN would take such memory from malloc, for every run anew.
+  // oneDNN would allocate this memory with malloc in every run.
   const PooledBytes room_x(moves_x ? pd.src_desc().get_size() : 0), room_y(moves_y ? pd.dst_desc().get_size() : 0);
   const PooledBytes scratchpad(pd.scratchpad_desc().get_size());
   memory own_x = given_x, own_y = given_y;
@@ -119,7 +119,7 @@ void put_channels_first(std::int64_t batch, std::int64_t channels, std::int64_t 
   reorder(view({dims, kFloat, Tag::acb}, from), first);
   stream().wait();
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot turn images around: {}", e.what());
+  fail("oneDNN cannot reorder the image: {}", e.what());
 }
 
 void multiply_add(const PlainProduct& p, float alpha, const float* a, const float* b, float* y) {

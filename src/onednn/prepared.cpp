@@ -42,7 +42,7 @@ struct Primitive::Impl {
   std::string implementation, packed_layout;
   memory::desc plain_weights, packed_weights;
   std::size_t scratch_bytes = 0;
-  // One memory object per argument; run() gives them their addresses.
+  // One memory object per argument; run() sets their addresses.
   memory source, weights, bias, residual, destination, scratch;
   std::vector<dnnl_exec_arg_t> arguments;
 
@@ -108,7 +108,7 @@ Primitive Primitive::convolution(const Image& input, const Image& output, const 
   impl->primitive = Forward(pd);
   return Primitive(std::move(impl));
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the convolution: {}", e.what());
+  fail("oneDNN cannot create the convolution: {}", e.what());
 }
 
 Primitive Primitive::matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
@@ -125,7 +125,7 @@ Primitive Primitive::matmul(std::int64_t rows, std::int64_t depth, std::int64_t 
   impl->primitive = dnnl::matmul(pd);
   return Primitive(std::move(impl));
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the matrix product: {}", e.what());
+  fail("oneDNN cannot create the matrix product: {}", e.what());
 }
 
 Primitive Primitive::batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth,
@@ -140,7 +140,7 @@ Primitive Primitive::batched_matmul(std::int64_t count, std::int64_t rows, std::
   impl->primitive = dnnl::matmul(pd);
   return Primitive(std::move(impl));
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the matrix products: {}", e.what());
+  fail("oneDNN cannot create the matrix products: {}", e.what());
 }
 
 Primitive Primitive::gelu(std::int64_t count) try {
@@ -149,7 +149,7 @@ Primitive Primitive::gelu(std::int64_t count) try {
   const Forward::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::eltwise_gelu_erf, data);
   return Impl::without_weights<Forward>({desc, attributes({}, {}), cpu()});
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the Gelu: {}", e.what());
+  fail("oneDNN cannot create the Gelu: {}", e.what());
 }
 
 Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns) try {
@@ -158,7 +158,7 @@ Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns) try {
   return Impl::without_weights<Forward>(
       {Forward::desc(dnnl::prop_kind::forward_inference, data, 1), attributes({}, {}), cpu()});
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the Softmax: {}", e.what());
+  fail("oneDNN cannot create the Softmax: {}", e.what());
 }
 
 Primitive Primitive::layer_norm(std::int64_t rows, std::int64_t columns, float epsilon) try {
@@ -172,7 +172,7 @@ Primitive Primitive::layer_norm(std::int64_t rows, std::int64_t columns, float e
   primitive.impl_->add(primitive.impl_->bias, row, DNNL_ARG_SHIFT);
   return primitive;
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the LayerNormalization: {}", e.what());
+  fail("oneDNN cannot create the LayerNormalization: {}", e.what());
 }
 
 Primitive Primitive::pool(const Image& input, const Image& output, const Window2d& w, Pool kind) try {
@@ -185,7 +185,7 @@ Primitive Primitive::pool(const Image& input, const Image& output, const Window2
                            {w.pad_bottom, w.pad_right});
   return Impl::without_weights<Forward>({desc, attributes({}, {}), cpu()});
 } catch (const dnnl::error& e) {
-  fail("oneDNN cannot make the pool: {}", e.what());
+  fail("oneDNN cannot create the pool: {}", e.what());
 }
 
 const std::string& Primitive::implementation() const { return impl_->implementation; }
@@ -194,7 +194,8 @@ std::size_t Primitive::packed_bytes() const { return impl_->weights ? impl_->pac
 const std::string& Primitive::packed_layout() const { return impl_->packed_layout; }
 
 void Primitive::pack(const float* plain, void* packed) const {
-  memory from(impl_->plain_weights, cpu(), const_cast<float*>(plain));  // oneDNN has no const memory; it is only read
+  // oneDNN has no memory over const data; it is only read
+  memory from(impl_->plain_weights, cpu(), const_cast<float*>(plain));
   memory to(impl_->packed_weights, cpu(), packed);
   dnnl::reorder(from, to).execute(stream(), from, to);
   stream().wait();
@@ -210,7 +211,7 @@ void Primitive::run(const Arguments& a) noexcept {
   bind(impl_->residual, a.residual);
   bind(impl_->destination, a.destination);
   bind(impl_->scratch, a.scratch);
-  // Fails only where the primitive was made wrongly; going on would compute nonsense.
+  // Fails only if the primitive was created wrongly; continuing would give wrong results.
   if (dnnl_primitive_execute(impl_->primitive.get(), stream().get(), static_cast<int>(impl_->arguments.size()),
                              impl_->arguments.data()) != dnnl_success)
     std::terminate();

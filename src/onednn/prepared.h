@@ -1,9 +1,9 @@
-// oneDNN primitives prepared once and run many times: shapes fixed, weights packed in the layout the primitive asks
-// for, activations channels-last, scratch memory given by the caller.
+// oneDNN primitives that are prepared once and run many times: fixed shapes, weights packed in the primitive's layout,
+// channels-last activations, scratch memory supplied by the caller.
 //
-// Measured on Zen 4 with oneDNN 2.6, one thread: channels-last f32 convolutions (brgconv) are as fast as the blocked
-// layouts on ResNet-20 (676 and 675 us) and on Tiny Darknet (8.83 and 8.97 ms), first layers included, so no blocked
-// chain is kept.
+// Measured on Zen 4 with oneDNN 2.6 and one thread: channels-last f32 convolutions (brgconv) are as fast as blocked
+// layouts on ResNet-20 (676 and 675 us) and on Tiny Darknet (8.83 and 8.97 ms), first layers included. So blocked
+// layouts are not used.
 #pragma once
 
 #include <cstddef>
@@ -26,14 +26,14 @@ struct Image {
 
 enum class Activation { none, relu, leaky_relu, clip };
 
-/// What follows the sum of products: + bias, + residual (of the output's shape), then the activation.
+/// Applied to the sum of products in this order: + bias, + residual (of the output's shape), activation.
 struct Epilogue {
   bool has_bias = false, has_residual = false;
   Activation activation = Activation::none;
-  float alpha = 0, beta = 0;  ///< leaky_relu: slope; clip: lowest and highest.
+  float alpha = 0, beta = 0;  ///< leaky_relu: alpha is the slope; clip: alpha and beta are the bounds.
 };
 
-/// Addresses for one run; those the primitive was not made for are ignored.
+/// Addresses for one run; arguments that the primitive does not use are ignored.
 struct Arguments {
   const void* source = nullptr;
   const void* weights = nullptr;
@@ -43,26 +43,26 @@ struct Arguments {
   void* scratch = nullptr;
 };
 
-/// A float primitive. Made under the thread count it will run with (omp_set_num_threads): oneDNN divides the work
-/// when the primitive is made.
+/// A float primitive. Must be created with the thread count it will run with (omp_set_num_threads), because oneDNN
+/// divides the work when the primitive is created.
 class Primitive {
  public:
-  /// Weights [oc, ic / groups, kh, kw]. Throws Error when oneDNN has no implementation.
+  /// Weights [oc, ic / groups, kh, kw]. Throws Error if oneDNN has no implementation.
   static Primitive convolution(const Image& input, const Image& output, const Window2d& window, std::int64_t groups,
                                const Epilogue& epilogue);
-  /// [rows, depth] x [depth, columns]; the weights given to pack() are [columns, depth] when `transposed`.
+  /// [rows, depth] x [depth, columns]. The weights passed to pack() are [columns, depth] if `transposed`.
   static Primitive matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
                           const Epilogue& epilogue);
-  /// `count` products of a [rows, depth] by b [depth, columns], both given at each run, b as the weights.
+  /// `count` products of a [rows, depth] by b [depth, columns]. Both are passed to each run, b as the weights.
   static Primitive batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth, std::int64_t columns);
   /// 0.5 x (1 + erf(x / sqrt 2)).
   static Primitive gelu(std::int64_t count);
   /// Over each of `rows` rows.
   static Primitive softmax(std::int64_t rows, std::int64_t columns);
-  /// Over each of `rows` rows; the factors are given as the weights, the terms as the bias.
+  /// Over each of `rows` rows; scale is passed as the weights, shift as the bias.
   static Primitive layer_norm(std::int64_t rows, std::int64_t columns, float epsilon);
   enum class Pool { max, average, average_with_padding };
-  /// No dilation.
+  /// Dilation is not supported.
   static Primitive pool(const Image& input, const Image& output, const Window2d& window, Pool kind);
 
   ~Primitive();
@@ -72,9 +72,9 @@ class Primitive {
   const std::string& implementation() const;  ///< "brgconv:avx512_core"
   std::size_t scratch_bytes() const;
   std::size_t packed_bytes() const;  ///< 0 for a pool.
-  /// Equal for primitives that read the same packed weights.
+  /// Equal for primitives that can share packed weights.
   const std::string& packed_layout() const;
-  /// `plain` row-major as said at the factory; `packed` 64-byte aligned.
+  /// `plain` is row-major as documented at the factory function; `packed` is aligned to 64 bytes.
   void pack(const float* plain, void* packed) const;
 
   void run(const Arguments& arguments) noexcept;

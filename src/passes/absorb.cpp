@@ -1,6 +1,7 @@
-// relu(h) = relu(h - c) + c wherever h >= c >= 0. With h normal, that fails for 0.13 % of a channel's numbers. So does
-// a Clip from 0, of a channel that stays as far below its upper bound. The layer behind adds W c to its bias; with
-// zeros padded, its sum over an edge would have to leave some of that out.
+// Bias absorption. relu(h) = relu(h - c) + c if h >= c >= 0; for normally distributed h this fails for 0.13 % of a
+// channel's values. The same holds for a Clip from 0 on channels that stay as far below its upper bound. The layer that
+// reads the values adds W c to its bias; if it pads with zeros, its sums over an edge would have to omit a part of
+// that.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -27,7 +28,7 @@ void add_to_bias(Graph& graph, const LinearLayer& layer, const std::vector<doubl
   scale_and_shift(graph, layer, std::vector<double>(shift.size(), 1.0), shift);
 }
 
-// b <- b - c, in the layer that computes these channels. Returns how many of them it concerns.
+// b <- b - c in the layer that computes these channels. Returns the number of channels changed.
 std::size_t take_off(Graph& graph, const LinearLayer& writer, ChannelNormals& normals, const std::vector<double>& c) {
   std::vector<double> shift(c.size());
   std::transform(c.begin(), c.end(), shift.begin(), std::negate());
@@ -36,7 +37,7 @@ std::size_t take_off(Graph& graph, const LinearLayer& writer, ChannelNormals& no
   return c.size() - static_cast<std::size_t>(std::count(c.begin(), c.end(), 0.0));
 }
 
-// b <- b + W c, in the layer that reads what c was taken off.
+// b <- b + W c in the layer that reads the values c was subtracted from.
 void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double>& c) {
   const Node& node = graph.node(reader.node);
   const Tensor& w = *plain_constant(graph, node.inputs[1]);
@@ -50,7 +51,7 @@ void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double
   add_to_bias(graph, reader, onward);
 }
 
-// The layer that takes `id`, of so many channels, as its only input that is no constant, and could take a shift of it.
+// The layer that reads `id`, with this many channels, as its only non-constant input and can compensate a shift of it.
 std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id, std::size_t channels) {
   if (graph.node(node).inputs[0] != id || pads(graph.node(node).op)) return std::nullopt;
   const auto layer = linear_layer(graph, node);
@@ -59,10 +60,10 @@ std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id
 
 struct Reader {
   LinearLayer layer;
-  double upper;  // what the rectifier in front of it lets through at most
+  double upper;  // upper bound of the rectifier before it
 };
 
-// The layer that alone reads the Relu, or the Clip from 0, that alone reads `id`.
+// The layer that is the only reader of the Relu, or Clip from 0, that is the only reader of `id`.
 std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::size_t channels) {
   if (!graph.has_single_consumer(id)) return std::nullopt;
   const NodeId relu = graph.consumers(id).front();
@@ -73,9 +74,9 @@ std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::si
   return layer ? std::optional(Reader{*layer, static_cast<double>(bounds->upper)}) : std::nullopt;
 }
 
-// What may be moved of each channel: no more than lies below nearly all of its numbers, and no more than lowers the
-// upper end of the grid that all channels share. Moving is not free, for the tails of real values are longer than
-// normal.
+// How much of each channel's mean may be moved: at most what lies below nearly all of its values, and at most what
+// lowers the upper end of the grid that all channels share. Moving more would do harm, because the tails of real values
+// are longer than normal.
 std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper) {
   std::vector<double> excess(normals.mean.size());
   const auto end = [&](std::size_t c) { return normals.mean[c] + kNormalTail * normals.deviation[c]; };
@@ -101,7 +102,7 @@ std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
   return take_off(graph, *writer, normals, excess);
 }
 
-// Values that no rectifier touches, such as a MobileNetV2's bottlenecks and their sums, lose all of their means, and
+// For values without a rectifier, such as the bottlenecks of MobileNetV2 and their sums, the whole means are moved and
 // nothing is clipped.
 class LinearValues {
  public:

@@ -1,4 +1,4 @@
-// Nodes nobody reads, and the constants only they read.
+// Removes nodes whose outputs are not used, and constants that only they read.
 #include "passes/rewrite.h"
 
 namespace bitfold {

@@ -1,5 +1,6 @@
-// Cross-layer equalization over regions (regions.h). Nagel et al. take pairs of layers with an activation between; a
-// region may have several layers on either side and sums between, as in a residual network: all share the factors.
+// Cross-layer equalization over regions (regions.h). Nagel et al. take pairs of layers with an activation in between. A
+// region may have several layers on either side and sums inside, as in a residual network; all of them share the
+// factors.
 #include "bitfold/equalize.h"
 
 #include <algorithm>
@@ -16,21 +17,21 @@ namespace {
 using Doubles = std::vector<double>;
 
 constexpr int kMostRounds = 100;
-constexpr double kSettled = 1e-3;  // of a factor's logarithm, and of the noise
-// A channel whose weights are next to nothing must not carry its bias beyond the other channels.
+constexpr double kSettled = 1e-3;  // tolerance for a factor's logarithm, and for the noise
+// Limits the factor of a channel with tiny weights, whose bias would otherwise exceed the other channels.
 constexpr double kMostFactor = 1024;
 
 struct State {
   Region region;
   Doubles factors;
-  Doubles ranges;  ///< Of the region's values, by channel; empty where they are not known.
+  Doubles ranges;  ///< Ranges of the region's values by channel; empty if unknown.
 };
 
 class Equalizer {
  public:
   explicit Equalizer(Graph& graph) : graph_(graph) {}
 
-  /// Takes part in what follows, unless a layer reads parts of channels. Ranges are those of its values.
+  /// Includes a region, unless a layer reads parts of its channels. `ranges` are those of its values.
   void add(Region region, Doubles ranges) {
     const auto channels = static_cast<std::size_t>(region.channels);
     for (NodeId id : region.producers) layers_.try_emplace(id, graph_, id);
@@ -43,7 +44,7 @@ class Equalizer {
 
   const Layers& layers() const { return layers_; }
 
-  /// Lets `improve` choose new factors of one region after the other, until it returns less than kSettled for all.
+  /// Calls `improve` for one region after the other until it returns less than kSettled for all of them.
   void settle(const std::function<double(State&)>& improve) {
     for (int round = 0; round < kMostRounds; ++round) {
       double most = 0;
@@ -52,7 +53,7 @@ class Equalizer {
     }
   }
 
-  /// The square root in equation 11, with the other regions' factors as they are, as a factor to each channel.
+  /// The square root in equation 11 for fixed factors of the other regions, as a factor per channel.
   Doubles weight_balance(const State& state) const {
     Doubles r1(state.factors.size()), r2(state.factors.size()), balance(state.factors.size(), 1.0);
     for (NodeId id : state.region.producers) {
@@ -102,13 +103,13 @@ class Equalizer {
 
  private:
   void write_constants() {
-    std::vector<std::pair<NodeId, Tensor>> weights;  // first all of them: layers may share a constant
+    std::vector<std::pair<NodeId, Tensor>> weights;  // collected before any is set, because layers may share a constant
     for (const auto& [id, layer] : layers_)
       if (layer.changes()) weights.emplace_back(id, layer.scaled());
     for (auto& [id, tensor] : weights) {
       const std::string stem = graph_.value(graph_.node(id).inputs[1]).name;
       const Doubles& factors = layers_.at(id).out_factors;
-      // The bias goes with the outputs; the weights, which were scaled on both sides at once, are put in after it.
+      // The bias is scaled together with the outputs; the weights, already scaled on both sides, are set afterwards.
       scale_and_shift(graph_, *linear_layer(graph_, id), factors, Doubles(factors.size(), 0.0));
       set_constant_input(graph_, id, 1, std::move(tensor), stem);
     }
@@ -119,7 +120,8 @@ class Equalizer {
   std::vector<State> regions_;
 };
 
-// Factors whose mean is 1, none beyond kMostFactor: a common one changes no grid's use, and values keep their size.
+// Scales factors to mean 1 and limits them to kMostFactor. A common factor changes no grid's use, and this keeps the
+// magnitude of values.
 Doubles normalized(Doubles factors) {
   double sum = 0;
   for (double f : factors) sum += std::log(f);
@@ -128,7 +130,8 @@ Doubles normalized(Doubles factors) {
   return factors;
 }
 
-// Where a Clip lies in the region, what does not clip must not begin to, and what clips must stay as it is.
+// If the region contains a Clip, channels that are not clipped must stay unclipped, and clipped channels must stay as
+// they are.
 Doubles without_clipping(Doubles factors, const State& state) {
   if (!state.region.clips_at) return factors;
   const double limit = static_cast<double>(*state.region.clips_at);
@@ -139,13 +142,13 @@ Doubles without_clipping(Doubles factors, const State& state) {
   return factors;
 }
 
-// The directions in which factors may go from 1; each is tried as far as it helps.
+// Directions in which factors may move from 1; each is followed as long as it helps.
 std::vector<Doubles> directions(const Equalizer& equalizer, const State& state, const NoiseModel& model) {
   const Doubles balance = equalizer.weight_balance(state), sizes = model.value_sizes(state.region);
   const std::size_t channels = state.factors.size();
   Doubles weights(channels, 1.0), flat(channels, 1.0), middle(channels, 1.0);
   for (std::size_t c = 0; c < channels; ++c) weights[c] = state.factors[c] * balance[c];
-  // Relative to what reads them, values of every channel are as large as weights.
+  // Relative to the weights that read them, values of every channel are equally large.
   Doubles reads(channels);
   for (NodeId id : state.region.consumers) {
     const EqualizedLayer& layer = equalizer.layers().at(id);

@@ -15,7 +15,7 @@ namespace {
 
 using testing::random_tensor;
 
-/// Normal, each entry of the first axis times another power of ten from 0.01 to 100.
+/// Normally distributed; each entry of the first axis is multiplied by another power of ten from 0.01 to 100.
 Tensor uneven(Shape shape, unsigned seed) {
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal;
@@ -87,7 +87,7 @@ std::vector<float> floats(const Graph& g, const std::string& name) {
 }
 
 // Nagel et al. 2019, equation 11: s = sqrt(r2 / r1), so that both ranges of a channel become sqrt(r1 r2).
-TEST(Equalize, weights_of_two_layers_meet_at_the_geometric_mean) {
+TEST(Equalize, weight_ranges_of_two_layers_meet_at_the_geometric_mean) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 2});
   const ValueId w1 = constant(g, "w1", {2, 2}, {8, -4, 0.5, 0.25}), b1 = constant(g, "b1", {2}, {8, 0.5});
@@ -109,7 +109,7 @@ TEST(Equalize, weights_of_two_layers_meet_at_the_geometric_mean) {
   expect_same_function(before, g, random_tensor({5, 2}, 3));
 }
 
-/// Everything that factors go through: a depthwise chain, LeakyRelu, pools, a sum of two branches, Flatten.
+/// Contains everything that factors can pass: a depthwise chain, LeakyRelu, pools, a sum of two branches, Flatten.
 Graph network() {
   Graph g;
   ValueId v = g.add_input("x", DataType::float32, {1, 3, 8, 8});
@@ -140,8 +140,8 @@ TEST(Equalize, keeps_the_function_of_a_network) {
   expect_same_function(before, noise, x);
 }
 
-// The fixed point of equation 11: for every channel of every region, but for a common factor.
-TEST(Equalize, weights_settle_where_both_sides_of_each_channel_agree) {
+// The fixed point of equation 11 for every channel of every region, up to a common factor.
+TEST(Equalize, weights_converge_to_equal_ranges_on_both_sides_of_each_channel) {
   Graph g = network();
   ASSERT_FALSE(equalize_weights(g).empty());
   Graph again = g;
@@ -157,14 +157,14 @@ TEST(Equalize, weights_settle_where_both_sides_of_each_channel_agree) {
     });
     return most;
   };
-  std::vector<double> ratios;  // into and out of the channels between a and b
+  std::vector<double> ratios;  // of the ranges into and out of the channels between a and b
   for (std::size_t c = 0; c < 6; ++c)
     ratios.push_back(widest("a_equalized", c, true) / widest("b_equalized", c, false));
   for (double ratio : ratios) EXPECT_NEAR(ratio / ratios[0], 1, 0.02);
 }
 
 // docs/equalization.md (2) and (3), one reader with two inputs and a single output.
-TEST(Equalize, noise_is_that_of_the_formula) {
+TEST(Equalize, noise_equals_the_formula) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 1});
   const ValueId w1 = constant(g, "w1", {2, 1}, {1, 1}), w2 = constant(g, "w2", {1, 2}, {1, 0.5});
@@ -186,18 +186,18 @@ TEST(Equalize, noise_is_that_of_the_formula) {
     EXPECT_TRUE(model.knows(regions[0]));
     return model.noise(regions[0], layers, {1, f});
   };
-  // With f = 0.1: values reach 10, step 10 / 255; weights read are 1 and 5, step 5 / 7.
+  // With f = 0.1: values reach 10, step 10 / 255; the weights that read them are 1 and 5, step 5 / 7.
   const double values = std::pow(10.0 / 255, 2) / 12, read = std::pow(5.0 / 7, 2) / 12;
   const double expected = values * (1 + 100 * 0.25) + read * (0.25 + 0.01 * 900);
   EXPECT_NEAR(noise_at(true, 0.1), expected / 500, 1e-12);
-  // A grid for all: those that compute the region are 1 and 0.1, step 1 / 7, times x.
+  // With one grid for all channels: the weights that compute the region are 1 and 0.1, step 1 / 7, times x.
   const double computed = std::pow(1.0 / 7, 2) / 12 * 7;
   EXPECT_NEAR(noise_at(false, 0.1), (expected + computed * (1 + 100 * 0.25)) / 500, 1e-12);
-  // And that is less than without.
+  // This is less noise than without equalization.
   EXPECT_LT(noise_at(false, 0.1), noise_at(false, 1));
 }
 
-TEST(Equalize, noise_evens_out_a_channel_a_hundred_times_wider) {
+TEST(Equalize, noise_model_equalizes_a_channel_a_hundred_times_wider) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 3, 8, 8});
   const ValueId h = add_conv(g, x, {5, 3, 3, 3}, "h");
@@ -222,7 +222,8 @@ TEST(Equalize, noise_evens_out_a_channel_a_hundred_times_wider) {
   EXPECT_LT(after, before / 2);
   Graph by_weights = g;
   ASSERT_EQ(equalize_weights(by_weights).size(), 1);
-  EXPECT_LE(after, total(by_weights, measured(by_weights, input)));  // one of the choices
+  // the weight-based factors are among the candidates
+  EXPECT_LE(after, total(by_weights, measured(by_weights, input)));
 }
 
 /// Conv, `between`, Conv.
@@ -235,13 +236,13 @@ Graph pair(const Between& between) {
   return g;
 }
 
-TEST(Equalize, stops_at_what_does_not_commute_with_factors) {
+TEST(Equalize, stops_at_operators_that_do_not_commute_with_factors) {
   Graph sigmoid = pair([](Graph& g, ValueId h) { return add_unary(g, UnaryKind::sigmoid, h, "a"); });
   Graph shifted = pair([](Graph& g, ValueId h) {
     return g.add(Binary{.kind = BinaryKind::add}, "shift", {h, constant(g, "one", {1}, {1})}, "a");
   });
   Graph seen = pair([](Graph& g, ValueId h) {
-    g.mark_output(h);  // its numbers are the network's, and must stay
+    g.mark_output(h);  // its values are an output of the network and must not change
     return add_unary(g, UnaryKind::relu, h, "a");
   });
   const Tensor x = random_tensor({1, 2, 4, 4}, 3);
@@ -254,7 +255,7 @@ TEST(Equalize, stops_at_what_does_not_commute_with_factors) {
   }
 }
 
-TEST(Equalize, a_clip_clips_what_it_clipped) {
+TEST(Equalize, a_clip_keeps_clipping_the_same_values) {
   const auto relu6 = [](float limit) {
     return [limit](Graph& g, ValueId h) {
       return g.add(Clip{}, "clip", {h, constant(g, "low", {}, {0}), constant(g, "high", {}, {limit})}, "a");
@@ -269,7 +270,7 @@ TEST(Equalize, a_clip_clips_what_it_clipped) {
   std::vector<float> sorted = reached;
   std::sort(sorted.begin(), sorted.end());
   ASSERT_GT(sorted[1], 0);
-  Graph clipped = pair(relu6(sorted[1] * 1.5F));  // the widest channel is clipped, the others have some room
+  Graph clipped = pair(relu6(sorted[1] * 1.5F));  // the widest channel is clipped, the others have some headroom
   const Graph before = clipped;
   const auto regions = equalize_noise(clipped, measured(before, x), {.per_channel = false});
   ASSERT_EQ(regions.size(), 1);
@@ -282,7 +283,7 @@ TEST(Equalize, a_clip_clips_what_it_clipped) {
   expect_same_function(before, clipped, x);
 }
 
-TEST(Equalize, layers_that_share_weights_get_their_own) {
+TEST(Equalize, layers_that_share_weights_get_separate_ones) {
   Graph g;
   ValueId v = g.add_input("x", DataType::float32, {1, 3, 4, 4});
   const ValueId w = g.add_constant("w", uneven({3, 3, 1, 1}, 5));

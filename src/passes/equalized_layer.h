@@ -1,4 +1,4 @@
-// A linear layer's weights under factors that are still being chosen. Internal to passes/.
+// The weights of a linear layer under factors that are still being chosen. Internal to passes/.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,11 @@
 
 namespace bitfold {
 
-/// Weights from one input channel to one output channel: a kernel.
+/// The weights from one input channel to one output channel: one kernel.
 struct Tap {
   std::size_t out = 0, in = 0;
-  double max = 0;     ///< Their largest magnitude.
-  double energy = 0;  ///< The sum of their squares.
+  double max = 0;     ///< Largest magnitude of the weights.
+  double energy = 0;  ///< Sum of the squares of the weights.
   double count = 0;
 };
 
@@ -37,11 +37,10 @@ class EqualizedLayer {
     in_factors.assign(static_cast<std::size_t>(layer.input_count), 1.0);
   }
 
-  /// Output channels were multiplied by these, inputs too: the weights are multiplied by the one and divided by the
-  /// other.
+  /// Weights are multiplied by the factor of their output channel and divided by the factor of their input channel.
   std::vector<double> out_factors, in_factors;
 
-  /// As the float network has them.
+  /// With the factors 1 of the float network.
   const std::vector<Tap>& taps() const { return taps_; }
   double max(const Tap& tap) const { return tap.max * out_factors[tap.out] / in_factors[tap.in]; }
 

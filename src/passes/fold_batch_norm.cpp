@@ -1,13 +1,13 @@
-// BatchNorm into the layer before it. With k[c] = gamma[c] / sqrt(variance[c] + epsilon),
+// Folds BatchNorm into the layer before it. With k[c] = gamma[c] / sqrt(variance[c] + epsilon),
 //
 //   k (W x + b - mean) + beta  =  (k W) x + k (b - mean) + beta
 //
 // Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018),
-// section 3.2. Computed in double and rounded once. The value keeps the BatchNorm's output name, which is what the rest
-// of the network knows.
+// section 3.2. Computed in double and rounded once. The value keeps the name of the BatchNorm's output, which the rest
+// of the network refers to.
 //
-// A BatchNorm that follows nothing it can fold into stays a BatchNorm: one pass over its input, where a Mul and an Add
-// would be two.
+// A BatchNorm without a layer to fold into is kept: it takes one pass over its input, while a Mul and an Add would take
+// two.
 #include <cmath>
 
 #include "passes/rewrite.h"

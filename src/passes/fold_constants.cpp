@@ -1,6 +1,6 @@
-// What is known before running becomes a constant: nodes whose inputs are all constants (computed by the reference,
-// which is what they mean), shape arithmetic whose result inference knows though the batch is symbolic, and the targets
-// of Reshapes with at most one unknown size, written -1.
+// Replaces everything that is known before running by constants: nodes whose inputs are all constant (computed by the
+// reference, which defines their meaning), shape arithmetic whose result inference finds although the batch is
+// symbolic, and the targets of Reshapes with at most one unknown size, which is written as -1.
 #include <algorithm>
 
 #include "graph/foldable.h"
@@ -15,7 +15,7 @@ using Infos = std::vector<ValueInfo>;
 
 const ValueInfo& info_of(const Infos& infos, ValueId id) { return infos[static_cast<std::size_t>(id)]; }
 
-/// A value that a node produced is a constant from now on; it keeps its name.
+/// Turns the outputs of a node into constants; they keep their names.
 void become_constants(Graph& graph, NodeId id, std::vector<Tensor> tensors) {
   const std::vector<ValueId> outputs = graph.node(id).outputs;
   graph.remove_node(id);
@@ -66,7 +66,7 @@ Tensor integers(const ValueInfo& info) {
   return tensor;
 }
 
-/// The tensor of a value all of whose elements inference knows.
+/// The tensor of a value whose elements are all known to shape inference.
 std::optional<Tensor> known_tensor(const ValueInfo& info) {
   if (!info.elements || !info.shape || !is_static(*info.shape)) return std::nullopt;
   const auto& elements = *info.elements;

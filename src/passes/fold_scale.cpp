@@ -1,5 +1,5 @@
-// Multiplications and additions of constants per channel, into the layer before them; and a Gemm's alpha and beta into
-// its constants.
+// Folds multiplications and additions of constants per channel into the layer before them, and a Gemm's alpha and beta
+// into its constants.
 //
 //   Conv(x) * c + d  =  (c W) x + (c b + d)
 #include <algorithm>
@@ -10,8 +10,8 @@
 namespace bitfold {
 namespace {
 
-/// A constant that broadcasts along axis 1 of a value of `rank` axes and leaves its shape alone: one number per
-/// channel.
+/// One number per channel, if the constant broadcasts along axis 1 of a value of `rank` axes without changing its
+/// shape.
 std::optional<std::vector<double>> per_channel(const Tensor& constant, std::size_t rank, std::int64_t channels) {
   const Shape& shape = constant.shape();
   if (shape.size() > rank) return std::nullopt;
@@ -26,7 +26,8 @@ std::optional<std::vector<double>> per_channel(const Tensor& constant, std::size
   return out;
 }
 
-/// y = scale * x + shift, as a Binary says it. False when it says something else.
+/// Sets scale and shift so that y = scale * x + shift equals the Binary operation; returns false if it has another
+/// form.
 bool as_scale_and_shift(BinaryKind kind, bool is_constant_first, std::vector<double>& scale,
                         std::vector<double>& shift) {
   scale.assign(shift.size(), 1.0);
@@ -92,7 +93,7 @@ bool fold_beta(Graph& graph, NodeId id, Gemm& gemm) {
   if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) {
     const Tensor* constant = plain_constant(graph, node.inputs[2]);
     if (gemm.beta == 0) {
-      graph.resize_inputs(id, 2);  // ONNX: C is not read
+      graph.resize_inputs(id, 2);  // in ONNX, C is then not read
     } else if (constant != nullptr) {
       const std::string stem = graph.value(node.inputs[2]).name;
       set_constant_input(graph, id, 2, multiplied(*constant, gemm.beta), stem);

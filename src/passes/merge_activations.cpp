@@ -1,4 +1,4 @@
-// Activations in one canonical form each, and chains of them as one.
+// Writes each activation in one canonical form, and merges chains of activations into one.
 //
 //   Clip(x, 0, inf) = Relu(x)          Max(x, c) = Clip(x, c, inf)        Min(x, c) = Clip(x, -inf, c)
 //   LeakyRelu(x, 0) = Relu(x)          PRelu(x, one slope) = LeakyRelu(x)
@@ -13,7 +13,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// Makes a node of one data input limit it to `bounds`, in the canonical form.
+/// Makes a node with one data input clip it to `bounds`, in the canonical form.
 void set_bounds(Graph& graph, NodeId id, const ClipBounds& bounds) {
   const std::string stem = graph.value(graph.node(id).outputs[0]).name;
   graph.resize_inputs(id, 1);
@@ -38,7 +38,7 @@ bool canonical_clip(Graph& graph, NodeId id) {
   return true;
 }
 
-/// Min and Max with one number, as exporters write Relu6.
+/// Min and Max with a single constant, as exporters write Relu6.
 bool canonical_min_max(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const auto* op = std::get_if<Variadic>(&node.op);

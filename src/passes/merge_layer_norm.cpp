@@ -1,4 +1,4 @@
-// LayerNormalization in one node, which exporters for opsets before 17 write out:
+// Merges LayerNormalization into one node. Exporters for opsets before 17 write it as
 //
 //   d = x - mean(x),    n = d / sqrt(mean(d^2) + epsilon),    y = n * scale + shift
 //
@@ -10,7 +10,7 @@
 namespace bitfold {
 namespace {
 
-/// The node that makes `value`, where its operator is an Op with this kind.
+/// The node that produces `value`, if its operator is an Op of this kind.
 template <class Op, class Kind>
 std::optional<NodeId> made_by(const Graph& graph, ValueId value, Kind kind) {
   const NodeId id = value == ValueId::none ? NodeId::none : graph.producer(value);
@@ -21,7 +21,7 @@ std::optional<NodeId> made_by(const Graph& graph, ValueId value, Kind kind) {
 
 ValueId input(const Graph& graph, NodeId id, std::size_t slot) { return graph.node(id).inputs[slot]; }
 
-/// What `value` is the mean of over its last axis, which stays; none where it is no such mean.
+/// The value whose mean over the last axis (kept) is `value`; none if it is not such a mean.
 ValueId averaged(const Graph& graph, ValueId value) {
   const auto id = made_by<Reduce>(graph, value, ReduceKind::mean);
   if (!id || !std::get<Reduce>(graph.node(*id).op).keepdims || graph.node(*id).inputs.size() < 2) return ValueId::none;
@@ -34,7 +34,7 @@ ValueId averaged(const Graph& graph, ValueId value) {
   return ops::is_last_axis(axis, shape->size()) ? x : ValueId::none;
 }
 
-/// The x of `value` = x - mean(x).
+/// x, if `value` = x - mean(x).
 ValueId centred(const Graph& graph, ValueId value) {
   const auto id = made_by<Binary>(graph, value, BinaryKind::sub);
   if (!id) return ValueId::none;
@@ -42,13 +42,13 @@ ValueId centred(const Graph& graph, ValueId value) {
   return averaged(graph, input(graph, *id, 1)) == x ? x : ValueId::none;
 }
 
-/// Whether an operation with this one number leaves the value's shape alone: [1, 1, 1, 1] would add axes.
+/// Whether an operation with this single number keeps the value's shape; [1, 1, 1, 1] would add axes.
 bool keeps_rank(const Graph& graph, ValueId value, const Tensor& number) {
   const auto& shape = graph.value(value).shape;
   return shape && number.shape().size() <= shape->size();
 }
 
-/// The d of `value` = d^2.
+/// d, if `value` = d^2.
 ValueId squared(const Graph& graph, ValueId value) {
   if (const auto id = made_by<Binary>(graph, value, BinaryKind::mul))
     return input(graph, *id, 0) == input(graph, *id, 1) ? input(graph, *id, 0) : ValueId::none;
@@ -63,7 +63,7 @@ struct Operand {
   const Tensor* constant = nullptr;
 };
 
-/// The other operand of a Binary with one constant operand.
+/// The variable operand of a Binary that has one constant operand.
 Operand split(const Graph& graph, NodeId id) {
   for (const std::size_t slot : {std::size_t{0}, std::size_t{1}})
     if (const Tensor* constant = plain_constant(graph, input(graph, id, slot)))
@@ -76,7 +76,7 @@ struct Normalization {
   float epsilon;
 };
 
-/// Whether `id` is the division at the end of a normalization.
+/// The parts of the normalization whose last division is `id`, if it is one.
 std::optional<Normalization> normalization(const Graph& graph, NodeId id) {
   const auto* op = std::get_if<Binary>(&graph.node(id).op);
   if (op == nullptr || op->kind != BinaryKind::div) return std::nullopt;
@@ -92,11 +92,11 @@ std::optional<Normalization> normalization(const Graph& graph, NodeId id) {
   const ValueId square = averaged(graph, variance), difference = squared(graph, square);
   if (difference == ValueId::none || (difference != d && centred(graph, difference) != x)) return std::nullopt;
   for (const ValueId inner : {d, input(graph, id, 1), input(graph, *root, 0), variance, square, difference})
-    if (graph.value(inner).quant) return std::nullopt;  // rounding there is part of the meaning
+    if (graph.value(inner).quant) return std::nullopt;  // this rounding is part of the meaning
   return Normalization{x, epsilon->data<float>()[0]};
 }
 
-/// The only reader of a node's output, where it is a Binary of that kind with a constant [size].
+/// The only reader of a node's output, if it is a Binary of this kind with a constant of shape [size].
 NodeId affine_reader(const Graph& graph, NodeId id, BinaryKind kind, std::int64_t size) {
   const ValueId y = graph.node(id).outputs[0];
   if (!graph.has_single_consumer(y) || graph.is_output(y) || graph.value(y).quant) return NodeId::none;
@@ -107,7 +107,7 @@ NodeId affine_reader(const Graph& graph, NodeId id, BinaryKind kind, std::int64_
   return constant != nullptr && constant->shape() == Shape{size} ? reader : NodeId::none;
 }
 
-/// The node computes what its reader did, which had `constant` as its other operand.
+/// Merges the reader, whose other operand is `constant`, into the node.
 void take_over(Graph& graph, NodeId id, NodeId reader, std::size_t slot, Tensor constant, const char* what) {
   set_constant_input(graph, id, slot, std::move(constant), graph.value(graph.node(reader).outputs[0]).name + what);
   absorb_into(graph, id, reader);
@@ -137,7 +137,7 @@ bool merge(Graph& graph, NodeId id) {
 }  // namespace
 
 int merge_layer_norm(Graph& graph) {
-  std::vector<NodeId> divisions;  // merging one removes others, but never a division
+  std::vector<NodeId> divisions;  // merging one removes other nodes, but never a division
   for (NodeId id : graph.topological_order())
     if (normalization(graph, id)) divisions.push_back(id);
   int changes = 0;

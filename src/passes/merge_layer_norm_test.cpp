@@ -16,7 +16,7 @@ struct Written {
   std::size_t epsilon_rank = 0;
 };
 
-/// LayerNormalization over the last axis of [2, 3, 4], as exporters write it out.
+/// LayerNormalization over the last axis of [2, 3, 4], written out as exporters do.
 Graph written_out(const Written& how) {
   Graph g;
   const auto floats = [&](const char* name, std::vector<float> v) {
@@ -62,7 +62,7 @@ std::vector<float> run(const Graph& g) {
   return {y.data<float>().begin(), y.data<float>().end()};
 }
 
-TEST(MergeLayerNorm, makes_one_node_of_what_exporters_write_out) {
+TEST(MergeLayerNorm, merges_the_formula_that_exporters_write_out) {
   for (const Written& how : {Written{}, Written{.has_affine = false}, Written{.squares_by_mul = true},
                              Written{.subtracts_twice = true}, Written{.axis = 2}}) {
     const Graph before = written_out(how);
@@ -75,7 +75,7 @@ TEST(MergeLayerNorm, makes_one_node_of_what_exporters_write_out) {
   }
 }
 
-TEST(MergeLayerNorm, keeps_a_rounding_inside) {
+TEST(MergeLayerNorm, keeps_a_normalization_with_a_grid_inside) {
   Graph g = written_out({});
   g.value(g.find("variance")).quant = QuantParams{.scale = {0.5F}, .zero_point = {0}};
   EXPECT_EQ(merge_layer_norm(g), 0);

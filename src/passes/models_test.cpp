@@ -1,4 +1,4 @@
-// The passes on real networks: what is left, and that it computes the same.
+// The passes on real networks: which nodes remain, and that the outputs stay the same.
 #include <cmath>
 #include <set>
 
@@ -10,7 +10,7 @@
 namespace bitfold {
 namespace {
 
-/// Uniform in [-2, 2), about what normalized images hold.
+/// Uniform in [-2, 2), similar to normalized images.
 Tensor pseudo_random(Shape shape) {
   for (auto& d : shape) d = d == kDynamic ? 2 : d;
   Tensor t(DataType::float32, std::move(shape));
@@ -25,12 +25,12 @@ Tensor pseudo_random(Shape shape) {
 struct ModelCase {
   const char* name;
   std::set<std::string> ops_left;
-  double max_absolute_error;  ///< 0: 1e-5 of the largest output instead.
+  double max_absolute_error;  ///< 0 means 1e-5 of the largest output.
 };
 
 class OptimizeModel : public ::testing::TestWithParam<ModelCase> {};
 
-TEST_P(OptimizeModel, leaves_layers_only_and_the_same_outputs) {
+TEST_P(OptimizeModel, leaves_only_layers_and_keeps_the_outputs) {
   BITFOLD_NEEDS_DATA();
   const ModelCase& c = GetParam();
   const Graph graph = load_onnx((testing::data_folder() / "models" / (std::string(c.name) + ".onnx")).string());
@@ -43,8 +43,8 @@ TEST_P(OptimizeModel, leaves_layers_only_and_the_same_outputs) {
 
   std::vector<Tensor> inputs;
   for (ValueId id : graph.inputs()) inputs.push_back(pseudo_random(*graph.value(id).shape));
-  // Where the bound is absolute, sums are taken in double: what differs then is the folding alone. In float32 the two
-  // networks' sums differ by their own rounding too, 1.1e-6 on conv-bn-relu.
+  // With an absolute bound, sums are computed in double, so that only the folding makes a difference. In float32 the
+  // sums of the two networks also differ by their own rounding, 1.1e-6 on conv-bn-relu.
   const ReferenceOptions options{.plain_loops = c.max_absolute_error > 0, .on_value = {}};
   const auto before = Reference(graph, options).run(inputs), after = Reference(folded, options).run(inputs);
   ASSERT_EQ(before.size(), after.size());

@@ -12,7 +12,7 @@ using Doubles = std::vector<double>;
 
 double square(double x) { return x * x; }
 
-// Entries of `one` repeated: factors of channels, for a layer that reads whole blocks of each.
+// Entries of `one`, each repeated: channel factors for a layer that reads whole blocks of each channel.
 double entry(const Doubles& one, std::size_t index, std::size_t count) { return one[index / (count / one.size())]; }
 
 }  // namespace
@@ -22,7 +22,7 @@ const ChannelStatistics* NoiseModel::find(ValueId id) const {
   return found == table_.end() ? nullptr : &found->second;
 }
 
-// A value that only a Relu or a Clip reads shares its reader's.
+// A value that is read only by a Relu or a Clip shares the grid of that node's output.
 bool NoiseModel::has_own_grid(ValueId id) const {
   if (!graph_.has_single_consumer(id)) return true;
   return !clip_bounds(graph_, graph_.consumers(id).front());
@@ -65,7 +65,7 @@ Doubles NoiseModel::value_sizes(const Region& region) const {
 }
 
 double NoiseModel::value_step(const ChannelStatistics& statistics, const Doubles& factors) const {
-  double low = 0, high = 0;  // every grid holds 0
+  double low = 0, high = 0;  // every grid contains 0
   const std::size_t count = statistics.max.size();
   for (std::size_t i = 0; i < count; ++i) {
     const double factor = entry(factors, i, count);
@@ -89,7 +89,7 @@ double NoiseModel::noise(const Region& region, const Layers& layers, const Doubl
   return sum;
 }
 
-// Only of weights with one grid for all output channels.
+// Applies only to weights with one grid for all output channels.
 void NoiseModel::add_producer_noise(const EqualizedLayer& layer, NodeId id, const Doubles& factors,
                                     Doubles& value_noise) const {
   const ChannelStatistics* inputs = find(graph_.node(id).inputs[0]);

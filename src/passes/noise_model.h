@@ -1,15 +1,15 @@
-// How much noise quantization will add behind a region, for given factors. Internal to passes/.
+// Predicts the quantization noise after a region for given factors. Internal to passes/.
 //
-// Grids are taken to round uniformly: a grid of step d adds d^2 / 12 to each number (Widrow and Kollar 2008,
-// "Quantization Noise", chapter 5). In units of the float network, a channel multiplied by f has its noise divided by
+// Rounding is modelled as uniform noise: a grid of step d adds d^2 / 12 to each number (Widrow and Kollar 2008,
+// "Quantization Noise", chapter 5). In units of the float network, the noise of a channel multiplied by f is divided by
 // f^2. With values a[c] of the region, weights w[o][c] that read them, and powers E:
 //
 //   noise = sum over readers   [ sum_oc n[c] |w[o][c]|^2  +  sum_o d_w[o]^2 / 12 sum_c f[c]^2 E a[c]^2 ] / E y^2
 //   n[c]  = 1 / f[c]^2 ( sum over values d_a^2 / 12  +  sum over writers d_v[c]^2 / 12 E x^2 )
 //
-// d_a: the step of the grid that holds f[c] times all a[c]; d_w: of w[o][c] / f[c], and d_v: of the weights f[c] v[c]
-// that compute the region from x. That of a grid per output channel follows f[c], so its noise does not depend on f and
-// is left out.
+// d_a is the step of the grid for all f[c] a[c]; d_w is that of w[o][c] / f[c], and d_v is that of the weights f[c]
+// v[c] that compute the region from x. With one grid per output channel, d_v is proportional to f[c], so this noise
+// does not depend on f and is left out.
 #pragma once
 
 #include <map>
@@ -27,14 +27,14 @@ class NoiseModel {
   NoiseModel(const Graph& graph, const ChannelTable& table, const EqualizeOptions& options)
       : graph_(graph), table_(table), options_(options) {}
 
-  /// Whether the table has what noise() needs.
+  /// Whether the table contains what noise() needs.
   bool knows(const Region& region) const;
-  /// The layers' other factors, of other regions, are as they are.
+  /// The factors of other regions stay fixed.
   double noise(const Region& region, const Layers& layers, const std::vector<double>& factors) const;
 
-  /// By channel, over the region's values that get a grid of their own: what the noise model sees.
+  /// Ranges by channel over the region's values that get a grid of their own.
   std::vector<double> value_ranges(const Region& region) const;
-  /// By channel: the root mean square of what the region's consumers read.
+  /// Root mean square by channel of the values that the region's consumers read.
   std::vector<double> value_sizes(const Region& region) const;
 
  private:

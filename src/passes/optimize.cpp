@@ -1,4 +1,4 @@
-// The one door every pass goes through.
+// Runs the passes. Every pass is run from here only.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -12,28 +12,29 @@ namespace bitfold {
 namespace {
 
 constexpr std::array<Pass, 7> kPasses{{
-    {"fold_constants", "first: later passes look for constants where a file has arithmetic", fold_constants},
-    {"remove_identity", "before folding: a no-op between a layer and its BatchNorm would hide one from the other",
+    {"fold_constants", "first: later passes expect constants where a file has arithmetic on constants", fold_constants},
+    {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
      remove_identity},
-    {"merge_layer_norm", "before fold_scale, which would take a scale behind it for a layer's", merge_layer_norm},
-    {"fold_scale", "before fold_batch_norm: a bias written as an Add stands between the two", fold_scale},
-    {"fold_batch_norm", "needs constants and layers side by side", fold_batch_norm},
-    {"merge_activations", "after the folds, which bring activations together", merge_activations},
-    {"eliminate_dead", "last: the passes leave what they bypassed", eliminate_dead},
+    {"merge_layer_norm", "before fold_scale, which would otherwise treat the scale of the normalization as a layer's",
+     merge_layer_norm},
+    {"fold_scale", "before fold_batch_norm: a bias written as an Add may be in between", fold_scale},
+    {"fold_batch_norm", "after the passes that make constants and layers adjacent", fold_batch_norm},
+    {"merge_activations", "after the folds, which make activations adjacent", merge_activations},
+    {"eliminate_dead", "last: removes the nodes that other passes bypassed", eliminate_dead},
 }};
 
-// Each round changes something, so the number of nodes bounds the rounds; real networks take two or three.
+// Each round changes something, so the number of nodes bounds the rounds; real networks need two or three.
 constexpr int kMaxRounds = 100;
 
 void check_names(const std::vector<std::string>& skip) {
   std::vector<std::string_view> names;
   for (const Pass& pass : kPasses) names.emplace_back(pass.name);
   for (const std::string& name : skip)
-    check(std::find(names.begin(), names.end(), name) != names.end(), "there is no pass '{}'{}", name,
+    check(std::find(names.begin(), names.end(), name) != names.end(), "unknown pass '{}'{}", name,
           did_you_mean(name, names));
 }
 
-/// Runs one pass and checks what it left: shapes are those of the changed graph afterwards.
+/// Runs one pass and checks its result; shapes are then inferred for the changed graph.
 int run_pass(const Pass& pass, Graph& graph) {
   const int changes = pass.run(graph);
   if (changes == 0) return 0;
@@ -53,7 +54,7 @@ std::span<const Pass> standard_passes() { return kPasses; }
 std::vector<PassRecord> optimize(Graph& graph, const OptimizeOptions& options) {
   check_names(options.skip);
   verify(graph, Stage::imported);
-  Graph work = graph;  // an Error leaves the caller's graph as it was
+  Graph work = graph;  // on Error, the caller's graph is unchanged
   infer_shapes(work);
   std::vector<PassRecord> records;
   for (const Pass& pass : kPasses) records.push_back({.name = pass.name});

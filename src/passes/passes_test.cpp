@@ -31,7 +31,7 @@ Window window(std::int64_t kernel) {
   return {.kernel = {kernel, kernel}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {1, 1, 1, 1}};
 }
 
-/// x, gamma, beta, mean, variance of `channels`.
+/// Inputs: x, gamma, beta, mean and variance of `channels`.
 ValueId add_batch_norm(Graph& g, ValueId x, std::int64_t channels, const std::string& output) {
   std::vector<ValueId> in{x};
   for (unsigned i = 0; i < 4; ++i)
@@ -47,7 +47,7 @@ std::vector<std::string> ops(const Graph& g) {
 }
 using Ops = std::vector<std::string>;
 
-/// Optimizes, and expects the same function: at most 1e-5 of the largest output away.
+/// Optimizes and expects the same function, within 1e-5 of the largest output.
 Graph optimized(const Graph& g) {
   Graph o = g;
   optimize(o);
@@ -113,7 +113,7 @@ INSTANTIATE_TEST_SUITE_P(
         FoldCase{"matmul", MatMul{}, {kDynamic, 5}, {5, 4}, 4, false}),
     [](const auto& made) { return std::string(made.param.name); });
 
-/// Conv -> BatchNorm -> output "y", with the conv's output and weight at hand.
+/// Conv -> BatchNorm -> output "y", with access to the convolution's output and weight.
 struct ConvAndNorm {
   Graph g;
   ValueId x, w, h;
@@ -125,7 +125,7 @@ struct ConvAndNorm {
   }
 };
 
-TEST(FoldBatchNorm, leaves_a_layer_whose_output_others_read) {
+TEST(FoldBatchNorm, leaves_a_layer_whose_output_has_other_readers) {
   ConvAndNorm c;
   c.g.mark_output(c.g.add(Unary{UnaryKind::relu}, "relu", {c.h}, "z"));
   EXPECT_EQ(ops(optimized(c.g)), (Ops{"Conv", "BatchNormalization", "Relu"}));
@@ -137,7 +137,7 @@ TEST(FoldBatchNorm, leaves_a_layer_whose_output_is_a_graph_output) {
   EXPECT_EQ(ops(optimized(c.g)), (Ops{"Conv", "BatchNormalization"}));
 }
 
-TEST(FoldBatchNorm, clones_a_weight_that_two_layers_share) {
+TEST(FoldBatchNorm, copies_a_weight_shared_by_two_layers) {
   ConvAndNorm c;
   c.g.mark_output(c.g.add(Conv{window(3)}, "other", {c.x, c.w}, "z"));
   const Graph o = optimized(c.g);
@@ -152,14 +152,14 @@ TEST(FoldBatchNorm, leaves_a_value_with_a_grid) {
   EXPECT_EQ(ops(c.g), (Ops{"Conv", "BatchNormalization"}));
 }
 
-TEST(FoldBatchNorm, leaves_one_that_follows_no_layer) {
+TEST(FoldBatchNorm, leaves_a_batch_norm_without_a_layer_before_it) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 3, 5, 5});
   g.mark_output(add_batch_norm(g, x, 3, "y"));
   EXPECT_EQ(ops(optimized(g)), (Ops{"BatchNormalization"}));
 }
 
-TEST(FoldScale, takes_products_and_sums_per_channel_into_the_layer) {
+TEST(FoldScale, folds_products_and_sums_per_channel_into_the_layer) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 3, 5, 5});
   ValueId h = g.add(Conv{window(3)}, "conv", {x, g.add_constant("w", noise({4, 3, 3, 3}, 1))}, "h");
@@ -186,7 +186,7 @@ TEST(FoldScale, turns_a_matrix_product_and_its_bias_into_a_gemm) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Gemm"}));
 }
 
-TEST(FoldConstants, computes_what_depends_on_constants_only) {
+TEST(FoldConstants, computes_nodes_with_constant_inputs) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {2, 3});
   const ValueId t = g.add(Transpose{{1, 0}}, "transpose", {g.add_constant("c", noise({3, 2}, 1))}, "t");
@@ -195,7 +195,7 @@ TEST(FoldConstants, computes_what_depends_on_constants_only) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Mul"}));
 }
 
-TEST(FoldConstants, leaves_a_constant_that_only_its_operator_makes_large) {
+TEST(FoldConstants, leaves_nodes_that_expand_small_constants_to_large_ones) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1});
   const ValueId shape = integers(g, "shape", {1 << 13, 1 << 13});
@@ -205,7 +205,7 @@ TEST(FoldConstants, leaves_a_constant_that_only_its_operator_makes_large) {
   EXPECT_EQ(ops(g), (Ops{"Expand", "Mul"}));
 }
 
-TEST(FoldConstants, a_flattening_written_as_shape_arithmetic_becomes_one_reshape) {
+TEST(FoldConstants, flatten_as_shape_arithmetic_becomes_one_reshape) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 4, 3, 2});
   const ValueId shape = g.add(ShapeOf{}, "shape", {x}, "s");
@@ -217,7 +217,7 @@ TEST(FoldConstants, a_flattening_written_as_shape_arithmetic_becomes_one_reshape
   EXPECT_EQ(o.value(o.outputs()[0]).shape, (Shape{kDynamic, 24}));
 }
 
-TEST(RemoveIdentity, takes_out_what_changes_nothing) {
+TEST(RemoveIdentity, removes_nodes_that_return_their_input) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 4});
   ValueId h = g.add(Unary{UnaryKind::exp}, "exp", {x}, "h0");
@@ -243,7 +243,7 @@ TEST(RemoveIdentity, leaves_an_identity_between_a_graph_input_and_output) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Identity"}));
 }
 
-TEST(RemoveIdentity, leaves_what_broadcasts_or_pads_or_cuts) {
+TEST(RemoveIdentity, leaves_nodes_that_broadcast_pad_or_cut) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 4});
   ValueId h = g.add(Binary{BinaryKind::add}, "add", {x, g.add_constant("z", Tensor(DataType::float32, {3, 1}))}, "h0");
@@ -253,7 +253,7 @@ TEST(RemoveIdentity, leaves_what_broadcasts_or_pads_or_cuts) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Add", "Slice", "Pad"}));
 }
 
-TEST(MergeActivations, writes_relu_in_one_way) {
+TEST(MergeActivations, writes_relu_in_canonical_form) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {2, 4});
   g.mark_output(g.add(Clip{}, "a", {x, scalar(g, "lo", 0)}, "ya"));
@@ -263,7 +263,7 @@ TEST(MergeActivations, writes_relu_in_one_way) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Relu", "Relu", "Relu", "LeakyRelu"}));
 }
 
-TEST(MergeActivations, makes_one_clip_of_a_chain) {
+TEST(MergeActivations, merges_a_chain_into_one_clip) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {2, 4});
   ValueId h = g.add(Unary{UnaryKind::relu}, "relu", {x}, "h");
@@ -273,7 +273,7 @@ TEST(MergeActivations, makes_one_clip_of_a_chain) {
   EXPECT_EQ(ops(o), (Ops{"Clip"}));
 }
 
-TEST(MergeActivations, keeps_an_activation_that_others_read) {
+TEST(MergeActivations, keeps_an_activation_with_other_readers) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {2, 4});
   const ValueId h = g.add(Unary{UnaryKind::relu}, "relu", {x}, "h");
@@ -282,13 +282,13 @@ TEST(MergeActivations, keeps_an_activation_that_others_read) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Relu", "Clip"}));
 }
 
-TEST(Optimize, refuses_to_skip_a_pass_it_does_not_know_and_suggests_the_nearest) {
+TEST(Optimize, rejects_unknown_passes_and_suggests_the_nearest) {
   Graph g;
   try {
     optimize(g, {.skip = {"fold_batchnorm"}});
     FAIL() << "no error";
   } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "there is no pass 'fold_batchnorm'; did you mean 'fold_batch_norm'?");
+    EXPECT_STREQ(e.what(), "unknown pass 'fold_batchnorm'; did you mean 'fold_batch_norm'?");
   }
 }
 

@@ -26,7 +26,7 @@ std::vector<std::int64_t> integers(const Graph& graph, ValueId id) {
   return {data.begin(), data.end()};
 }
 
-/// The values a node computes with: for most its first input, for sums all of them.
+/// The values a node computes with: the first input of most nodes, all inputs of sums.
 std::vector<ValueId> data_inputs(const Node& node) {
   const std::vector<ValueId> inputs = ops::inputs_with(node, ops::Use::data);
   return ops::info(node.op).traits.elementwise ? inputs : std::vector{inputs.front()};
@@ -46,7 +46,7 @@ class Finder {
     for (ValueId id : graph_.inputs()) block(id);
     for (ValueId id : graph_.outputs()) block(id);
     for (NodeId id : graph_.topological_order()) visit(id);
-    // Only now is known what is tied to something blocked.
+    // Only now it is known which values are connected to a blocked one.
     std::map<std::size_t, Region> regions;
     for (ValueId id : graph_.values()) {
       if (graph_.is_constant(id) || channels_of(graph_, id) == 0 || is_blocked_[root(id)]) continue;
@@ -105,7 +105,7 @@ class Finder {
     }
   }
 
-  /// Where a Clip of numbers from 0 on begins to change them; 0 where it changes small ones too.
+  /// The upper bound of a Clip of non-negative values; 0 if it also changes small ones.
   float clip_limit(NodeId id) const {
     const auto bounds = clip_bounds(graph_, id);
     return bounds && bounds->lower == 0 && bounds->upper > 0 ? bounds->upper : 0;
@@ -116,13 +116,13 @@ class Finder {
     if (node.inputs.empty() || node.outputs.size() != 1 || node.inputs[0] == ValueId::none) return Passage::blocked;
     const ValueId in = node.inputs[0], out = node.outputs[0];
     if (const auto layer = linear_layer(graph_, id)) {
-      // Its input counts channels along axis 1, or whole blocks of them behind a Flatten.
+      // Its input has its channels along axis 1, or whole blocks of them after a Flatten.
       return layer->channel_count == channels_of(graph_, out) && channels_of(graph_, in) > 0 ? Passage::linear
                                                                                              : Passage::blocked;
     }
     if (channels_of(graph_, in) == 0 || channels_of(graph_, out) == 0) return Passage::blocked;
     if (is_flattening(node)) {
-      // What follows must be a layer that reads whole blocks.
+      // All readers must be layers that read whole blocks.
       const auto& readers = graph_.consumers(out);
       const bool is_read_by_layers = std::all_of(
           readers.begin(), readers.end(), [&](NodeId reader) { return linear_layer(graph_, reader).has_value(); });
@@ -146,7 +146,7 @@ class Finder {
     return elements == to[1];
   }
 
-  /// Whether f(s x) = s f(x) for every factor s > 0 per channel, along axis 1.
+  /// Whether f(s x) = s f(x) for all factors s > 0 per channel along axis 1.
   bool commutes(NodeId id) const {
     const Node& node = graph_.node(id);
     const ops::OperatorInfo& row = ops::info(node.op);
@@ -170,7 +170,7 @@ class Finder {
     });
   }
 
-  /// With zeros, or with what is there, along other axes than that of channels.
+  /// Whether it pads with zeros or existing values, and not along the channel axis.
   bool pads_image(const Node& node, const Pad& pad) const {
     const auto pads = node.inputs.size() < 4 ? integers(graph_, node.inputs[1]) : std::vector<std::int64_t>{};
     if (pads.size() < 4 || pads[1] != 0 || pads[pads.size() / 2 + 1] != 0) return false;
@@ -178,7 +178,7 @@ class Finder {
     return scalar_constant(graph_, node.inputs[2]) == 0.0F;
   }
 
-  /// Backwards along the channels would keep their number.
+  /// A negative step along the channels would keep their number but not their order.
   bool slices_image(const Node& node) const {
     if (node.inputs.size() < 4) return false;
     const auto axes = integers(graph_, node.inputs[3]);
@@ -191,9 +191,9 @@ class Finder {
   }
 
   const Graph& graph_;
-  std::vector<NodeId> layers_;       // linear ones, in topological order
+  std::vector<NodeId> layers_;       // linear layers, in topological order
   std::vector<std::size_t> parent_;  // union-find
-  std::vector<bool> is_blocked_;     // by root
+  std::vector<bool> is_blocked_;     // indexed by root
   std::vector<std::optional<float>> clips_at_;
 };
 

@@ -1,4 +1,4 @@
-// Nodes that give back what they were given: Identity, a Cast to the same type, a Pad by nothing, a Reshape to the same
+// Removes nodes that return their input: Identity, a Cast to the same type, a Pad by nothing, a Reshape to the same
 // shape, a Transpose and its inverse, a second Relu, a multiplication by 1.
 #include <algorithm>
 #include <limits>
@@ -15,13 +15,13 @@ constexpr std::int64_t kBeyondAnySize = std::numeric_limits<std::int32_t>::max()
 struct Context {
   const Graph& graph;
   const std::vector<ValueInfo>& infos;
-  bool has_opaque;  ///< Types behind an unknown operator are guesses.
+  bool has_opaque;  ///< Types after an unknown operator are guesses.
 
   const ValueInfo& info(ValueId id) const { return infos[static_cast<std::size_t>(id)]; }
   NodeId producer(ValueId id) const { return id == ValueId::none ? NodeId::none : graph.producer(id); }
 };
 
-/// Equal sizes, of which at most one is not known before running: then element counts make that one equal too.
+/// Equal sizes, at most one of them unknown: the element counts are equal, so the unknown sizes are as well.
 bool is_same_shape(const ValueInfo& a, const ValueInfo& b) {
   return a.shape && b.shape && *a.shape == *b.shape && std::count(a.shape->begin(), a.shape->end(), kDynamic) <= 1;
 }
@@ -31,7 +31,7 @@ bool all_elements(const ValueInfo& info, std::int64_t expected) {
                                       [expected](const auto& e) { return e && *e == expected; });
 }
 
-/// The input of the node before, when nothing between the two snaps to another grid.
+/// The input of the node before, if nothing in between snaps to another grid.
 std::optional<ValueId> origin_before(const Context& c, ValueId between) {
   const NodeId before = c.producer(between);
   if (before == NodeId::none) return std::nullopt;
@@ -49,7 +49,7 @@ bool is_reshaping(const Op& op) {
   return traits.keeps_order && !traits.elementwise;
 }
 
-/// A step of 1 from 0 to beyond any size along every axis that the shapes do not tell to be whole.
+/// A step of 1 from 0 to past the end along every axis that the shapes do not show to be whole.
 bool is_whole_slice(const Context& c, const Node& node) {
   const ValueInfo &x = c.info(node.inputs[0]), &y = c.info(node.outputs[0]);
   const auto known = [&](std::size_t slot) { return c.info(node.inputs[slot]).elements; };
@@ -75,7 +75,7 @@ bool is_never_negative(const Context& c, ValueId id) {
   return false;
 }
 
-/// x + 0, x - 0, x * 1, x / 1, in either order where that commutes.
+/// The other operand of x + 0, x - 0, x * 1 or x / 1, in either order for commutative kinds.
 std::optional<ValueId> neutral_operand(const Context& c, const Node& node, BinaryKind kind) {
   const bool is_sum = kind == BinaryKind::add || kind == BinaryKind::sub;
   const bool is_product = kind == BinaryKind::mul || kind == BinaryKind::div;

@@ -15,7 +15,7 @@ std::string bias_name(const Graph& graph, ValueId weight) {
   return graph.unique_name(stem + ".bias");
 }
 
-/// The present bias per channel, in double; zeros where there is none. Gemm's beta is applied.
+/// The current bias per channel, in double; zeros without a bias. Gemm's beta is applied.
 std::vector<double> bias_of(const Graph& graph, const LinearLayer& layer) {
   std::vector<double> bias(static_cast<std::size_t>(layer.channel_count), 0.0);
   const Node& node = graph.node(layer.node);

@@ -1,4 +1,4 @@
-// What every pass does to a graph. Internal to passes/.
+// Changes to a graph that passes are made of. Internal to passes/.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 
 namespace bitfold {
 
-// The passes, one per file; each returns how many places it changed.
+// The passes, one per file; each returns the number of places it changed.
 int fold_constants(Graph& graph);
 int remove_identity(Graph& graph);
 int merge_activations(Graph& graph);
@@ -21,20 +21,20 @@ int fold_scale(Graph& graph);
 int fold_batch_norm(Graph& graph);
 int eliminate_dead(Graph& graph);
 
-/// Lets every reader of the node's only output read `source` instead and removes the node. False, and nothing changed,
-/// where that would rename a graph input or constant, merge two graph outputs, or change a grid.
+/// Redirects every reader of the node's only output to `source` and removes the node. Returns false and changes nothing
+/// if that would rename a graph input or constant, merge two graph outputs, or change a grid.
 bool bypass(Graph& graph, NodeId id, ValueId source);
 
-/// Makes input `slot` of a node a constant holding `tensor`. The present constant is changed in place when nobody else
-/// reads it; otherwise, and where there is none, the new one is named after `stem`.
+/// Sets input `slot` of a node to a constant holding `tensor`. The current constant is changed in place if it has no
+/// other reader. Otherwise, or if there is none, a new constant is named after `stem`.
 void set_constant_input(Graph& graph, NodeId id, std::size_t slot, Tensor tensor, std::string_view stem);
 
-/// y := scale[c] * y + shift[c] through the layer's weight and bias, computed in double. Spans have one entry per
+/// y := scale[c] * y + shift[c], through the layer's weight and bias, computed in double. Spans have one entry per
 /// channel. A MatMul that gets a bias becomes a Gemm.
 void scale_and_shift(Graph& graph, const LinearLayer& layer, std::span<const double> scale,
                      std::span<const double> shift);
 
-/// Removes `id`, whose input comes from `producer` alone; producer now computes id's output value.
+/// Removes `id`, the only reader of `producer`'s output; `producer` then computes the output value of `id`.
 void absorb_into(Graph& graph, NodeId producer, NodeId id);
 
 }  // namespace bitfold

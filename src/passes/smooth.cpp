@@ -1,5 +1,5 @@
-// SmoothQuant. What else reads a normalization than products with constant weights (a residual sum, where transformers
-// normalize behind it) needs the values as they were: then the products get a normalization of their own.
+// SmoothQuant. Readers of a normalization other than products with constant weights (a residual sum, in transformers
+// that normalize after it) need the unchanged values; the products then get a normalization of their own.
 #include <algorithm>
 #include <cmath>
 
@@ -11,14 +11,14 @@
 namespace bitfold {
 namespace {
 
-// A channel that hardly varies must not be blown up.
+// Limits the factor of a channel that hardly varies.
 constexpr double kMostFactor = 1024;
 
 bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
   return op.axis == -1 || (shape && ops::is_last_axis(op.axis, shape->size()));
 }
 
-/// The weights of a product that reads the value's last axis, [rows of inputs] or, transposed, [outputs][inputs].
+/// The weights of a product that reads the value's last axis: [inputs][outputs], or [outputs][inputs] if transposed.
 struct Reader {
   NodeId node;
   std::int64_t inputs, outputs;
@@ -44,7 +44,7 @@ struct Smoothable {
   NodeId norm;
   ValueId value;
   std::vector<Reader> readers;
-  bool has_others;  // who want the values as they are
+  bool has_others;  // there are readers that need the unchanged values
 };
 
 std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
@@ -69,7 +69,7 @@ std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
   return found.readers.empty() ? std::nullopt : std::optional(std::move(found));
 }
 
-/// Equation 4: what each channel is divided by.
+/// Equation 4: the divisor of each channel.
 std::vector<double> smoothing(const Graph& graph, const Smoothable& at, const std::vector<float>& maxima,
                               double strength) {
   std::vector<double> factors;
@@ -106,7 +106,7 @@ void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>
   set_constant_input(graph, reader.node, 1, std::move(changed), graph.node(reader.node).name + "_smoothed");
 }
 
-/// The same normalization once more, for the products alone.
+/// Duplicates the normalization for the products.
 void separate(Graph& graph, Smoothable& at, const std::string& name) {
   const Node norm = graph.node(at.norm);
   const ValueId copy = graph.add(norm.op, name, norm.inputs, name);

@@ -33,7 +33,7 @@ Graph block() {
   return g;
 }
 
-TEST(SmoothNormalizations, divides_by_the_paper_s_factors_and_keeps_the_function) {
+TEST(SmoothNormalizations, uses_the_factors_of_the_paper_and_keeps_the_function) {
   const Graph before = block();
   Graph g = before;
   EXPECT_EQ(smoothable_values(g), (std::vector<std::string>{"n"}));
@@ -59,8 +59,8 @@ TEST(SmoothNormalizations, divides_by_the_paper_s_factors_and_keeps_the_function
       EXPECT_NEAR(got[i].data<float>()[j], expected[i].data<float>()[j], 1e-5);
 }
 
-// As where transformers normalize behind the residual sum.
-TEST(SmoothNormalizations, keeps_what_a_sum_or_the_outside_reads_as_it_is) {
+// As in transformers that normalize after the residual sum.
+TEST(SmoothNormalizations, keeps_values_read_by_a_sum_or_an_output) {
   for (const bool is_sum : {false, true}) {
     Graph g = block();
     const ValueId n = g.find("n");
@@ -85,7 +85,7 @@ TEST(SmoothNormalizations, keeps_what_a_sum_or_the_outside_reads_as_it_is) {
   }
 }
 
-TEST(SmoothNormalizations, leaves_alone_what_says_nothing) {
+TEST(SmoothNormalizations, leaves_constant_channels_unchanged) {
   Graph g = block();
   const Graph before = g;
   EXPECT_TRUE(smooth_normalizations(g, {}).empty());

@@ -1,4 +1,4 @@
-// The analysis as JSON: the file a script reads, and the data inside the page.
+// The analysis as JSON: the file for scripts, and the data inside the page.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -18,7 +18,7 @@ Json optional(const std::optional<T>& x) {
   return x ? Json(*x) : Json(nullptr);
 }
 
-// SQNR is null where nothing differs; `noise` then is 0.
+// SQNR is null if nothing differs; `noise` is then 0.
 Json to_json(const std::optional<Damage>& damage) {
   if (!damage) return nullptr;
   return {{"sqnr_db", number(damage->sqnr_db())}, {"noise", damage->noise}, {"agreement", optional(damage->agreement)}};

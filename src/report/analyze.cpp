@@ -1,4 +1,4 @@
-// One pass over everything the report is made of.
+// Computes everything the report contains.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -45,7 +45,7 @@ class Analyzer {
   }
 
  private:
-  // A value may be computed by one step and turned into another form by the next: both are its layer's time.
+  // A value may be computed by one step and converted by the next; both count towards its layer's time.
   void add_step(const std::string& value, const StepTime& step) {
     const auto [it, is_first] = steps_.try_emplace(value, step);
     if (!is_first) it->second.median_us += step.median_us;

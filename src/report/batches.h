@@ -1,4 +1,4 @@
-// Feeding a graph from a BatchSource: how many samples at a time, and batches of a fixed size.
+// Batches for a graph from a BatchSource: how many samples at a time, and batches of a fixed size.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace bitfold::report {
 
-/// The samples a graph takes at a time: its own fixed batch, or `wanted`, or 16 (large enough to use every core) unless
-/// they take more than 4 MiB: what is computed from them, and kept for comparison, is tens of times that.
+/// Samples per batch: the graph's fixed batch, or `wanted`, or 16, which is enough to use every core. Fewer if 16
+/// samples exceed 4 MiB, because intermediate values kept for comparison are tens of times larger.
 inline std::int64_t batch_size(const Graph& graph, std::int64_t wanted) {
   if (graph.inputs().empty()) return 1;
   const auto& shape = graph.value(graph.inputs().front()).shape;
@@ -20,13 +20,13 @@ inline std::int64_t batch_size(const Graph& graph, std::int64_t wanted) {
   return quantization::samples_in_4_mebibytes(graph, 16);
 }
 
-/// Repeats the last sample until `input` has `samples` of them: for graphs whose batch is fixed.
+/// Repeats the last sample until `input` has `samples` of them, for graphs with a fixed batch.
 inline Tensor padded_to(const Tensor& input, std::int64_t samples) {
   if (input.rank() == 0 || input.dim(0) >= samples) return input;
   return quantization::take_samples(input, 0, samples);
 }
 
-/// The batch's inputs, padded where the graph's batch is fixed.
+/// The batch's inputs, padded if the graph's batch is fixed.
 inline std::vector<Tensor> graph_inputs(const Graph& graph, const Batch& batch, std::int64_t samples) {
   std::vector<Tensor> inputs = batch.inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {

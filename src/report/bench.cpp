@@ -13,7 +13,7 @@ constexpr int kWarmUpRuns = 5;
 constexpr std::int64_t kLeastRuns = 20;
 
 /// Deterministic, roughly normal input: sums of three uniform numbers from a 64-bit linear congruential generator
-/// (Knuth's MMIX constants). Zeros would let a kernel look faster than it is.
+/// (Knuth's MMIX constants). Zeros could make a kernel look faster than it is.
 Tensor pseudo_random(DataType dtype, const Shape& shape) {
   Tensor t(dtype, shape);
   std::uint64_t state = 42;
@@ -50,7 +50,7 @@ Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options
   return shape;
 }
 
-/// One session with everything its runs need, so that a timed run is a run and nothing else.
+/// A session with all its inputs and outputs, so that only the run itself is timed.
 struct Contender {
   std::unique_ptr<Session> session;
   std::vector<Tensor> inputs, outputs;

@@ -1,4 +1,4 @@
-// Signal to quantization noise ratio (error_sums.h) of every value that both graphs have, over all samples.
+// Signal to quantization noise ratio (error_sums.h) of every value that both graphs contain, over all samples.
 #include <map>
 
 #include "base/check.h"
@@ -31,7 +31,7 @@ void check_same_interface(const Graph& a, const Graph& b) {
           b.value(b.outputs()[i]).name);
 }
 
-/// Reals of a value of the last run, whatever it is stored as.
+/// The reals of a value after the last run, independent of how it is stored.
 Tensor reals(const Graph& graph, ValueId id, const Session& session) {
   const Tensor stored = session.value(graph.value(id).name);
   const auto& grid = graph.value(id).quant;
@@ -43,7 +43,7 @@ Tensor reals(const Graph& graph, ValueId id, const Session& session) {
 Comparison compare(const Graph& float_graph, const Graph& quantized_graph, BatchSource& source,
                    const EvaluateOptions& options) {
   check_same_interface(float_graph, quantized_graph);
-  // Values computed by both, under the same name, in the order the quantized graph computes them.
+  // Values computed by both graphs under the same name, in the quantized graph's order.
   std::vector<ValueId> shared;
   for (NodeId node : quantized_graph.topological_order())
     for (ValueId out : quantized_graph.node(node).outputs) {

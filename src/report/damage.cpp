@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{256} << 20;
 
-// Sample i of a batch, as a batch of its own; repeated where the graph's batch is fixed.
+// Sample i of a batch as a batch of its own, repeated if the graph's batch is fixed.
 std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
   Batch one{.sample_count = 1};
   for (const Tensor& all : batch.inputs) one.inputs.push_back(quantization::take_samples(all, i, 1));
@@ -81,7 +81,7 @@ Damage SampleSet::damage(const Graph& candidate) const {
   Damage damage;
   int measured = 0;
   for (const ErrorSums& sum : sums) {
-    if (sum.signal == 0) continue;  // an output of zeros, or of integers
+    if (sum.signal == 0) continue;  // an output of zeros or integers
     damage.noise += sum.noise / sum.signal;
     ++measured;
   }

@@ -1,5 +1,5 @@
-// From a layer's figures to sentences. A rule speaks only where its figure is far from what good layers show, so that a
-// healthy network's report is short.
+// Turns a layer's figures into findings. A rule applies only if its figure is far from what good layers show, so that
+// the report of a healthy network is short.
 #include <algorithm>
 #include <cmath>
 
@@ -9,15 +9,15 @@
 namespace bitfold {
 namespace {
 
-// Of real layers under the mse observer, well-shaped ones clip up to about 0.1 %: clipping there pays.
+// Under the mse observer, well-shaped layers of real networks clip up to about 0.1 %, which improves accuracy.
 constexpr double kClippedNote = 0.002, kClippedWarning = 0.01;
-// Below a quarter, two of the grid's bits are idle.
+// Below a quarter, two of the grid's bits are unused.
 constexpr double kUsedCodes = 0.25;
 // A range this many times the one that holds 99.9 % of the values wastes more than 2 bits.
 constexpr double kTailRatio = 4;
-// A layer with this part of all noise is worth more than its neighbours' fair share in any network of 4 layers or more.
+// A share of all noise that is above an equal share in any network of 4 layers or more.
 constexpr double kLargestShare = 0.25;
-// In dB below the median layer. Between the layers of a real network 6 dB either way is ordinary (ResNet-20,
+// In dB below the median layer. Between the layers of a real network 6 dB in either direction are normal (ResNet-20,
 // UltraFace).
 constexpr double kLowBitsExcess_db = 10;
 
@@ -25,9 +25,9 @@ std::string percent(double fraction) {
   return fraction < 0.1 ? fmt::format("{:.1f} %", 100 * fraction) : fmt::format("{:.0f} %", 100 * fraction);
 }
 
-std::string channels(std::int64_t some, std::int64_t all) { return fmt::format("{} of {} channels", some, all); }
+std::string channels(std::int64_t count, std::int64_t all) { return fmt::format("{} of {} channels", count, all); }
 
-// Half of what is left when the outermost 0.05 % at either end are taken away, next to half of the whole range.
+// Half of the range without the outermost 0.05 % at either end, and half of the whole range.
 double tail_ratio(const ValueHistogram& values) {
   double total = 0;
   for (std::int64_t n : values.counts) total += static_cast<double>(n);
@@ -41,9 +41,9 @@ double tail_ratio(const ValueHistogram& values) {
   return static_cast<double>(values.counts.size()) / static_cast<double>(std::max<std::size_t>(1, last - first));
 }
 
-class Doctor {
+class Diagnosis {
  public:
-  Doctor(const LayerAnalysis& layer, const Analysis& whole) : layer_(layer), whole_(whole) {}
+  Diagnosis(const LayerAnalysis& layer, const Analysis& whole) : layer_(layer), whole_(whole) {}
 
   std::vector<Finding> examine() {
     if (layer_.weights) weights(*layer_.weights);
@@ -61,7 +61,7 @@ class Doctor {
   void weights(const WeightRanges& w) {
     if (w.dead_count > 0)
       say(Severity::note, Cause::dead_channels,
-          fmt::format("{} have no weights to speak of: their output never changes. They can be pruned without loss.",
+          fmt::format("{} have negligible weights and a constant output. They can be pruned without loss.",
                       channels(w.dead_count, w.channel_count)));
     if (w.wide_count == 0) return;
     const double ratio = w.widest_reach / w.median_reach;
@@ -71,36 +71,37 @@ class Doctor {
                     w.wide_count == 1 ? "is" : "are", ratio);
     if (is_shared && layer_.is_quantized)
       say(Severity::warning, Cause::wide_channels,
-          fmt::format("{}, and all share one grid, which leaves the others few codes: use granularity per_channel or "
-                      "equalize the layers.",
+          fmt::format("{}. All channels share one grid, which leaves few codes to the others: use granularity "
+                      "per_channel, or equalize the layers.",
                       what));
     else
       say(Severity::note, Cause::wide_channels,
-          fmt::format("{}. Each channel has a grid of its own, so the weights do not suffer; the output's single grid "
-                      "may. Equalizing the layers evens them out.",
-                      what));
+          fmt::format(
+              "{}. Each channel has its own grid, so the weights lose no accuracy, but the output's single grid "
+              "may be too coarse for the others. Equalizing the layers helps.",
+              what));
   }
 
   void values() {
     const double clipped = layer_.clipped_share.value_or(0);
     if (clipped >= kClippedNote)
       say(clipped >= kClippedWarning ? Severity::warning : Severity::note, Cause::clipped,
-          fmt::format("{} of the values lie beyond the grid and are clipped: observer min_max (or percentile) covers "
-                      "them, with coarser steps.",
-                      percent(clipped)));
+          fmt::format(
+              "{} of the values are outside the grid and are clipped. Observer min_max or percentile covers them, "
+              "with coarser steps.",
+              percent(clipped)));
     if (layer_.used_codes && *layer_.used_codes < kUsedCodes)
       say(Severity::warning, Cause::unused_grid,
-          fmt::format("The values reach only {} of the grid's codes: {}.", percent(*layer_.used_codes),
+          fmt::format("The values use only {} of the grid's codes: {}.", percent(*layer_.used_codes),
                       whole_.recipe.activation_scheme == Scheme::symmetric
-                          ? "they lie on one side of 0; use activation_scheme asymmetric"
-                          : "the grid is shared with a value that reaches further"));
+                          ? "all of them have one sign; use activation_scheme asymmetric"
+                          : "the grid is shared with a value of wider range"));
     if (!layer_.values) return;
     const double tail = tail_ratio(*layer_.values);
     const bool is_covered = clipped < 1e-4;
     if (tail >= kTailRatio && is_covered)
       say(Severity::note, Cause::long_tail,
-          fmt::format("99.9 % of the values lie within {} of the range; the rest stretches the grid: observer mse or "
-                      "percentile gives finer steps.",
+          fmt::format("99.9 % of the values lie within {} of the range. Observer mse or percentile gives finer steps.",
                       percent(1 / tail)));
   }
 
@@ -116,17 +117,18 @@ class Doctor {
       say(Severity::warning, Cause::largest_share, fmt::format("{}. If accuracy matters, {}.", what, advice));
     } else if (s.all_but->sqnr_db() > now) {
       say(Severity::warning, Cause::largest_share,
-          fmt::format("{}: with it in float the output has {:.1f} dB instead of {:.1f}. If accuracy matters, {}.", what,
-                      s.all_but->sqnr_db(), now, advice));
+          fmt::format(
+              "{}: with this layer in float, the output has {:.1f} dB instead of {:.1f}. If accuracy matters, {}.",
+              what, s.all_but->sqnr_db(), now, advice));
     } else {
-      // Errors are not independent here: those of other layers make up for part of this one's.
+      // Errors are not independent here: the errors of other layers partly cancel this one's.
       say(Severity::note, Cause::largest_share,
-          fmt::format("{}, but leaving it alone in float does not help: {:.1f} dB instead of {:.1f}.", what,
+          fmt::format("{}, but leaving only this layer in float does not help: {:.1f} dB instead of {:.1f}.", what,
                       s.all_but->sqnr_db(), now));
     }
   }
 
-  // Bits cost 6.02 dB each everywhere (equation 10); a layer that loses much more than the median layer is special.
+  // Bits are worth 6.02 dB each in any layer (equation 10); this layer loses much more than the median.
   void low_bits(const LayerSensitivity& s) {
     const auto& bits = whole_.sensitivity.weight_bits;
     const auto most = std::max_element(bits.begin(), bits.end()), least = std::min_element(bits.begin(), bits.end());
@@ -142,8 +144,8 @@ class Doctor {
     if (!(median - own > kLowBitsExcess_db)) return;
     say(Severity::note, Cause::low_bits,
         fmt::format(
-            "At {} weight bits this layer alone leaves the output {:.1f} dB, {:.0f} less than the median layer: "
-            "keep it at {}.",
+            "With only this layer at {} weight bits, the output has {:.1f} dB, {:.0f} dB less than for the median "
+            "layer: keep it at {}.",
             bits[to], own, median - own, bits[from]));
   }
 
@@ -155,7 +157,7 @@ class Doctor {
 }  // namespace
 
 std::vector<Finding> diagnose(const LayerAnalysis& layer, const Analysis& whole) {
-  return Doctor(layer, whole).examine();
+  return Diagnosis(layer, whole).examine();
 }
 
 }  // namespace bitfold

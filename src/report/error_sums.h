@@ -1,4 +1,4 @@
-// How far a quantized value is from the float one:
+// The distance of a quantized value from the float one:
 //   SQNR = 10 log10( sum x^2 / sum (x - y)^2 ), x of the float graph, y of the quantized one
 #pragma once
 

@@ -9,9 +9,9 @@
 namespace bitfold {
 namespace {
 
-constexpr double kLatencyTime_s = 0.5;  // enough for a median that repeats within some percent
+constexpr double kLatencyTime_s = 0.5;  // enough for a median that repeats within a few percent
 
-/// Either executor behind one call.
+/// One interface to both executors.
 class Runner {
  public:
   Runner(const Graph& graph, const EvaluateOptions& options) {

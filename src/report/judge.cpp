@@ -13,7 +13,7 @@
 namespace bitfold::report {
 namespace {
 
-// The class each sample of a batch is given.
+// The predicted class of each sample of a batch.
 std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Batch& batch, std::int64_t at_a_time) {
   const std::vector<Tensor> outputs = session.run(graph_inputs(graph, batch, at_a_time));
   const auto classes = class_count(outputs.front());
@@ -30,7 +30,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
   return result;
 }
 
-// `use` gets every batch with its answers, in the source's order.
+// Calls `use` for every batch with its predictions, in the source's order.
 void for_each_batch(const Graph& graph, BatchSource& source, int threads,
                     const std::function<void(const Batch&, const std::vector<std::int32_t>&)>& use) {
   const std::int64_t at_a_time = batch_size(graph, 0);

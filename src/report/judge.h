@@ -9,12 +9,12 @@
 
 namespace bitfold::report {
 
-/// Top-1 against the labels, or against the float network's answers where there are none. Batches run several at a
-/// time, each on one core, so that the thread count does not enter the arithmetic. Memory: four bytes a sample, where
-/// there are no labels.
+/// Top-1 agreement with the labels, or with the float network's predictions if there are no labels. Batches run several
+/// at a time, each on one core, so that the thread count does not affect the results. Without labels, takes four bytes
+/// of memory per sample.
 class Judge {
  public:
-  /// Throws Error when the first output is no vector of scores or a label is none of its classes.
+  /// Throws Error if the first output is not a vector of scores, or a label is not one of its classes.
   Judge(const Graph& float_graph, BatchSource& source, int threads);
 
   double float_score() const { return float_score_; }

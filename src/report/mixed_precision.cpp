@@ -1,20 +1,20 @@
-// The cheapest mix of bit widths within a promised loss of accuracy.
+// Searches for the cheapest mix of bit widths within a maximum loss of accuracy.
 //
-// Every layer has a ladder of choices, from cheap to dear: few weight bits, more weight bits, 16-bit activations,
-// float. Errors of different layers are nearly independent and small, so that their noise at the output adds up, and
-// the best mix for a given size is the one in which every step up a ladder buys the same noise for a byte (the
-// equal-slope condition of bit allocation: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of
-// quantizers", 1988). Sorting all steps by
+// Every layer has a ladder of choices from cheap to expensive: few weight bits, more weight bits, 16-bit activations,
+// float. Errors of different layers are small and nearly independent, so that their noise adds up at the output. The
+// best mix for a given size is the one in which every step up a ladder removes the same noise per byte (the equal-slope
+// condition of bit allocation: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988).
+// Sorting all steps by
 //
 //   (noise before - noise after) / (bytes after - bytes before)
 //
-// therefore gives one path from the cheapest mix to the float network, each point of it (by the estimate) the best of
-// its size. Noise is measured, each layer alone (sensitivity.h). What the accuracy will be cannot be read from the
-// noise: it is measured on the evaluation set, at the points where a bisection of the path asks for it. The estimate
-// being one, every step taken is then tried back, those first that bought the least, until none can be spared.
+// therefore gives one path from the cheapest mix to the float network, and each of its points is estimated to be the
+// best of its size. Noise is measured for each layer alone (sensitivity.h). Noise does not determine accuracy, so
+// accuracy is measured on the evaluation set at the points that a bisection of the path visits. Because noise is an
+// estimate, every step taken is then tried in reverse, those with the least gain first, until none can be undone.
 //
-// Weights come first on the path; wider activations and float cost time instead of bytes, and are reached only where
-// 8 bits of weight everywhere do not keep the promise. They are ordered by noise per multiply-accumulate.
+// Weights come first on the path. Wider activations and float cost time instead of bytes and are used only if 8 bits
+// for all weights exceed the maximum loss. They are ordered by noise per multiply-accumulate.
 #include "bitfold/mixed_precision.h"
 
 #include <algorithm>
@@ -36,15 +36,15 @@ using report::SearchState;
 using report::WeightedLayer;
 
 constexpr LayerChoice kFloat{0, 0};
-constexpr double kTolerance = 1e-9;  // points: of a fraction of samples computed in double
+constexpr double kTolerance = 1e-9;  // points; a score is a fraction of samples computed in double
 
 struct Step {
   std::size_t layer;
   LayerChoice to;
-  double gain;  // noise bought for a byte, or for a multiply-accumulate
+  double gain;  // noise removed per byte, or per multiply-accumulate
 };
 
-struct Ended {};  // leaves quantize()
+struct Ended {};  // thrown to leave quantize()
 
 std::string noise_key(const WeightedLayer& layer, const LayerChoice& choice) {
   return layer.node + " " + report::to_string(choice);
@@ -112,9 +112,9 @@ class Search {
   std::vector<int> weight_bits_;  // ascending
   std::vector<WeightedLayer> layers_;
   SearchState state_;
-  std::vector<std::size_t> asked_;  // the points this search asked for, in its order
+  std::vector<std::size_t> asked_;  // the points this search has visited, in order
   bool is_complete_ = true;
-  std::int64_t expected_ = 1;  // evaluations, for the progress
+  std::int64_t expected_ = 1;  // expected number of evaluations, for the progress
 };
 
 std::string Search::fingerprint(const BatchSource& samples, const BatchSource& evaluation) const {
@@ -169,15 +169,15 @@ void Search::measure_noise(BatchSource& source) {
   save();
 }
 
-// What was not measured in time counts as the worst, so that it is not made cheap.
+// Choices that were not measured in time count as the worst, so that they are not used.
 double Search::noise(std::size_t layer, const LayerChoice& choice) const {
   if (choice == kFloat) return 0;
   const auto it = state_.noise.find(noise_key(layers_[layer], choice));
   return it == state_.noise.end() ? std::numeric_limits<float>::max() : it->second;
 }
 
-// The lower convex hull of (bytes, noise) over the weight bits: steps of falling gain, as the equal-slope condition
-// needs them. The last one ends at the most bits in any case.
+// The lower convex hull of (bytes, noise) over the weight bits: steps of decreasing gain, as the equal-slope condition
+// requires. The last step always ends at the most bits.
 std::vector<Step> Search::weight_steps(std::size_t layer) const {
   const auto bytes = [&](int bits) { return static_cast<double>(layers_[layer].weight_count) * (bits <= 4 ? 0.5 : 1); };
   std::vector<Step> steps;
@@ -187,7 +187,7 @@ std::vector<Step> Search::weight_steps(std::size_t layer) const {
     for (std::size_t next = at + 1; next < weight_bits_.size(); ++next) {
       const double bought = noise(layer, {weight_bits_[at], recipe_.activation_bits}) -
                             noise(layer, {weight_bits_[next], recipe_.activation_bits});
-      // A byte at least: bits that are stored in the same width cost nothing.
+      // At least one byte: bit widths with the same storage cost nothing.
       const double gain = bought / std::max(1.0, bytes(weight_bits_[next]) - bytes(weight_bits_[at]));
       if (gain < best_gain) continue;
       best = next;
@@ -243,7 +243,7 @@ Recipe Search::recipe_of(const Mix& mix) const {
   return recipe;
 }
 
-// As it will be written. With samples that takes long: it ends between two layers when it is time to stop.
+// Quantizes the mix exactly as the final file. With samples this takes long, so it can stop between two layers.
 Graph Search::quantized(const Mix& mix) {
   if (options_.samples == nullptr) return quantize(graph_, calibration_, recipe_of(mix)).graph;
   const auto stop_in_time = [](void* search, std::int64_t, std::int64_t) {
@@ -253,7 +253,7 @@ Graph Search::quantized(const Mix& mix) {
   return quantize(graph_, calibration_, recipe_of(mix), *options_.samples, watched).graph;
 }
 
-// None when it is time to stop.
+// Empty if it is time to stop.
 std::optional<bool> Search::keeps_promise(const Mix& mix) {
   const MixPoint* known = state_.find(mix);
   if (known == nullptr) {
@@ -287,7 +287,7 @@ void Search::walk() {
   const auto weight_step_count = static_cast<std::size_t>(std::count_if(steps.begin(), steps.end(), is_weight_step));
   expected_ =
       2 + static_cast<std::int64_t>(std::log2(steps.size() + 1.0)) + static_cast<std::int64_t>(weight_step_count) / 2;
-  // The most weight bits everywhere come first: a search that ends early then has something to show.
+  // The most weight bits for all layers come first, so that a search that is stopped early has a result.
   std::size_t low = 0, high = weight_step_count;
   const auto first = keeps_promise(mix_at(steps, high));
   if (!first) return;
@@ -295,7 +295,7 @@ void Search::walk() {
     low = high + 1;
     high = steps.size();
   }
-  // The end of the path is float, which keeps every promise; everything between low and high is open.
+  // The end of the path is float, which always meets the limit; everything between low and high is undecided.
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
     const auto kept = keeps_promise(mix_at(steps, middle));
@@ -306,7 +306,8 @@ void Search::walk() {
   go_back(steps, high, mix_at(steps, high));
 }
 
-// Each step undone by itself, to what the layer had before it; over and over, for undoing one may let another follow.
+// Undoes each step separately, returning the layer to its choice before, and repeats: undoing one step may make room
+// for another.
 void Search::go_back(const std::vector<Step>& path, std::size_t steps, Mix mix) {
   for (bool is_changed = true; is_changed;) {
     is_changed = false;
@@ -337,7 +338,7 @@ MixedPrecision Search::result() {
     point.drop = drop(point);
     result.points.push_back(std::move(point));
   }
-  // Of equal size, the one with fewer layers that take longer.
+  // At equal size, prefers fewer layers with slow choices.
   const auto cost = [&](const MixPoint& p) {
     const auto slow = std::count_if(p.choices.begin(), p.choices.end(), [&](const LayerChoice& c) {
       return c == kFloat || c.activation_bits > recipe_.activation_bits;

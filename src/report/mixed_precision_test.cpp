@@ -22,7 +22,7 @@ using testing::calibration_of;
 using testing::classifier;
 using testing::samples;
 
-// 400 samples, labelled by the float network itself but for every tenth.
+// 400 samples labelled by the float network itself, except every tenth.
 testing::Samples labelled(const Graph& graph) {
   auto source = samples(400, 7);
   std::vector<std::int64_t> labels;
@@ -53,7 +53,7 @@ class Mixed : public ::testing::Test {
   Calibration calibration = calibration_of(graph);
 };
 
-TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
+TEST_F(Mixed, best_mix_meets_the_limit_and_no_cheaper_neighbour_does) {
   for (const double promise : {0.5, 5.0}) {
     const MixedPrecision mixed = search({.max_drop = promise});
     ASSERT_GE(mixed.best, 0);
@@ -70,8 +70,8 @@ TEST_F(Mixed, the_best_mix_keeps_the_promise_and_no_cheaper_neighbour_does) {
   }
 }
 
-// With samples, what is measured is what quantize() makes of the mix with the same samples, and it is better.
-TEST_F(Mixed, candidates_are_rounded_with_the_samples_that_are_given) {
+// With samples, the measured candidate equals what quantize() makes of the mix with the same samples, and is better.
+TEST_F(Mixed, candidates_are_rounded_with_the_given_samples) {
   auto with = samples(32, 5);
   const MixedPrecision mixed = search({.max_drop = 1, .samples = &with});
   ASSERT_GE(mixed.best, 0);
@@ -84,9 +84,9 @@ TEST_F(Mixed, candidates_are_rounded_with_the_samples_that_are_given) {
   EXPECT_LE(best.bytes, without.points[static_cast<std::size_t>(without.best)].bytes);
 }
 
-// The second mix measured is the middle of the path (32): half of the layers have 8 bits, those in which a byte buys
-// most. What it buys is measured here by the sensitivity analysis.
-TEST_F(Mixed, the_path_gives_8_bits_to_the_layers_where_a_byte_buys_most) {
+// The second mix measured is the middle of the path (32): half of the layers have 8 bits, those with the largest gain
+// per byte. The gain is measured here with the sensitivity analysis.
+TEST_F(Mixed, the_path_gives_8_bits_first_to_the_layers_with_the_largest_gain_per_byte) {
   const MixedPrecision mixed = search({.max_drop = 100, .sensitivity_samples = 32});
   auto some = samples(32, 3);
   const Sensitivity s = measure_sensitivity(graph, calibration, some, {}, {.weight_bits = {8, 4}, .sample_count = 32});
@@ -103,7 +103,7 @@ TEST_F(Mixed, the_path_gives_8_bits_to_the_layers_where_a_byte_buys_most) {
   EXPECT_EQ(got, expected);
 }
 
-TEST_F(Mixed, a_looser_promise_is_never_dearer) {
+TEST_F(Mixed, a_looser_limit_never_gives_a_larger_file) {
   std::int64_t bytes = std::numeric_limits<std::int64_t>::max();
   for (const double promise : {0.0, 1.0, 5.0, 100.0}) {
     const MixedPrecision mixed = search({.max_drop = promise});
@@ -112,11 +112,11 @@ TEST_F(Mixed, a_looser_promise_is_never_dearer) {
     EXPECT_LE(now, bytes) << promise;
     bytes = now;
   }
-  // Everything in 4 bits in the end.
+  // The search ends with 4 bits for all layers.
   EXPECT_EQ(bytes, model_bytes(quantize(graph, calibration, {.weight_bits = 4}).graph));
 }
 
-TEST_F(Mixed, where_8_bits_lose_too_much_it_widens_activations_or_goes_to_float) {
+TEST_F(Mixed, uses_16_bit_activations_or_float_if_8_bits_lose_too_much) {
   const MixedPrecision mixed = search({.max_drop = 0, .weight_bits = {2, 3}});
   ASSERT_GE(mixed.best, 0);
   const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
@@ -125,7 +125,7 @@ TEST_F(Mixed, where_8_bits_lose_too_much_it_widens_activations_or_goes_to_float)
   EXPECT_TRUE(std::any_of(best.choices.begin(), best.choices.end(), is_dearer));
 }
 
-TEST_F(Mixed, the_front_holds_no_mix_that_another_beats) {
+TEST_F(Mixed, the_front_contains_no_dominated_mix) {
   const MixedPrecision mixed = search({.max_drop = 1});
   int on_front = 0;
   for (const MixPoint& p : mixed.points) {
@@ -135,7 +135,7 @@ TEST_F(Mixed, the_front_holds_no_mix_that_another_beats) {
   EXPECT_GE(on_front, 1);
 }
 
-TEST_F(Mixed, an_interrupted_search_resumed_ends_where_an_unbroken_one_does) {
+TEST_F(Mixed, a_resumed_search_has_the_same_result_as_an_uninterrupted_one) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   const MixedPrecision whole = search({.max_drop = 1, .threads = 1});
@@ -152,7 +152,7 @@ TEST_F(Mixed, an_interrupted_search_resumed_ends_where_an_unbroken_one_does) {
       auto* b = static_cast<Breaker*>(context);
       if (++b->calls == 4) b->stop = true;
     };
-    // Progress also counts what is taken from the file, so each piece allows more.
+    // Progress also counts measurements read from the file, so each part of the search allows more.
     breaker.calls = -static_cast<int>(3 * pieces);
     const MixedPrecision piece = search({.max_drop = 1,
                                          .threads = 2,
@@ -169,7 +169,7 @@ TEST_F(Mixed, an_interrupted_search_resumed_ends_where_an_unbroken_one_does) {
   EXPECT_GT(pieces, 2U);  // it was interrupted
 }
 
-TEST_F(Mixed, a_state_of_something_else_is_refused) {
+TEST_F(Mixed, rejects_the_state_of_a_different_search) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   search({.max_drop = 1, .state_path = path});
@@ -179,7 +179,7 @@ TEST_F(Mixed, a_state_of_something_else_is_refused) {
   EXPECT_THROW(search({.max_drop = 1, .state_path = path}), Error);
 }
 
-TEST_F(Mixed, without_labels_the_promise_is_about_agreement) {
+TEST_F(Mixed, without_labels_the_limit_is_on_agreement) {
   auto some = samples(32, 3), evaluation = samples(300, 9);
   const MixedPrecision mixed = search_mixed_precision(graph, calibration, some, evaluation, {}, {.max_drop = 2});
   EXPECT_FALSE(mixed.has_labels);
@@ -191,7 +191,7 @@ TEST_F(Mixed, without_labels_the_promise_is_about_agreement) {
   EXPECT_NEAR(agreement.value(), mixed.points[static_cast<std::size_t>(mixed.best)].score, 1e-9);
 }
 
-TEST(SearchState, survives_its_file) {
+TEST(SearchState, is_restored_from_its_file) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   const report::SearchState state{.fingerprint = "f",

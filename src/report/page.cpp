@@ -1,5 +1,5 @@
-// The page: a template with the styles, the chart library, the script and the data put in. All but the data are files
-// beside this one (page/), embedded when the library is built.
+// The page: a template into which the styles, the chart library, the script and the data are inserted. All but the data
+// are files in page/, embedded when the library is built.
 #include <string_view>
 
 #include "bitfold/analysis.h"
@@ -8,7 +8,7 @@
 namespace bitfold {
 namespace {
 
-// JSON inside a <script>: no "</script>" or "<!--" may end or open anything there.
+// JSON for use inside a <script>: contains no "</script>" or "<!--".
 std::string for_script(const std::string& json) {
   std::string safe;
   safe.reserve(json.size());

@@ -10,6 +10,6 @@ std::string_view page_style();
 std::string_view page_charts();
 std::string_view page_script();
 std::string_view page_library();  ///< D3, minified.
-std::string_view page_licence();  ///< D3's.
+std::string_view page_licence();  ///< The licence of D3.
 
 }  // namespace bitfold::report

@@ -1,4 +1,4 @@
-// Reading a classifier's output: rows of scores.
+// Interprets a classifier's output as rows of scores.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace bitfold::report {
 
-/// Classes per sample of an output [samples, classes] or [samples, classes, 1, 1...] in float32; none for other shapes.
+/// Classes per sample of a float32 output [samples, classes] or [samples, classes, 1, 1...]; empty for other shapes.
 inline std::optional<std::int64_t> class_count(const Tensor& output) {
   if (output.dtype() != DataType::float32 || output.rank() < 2 || output.dim(1) < 2) return std::nullopt;
   for (int axis = 2; axis < output.rank(); ++axis)
@@ -17,7 +17,7 @@ inline std::optional<std::int64_t> class_count(const Tensor& output) {
   return output.dim(1);
 }
 
-/// How many scores rank before `label`: higher ones, and equal ones of a lower index (as argmax breaks ties).
+/// Number of scores ranked before `label`: higher scores, and equal ones of a lower index (as argmax breaks ties).
 inline std::int64_t rank_of(std::span<const float> scores, std::int64_t label) {
   const float own = scores[static_cast<std::size_t>(label)];
   std::int64_t before = 0;
@@ -26,7 +26,7 @@ inline std::int64_t rank_of(std::span<const float> scores, std::int64_t label) {
   return before;
 }
 
-/// The index of the largest score; the lowest of equal ones.
+/// The index of the largest score; the lowest index among equal ones.
 inline std::int64_t argmax(std::span<const float> scores) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < scores.size(); ++i)

@@ -33,7 +33,7 @@ LayerChoice parse_choice(const std::string& text) {
                        number(1, a, choice.weight_bits) && number(a + 1, text.size(), choice.activation_bits);
   check(is_read && choice.weight_bits >= 2 && choice.weight_bits <= 8 && choice.activation_bits >= 2 &&
             choice.activation_bits <= 16,
-        "'{}' is no choice of bits", text);
+        "'{}': expected a choice of bits such as w4a8, or float", text);
   return choice;
 }
 
@@ -96,7 +96,7 @@ std::optional<SearchState> load_state(const std::string& path, const std::string
     fail("{}: {}", path, error.what());
   }
   check(state.fingerprint == fingerprint,
-        "{}: belongs to a search with another network, calibration, recipe or data; remove it or name another file",
+        "{}: belongs to a search with a different network, calibration, recipe or data; remove it or give another file",
         path);
   return state;
 }

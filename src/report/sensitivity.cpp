@@ -1,6 +1,6 @@
-// How much each layer hurts. Alone: every other layer with weights stays in float, so that what arrives at the outputs
-// is this layer's error. All but one: what would be won by leaving it in float. Each candidate is quantized and run in
-// the engine, as it would be in the end.
+// Measures the error that each layer causes. Alone: every other layer with weights stays in float, so that the error at
+// the outputs is this layer's. All but one: the gain from leaving this layer in float. Each candidate is quantized and
+// run in the engine, exactly as the final network.
 #include "bitfold/sensitivity.h"
 
 #include "base/check.h"
@@ -15,12 +15,12 @@ Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibrati
   const report::SampleSet samples(graph, source, options.sample_count);
   const std::vector<report::WeightedLayer> layers = report::weighted_layers(graph, recipe);
 
-  // The whole first, then what the recipe does to each layer, then the rest: what is left out when time is short is
-  // what is missed least.
+  // The whole network first, then each layer with the recipe's settings, then the rest: if time runs out, the least
+  // important measurements are missing.
   std::vector<Recipe> recipes{recipe};
   const std::size_t own = recipes.size();
   for (std::size_t l = 0; l < layers.size(); ++l) recipes.push_back(report::alone(recipe, layers, l));
-  std::vector<std::size_t> at_bits;  // the recipe of layer l at bits number b; `own` where the recipe says those bits
+  std::vector<std::size_t> at_bits;  // the recipe of layer l at bits number b; `own` if these are the recipe's bits
   const auto bits_of = [&](const std::string& node) {
     const auto it = recipe.layers.find(node);
     return it == recipe.layers.end() ? recipe.weight_bits : it->second.weight_bits.value_or(recipe.weight_bits);

@@ -15,13 +15,13 @@ using testing::calibration_of;
 using testing::classifier;
 using testing::samples;
 
-// compare() runs the float side in the reference, on batches: nothing of it is shared with the measurement.
+// compare() runs the float side in the reference, on batches: it shares nothing with the measurement.
 double compared_db(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
   auto source = samples(40, 5);
   return compare(graph, quantize(graph, calibration, recipe).graph, source, {.threads = 1}).sqnr_db;
 }
 
-TEST(Sensitivity, a_layer_alone_is_what_compare_says_with_all_others_in_float) {
+TEST(Sensitivity, a_layer_alone_equals_compare_with_all_others_in_float) {
   const Graph graph = classifier();
   const Calibration calibration = calibration_of(graph);
   auto source = samples(40, 5);
@@ -37,7 +37,7 @@ TEST(Sensitivity, a_layer_alone_is_what_compare_says_with_all_others_in_float) {
   EXPECT_NEAR(s.all.sqnr_db(), compared_db(graph, calibration, {}), 0.01);
 }
 
-TEST(Sensitivity, shares_of_the_error_add_up_to_one_and_noise_roughly_to_the_whole) {
+TEST(Sensitivity, error_shares_sum_to_one_and_noise_approximately_to_the_total) {
   const Graph graph = classifier();
   auto source = samples(40, 5);
   const Sensitivity s = measure_sensitivity(graph, calibration_of(graph), source);
@@ -67,7 +67,7 @@ TEST(Sensitivity, takes_samples_evenly_over_the_source) {
   EXPECT_EQ(measure_sensitivity(graph, calibration_of(graph), source, {}, {.sample_count = 7}).sample_count, 7);
 }
 
-TEST(Sensitivity, stops_when_told_and_says_so) {
+TEST(Sensitivity, reports_that_it_was_stopped) {
   const Graph graph = classifier();
   auto source = samples(8, 5);
   const std::atomic<bool> stop{true};
@@ -78,14 +78,14 @@ TEST(Sensitivity, stops_when_told_and_says_so) {
   EXPECT_FALSE(s.layers[0].error_share.has_value());
 }
 
-TEST(Analysis, page_holds_the_same_figures_as_the_json_and_nothing_that_ends_its_script) {
+TEST(Analysis, page_embeds_the_json_and_escapes_script_ends) {
   Graph graph = classifier();
   graph.rename_node(graph.nodes().front(), "g1</script><script>alert(1)");
   const Calibration calibration = calibration_of(graph);
   auto source = samples(20, 5), comparison = samples(20, 6);
   Analysis analysis = analyze(graph, calibration, {}, source, comparison, {.threads = 1, .bench_time_s = 0});
   analysis.model = "classifier.onnx";
-  ASSERT_EQ(analysis.layers.size(), 3U);  // the Relus went into the grids before them
+  ASSERT_EQ(analysis.layers.size(), 3U);  // the Relus were absorbed into the grids before them
   EXPECT_EQ(analysis.layers[0].weight_bits, 8);
   EXPECT_TRUE(analysis.layers[0].values.has_value());
   EXPECT_TRUE(analysis.layers[0].weights.has_value());

@@ -27,8 +27,8 @@ std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
 }  // namespace
 
 std::vector<LayerSummary> summarize(const Graph& graph) {
-  // One sample: a batch left open counts as 1. An open height or width stays open, for no window may fit a size of 1;
-  // the layers that depend on it then have no MAC count.
+  // One sample: an open batch counts as 1. An open height or width stays open, because a window may not fit a size of
+  // 1. Layers that depend on it have no MAC count.
   std::vector<Shape> shapes;
   bool all_ranks_known = true;
   for (ValueId id : graph.inputs()) {

@@ -14,7 +14,7 @@
 
 namespace bitfold::testing {
 
-/// The same numbers with every standard library, unlike std::uniform_real_distribution's.
+/// The same numbers with every standard library, unlike std::uniform_real_distribution.
 inline Tensor uniform(Shape shape, unsigned seed, float reach = 1) {
   std::mt19937 random(seed);
   Tensor tensor(DataType::float32, std::move(shape));
@@ -25,7 +25,7 @@ inline Tensor uniform(Shape shape, unsigned seed, float reach = 1) {
 
 using Samples = MemorySource;
 
-/// Products with Relus between, 16 -> 32 -> ... -> 32 -> 8: nodes "g1", "r1", "g2" and so on.
+/// Products with Relus in between, 16 -> 32 -> ... -> 32 -> 8, with nodes "g1", "r1", "g2" and so on.
 inline Graph classifier(int products = 3) {
   Graph graph;
   ValueId x = graph.add_input("x", DataType::float32, {kDynamic, 16});

@@ -9,10 +9,10 @@
 namespace bitfold::report {
 namespace {
 
-constexpr std::size_t kDrawnBins = 96;      // some three pixels each on a phone
-constexpr std::size_t kMostChannels = 512;  // as many bars as a screen has pixels to draw
+constexpr std::size_t kDrawnBins = 96;      // about three pixels each on a phone
+constexpr std::size_t kMostChannels = 512;  // the number of bars a screen can show
 
-// The part of a bin below x.
+// The fraction of a bin below x.
 double part_below(double low, double high, double x) {
   if (high <= low) return low < x ? 1 : 0;
   return std::clamp((x - low) / (high - low), 0.0, 1.0);
@@ -22,7 +22,7 @@ double part_below(double low, double high, double x) {
 
 ValueHistogram histogram(const ValueStatistics& statistics) {
   ValueHistogram result{.low = statistics.min, .high = statistics.max, .counts = {}};
-  if (result.high <= result.low) {  // one value
+  if (result.high <= result.low) {  // all values are equal
     result.low -= 0.5;
     result.high += 0.5;
   }
@@ -52,7 +52,7 @@ double clipped_share(const ValueStatistics& statistics, const QuantParams& grid)
   double beyond = 0;
   for (const auto& [low, high, count] : quantization::used_bins(statistics))
     beyond += count * (part_below(low, high, low_end) + 1 - part_below(low, high, high_end));
-  // A bin that is one number lies wholly below or above.
+  // A bin that is a single number lies entirely below or above.
   return std::clamp(beyond / static_cast<double>(statistics.count), 0.0, 1.0);
 }
 

@@ -21,14 +21,14 @@ TEST(Histogram, counts_every_value_once_between_the_extremes) {
   const ValueHistogram drawn = histogram(seen(values));
   EXPECT_FLOAT_EQ(static_cast<float>(drawn.low), -3);
   EXPECT_FLOAT_EQ(static_cast<float>(drawn.high), 6.99F);
-  // Each of the 96 counts is rounded by itself.
+  // Each of the 96 counts is rounded separately.
   EXPECT_NEAR(static_cast<double>(std::accumulate(drawn.counts.begin(), drawn.counts.end(), std::int64_t{0})), 1000,
               48);
-  // Evenly spread values give even bars: 1000 / 96 = 10.4 each, the ends of bins apart.
+  // Evenly spread values give even bars, 1000 / 96 = 10.4 each, except at the ends of bins.
   for (const std::int64_t count : drawn.counts) EXPECT_NEAR(static_cast<double>(count), 10.4, 3);
 }
 
-TEST(Histogram, of_one_value_has_a_width) {
+TEST(Histogram, a_single_value_gives_a_bin_of_nonzero_width) {
   const ValueHistogram drawn = histogram(seen({2, 2, 2}));
   EXPECT_LT(drawn.low, 2);
   EXPECT_GT(drawn.high, 2);
@@ -38,19 +38,20 @@ TEST(Histogram, of_one_value_has_a_width) {
 // The grid 0, 1, ..., 255 / 100: its ends reach half a step further, to -0.005 and 2.555.
 const QuantParams kGrid{.scale = {0.01F}, .zero_point = {0}, .bits = 8};
 
-TEST(ClippedShare, counts_what_rounds_to_no_code_of_the_grid) {
-  // Of ten values, -1 and 5 and 9 lie outside, 2.55 is the last code.
+TEST(ClippedShare, counts_values_more_than_half_a_step_outside_the_grid) {
+  // Of ten values, -1, 5 and 9 lie outside; 2.55 is the last code.
   EXPECT_NEAR(clipped_share(seen({-1, 0, 0.5F, 1, 1.5F, 2, 2.25F, 2.55F, 5, 9}), kGrid), 0.3, 1e-3);
   EXPECT_EQ(clipped_share(seen({0, 1, 2.5F}), kGrid), 0);
 }
 
-TEST(UsedCodes, is_the_part_of_the_grid_between_the_extremes) {
+TEST(UsedCodes, is_the_fraction_of_codes_between_the_extremes) {
   EXPECT_DOUBLE_EQ(used_codes(seen({0, 0.63F}), kGrid), 64.0 / 256);
   EXPECT_DOUBLE_EQ(used_codes(seen({-4, 9}), kGrid), 1);
 }
 
 TEST(WeightRanges, find_dead_and_wide_channels) {
-  // Channels in rows: reaches 1, 2, 0, 20, 1e-12. Median of the living three (1, 2, 20) is 2; 20 is 10 times that.
+  // Channels in rows with ranges 1, 2, 0, 20, 1e-12. The median of the three live ones (1, 2, 20) is 2; 20 is 10 times
+  // that.
   const Tensor w = Tensor::from<float>({5, 2}, std::vector<float>{-1, 0.5F, 2, 1, 0, 0, -20, 3, 1e-12F, -1e-12F});
   const WeightRanges ranges = weight_ranges(w, 0);
   EXPECT_EQ(ranges.channel_count, 5);
@@ -62,7 +63,7 @@ TEST(WeightRanges, find_dead_and_wide_channels) {
   EXPECT_EQ(ranges.max, (std::vector<float>{0.5F, 2, 0, 3, 1e-12F}));
 }
 
-TEST(WeightRanges, know_channels_in_columns) {
+TEST(WeightRanges, support_channels_in_columns) {
   const WeightRanges ranges = weight_ranges(Tensor::from<float>({2, 3}, std::vector<float>{1, 2, 3, -4, -5, -6}), 1);
   EXPECT_EQ(ranges.min, (std::vector<float>{-4, -5, -6}));
   EXPECT_EQ(ranges.max, (std::vector<float>{1, 2, 3}));
@@ -103,9 +104,9 @@ class Diagnose : public ::testing::Test {
   Analysis whole;
 };
 
-TEST_F(Diagnose, says_nothing_about_a_healthy_layer) { EXPECT_TRUE(diagnose(layer, whole).empty()); }
+TEST_F(Diagnose, reports_nothing_for_a_healthy_layer) { EXPECT_TRUE(diagnose(layer, whole).empty()); }
 
-TEST_F(Diagnose, tells_how_many_channels_are_how_much_wider) {
+TEST_F(Diagnose, reports_the_number_and_ratio_of_wide_channels) {
   layer.weights->wide_count = 3;
   layer.weights->widest_reach = 20;
   whole.recipe.granularity = Granularity::per_tensor;
@@ -118,7 +119,7 @@ TEST_F(Diagnose, tells_how_many_channels_are_how_much_wider) {
   EXPECT_EQ(diagnose(layer, whole).front().severity, Severity::note);
 }
 
-TEST_F(Diagnose, tells_clipping_dead_channels_and_idle_codes_by_their_figures) {
+TEST_F(Diagnose, reports_clipping_dead_channels_and_unused_codes) {
   layer.clipped_share = 0.012;
   EXPECT_NE(text(Cause::clipped).find("1.2 % of the values"), std::string::npos);
   layer.weights->dead_count = 5;
@@ -127,7 +128,7 @@ TEST_F(Diagnose, tells_clipping_dead_channels_and_idle_codes_by_their_figures) {
   EXPECT_NE(text(Cause::unused_grid).find("only 12 % of the grid's codes"), std::string::npos);
 }
 
-TEST_F(Diagnose, tells_a_long_tail_that_the_grid_covers) {
+TEST_F(Diagnose, reports_a_long_tail_covered_by_the_grid) {
   std::vector<std::int64_t> counts(96, 0);
   for (int i = 0; i < 12; ++i) counts[static_cast<std::size_t>(i)] = 10000;  // 99.9 % in an eighth of the range
   counts.back() = 1;
@@ -137,7 +138,7 @@ TEST_F(Diagnose, tells_a_long_tail_that_the_grid_covers) {
   EXPECT_FALSE(has(Cause::long_tail));
 }
 
-TEST_F(Diagnose, names_the_layer_that_most_of_the_error_comes_from) {
+TEST_F(Diagnose, reports_the_layer_with_the_largest_error_share) {
   whole.sensitivity.layers.resize(10);
   layer.sensitivity = LayerSensitivity{.node = "conv", .error_share = 0.4};
   EXPECT_EQ(text(Cause::largest_share).find("40 % of the whole error"), 0U);
@@ -152,7 +153,7 @@ TEST_F(Diagnose, names_the_layer_that_most_of_the_error_comes_from) {
   EXPECT_FALSE(has(Cause::largest_share));
 }
 
-TEST_F(Diagnose, names_the_layer_that_suffers_most_from_few_bits) {
+TEST_F(Diagnose, reports_the_layer_most_sensitive_to_low_bits) {
   whole.sensitivity.weight_bits = {8, 4};
   for (const double noise : {0.001, 0.001, 0.001, 0.1})
     whole.sensitivity.layers.push_back({.alone = {Damage{1e-5}, Damage{noise}}});

@@ -1,4 +1,4 @@
-// What a product ships: load and run, without the quantizer.
+// The deployed part of a product: loads and runs a network, without the quantizer.
 #include <bitfold/error.h>
 #include <bitfold/onnx.h>
 #include <bitfold/session.h>

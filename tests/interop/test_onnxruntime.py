@@ -56,7 +56,7 @@ def imagenet(part, count):
 
 
 def golden(name, count):
-    """The golden input of a model, shifted and scaled a little to make more images of it."""
+    """The golden input of a model, slightly shifted and scaled to make more images."""
     x = np.load(DATA / "data/golden" / f"{name}.npz")["input"].astype(np.float32)
     return np.concatenate([np.roll(x, 3 * i, axis=3) * np.float32(1 - 0.01 * i) for i in range(-(-count // len(x)))])[:count]
 
@@ -77,7 +77,7 @@ def case(request, tmp_path_factory):
     np.save(folder / "calibration.npy", calibration)
     np.save(folder / "images.npy", images)
     model = DATA / "models" / f"{request.param}.onnx"
-    # With the grids that ONNX Runtime fuses.
+    # With the grids that ONNX Runtime can fuse.
     bitfold("quantize", model, "--calibrate", folder / "calibration.npy", "--target", "any", "-o", folder / "ours.onnx")
     return collections.namedtuple("Case", "folder model calibration images")(folder, model, calibration, images)
 
@@ -97,8 +97,8 @@ def run_bitfold(model, case):
 def session(model, optimized=None):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Without VNNI instructions ONNX Runtime adds pairs of products in 16 bits, which saturate. This asks it for exact
-    # sums there too; elsewhere it changes nothing.
+    # Without VNNI, ONNX Runtime adds pairs of products in 16 bits, which saturate. This option requests exact sums; with
+    # VNNI it has no effect.
     options.add_session_config_entry("session.x64quantprecision", "1")
     if optimized:
         options.optimized_model_filepath = str(optimized)
@@ -120,13 +120,13 @@ def test_our_file_gives_the_same_classes_in_onnxruntime(case):
     assert agreement(ours, theirs) >= LEAST_AGREEMENT
 
 
-def test_layers_that_round_behind_a_leaky_relu_mean_the_same_in_onnxruntime(case):
+def test_layers_that_round_after_a_leaky_relu_agree_with_onnxruntime(case):
     if case.model.stem != "darknet-tiny":
         pytest.skip("no LeakyRelu")
     bitfold("quantize", case.model, "--calibrate", case.folder / "calibration.npy", "-o", case.folder / "bitfold.onnx")
     ours = run_bitfold(case.folder / "bitfold.onnx", case)
     theirs = run_onnxruntime(case.folder / "bitfold.onnx", case.images)
-    # Float sums round otherwise, which moves codes next to a tie; quantizing itself leaves 27 dB.
+    # Float sums round differently, which changes codes next to a tie; quantization itself leaves 27 dB.
     assert 10 * np.log10(np.sum(ours**2) / np.sum((ours - theirs) ** 2)) > 37
 
 
@@ -164,7 +164,7 @@ class Images(CalibrationDataReader):
 @pytest.mark.parametrize("activation", [QuantType.QUInt8, QuantType.QInt8], ids=["u8", "s8"])
 @pytest.mark.parametrize("per_channel", [True, False], ids=["per_channel", "per_tensor"])
 def test_a_file_quantized_by_onnxruntime_gives_the_same_classes_here(case, per_channel, activation):
-    # Folded first, as ONNX Runtime advises: its quantizer leaves BatchNormalization alone.
+    # Folded first, as ONNX Runtime recommends: its quantizer does not fold BatchNormalization.
     folded = case.folder / "folded.onnx"
     bitfold("fold", case.model, "-o", folded)
     theirs = case.folder / "theirs.onnx"

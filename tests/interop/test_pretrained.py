@@ -1,4 +1,4 @@
-"""What algorithms bring on trained networks from PyPI that have what they cure. Run by pytest.
+"""Checks algorithms on trained networks from PyPI that have the problem they solve. Run by pytest.
 
 BITFOLD_TOOL is the `bitfold` program, BITFOLD_DATA the folder of models and data.
 """
@@ -29,7 +29,7 @@ def networks(tmp_path_factory):
 
 
 def quality(network, data, flags, evaluation):
-    """SQNR of the output in dB, agreement, and what quantize said."""
+    """SQNR of the output in dB, agreement, and the output of `quantize`."""
     quantized = network.with_suffix(".int8.onnx")
     run = lambda *words: subprocess.run([TOOL, *map(str, words)], check=True, capture_output=True, text=True)
     said = run("quantize", network, *data, *flags, "-o", quantized)
@@ -37,7 +37,7 @@ def quality(network, data, flags, evaluation):
     return compared["outputs"][0]["sqnr_db"], compared["top1_agreement"], said.stdout + said.stderr
 
 
-def test_biases_of_bottlenecks_are_better_absorbed(networks):
+def test_bias_absorption_helps_bottlenecks(networks):
     network, evaluation = networks / "efficientnet-lite0.onnx", ["--data", IMAGES / "val", *PIXELS]
     plain, plain_agreement, _ = quality(network, ["--data-free", *PIXELS], ["--no-absorb"], evaluation)
     absorbed, agreement, said = quality(network, ["--data-free", *PIXELS], [], evaluation)

@@ -1,7 +1,7 @@
-"""The HTML report in a real browser: it sorts, filters, opens layers, fits a phone, and asks nobody for anything.
+"""The HTML report in a real browser: it sorts, filters, opens layers, fits a phone, and sends no request.
 
 Run by pytest with BITFOLD_TOOL and BITFOLD_DATA as in test_onnxruntime.py. Needs Debian's chromium and chromium-driver
-(`./dev test` installs them). BITFOLD_SCREENSHOTS names a folder to leave the screenshots in, to look at them.
+(`./dev test` installs them). BITFOLD_SCREENSHOTS names a folder in which to keep the screenshots.
 """
 
 import base64
@@ -165,19 +165,19 @@ def test_it_fits_a_phone(browser, pages):
             click(browser, browser.find_element(By.CSS_SELECTOR, "#layers tr.layer .toggle"))
             assert sideways(browser) == 0
             screenshot(browser, f"{name}-phone-{scheme}")
-    # Without a table head there is another way to sort.
+    # A narrow page has no table head; a list selects the order.
     select = browser.find_element(By.ID, "sort-select")
     assert select.is_displayed()
     select.find_element(By.CSS_SELECTOR, "option[value=sqnr]").click()
     assert sqnr_column(browser) == sorted(sqnr_column(browser))
 
 
-def test_the_search_is_drawn_with_its_promise(browser, pages):
+def test_the_search_is_drawn_with_its_limit(browser, pages):
     mixed = json.loads((pages / "mixed.json").read_text())["mixed"]
     show(browser, pages / "mixed.html")
     chart = browser.find_element(By.ID, "mixed-chart")
     assert len(chart.find_elements(By.CSS_SELECTOR, "circle")) == len(mixed["points"])
-    assert "promise" in chart.text and "chosen" in chart.text
+    assert "limit" in chart.text and "chosen" in chart.text
     assert mixed["points"][mixed["best"]]["drop"] <= 0.3 + 1e-9
     assert sideways(browser) == 0
     screenshot(browser, "mixed-light")

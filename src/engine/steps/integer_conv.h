@@ -13,14 +13,14 @@ namespace bitfold::engine {
 /// Brings each image into the form the convolution reads where it is not in it, padded above all, then convolves.
 /// One image at a time, so that the convolution's x has images that are 0 elements apart then. Each thread makes what
 /// it reads for itself, as what another has just written comes slowly; where images are large they make one together.
-/// Operands: out (write), in (read), then formed_bytes() of formed images (scratch), the residual (read) and
+/// Operands: out (write), in (read), then packed_bytes() of packed images (scratch), the residual (read) and
 /// scratch_bytes() of scratch where there are such.
 class IntegerConvStep final : public Step {
  public:
   /// Of `batch` images. The border around each is filled with the code of real 0 (invariant 2).
   struct Padding {
     bool is_needed = false;
-    ImageFormer former;
+    ImagePacker packer;
     std::int64_t batch = 1;
     std::uint8_t zero_point = 0;
   };
@@ -34,8 +34,8 @@ class IntegerConvStep final : public Step {
     conv_.fetch_ahead(later.conv_.weights(), later.conv_.splits_by_channels(later.threads_));
   }
 
-  std::size_t formed_bytes() const {
-    return image_formed_bytes() * static_cast<std::size_t>(forms_together() ? 1 : threads_);
+  std::size_t packed_bytes() const {
+    return packed_image_bytes() * static_cast<std::size_t>(packs_together() ? 1 : threads_);
   }
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
@@ -43,19 +43,19 @@ class IntegerConvStep final : public Step {
   static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Of the second level.
 
   /// Rows [begin, end) of an image.
-  void form(std::uint8_t* formed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
+  void pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
   /// Or memory would grow with threads.
-  bool forms_together() const {
-    return threads_ > 1 && image_formed_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
+  bool packs_together() const {
+    return threads_ > 1 && packed_image_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
   }
-  void form_together(const Team& team, const std::uint8_t* residual) noexcept;
+  void pack_together(const Team& team, const std::uint8_t* residual) noexcept;
   /// Units [begin, end) of all images.
-  void form_and_run(std::uint8_t* formed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
+  void pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
   /// Whole cache lines, so that threads do not write to each other's.
   static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-  std::size_t image_formed_bytes() const {
-    return whole_lines(static_cast<std::size_t>(padding_.former.formed_bytes() + kOverread));
+  std::size_t packed_image_bytes() const {
+    return whole_lines(static_cast<std::size_t>(padding_.packer.packed_bytes() + kOverread));
   }
   std::size_t thread_scratch_bytes() const { return whole_lines(conv_.scratch_bytes()); }
   /// Of the thread that does such a part.

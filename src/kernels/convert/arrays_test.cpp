@@ -1,6 +1,6 @@
-// What the fast paths of every instruction set could get wrong: quotients next to a tie, arrays larger than caches at
-// every alignment, grids per channel, histograms. All against the portable kernels, which convert_test.cpp holds to
-// numeric/.
+// Cases that the fast paths of the instruction sets could get wrong: quotients next to a tie, arrays larger than caches
+// at every alignment, grids per channel, histograms. All are compared with the portable kernels, which convert_test.cpp
+// compares with numeric/.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,13 +31,13 @@ class ConvertArraysTest : public ::testing::TestWithParam<Isa> {
 INSTANTIATE_TEST_SUITE_P(Isa, ConvertArraysTest, ::testing::Values(Isa::avx2, Isa::avx512vnni),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
-/// Of any exponent of a normal float.
+/// A scale with any exponent of a normal float.
 float some_scale(std::mt19937& random) {
   const int exponent = std::uniform_int_distribution<int>(-126, 126)(random);
   return std::ldexp(std::uniform_real_distribution<float>(1, 2)(random), exponent);
 }
 
-TEST_P(ConvertArraysTest, quotients_next_to_a_tie_round_as_a_division_does) {
+TEST_P(ConvertArraysTest, quotients_next_to_a_tie_round_like_a_division) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::mt19937 random(3);
   std::vector<float> x;
@@ -64,7 +64,7 @@ TEST_P(ConvertArraysTest, quotients_next_to_a_tie_round_as_a_division_does) {
   }
 }
 
-TEST_P(ConvertArraysTest, reals_of_every_exponent_have_the_codes_of_a_division) {
+TEST_P(ConvertArraysTest, values_of_every_exponent_quantize_like_a_division) {
   std::mt19937 random(4);
   std::vector<float> x(4096);
   std::vector<std::int8_t> codes(x.size()), expected(x.size());
@@ -72,7 +72,7 @@ TEST_P(ConvertArraysTest, reals_of_every_exponent_have_the_codes_of_a_division) 
     const ByteGrid grid{some_scale(random), static_cast<std::int32_t>(random() % 200) - 100, -128, 127};
     for (float& v : x) {
       const std::uint32_t bits = random();
-      std::memcpy(&v, &bits, sizeof v);  // infinities, NaN and subnormals among them
+      std::memcpy(&v, &bits, sizeof v);  // includes infinities, NaN and subnormals
     }
     const auto n = static_cast<std::int64_t>(x.size());
     portable().quantize_s8(x.data(), expected.data(), n, grid);
@@ -81,12 +81,12 @@ TEST_P(ConvertArraysTest, reals_of_every_exponent_have_the_codes_of_a_division) 
   }
 }
 
-/// Sizes whose arrays take the ways of large ones, ending amid a group of pages.
+/// Sizes that take the path for large arrays and end inside a group of pages.
 constexpr std::int64_t kLarge[] = {700'001, 9'000'003};
 
 template <class In, class Out, class Run>
 void expect_same(const ConvertKernels& kernels, std::int64_t out_count, const std::vector<In>& in, Run run) {
-  for (const std::int64_t shift : {0, 1, 17}) {  // elements that the output begins behind a line
+  for (const std::int64_t shift : {0, 1, 17}) {  // elements between a cache line and the start of the output
     const GuardedBuffer<In> source(in);
     std::vector<Out> expected(static_cast<std::size_t>(out_count + 128), 77), got(expected.size(), 77);
     const auto line = reinterpret_cast<std::uintptr_t>(got.data()) % 64;
@@ -98,7 +98,7 @@ void expect_same(const ConvertKernels& kernels, std::int64_t out_count, const st
   }
 }
 
-TEST_P(ConvertArraysTest, large_arrays_have_the_bytes_of_small_ones) {
+TEST_P(ConvertArraysTest, large_arrays_give_the_same_bytes_as_small_ones) {
   const ByteGrid grid{0.0213F, 104, 0, 255};
   for (const std::int64_t n : kLarge) {
     std::vector<float> x(static_cast<std::size_t>(n));
@@ -136,7 +136,7 @@ const std::vector<ChannelLayout> kLayouts{{1, 1, 1},    {7, 3, 1},    {1, 64, 27
                                           {900, 3, 1},  {3, 1500, 1}, {40, 70, 2},  {1, 1, 5000}, {0, 4, 3},
                                           {3, 1100, 1}, {2, 7, 255},  {19, 128, 1}, {4, 2, 1000}, {4, 3, 0}};
 
-TEST_P(ConvertArraysTest, channels_have_the_codes_of_their_own_grids) {
+TEST_P(ConvertArraysTest, each_channel_is_quantized_on_its_own_grid) {
   std::mt19937 random(5);
   for (const ChannelLayout& layout : kLayouts) {
     std::vector<ByteGrid> grids(static_cast<std::size_t>(layout.channels)), extreme;
@@ -169,7 +169,7 @@ TEST_P(ConvertArraysTest, channels_have_the_codes_of_their_own_grids) {
   }
 }
 
-TEST(ConvertArrays, portable_channels_are_those_of_the_axis) {
+TEST(ConvertArrays, portable_kernels_quantize_each_channel_on_its_own_grid) {
   // [2, 2, 2]: channel 0 holds 1 -2 5 6, channel 1 holds 3 4 -7 8.
   const std::vector<float> x{1, -2, 3, 4, 5, 6, -7, 8};
   const ChannelLayout layout{2, 2, 2};
@@ -186,13 +186,13 @@ TEST(ConvertArrays, portable_channels_are_those_of_the_axis) {
   EXPECT_EQ(max[1], 8);
 }
 
-TEST_P(ConvertArraysTest, every_real_is_counted_in_its_bin) {
+TEST_P(ConvertArraysTest, every_value_is_counted_in_its_bin) {
   std::mt19937 random(6);
   for (const float width : {0x1p-126F, 0x1p-9F, 1.0F, 0x1p100F})
     for (const std::int64_t n : {0, 1, 15, 16, 1000, 1024, 300'007}) {
       std::vector<float> x(static_cast<std::size_t>(n));
       for (float& v : x) {
-        // Many zeros, edges of bins, both signs, and what is too small to leave the two middle bins.
+        // Many zeros, edges of bins, both signs, and values too small to leave the two middle bins.
         const auto bin = static_cast<float>(static_cast<int>(random() % kHistogramBins) - kHistogramBins / 2);
         const auto kind = random() % 4;
         v = kind == 0 ? 0 : kind == 1 ? bin * width : kind == 2 ? (bin + 0.999F) * width : -1e-44F;
@@ -214,12 +214,12 @@ TEST_P(ConvertArraysTest, every_real_is_counted_in_its_bin) {
     }
 }
 
-TEST_P(ConvertArraysTest, counting_stops_at_the_first_real_without_a_bin) {
+TEST_P(ConvertArraysTest, counting_stops_at_the_first_value_without_a_bin) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
   for (const float width : {0x1p-126F, 0x1p-9F, 0x1p126F})
     for (const float bad : {kInfinity, -kInfinity, kNan, -kNan, kHistogramBins / 2 * width,
                             -(kHistogramBins / 2 + 1) * width, 0x1p127F, -0x1p127F}) {
-      if (width == 0x1p126F && std::isfinite(bad)) continue;  // all have bins
+      if (width == 0x1p126F && std::isfinite(bad)) continue;  // every value has a bin
       for (const std::int64_t at : {0, 1, 16, 1023, 1024, 5000, 299'990})
         for (const std::int64_t behind : {0, 1, 40, 70'000}) {
           std::vector<float> x(static_cast<std::size_t>(at + 1 + behind), -width);

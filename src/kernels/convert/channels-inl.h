@@ -1,13 +1,14 @@
 // Grids per channel, and histograms. Included once per instruction set, inside its namespace (see simd.cpp).
 
-// From here on, a channel's run of elements is done by itself. Shorter ones are done together, as rows of columns each
-// of which has its own grid: of a tensor [outer, channels, inner], `outer` rows of channels * inner columns.
+// From this length on, a channel's run of elements is processed by itself. Shorter runs are processed together, as rows
+// of columns that each have their own grid: a tensor [outer, channels, inner] has `outer` rows of channels * inner
+// columns.
 constexpr std::int64_t kLongRun = 256;
-constexpr std::int64_t kColumns = 1024;  // at a time, their grids in the first-level cache
+constexpr std::int64_t kColumns = 1024;  // columns at a time, so that their grids stay in the first-level cache
 
-// Rows of few columns are taken several at a time, as one.
+// Several rows of few columns are processed as one.
 struct Rows {
-  std::int64_t count, columns, rest;  // `rest` columns of one more row
+  std::int64_t count, columns, rest;  // `rest` is the number of columns of a last, partial row
 
   explicit Rows(const ChannelLayout& layout) {
     const std::int64_t narrow = layout.channels * layout.inner;
@@ -18,15 +19,15 @@ struct Rows {
   }
 };
 
-// Of a few rows, all at the same columns: what is loaded of the tables serves each, and their pages are read in turn.
+// A few rows processed together: values loaded from the tables serve all of them, and their pages are read in turn.
 template <int kCount>
 struct RowsAtATime {
   std::int64_t first, stride;  // elements
   HWY_INLINE std::int64_t operator[](int row) const { return first + row * stride; }
 };
 
-// Calls block(elements of the rows, column of the tables) for each vector of `size` columns of all rows, with the last
-// ones overlapping, or single(element, column); before that, once for each range of columns, prepare(first, count).
+// Calls block(elements of the rows, column of the tables) for each vector of `size` columns of all rows; the last
+// vectors overlap. Otherwise calls single(element, column). Calls prepare(first, count) before each range of columns.
 template <class Prepare, class Block, class Single>
 HWY_INLINE void for_rows(const Rows& rows, std::int64_t size, Prepare prepare, Block block, Single single) {
   const auto some_rows = [&](auto at, std::int64_t end) {
@@ -168,7 +169,7 @@ void min_max_channels(const float* x, const ChannelLayout& layout, float* min, f
     max[c] = -kLargest;
   }
   const auto include = [&](std::int64_t c, float low, float high) {
-    min[c] = HWY_MIN(min[c], low) + 0.0F;  // -0 to 0, see convert.h
+    min[c] = HWY_MIN(min[c], low) + 0.0F;  // turns -0 into 0, see convert.h
     max[c] = HWY_MAX(max[c], high) + 0.0F;
   };
   const bool is_large =
@@ -214,10 +215,10 @@ void min_max_channels(const float* x, const ChannelLayout& layout, float* min, f
   finish();
 }
 
-// Bins of a block are found in vectors, then counted one by one: in four tables in turn, as runs of equal reals would
-// else wait for their own last store. Their counts are 16 bits wide, so that all four lie in the first-level cache.
-// With AVX-512 the bin of 0 is left out, of which there are many behind a Relu: its count is what the others leave
-// over. The block after next is fetched while counting, which asks nothing else of memory.
+// Finds the bins of a block in vectors, then counts them one by one. Four tables alternate, because runs of equal reals
+// would otherwise wait for their own last store. The counts are 16 bits wide, so that all four tables fit the
+// first-level cache. With AVX-512 the bin of 0, which is frequent after a Relu, is not counted: its count is what
+// remains. The block after next is prefetched while counting, which reads nothing else from memory.
 constexpr std::int64_t kCountedBlock = 1024, kTables = 4;
 using Tables = std::uint16_t[kTables][kHistogramBins];
 
@@ -233,12 +234,12 @@ HWY_INLINE void count_block(const std::int32_t* bins, std::int64_t count, const 
   for (; i < count; ++i) ++tables[i % kTables][bins[i]];
 }
 
-// Writes the bins of a block of `count` reals, perhaps without that of 0, returns how many, and takes the extremes into
-// `low` and `high`. -1 where a real has no bin, or is not finite.
+// Writes the bins of a block of `count` reals, possibly without that of 0, and returns how many. Updates the extremes
+// in `low` and `high`. Returns -1 if a real has no bin or is not finite.
 //
-// The bin is the integer next to the quotient, less 1 where that is above it. As in ByReciprocal::steps, adding kShift
-// rounds; here the sum's bits count up with the quotient as far as floats go, so that whatever has no bin has bits that
-// no bin has.
+// The bin is the integer nearest to the quotient, minus 1 if that integer is above it. As in ByReciprocal::steps,
+// adding kShift rounds. Here the bits of the sum increase with the quotient over all floats, so that a value without a
+// bin has bits that no bin has.
 HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float width, std::int32_t* bins, FloatVector& low,
                                   FloatVector& high) {
   const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, 1 / width);
@@ -254,14 +255,14 @@ HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float widt
     most = hn::Max(most, v);
     const auto shifted = hn::Add(hn::Mul(v, inverses), shift);
     const auto is_below = hn::Lt(v, hn::Mul(hn::Sub(shifted, shift), widths));
-    const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is
+    const auto below = hn::VecFromMask(kInts, hn::RebindMask(kInts, is_below));  // -1 where it is below
     const auto bin = hn::Add(hn::Add(hn::BitCast(kInts, shifted), middle), below);
     seen = hn::Or(seen, bin);
     if constexpr (HWY_TARGET == HWY_AVX3) {
       const auto is_other = hn::Ne(bin, zero);
       hn::StoreU(hn::Compress(bin, is_other), kInts, bins + written);
       written += static_cast<std::int64_t>(hn::CountTrue(kInts, is_other));
-    } else {  // it has no such instruction
+    } else {  // no such instruction
       hn::StoreU(bin, kInts, bins + written);
       written += lanes();
     }
@@ -274,8 +275,8 @@ HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float widt
 
 std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
                         float* max) noexcept {
-  constexpr std::int64_t kPiece = 63 * kTables * kCountedBlock;  // which overflows no table, were it one real
-  constexpr std::int64_t kFew = 4 * kCountedBlock;               // for which clearing tables takes too long
+  constexpr std::int64_t kPiece = 63 * kTables * kCountedBlock;  // overflows no table even if all values are equal
+  constexpr std::int64_t kMinTableRun = 4 * kCountedBlock;       // too few to be worth clearing the tables
   HWY_ALIGN std::int32_t bins[kCountedBlock];
   HWY_ALIGN Tables tables;
   auto low = hn::Set(kFloats, *min), high = hn::Set(kFloats, *max);
@@ -283,7 +284,7 @@ std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_
   bool have_bins = true;
   while (have_bins && done + lanes() <= n) {
     const std::int64_t piece_end = done + HWY_MIN(kPiece, (n - done) / lanes() * lanes());
-    const bool are_few = piece_end - done < kFew;
+    const bool are_few = piece_end - done < kMinTableRun;
     if (!are_few) std::memset(tables, 0, sizeof tables);
     while (done < piece_end) {
       const std::int64_t count = HWY_MIN(kCountedBlock, piece_end - done);

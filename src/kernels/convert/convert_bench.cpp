@@ -1,5 +1,5 @@
-// Every conversion on every instruction set this CPU has, beside the bandwidth of a loop that only moves as many bytes;
-// compares with the portable kernels before it times.
+// Every conversion on every instruction set of this CPU, beside the bandwidth of a loop that only moves as many bytes.
+// Results are compared with the portable kernels before they are timed.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -20,9 +20,9 @@ namespace bitfold {
 namespace {
 
 constexpr ByteGrid kGrid{0.0213F, 104, 0, 255};
-constexpr std::int64_t kLarge = std::int64_t{64} << 20;  // elements: larger than caches are
+constexpr std::int64_t kLarge = std::int64_t{64} << 20;  // elements; larger than the caches
 
-/// Memory as operating systems give it for large arrays, with what it takes to write it once already spent.
+/// Large memory whose pages have already been touched.
 template <class T>
 class Array {
  public:
@@ -40,7 +40,7 @@ class Array {
   std::unique_ptr<T[], Free> data_;
 };
 
-/// Arrays of n elements, made once: most of a benchmark's calls would else go into filling them.
+/// Arrays of n elements, created once: otherwise most of a benchmark's time would be spent filling them.
 template <class T, class Fill>
 const Array<T>& array_of(std::int64_t n, std::map<std::int64_t, Array<T>>& made, Fill fill) {
   const auto [it, is_new] = made.try_emplace(n, n);
@@ -69,19 +69,19 @@ const Array<T>& outputs(std::int64_t n) {
   return array_of(n, made, [](T*) {});
 }
 
-/// The bytes that a kernel reads for as many that it writes, and those it reads altogether.
+/// The ratio of bytes a kernel reads and writes, and the total number of bytes it reads.
 struct Traffic {
   int reads, writes;
   std::int64_t bytes_read;
 };
 
-/// Times run(kernels, out), `out` of `n` elements; the first time with each name, compares what it wrote.
+/// Times run(kernels, out) with `out` of `n` elements; the first time for each name, compares the result.
 template <class In, class Out, class Run>
 void compare_and_time(benchmark::State& state, const ConvertKernels& kernels, std::int64_t n, const Array<In>& in,
                       std::int64_t out_count, const Traffic& traffic, const std::string& name, Run run) {
   const Array<Out>& out = outputs<Out>(out_count);
   run(kernels, in.get(), out.get());
-  static std::set<std::string> compared;  // Google Benchmark calls this several times
+  static std::set<std::string> compared;  // Google Benchmark calls this function several times
   if (compared.insert(name + kernels.name + std::to_string(n)).second) {
     const Array<Out> expected(out_count);
     run(convert_kernels(Isa::portable), in.get(), expected.get());
@@ -198,8 +198,8 @@ struct Case {
   const char* name;
   PixelLayout layout;
 };
-// An MNIST image, an ImageNet one, and a middle layer, of which all but the first go through the transposes; and what
-// fits no cache.
+// An MNIST image, an ImageNet image and an inner layer, of which all but the first need transposes, and an image larger
+// than the caches.
 constexpr Case kImages[] = {
     {"1x28x28", {1, 28 * 28, 1}}, {"3x224x224", {3, 224 * 224, 3}}, {"64x56x56", {64, 56 * 56, 64}}};
 constexpr Case kLargeCase{"64M", {1, kLarge, 1}};

@@ -1,4 +1,4 @@
-// Every instruction set gives the bytes of the portable kernels, and those the bytes of numeric/.
+// Every instruction set gives the bytes of the portable kernels, and those give the bytes of numeric/.
 #include "kernels/convert/convert.h"
 
 #include <gtest/gtest.h>
@@ -48,7 +48,7 @@ class ConvertKernelsTest : public ::testing::TestWithParam<Isa> {
 INSTANTIATE_TEST_SUITE_P(Isa, ConvertKernelsTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
-// Reals that fall on codes, on ties and next to them, extremes, subnormals, and plain ones, in a mixed order.
+// Reals on codes, on ties and next to ties, extremes, subnormals, and ordinary ones, shuffled.
 std::vector<float> awkward_reals(std::int64_t n, float scale, unsigned seed) {
   std::mt19937 random(seed);
   std::uniform_real_distribution<float> steps(-300, 300), exponent(-149, 127);
@@ -118,7 +118,7 @@ TEST_P(ConvertKernelsTest, quantize_and_dequantize_equal_the_scalar_definition) 
         expect_same_as_numeric(kernels(), c, n, kernels().quantize_u8, kernels().dequantize_u8);
 }
 
-TEST_P(ConvertKernelsTest, every_tie_of_a_grid_goes_to_the_even_step) {
+TEST_P(ConvertKernelsTest, every_tie_rounds_to_the_even_step) {
   std::vector<float> x;
   std::vector<std::uint8_t> expected;
   for (int step = -128; step < 127; ++step) {
@@ -142,7 +142,7 @@ TEST_P(ConvertKernelsTest, infinities_saturate_and_nan_becomes_the_lowest_code) 
   }
 }
 
-TEST_P(ConvertKernelsTest, layouts_turn_without_touching_what_lies_between) {
+TEST_P(ConvertKernelsTest, layout_changes_leave_gaps_between_pixels_unchanged) {
   const ByteGrid grid{0.1F, 100, 0, 255};
   const QuantParams params{.scale = {grid.scale}, .zero_point = {grid.zero_point}};
   for (std::int64_t channels : {1, 2, 3, 4, 15, 16, 17, 40})
@@ -152,7 +152,7 @@ TEST_P(ConvertKernelsTest, layouts_turn_without_touching_what_lies_between) {
         const auto x = awkward_reals(channels * pixels, grid.scale, static_cast<unsigned>(channels + pixels));
         const Tensor codes = quantize(Tensor::from<float>({channels, pixels}, x), params);
         const Tensor reals = dequantize(codes, params);
-        // The last pixel's padding is not part of the buffer.
+        // The buffer ends before the last pixel's padding.
         const std::int64_t size = (pixels - 1) * layout.pixel_stride + channels;
         std::vector<std::uint8_t> expected(static_cast<std::size_t>(size), 77);
         for (std::int64_t p = 0; p < pixels; ++p)
@@ -169,7 +169,7 @@ TEST_P(ConvertKernelsTest, layouts_turn_without_touching_what_lies_between) {
       }
 }
 
-TEST_P(ConvertKernelsTest, min_max_finds_the_extremes_wherever_they_are) {
+TEST_P(ConvertKernelsTest, min_max_finds_extremes_at_every_position) {
   for (std::int64_t n : kSizes) {
     for (std::int64_t at = 0; at < n; at += n < 70 ? 1 : 37) {
       std::vector<float> x(static_cast<std::size_t>(n), 1.5F);
@@ -197,11 +197,11 @@ TEST_P(ConvertKernelsTest, min_max_has_no_negative_zero) {
   }
 }
 
-TEST_P(ConvertKernelsTest, finds_the_first_number_that_is_not_finite) {
+TEST_P(ConvertKernelsTest, finds_the_first_non_finite_value) {
   for (std::int64_t n : kSizes) {
     std::vector<float> x(static_cast<std::size_t>(n), std::numeric_limits<float>::max());
     EXPECT_EQ(kernels().find_non_finite(x.data(), n), n);
-    for (std::int64_t at = n - 1; at >= 0; at -= n < 70 ? 1 : 37) {  // backwards: later ones stay bad
+    for (std::int64_t at = n - 1; at >= 0; at -= n < 70 ? 1 : 37) {  // backwards, because later elements stay invalid
       x[static_cast<std::size_t>(at)] = at % 3 == 0 ? kNan : at % 3 == 1 ? kInfinity : -kInfinity;
       const testing::GuardedBuffer<float> in(x);
       ASSERT_EQ(kernels().find_non_finite(in.data(), n), at) << n;
@@ -234,7 +234,7 @@ TEST_P(ConvertKernelsTest, packing_equals_the_scalar_definition) {
   }
 }
 
-TEST(ConvertKernels, a_cap_never_gives_more_than_it_says) {
+TEST(ConvertKernels, selection_never_exceeds_the_cap) {
   for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx}) {
     EXPECT_LE(convert_kernels(cap).isa, cap);
     if (cap <= detected_isa()) {

@@ -1,22 +1,23 @@
-// Reals to codes and back, of one grid and of a grid per channel; extremes. Included once per instruction set, inside
-// its namespace (see simd.cpp).
+// Reals to codes and back, with one grid or a grid per channel; extremes. Included once per instruction set, inside its
+// namespace (see simd.cpp).
 
 using Bytes = hn::Repartition<std::uint8_t, decltype(kFloats)>;
 using Words = hn::Repartition<std::uint32_t, decltype(kFloats)>;
 using WordOrder = decltype(hn::SetTableIndices(Words(), static_cast<const std::int32_t*>(nullptr)));
 
-// NaN becomes `low`. On x86 Max does that; what it does elsewhere is not said.
+// NaN becomes `low`. Max does that on x86; elsewhere its result for NaN is unspecified.
 HWY_INLINE FloatVector at_least(FloatVector x, FloatVector low) {
   return HWY_ARCH_X86 ? hn::Max(x, low) : hn::IfThenElse(hn::Gt(x, low), x, low);
 }
 
-// The lowest bytes of four vectors of words, those of a first, within blocks of 16 bytes; words then go in_order().
+// The lowest bytes of four vectors of words, those of a first, within blocks of 16 bytes. in_order() then permutes
+// words.
 HWY_INLINE hn::Vec<Words> lowest_bytes(hn::Vec<Words> a, hn::Vec<Words> b, hn::Vec<Words> c, hn::Vec<Words> d) {
   const auto shuffled = [](auto interleaved, const std::uint8_t* within_block) {
     const auto order = hn::LoadDup128(Bytes(), within_block);
     return hn::BitCast(Words(), hn::TableLookupBytes(hn::BitCast(Bytes(), interleaved), order));
   };
-  if constexpr (HWY_TARGET == HWY_AVX2) {  // which takes bits of two vectors in three operations, but packs in one
+  if constexpr (HWY_TARGET == HWY_AVX2) {  // AVX2 selects bits of two vectors in three operations, but packs in one
     const hn::Repartition<std::int16_t, decltype(kFloats)> halves;
     const auto packed = [&](auto first, auto second) {
       const auto byte = hn::Set(Words(), 0xFF);
@@ -44,28 +45,28 @@ HWY_INLINE WordOrder order_among_blocks() {
   return hn::SetTableIndices(Words(), order);
 }
 
-// The quotient of (3) as a true division gives it, without one: dividing 16 floats takes 16 cycles, and memory is
-// faster.
+// The quotient of (3) exactly as a true division gives it, but without dividing: dividing 16 floats takes 16 cycles,
+// longer than reading them from memory.
 //
-// q approximates x / scale to 1.5 units in the last place, a step of Newton's makes it faithful, and a second one
-// rounds it correctly, the remainder being exact and the reciprocal correctly rounded: Markstein, "Computation of
-// elementary functions on the IBM RISC System/6000 processor", 1990, theorem 7. That needs remainders far from
-// underflow, so scales within [2^-60, 2^60]; quotients below 1/4, whose remainders may lose bits, are too far from 1/2
-// for that to show.
+// q approximates x / scale to 1.5 units in the last place. One Newton step makes it faithful, and a second one rounds
+// it correctly, because the remainder is exact and the reciprocal correctly rounded (Markstein, "Computation of
+// elementary functions on the IBM RISC System/6000 processor", 1990, theorem 7). This requires remainders far from
+// underflow, hence scales within [2^-60, 2^60]. Quotients below 1/4, whose remainders may lose bits, are too far from
+// 1/2 for that to change the rounded result.
 //
-// x is clamped rather than the quotient, which keeps infinities from the remainder. The bounds low * scale and
-// high * scale are rounded, by less than a quotient needs to leave the integer `low` or `high` for another.
+// x is clamped instead of the quotient, which keeps infinities out of the remainder. The bounds low * scale and high *
+// scale are rounded by less than a quotient needs to move from the integer `low` or `high` to another.
 struct ByReciprocal {
   FloatVector scale, reciprocal, low, high;
 
-  // Added to a number below 2^22 in magnitude, 1.5 * 2^23 leaves no bits but those of the integer, rounded half to
-  // even. hn::NearestInt takes three times as long, as it cares for numbers that are no int32.
+  // Adding 1.5 * 2^23 to a number below 2^22 in magnitude leaves the bits of the integer, rounded half to even.
+  // hn::NearestInt takes three times as long, because it handles numbers outside int32.
   static constexpr float kShift = 0x1.8p23F;
   static constexpr std::int32_t kShiftBits = 0x4B400000;
 
   static bool serves(float scale) { return scale >= 0x1p-60F && scale <= 0x1p60F; }
 
-  // An integer of which the lowest byte is that of q - zero_point.
+  // Integers whose lowest byte is that of q - zero_point.
   HWY_INLINE IntVector steps(FloatVector x) const {
     x = hn::Min(at_least(x, low), high);
     auto q = hn::Mul(x, reciprocal);
@@ -84,8 +85,8 @@ struct ByDivision {
   }
 };
 
-// What for_array() does to quantize. Codes are their steps plus the zero point, modulo 256: so one byte of each step is
-// enough, and the bytes of four vectors are put into one before the zero point is added to all of them.
+// The operation that for_array() uses to quantize. Codes are steps plus the zero point, modulo 256. One byte of each
+// step is therefore enough, and the bytes of four vectors are packed into one before the zero point is added.
 template <class Code, class Quotients>
 struct Quantization {
   using Out = Code;
@@ -125,7 +126,7 @@ HWY_INLINE void quantize_by(const Quotients quotients, const float* x, Code* cod
   for_array(n, bytes, Quantization<Code, Quotients>{x, codes, quotients, zero_point, order_among_blocks(), grid});
 }
 
-// One run of all that `bytes` of memory are read and written for.
+// Quantizes one run; all runs of the call together read and write `bytes` of memory.
 template <class Code>
 void quantize_run(const float* x, Code* codes, std::int64_t n, std::int64_t bytes, const ByteGrid& grid) noexcept {
   const convert_element::Bounds bounds(grid);
@@ -178,7 +179,7 @@ void dequantize(const Code* codes, float* x, std::int64_t n, const ByteGrid& gri
   dequantize_run(codes, x, n, 5 * n, grid);
 }
 
-// Of one run of what is too large for a cache, or is not.
+// The extremes of one run; `is_large` if the whole array does not fit a cache.
 void min_max_run(const float* x, std::int64_t n, bool is_large, float* min, float* max) noexcept {
   const std::int64_t step = lanes();
   if (n < step) return kPortableConvertKernels.min_max(x, n, min, max);
@@ -189,13 +190,13 @@ void min_max_run(const float* x, std::int64_t n, bool is_large, float* min, floa
     low[s] = hn::Min(low[s], v);
     high[s] = hn::Max(high[s], v);
   };
-  // Pages of one vector each where all of it lies in a cache.
+  // If the array fits a cache, a page is a single vector.
   std::int64_t i = for_pages(n, is_large ? kPageBytes / static_cast<std::int64_t>(sizeof(float)) : step, step, include);
   for (; i + step <= n; i += step) include(i, 0);
   include(n - step, 0);
   const auto least = hn::Min(hn::Min(low[0], low[1]), hn::Min(low[2], low[3]));
   const auto most = hn::Max(hn::Max(high[0], high[1]), hn::Max(high[2], high[3]));
-  *min = hn::GetLane(hn::MinOfLanes(kFloats, least)) + 0.0F;  // -0 to 0, see convert.h
+  *min = hn::GetLane(hn::MinOfLanes(kFloats, least)) + 0.0F;  // turns -0 into 0, see convert.h
   *max = hn::GetLane(hn::MaxOfLanes(kFloats, most)) + 0.0F;
 }
 
@@ -209,7 +210,7 @@ std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
     return hn::And(hn::BitCast(kInts, hn::LoadU(kFloats, x + i)), exponent);
   };
   const std::int64_t step = lanes(), page = kPageBytes / static_cast<std::int64_t>(sizeof(float));
-  std::int64_t begin = 0;  // all before it are finite
+  std::int64_t begin = 0;  // all elements before it are finite
   for (; begin + kPagesAtATime * page <= n; begin += kPagesAtATime * page) {
     auto most = hn::Zero(kInts);
     for_pages(kPagesAtATime * page, page, step,

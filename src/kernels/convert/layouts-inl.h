@@ -1,8 +1,8 @@
-// Between the layouts of a graph's edges and of the engine, tile by tile. Included once per instruction set, inside its
-// namespace (see simd.cpp).
+// Conversion between the layouts of the graph's interface and of the engine, tile by tile. Included once per
+// instruction set, inside its namespace (see simd.cpp).
 
-// A tile of at most kRows channels times kPixels pixels, as u8 codes channel by channel: small enough for the
-// first-level cache together with its source and destination.
+// A tile of at most kRows channels times kPixels pixels, as u8 codes channel by channel. It fits the first-level cache
+// together with its source and destination.
 constexpr std::int64_t kRows = 16, kPixels = 256;
 
 const hn::ScalableTag<std::uint8_t> kBytes;
@@ -10,13 +10,13 @@ const hn::ScalableTag<std::uint8_t> kBytes;
 constexpr int kSquare = 16;
 static_assert(kRows == kSquare);
 
-// 16 rows of 16 bytes -> their columns, of which the last `count` are stored.
+// Transposes 16 rows of 16 bytes and stores the first `count` columns.
 HWY_INLINE void transpose_square(const std::uint8_t* rows, std::int64_t row_stride, std::uint8_t* columns,
                                  std::int64_t column_stride, std::int64_t count) {
   const hn::FixedTag<std::uint8_t, kSquare> square;
   hn::Vec<decltype(square)> a[kSquare], b[kSquare];
   for (int r = 0; r < kSquare; ++r) a[r] = hn::LoadU(square, rows + r * row_stride);
-  // Each round moves a bit of the row's number in among those of the column's; after four they have changed places.
+  // Each round moves one bit of the row index into the column index; after four rounds they are exchanged.
   for (int round = 0; round < 4; ++round) {
     for (int i = 0; i < kSquare / 2; ++i) {
       b[2 * i] = hn::InterleaveLower(square, a[i], a[i + kSquare / 2]);
@@ -42,7 +42,7 @@ void interleave(const std::uint8_t* tile, std::int64_t rows, std::int64_t count,
     for (std::int64_t c = 0; c < rows; ++c) nhwc[p * stride + c] = tile[c * kPixels + p];
 }
 
-// `before`: as many channels of each pixel lie before those that are wanted.
+// `before` is the number of channels of each pixel that precede the wanted ones.
 void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* tile, std::int64_t rows,
                   std::int64_t count, std::int64_t before) {
   std::int64_t p = 0;
@@ -62,7 +62,7 @@ void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* t
     for (std::int64_t c = 0; c < rows; ++c) tile[c * kPixels + p] = nhwc[p * stride + c];
 }
 
-// Both layouts are one run of elements: nothing to transpose.
+// Both layouts are the same contiguous run, so nothing is transposed.
 bool is_contiguous(const PixelLayout& layout) {
   if (layout.channels == 1) return layout.pixels == 1 || layout.pixel_stride == 1;
   return layout.pixels == 1 && plane_of(layout) == 1;
@@ -80,8 +80,9 @@ void quantize_nchw_to_nhwc(const float* nchw, std::uint8_t* nhwc, const PixelLay
                            const ByteGrid& grid) noexcept {
   if (is_contiguous(layout)) return quantize(nchw, nhwc, layout.channels * layout.pixels, grid);
   const std::int64_t plane = plane_of(layout);
-  // Of each plane a piece at a time is read, too little for the hardware's prefetchers to run ahead. An image comes
-  // from afar; what has more planes is a value of the network, which a cache still holds.
+  // Only a small piece of each plane is read at a time, too little for the hardware prefetchers. An image comes from
+  // main memory and is prefetched; a tensor with more planes is an inner value of the network, which is still in a
+  // cache.
   const std::int64_t ahead = layout.channels <= 4 ? kPixels : 0;
   HWY_ALIGN std::uint8_t tile[kRows * kPixels];
   for_tiles(layout, [&](std::int64_t c, std::int64_t rows, std::int64_t p, std::int64_t count) {

@@ -18,7 +18,7 @@ void dequantize(const Code* codes, float* x, std::int64_t n, const ByteGrid& gri
   for (std::int64_t i = 0; i < n; ++i) x[i] = convert_element::dequantize(codes[i], grid);
 }
 
-// Calls run(start of a run of elements, its channel) for each.
+// Calls run(start, channel) for each channel's run of elements.
 template <class Run>
 void for_runs(const ChannelLayout& layout, Run run) {
   for (std::int64_t o = 0; o < layout.outer; ++o)
@@ -57,7 +57,7 @@ void min_max(const float* x, std::int64_t n, float* min, float* max) noexcept {
     low = x[i] < low ? x[i] : low;
     high = x[i] > high ? x[i] : high;
   }
-  *min = low + 0.0F;  // -0 to 0, so that the order of comparisons cannot show
+  *min = low + 0.0F;  // turns -0 into 0, so that the result does not depend on the order of comparisons
   *max = high + 0.0F;
 }
 
@@ -85,7 +85,7 @@ std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_
     low = x[done] < low ? x[done] : low;
     high = x[done] > high ? x[done] : high;
   }
-  *min = low + 0.0F;  // as min_max
+  *min = low + 0.0F;  // as in min_max
   *max = high + 0.0F;
   return done;
 }

@@ -1,4 +1,4 @@
-// One element of each conversion in plain C++: the portable kernels, and the ends of runs that fill no vector.
+// One element of each conversion in plain C++, for the portable kernels and the ends of runs that do not fill a vector.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace bitfold::convert_element {
 
-/// The bounds of (3) moved in front of the rounding, where they keep what is rounded within int32.
+/// The bounds of (3), applied before rounding, so that the rounded value fits int32.
 struct Bounds {
   float low, high;
   explicit Bounds(const ByteGrid& grid)
@@ -19,7 +19,7 @@ struct Bounds {
 template <class Code>
 Code quantize(float x, const ByteGrid& grid, const Bounds& bounds) {
   float steps = x / grid.scale;
-  steps = steps > bounds.low ? steps : bounds.low;  // this way round, NaN becomes low
+  steps = steps > bounds.low ? steps : bounds.low;  // in this order, NaN becomes low
   steps = steps < bounds.high ? steps : bounds.high;
   return static_cast<Code>(round_half_even(steps) + grid.zero_point);
 }
@@ -29,7 +29,8 @@ float dequantize(Code code, const ByteGrid& grid) {
   return static_cast<float>(code - grid.zero_point) * grid.scale;
 }
 
-/// floor(x / width) + kHistogramBins / 2. Comparing with x itself keeps a negative x whose quotient underflows below 0.
+/// floor(x / width) + kHistogramBins / 2. Comparing with x itself keeps a negative x below 0 if its quotient
+/// underflows.
 inline std::int32_t bin(float x, float width, float inverse) {
   const auto truncated = static_cast<std::int32_t>(x * inverse);
   return truncated - (x < static_cast<float>(truncated) * width ? 1 : 0) + kHistogramBins / 2;
@@ -38,7 +39,7 @@ inline std::int32_t bin(float x, float width, float inverse) {
 inline bool is_finite(float x) {
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
-  return (bits & 0x7F800000U) != 0x7F800000U;  // the exponent of infinities and NaNs
+  return (bits & 0x7F800000U) != 0x7F800000U;  // the exponent bits of infinities and NaN
 }
 
 inline std::uint8_t pack_4bit(std::uint8_t low, std::uint8_t high) {

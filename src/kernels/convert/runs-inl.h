@@ -1,9 +1,9 @@
-// Walking over arrays in vectors. Included once per instruction set, inside its namespace (see simd.cpp).
+// Iteration over arrays in vectors. Included once per instruction set, inside its namespace (see simd.cpp).
 //
-// Memory is read faster from several pages at a time than from one, as the hardware's prefetchers end at a page, and
-// faster still if the next pages are asked for meanwhile. And what is written and fits no cache is best written past
-// them, or each line is first read. All that changes only the order in which elements are done, and every element is
-// done alone.
+// Memory is read faster from several pages at a time than from one, because the hardware prefetchers stop at the end of
+// a page, and still faster if the next pages are prefetched. Output that does not fit a cache is best written with
+// non-temporal stores, because otherwise each line is read first. All of this changes only the order in which elements
+// are processed, and every element is independent of the others.
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -15,11 +15,11 @@ using IntVector = hn::Vec<decltype(kInts)>;
 HWY_INLINE std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(kFloats)); }
 
 constexpr std::int64_t kPageBytes = 4096, kPagesAtATime = 4;
-constexpr std::int64_t kFitsCache = std::int64_t{2} << 20;     // bytes read and written; the second-level cache
-constexpr std::int64_t kFitsNoCache = std::int64_t{32} << 20;  // where whoever reads the result will not find it there
+constexpr std::int64_t kFitsCache = std::int64_t{2} << 20;     // bytes read and written; fits the second-level cache
+constexpr std::int64_t kFitsNoCache = std::int64_t{32} << 20;  // the consumer of the result will not find it in a cache
 
-// Calls block(i, s) for each block of [0, n), from kPagesAtATime pages in turn, s their number; returns the first
-// element that was left out, being in no whole group of pages. `page` is a multiple of `size`.
+// Calls block(i, s) for each block of [0, n), taken from kPagesAtATime pages in turn; s is the index of the page in the
+// group. Returns the first element that is not in a whole group of pages. `page` is a multiple of `size`.
 template <class Block>
 HWY_INLINE std::int64_t for_pages(std::int64_t n, std::int64_t page, std::int64_t size, Block block) {
   const std::int64_t group = kPagesAtATime * page;
@@ -36,29 +36,29 @@ struct StoreThroughCaches {
     hn::StoreU(v, d, to);
   }
 };
-struct StorePastCaches {  // whole vectors, aligned
+struct StorePastCaches {  // requires whole, aligned vectors
   template <class V, class D, class T>
   HWY_INLINE void operator()(V v, D d, T* to) const {
     hn::Stream(v, d, to);
   }
 };
 
-// n units from an array to another. An Operation says how, by members which are all inlined and so keep what they need
-// in registers (of lambdas that capture each other, GCC 12 copies it through memory):
+// Converts n units from one array to another. An Operation provides the members below. They are all inlined, so that
+// what they need stays in registers (GCC 12 copies lambdas that capture each other through memory):
 //
 //   block(i, store)   units [i, i + kVectorsPerBlock * vector_size()), whole vectors written by store()
 //   vector(i)         units [i, i + vector_size())
 //   single(i)         one unit
-//   kBytesRead        of a unit; Out, of which one is written for each, to `to`
+//   kBytesRead        bytes read per unit; one `Out` per unit is written to `to`
 //
-// `bytes` of memory are read and written by all that the caller does, of which this may be one run of many.
+// `bytes` is the memory that the whole call reads and writes; this may be one of many runs of it.
 template <class Operation>
 HWY_INLINE void for_array(std::int64_t n, std::int64_t bytes, const Operation operation) {
   using Out = typename Operation::Out;
   constexpr std::int64_t kLine = 64, kOut = sizeof(Out);
   constexpr std::int64_t kPage = kPageBytes / Operation::kBytesRead, kGroup = kPagesAtATime * kPage;
   const std::int64_t step = operation.vector_size(), block = Operation::kVectorsPerBlock * step;
-  const std::int64_t turn = HWY_MAX(block, kLine / kOut);  // what is done of a page before the next
+  const std::int64_t turn = HWY_MAX(block, kLine / kOut);  // bytes of a page processed before the next page
   const auto offset = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(operation.to) % kLine);
   const bool is_large = bytes > kFitsCache && offset % kOut == 0, is_past_caches = is_large && bytes > kFitsNoCache;
   const auto do_block = [=](std::int64_t i) {
@@ -79,7 +79,7 @@ HWY_INLINE void for_array(std::int64_t n, std::int64_t bytes, const Operation op
     for (; done + block <= n; done += block) do_block(done);
     if (is_past_caches) hwy::FlushStream();
   }
-  // What lies before and behind.
+  // The elements before and after the aligned part.
   const std::int64_t begins[] = {0, done}, ends[] = {head, n};
   for (int part = 0; part < 2; ++part) {
     std::int64_t i = begins[part];
@@ -94,7 +94,7 @@ HWY_INLINE void for_array(std::int64_t n, std::int64_t bytes, const Operation op
   }
 }
 
-// The same as all there is.
+// The same for a single run.
 template <class Operation>
 HWY_INLINE void for_array(std::int64_t n, const Operation operation) {
   constexpr std::int64_t kBytes = Operation::kBytesRead + static_cast<std::int64_t>(sizeof(typename Operation::Out));

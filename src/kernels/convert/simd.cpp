@@ -1,10 +1,10 @@
-// The conversions with Google Highway, compiled once per instruction set, and the choice among them.
+// The conversions with Google Highway, compiled once per instruction set, and the selection among them.
 //
-// Each loop handles a vector, or four, at a time. What is left over is done by one more vector that ends at the last
-// element and overlaps the one before (conversions are pure, so doing an element twice changes nothing), or, where
-// there is not even one vector, element by element in plain C++.
+// Each loop handles one vector or four at a time. The rest is handled by one more vector that ends at the last element
+// and overlaps the one before; conversions are pure, so converting an element twice changes nothing. If there is not
+// even one vector, elements are converted one by one in plain C++.
 //
-// SSE is not offered: a CPU without AVX2 runs the portable kernels, which Highway's scalar target stands for here.
+// There is no SSE version: a CPU without AVX2 runs the portable kernels, which replace Highway's scalar target.
 #ifdef BITFOLD_PORTABLE
 #define HWY_COMPILE_ONLY_SCALAR
 #else
@@ -21,7 +21,7 @@
 #include <type_traits>
 
 #include "kernels/convert/portable.h"
-#include "kernels/of_target.h"
+#include "kernels/select_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitfold {
@@ -33,7 +33,7 @@ const ConvertKernels* convert_of_target() { return &kPortableConvertKernels; }
 
 #else
 
-// Parts of this file, each building on those before it.
+// The parts of this file, each building on those before it.
 // clang-format off
 #include "kernels/convert/runs-inl.h"
 #include "kernels/convert/grids-inl.h"
@@ -138,8 +138,8 @@ HWY_AFTER_NAMESPACE();
 namespace bitfold {
 
 const ConvertKernels& convert_kernels(Isa cap) {
-  return kernels_of_target<ConvertKernels>(cap, HWY_CHOOSE_AVX3(convert_of_target), HWY_CHOOSE_AVX2(convert_of_target),
-                                           kPortableConvertKernels);
+  return select_kernels<ConvertKernels>(cap, HWY_CHOOSE_AVX3(convert_of_target), HWY_CHOOSE_AVX2(convert_of_target),
+                                        kPortableConvertKernels);
 }
 
 }  // namespace bitfold

@@ -1,5 +1,5 @@
-// Where the taps of a window lie, for the kernels that leave no border in memory. Included behind avx2.h or
-// avx512.h: each of them compiles it for its own instruction set.
+// Addresses of the taps of a window, for kernels that read images without a border. Included after avx2.h or avx512.h;
+// each instruction set compiles it separately.
 #pragma once
 
 #include "kernels/depthwise/depthwise.h"
@@ -7,14 +7,14 @@
 namespace bitfold {
 namespace {
 
-/// The rows of taps under a row of outputs; outside the image, padding.
+/// The rows of taps under a row of outputs; rows outside the image point to padding.
 template <int kRows>
 struct BorderRows {
-  const std::uint8_t* rows[kRows];  ///< The image's first column.
-  std::int64_t steps[kRows];        ///< From one column to the next.
+  const std::uint8_t* rows[kRows];  ///< The first column of each row.
+  std::int64_t steps[kRows];        ///< Bytes from one column to the next.
   const std::uint8_t* padding;
 
-  /// Of the windows of output row `row`, from `channel` on.
+  /// For the windows of output row `row`, beginning at channel `channel`.
   BITFOLD_INLINE BorderRows(const DepthwiseTask& t, std::int64_t row, std::int64_t channel, const std::uint8_t* outside)
       : padding(outside) {
     for (int i = 0; i < kRows; ++i) {
@@ -26,7 +26,7 @@ struct BorderRows {
   }
 };
 
-/// make(at) with at(i) the address of row i in column x; of kHasBorder, some may lie outside the image.
+/// Returns make(at), where at(i) is the address of row i in column x. kHasBorder: some may lie outside the image.
 template <bool kHasBorder, class Make>
 BITFOLD_INLINE auto column_of_3(const DepthwiseTask& t, const BorderRows<3>& of, std::int64_t x, const Make& make) {
   if constexpr (!kHasBorder)

@@ -1,12 +1,12 @@
-// Depthwise convolution: every channel has a filter of its own, so a pixel's channels are the vector.
+// Depthwise convolution: every channel has its own filter, so the channels of a pixel form the vectors.
 //
-// The taps of one kernel column are taken 4 rows at a time: their bytes, interleaved by channel, are what vpdpbusd
+// The taps of a kernel column are processed 4 rows at a time. Their bytes, interleaved by channel, are what vpdpbusd
 // multiplies, and one such column serves every output pixel whose window covers it.
 //
 //        row 0   c0 c1 c2 ...
 //        row 1   c0 c1 c2 ...     ->   column: [c0: row 0, 1, 2, 3][c1: row 0, 1, 2, 3] ...      16 channels, 64 bytes
 //        row 2   c0 c1 c2 ...
-//        row 3   (none: weight 0, and any row may be read for it)
+//        row 3   (none: its weight is 0, and any row may be read for it)
 //
 // Packed weights, int8:   [block of 16 channels][kernel column][group of 4 kernel rows][16 channels][4 rows]
 #pragma once
@@ -19,15 +19,15 @@
 
 namespace bitfold {
 
-/// Rows of one image of outputs, all channels. Taps outside the input's pixels are `padding`: a border may be there, or
-/// be left to the kernel.
+/// Rows of one output image, all channels. Taps outside the input's pixels read `padding`; the border may be in memory
+/// or supplied by the kernel.
 struct DepthwiseTask {
   const std::uint8_t* x = nullptr;  ///< The image's first pixel.
   std::int64_t in_height = 0, in_width = 0;
   std::int64_t x_row = 0;                  ///< Bytes from one row to the next.
-  std::int64_t pad_top = 0, pad_left = 0;  ///< From the first window's first tap to the first pixel.
+  std::int64_t pad_top = 0, pad_left = 0;  ///< Rows and columns from the first window's first tap to the first pixel.
   std::uint8_t padding = 0;
-  std::int64_t row_begin = 0, row_end = 0;  ///< Of the outputs.
+  std::int64_t row_begin = 0, row_end = 0;  ///< The output rows to compute.
   std::int64_t out_width = 0;
   std::int64_t stride_h = 1, stride_w = 1;      ///< Input pixels from one output pixel to the next.
   std::int64_t dilation_h = 1, dilation_w = 1;  ///< Input pixels from one tap to the next.
@@ -36,8 +36,8 @@ struct DepthwiseTask {
   const std::int32_t* bias = nullptr;  ///< 16 per block, as are the multipliers.
   const float* multipliers = nullptr;
   StepTerms terms;
-  void* y = nullptr;                     ///< Of row 0.
-  std::int64_t y_row = 0, y_stride = 0;  ///< Elements from one row and from one pixel to the next.
+  void* y = nullptr;                     ///< Output row 0.
+  std::int64_t y_row = 0, y_stride = 0;  ///< Elements from one row to the next, and from one pixel to the next.
   const ConvOutput* output = nullptr;
   bool steps_fit = false;  ///< As in GemmTask.
 };
@@ -48,19 +48,19 @@ struct DepthwiseKernel {
   void (*run)(const DepthwiseTask& task) noexcept;
 };
 
-/// Every kernel this build has, the slowest first; the CPU may not run all of them.
+/// Every kernel in this build, slowest first. The CPU may not support all of them.
 std::span<const DepthwiseKernel> depthwise_kernels();
 const DepthwiseKernel& select_depthwise_kernel(Isa cap);
 
-/// `run` is null where the compiler does not target the instruction set.
+/// `run` is null if the compiler does not target the instruction set.
 extern const DepthwiseKernel kPortableDepthwise, kAvx2Depthwise, kAvx512VnniDepthwise;
 
-/// A part of kAvx2Depthwise: 3x3 and 5x5 windows of neighbouring pixels, at strides of 1 and 2; returns whether it was
-/// one.
+/// The part of kAvx2Depthwise for 3x3 and 5x5 windows without dilation at strides 1 and 2. Returns false for other
+/// tasks.
 extern bool (*const kAvx2WideDepthwise)(const DepthwiseTask& task) noexcept;
 
-/// A part of kAvx512VnniDepthwise: 64 channels at a time, for as many of the first channels as it can; returns how
-/// many.
+/// The part of kAvx512VnniDepthwise that processes 64 codes at a time. Handles the leading channels that it supports
+/// and returns their number.
 extern std::int64_t (*const kAvx512VnniWideDepthwise)(const DepthwiseTask& task) noexcept;
 
 }  // namespace bitfold

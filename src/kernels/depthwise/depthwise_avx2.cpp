@@ -1,5 +1,5 @@
-// Depthwise convolution with AVX2, 8 channels at a time, for any kernel: a column's rows 0 and 2, and 1 and 3, side by
-// side as int16. Where it can, depthwise_wide_avx2.cpp goes first.
+// Depthwise convolution with AVX2 for any kernel size, 8 channels at a time: rows 0 and 2 of a column, and rows 1 and
+// 3, side by side as int16. depthwise_wide_avx2.cpp handles the tasks that it supports.
 #include "kernels/depthwise/depthwise.h"
 
 #if defined(__AVX2__)
@@ -15,13 +15,13 @@ BITFOLD_INLINE __m256i widen(const std::uint8_t* x) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
 }
 
-/// The place of an output pixel, and 8 of its channels from c on.
+/// An output pixel and 8 of its channels, beginning at c.
 struct Place {
   std::int64_t row, pixel, c;
   const std::uint8_t* padding;
 };
 
-/// Where a tap of a pixel's window is, or padding.
+/// The address of a tap of a pixel's window, or of padding.
 BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
   const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
   const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
@@ -29,7 +29,7 @@ BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, 
   return t.x + row * t.x_row + column * t.channels + at.c;
 }
 
-/// 8 channels of kCount rows, at(i) the address of row i; absent rows are 0.
+/// 8 channels of kCount rows; at(i) is the address of row i. Missing rows are 0.
 template <int kCount, class At>
 BITFOLD_INLINE Split column(const At& at) {
   Split taps{widen(at(0)), _mm256_setzero_si256()};
@@ -44,7 +44,7 @@ BITFOLD_INLINE Split column(const At& at, std::int64_t count) {
   return count == 1 ? column<1>(at) : count == 2 ? column<2>(at) : count == 3 ? column<3>(at) : column<4>(at);
 }
 
-/// One pixel, any kernel.
+/// One pixel, any kernel size.
 void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) {
   __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + at.c));
   for (std::int64_t j = 0; j < t.kernel_w; ++j)

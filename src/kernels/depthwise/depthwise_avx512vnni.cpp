@@ -1,9 +1,9 @@
-// Depthwise convolution with AVX-512 VNNI, 16 channels at a time. Where it can, depthwise_wide_avx512vnni.cpp goes
-// first.
+// Depthwise convolution with AVX-512 VNNI, 16 channels at a time. depthwise_wide_avx512vnni.cpp first handles the
+// channels that it supports.
 //
-// A column is made of three or four loads that widen bytes to dwords, shifted into place and joined; vpdpbusd then
-// multiplies a column of up to 4 taps for 16 channels at once. At 3x3 and stride 1 a column serves three output pixels:
-// 6 instructions to make it, 3 to use it, for 144 products.
+// A column is built by three or four loads that widen bytes to dwords, shifted into place and combined. vpdpbusd then
+// multiplies a column of up to 4 taps for 16 channels at once. For 3x3 at stride 1, a column serves three output
+// pixels: 6 instructions to build it and 3 to use it, for 144 products.
 #include "kernels/depthwise/depthwise.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -20,9 +20,9 @@ BITFOLD_INLINE __m512i widen(const std::uint8_t* x) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
 }
 
-constexpr int kOr3 = 0xFE;  // a | b | c of vpternlogd
+constexpr int kOr3 = 0xFE;  // vpternlogd: a | b | c
 
-/// The bytes of kCount rows, at(i) the address of row i, interleaved by channel; absent rows are 0.
+/// The bytes of kCount rows, interleaved by channel; at(i) is the address of row i. Missing rows are 0.
 template <int kCount, class At>
 BITFOLD_INLINE __m512i column(const At& at) {
   const __m512i r0 = widen(at(0));
@@ -40,7 +40,7 @@ BITFOLD_INLINE __m512i column(const At& at, std::int64_t count) {
   return count == 1 ? column<1>(at) : count == 2 ? column<2>(at) : count == 3 ? column<3>(at) : column<4>(at);
 }
 
-/// The place of an output pixel, and 16 of its channels.
+/// An output pixel and 16 of its channels.
 struct Place {
   std::int64_t row, pixel, channel;
   const std::uint8_t* padding;
@@ -72,7 +72,8 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
     const __m512i taps = column_of_3<kHasBorder>(t, rows, left + x,
                                                  [](const auto& row) BITFOLD_INLINE_LAMBDA { return column<3>(row); });
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
-      constexpr int kFrom = decltype(x)::value - decltype(j)::value;  // the first tap of a pixel, or between two
+      // the first tap of a pixel, or a column between two
+      constexpr int kFrom = decltype(x)::value - decltype(j)::value;
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
         tile.sums[kFrom / kStride][0] = _mm512_dpbusd_epi32(tile.sums[kFrom / kStride][0], taps, weights[j]);
     });
@@ -80,7 +81,7 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
   tile.store(to);
 }
 
-/// Where a tap of a pixel's window is, or padding.
+/// The address of a tap of a pixel's window, or of padding.
 BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, std::int64_t i, std::int64_t j) {
   const std::int64_t row = at.row * t.stride_h - t.pad_top + i * t.dilation_h;
   const std::int64_t column = at.pixel * t.stride_w - t.pad_left + j * t.dilation_w;
@@ -88,7 +89,7 @@ BITFOLD_INLINE const std::uint8_t* tap(const DepthwiseTask& t, const Place& at, 
   return t.x + row * t.x_row + column * t.channels + at.channel;
 }
 
-/// One pixel of one block, for any kernel.
+/// One pixel of one block, any kernel size.
 void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noexcept {
   const Destination to = at.destination(t);
   Accumulators<1, 1> tile;
@@ -104,12 +105,12 @@ void run_any(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
 
 using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*) noexcept;
 
-constexpr std::int64_t kMostPixels = 4;
+constexpr std::int64_t kMaxPixels = 4;
 
-/// 3x3 without dilation: [stride - 1][4 pixels, not one][within the image].
+/// 3x3 without dilation: [stride - 1][4 pixels or one][within the image or not].
 constexpr RunTile kTiles[2][2][2] = {
-    {{run_3x3<1, true, 1>, run_3x3<1, false, 1>}, {run_3x3<1, true, kMostPixels>, run_3x3<1, false, kMostPixels>}},
-    {{run_3x3<2, true, 1>, run_3x3<2, false, 1>}, {run_3x3<2, true, kMostPixels>, run_3x3<2, false, kMostPixels>}}};
+    {{run_3x3<1, true, 1>, run_3x3<1, false, 1>}, {run_3x3<1, true, kMaxPixels>, run_3x3<1, false, kMaxPixels>}},
+    {{run_3x3<2, true, 1>, run_3x3<2, false, 1>}, {run_3x3<2, true, kMaxPixels>, run_3x3<2, false, kMaxPixels>}}};
 
 void run(const DepthwiseTask& t) noexcept {
   alignas(64) std::uint8_t padding[kBlock];
@@ -122,13 +123,13 @@ void run(const DepthwiseTask& t) noexcept {
     const bool has_rows = top >= 0 && top + 3 <= t.in_height;
     for (at.channel = first_channel; at.channel < t.channels; at.channel += kBlock)
       for (at.pixel = 0; at.pixel < t.out_width;) {
-        const bool is_tile = is_3x3 && at.pixel + kMostPixels <= t.out_width;
+        const bool is_tile = is_3x3 && at.pixel + kMaxPixels <= t.out_width;
         const std::int64_t left = at.pixel * t.stride_w - t.pad_left;
-        const std::int64_t right = left + (is_tile ? kMostPixels - 1 : 0) * t.stride_w + 3;
+        const std::int64_t right = left + (is_tile ? kMaxPixels - 1 : 0) * t.stride_w + 3;
         const bool is_inside = has_rows && left >= 0 && right <= t.in_width;
         const RunTile run_tile = is_3x3 ? kTiles[t.stride_w - 1][is_tile][is_inside] : run_any;
         run_tile(t, at, t.weights + at.channel / kBlock * block_weights);
-        at.pixel += is_tile ? kMostPixels : 1;
+        at.pixel += is_tile ? kMaxPixels : 1;
       }
   }
 }

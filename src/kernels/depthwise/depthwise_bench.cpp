@@ -1,13 +1,13 @@
-// The depthwise layers of MobileNetV2, with their borders left to the kernel as the engine does it, beside oneDNN's.
+// The depthwise layers of MobileNetV2, with borders supplied by the kernel as in the engine, beside oneDNN's.
 //
-// Counters of the row of the best instruction set that isa_cap() allows, of both on the same memory in turn:
+// Counters of the best instruction set that isa_cap() allows, measured alternately on the same memory:
 //
-//   us, onednn_us   the least time of ours and of oneDNN's, which computes the same: channels last, its own order of
-//                   weights, scales per channel, a Relu by bounding codes at 0, no zero points
-//   ratio           how many times as long oneDNN's takes
-//   ratio_points    the same with zero points of input and output, where oneDNN's Relu is a step of its own
+//   us, onednn_us   the least time of our kernel and of oneDNN's, which computes the same: channels last, its own order
+//                   of weights, scales per channel, a Relu by bounding codes at 0, no zero points
+//   ratio           oneDNN's time divided by ours
+//   ratio_points    the same with zero points of input and output, where oneDNN needs a separate step for the Relu
 //
-// They are not benchmarks, as nothing of ours becomes slower when oneDNN does. BITFOLD_ISA caps both.
+// They are counters, not benchmarks, so that a slower oneDNN does not count as a regression. BITFOLD_ISA caps both.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
@@ -46,7 +46,7 @@ struct Layer {
 constexpr Layer kLayers[] = {{32, 112, 1}, {96, 112, 2}, {144, 56, 1}, {144, 56, 2}, {192, 28, 1},
                              {192, 28, 2}, {384, 14, 1}, {576, 14, 1}, {576, 14, 2}, {960, 7, 1}};
 
-/// Of codes: real = scale * (code - zero point).
+/// Zero points of codes: real = scale * (code - zero point).
 struct ZeroPoints {
   std::uint8_t x = 0, y = 0;
 };
@@ -90,7 +90,7 @@ IntegerConv ours(const Problem& p, Isa isa) {
   images.x = {l.x_bytes(), l.size * l.channels, l.channels};
   images.y = {l.y_bytes(), l.out_size() * l.channels, l.channels};
   images.padding = p.zero.x;
-  images.bare = {l.size, l.size, 1, 1};
+  images.unpadded = {l.size, l.size, 1, 1};
   ConvOutput output;
   output.zero_point = output.qmin = p.zero.y;
   const ConvFilter filter{l.channels, l.channels, l.channels, 3, 3};
@@ -102,7 +102,7 @@ void run(const IntegerConv& conv, const Problem& p) {
   conv.run(p.codes(p.x), p.codes(p.y), nullptr, 0, conv.unit_count(), nullptr);  // depthwise needs no scratch memory
 }
 
-/// oneDNN's primitive for the same, made once; its arguments are p's memory.
+/// oneDNN's primitive for the same layer, created once; its arguments refer to p's memory.
 class OneDnn {
  public:
   explicit OneDnn(const Problem& p) : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
@@ -120,11 +120,11 @@ class OneDnn {
     if (p.zero.x != 0) attr.set_zero_points(DNNL_ARG_SRC, 0, {p.zero.x});
     if (p.zero.y != 0) {
       attr.set_zero_points(DNNL_ARG_DST, 0, {p.zero.y});
-      dnnl::post_ops relu;  // codes are bounded at 0, not at their zero point
+      dnnl::post_ops relu;  // bounds codes at 0, not at their zero point
       relu.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
       attr.set_post_ops(relu);
     }
-    // The same padding on both sides would be one row too many where strides do not reach it.
+    // The same padding on both sides would add an unused row if strides do not reach it.
     const std::int64_t after = (l.out_size() - 1) * l.stride + 3 - l.size - 1;
     const dnnl::convolution_forward::desc what(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
                                                x, any_weights, bias, y, {l.stride, l.stride}, {1, 1}, {after, after});
@@ -158,13 +158,13 @@ class OneDnn {
 
 struct Comparison {
   double seconds = std::numeric_limits<double>::infinity(), other_seconds = seconds;
-  int largest_difference = 0;  // of codes
+  int largest_difference = 0;  // largest difference between codes
   std::string other_name;
 
   double ratio() const { return other_seconds / seconds; }
 };
 
-/// Other work on the machine only adds time: the least of many short rounds in turn.
+/// Other work on the machine only adds time, so the least of many short alternating rounds is taken.
 Comparison compare(const Layer& layer, ZeroPoints zero, Isa isa) {
   constexpr int kRounds = 400;
   constexpr double kRoundSeconds = 100e-6;
@@ -192,9 +192,9 @@ Comparison compare(const Layer& layer, ZeroPoints zero, Isa isa) {
   return result;
 }
 
-Isa best_depthwise_isa() { return std::min(isa_cap(), Isa::avx512vnni); }  // tiles have no such kernel
+Isa best_depthwise_isa() { return std::min(isa_cap(), Isa::avx512vnni); }  // there is no AMX version
 
-/// To be called before anything else of oneDNN is.
+/// Must be called before any other function of oneDNN.
 void limit_onednn() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -214,7 +214,7 @@ void convolve(benchmark::State& state, const Layer& layer, Isa isa) {
   if (limits::is_plain() || isa == Isa::portable || isa != best_depthwise_isa()) return;
   limit_onednn();
   const Comparison plain = compare(layer, {}, isa), points = compare(layer, {.x = 3, .y = 5}, isa);
-  // Both round to nearest even, but what they round may differ in its last bit.
+  // Both round to nearest even, but the values before rounding may differ in the last bit.
   if (std::max(plain.largest_difference, points.largest_difference) > 1)
     return state.SkipWithError("differs from oneDNN");
   state.counters["us"] = 1e6 * plain.seconds;

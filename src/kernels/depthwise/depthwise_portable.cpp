@@ -1,4 +1,4 @@
-// Depthwise convolution in plain C++: what the other kernels must equal.
+// Depthwise convolution in plain C++. The other kernels must give the same bytes.
 #include "kernels/accumulator.h"
 #include "kernels/depthwise/depthwise.h"
 

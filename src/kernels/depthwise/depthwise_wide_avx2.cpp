@@ -1,24 +1,24 @@
-// Depthwise convolution with AVX2, 3x3 and 5x5: 16 channels at a time.
+// Depthwise convolution with AVX2 for 3x3 and 5x5, 16 channels at a time.
 //
-// vpmaddwd multiplies pairs of int16, so two taps of a channel have to lie side by side. Of a column's rows, widened to
-// int16, unpacking makes such pairs; it works in lanes of 128 bits:
+// vpmaddwd multiplies pairs of int16, so two taps of a channel must be adjacent. Unpacking the rows of a column,
+// widened to int16, creates such pairs. It works in lanes of 128 bits:
 //
 //        row 0   c0 .. c7 | c8 .. c15            low    c0 .. c3 | c8  .. c11      [row 0, row 2] of each channel
 //        row 2   c0 .. c7 | c8 .. c15     ->     high   c4 .. c7 | c12 .. c15
 //
-// Packing, which works in lanes too, puts the codes of low and high back into order. Weights, biases and multipliers
-// are brought into this order once per call. A 5x5 window's rows 1 and 3 make pairs as well. One row is left, and its
-// pairs are of two columns: so the 9 taps of 3x3 are 5 pairs, the 25 of 5x5 are 13.
+// Packing also works in lanes, so it restores the order of codes. Weights, biases and multipliers are permuted to this
+// order once per call. Rows 1 and 3 of a 5x5 window form pairs as well. The remaining row is paired across two columns.
+// So the 9 taps of 3x3 are 5 pairs, and the 25 taps of 5x5 are 13.
 //
-//        3x3     0 0 0          5x5     0 0 0 0 0         equal digits of a column are a pair,
-//                a a b                  1 1 1 1 1         so are equal letters
+//        3x3     0 0 0          5x5     0 0 0 0 0         equal digits in a column form a pair,
+//                a a b                  1 1 1 1 1         and so do equal letters
 //                0 0 0                  0 0 0 0 0
 //                                       1 1 1 1 1
 //                                       a a b b c
 //
-// A row's columns are made once each, from left to right, and added to every output whose window covers them; an output
-// is finished as soon as its last column has come. So what is in flight stays in registers, and weights are operands in
-// memory.
+// Each column of a row is built once, from left to right, and added to every output whose window covers it. An output
+// is finished as soon as its last column has been added. So all unfinished outputs stay in registers, and weights are
+// operands in memory.
 #include "kernels/depthwise/depthwise.h"
 
 #if defined(__AVX2__)
@@ -30,7 +30,8 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kBlock = 16, kHalf = 8, kRowsPerGroup = 4, kGroupBytes = kBlock * kRowsPerGroup;
-// Blocks that take turns row by row: they share cache lines, and what they read of a row comes from the first level.
+// Blocks processed alternately, row by row: they share cache lines, so that most of a row is read from the first-level
+// cache.
 constexpr int kTurns = 4;
 
 /// 16 channels, 8 in each vector: 0-3 and 8-11, 4-7 and 12-15.
@@ -38,7 +39,7 @@ struct Halves {
   __m256i low, high;
 };
 
-/// In lanes, of two vectors of 8 channels in order; and back.
+/// Rearranges two vectors of 8 channels in order into lanes, and back.
 BITFOLD_INLINE Halves regroup(__m256i first, __m256i second) {
   return {_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31)};
 }
@@ -48,7 +49,7 @@ BITFOLD_INLINE Halves load_halves(const void* x) {
   return regroup(_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1));
 }
 
-/// Pairs of the words of `a` and of `b`.
+/// Interleaves the words of `a` and `b`.
 BITFOLD_INLINE Halves pair_up(__m256i a, __m256i b) {
   return {_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)};
 }
@@ -58,18 +59,18 @@ BITFOLD_INLINE void multiply_add(Halves& sums, const Halves& taps, const Halves&
   sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(taps.high, weights.high));
 }
 
-/// What a block of 16 channels is multiplied with.
+/// The weights, biases and multipliers of a block of 16 channels.
 template <int kKernel, int kStride>
 struct Filter {
-  static constexpr int kPairs = kKernel / 2;            ///< Of rows in a column.
-  static constexpr int kLonePairs = (kKernel + 1) / 2;  ///< Of columns in the row that is left.
+  static constexpr int kPairs = kKernel / 2;            ///< Pairs of rows in a column.
+  static constexpr int kLonePairs = (kKernel + 1) / 2;  ///< Pairs of columns in the remaining row.
   Halves pairs[kKernel][kPairs], lone[kLonePairs];
-  Halves bias, multipliers, addends;  ///< The last of quick steps only.
+  Halves bias, multipliers, addends;  ///< addends: used with quick steps only.
 
   [[gnu::noinline]] void read(const DepthwiseTask& t, std::int64_t channel) {
     constexpr std::int64_t kGroups = (kKernel + kRowsPerGroup - 1) / kRowsPerGroup;
     const std::int8_t* w = t.weights + channel / kBlock * kKernel * kGroups * kGroupBytes;
-    __m256i left[kKernel + 1][2];  // the lone row's weights, each behind them a 0
+    __m256i left[kKernel + 1][2];  // the remaining row's weights, each followed by a 0
     left[kKernel][0] = left[kKernel][1] = _mm256_setzero_si256();
     for (int j = 0; j < kKernel; ++j, w += kGroups * kGroupBytes) {
       const Split first = split_weights(w), second = split_weights(w + kGroupBytes / 2);
@@ -83,7 +84,7 @@ struct Filter {
       }
     }
     for (int k = 0; k < kLonePairs; ++k) {
-      // At stride 1 a pair is of a column and the one before it: so the last column comes second.
+      // At stride 1 a pair consists of a column and the one before it, so the last column comes second.
       const bool is_second = kStride == 1 && k == kLonePairs - 1;
       const int a = is_second ? kKernel : 2 * k, b = is_second ? 2 * k : 2 * k + 1;
       lone[k] = regroup(_mm256_or_si256(left[a][0], _mm256_slli_epi32(left[b][0], 16)),
@@ -99,17 +100,17 @@ struct Filter {
   }
 };
 
-/// Where the outputs of a block of channels go.
+/// Where the outputs of a block of channels are stored.
 struct Destination {
   const DepthwiseTask& task;
-  std::int64_t channel, count;  ///< As many of the 16 as there are.
+  std::int64_t channel, count;  ///< count: existing channels among the 16.
 };
 
 enum class Codes {
-  any,             ///< Bounded as reals, behind a LeakyRelu where there is one.
-  fitting,         ///< Steps fit int32, behind no LeakyRelu: CodeRange bounds them.
-  quick,           ///< By StepTerms.
-  quick_from_zero  ///< The same, and there is nothing to do but to saturate.
+  any,             ///< Clamped as reals; LeakyRelu possible.
+  fitting,         ///< Steps fit int32 and there is no LeakyRelu: CodeRange clamps them.
+  quick,           ///< Computed with StepTerms.
+  quick_from_zero  ///< As `quick`, with zero point 0: only saturates.
 };
 
 template <Codes kCodes>
@@ -138,7 +139,7 @@ struct CodeWriter {
                               steps(sums.high, filter.multipliers.high, filter.addends.high));
   }
 
-  /// The first of two pixels, or both.
+  /// Stores the first of two pixels, or both.
   template <int kPixels>
   BITFOLD_INLINE void write(Finished first, Finished second, const Destination& to, std::int64_t at) const {
     const __m256i mixed = kCodes == Codes::quick_from_zero ? _mm256_packus_epi16(first, second)
@@ -159,15 +160,15 @@ struct CodeWriter {
       put_first(codes, y, count);
   }
 
-  // A call, as it is rare and would take room in every place that writes.
+  // Not inlined, because it is rare and would enlarge every place that stores.
   [[gnu::noinline]] static void put_first(__m128i codes, std::uint8_t* y, std::int64_t count) {
     std::memcpy(y, &codes, static_cast<std::size_t>(count));
   }
 };
 
-/// Accumulators or reals.
+/// Stores accumulators or reals.
 struct WordWriter {
-  using Finished = Halves;  // of 8 channels in order, and of the next 8
+  using Finished = Halves;  // 8 channels in order, and the next 8
   bool is_real;
 
   explicit WordWriter(const ConvOutput& output) : is_real(output.kind == AccumulatorOutput::float32) {}
@@ -200,21 +201,22 @@ struct WordWriter {
   }
 };
 
-/// A row of outputs.
+/// Computes a row of outputs.
 template <int kKernel, int kStride, class Writer>
 void run_row(const Filter<kKernel, kStride>& filter, const Writer& writer, const Destination& to, std::int64_t row,
              const std::uint8_t* padding) {
-  constexpr int kDepth = (kKernel - 1) / kStride;  // outputs begun before one is finished
+  constexpr int kDepth = (kKernel - 1) / kStride;  // outputs started before one is finished
   constexpr int kLone = kKernel == 3 ? 1 : 4;
   const DepthwiseTask& t = to.task;
   const std::int64_t width = t.in_width, count = t.out_width;
   BorderRows<kKernel> source(t, row, to.channel, padding);
   std::int64_t x = -t.pad_left;
-  Halves sums[kDepth + 1];  // of the newest output, of the one before it, ...
+  Halves sums[kDepth + 1];  // sums of the newest output, of the one before it, ...
   for (Halves& of : sums) of = filter.bias;
   __m256i lone_before = _mm256_setzero_si256();
 
-  // The next kStride columns; a new output begins with them and the oldest is finished. kChecked: some may be padding.
+  // Processes the next kStride columns: a new output starts and the oldest is finished. kChecked: some columns may be
+  // padding.
   const auto advance = [&](auto checked) BITFOLD_INLINE_LAMBDA {
     unroll<kDepth>([&](auto i) BITFOLD_INLINE_LAMBDA { sums[kDepth - i] = sums[kDepth - 1 - i]; });
     sums[0] = filter.bias;

@@ -1,24 +1,24 @@
-// Depthwise convolution with AVX-512 VNNI, 64 codes at a time: 64 channels of a pixel, or of what is left 32 channels
-// of two neighbours, then 16 of four.
+// Depthwise convolution with AVX-512 VNNI, 64 codes at a time: 64 channels of a pixel, then 32 channels of two adjacent
+// pixels, then 16 channels of four.
 //
 // The bytes of up to 4 rows are interleaved by unpacking, which works in lanes of 128 bits. So one load per row gives
-// four columns, of 16 channels each:
+// four columns of 16 channels each:
 //
 //        column q, lane L   channels 16 L + 4 q .. 16 L + 4 q + 3         q = 0 .. 3
 //
-// Packing, which works in lanes too, puts the codes of the four back into order. Weights, biases and multipliers are
-// brought into the columns' order once per call.
+// Packing also works in lanes, so it restores the order of codes. Weights, biases and multipliers are permuted to the
+// order of the columns once per call.
 //
-// A row's columns are made once each, from left to right, and added to every output whose window covers them; an output
-// is finished as soon as its last column has come. So what is in flight stays in registers:
+// Each column of a row is built once, from left to right, and added to every output whose window covers it. An output
+// is finished as soon as its last column has been added. So all unfinished outputs stay in registers:
 //
 //        3x3, stride 1     outputs    .. [ p-1 ][  p  ][ p+1 ]            column x is tap 2 of p - 1, tap 1 of p and
 //                          columns         ..   x      ..                 tap 0 of p + 1
 //
-// Four rows of a 3x3 window's column hold those of two output rows, one below the other: the second has its weights
-// moved down by a byte. At stride 1 so a column of 64 channels takes 8 shuffles and 24 products, for two outputs.
+// The four rows of a column of a 3x3 window serve two output rows, one below the other; for the second, the weights are
+// shifted by a byte. At stride 1, a column of 64 channels thus takes 8 shuffles and 24 products for two outputs.
 //
-// Outside the image a column is the code of padding, and so is a row: loads are led to 64 bytes of it.
+// Columns and rows outside the image read the code of padding: their loads are redirected to 64 bytes of it.
 #include "kernels/depthwise/depthwise.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -29,20 +29,21 @@
 namespace bitfold {
 namespace {
 
-/// kOutRows rows of outputs. All of it in registers, but for the weights.
+/// Computes kOutRows rows of outputs. Everything except the weights stays in registers.
 template <int kKernel, int kOutRows, class Reading, class Codes>
 void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::kPixels>& filter,
               Source<kKernel + kOutRows - 1, Reading> source, std::uint8_t* y) {
   constexpr int kStride = Reading::kStride, kVectorPixels = Reading::kPixels;
   using Weights = Filter<kKernel, kOutRows, kVectorPixels>;
-  constexpr int kStep = kStride * kVectorPixels;                            // from one vector's window to the next
-  constexpr int kDepth = (kKernel - 1) / kStep;                             // vectors begun before one is finished
-  constexpr int kSlots = (kKernel - 1) % kStep == 0 ? kDepth : kDepth + 1;  // in flight; one may replace another
-  constexpr int kColumnCount = kStep < kKernel ? kStep : kKernel;           // that begin with a vector
+  constexpr int kStep = kStride * kVectorPixels;  // columns from one vector's window to the next
+  constexpr int kDepth = (kKernel - 1) / kStep;   // vectors started before one is finished
+  // vectors in progress; one may replace another
+  constexpr int kSlots = (kKernel - 1) % kStep == 0 ? kDepth : kDepth + 1;
+  constexpr int kColumnCount = kStep < kKernel ? kStep : kKernel;  // columns that start with a vector
   const std::int64_t out_width = t.out_width, count = (out_width + kVectorPixels - 1) / kVectorPixels;
   const std::int64_t y_stride = t.y_stride, y_row = t.y_row;
   const Codes codes(*t.output);
-  // Copies, which what is written to y cannot change.
+  // Local copies, because stores to y could alias the originals.
   Multiplier multipliers[kColumns];
   __m512i bias[kColumns];
   unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA {
@@ -61,7 +62,7 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::k
     });
   };
   std::int64_t x = -t.pad_left;
-  // The columns that begin with the vector `v`, in the place kSlot, of which kBefore have begun and are not finished.
+  // Adds the columns that start with vector `v`, which takes place kSlot; kBefore vectors are started and not finished.
   const auto advance = [&](auto slot, auto begun, std::int64_t v) BITFOLD_INLINE_LAMBDA {
     constexpr int kNewest = decltype(slot)::value + (kDepth + 1) * kSlots, kBefore = decltype(begun)::value;
     unroll<kColumnCount>([&](auto s) BITFOLD_INLINE_LAMBDA {
@@ -70,7 +71,7 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::k
       if (!kIsOwn || kDepth == 0 || v < count) {
         __m512i taps[Weights::kGroups][kColumns];
         source.template read<Weights::kGroups>(x + kFirstTap, taps);
-        // The oldest vector first: it may be finished, and its place taken.
+        // The oldest vector first: it may be finished and its place reused.
         unroll<kBefore + 1>([&](auto i) BITFOLD_INLINE_LAMBDA {
           constexpr int kAge = kBefore - decltype(i)::value, kTap = kFirstTap + kAge * kStep;
           if constexpr (kTap < kKernel) {
@@ -101,7 +102,7 @@ void run_rows(const DepthwiseTask& t, const Filter<kKernel, kOutRows, Reading::k
     });
 }
 
-/// All rows of the channels from `channel` on. At stride 1 two rows of a small kernel have four rows of inputs.
+/// All rows of the channels from `channel` on. At stride 1, two output rows of a small kernel share four input rows.
 template <int kKernel, class Reading, class Codes>
 void run_channels(const DepthwiseTask& t, std::int64_t channel, const std::uint8_t* padding) {
   if constexpr (kKernel == 3 && Reading::kStride == 2 && Reading::kPixels == 1)
@@ -124,7 +125,7 @@ std::int64_t run_as(const DepthwiseTask& t) {
   alignas(64) std::uint8_t padding[kWide];
   for (auto& code : padding) code = t.padding;
   std::int64_t done = 0;
-  // As many channels as go evenly into vectors of so many pixels.
+  // Processes the channels that fill whole vectors of this many pixels.
   const auto run_vectors_of = [&](auto pixels) {
     constexpr int kPixels = decltype(pixels)::value;
     constexpr std::int64_t kChannels = kWide / kPixels;
@@ -150,7 +151,7 @@ std::int64_t run_square(const DepthwiseTask& t) {
       return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes_from_zero>>(t);
     case CodeBounds::quick_bytes:
       return run_as<kKernel, kStride, Requantizer<true, CodeBounds::quick_bytes>>(t);
-    default:  // any of them serves `bytes`, too, which are rare here
+    default:  // also handles `bytes`, which is rare here
       return run_as<kKernel, kStride, Requantizer<true>>(t);
   }
 }

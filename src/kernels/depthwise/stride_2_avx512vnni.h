@@ -1,9 +1,9 @@
-// 3x3 windows at stride 2, 64 channels at a time, with as few shuffles as can be: these have one port, products have
-// two. A part of depthwise_wide_avx512vnni.cpp, and compiled with its flags.
+// 3x3 windows at stride 2, 64 channels at a time, with as few shuffles as possible: shuffles have one port, products
+// have two. Part of depthwise_wide_avx512vnni.cpp, compiled with its flags.
 //
-// Two outputs next to each other read five columns, of which the middle one serves both, and the last one also the next
-// two. The last row of an odd column goes with the even column before it, and what is left of both odd columns goes
-// together; equal digits are a vector of four taps:
+// Two adjacent outputs read five columns. The middle column serves both, and the last one also serves the next two
+// outputs. The last row of an odd column is grouped with the even column before it, and the rest of both odd columns is
+// grouped together. Equal digits form a vector of four taps:
 //
 //        columns   0  1  2  3  4
 //
@@ -11,7 +11,7 @@
 //        row 1     0  1  2  1  4
 //        row 2     0  0  2  2  4
 //
-// So two outputs take 24 shuffles, not the 32 of a vector for each column.
+// So two outputs take 24 shuffles instead of the 32 for a vector per column.
 #pragma once
 
 #include "kernels/avx512.h"
@@ -20,11 +20,11 @@
 namespace bitfold {
 namespace {
 
-/// What such vectors of taps are multiplied with.
+/// Weights for these vectors of taps.
 struct Stride2Filter {
-  Filter<3, 1, 1> columns;   ///< An output's last column is a vector by itself.
-  __m512i even[kColumns];    ///< Its first column, and of its second the last row.
-  __m512i odd[2][kColumns];  ///< Of its second column the first two rows; of the next output's.
+  Filter<3, 1, 1> columns;   ///< Used for the last column of an output, which is a vector by itself.
+  __m512i even[kColumns];    ///< The first column of an output, and the last row of its second column.
+  __m512i odd[2][kColumns];  ///< The first two rows of the second column of an output, and of that of the next output.
 
   Stride2Filter(const DepthwiseTask& t, std::int64_t channel) {
     columns.read(t, channel);
@@ -39,12 +39,12 @@ struct Stride2Filter {
   const __m512i (&last() const)[kColumns] { return columns.weights[0][2][0]; }
 };
 
-/// A column of three rows: of the first two, pairs of codes.
+/// A column of three rows; the first two are interleaved into pairs of codes.
 struct PairedColumn {
   __m512i low, high, third;
 };
 
-/// Pairs of codes of a and of b, side by side.
+/// Interleaves pairs of codes of a and of b.
 BITFOLD_INLINE void join(__m512i low_a, __m512i high_a, __m512i low_b, __m512i high_b, __m512i (&to)[kColumns]) {
   to[0] = _mm512_unpacklo_epi16(low_a, low_b);
   to[1] = _mm512_unpackhi_epi16(low_a, low_b);
@@ -52,19 +52,19 @@ BITFOLD_INLINE void join(__m512i low_a, __m512i high_a, __m512i low_b, __m512i h
   to[3] = _mm512_unpackhi_epi16(high_a, high_b);
 }
 
-/// The taps of an even column, and the last one of the odd column behind it.
+/// The taps of an even column, and the last tap of the odd column after it.
 BITFOLD_INLINE void join_even(const PairedColumn& even, const PairedColumn& odd, __m512i (&to)[kColumns]) {
   join(even.low, even.high, _mm512_unpacklo_epi8(even.third, odd.third), _mm512_unpackhi_epi8(even.third, odd.third),
        to);
 }
 
-/// A row of outputs.
+/// Computes a row of outputs.
 template <class Reading, class Codes>
 void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const Source<3, Reading>& source,
                       std::uint8_t* y) {
   const std::int64_t count = t.out_width, y_stride = t.y_stride;
   const Codes codes(*t.output);
-  // Copies, which what is written to y cannot change.
+  // Local copies, because stores to y could alias the originals.
   Multiplier multipliers[kColumns];
   unroll<kColumns>([&](auto q) BITFOLD_INLINE_LAMBDA { multipliers[q] = filter.columns.multipliers[q]; });
   const auto add = [](__m512i(&sums)[kColumns], const __m512i(&taps)[kColumns], const __m512i(&weights)[kColumns])
@@ -88,7 +88,7 @@ void run_stride_2_row(const DepthwiseTask& t, const Stride2Filter& filter, const
                         source.load_or_pad(2, x)};
   };
   std::int64_t x = -t.pad_left;
-  __m512i before[kColumns];  // the output before, but for its last column
+  __m512i before[kColumns];  // the output before, without its last column
   begin(before);
   for (std::int64_t v = 0; v < count; v += 2, x += 4) {
     const PairedColumn a = column(x), b = column(x + 1), c = column(x + 2), d = column(x + 3);

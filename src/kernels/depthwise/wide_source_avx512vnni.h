@@ -1,5 +1,5 @@
-// What a depthwise convolution with AVX-512 VNNI reads: weights by lanes, and columns of 64 codes. A part of
-// depthwise_wide_avx512vnni.cpp, and compiled with its flags.
+// Operands of the depthwise convolution with AVX-512 VNNI: weights arranged by lanes, and columns of 64 codes. Part of
+// depthwise_wide_avx512vnni.cpp, compiled with its flags.
 #pragma once
 
 #include "kernels/avx512.h"
@@ -11,8 +11,8 @@ namespace {
 constexpr std::int64_t kBlock = 16, kGroupBytes = 64, kWide = 64;
 constexpr int kColumns = 4;
 
-/// Lane q of the four vectors at x, `step` bytes apart: for each of q = 0 .. 3 a vector. Where there are kCount, they
-/// take turns.
+/// Gathers lane q of the four vectors at x, `step` bytes apart, into one vector for each of q = 0 .. 3. If there are
+/// only kCount vectors, they repeat.
 template <int kCount>
 BITFOLD_INLINE void gather_lanes(const void* x, std::int64_t step, __m512i (&to)[kColumns]) {
   const auto* bytes = static_cast<const std::uint8_t*>(x);
@@ -26,7 +26,7 @@ BITFOLD_INLINE void gather_lanes(const void* x, std::int64_t step, __m512i (&to)
   to[3] = _mm512_shuffle_i32x4(high01, high23, 0xDD);
 }
 
-/// Columns of four vectors that hold the bytes of a row each.
+/// Interleaves the bytes of four rows into columns.
 BITFOLD_INLINE void interleave(const __m512i (&rows)[4], __m512i (&to)[kColumns]) {
   const __m512i low01 = _mm512_unpacklo_epi8(rows[0], rows[1]), high01 = _mm512_unpackhi_epi8(rows[0], rows[1]);
   const __m512i low23 = _mm512_unpacklo_epi8(rows[2], rows[3]), high23 = _mm512_unpackhi_epi8(rows[2], rows[3]);
@@ -36,8 +36,8 @@ BITFOLD_INLINE void interleave(const __m512i (&rows)[4], __m512i (&to)[kColumns]
   to[3] = _mm512_unpackhi_epi16(high01, high23);
 }
 
-/// What kVectorPixels pixels of 64 / kVectorPixels channels from `channel` on are multiplied with, kOutRows rows of
-/// outputs at a time.
+/// The weights, biases and multipliers for kVectorPixels pixels of 64 / kVectorPixels channels from `channel` on, for
+/// kOutRows rows of outputs at a time.
 template <int kKernel, int kOutRows, int kVectorPixels>
 struct Filter {
   static constexpr int kRows = kKernel + kOutRows - 1, kGroups = (kRows + 3) / 4;
@@ -70,7 +70,7 @@ struct Filter {
   }
 };
 
-/// Codes of one, two or four pixels, side by side in a vector. at(constant) is where those of a pixel are.
+/// Codes of one, two or four pixels, side by side in a vector. at(constant) is the address of a pixel's codes.
 template <int kVectorPixels, class At>
 BITFOLD_INLINE __m512i load_pixels(const At& at) {
   const auto quarter = [&](auto i)
@@ -88,7 +88,7 @@ BITFOLD_INLINE __m512i load_pixels(const At& at) {
   }
 }
 
-/// Puts the first `count` pixels of such a vector into their places.
+/// Stores the first `count` pixels of such a vector.
 template <int kVectorPixels>
 BITFOLD_INLINE void store_pixels(__m512i codes, std::uint8_t* y, std::int64_t stride, std::int64_t count) {
   if constexpr (kVectorPixels == 1) _mm512_storeu_si512(y, codes);
@@ -107,8 +107,8 @@ BITFOLD_INLINE void store_pixels(__m512i codes, std::uint8_t* y, std::int64_t st
   }
 }
 
-/// How an image's row is read: vectors of kPixels pixels that are kStride apart. Where such pixels have nothing between
-/// them, it is 64 bytes in a row.
+/// How a row of an image is read: vectors of kPixels pixels, kStride apart. Dense pixels have nothing between them and
+/// are 64 contiguous bytes.
 template <int kPixelCount, int kPixelStride, bool kDense>
 struct Reading {
   static constexpr int kPixels = kPixelCount, kStride = kPixelStride;
@@ -118,7 +118,7 @@ struct Reading {
 /// The input rows under a few rows of outputs.
 template <int kRows, class Reading>
 struct Source {
-  const std::uint8_t* rows[kRows];  ///< A row's first pixel; outside the image, padding.
+  const std::uint8_t* rows[kRows];  ///< A row's first pixel; padding for rows outside the image.
   std::int64_t steps[kRows];        ///< Bytes from one pixel to the next; 0 outside the image.
   const std::uint8_t* padding;
   std::int64_t width;
@@ -133,7 +133,7 @@ struct Source {
     }
   }
 
-  /// Column x of a vector of pixels, four rows to a group.
+  /// Reads column x of a vector of pixels, four rows per group.
   template <int kGroups>
   BITFOLD_INLINE void read(std::int64_t x, __m512i (&taps)[kGroups][kColumns]) const {
     constexpr std::int64_t kToLast = (Reading::kPixels - 1) * Reading::kStride;
@@ -155,7 +155,7 @@ struct Source {
     });
   }
 
-  /// Row i of a single pixel, which may be outside.
+  /// Row i of a single pixel, which may be outside the image.
   BITFOLD_INLINE __m512i load_or_pad(int i, std::int64_t x) const {
     return _mm512_loadu_si512(x >= 0 && x < width ? rows[i] + x * steps[i] : padding);
   }
@@ -168,7 +168,7 @@ struct Source {
     return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA { return from + p * step; });
   }
 
-  /// Of pixels that may be outside.
+  /// Row i of pixels that may be outside the image.
   BITFOLD_INLINE __m512i load_border(int i, std::int64_t x) const {
     return load_pixels<Reading::kPixels>([&](auto p) BITFOLD_INLINE_LAMBDA {
       const std::int64_t at = x + p * Reading::kStride;

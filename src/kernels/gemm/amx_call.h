@@ -1,5 +1,5 @@
-// What a call of the AMX kernel knows beforehand: how tiles cover its pixels, and how its windows are cut into
-// products. A part of gemm_amx.cpp, and compiled with its flags.
+// The state of one call of the AMX kernel: how tiles cover its pixels, and how its windows are cut into products. Part
+// of gemm_amx.cpp, compiled with its flags.
 #pragma once
 
 #include <cstdint>
@@ -11,16 +11,16 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kTileRows = 16, kRowBytes = 64, kTileSums = 256;
-constexpr std::int64_t kLine = 64;       // of a cache
-constexpr std::int64_t kChannels = 256;  // of a call
-constexpr int kAccumulators = 4;         // of a step: so many tiles of pixels times blocks of channels
+constexpr std::int64_t kLine = 64;       // bytes of a cache line
+constexpr std::int64_t kChannels = 256;  // channels per call
+constexpr int kAccumulators = 4;         // accumulator tiles per step: tiles of pixels times blocks of channels
 
 /// Tiles of pixels in a step of kBlocks blocks.
 template <int kBlocks>
 constexpr int kStepTiles = kAccumulators / kBlocks;
-constexpr int kMostTiles = kStepTiles<1>;
+constexpr int kMaxTiles = kStepTiles<1>;
 
-/// Registers 0..3: accumulators [block][tile]; 4, 5: pixels; 6, 7: weights.
+/// Tile registers 0..3 hold accumulators [block][tile]; 4 and 5 hold pixels; 6 and 7 hold weights.
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {};
@@ -40,11 +40,11 @@ struct alignas(64) TileConfig {
   }
 };
 
-/// How a task's pixels are covered by tiles.
+/// How tiles cover a task's pixels.
 struct Cover {
-  std::int64_t pixels;             ///< Of a tile, padding between rows included.
-  std::int64_t rows = 1;           ///< Of the image, in a tile.
-  std::int64_t tiles_per_row = 1;  ///< 1 where a tile has several rows.
+  std::int64_t pixels;             ///< Pixels of a tile, including padding between rows.
+  std::int64_t rows = 1;           ///< Rows of the image in a tile.
+  std::int64_t tiles_per_row = 1;  ///< 1 if a tile covers several rows.
   std::int64_t row_steps = 1;
 
   explicit Cover(const GemmTask& t) {
@@ -61,7 +61,7 @@ struct Cover {
   }
 
   std::int64_t tile_count() const { return row_steps * tiles_per_row; }
-  /// Whether a step of one block takes all of them, and one of two blocks does not.
+  /// Whether a step of one block covers all pixels while a step of two blocks does not.
   bool is_one_step() const { return tile_count() > kStepTiles<2> && tile_count() <= kStepTiles<1>; }
   std::int64_t row(std::int64_t tile, const GemmTask& t) const {
     const std::int64_t first = tile / tiles_per_row * rows, last = t.row_count - rows;
@@ -73,21 +73,23 @@ struct Cover {
   }
 };
 
-/// What all products of a call have in common.
+/// What all products of a call share.
 struct Call {
   const GemmTask& task;
   Cover cover;
-  std::int64_t chunk_groups, chunk_count;  ///< Of a run.
-  std::int64_t row_pixels, row_sums;       ///< Outputs of a tile's row of the image; sums from a row to the next.
-  bool is_one_pass;  ///< All pixels go past the weights at once, and stay in the first-level cache meanwhile.
-  FetchAhead ahead;
-  std::int64_t fetched_lines = 0;  ///< With each chunk of a step, but where outputs are woven in: 4 then.
-  /// Whether weights pass the first-level cache (48 KB) by: it cannot keep them until the next pixels, and would lose
-  /// the pixels that wait for the next weights.
+  std::int64_t chunk_groups, chunk_count;  ///< Groups in a chunk of a run, and chunks in a run.
+  std::int64_t row_pixels, row_sums;       ///< Outputs of one image row in a tile; sums from one row to the next.
+  /// All pixels are multiplied in one pass over the weights, and stay in the first-level cache during it.
+  bool is_one_pass;
+  PrefetchRanges ahead;
+  /// Lines prefetched with each chunk of a step; 4 per chunk if outputs are interleaved.
+  std::int64_t fetched_lines = 0;
+  /// Whether weights bypass the first-level cache (48 KB). Set if the cache cannot keep them until the next pixels, and
+  /// loading them would evict pixels that are still needed.
   bool streams = false;
-  const std::int32_t* bias;  ///< From which accumulators start.
+  const std::int32_t* bias;  ///< Initial values of the accumulators.
   alignas(64) std::int32_t moved_bias[kChannels];
-  alignas(64) std::int32_t sums[2][kAccumulators * kTileSums];  ///< Of two steps in turn.
+  alignas(64) std::int32_t sums[2][kAccumulators * kTileSums];  ///< Two steps alternate.
 
   explicit Call(const GemmTask& t)
       : task(t),
@@ -99,8 +101,8 @@ struct Call {
         is_one_pass(stays_close()),
         ahead(t.ahead),
         bias(t.bias) {
-    constexpr std::int64_t kMostKept = 24 * 1024;  // measured
-    streams = weights(t.channel_count) > kMostKept;
+    constexpr std::int64_t kMaxCachedWeights = 24 * 1024;  // measured
+    streams = weights(t.channel_count) > kMaxCachedWeights;
     const std::int64_t lines = (ahead.own.end - ahead.own.begin + ahead.next.end - ahead.next.begin) / kLine;
     const std::int64_t all_chunks = chunks() * (is_one_pass ? step_count<1>() : step_count<2>());
     if (all_chunks > 0) fetched_lines = (lines + all_chunks - 1) / all_chunks;
@@ -110,13 +112,13 @@ struct Call {
     bias = moved_bias;
   }
 
-  /// Whether there is something to be fetched; `own` then begins with it.
+  /// Whether anything is left to prefetch; if so, `own` begins with it.
   BITFOLD_INLINE bool fetches() {
     if (ahead.own.begin < ahead.own.end) return true;
     ahead = {ahead.next, {}};
     return ahead.own.begin < ahead.own.end;
   }
-  /// One line of it.
+  /// Prefetches one line of it.
   BITFOLD_INLINE void fetch(std::int64_t line) const {
     _mm_prefetch(reinterpret_cast<const char*>(ahead.own.begin + line * kLine), _MM_HINT_T1);
   }
@@ -126,27 +128,27 @@ struct Call {
     constexpr std::int64_t kTiles = kStepTiles<kBlocks>, kChannelsOfStep = kBlocks * kBlockChannels;
     return (cover.tile_count() + kTiles - 1) / kTiles * ((task.channel_count + kChannelsOfStep - 1) / kChannelsOfStep);
   }
-  std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Of a window.
+  std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Chunks of a window.
   /// Bytes.
   std::int64_t weights(std::int64_t channels) const {
     return chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
   }
 
-  /// Whether outputs are written among products (see run_blocks): where few weights pass by, or their loads, from
-  /// further away, would wait behind what is woven in.
+  /// Whether outputs are stored in between products (see run_blocks). Requires few weights: loads of many weights,
+  /// which come from farther away, would be delayed by the interleaved stores.
   template <int kBlocks>
-  bool weaves(std::int64_t channels) const {
-    constexpr std::int64_t kMostWoven = 64 * 1024;  // measured
+  bool interleaves(std::int64_t channels) const {
+    constexpr std::int64_t kMaxInterleavedWeights = 64 * 1024;  // measured
     return chunks() > 0 && cover.rows == 1 && row_pixels % (4 / kBlocks) == 0 &&
-           channels % (kBlocks * kBlockChannels) == 0 && weights(channels) <= kMostWoven;
+           channels % (kBlocks * kBlockChannels) == 0 && weights(channels) <= kMaxInterleavedWeights;
   }
 
  private:
   bool stays_close() const {
-    constexpr std::int64_t kFirstLevel = 44 * 1024;  // of 48 KB
+    constexpr std::int64_t kFirstLevel = 44 * 1024;  // bytes, of 48 KB
     if (!cover.is_one_step() || task.run_count == 0) return false;
     const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
-    std::int64_t last_run = 0;  // offsets of split images do not grow with r
+    std::int64_t last_run = 0;  // offsets of split images do not increase with r
     for (std::int64_t r = 0; r < task.run_count; ++r)
       if (task.run_offsets[r] > last_run) last_run = task.run_offsets[r];
     return last + last_run + task.group_count * kGroupBytes <= kFirstLevel;

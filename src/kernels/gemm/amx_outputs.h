@@ -1,5 +1,5 @@
-// From accumulators that tiles have left in memory to outputs: all at once, or a few at a time among the next products.
-// A part of gemm_amx.cpp, and compiled with its flags.
+// Conversion of accumulators that tiles have stored to memory into outputs: all at once, or a few at a time in between
+// the next products. Part of gemm_amx.cpp, compiled with its flags.
 #pragma once
 
 #include "kernels/avx512.h"
@@ -8,15 +8,15 @@
 namespace bitfold {
 namespace {
 
-/// Outputs whose accumulators are in registers still, or in memory already.
+/// Outputs whose accumulators are still in tile registers, or already in memory.
 template <class Element>
 struct Pending {
   std::int64_t channel = 0, channel_count = 0;
-  Element* y[kMostTiles] = {};
+  Element* y[kMaxTiles] = {};
   std::int64_t tile_count = 0;
 };
 
-/// Where such outputs go, but for y.
+/// The destination of these outputs, except for y.
 BITFOLD_INLINE Destination destination_of(const GemmTask& t, std::int64_t channel, std::int64_t channel_count) {
   return {.output = t.output,
           .multipliers = t.multipliers + channel,
@@ -25,7 +25,7 @@ BITFOLD_INLINE Destination destination_of(const GemmTask& t, std::int64_t channe
           .channel_count = channel_count};
 }
 
-/// kPixels pixels of a tile.
+/// Converts kPixels pixels of a tile.
 template <int kPixels, int kBlocks, class Writer, class Element>
 BITFOLD_INLINE void finish_pixels(const Writer& writer, const std::int32_t* from, Element* y, std::int64_t stride) {
   __m512i sums[kPixels][kBlocks];
@@ -37,20 +37,20 @@ BITFOLD_INLINE void finish_pixels(const Writer& writer, const std::int32_t* from
   writer.write(sums, [&](auto p) BITFOLD_INLINE_LAMBDA { return y + p * stride; });
 }
 
-/// From memory to outputs, a few pieces of 64 accumulators at a time, in between other work. Of tiles that are one row
-/// of a multiple of kPixels, and of whole blocks.
+/// Converts accumulators in memory to outputs, a few pieces of 64 at a time, interleaved with other work. Requires
+/// tiles that are one row of a multiple of kPixels pixels, and whole blocks.
 template <int kBlocks, class Writer>
-class Weft {
+class InterleavedWriter {
  public:
   using Element = typename Writer::Element;
   static constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
-  static constexpr int kMost = 4;                       // pieces at a time
+  static constexpr int kMaxPieces = 4;                  // pieces at a time
 
-  BITFOLD_INLINE Weft(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
+  BITFOLD_INLINE InterleavedWriter(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
       : writer_(destination_of(call.task, pending.channel, kBlocks * kBlockChannels)),
         stride_(call.task.y_stride),
         per_tile_(call.row_pixels / kPixels),
-        at_a_time_(call.chunks() <= 2 ? kMost : kMost / 2),
+        at_a_time_(call.chunks() <= 2 ? kMaxPieces : kMaxPieces / 2),
         from_(sums),
         y_(pending.y),
         end_(pending.y + pending.tile_count),
@@ -59,15 +59,15 @@ class Weft {
 
   BITFOLD_INLINE bool is_done() const { return left_ == 0; }
 
-  /// As many as usual at a time, or what is left of a tile.
-  BITFOLD_INLINE void some() {
+  /// Converts the usual number of pieces, or what is left of a tile.
+  BITFOLD_INLINE void advance() {
     if (left_ > at_a_time_) {
       left_ -= at_a_time_;
-      return at_a_time_ == kMost ? pieces<kMost>() : pieces<kMost / 2>();
+      return at_a_time_ == kMaxPieces ? pieces<kMaxPieces>() : pieces<kMaxPieces / 2>();
     }
     if (left_ == 0) return;
-    if (left_ == kMost)
-      pieces<kMost>();
+    if (left_ == kMaxPieces)
+      pieces<kMaxPieces>();
     else
       for (std::int64_t i = 0; i < left_; ++i) pieces<1>();
     from_ += (kTileRows - per_tile_ * kPixels) * kBlockChannels;
@@ -92,13 +92,13 @@ class Weft {
   const Writer writer_;
   const std::int64_t stride_, per_tile_, at_a_time_;
   const std::int32_t* from_;
-  Element* const* y_;  ///< Of the tile at hand, in the order of the tiles.
+  Element* const* y_;  ///< Destination in the current tile; tiles are visited in order.
   Element* const* const end_;
   Element* to_;
-  std::int64_t left_;  ///< Of the tile at hand.
+  std::int64_t left_;  ///< Pieces left in the current tile.
 };
 
-/// From memory to outputs.
+/// Converts accumulators in memory to outputs.
 template <int kBlocks, class Writer>
 BITFOLD_INLINE void finish(const Call& call, const Pending<typename Writer::Element>& pending,
                            const std::int32_t* sums) {

@@ -1,4 +1,4 @@
-// Which kernel multiplies what.
+// Selects the kernel for a product.
 #include "kernels/gemm/gemm.h"
 
 #include <algorithm>
@@ -18,21 +18,21 @@ std::span<const GemmKernel> gemm_kernels() {
 
 namespace {
 
-// Counts a multiplication per register of a tile and a load per row and per column of it, edges included: what the
-// wider of both takes is the time of one step.
+// Cost of a step: a multiplication per register of a tile, or a load per row and per column of it, edges included. The
+// larger of the two bounds the time of a step.
 double vector_cost(const GemmKernel& kernel, const GemmSize& size) {
   const std::int64_t columns = (size.channel_count + kernel.nr - 1) / kernel.nr;
   const std::int64_t rows = (size.pixel_count + kernel.mr - 1) / kernel.mr;
   const std::int64_t registers = kernel.nr / (kernel.isa >= Isa::avx512vnni ? 16 : 8);
   const std::int64_t multiplications = size.pixel_count * columns * registers;
   const std::int64_t loads = columns * (size.pixel_count + rows * registers);
-  // Fewer than 4 accumulators cannot hide the 4 or 5 cycles that one multiplication takes.
+  // Fewer than 4 accumulators cannot hide the 4 or 5 cycles of latency of a multiplication.
   const std::int64_t latency = rows * columns * 4;
   const auto cost =
       static_cast<double>(std::max({multiplications, loads, latency}) * size.run_count * size.group_count);
   if (kernel.sum_pairs == nullptr) return cost;
-  // Measured: a quarter less time, but the windows' own pairs take that of one multiplication for every 8 groups of a
-  // run, and of two for every window.
+  // Measured: kernels that sum pairs take a quarter less time. Computing the pairs of a window costs one multiplication
+  // for every 8 groups of a run and two for every window.
   const std::int64_t vectors = size.run_count * ((size.group_count + 7) / 8);
   return 0.75 * cost + static_cast<double>(size.pixel_count) * static_cast<double>(vectors + 2);
 }
@@ -41,15 +41,15 @@ std::int64_t tile_count(const GemmSize& size) {
   return size.row_count * ((size.pixel_count + kTilePixels - 1) / kTilePixels) * ((size.channel_count + 15) / 16);
 }
 
-// Two a cycle.
+// Two per cycle.
 double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
   return vector_cost(kernel, size) * static_cast<double>(size.row_count) / 2;
 }
 
-// Measured: a product of tiles takes 18 cycles, however full they are, a tile's accumulators 20 more than those of
-// vector registers on their way to outputs, and a call 300.
+// Measured: a product of tiles takes 18 cycles however full they are. A tile's accumulators take 20 cycles more on
+// their way to outputs than those of vector registers. A call takes 300 cycles.
 constexpr double kProductCycles = 18, kTileCycles = 20, kCallCycles = 300;
-// So many pixels are multiplied in one pass over the weights: a second call would be a second pass.
+// Pixels multiplied in one pass over the weights. A second call would be a second pass.
 constexpr std::int64_t kPassPixels = 64;
 
 double products_of_tiles(const GemmSize& size) {
@@ -72,10 +72,10 @@ std::int64_t amx_chunk_groups(std::int64_t group_count) {
 }
 
 MemoryRange MemoryRange::share(std::int64_t begin_part, std::int64_t end_part, std::int64_t count) const {
-  return FetchAhead{*this, {}}.share(begin_part, end_part, count).own;
+  return PrefetchRanges{*this, {}}.share(begin_part, end_part, count).own;
 }
 
-FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
+PrefetchRanges PrefetchRanges::share(std::int64_t begin, std::int64_t end, std::int64_t count) const {
   if (begin >= end) return {};
   if (begin == 0 && end >= count) return *this;
   const std::int64_t own_bytes = own.end - own.begin, next_bytes = next.end - next.begin;
@@ -86,26 +86,26 @@ FetchAhead FetchAhead::share(std::int64_t begin, std::int64_t end, std::int64_t 
            next.begin + std::max(to - own_bytes, std::int64_t{0})}};
 }
 
-FetchAhead FetchAhead::share_passes(std::int64_t begin, std::int64_t end, std::int64_t count) const {
+PrefetchRanges PrefetchRanges::share_passes(std::int64_t begin, std::int64_t end, std::int64_t count) const {
   return {begin == 0 && end > 0 ? own : MemoryRange{}, next.share(begin, end, count)};
 }
 
-bool is_worth_a_call(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all) {
+bool separate_call_pays(const GemmKernel& kernel, const GemmSize& left_out, std::int64_t pixels_in_all) {
   if (!kernel.takes_rows) return true;
-  // A step is two tiles of pixels: a single one takes as long, and weights, which may come from afar, pass by for it.
+  // A step is two tiles of pixels. A single tile takes as long, and reads all weights, which may be far away.
   if (left_out.pixel_count <= kTilePixels) return false;
   return pixels_in_all > kPassPixels && kProductCycles * products_of_tiles(left_out) > kCallCycles;
 }
 
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
-  // The fastest instruction set first, except that tiles must be worth their call; then the least cost.
+  // The fastest instruction set comes first, then the least cost; tiles must in addition be worth their call.
   const GemmKernel* best = &gemm_kernels()[0];
   double best_cost = vector_cost(*best, size);
   for (const GemmKernel& kernel : gemm_kernels().subspan(1)) {
     if (kernel.isa > cap || (kernel.nr < kBlockChannels && size.channel_count > kernel.nr)) continue;
     if (size.takes_pairs && *size.takes_pairs != (kernel.sum_pairs != nullptr)) continue;
     if (kernel.isa == Isa::amx) {
-      constexpr double kMargin = 1.25;  // what is estimated to be about as fast is better left alone
+      constexpr double kMargin = 1.25;  // requires a clear gain; estimates are not more accurate than this
       if (kMargin * tile_cycles(kernel, size) < vector_cycles(*best, size)) return kernel;
       continue;
     }

@@ -1,6 +1,6 @@
-// The matrix product with AMX: TDPBUSD multiplies 16 pixels by 16 channels, up to 64 bytes of depth each, in 16 cycles.
+// The matrix product with AMX. TDPBUSD multiplies 16 pixels by 16 channels, up to 64 bytes deep, in 16 cycles.
 //
-// A tile is up to 16 rows of up to 64 bytes. Both operands are such tiles in memory as they are, without a copy:
+// A tile is up to 16 rows of up to 64 bytes. Both operands already lie in memory as such tiles, so nothing is copied:
 //
 //        A: pixels                            B: a block of packed weights           C: accumulators, int32
 //
@@ -9,31 +9,32 @@
 //         ...                                 ...                                    ...
 //         x +15 pixel_stride[ 64 bytes ]      w + 960   group 15 [16 x (k60..k63)]   pixel 15  [16 channels]
 //
-// Tiles have one shape during a call, as changing it costs 200 cycles: a run is cut into chunks of equally many groups.
-// Rows of pixels are covered by tiles of equally many pixels, too; the last one overlaps the one before, and does some
-// pixels twice. Where an image's rows are short, a tile covers several of them, and the pixels of padding in between:
+// All tiles of a call have the same shape, because changing it costs 200 cycles: a run is cut into chunks with equal
+// numbers of groups. Rows of pixels are likewise covered by tiles with equal numbers of pixels; the last tile overlaps
+// the one before and computes some pixels twice. If the rows of an image are short, a tile covers several of them and
+// the pixels of padding in between:
 //
-//        [ 7 pixels of a row | 2 pixels of padding | 7 pixels of the next row ]   what the padding sums up to is not
-//        stored
+//        [ 7 pixels of a row | 2 pixels of padding | 7 pixels of the next row ]     sums of padding are not stored
 //
-// A step multiplies two tiles of pixels by two blocks: 4 accumulators, 4 loads for 4 products. Those of one block
-// follow each other, because a product with new weights takes 16 cycles and one with the same takes a cycle per pixel.
-// Where four tiles are all the pixels, it multiplies them by one block: weights, which may come from afar and are used
-// once then, pass by in the order they lie in.
+// A step multiplies two tiles of pixels by two blocks: 4 accumulators, 4 loads for 4 products. Products with the same
+// block follow each other, because a product with new weights takes 16 cycles and one with the same weights takes a
+// cycle per pixel. If four tiles are all the pixels, a step multiplies them by one block: the weights, which may be far
+// away and are used once, are then read in the order they are stored.
 //
-// Weights that the first-level cache cannot keep until the next pixels pass it by (tileloaddt1): otherwise they drive
-// out the pixels that wait for the next weights, and a line from the second level takes as long as its part of a
-// product. They come from the third level, which is far slower still, unless they are fetched in time: each chunk asks
-// for a few lines of what will be read some 256 KB later, so many that all of them have been asked for when the call
-// ends.
+// Weights bypass the first-level cache (tileloaddt1) if it cannot keep them until the next pixels. Otherwise they would
+// evict the pixels that are needed for the next weights, and loading a line from the second level takes as long as its
+// share of a product. Such weights come from the third level, which is much slower still, unless they are prefetched.
+// Each chunk therefore prefetches a few lines of what will be read some 256 KB later, so that all of it has been
+// requested when the call ends.
 //
-// Accumulators reach vector registers through memory only, and their way from there to codes takes longer than two
-// products. The CPU sees some 500 operations ahead, less than the two together: so they would take turns. Where weights
-// are few, what is to be written of a step is woven into the products of the step after next, and both go on at once:
+// Accumulators reach vector registers only through memory, and converting them to codes takes longer than two products.
+// The CPU's reorder window is some 500 operations, less than the two together, so they would not overlap. If weights
+// are few, the stores of a step are therefore interleaved with the products of the step after next, and both run at
+// once:
 //
 //        step s      products ... | store sums of s - 1, products | write 4 pieces of s - 2 | products | 4 pieces | ...
 //
-// Otherwise a step's outputs are written behind the products of the next one, which wait for weights meanwhile.
+// Otherwise a step's outputs are written after the products of the next step, and meanwhile weights arrive.
 #include "kernels/gemm/gemm.h"
 
 #if defined(__AMX_INT8__) && defined(__AVX512BW__)
@@ -44,13 +45,13 @@
 namespace bitfold {
 namespace {
 
-// GCC's intrinsics take literals only.
+// GCC's intrinsics require literals.
 template <int kTile>
 BITFOLD_INLINE void load(const void* from, std::int64_t stride) {
   asm volatile("tileloadd (%0, %1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
 }
 
-/// Weights; past the first-level cache where they stream.
+/// Loads weights, bypassing the first-level cache if they stream.
 template <int kTile>
 BITFOLD_INLINE void load_weights(const void* from, bool streams) {
   if (streams)
@@ -64,7 +65,7 @@ BITFOLD_INLINE void multiply_add() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kPixels), "i"(kWeights));
 }
 
-/// Stores accumulators, and starts them anew from a block's biases.
+/// Stores accumulators and restarts them from a block's biases.
 template <int kTile, int kBlocks>
 BITFOLD_INLINE void exchange(std::int32_t* sums, const std::int32_t* bias) {
   asm volatile("tilestored %%tmm%c[tile], (%[sums], %[row])\n\ttileloadd (%[bias], %[none]), %%tmm%c[tile]"
@@ -79,11 +80,11 @@ BITFOLD_INLINE void exchange_all(std::int32_t* sums, const std::int32_t* bias) {
   unroll<kBlocks * kStepTiles<kBlocks>>([&](auto i) BITFOLD_INLINE_LAMBDA { exchange<i, kBlocks>(sums, bias); });
 }
 
-/// kTiles tiles of pixels times kBlocks blocks of channels, left in registers; the sums of the step before, still in
-/// registers, go to memory. A store waits for the products before it, but not for those behind it: so the stores of a
-/// step are among the first products of the next.
-template <int kTiles, int kBlocks, bool kFetchesAhead, bool kWeaves, class Meanwhile>
-BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTiles], const std::int8_t* w,
+/// Multiplies kTiles tiles of pixels by kBlocks blocks of channels and leaves the sums in tile registers. The sums of
+/// the step before, still in registers, go to memory first. A store waits for the products before it but not for those
+/// after it, so the stores of a step come among the first products of the next.
+template <int kTiles, int kBlocks, bool kFetchesAhead, bool kInterleaves, class Meanwhile>
+BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMaxTiles], const std::int8_t* w,
                              const std::int32_t* bias, std::int32_t* sums, const Meanwhile& meanwhile) {
   constexpr int kPixels = 4, kWeights = 6;
   constexpr std::int64_t kAhead = 4096;  // bytes; measured
@@ -102,9 +103,10 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
         for (std::int64_t line = 0; line < call.chunk_groups; ++line)
           _mm_prefetch(reinterpret_cast<const char*>(blocks[0] + kAhead + line * kGroupWeights), _MM_HINT_T0);
       if (call.fetches()) {
-        if constexpr (kWeaves) {
-          // A loop costs woven layers 6 %: GCC finds no registers for it.
-          for (int pair = 0; pair < 2; ++pair) call.fetch(2 * pair);  // the other line of a pair comes with it
+        if constexpr (kInterleaves) {
+          // Unrolled: a loop makes interleaved layers 6 % slower, because GCC runs out of registers.
+          // the adjacent-line prefetcher loads the other line of the pair
+          for (int pair = 0; pair < 2; ++pair) call.fetch(2 * pair);
           call.ahead.own.begin += 4 * kLine;
         } else {
           for (std::int64_t line = 0; line < call.fetched_lines; ++line) call.fetch(line);
@@ -131,23 +133,23 @@ BITFOLD_INLINE void multiply(Call& call, const std::uint8_t* const (&x)[kMostTil
   if (is_first) exchange_all<kBlocks>(sums, bias);  // nothing to multiply
 }
 
-/// All pixels times the channels [begin, end), kBlocks blocks at a time. A step's tiles of pixels stay in the
-/// first-level cache while the weights, which lie in the order they are read in, stream past them. kWeaves:
-/// accumulators go from memory to outputs among the products of the step after next, which then need not wait for them.
-template <int kBlocks, bool kWeaves, class Writer>
+/// Multiplies all pixels by the channels [begin, end), kBlocks blocks at a time. A step's tiles of pixels stay in the
+/// first-level cache while the weights stream past them in the order they are stored. kInterleaves: accumulators are
+/// converted to outputs in between the products of the step after next, which then need not wait for them.
+template <int kBlocks, bool kInterleaves, class Writer>
 BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end) {
   using Element = typename Writer::Element;
-  constexpr int kMost = kStepTiles<kBlocks>;
+  constexpr int kTilesPerStep = kStepTiles<kBlocks>;
   constexpr std::int64_t kStepChannels = kBlocks * kBlockChannels;
   const GemmTask& t = call.task;
-  const std::int64_t tiles = call.cover.tile_count(), steps = (tiles + kMost - 1) / kMost;
+  const std::int64_t tiles = call.cover.tile_count(), steps = (tiles + kTilesPerStep - 1) / kTilesPerStep;
   Pending<Element> pending[2];
-  std::int64_t number = 0;  // of a step
+  std::int64_t number = 0;  // step number
   for (std::int64_t step = 0, first = 0; step < steps; ++step) {
-    const std::int64_t left = steps - step, count = (tiles - first + left - 1) / left;  // the most first
-    const std::uint8_t* from[kMostTiles];
-    Element* into[kMostTiles];
-    for (std::int64_t i = 0; i < kMost; ++i) {
+    const std::int64_t left = steps - step, count = (tiles - first + left - 1) / left;  // larger steps come first
+    const std::uint8_t* from[kMaxTiles];
+    Element* into[kMaxTiles];
+    for (std::int64_t i = 0; i < kTilesPerStep; ++i) {
       const std::int64_t tile = first + (i < count ? i : 0);
       const std::int64_t row = call.cover.row(tile, t), pixel = call.cover.pixel(tile, t);
       from[i] = t.x + row * t.x_row + pixel * t.pixel_stride;
@@ -157,52 +159,54 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
     for (std::int64_t channel = begin; channel < end; channel += kStepChannels, ++number) {
       const std::int8_t* w = t.weights + channel / kBlockChannels * t.block_weights;
       Pending<Element>&now = pending[number % 2], &before = pending[(number + 1) % 2];
-      std::int32_t* const sums = call.sums[kWeaves ? number % 2 : 0];  // of the step before
+      std::int32_t* const sums = call.sums[kInterleaves ? number % 2 : 0];  // sums of the step before
       const auto multiply_tiles = [&](const auto& meanwhile) BITFOLD_INLINE_LAMBDA {
-        unroll<kMost>([&](auto of) BITFOLD_INLINE_LAMBDA {
+        unroll<kTilesPerStep>([&](auto of) BITFOLD_INLINE_LAMBDA {
           constexpr int kTiles = decltype(of)::value + 1;
           if (count == kTiles)
-            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>), kWeaves>(call, from, w, call.bias + channel, sums,
-                                                                         meanwhile);
+            multiply<kTiles, kBlocks, (kTiles > kStepTiles<2>), kInterleaves>(call, from, w, call.bias + channel, sums,
+                                                                              meanwhile);
         });
       };
-      if constexpr (kWeaves) {
-        Weft<kBlocks, Writer> weft(call, now, call.sums[(number + 1) % 2]);  // the step before that
-        multiply_tiles([&] BITFOLD_INLINE_LAMBDA { weft.some(); });
-        while (!weft.is_done()) weft.some();
+      if constexpr (kInterleaves) {
+        InterleavedWriter<kBlocks, Writer> interleaved(call, now,
+                                                       call.sums[(number + 1) % 2]);  // sums of the step before that
+        multiply_tiles([&] BITFOLD_INLINE_LAMBDA { interleaved.advance(); });
+        while (!interleaved.is_done()) interleaved.advance();
       } else {
         multiply_tiles([] {});
         if (before.tile_count > 0) finish<kBlocks, Writer>(call, before, sums);
       }
       now.channel = channel;
       now.channel_count = end - channel < kStepChannels ? end - channel : kStepChannels;
-      unroll<kMost>([&](auto i) BITFOLD_INLINE_LAMBDA { now.y[i] = into[i] + channel; });
+      unroll<kTilesPerStep>([&](auto i) BITFOLD_INLINE_LAMBDA { now.y[i] = into[i] + channel; });
       now.tile_count = count;
     }
   }
   Pending<Element>&before = pending[number % 2], &last = pending[(number + 1) % 2];
-  if (kWeaves && before.tile_count > 0) finish<kBlocks, Writer>(call, before, call.sums[(number + 1) % 2]);
-  exchange_all<kBlocks>(call.sums[kWeaves ? number % 2 : 0], call.bias + begin);
-  finish<kBlocks, Writer>(call, last, call.sums[kWeaves ? number % 2 : 0]);
+  if (kInterleaves && before.tile_count > 0) finish<kBlocks, Writer>(call, before, call.sums[(number + 1) % 2]);
+  exchange_all<kBlocks>(call.sums[kInterleaves ? number % 2 : 0], call.bias + begin);
+  finish<kBlocks, Writer>(call, last, call.sums[kInterleaves ? number % 2 : 0]);
 }
 
-// Apart, or GCC finds no registers for either.
+// Not inlined, because GCC runs out of registers if both are in one function.
 template <int kBlocks, class Writer>
 [[gnu::noinline]] void run_plain(Call& call, std::int64_t begin, std::int64_t end) {
   run_blocks<kBlocks, false, Writer>(call, begin, end);
 }
-// Tuned for the first CPUs with tiles: otherwise GCC spills integers to vector registers, through the port products
+// Tuned for the first CPUs with AMX: otherwise GCC spills integers to vector registers, through the port that products
 // need.
 template <int kBlocks, class Writer>
-[[gnu::noinline, gnu::target("tune=sapphirerapids")]] void run_woven(Call& call, std::int64_t begin, std::int64_t end) {
+[[gnu::noinline, gnu::target("tune=sapphirerapids")]] void run_interleaved(Call& call, std::int64_t begin,
+                                                                           std::int64_t end) {
   run_blocks<kBlocks, true, Writer>(call, begin, end);
 }
 
 template <int kBlocks, class Writer>
 void run_channels_by(Call& call, std::int64_t begin, std::int64_t end) {
   if (begin == end) return;
-  if constexpr (sizeof(typename Writer::Element) == 1)  // codes
-    if (call.weaves<kBlocks>(end - begin)) return run_woven<kBlocks, Writer>(call, begin, end);
+  if constexpr (sizeof(typename Writer::Element) == 1)  // output is codes
+    if (call.interleaves<kBlocks>(end - begin)) return run_interleaved<kBlocks, Writer>(call, begin, end);
   run_plain<kBlocks, Writer>(call, begin, end);
 }
 
@@ -239,11 +243,11 @@ void run(const GemmTask& t) noexcept {
     run_codes<true, CodeBounds::quick_bytes>(call);
   else
     run_codes<true, CodeBounds::quick_bytes_from_zero>(call);
-  _tile_release();  // a thread whose tiles are in use is slower to switch
+  _tile_release();  // the kernel switches threads more slowly while tiles are in use
 }
 
 constexpr GemmKernel kKernels[] = {
-    {"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true, kFetchLead}};
+    {"amx 32x32", Isa::amx, kStepTiles<2>* kTileRows, kChannels, run, nullptr, true, kPrefetchDistance}};
 
 }  // namespace
 

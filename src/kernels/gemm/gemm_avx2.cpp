@@ -1,6 +1,6 @@
-// The matrix product with AVX2: 4 pixels times 16 channels, or 6 times 8, in 16 registers. Plainly, and
-// by Winograd's inner product (gemm.h), which trades half of the multiplications for additions: CPUs that multiply on
-// one port only (AMD before Zen 2, Intel before Skylake) take a quarter less time.
+// The matrix product with AVX2: 4 pixels times 16 channels, or 6 times 8, in 16 registers. There is a direct form and
+// one with Winograd's inner product (gemm.h), which replaces half of the multiplications by additions. CPUs that
+// multiply on one port only (AMD before Zen 2, Intel before Skylake) take a quarter less time with it.
 #include "kernels/gemm/gemm.h"
 
 #if defined(__AVX2__)
@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kHalfChannels = 8;
 
-/// Pixels of a tile that is so many vectors of channels wide.
-constexpr int most_rows(int halves) { return halves == 2 ? 4 : 6; }
+/// Pixels of a tile that is `halves` vectors of channels wide.
+constexpr int max_rows(int halves) { return halves == 2 ? 4 : 6; }
 
 BITFOLD_INLINE Split broadcast_group(const std::uint8_t* x) {
   std::int32_t group;
@@ -27,7 +27,7 @@ BITFOLD_INLINE void multiply_sums(__m256i& sum, const Split& x, const Split& w) 
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(x.even, w.odd), _mm256_add_epi16(x.odd, w.even)));
 }
 
-/// Codes of 8 or 16 channels of one pixel; kQuick: by StepTerms.
+/// Codes of 8 or 16 channels of one pixel. kQuick: computed with StepTerms.
 template <int kHalves, bool kQuick>
 struct Requantize {
   __m256 multipliers[kHalves], addends[kHalves], negative_gain;
@@ -45,7 +45,7 @@ struct Requantize {
     const __m256i first = steps(sums[0], 0), last = kHalves == 1 ? first : steps(sums[kHalves - 1], kHalves - 1);
     const __m256i words = _mm256_packs_epi32(first, last);
     const __m256i codes = kQuick ? range.all_bytes(words, words) : range(words, words);
-    // In the lower half channels 0-3 and 8-11, in the upper one 4-7 and 12-15.
+    // The lower half holds channels 0-3 and 8-11, the upper half 4-7 and 12-15.
     const __m128i in_order = _mm_unpacklo_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
     if constexpr (kHalves == 1)
       _mm_storel_epi64(reinterpret_cast<__m128i*>(to), in_order);
@@ -65,7 +65,7 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
   __m256i sums[kRows][kHalves];
   const bool is_whole = t.channel_count >= kHalves * kHalfChannels;
   const bool is_quick = is_whole && t.terms.origins != nullptr;
-  // The pairs come off first: after the loop, GCC 12 would copy every accumulator in every step.
+  // The pairs are subtracted first: after the loop, GCC 12 would copy every accumulator in every step.
   unroll<kRows>([&](auto p) BITFOLD_INLINE_LAMBDA {
     const __m256i pairs = kPairs ? _mm256_set1_epi32(t.x_pairs[pixel + p]) : _mm256_setzero_si256();
     unroll<kHalves>([&](auto h) BITFOLD_INLINE_LAMBDA {
@@ -110,9 +110,9 @@ void run_tile(const GemmTask& t, std::int64_t pixel) noexcept {
 template <int kHalves, bool kPairs, int... kRow>
 void run_tiles(const GemmTask& t, std::integer_sequence<int, kRow...>) noexcept {
   using RunTile = void (*)(const GemmTask&, std::int64_t) noexcept;
-  constexpr RunTile kTiles[] = {run_tile<kRow + 1, kHalves, kPairs>...};  // [rows - 1]
-  constexpr std::int64_t kMostRows = sizeof...(kRow);
-  const std::int64_t tiles = (t.pixel_count + kMostRows - 1) / kMostRows;
+  constexpr RunTile kTiles[] = {run_tile<kRow + 1, kHalves, kPairs>...};  // indexed by rows - 1
+  constexpr std::int64_t kMaxRows = sizeof...(kRow);
+  const std::int64_t tiles = (t.pixel_count + kMaxRows - 1) / kMaxRows;
   for (std::int64_t i = 0, pixel = 0; i < tiles; ++i) {
     const std::int64_t rows = (t.pixel_count - pixel) / (tiles - i);
     kTiles[rows - 1](t, pixel);
@@ -122,7 +122,7 @@ void run_tiles(const GemmTask& t, std::integer_sequence<int, kRow...>) noexcept 
 
 template <int kHalves, bool kPairs>
 void run(const GemmTask& t) noexcept {
-  run_tiles<kHalves, kPairs>(t, std::make_integer_sequence<int, most_rows(kHalves)>{});
+  run_tiles<kHalves, kPairs>(t, std::make_integer_sequence<int, max_rows(kHalves)>{});
 }
 
 BITFOLD_INLINE __m256i pairs_of(__m256i bytes) {
@@ -151,10 +151,10 @@ void sum_pairs(const GemmTask& t, std::int32_t* pairs) noexcept {
   }
 }
 
-constexpr GemmKernel kKernels[] = {{"avx2 4x16", Isa::avx2, most_rows(2), 16, run<2, false>},
-                                   {"avx2 4x16 pairs", Isa::avx2, most_rows(2), 16, run<2, true>, sum_pairs},
-                                   {"avx2 6x8", Isa::avx2, most_rows(1), 8, run<1, false>},
-                                   {"avx2 6x8 pairs", Isa::avx2, most_rows(1), 8, run<1, true>, sum_pairs}};
+constexpr GemmKernel kKernels[] = {{"avx2 4x16", Isa::avx2, max_rows(2), 16, run<2, false>},
+                                   {"avx2 4x16 pairs", Isa::avx2, max_rows(2), 16, run<2, true>, sum_pairs},
+                                   {"avx2 6x8", Isa::avx2, max_rows(1), 8, run<1, false>},
+                                   {"avx2 6x8 pairs", Isa::avx2, max_rows(1), 8, run<1, true>, sum_pairs}};
 
 }  // namespace
 

@@ -1,14 +1,14 @@
 // The matrix product with AVX-512 VNNI: vpdpbusd adds 4 products to each of 16 accumulators.
 //
-// A step multiplies one group of 4 bytes: nr / 16 loads of weights, mr broadcasts of activations, mr * nr / 16
-// multiplications, all in the 32 registers of the CPU. Zen 4 starts one 512-bit multiplication and one 512-bit load per
+// A step multiplies one group of 4 bytes: nr / 16 loads of weights, mr broadcasts of activations and mr * nr / 16
+// multiplications, all in the CPU's 32 registers. Zen 4 starts one 512-bit multiplication and one 512-bit load per
 // cycle, server Intels two of each, so the tiles are as square as registers allow:
 //
 //   14 x 32   28 accumulators + 2 weights + 1 broadcast; 16 loads for 28 multiplications
-//   28 x 16   for the last 16 channels; 29 loads for 28 multiplications: the loads bound it
-//    6 x 64   for few pixels: 10 loads for 24 multiplications, and weights that stream in lines side by side
+//   28 x 16   for the last 16 channels; 29 loads for 28 multiplications: bound by loads
+//    6 x 64   for few pixels: 10 loads for 24 multiplications, and weights that stream in adjacent lines
 //
-// Pixels are split evenly among the tiles of a call: 16 pixels are 8 + 8, not 14 + 2.
+// Pixels are divided evenly among the tiles of a call: 16 pixels become 8 + 8, not 14 + 2.
 #include "kernels/gemm/gemm.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -28,12 +28,12 @@ BITFOLD_INLINE __m512i broadcast_group(const std::uint8_t* x) {
 
 template <int kRows, int kBlocks>
 BITFOLD_INLINE void multiply(Accumulators<kRows, kBlocks>& tile, const GemmTask& t, const std::uint8_t* x) {
-  // Blocks beyond the last channel repeat the last block: what they sum up is not stored.
+  // Blocks past the last channel repeat the last block; their sums are not stored.
   std::int64_t blocks[kBlocks];
   unroll<kBlocks>([&](auto b) BITFOLD_INLINE_LAMBDA {
     blocks[b] = block_start(b, t.channel_count) / kBlockChannels * t.block_weights;
   });
-  // Pixel p is at quads[p / 4] + p % 4 * stride: few address registers for many pixels.
+  // Pixel p is at quads[p / 4] + p % 4 * stride, so that few address registers serve many pixels.
   constexpr int kQuads = (kRows + 3) / 4;
   const std::int64_t stride = t.pixel_stride, stride3 = 3 * stride;
   const std::int8_t* w = t.weights;
@@ -55,7 +55,7 @@ BITFOLD_INLINE void multiply(Accumulators<kRows, kBlocks>& tile, const GemmTask&
       w += kGroupWeights;
       unroll<kQuads>([&](auto q) BITFOLD_INLINE_LAMBDA {
         quads[q] += kGroupBytes;
-        asm("" : "+r"(quads[q]));  // keeps the compiler from giving every pixel a pointer of its own
+        asm("" : "+r"(quads[q]));  // prevents the compiler from keeping a pointer per pixel
       });
     }
   }
@@ -75,7 +75,7 @@ template <int kBlocks, class Sequence>
 struct TilesOf;
 template <int kBlocks, int... kRow>
 struct TilesOf<kBlocks, std::integer_sequence<int, kRow...>> {
-  static constexpr RunTile by_rows[] = {run_tile<kRow + 1, kBlocks>...};  // [rows - 1]
+  static constexpr RunTile by_rows[] = {run_tile<kRow + 1, kBlocks>...};  // indexed by rows - 1
 };
 
 template <int kRows, int kBlocks>

@@ -1,6 +1,6 @@
-// Integer convolutions of real networks on every instruction set: useful operations per second, two per multiply-add,
-// and the part of what the CPU can do (more than all of it with AVX2, where forms of fewer products are taken).
-// Compares with the portable kernel before it times.
+// Integer convolutions of real networks on every instruction set: useful operations per second (two per multiply-add),
+// and their share of the CPU's peak. With AVX2 the share may exceed 1, because some forms need fewer products. Every
+// result is compared with the portable kernel before it is timed.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -70,7 +70,7 @@ struct Problem {
   std::shared_ptr<const PackedFilter> direct, best;
   ConvImages images;
   ConvOutput output;
-  AlignedArray<std::uint8_t> x, y;  // as in a session's memory
+  AlignedArray<std::uint8_t> x, y;  // aligned as in a session's memory
   std::int64_t multiply_adds, y_count;
 };
 

@@ -1,4 +1,4 @@
-// The matrix product in plain C++: what the other kernels must equal.
+// The matrix product in plain C++. The other kernels must give the same bytes.
 #include "kernels/accumulator.h"
 #include "kernels/gemm/gemm.h"
 

@@ -1,4 +1,5 @@
-// Every kernel by itself, whatever would be chosen: equals the portable one, reads and writes nothing it should not.
+// Runs every kernel, including those that would not be selected: each equals the portable kernel and accesses no memory
+// outside its operands.
 #include "kernels/gemm/gemm.h"
 
 #include <gtest/gtest.h>
@@ -14,13 +15,13 @@
 namespace bitfold {
 namespace {
 
-/// Rows of pixels of an image whose rows are `pitch` pixels apart.
+/// Rows of pixels of an image whose row stride is `pitch` pixels.
 struct Shape {
   std::int64_t pixels = 1, channels = 1;
   std::int64_t run_bytes = 4, run_count = 1;
   std::int64_t rows = 1, pitch = 1;
   std::int64_t pixel_stride = 4;
-  std::int64_t y_gap = 0;  ///< Elements left alone between pixels.
+  std::int64_t y_gap = 0;  ///< Elements between pixels that must stay unchanged.
 
   std::int64_t groups() const { return (run_bytes + kGroupBytes - 1) / kGroupBytes; }
   std::int64_t blocks() const { return (channels + kBlockChannels - 1) / kBlockChannels; }
@@ -35,7 +36,7 @@ struct Shape {
   }
 };
 
-/// Operands that end at unmapped pages. What a run's last group reads beyond the run is multiplied by 0.
+/// Operands that end at unmapped pages. Bytes that the last group of a run reads past the run are multiplied by 0.
 struct Operands {
   std::vector<std::int64_t> run_offsets;
   testing::GuardedBuffer<std::uint8_t> x;
@@ -68,7 +69,7 @@ Operands make_operands(const Shape& s) {
           testing::GuardedBuffer<std::int32_t>(bias), testing::GuardedBuffer<float>(multipliers)};
 }
 
-/// All rows in one call where the kernel takes them. Pairs are summed, and their weights' part taken off the biases.
+/// Passes all rows in one call if the kernel takes rows. Sums pairs, and subtracts their weights' part from the biases.
 template <class T>
 std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in, const ConvOutput& output,
                    bool steps_fit, const StepTerms& terms = {}) {
@@ -86,7 +87,7 @@ std::vector<T> run(const GemmKernel& kernel, const Shape& s, const Operands& in,
   std::vector<std::int32_t> x_pairs(static_cast<std::size_t>(s.pixels));
   const auto* weights = reinterpret_cast<const std::byte*>(in.weights.data());
   const std::byte* const middle = weights + s.blocks() * block_weights / 2;
-  const FetchAhead ahead{{weights, middle}, {middle, weights + s.blocks() * block_weights}};
+  const PrefetchRanges ahead{{weights, middle}, {middle, weights + s.blocks() * block_weights}};
   for (std::int64_t c = 0; c < s.channels; c += kernel.nr)
     for (std::int64_t r = 0; r < s.rows; r += kernel.takes_rows ? s.rows : 1) {
       GemmTask task{.x = in.x.data() + r * s.pitch * s.pixel_stride,
@@ -130,9 +131,9 @@ void expect_equals_portable(const GemmKernel& kernel, const Shape& s) {
         << kernel.name << " pixels, channels, ...: " << s.text();
   }
   const auto slots = static_cast<std::size_t>(s.blocks() * kBlockChannels);
-  const std::vector<std::int64_t> reach(slots, 10000 + s.run_count * s.run_bytes * 128 * 255);
+  const std::vector<std::int64_t> magnitudes(slots, 10000 + s.run_count * s.run_bytes * 128 * 255);
   for (const ConvOutput& output : kOutputs) {
-    const QuickSteps quick({in.multipliers.data(), slots}, reach, output);
+    const QuickSteps quick({in.multipliers.data(), slots}, magnitudes, output);
     const auto expected = run<std::uint8_t>(portable, s, in, output, true);
     for (bool steps_fit : {false, true})
       ASSERT_EQ(run<std::uint8_t>(kernel, s, in, output, steps_fit), expected)
@@ -148,12 +149,12 @@ std::vector<Shape> shapes_for(const GemmKernel& kernel) {
   for (std::int64_t pixels = 1; pixels <= 2 * kernel.mr + 1; ++pixels)
     for (std::int64_t channels : {std::int64_t{1}, std::int64_t{15}, std::int64_t{16}, nr - 1, nr, nr + 5})
       if (channels > 0) shapes.push_back({.pixels = pixels, .channels = channels, .run_bytes = 27, .pixel_stride = 9});
-  // Depths around groups and tiles, those that cut into chunks badly included.
+  // Depths around groups and tiles, including those that do not divide into large chunks.
   for (std::int64_t bytes : {1, 4, 17, 36, 63, 64, 65, 68, 96, 128, 144, 201, 256, 300})
     for (std::int64_t pixels : {1, 5, 19, 40})
       for (std::int64_t channels : {5, 16, 33, 64, 80})
         shapes.push_back({.pixels = pixels, .channels = channels, .run_bytes = bytes, .pixel_stride = bytes});
-  // Rows with padding between them, of one tile, of a part of it, and of several; gaps between pixels of the output.
+  // Rows with padding between them: of one tile, of a part of a tile, and of several tiles; gaps between output pixels.
   for (std::int64_t pixels : {1, 2, 3, 4, 5, 7, 8, 9, 14, 16, 17, 31})
     for (std::int64_t more : {0, 2})
       for (std::int64_t rows : {2, 3, 7})
@@ -162,9 +163,9 @@ std::vector<Shape> shapes_for(const GemmKernel& kernel) {
           shapes.push_back({pixels, channels, 24, 3, rows, pitch, 8});
           shapes.push_back({pixels, channels, 4, 2, rows, pitch, 4, 3});
         }
-  // Pixels that would be few enough for one pass over the weights, but are more than the first-level cache.
+  // Few enough pixels for one pass over the weights, but more bytes than the first-level cache.
   shapes.push_back({.pixels = 40, .channels = 48, .run_bytes = 1216, .pixel_stride = 1216});
-  // Every kernel row lies over padding: biases only.
+  // Every kernel row lies over padding: the outputs are the biases.
   shapes.push_back({.pixels = 20, .channels = 40, .run_bytes = 12, .run_count = 0, .rows = 2, .pitch = 22});
   return shapes;
 }
@@ -178,7 +179,7 @@ INSTANTIATE_TEST_SUITE_P(Kernel, GemmKernelTest, ::testing::ValuesIn(gemm_kernel
                            return name;
                          });
 
-TEST_P(GemmKernelTest, equals_the_portable_one) {
+TEST_P(GemmKernelTest, equals_the_portable_kernel) {
   const GemmKernel& kernel = GetParam();
   if (kernel.isa > detected_isa()) GTEST_SKIP() << "this CPU has no " << to_string(kernel.isa);
   for (const Shape& shape : shapes_for(kernel)) {
@@ -187,13 +188,13 @@ TEST_P(GemmKernelTest, equals_the_portable_one) {
   }
 }
 
-TEST(FetchAhead, parts_are_all_of_it_in_order) {
+TEST(PrefetchRanges, shares_cover_the_memory_in_order) {
   const std::byte memory[1000] = {};
-  const FetchAhead all{{memory, memory + 300}, {memory + 500, memory + 900}};
+  const PrefetchRanges all{{memory, memory + 300}, {memory + 500, memory + 900}};
   for (std::int64_t count : {1, 2, 3, 7, 300}) {
     const std::byte *own = all.own.begin, *next = all.next.begin;
     for (std::int64_t i = 0; i < count; ++i) {
-      const FetchAhead part = all.share(i, i + 1, count);
+      const PrefetchRanges part = all.share(i, i + 1, count);
       EXPECT_EQ(part.own.begin, own);
       EXPECT_EQ(part.next.begin, next);
       EXPECT_TRUE(part.next.begin == part.next.end || part.own.end == all.own.end) << "own weights come first";
@@ -208,7 +209,7 @@ TEST(FetchAhead, parts_are_all_of_it_in_order) {
   EXPECT_EQ(all.share_passes(1, 2, 4).next.begin, memory + 600);
 }
 
-TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
+TEST(GemmKernels, selection_depends_only_on_size_and_cap) {
   for (Isa cap : {Isa::portable, Isa::avx2, Isa::avx512vnni, Isa::amx})
     for (std::int64_t pixels : {1, 7, 32, 3136})
       for (std::int64_t channels : {1, 16, 32, 64, 1000}) {
@@ -219,7 +220,7 @@ TEST(GemmKernels, selection_never_exceeds_the_cap_and_depends_on_nothing_else) {
       }
 }
 
-TEST(GemmKernels, tiles_are_chosen_for_matrices_and_not_for_vectors_or_splinters) {
+TEST(GemmKernels, selects_tiles_for_matrices_but_not_for_vectors_or_thin_shapes) {
   const auto isa = [](std::int64_t pixels, std::int64_t channels, std::int64_t depth) {
     return select_gemm_kernel({.pixel_count = pixels, .channel_count = channels, .group_count = depth / 4}, Isa::amx)
         .isa;

@@ -1,4 +1,4 @@
-// The float convolution from planes to planes on every instruction set, beside the peak of fused multiply-adds.
+// The float convolution with NCHW input and output on every instruction set, beside the peak of fused multiply-adds.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

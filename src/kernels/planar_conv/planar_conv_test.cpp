@@ -1,4 +1,4 @@
-// Every instruction set against loops in double precision, in memory that ends where the image does.
+// Compares every instruction set with loops in double precision, on memory that ends where the image ends.
 #include "kernels/planar_conv/planar_conv.h"
 
 #include <gtest/gtest.h>
@@ -106,7 +106,7 @@ TEST_P(PlanarConvTest, equals_loops_for_windows_and_activations) {
   check(c, GetParam());
 }
 
-TEST_P(PlanarConvTest, what_is_no_number_stays_none) {
+TEST_P(PlanarConvTest, nan_stays_nan) {
   const PlanarConvKernel& kernel = planar_conv_kernel(GetParam());
   const PlanarConv c{.x_row = 16, .x_plane = 16, .out_width = 16, .low = 0, .high = 6};
   const std::vector<float> x(16, std::numeric_limits<float>::quiet_NaN());

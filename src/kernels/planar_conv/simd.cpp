@@ -1,4 +1,4 @@
-// The planar convolution with Google Highway, compiled once per instruction set, and the choice among them.
+// The planar convolution with Google Highway, compiled once per instruction set, and the selection among them.
 #ifdef BITFOLD_PORTABLE
 #define HWY_COMPILE_ONLY_SCALAR
 #else
@@ -9,8 +9,8 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
-#include "kernels/of_target.h"
 #include "kernels/planar_conv/planar_conv.h"
+#include "kernels/select_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitfold {
@@ -21,19 +21,19 @@ namespace hn = hwy::HWY_NAMESPACE;
 const hn::ScalableTag<float> kFloats;
 using FloatVector = hn::Vec<decltype(kFloats)>;
 
-// Two vectors a channel, two vectors of pixels and a weight must fit the registers: 32 of AVX-512, 16 of AVX2.
+// Two vectors per channel, two vectors of pixels and a weight must fit the registers: 32 with AVX-512, 16 with AVX2.
 #if HWY_TARGET <= HWY_AVX3
-constexpr int kMostChannels = 12;
+constexpr int kMaxChannels = 12;
 constexpr const char* kName = "planar.avx512";
 #elif HWY_TARGET == HWY_AVX2
-constexpr int kMostChannels = 6;
+constexpr int kMaxChannels = 6;
 constexpr const char* kName = "planar.avx2";
 #else
-constexpr int kMostChannels = 4;
+constexpr int kMaxChannels = 4;
 constexpr const char* kName = "planar.portable";
 #endif
 
-/// The window of the first pixel of an output row, and where the row goes.
+/// The window of the first pixel of an output row, and the row's destination.
 struct Row {
   const PlanarConv* conv;
   const float *x, *weights, *bias;
@@ -69,7 +69,7 @@ HWY_INLINE void run_tile(const Row& row, const std::int64_t (&at)[kVectors]) {
   for (int r = 0; r < kChannels; ++r)
     for (int v = 0; v < kVectors; ++v) {
       const auto sum = sums[r][v];
-      // By comparing, not by the maximum: a sum that is no number stays none on every target.
+      // Compares instead of taking the maximum, so that NaN stays NaN on every target.
       const auto negative = c.is_leaky ? hn::Mul(sum, slope) : low;
       const auto limited = hn::IfThenElse(hn::Lt(sum, low), negative, sum);
       const auto y = hn::IfThenElse(hn::Gt(limited, high), high, limited);
@@ -91,13 +91,13 @@ template <class Sequence>
 struct RowsOf;
 template <int... kIndex>
 struct RowsOf<std::integer_sequence<int, kIndex...>> {
-  static constexpr RunRow by_channels[] = {run_row<kIndex + 1>...};  // [channels - 1]
+  static constexpr RunRow by_channels[] = {run_row<kIndex + 1>...};  // indexed by channels - 1
 };
 
 void run(const PlanarConv& c, const float* x, const float* weights, const float* bias, float* y, std::int64_t begin,
          std::int64_t end) noexcept {
-  constexpr const RunRow* kRows = RowsOf<std::make_integer_sequence<int, kMostChannels>>::by_channels;
-  const std::int64_t tiles = planar_tile_count(c.out_channels, kMostChannels);
+  constexpr const RunRow* kRows = RowsOf<std::make_integer_sequence<int, kMaxChannels>>::by_channels;
+  const std::int64_t tiles = planar_tile_count(c.out_channels, kMaxChannels);
   for (std::int64_t row = begin; row < end; ++row)
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t first = planar_tile_begin(c.out_channels, tiles, t);
@@ -108,7 +108,7 @@ void run(const PlanarConv& c, const float* x, const float* weights, const float*
 }
 
 const PlanarConvKernel* planar_of_target() {
-  static const PlanarConvKernel kernel{kName, static_cast<std::int64_t>(hn::Lanes(kFloats)), kMostChannels, run};
+  static const PlanarConvKernel kernel{kName, static_cast<std::int64_t>(hn::Lanes(kFloats)), kMaxChannels, run};
   return &kernel;
 }
 
@@ -120,12 +120,12 @@ HWY_AFTER_NAMESPACE();
 namespace bitfold {
 
 const PlanarConvKernel& planar_conv_kernel(Isa cap) {
-  return kernels_of_target<PlanarConvKernel>(cap, HWY_CHOOSE_AVX3(planar_of_target), HWY_CHOOSE_AVX2(planar_of_target),
-                                             *HWY_STATIC_DISPATCH(planar_of_target)());
+  return select_kernels<PlanarConvKernel>(cap, HWY_CHOOSE_AVX3(planar_of_target), HWY_CHOOSE_AVX2(planar_of_target),
+                                          *HWY_STATIC_DISPATCH(planar_of_target)());
 }
 
 void pack_planar_weights(const PlanarConv& conv, const PlanarConvKernel& kernel, const float* weights, float* packed) {
-  const std::int64_t tiles = planar_tile_count(conv.out_channels, kernel.most_channels), depth = conv.depth();
+  const std::int64_t tiles = planar_tile_count(conv.out_channels, kernel.max_channels), depth = conv.depth();
   for (std::int64_t t = 0; t < tiles; ++t) {
     const std::int64_t first = planar_tile_begin(conv.out_channels, tiles, t);
     const std::int64_t last = planar_tile_begin(conv.out_channels, tiles, t + 1);

@@ -1,25 +1,26 @@
 // Sums, differences and products of codes with AVX-512, 64 at a time.
 //
-// The definition divides by the output's scale, and a division takes as long as all the rest. The product with the
-// scale's reciprocal has two roundings more: it is off by less than 2^-22 of itself, so by less than 2^-13 where it
-// matters, below 512 steps. Unless the product is that close to halfway between two steps, both round to the same one.
-// Where any of 64 is, they are divided. Scales that are powers of two apart make ties, and divisions, common.
+// The definition divides by the output's scale, and a division takes as long as everything else together. Multiplying
+// by the reciprocal of the scale rounds twice more: its relative error is below 2^-22, so its error is below 2^-13 for
+// results below 512 steps, and only those matter. Unless the product is that close to halfway between two steps, both
+// round to the same step. If any of 64 products is, all 64 are divided. Scales whose ratio is a power of two make ties,
+// and therefore divisions, common.
 //
-// A sum of two codes on given grids is a function of 65536 pairs only, so that quicker forms can be tried on all of
-// them, beforehand. Their error matters only for the few pairs whose sum lies next to halfway between two steps.
+// A sum of two codes on given grids is a function of only 65536 pairs, so faster forms can be checked on all of them in
+// advance. Their error matters only for the few pairs whose sum lies next to halfway between two steps.
 //
-// In integers: factors of 23 bits over the output's scale. Each pair allows an interval of terms, and the intervals of
-// all pairs mostly have some in common, if not with the nearest factors, then with others a unit away. 16 pairs are
+// In integers: factors of 23 bits relative to the output's scale. Each pair allows an interval of terms. The intervals
+// of all pairs usually have a common part, if not for the nearest factors, then for others a unit away. 16 pairs take
 // two products:
 //
 //        bytes   0  a  0  b      a, b: codes - 128
 //        words   256a  256b      times the factors' upper 16 bits: vpdpwssd
 //        bytes      a     b      times their lower 8 bits:         vpdpbusd
 //
-// What bytes are woven into, packing takes apart again: no permutation is needed at the end.
+// Packing inverts the interleaving of bytes, so no permutation is needed at the end.
 //
-// In reals: two fused multiply-adds. Where scales are powers of two apart, many sums lie halfway, which integers do not
-// round to even.
+// In reals: two fused multiply-adds. If the ratio of scales is a power of two, many sums lie halfway, and integers do
+// not round those to even.
 #include "kernels/pointwise/intrinsics.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
@@ -33,7 +34,7 @@ namespace {
 
 constexpr int kCodes = 64, kLanes = 16, kQuarters = kCodes / kLanes;
 constexpr float kSafe = 0.5F - 0x1p-12F;   // twice the bound above
-constexpr float kMostScale = 0x1p118F;     // beyond, reals or sums of them overflow, or the reciprocal is subnormal
+constexpr float kMaxScale = 0x1p118F;      // above this, reals or their sums overflow, or the reciprocal is subnormal
 constexpr int kRestOfNearest = 0x08;       // vreduceps: x - round_half_even(x), no exceptions
 constexpr int kLargestMagnitude = 0b1011;  // vrangeps: the larger of |a| and |b|
 
@@ -62,7 +63,7 @@ struct Operator {
         scale(_mm512_set1_ps(grids.y.scale)),
         reciprocal(_mm512_set1_ps(1.0F / grids.y.scale)),
         low(_mm512_set1_ps(static_cast<float>(grids.y.qmin - grids.y.zero_point))),
-        has_reciprocal(grids.a.scale < kMostScale && grids.b.scale < kMostScale && grids.y.scale < kMostScale) {}
+        has_reciprocal(grids.a.scale < kMaxScale && grids.b.scale < kMaxScale && grids.y.scale < kMaxScale) {}
 
   BITFOLD_INLINE void run(const std::uint8_t* xa, const std::uint8_t* xb, std::uint8_t* y) const {
     __m512 reals[kQuarters];
@@ -80,14 +81,14 @@ struct Operator {
     const bool is_safe = _mm512_cmp_ps_mask(rest, _mm512_set1_ps(kSafe), _CMP_LT_OQ) == 0xFFFF;
     if (!is_safe || !has_reciprocal)
       unroll<kQuarters>([&](auto q) BITFOLD_INLINE_LAMBDA {
-        // The maximum returns its second operand for NaN: the lowest code, as in the definition.
+        // For NaN the maximum returns its second operand: the lowest code, as in the definition.
         steps[q] = requantizer.round(_mm512_max_ps(_mm512_div_ps(reals[q], scale), low));
       });
     _mm512_storeu_si512(y, requantizer.codes(steps[0], steps[1], steps[2], steps[3]));
   }
 };
 
-/// The sum as QuickSum has it in integers.
+/// The integer form of QuickSum.
 template <CodeBounds kBounds>
 struct IntegerSum {
   __m512i high, low, term, shift, low_code, high_code;
@@ -120,7 +121,7 @@ struct IntegerSum {
   }
 };
 
-/// The sum as QuickSum has it in reals.
+/// The real form of QuickSum.
 template <CodeBounds kBounds>
 struct FusedSum {
   __m512 a, b, term;
@@ -192,7 +193,7 @@ void binary(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::
 
 constexpr int kAllCodes = 256;
 
-/// Calls row(code a, expected[code b]) for each code a until it says no; whether it never did.
+/// Calls row(code a, expected[code b]) for each code a until it returns false; returns whether it never did.
 template <class Row>
 bool for_all_pairs(const BinaryGrids& grids, Row row) {
   std::uint8_t a[kAllCodes], b[kAllCodes], expected[kAllCodes];
@@ -205,10 +206,10 @@ bool for_all_pairs(const BinaryGrids& grids, Row row) {
   return true;
 }
 
-/// Finds the term with which the factors give every pair its code.
+/// Finds the term for which the factors give the defined code for every pair.
 bool find_term(BinaryGrids& grids) {
   QuickSum& sum = grids.sum;
-  // Terms that move no pair's sum to another code; pairs at a bound may be moved beyond it.
+  // Bounds of the terms for which no pair's sum changes its code; a pair may move beyond a bound of the codes.
   std::int64_t least = -(std::int64_t{1} << 40), most = -least;
   const bool is_found = for_all_pairs(grids, [&](const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* y) {
     for (int i = 0; i < kAllCodes; ++i) {
@@ -223,7 +224,7 @@ bool find_term(BinaryGrids& grids) {
   if (!is_found) return false;
   const std::int64_t term = (least + most) >> 1;
   sum.term = static_cast<std::int32_t>(term);
-  // No sum may leave int32. Products are between those of the ends.
+  // No sum may exceed int32. Products lie between those of the extreme codes.
   const std::int64_t low = std::int64_t{-128} * (std::int64_t{sum.a} + sum.b) + term;
   const std::int64_t high = std::int64_t{127} * (std::int64_t{sum.a} + sum.b) + term;
   return low >= -(std::int64_t{1} << 31) && high < (std::int64_t{1} << 31);
@@ -233,15 +234,15 @@ bool find_integers(BinaryGrids& grids) {
   const double a = static_cast<double>(grids.a.scale) / grids.y.scale;
   const double b = static_cast<double>(grids.b.scale) / grids.y.scale;
   if (!(a < 256 && b < 256)) return false;
-  // Factors of 23 bits, and sums of 31.
+  // Factors of 23 bits, and sums of 31 bits.
   int shift = 22;
   const auto one = [&] { return static_cast<double>(1 << shift); };
   while (shift > 0 && ((a + b) * kAllCodes * one() > 0x1p30 || a * one() > 0x1p22 || b * one() > 0x1p22)) --shift;
   const int nearest_a = static_cast<int>(a * one() + 0.5), nearest_b = static_cast<int>(b * one() + 0.5);
-  for (int reach : {0, 1, 2})
-    for (int of_a = -reach; of_a <= reach; ++of_a)
-      for (int of_b = -reach; of_b <= reach; ++of_b) {
-        if (of_a != reach && of_a != -reach && of_b != reach && of_b != -reach) continue;  // tried already
+  for (int distance : {0, 1, 2})
+    for (int of_a = -distance; of_a <= distance; ++of_a)
+      for (int of_b = -distance; of_b <= distance; ++of_b) {
+        if (of_a != distance && of_a != -distance && of_b != distance && of_b != -distance) continue;  // tried already
         if (nearest_a + of_a < 0 || nearest_b + of_b < 0) continue;
         grids.sum = {QuickSum::Form::integers, nearest_a + of_a, nearest_b + of_b, 0, shift};
         if (find_term(grids)) return true;
@@ -249,7 +250,7 @@ bool find_integers(BinaryGrids& grids) {
   return false;
 }
 
-/// `units` further in the last place.
+/// Moves x by `units` in the last place.
 float moved(float x, int units) {
   std::int32_t bits;
   std::memcpy(&bits, &x, sizeof bits);

@@ -1,4 +1,4 @@
-// Bytes moved without computing.
+// Copies of bytes without computation.
 #include <cstring>
 
 #include "kernels/pointwise/pointwise.h"

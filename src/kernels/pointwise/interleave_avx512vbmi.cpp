@@ -1,4 +1,4 @@
-// Pixels of two rows in turn: vpermi2b picks 64 bytes out of 128.
+// Interleaves the pixels of two rows; vpermi2b selects 64 bytes out of 128.
 #include "kernels/pointwise/intrinsics.h"
 
 #if defined(__AVX512VBMI__) && defined(__AVX512BW__)
@@ -8,7 +8,7 @@
 namespace bitfold {
 namespace {
 
-__mmask64 first_bytes(std::int64_t count) { return ~std::uint64_t{0} >> (64 - count); }  // of 1 .. 64
+__mmask64 first_bytes(std::int64_t count) { return ~std::uint64_t{0} >> (64 - count); }  // count is 1 .. 64
 
 void interleave(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t channels,
                 std::int64_t pixels) noexcept {
@@ -20,7 +20,7 @@ void interleave(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, s
       for (std::int64_t c = 0; c < channels; ++c) *next++ = static_cast<std::uint8_t>(row + p + c);
   const __m512i picked = _mm512_load_si512(order);
   std::int64_t p = 0;
-  // Whole vectors while there is so much of a row; what is stored too much, the next store puts right.
+  // Whole vectors while enough of the row is left; each store overwrites the excess bytes of the one before.
   for (; (pixels - p) * channels >= 64; p += step)
     _mm512_storeu_si512(y + p * pair, _mm512_permutex2var_epi8(_mm512_loadu_si512(a + p * channels), picked,
                                                                _mm512_loadu_si512(b + p * channels)));

@@ -1,4 +1,5 @@
-// Operators that intrinsics do better than Highway: each null where the compiler does not target its instruction set.
+// Operators for which intrinsics are faster than Highway. Each is null if the compiler does not target its instruction
+// set.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +8,10 @@
 
 namespace bitfold {
 
-/// PointwiseKernels::lookup for CPUs with AVX-512 VBMI, which is not part of any Isa level.
+/// PointwiseKernels::lookup for CPUs with AVX-512 VBMI, which is not part of any Isa.
 extern void (*const kVbmiLookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n,
                                  const std::uint8_t* table) noexcept;
-/// Two rows of `pixels` pixels, at most 16 channels each, pixel by pixel, for the same CPUs.
+/// Interleaves two rows of `pixels` pixels with at most 16 channels each, for CPUs with AVX-512 VBMI.
 extern void (*const kVbmiInterleave)(const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y,
                                      std::int64_t channels, std::int64_t pixels) noexcept;
 bool has_vbmi();

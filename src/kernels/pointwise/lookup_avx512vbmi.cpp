@@ -1,5 +1,5 @@
-// y = table[x] for 64 codes at a time: vpermi2b picks out of 128 bytes by the lower seven bits of each code, once for
-// either half of the table, and the eighth bit chooses. A CPU without it looks codes up one by one.
+// y = table[x] for 64 codes at a time. vpermi2b selects among 128 bytes by the lower seven bits of each code, once for
+// each half of the table, and the eighth bit selects the half. CPUs without VBMI look codes up one by one.
 #include "kernels/pointwise/intrinsics.h"
 
 #if defined(__AVX512VBMI__) && defined(__AVX512BW__)

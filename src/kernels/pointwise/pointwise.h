@@ -1,16 +1,16 @@
-// Operators on u8 codes that are no matrix product: one code, or a small window of them, at a time.
+// Operators on u8 codes other than matrix products: on one code, or a small window of codes, at a time.
 //
-//   lookup     y = table[x]: any function of one code, a move between two 8-bit grids included
+//   lookup     y = table[x]: any function of one code, including the conversion between two 8-bit grids
 //   binary     y = clamp(round_half_even(r / s_y) + z_y), r = float(a - z_a) * s_a OP float(b - z_b) * s_b, each
-//              operation rounded to float32 on its own: what snapping the real result gives, so equal to the simulation
-//   max_pool   the largest code under the window; padding takes no part; a window all in the padding gives 0
-//   average_pool  requantize(sum - n * z_x, float(double(s_x) / (double(s_y) * count)), z_y, qmin, qmax), n the pixels
-//   of
-//              the image under the window, count n (at least 1) or, where padding counts, all of the window
-//   transpose  [rows][columns] -> [columns][rows]: NCHW and NHWC into each other, one image at a time
+//              operation rounded to float32 separately, as when the simulation snaps the real result
+//   max_pool   the largest code in the window; padding is ignored; a window entirely in the padding gives 0
+//   average_pool  requantize(sum - n * z_x, float(double(s_x) / (double(s_y) * count)), z_y, qmin, qmax)
+//              n is the number of image pixels in the window; count is n (at least 1) or, if padding counts, the
+//              size of the window
+//   transpose  [rows][columns] -> [columns][rows]: between NCHW and NHWC, one image at a time
 //
-// Images are NHWC. Every instruction set gives the same bytes (invariant 8). Nothing is read or written outside the
-// named elements. Outputs may be the inputs themselves in lookup and binary, and must not overlap them elsewhere.
+// Images are NHWC. Every instruction set gives the same bytes (invariant 8). Nothing outside the named elements is
+// accessed. lookup and binary may work in place; otherwise outputs must not overlap inputs.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,11 @@ namespace bitfold {
 
 enum class CodeBinary { add, sub, mul };
 
-/// A sum of codes in fewer operations than the definition's, where somebody has made sure that this gives its code for
-/// every pair of codes: clamped to [qmin, qmax],
+/// A sum of codes in fewer operations than the definition. It is used only after checking that it gives the defined
+/// code for every pair of codes. Clamped to [qmin, qmax], it is
 ///
-///   in integers   (a * (code_a - 128) + b * (code_b - 128) + term) >> shift
-///   in reals      round_half_even(real_a * code_a + (real_b * code_b + real_term)), two fused multiply-adds
+///   integers   (a * (code_a - 128) + b * (code_b - 128) + term) >> shift
+///   reals      round_half_even(real_a * code_a + (real_b * code_b + real_term)), two fused multiply-adds
 struct QuickSum {
   enum class Form { none, integers, reals } form = Form::none;
   std::int32_t a = 0, b = 0, term = 0, shift = 0;
@@ -35,10 +35,10 @@ struct QuickSum {
 
 struct BinaryGrids {
   ByteGrid a, b, y;
-  QuickSum sum;  ///< See prepared().
+  QuickSum sum;  ///< Set by prepared().
 };
 
-/// One NHWC image under a pooling window.
+/// One NHWC image and a pooling window.
 struct PoolShape {
   std::int64_t channels = 1, in_height = 1, in_width = 1, out_height = 1, out_width = 1;
   std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
@@ -57,9 +57,9 @@ struct PointwiseKernels {
   void (*lookup)(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept;
   void (*binary)(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* y, std::int64_t n,
                  const BinaryGrids& grids) noexcept;
-  /// Looks for a QuickSum. Null where the kernels have no use for one.
+  /// Searches for a QuickSum. Null if the kernels do not use one.
   void (*find_quick_sum)(BinaryGrids& grids) noexcept;
-  /// Output rows [begin, end) of one image; x and y are the image's first pixels.
+  /// Computes output rows [begin, end) of one image; x and y point at the image's first pixels.
   void (*max_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, std::int64_t begin,
                    std::int64_t end) noexcept;
   /// kernel_h * kernel_w * 255 must fit int32.
@@ -69,28 +69,28 @@ struct PointwiseKernels {
   void (*transpose_f32)(const float* x, float* y, std::int64_t rows, std::int64_t columns) noexcept;
 };
 
-/// The fastest kernels that `cap` allows; the cap must not exceed what the CPU has.
+/// The fastest kernels that `cap` allows; `cap` must not exceed what the CPU supports.
 const PointwiseKernels& pointwise_kernels(Isa cap);
 
-/// Grids for many calls of binary(), which they may make faster; takes some 50 us. The codes are the same.
+/// Prepares grids for many calls of binary(), which may become faster. Takes some 50 us and does not change the codes.
 inline BinaryGrids prepared(const PointwiseKernels& kernels, CodeBinary kind, BinaryGrids grids) {
   if (kind == CodeBinary::add && kernels.find_quick_sum != nullptr) kernels.find_quick_sum(grids);
   return grids;
 }
 
-/// Copies a block of rank up to kMaxCopyRank; strides count bytes and may be 0 or negative in the source. Adjacent
-/// bytes are moved together: give the innermost contiguous run as `run_bytes`. For Concat, Slice, Split, Transpose.
+/// Copies a block of rank up to kMaxCopyRank. Strides are in bytes; in the source they may be 0 or negative. The
+/// innermost contiguous run is given as `run_bytes`. For Concat, Slice, Split and Transpose.
 constexpr int kMaxCopyRank = 8;
 struct CopyShape {
-  int rank = 0;  ///< Of the loops around the runs; 0: one run.
+  int rank = 0;  ///< Number of loops around the runs; 0: a single run.
   std::int64_t count[kMaxCopyRank] = {};
   std::int64_t from_stride[kMaxCopyRank] = {}, to_stride[kMaxCopyRank] = {};
   std::int64_t run_bytes = 0;
 };
 void copy_nd(const std::uint8_t* from, std::uint8_t* to, const CopyShape& shape) noexcept;
 
-/// y[i][j] = x[row_index[i]][column_index[j]], pixels of `pixel_bytes`: nearest Resize of one NHWC image. The indices
-/// say which rule of rounding the caller wants.
+/// y[i][j] = x[row_index[i]][column_index[j]] with pixels of `pixel_bytes`: nearest Resize of one NHWC image. The
+/// caller's indices implement the rounding rule.
 void resize_nearest(const std::uint8_t* x, std::uint8_t* y, std::int64_t in_width, std::int64_t pixel_bytes,
                     const std::int32_t* row_index, std::int64_t out_height, const std::int32_t* column_index,
                     std::int64_t out_width) noexcept;

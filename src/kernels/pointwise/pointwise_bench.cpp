@@ -1,5 +1,5 @@
-// Residual adds, tables and pools of real networks on every instruction set; compares with the portable kernels before
-// it times.
+// Residual adds, tables and pools of real networks on every instruction set. Results are compared with the portable
+// kernels before they are timed.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -20,7 +20,8 @@ Bytes some_codes(std::int64_t n, std::size_t step) {
   return codes;
 }
 
-/// Times run(kernels, y), which makes `n` codes, and compares with a loop that reads as much of x for as many writes.
+/// Times run(kernels, y), which produces `n` codes, and compares with a loop that only moves memory with the same ratio
+/// of reads and writes.
 template <class Run>
 void compare_and_time(benchmark::State& state, const PointwiseKernels& kernels, std::int64_t n, const Bytes& x,
                       int reads, int writes, Run run) {

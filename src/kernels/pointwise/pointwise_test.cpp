@@ -1,4 +1,4 @@
-// Every instruction set gives the bytes of the definitions in pointwise.h.
+// Every instruction set gives the bytes defined in pointwise.h.
 #include "kernels/pointwise/pointwise.h"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-// Around one and two vectors of 8, 16, 32 and 64.
+// Around one and two vectors of 8, 16, 32 and 64 elements.
 const std::vector<std::int64_t> kSizes{0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000};
 
 Bytes random_bytes(std::int64_t n, unsigned seed = 1) {
@@ -41,7 +41,7 @@ class PointwiseTest : public ::testing::TestWithParam<Isa> {
 INSTANTIATE_TEST_SUITE_P(Isa, PointwiseTest, ::testing::Values(Isa::portable, Isa::avx2, Isa::avx512vnni),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
-TEST_P(PointwiseTest, lookup_reads_the_table_also_in_place) {
+TEST_P(PointwiseTest, lookup_works_in_place) {
   const Bytes table = random_bytes(256, 5);
   for (std::int64_t n : kSizes) {
     const Bytes x = random_bytes(n);
@@ -67,7 +67,7 @@ TEST_P(PointwiseTest, binary_snaps_the_real_result_for_every_pair_of_codes) {
       {{0.0213F, 104, 0, 255}, {0.04F, 7, 0, 255}, {0.05F, 90, 0, 255}},
       {{0.5F, 128, 0, 255}, {0.25F, 0, 0, 255}, {0.5F, 100, 100, 255}},  // ties, and a Relu in the grid
       {{0.013F, 11, 0, 255}, {0.0137F, 60, 0, 255}, {0.0271F, 33, 0, 255}},
-      {{1e36F, 128, 0, 255}, {1e-3F, 3, 0, 255}, {2e38F, 128, 0, 255}},  // a reciprocal that is subnormal
+      {{1e36F, 128, 0, 255}, {1e-3F, 3, 0, 255}, {2e38F, 128, 0, 255}},  // the reciprocal is subnormal
       {{1e-38F, 255, 0, 255}, {1e36F, 128, 0, 255}, {0.1F, 128, 3, 200}},
   };
   Bytes a(65536), b(65536);
@@ -91,7 +91,7 @@ TEST_P(PointwiseTest, binary_snaps_the_real_result_for_every_pair_of_codes) {
     }
 }
 
-TEST_P(PointwiseTest, sums_on_prepared_grids_are_the_same_for_every_pair_of_codes) {
+TEST_P(PointwiseTest, prepared_grids_give_the_same_sum_for_every_pair_of_codes) {
   Bytes a(65536), b(65536), y(a.size()), want(a.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
     a[i] = static_cast<std::uint8_t>(i / 256);
@@ -101,7 +101,7 @@ TEST_P(PointwiseTest, sums_on_prepared_grids_are_the_same_for_every_pair_of_code
                                {{1, 0}, {1, 0}, {1, 0}},
                                {{3e38F, 128}, {3e38F, 128}, {1, 90, 5, 250}},
                                {{1e36F, 128}, {1e-3F, 3}, {2e38F, 128}},
-                               {{0.03F, 7}, {0.02F, 250}, {1e-4F, 9}},    // saturates but for few pairs
+                               {{0.03F, 7}, {0.02F, 250}, {1e-4F, 9}},    // saturates except for few pairs
                                {{1e-4F, 7}, {3e-4F, 250}, {0.02F, 200}},  // few codes
                                {{0.03F, 7}, {0.02F, 250}, {0.02F, 9, 9, 9}}};
   std::mt19937 random(3);
@@ -110,7 +110,7 @@ TEST_P(PointwiseTest, sums_on_prepared_grids_are_the_same_for_every_pair_of_code
   for (int i = 0; i < kRandom; ++i) {
     const auto grid = [&] { return ByteGrid{scale(random), static_cast<std::int32_t>(random() % 256), 0, 255}; };
     all.push_back({grid(), grid(), grid()});
-    if (i % 3 == 0) all.back().y.zero_point = 0;  // behind a Relu
+    if (i % 3 == 0) all.back().y.zero_point = 0;  // after a Relu
     if (i % 3 == 1) all.back().y.qmin = all.back().y.zero_point;
   }
   std::int64_t in_integers = 0, in_reals = 0;
@@ -127,7 +127,7 @@ TEST_P(PointwiseTest, sums_on_prepared_grids_are_the_same_for_every_pair_of_code
   EXPECT_GE(in_reals, looks ? 1 : 0);
 }
 
-TEST_P(PointwiseTest, binary_of_reals_that_overflow_equals_the_portable_kernel) {
+TEST_P(PointwiseTest, binary_with_overflowing_reals_equals_the_portable_kernel) {
   const BinaryGrids g{{3e38F, 128, 0, 255}, {3e38F, 128, 0, 255}, {1, 90, 5, 250}};
   const Bytes a = random_bytes(1000, 1), b = random_bytes(1000, 2);
   for (CodeBinary kind : {CodeBinary::add, CodeBinary::sub, CodeBinary::mul}) {
@@ -138,7 +138,7 @@ TEST_P(PointwiseTest, binary_of_reals_that_overflow_equals_the_portable_kernel) 
   }
 }
 
-TEST_P(PointwiseTest, binary_of_any_length_also_in_place) {
+TEST_P(PointwiseTest, binary_works_at_any_length_and_in_place) {
   const BinaryGrids g{{0.0213F, 104, 0, 255}, {0.04F, 7, 0, 255}, {0.05F, 90, 0, 255}};
   for (std::int64_t n : kSizes) {
     const Bytes a = random_bytes(n, 1), b = random_bytes(n, 2);
@@ -164,15 +164,16 @@ std::vector<PoolCase> pool_cases() {
     cases.push_back({{channels, 6, 8, 3, 4, 2, 2, 2, 2}});
     cases.push_back({{channels, 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1}, true});
     cases.push_back({{channels, 7, 7, 4, 4, 3, 3, 2, 2, 1, 1, 1, 1}, false});
-    cases.push_back({{channels, 5, 9, 1, 1, 5, 9}});                          // global
-    cases.push_back({{channels, 5, 5, 3, 3, 2, 2, 2, 2, 1, 1, 0, 0}});        // ceil mode: the last windows hang over
+    cases.push_back({{channels, 5, 9, 1, 1, 5, 9}});  // global
+    // ceil mode: the last windows extend past the image
+    cases.push_back({{channels, 5, 5, 3, 3, 2, 2, 2, 2, 1, 1, 0, 0}});
     cases.push_back({{channels, 9, 9, 5, 5, 3, 2, 1, 1, 2, 3, 0, 0}});        // dilation
-    cases.push_back({{channels, 2, 2, 4, 4, 2, 2, 2, 2, 1, 1, 3, 3}, true});  // windows wholly in the padding
+    cases.push_back({{channels, 2, 2, 4, 4, 2, 2, 2, 2, 1, 1, 3, 3}, true});  // windows entirely in the padding
   }
   return cases;
 }
 
-/// The codes under a window, channel c, in any order.
+/// The codes in a window, channel c, in any order.
 std::vector<int> under(const Bytes& x, const PoolShape& s, std::int64_t row, std::int64_t column, std::int64_t c) {
   std::vector<int> codes;
   for (std::int64_t i = 0; i < s.kernel_h; ++i)
@@ -234,7 +235,7 @@ TEST_P(PointwiseTest, average_pool_requantizes_the_sum) {
   }
 }
 
-TEST_P(PointwiseTest, transposes_exchange_rows_and_columns) {
+TEST_P(PointwiseTest, transposes_swap_rows_and_columns) {
   for (std::int64_t rows : {1, 3, 16, 31, 33, 64, 65})
     for (std::int64_t columns : {1, 2, 32, 49, 100}) {
       const Bytes x = random_bytes(rows * columns);
@@ -253,8 +254,8 @@ TEST_P(PointwiseTest, transposes_exchange_rows_and_columns) {
     }
 }
 
-TEST(CopyNd, moves_runs_by_their_strides) {
-  // [2][3][4] of 2-byte elements, the first two axes exchanged, the second reversed.
+TEST(CopyNd, copies_runs_by_strides) {
+  // [2][3][4] of 2-byte elements: exchanges the first two axes and reverses the second.
   const Bytes x = random_bytes(48);
   Bytes y(48), want(48);
   CopyShape shape{.rank = 2, .count = {2, 3}, .from_stride = {24, -8}, .to_stride = {8, 16}, .run_bytes = 8};
@@ -267,9 +268,9 @@ TEST(CopyNd, moves_runs_by_their_strides) {
   Bytes run(8);
   copy_nd(x.data(), run.data(), {.rank = 0, .run_bytes = 8});
   EXPECT_TRUE(std::equal(run.begin(), run.end(), x.begin()));
-  copy_nd(x.data(), nullptr, {.rank = 1, .count = {0}, .run_bytes = 8});  // nothing to move
+  copy_nd(x.data(), nullptr, {.rank = 1, .count = {0}, .run_bytes = 8});  // empty
 
-  // Three loops: every index returns to its start.
+  // Three nested loops: every index returns to its start.
   Bytes cube(48);
   copy_nd(x.data(), cube.data(),
           {.rank = 3, .count = {2, 3, 4}, .from_stride = {24, 8, 2}, .to_stride = {2, 4, 12}, .run_bytes = 2});
@@ -278,7 +279,7 @@ TEST(CopyNd, moves_runs_by_their_strides) {
       for (std::size_t k = 0; k < 4; ++k) ASSERT_EQ(cube[i * 2 + j * 4 + k * 12], x[i * 24 + j * 8 + k * 2]);
 }
 
-TEST(ResizeNearest, takes_the_pixels_the_indices_name) {
+TEST(ResizeNearest, reads_the_pixels_at_the_indices) {
   const Bytes x = random_bytes(3 * 4 * 5);
   const std::vector<std::int32_t> rows{0, 0, 2, 1, 1}, columns{3, 3, 0, 1, 2, 2, 2};
   testing::GuardedBuffer<std::uint8_t> y(5 * 7 * 5);

@@ -9,7 +9,7 @@ namespace {
 using namespace pointwise_element;
 
 void lookup(const std::uint8_t* x, std::uint8_t* y, std::int64_t n, const std::uint8_t* table) noexcept {
-  // Eight codes of one load and one store: a store of bytes might change the table, for all the compiler knows.
+  // Eight codes per load and store: to the compiler, a store of bytes might alias the table.
   std::int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
     std::uint64_t codes, found = 0;
@@ -56,7 +56,7 @@ void average_pool(const std::uint8_t* x, std::uint8_t* y, const PoolShape& s, co
 
 template <class T>
 void transpose(const T* x, T* y, std::int64_t rows, std::int64_t columns) noexcept {
-  constexpr std::int64_t kTile = 32;  // rows and columns that share the first-level cache
+  constexpr std::int64_t kTile = 32;  // rows and columns that fit the first-level cache together
   for (std::int64_t r0 = 0; r0 < rows; r0 += kTile)
     for (std::int64_t c0 = 0; c0 < columns; c0 += kTile)
       for (std::int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)

@@ -1,4 +1,4 @@
-// One element of each operator in plain C++: the portable kernels, and the ends of rows that fill no vector.
+// One element of each operator in plain C++, for the portable kernels and the ends of rows that do not fill a vector.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ inline std::uint8_t binary(CodeBinary kind, std::uint8_t a, std::uint8_t b, cons
   return convert_element::quantize<std::uint8_t>(r, grids.y, convert_element::Bounds(grids.y));
 }
 
-/// Calls visit(first channel of a pixel) for every pixel of the image under the window of output pixel (row, column);
-/// returns how many there were.
+/// Calls visit(first channel of a pixel) for every image pixel in the window of output pixel (row, column); returns
+/// their number.
 template <class Visit>
 inline std::int64_t for_taps(const std::uint8_t* x, const PoolShape& s, std::int64_t row, std::int64_t column,
                              Visit visit) {
@@ -36,9 +36,9 @@ inline std::int64_t for_taps(const std::uint8_t* x, const PoolShape& s, std::int
   return count;
 }
 
-/// How an average over `inside` pixels of the image becomes a code.
+/// Constants that turn the sum over `inside` image pixels into the code of their average.
 struct Averaging {
-  std::int32_t zero_sum;  ///< What `inside` zero points add to a sum of codes.
+  std::int32_t zero_sum;  ///< The contribution of `inside` zero points to a sum of codes.
   float multiplier;
   Averaging(const PoolShape& shape, const AveragePool& pool, std::int64_t inside)
       : zero_sum(static_cast<std::int32_t>(inside * pool.x.zero_point)) {

@@ -1,8 +1,7 @@
-// The operators with Google Highway, compiled once per instruction set, and the choice among them.
+// The operators with Google Highway, compiled once per instruction set, and the selection among them.
 //
-// What is left over at the end of a row of codes is done by one more vector that ends at the last code and overlaps the
-// one before, except where the output may be the input (binary), and element by element where there is not even one
-// vector.
+// The end of a row of codes is handled by one more vector that ends at the last code and overlaps the one before. Rows
+// shorter than a vector, and operators that may work in place (binary), handle the end element by element.
 #ifdef BITFOLD_PORTABLE
 #define HWY_COMPILE_ONLY_SCALAR
 #else
@@ -13,9 +12,9 @@
 #include <hwy/foreach_target.h>  // must come before highway.h
 #include <hwy/highway.h>
 
-#include "kernels/of_target.h"
 #include "kernels/pointwise/intrinsics.h"
 #include "kernels/pointwise/portable.h"
+#include "kernels/select_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitfold {
@@ -50,7 +49,7 @@ struct Reals {
   }
 };
 
-/// Steps of a grid, not yet clamped nor rounded, to codes.
+/// Converts steps of a grid, neither clamped nor rounded, to codes.
 struct Rounding {
   FloatVector low, high;
   IntVector zero_point;
@@ -106,7 +105,8 @@ struct Clipped {
     first = x + (h * s.in_width + w) * s.channels;
   }
 
-  /// Moves `start` to the first of `taps` positions that is not negative; returns how many from there are below `size`.
+  /// Moves `start` to the first of `taps` positions that is not negative; returns how many positions from there are
+  /// below `size`.
   static HWY_INLINE std::int64_t clip(std::int64_t* start, std::int64_t taps, std::int64_t dilation,
                                       std::int64_t size) {
     if (*start >= 0 && *start + (taps - 1) * dilation < size) return taps;
@@ -126,7 +126,7 @@ struct Clipped {
   }
 };
 
-// kTaps x kTaps taps, or, where that is 0, as many as the window has.
+// kTaps x kTaps taps, or all taps of the window if kTaps is 0.
 template <int kTaps, class Tag>
 HWY_INLINE void max_of_taps(Tag tag, const Clipped& window, std::int64_t c, std::uint8_t* to) {
   auto most = hn::Zero(tag);
@@ -145,7 +145,7 @@ HWY_INLINE void max_of_pixel(Tag tag, const Clipped& window, std::int64_t channe
   if (c < channels) max_of_taps<kTaps>(tag, window, channels - step, to);
 }
 
-// Whole windows of the usual sizes are unrolled: with 16 channels there is but one vector per pixel, and finding the
+// Whole windows of common sizes are unrolled: with 16 channels there is only one vector per pixel, and computing the
 // window's edges would take longer than the maximum.
 template <int kTaps, class Tag>
 HWY_INLINE void max_of_row(Tag tag, const std::uint8_t* x, std::uint8_t* y, const PoolShape& s, std::int64_t row) {
@@ -153,9 +153,9 @@ HWY_INLINE void max_of_row(Tag tag, const std::uint8_t* x, std::uint8_t* y, cons
   std::uint8_t* to = y + row * s.out_width * s.channels;
   for (std::int64_t column = 0; column < s.out_width;) {
     Clipped window(x, s, row, column);
-    std::int64_t whole = 0;  // windows from here on that lie inside the image
+    std::int64_t whole = 0;  // number of windows from here on that lie inside the image
     if (kTaps != 0 && window.rows == kTaps && window.columns == kTaps) {
-      const std::int64_t room = s.in_width - (kTaps - 1) * s.dilation_w - 1 + s.pad_left;  // of the window's left edge
+      const std::int64_t room = s.in_width - (kTaps - 1) * s.dilation_w - 1 + s.pad_left;  // for the window's left edge
       whole = HWY_MIN(s.out_width, room / s.stride_w + 1) - column;
     }
     if (whole <= 0) {
@@ -239,8 +239,8 @@ HWY_AFTER_NAMESPACE();
 namespace bitfold {
 
 const PointwiseKernels& pointwise_kernels(Isa cap) {
-  return kernels_of_target<PointwiseKernels>(cap, HWY_CHOOSE_AVX3(pointwise_of_target),
-                                             HWY_CHOOSE_AVX2(pointwise_of_target), kPortablePointwiseKernels);
+  return select_kernels<PointwiseKernels>(cap, HWY_CHOOSE_AVX3(pointwise_of_target),
+                                          HWY_CHOOSE_AVX2(pointwise_of_target), kPortablePointwiseKernels);
 }
 
 }  // namespace bitfold

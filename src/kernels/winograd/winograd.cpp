@@ -1,4 +1,4 @@
-// Transforming kernels, and when the transform pays.
+// Transforms kernels, and decides when the Winograd form is faster.
 #include "kernels/winograd/winograd.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace bitfold {
 namespace {
 
-/// 24 G, but for its last row, 6 G: the transform of outputs multiplies by the 4 that is left.
+/// 24 G, except its last row, which is 6 G: the output transform multiplies it by the remaining 4.
 constexpr int kKernelTransform[kWinogradSide][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4},
                                                     {1, 2, 4}, {1, -2, 4},   {0, 0, 6}};
 
@@ -21,7 +21,7 @@ std::int64_t winograd_depth(std::int64_t in_channels) { return std::max<std::int
 
 std::int64_t winograd_input_stride(std::int64_t in_channels) {
   constexpr std::int64_t kLine = 32;  // elements
-  return divide_up(kWinogradMostTiles * winograd_depth(in_channels), kLine) * kLine + kLine;
+  return divide_up(kWinogradMaxTiles * winograd_depth(in_channels), kLine) * kLine + kLine;
 }
 
 std::size_t winograd_scratch_bytes(std::int64_t in_channels) {
@@ -77,10 +77,10 @@ WinogradRange winograd_range(const std::int8_t* weights, const std::int32_t* bia
 
 bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int64_t out_height,
                    std::int64_t out_width) {
-  // What the transform of inputs is written for: an image's colours, or whole vectors and pairs of channels.
+  // The input transform supports images of 3 or 4 channels, or whole vectors and pairs of channels.
   const bool is_image = in_channels == 3 || in_channels == 4;
   if ((!is_image && (in_channels < 16 || in_channels % 2 != 0)) || out_channels < kBlockChannels) return false;
-  // In multiplications of int16 pairs: the transforms of a tile cost as much as some of them per channel.
+  // In multiplications of int16 pairs: the cost of a tile's transforms per channel.
   constexpr std::int64_t kInputCost = 100, kOutputCost = 220;
   const std::int64_t tiles = divide_up(out_height, kWinogradTile) * divide_up(out_width, kWinogradTile);
   const std::int64_t channels = divide_up(out_channels, kBlockChannels) * kBlockChannels;

@@ -5,24 +5,24 @@
 //
 //   Y = A' [ (G g G') . (B' d B) ] A             . multiplies element by element: 36 products instead of 144
 //
-// with the points 0, 1, -1, 2, -2 and infinity. G holds quarters, sixths and twenty-fourths; multiplied by 24 it holds
-// whole numbers, and everything is exact in integers, where the floating-point form loses digits:
+// with the points 0, 1, -1, 2, -2 and infinity. G contains quarters, sixths and twenty-fourths. Multiplied by 24 it
+// contains integers, and everything is exact, where the floating-point form loses digits:
 //
 //   input   |B' d B|  <= 10 * 10 * 255            fits int16
 //   kernel  |24 G g G' 24| <= 12 * 12 * 128       fits int16
-//   sums    576 Y, in int32 modulo 2^32           sums may wrap; what counts is that 64 Y does not
+//   sums    576 Y, in int32 modulo 2^32           sums may wrap, as long as 64 Y does not
 //
-// 576 = 9 * 64. Multiplying by the inverse of 9 modulo 2^32 leaves 64 Y modulo 2^32, and an arithmetic shift leaves Y,
-// where |Y| < 2^25, which winograd_range() tells. So the result is that of the direct convolution, bit for bit.
+// 576 = 9 * 64. Multiplying by the inverse of 9 modulo 2^32 gives 64 Y modulo 2^32, and an arithmetic shift then gives
+// Y if |Y| < 2^25, which winograd_range() checks. So the result equals the direct convolution bit for bit.
 //
-// Where 9 |Y + bias| < 2^24, too, that multiplication is saved: 9 (Y + bias) is exact in float, and times float(1/9),
-// whose relative error is 2^-27, it is off by less than half a unit in the last place of Y + bias, which is a float
-// itself: so the product rounds to it.
+// If also 9 |Y + bias| < 2^24, that multiplication is not needed: 9 (Y + bias) is exact in float. Its product with
+// float(1/9), whose relative error is 2^-27, is off by less than half a unit in the last place of Y + bias, which is
+// itself a float, so the product rounds to it.
 //
-// It pays where the instruction set multiplies int16 as fast as int8 (AVX2: both take vpmaddwd in the end). Where there
-// is vpdpbusd, int8 products are twice as fast as int16 ones, and the direct form stays.
+// This is faster if the instruction set multiplies int16 as fast as int8 (AVX2 uses vpmaddwd for both). With vpdpbusd,
+// int8 products are twice as fast as int16 products, and the direct form is faster.
 //
-// Packed kernels, int16: an element of the transform after the other, each as a matrix of channel pairs.
+// Packed kernels are int16: the elements of the transform one after the other, each as a matrix of channel pairs.
 //
 //        [element 0 .. 35][block of 16 output channels][pair of input channels]
 //                [channel 0: k0 k1][channel 1: k0 k1] ... [channel 15: k0 k1]                            64 bytes
@@ -38,13 +38,13 @@ namespace bitfold {
 constexpr std::int64_t kWinogradTile = 4;                  ///< Outputs per side of a tile.
 constexpr std::int64_t kWinogradSide = kWinogradTile + 2;  ///< Inputs per side of a tile.
 constexpr std::int64_t kWinogradElements = kWinogradSide * kWinogradSide;
-constexpr std::int64_t kWinogradMostTiles = 16;  ///< Tiles transformed together.
+constexpr std::int64_t kWinogradMaxTiles = 16;  ///< Tiles transformed together.
 
-/// How far the sums of a layer go, whatever the input.
+/// Bounds of the sums of a layer over all inputs.
 enum class WinogradRange {
   small,     ///< 9 |Y + bias| < 2^24
   large,     ///< |Y| < 2^25
-  too_large  ///< Not to be computed this way.
+  too_large  ///< This form would be wrong.
 };
 
 /// Rows of tiles of one image.
@@ -71,28 +71,28 @@ struct WinogradKernel {
   void (*run)(const WinogradTask& task) noexcept;
 };
 
-/// Null where this instruction set is better served by the direct form.
+/// Null if the direct form is faster on this instruction set.
 const WinogradKernel* select_winograd_kernel(Isa cap);
-extern const WinogradKernel* const kAvx2Winograd;  ///< Null where the compiler does not target AVX2.
+extern const WinogradKernel* const kAvx2Winograd;  ///< Null if the compiler does not target AVX2.
 
-/// Channels of the transformed input: all, or 4 where there are fewer.
+/// Channels of the transformed input: all, or 4 if there are fewer.
 std::int64_t winograd_depth(std::int64_t in_channels);
-// The scratch memory holds two arrays of 36 matrices: of transformed inputs [tile][channel], int16, and of products
-// [tile][channel of a block], int32. A cache line more than a matrix needs lies between two of them: at a distance of a
-// power of two, all elements of a tile would compete for a few sets of the cache.
+// Scratch memory holds two arrays of 36 matrices: transformed inputs [tile][channel] as int16, and products
+// [tile][channel of a block] as int32. One extra cache line separates consecutive matrices: at a distance of a power of
+// two, all elements of a tile would map to a few sets of the cache.
 std::int64_t winograd_input_stride(std::int64_t in_channels);
-constexpr std::int64_t kWinogradProductStride = kWinogradMostTiles * kBlockChannels + 16;
-/// Bytes one thread needs while it runs.
+constexpr std::int64_t kWinogradProductStride = kWinogradMaxTiles * kBlockChannels + 16;
+/// Bytes of scratch memory per thread.
 std::size_t winograd_scratch_bytes(std::int64_t in_channels);
-/// int16 elements of the packed kernels.
+/// Number of int16 elements of the packed kernels.
 std::int64_t winograd_weight_count(std::int64_t in_channels, std::int64_t out_channels);
-/// `weights` [out_channels][3][3][in_channels] into `packed`, zeroed before.
+/// Packs `weights` [out_channels][3][3][in_channels] into `packed`, which must be zeroed.
 void pack_winograd_weights(const std::int8_t* weights, std::int64_t in_channels, std::int64_t out_channels,
                            std::int16_t* packed);
-/// Of codes 0 .. 255. `bias` may be null: zeros.
+/// The range for codes 0 .. 255. Null `bias` means zeros.
 WinogradRange winograd_range(const std::int8_t* weights, const std::int32_t* bias, std::int64_t in_channels,
                              std::int64_t out_channels);
-/// Whether it takes less time than the direct form, edges of tiles and transforms included.
+/// Whether this is faster than the direct form, including edges of tiles and transforms.
 bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int64_t out_height,
                    std::int64_t out_width);
 

@@ -1,5 +1,5 @@
-// F(4x4, 3x3) with AVX2: transforms 16 input channels or 8 output channels at a time, multiplies pairs of int16 by
-// vpmaddwd, 4 tiles times 16 channels in 8 registers.
+// F(4x4, 3x3) with AVX2: transforms 16 input channels or 8 output channels at a time, multiplies pairs of int16 with
+// vpmaddwd, and holds 4 tiles times 16 channels in 8 registers.
 #include "kernels/winograd/winograd.h"
 
 #if defined(__AVX2__)
@@ -10,17 +10,17 @@ namespace bitfold {
 namespace {
 
 constexpr int kSide = kWinogradSide, kTile = kWinogradTile, kElements = kWinogradElements;
-constexpr std::int64_t kMostTiles = kWinogradMostTiles, kBlock = kBlockChannels;
-constexpr int kMostRows = 4;
+constexpr std::int64_t kMaxTiles = kWinogradMaxTiles, kBlock = kBlockChannels;
+constexpr int kMaxRows = 4;
 constexpr int kInverseOf9 = 0x38E38E39;  // modulo 2^32
 constexpr int kShift = 6;                // 576 = 9 << 6
-constexpr std::int64_t kNarrow = 4;      // channels, of which the last may be missing
+constexpr std::int64_t kNarrow = 4;      // channels, the last of which may be missing
 
 struct Tile {
-  std::int64_t row, column;  // of its first output
+  std::int64_t row, column;  // of the tile's first output
 };
 
-/// B' of six rows or columns of int16, with the instructions of one width of vectors.
+/// B' times six rows or columns of int16, with the instructions of one vector width.
 template <class Vector, class Add, class Sub, class Shift>
 BITFOLD_INLINE void transform_input(const Vector (&d)[kSide], Vector (&v)[kSide], Add add, Sub sub, Shift times_4) {
   const Vector p = sub(d[4], times_4(d[2])), q = sub(d[3], times_4(d[1]));  // d4 - 4 d2, d3 - 4 d1
@@ -45,7 +45,7 @@ BITFOLD_INLINE void transform_input(const __m128i (&d)[kSide], __m128i (&v)[kSid
       [](__m128i a) BITFOLD_INLINE_LAMBDA { return _mm_slli_epi16(a, 2); });
 }
 
-/// A' of six rows or columns, the last of which still lacks a factor of 4.
+/// A' times six rows or columns; the last one still lacks a factor of 4.
 BITFOLD_INLINE void transform_output(const __m256i (&m)[kSide], __m256i (&y)[kTile]) {
   const __m256i a = _mm256_add_epi32(m[1], m[2]), b = _mm256_sub_epi32(m[1], m[2]);
   const __m256i c = _mm256_add_epi32(m[3], m[4]), d = _mm256_sub_epi32(m[3], m[4]);
@@ -56,11 +56,11 @@ BITFOLD_INLINE void transform_output(const __m256i (&m)[kSide], __m256i (&y)[kTi
   y[3] = _mm256_add_epi32(b, _mm256_slli_epi32(_mm256_add_epi32(d2, m[5]), 2));
 }
 
-/// Bytes from an image's first pixel to a tile's rows, and from a row's to the tile's columns.
+/// Byte offsets from an image's first pixel to a tile's rows, and from a row's start to the tile's columns.
 struct TileOffsets {
   std::int64_t rows[kSide], columns[kSide];
 
-  // Outputs beyond the image's edge are thrown away: what they read is of no account, as long as it can be read.
+  // Outputs past the edge of the image are discarded, so their inputs only have to be readable.
   BITFOLD_INLINE TileOffsets(const WinogradTask& t, const Tile& tile) {
     for (std::int64_t i = 0; i < kSide; ++i) {
       const std::int64_t row = tile.row + i, column = tile.column + i;
@@ -70,9 +70,9 @@ struct TileOffsets {
   }
 };
 
-/// One tile of 3 or 4 channels into row `index` of the 36 matrices.
+/// Transforms one tile of 3 or 4 channels into row `index` of the 36 matrices.
 void read_narrow_tile(const WinogradTask& t, const Tile& tile, std::int64_t index, std::int16_t* v) noexcept {
-  // First the rows' transform, of six pixels side by side: two overlapping vectors of bytes.
+  // The rows are transformed first, six adjacent pixels in two overlapping vectors of bytes.
   const TileOffsets offsets(t, tile);
   const std::int64_t bytes = kSide * t.in_channels, second = bytes - 16;
   const bool is_inside = tile.column + kSide <= t.out_width + 2;
@@ -110,11 +110,11 @@ void read_narrow_tile(const WinogradTask& t, const Tile& tile, std::int64_t inde
   }
 }
 
-/// One tile into row `index` of the 36 matrices.
+/// Transforms one tile into row `index` of the 36 matrices.
 void read_tile(const WinogradTask& t, const Tile& tile, std::int64_t index, std::int16_t* v) noexcept {
   const TileOffsets offsets(t, tile);
   for (std::int64_t channel = 0; channel < t.in_channels; channel += kBlock) {
-    // The last vector overlaps the one before where the channels fill no whole vector.
+    // The last vector overlaps the one before if the channels do not fill whole vectors.
     const std::int64_t c = channel + kBlock <= t.in_channels ? channel : t.in_channels - kBlock;
     __m256i rows[kSide][kSide];
     for (int i = 0; i < kSide; ++i) {
@@ -164,8 +164,8 @@ BITFOLD_INLINE void multiply_rows(const std::int16_t* v, const std::int16_t* w, 
 void multiply(const std::int16_t* v, const std::int16_t* w, std::int64_t in_channels, std::int64_t tiles,
               std::int32_t* products) noexcept {
   std::int64_t tile = 0;
-  for (; tile + kMostRows <= tiles; tile += kMostRows)
-    multiply_rows<kMostRows>(v + tile * in_channels, w, in_channels, products + tile * kBlock);
+  for (; tile + kMaxRows <= tiles; tile += kMaxRows)
+    multiply_rows<kMaxRows>(v + tile * in_channels, w, in_channels, products + tile * kBlock);
   v += tile * in_channels;
   products += tile * kBlock;
   if (tiles - tile == 3) multiply_rows<3>(v, w, in_channels, products);
@@ -173,12 +173,12 @@ void multiply(const std::int16_t* v, const std::int16_t* w, std::int64_t in_chan
   if (tiles - tile == 1) multiply_rows<1>(v, w, in_channels, products);
 }
 
-/// From 576 times the sum to the sum.
+/// Converts 576 times the sum to the sum.
 BITFOLD_INLINE __m256i exact_sums(__m256i y) {
   return _mm256_srai_epi32(_mm256_mullo_epi32(y, _mm256_set1_epi32(kInverseOf9)), kShift);
 }
 
-/// From 576 times the sums of eight channels to codes.
+/// Converts 576 times the sums of eight channels to codes.
 template <bool kSumsAreSmall>
 struct Requantize {
   __m256 multiplier, negative_gain;
@@ -203,10 +203,10 @@ struct Requantize {
     return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(sums, multiplier), negative_gain));
   }
 
-  /// Four pixels of eight channels, the first `count` of which are written.
+  /// Four pixels of eight channels; stores the first `count` pixels.
   BITFOLD_INLINE void operator()(const __m256i (&y)[kTile], std::uint8_t* to, std::int64_t stride,
                                  std::int64_t count) const {
-    // In each half four channels of four pixels.
+    // Each half holds four channels of four pixels.
     const __m256i codes =
         range(_mm256_packs_epi32(steps(y[0]), steps(y[1])), _mm256_packs_epi32(steps(y[2]), steps(y[3])));
     const __m128i even = _mm256_castsi256_si128(codes), odd = _mm256_extracti128_si256(codes, 1);
@@ -221,7 +221,7 @@ struct Requantize {
   }
 };
 
-/// Eight channels from `channel` on of one tile, whose products lie kWinogradProductStride apart.
+/// Writes eight channels, from `channel` on, of one tile whose products are kWinogradProductStride apart.
 template <bool kSumsAreSmall>
 void write_tile(const WinogradTask& t, const Tile& tile, const std::int32_t* products, std::int64_t channel) noexcept {
   const std::int64_t channels = t.out_channels - channel;
@@ -262,9 +262,9 @@ void run(const WinogradTask& t) noexcept {
   const std::int64_t tiles_wide = (t.out_width + kTile - 1) / kTile;
   const std::int64_t blocks = (t.out_channels + kBlock - 1) / kBlock;
   const std::int64_t begin = t.tile_row_begin * tiles_wide, end = t.tile_row_end * tiles_wide;
-  for (std::int64_t first = begin; first < end; first += kMostTiles) {
-    const std::int64_t tiles = first + kMostTiles < end ? kMostTiles : end - first;
-    Tile at[kMostTiles];
+  for (std::int64_t first = begin; first < end; first += kMaxTiles) {
+    const std::int64_t tiles = first + kMaxTiles < end ? kMaxTiles : end - first;
+    Tile at[kMaxTiles];
     for (std::int64_t i = 0; i < tiles; ++i) {
       at[i] = {(first + i) / tiles_wide * kTile, (first + i) % tiles_wide * kTile};
       read(t, at[i], i, v);

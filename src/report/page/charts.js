@@ -1,4 +1,4 @@
-// Numbers as text, and the charts of one layer. Within the function that report.html puts around all scripts.
+// Formats numbers, and draws the charts of one layer. Runs inside the function that report.html puts around all scripts.
 // --- words and numbers -------------------------------------------------------------------------------------------
 const missing = "\u2013";
 const fixed = (x, digits) => x == null ? missing : x.toFixed(digits).replace("-", "\u2212");
@@ -14,7 +14,7 @@ const time = us => scaled(us, ["\u00b5s", "ms", "s"]);
 const count = x => scaled(x, ["", "k", "M", "G"]).trim();
 
 // --- charts ------------------------------------------------------------------------------------------------------
-// An SVG as wide as its place; redrawn when that changes.
+// An SVG as wide as its container, redrawn when the width changes.
 const drawn = new Map();
 function chart(place, draw) {
   const render = () => {
@@ -86,7 +86,7 @@ function weightRanges(place, layer) {
     for (const reach of [w.median_reach, -w.median_reach])
       if (reach <= y.domain()[1] && reach >= y.domain()[0])
         svg.append("line").attr("class", "rule").attr("x1", box.left).attr("x2", box.right).attr("y1", y(reach)).attr("y2", y(reach));
-    svg.append("text").attr("x", box.right).attr("y", 12).attr("text-anchor", "end").text("dashed: median reach");
+    svg.append("text").attr("x", box.right).attr("y", 12).attr("text-anchor", "end").text("dashed: median range");
     axes(svg, x, y, box, d3.axisBottom(x).ticks(Math.min(w.channels, Math.max(3, width / 90))).tickFormat(d3.format("d")),
       d3.axisLeft(y).ticks(5), "output channel", "least to greatest weight");
   });

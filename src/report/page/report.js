@@ -1,4 +1,4 @@
-// Draws the report from the data in the page. Figures are computed by the program; here they are only shown.
+// Draws the report from the data in the page. The program has computed all figures; this script only shows them.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = id => document.getElementById(id);
 const layers = data.layers;
@@ -37,7 +37,7 @@ function summary() {
     const points = 100 * (after.top1 - before.top1);
     card("Top-1 accuracy", percent(after.top1, 2), `float ${percent(before.top1, 2)} (${points < 0 ? "" : "+"}${fixed(points, 2)} points)`);
   }
-  if (data.agreement != null) card("Agreement with float", percent(data.agreement, 2), "samples given the same answer");
+  if (data.agreement != null) card("Agreement with float", percent(data.agreement, 2), "share of samples with the same predicted class");
   card("Output SQNR", data.sqnr_db == null ? "exact" : fixed(data.sqnr_db, 1) + " dB", "signal to quantization noise");
   const times = (from, to, less, more) => from >= to ? `${(from / to).toFixed(2)}\u00d7 ${less}` : `${(to / from).toFixed(2)}\u00d7 ${more}`;
   card("Size", bytes(after.bytes), `float ${bytes(before.bytes)} (${times(before.bytes, after.bytes, "smaller", "larger")})`);
@@ -73,8 +73,8 @@ function sensitivity() {
   byId("sensitivity-section").hidden = false;
   const all = data.sensitivity.all.sqnr_db, widths = data.sensitivity.weight_bits;
   byId("sensitivity-text").textContent =
-    `Output SQNR with one layer quantized and everything else in float, on ${data.sensitivity.samples} samples: the further left, the more it hurts. ` +
-    "6 dB is half the error." + (data.sensitivity.is_complete ? "" : " Not every layer was measured: the time was up.");
+    `Output SQNR with one layer quantized and everything else in float, on ${data.sensitivity.samples} samples. Lower is worse; ` +
+    "6 dB less is twice the error." + (data.sensitivity.is_complete ? "" : " Not every layer was measured: the time limit was reached.");
   const legend = byId("sensitivity-legend");
   widths.forEach((b, i) => {
     const entry = element("span"), dot = element("i");
@@ -123,7 +123,7 @@ function mixed() {
   byId("mixed-text").textContent =
     (best ? `The smallest mix within ${significant(m.max_drop)} points of float: ${bytes(best.bytes)}, ${percent(best.score, 2)} ${unit} (float ${percent(m.float_score, 2)}), ${said}.`
           : `No mix within ${significant(m.max_drop)} points of float was found.`) +
-    ` ${m.points.length} mixes were measured on ${m.samples} samples${m.is_complete ? "" : "; the search was ended early"}. The line joins those that no other beats in both.`;
+    ` ${m.points.length} mixes were measured on ${m.samples} samples${m.is_complete ? "" : "; the search was stopped early"}. The line connects the mixes that no other mix beats in both size and accuracy.`;
   chart(byId("mixed-chart"), (svg, width) => {
     const box = {left: 68, right: width - 28, top: 28, bottom: 250};
     svg.attr("height", 294).attr("aria-label", "File size against accuracy of every mix that was measured");
@@ -132,7 +132,7 @@ function mixed() {
     const x = d3.scaleLinear().domain([smallest - pad, largest + pad]).nice().range([box.left, box.right]);
     const [low, high] = d3.extent([promised, m.float_score, ...m.points.map(p => p.score)]), margin = Math.max(1e-4, (high - low) * 0.08);
     const y = d3.scaleLinear().domain([low - margin, high + margin]).nice().range([box.bottom, box.top]);
-    for (const [value, text] of [[promised, `promise: ${percent(promised, 2)}`], [m.float_score, `float: ${percent(m.float_score, 2)}`]]) {
+    for (const [value, text] of [[promised, `limit: ${percent(promised, 2)}`], [m.float_score, `float: ${percent(m.float_score, 2)}`]]) {
       const kind = value === promised && m.max_drop > 0 ? "promise" : "rule";
       svg.append("line").attr("class", kind).attr("x1", box.left).attr("x2", box.right).attr("y1", y(value)).attr("y2", y(value));
       svg.append("text").attr("class", kind === "promise" ? "promise-label" : "").attr("x", box.right).attr("text-anchor", "end").attr("y", y(value) - 5).text(text);
@@ -156,9 +156,9 @@ const columns = [
   {key: "op", title: "Operator", words: true, value: l => l.op, text: l => l.op},
   {key: "sqnr", title: "SQNR dB", value: l => l.sqnr_db, text: l => fixed(l.sqnr_db, 1), ascending: true},
   {key: "bits", title: "Bits", value: l => l.weight_bits * 100 + l.activation_bits, text: bits, ascending: true, hint: "weights / output"},
-  {key: "grid", title: "Grid", value: l => l.grid ? l.grid.scale : null, text: grid, hint: "from its lowest to its highest code; sorts by step"},
-  {key: "share", title: "Error share", value: share, text: l => percent(share(l)), hint: "of the noise of all layers, each alone"},
-  {key: "time", title: "Time", value: l => l.time_us, text: l => l.time_us == null ? missing : time(l.time_us), hint: "of the step that computes its output, one sample, one thread"},
+  {key: "grid", title: "Grid", value: l => l.grid ? l.grid.scale : null, text: grid, hint: "from the lowest to the highest code; sorted by step"},
+  {key: "share", title: "Error share", value: share, text: l => percent(share(l)), hint: "of the summed noise of all layers, each measured alone"},
+  {key: "time", title: "Time", value: l => l.time_us, text: l => l.time_us == null ? missing : time(l.time_us), hint: "of the step that computes the output; one sample, one thread"},
   {key: "macs", title: "Work", value: l => l.macs || null, text: l => l.macs ? `${percent(l.macs / totalMacs)}` : missing, hint: "multiply-accumulates"},
   {key: "findings", title: "Findings", value: l => worst(l) * 100 + l.findings.length, text: l => l.findings.length ? String(l.findings.length) : ""},
 ];
@@ -261,7 +261,7 @@ function sort() {
   const column = columns.find(c => c.key === order.key), sign = order.ascending ? 1 : -1;
   const sorted = [...layers].sort((a, b) => {
     const x = column.value(a), y = column.value(b);
-    if (x == null || y == null) return (x == null) - (y == null) || a.index - b.index;  // what is missing comes last
+    if (x == null || y == null) return (x == null) - (y == null) || a.index - b.index;  // missing values come last
     return sign * d3.ascending(x, y) || a.index - b.index;
   });
   const body = document.querySelector("#layers tbody");
