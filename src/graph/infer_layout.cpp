@@ -41,10 +41,9 @@ Outputs concat(const Concat& op, const Inputs& in) {
               to_string(*in.shape(0)), axis);
       }
     }
-    if (in[i].elements && x.size() == 1)
-      joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
-    else
-      knows_all = false;
+    knows_all = knows_all && in[i].elements && x.size() == 1 &&
+                std::ssize(joined) + std::ssize(*in[i].elements) <= kMostElements;
+    if (knows_all) joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
   }
   return {knows_all ? with_elements(y, joined) : y};
 }
