@@ -48,31 +48,31 @@ class Graph {
 
   void mark_output(ValueId id);
   /// Leaves no outputs: those of a part of the graph are marked next.
-  void clear_outputs() { outputs_.clear(); }
+  void clear_outputs();
 
-  const Value& value(ValueId id) const { return values_[index(id)]; }
-  Value& value(ValueId id) { return values_[index(id)]; }
-  const Node& node(NodeId id) const { return nodes_[index(id)]; }
+  const Value& value(ValueId id) const { return values_[checked(id)]; }
+  Value& value(ValueId id) { return values_[checked(id)]; }
+  const Node& node(NodeId id) const { return nodes_[checked(id)]; }
   /// The op and the name may be changed in place; edges only through the functions below.
-  Op& op(NodeId id) { return nodes_[index(id)].op; }
+  Op& op(NodeId id) { return nodes_[checked(id)].op; }
   /// The networks that an If, Loop or Scan runs.
   void set_bodies(NodeId id, std::vector<std::shared_ptr<const Graph>> bodies) {
-    nodes_[index(id)].bodies = std::move(bodies);
+    nodes_[checked(id)].bodies = std::move(bodies);
   }
-  void rename_node(NodeId id, std::string node_name) { nodes_[index(id)].name = std::move(node_name); }
+  void rename_node(NodeId id, std::string node_name) { nodes_[checked(id)].name = std::move(node_name); }
   /// Throws Error when another value has that name.
   void rename_value(ValueId id, std::string value_name);
 
   const std::vector<ValueId>& inputs() const { return inputs_; }
   const std::vector<ValueId>& outputs() const { return outputs_; }
-  bool is_input(ValueId id) const;
-  bool is_output(ValueId id) const;
+  bool is_input(ValueId id) const { return id != ValueId::none && is_input_[checked(id)] != 0; }
+  bool is_output(ValueId id) const { return id != ValueId::none && is_output_[checked(id)] != 0; }
   bool is_constant(ValueId id) const { return id != ValueId::none && value(id).constant.has_value(); }
   ValueId find(std::string_view value_name) const;  ///< none when there is no such value.
 
-  NodeId producer(ValueId id) const { return producers_[index(id)]; }  ///< none for inputs and constants.
+  NodeId producer(ValueId id) const { return producers_[checked(id)]; }  ///< none for inputs and constants.
   /// Each consuming node once, in the order they were added.
-  const std::vector<NodeId>& consumers(ValueId id) const { return consumers_[index(id)]; }
+  const std::vector<NodeId>& consumers(ValueId id) const { return consumers_[checked(id)]; }
   /// True when exactly one node reads `id` and it is not a graph output.
   bool has_single_consumer(ValueId id) const;
 
@@ -107,6 +107,21 @@ class Graph {
  private:
   static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
   static std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
+  /// The index of an id; throws Error when the graph has no such value or node.
+  std::size_t checked(ValueId id) const {
+    if (index(id) >= values_.size()) fail_id(static_cast<std::int32_t>(id), "value", values_.size());
+    return index(id);
+  }
+  std::size_t checked(NodeId id) const {
+    if (index(id) >= nodes_.size()) fail_id(static_cast<std::int32_t>(id), "node", nodes_.size());
+    return index(id);
+  }
+  template <class Id>
+  void check_id(Id id) const {
+    static_cast<void>(checked(id));
+  }
+  [[noreturn]] static void fail_id(std::int32_t id, const char* kind, std::size_t count);
+  void check_slot(NodeId id, std::size_t slot, std::size_t count) const;
   void unlink(ValueId id, NodeId consumer);
   bool reads(NodeId node, ValueId id) const;
 
@@ -114,8 +129,9 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<std::uint8_t> node_alive_, value_alive_;
   std::vector<ValueId> inputs_, outputs_;
-  std::vector<NodeId> producers_;               // per value
-  std::vector<std::vector<NodeId>> consumers_;  // per value
+  std::vector<NodeId> producers_;                   // per value
+  std::vector<std::vector<NodeId>> consumers_;      // per value
+  std::vector<std::uint8_t> is_input_, is_output_;  // per value
   std::map<std::string, ValueId, std::less<>> by_name_;
 };
 

@@ -15,7 +15,8 @@ namespace bitfold {
 
 class Graph;
 
-/// Handles into one Graph. They stay valid until compact().
+/// Handles into one Graph. They stay valid until compact(). Every function of Graph throws Error when given an id that
+/// the graph never handed out; ValueId::none is accepted only where an input or output may be absent.
 enum class ValueId : std::int32_t { none = -1 };
 enum class NodeId : std::int32_t { none = -1 };
 

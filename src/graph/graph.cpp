@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <queue>
+#include <set>
+#include <utility>
 
 #include "base/check.h"
+#include "graph/fresh_name.h"
 
 namespace bitfold {
 
@@ -15,12 +18,15 @@ ValueId Graph::add_value(Value value) {
   value_alive_.push_back(1);
   producers_.push_back(NodeId::none);
   consumers_.emplace_back();
+  is_input_.push_back(0);
+  is_output_.push_back(0);
   return id;
 }
 
 ValueId Graph::add_input(std::string value_name, DataType dtype, Shape shape) {
   const ValueId id = add_value({.name = std::move(value_name), .dtype = dtype, .shape = std::move(shape)});
   inputs_.push_back(id);
+  is_input_[index(id)] = 1;
   return id;
 }
 
@@ -31,14 +37,14 @@ ValueId Graph::add_constant(std::string value_name, Tensor tensor) {
 }
 
 std::string Graph::unique_name(std::string_view stem) const {
-  std::string candidate(stem);
-  for (int i = 1; by_name_.contains(candidate); ++i) candidate = fmt::format("{}_{}", stem, i);
-  return candidate;
+  return fresh_name(stem, [this](const std::string& candidate) { return by_name_.contains(candidate); });
 }
 
 NodeId Graph::add_node(Node node) {
   const auto id = static_cast<NodeId>(nodes_.size());
   // All checks before the first change: a throw leaves the graph as it was.
+  for (ValueId in : node.inputs)
+    if (in != ValueId::none) check_id(in);
   for (ValueId out : node.outputs) {
     if (out == ValueId::none) continue;
     check(producer(out) == NodeId::none, "value '{}' is produced by two nodes, '{}' and '{}'", value(out).name,
@@ -51,7 +57,7 @@ NodeId Graph::add_node(Node node) {
   for (ValueId in : node.inputs) {
     if (in == ValueId::none) continue;
     auto& users = consumers_[index(in)];
-    if (std::find(users.begin(), users.end(), id) == users.end()) users.push_back(id);
+    if (users.empty() || users.back() != id) users.push_back(id);
   }
   nodes_.push_back(std::move(node));
   node_alive_.push_back(1);
@@ -59,12 +65,23 @@ NodeId Graph::add_node(Node node) {
 }
 
 ValueId Graph::add(Op op, std::string node_name, std::vector<ValueId> inputs, std::string output_name) {
+  for (ValueId in : inputs)
+    if (in != ValueId::none) check_id(in);
   const ValueId out = add_value({.name = std::move(output_name)});
   add_node({.name = std::move(node_name), .op = std::move(op), .inputs = std::move(inputs), .outputs = {out}});
   return out;
 }
 
-void Graph::mark_output(ValueId id) { outputs_.push_back(id); }
+void Graph::mark_output(ValueId id) {
+  check_id(id);
+  outputs_.push_back(id);
+  is_output_[index(id)] = 1;
+}
+
+void Graph::clear_outputs() {
+  for (ValueId id : outputs_) is_output_[index(id)] = 0;
+  outputs_.clear();
+}
 
 void Graph::rename_value(ValueId id, std::string value_name) {
   if (value(id).name == value_name) return;
@@ -74,8 +91,13 @@ void Graph::rename_value(ValueId id, std::string value_name) {
   value(id).name = std::move(value_name);
 }
 
-bool Graph::is_input(ValueId id) const { return std::find(inputs_.begin(), inputs_.end(), id) != inputs_.end(); }
-bool Graph::is_output(ValueId id) const { return std::find(outputs_.begin(), outputs_.end(), id) != outputs_.end(); }
+void Graph::fail_id(std::int32_t id, const char* kind, std::size_t count) {
+  fail("{} id {} is not of this graph, which has ids 0 to {}", kind, id, static_cast<std::int64_t>(count) - 1);
+}
+
+void Graph::check_slot(NodeId id, std::size_t slot, std::size_t count) const {
+  check(slot < count, "node '{}' has {} slots, slot {} is asked for", node(id).name, count, slot);
+}
 
 ValueId Graph::find(std::string_view value_name) const {
   const auto it = by_name_.find(value_name);
@@ -145,6 +167,8 @@ void Graph::unlink(ValueId id, NodeId consumer) {
 }
 
 void Graph::set_input(NodeId id, std::size_t slot, ValueId value_id) {
+  check_slot(id, slot, node(id).inputs.size());
+  if (value_id != ValueId::none) check_id(value_id);
   const ValueId old = node(id).inputs[slot];
   nodes_[index(id)].inputs[slot] = value_id;
   unlink(old, id);
@@ -154,6 +178,8 @@ void Graph::set_input(NodeId id, std::size_t slot, ValueId value_id) {
 }
 
 void Graph::add_input_slot(NodeId id, ValueId value_id) {
+  check_id(id);
+  if (value_id != ValueId::none) check_id(value_id);
   nodes_[index(id)].inputs.push_back(ValueId::none);
   set_input(id, node(id).inputs.size() - 1, value_id);
 }
@@ -165,10 +191,16 @@ void Graph::resize_inputs(NodeId id, std::size_t count) {
 
 void Graph::replace_uses(ValueId from, ValueId to) {
   if (from == to) return;
-  const std::vector<NodeId> users = consumers(from);  // a copy: set_input changes the list
-  for (NodeId user : users)
-    for (std::size_t slot = 0; slot < node(user).inputs.size(); ++slot)
-      if (node(user).inputs[slot] == from) set_input(user, slot, to);
+  check_id(to);
+  check_id(from);
+  // All consumers move at once: moving them one by one is quadratic in their number.
+  const std::vector<NodeId> users = std::exchange(consumers_[index(from)], {});
+  auto& joined = consumers_[index(to)];
+  const std::set<NodeId> present(joined.begin(), joined.end());
+  for (NodeId user : users) {
+    std::replace(nodes_[index(user)].inputs.begin(), nodes_[index(user)].inputs.end(), from, to);
+    if (!present.contains(user)) joined.push_back(user);
+  }
 }
 
 void Graph::replace_value(ValueId from, ValueId to) {
@@ -176,6 +208,8 @@ void Graph::replace_value(ValueId from, ValueId to) {
   replace_uses(from, to);
   if (!is_output(from)) return;
   std::replace(outputs_.begin(), outputs_.end(), from, to);
+  is_output_[index(from)] = 0;
+  is_output_[index(to)] = 1;
   // The caller knows the output by its name: the names change places.
   std::swap(value(from).name, value(to).name);
   by_name_[value(from).name] = from;
@@ -192,6 +226,7 @@ void Graph::remove_node(NodeId id) {
 void Graph::set_output(NodeId id, std::size_t slot, ValueId value_id) {
   check(value_id == ValueId::none || producer(value_id) == NodeId::none, "value '{}' is produced by two nodes",
         value_id == ValueId::none ? "" : value(value_id).name);
+  check_slot(id, slot, node(id).outputs.size());
   const ValueId old = node(id).outputs[slot];
   if (old != ValueId::none) producers_[index(old)] = NodeId::none;
   nodes_[index(id)].outputs[slot] = value_id;
@@ -228,14 +263,17 @@ void Graph::compact() {
     if (id != ValueId::none && renamed[index(id)] == ValueId::none) renamed[index(id)] = packed.add_value(value(id));
     return id == ValueId::none ? id : renamed[index(id)];
   };
-  for (ValueId id : inputs_) packed.inputs_.push_back(keep(id));
+  for (ValueId id : inputs_) {
+    packed.inputs_.push_back(keep(id));
+    packed.is_input_[index(packed.inputs_.back())] = 1;
+  }
   for (NodeId id : topological_order()) {
     Node moved = node(id);
     for (ValueId& in : moved.inputs) in = keep(in);
     for (ValueId& out : moved.outputs) out = keep(out);
     packed.add_node(std::move(moved));
   }
-  for (ValueId id : outputs_) packed.outputs_.push_back(keep(id));
+  for (ValueId id : outputs_) packed.mark_output(keep(id));
   *this = std::move(packed);
 }
 

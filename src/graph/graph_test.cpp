@@ -61,5 +61,77 @@ TEST(Graph, remove_dead_takes_chains_and_their_constants) {
   EXPECT_EQ(g.find("c"), ValueId::none);
 }
 
+TEST(Graph, an_id_of_another_graph_is_an_error) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1});
+  const ValueId y = g.add(Unary{UnaryKind::relu}, "relu", {x}, "y");
+  const Graph before = g;
+  const auto foreign = static_cast<ValueId>(17);
+  const auto foreign_node = static_cast<NodeId>(17);
+  const auto expect_error = [](auto&& action) {
+    try {
+      action();
+      FAIL() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("is not of this graph"), std::string::npos) << error.what();
+    }
+  };
+  for (ValueId id : {foreign, ValueId::none}) {
+    expect_error([&] { g.value(id); });
+    expect_error([&] { g.producer(id); });
+    expect_error([&] { g.consumers(id); });
+    expect_error([&] { g.mark_output(id); });
+    expect_error([&] { g.replace_uses(x, id); });
+    expect_error([&] { g.replace_value(id, x); });
+    expect_error([&] { g.rename_value(id, "z"); });
+  }
+  for (NodeId id : {foreign_node, NodeId::none}) {
+    expect_error([&] { g.node(id); });
+    expect_error([&] { g.op(id); });
+    expect_error([&] { g.set_input(id, 0, x); });
+    expect_error([&] { g.add_input_slot(id, x); });
+    expect_error([&] { g.remove_node(id); });
+  }
+  expect_error([&] { g.is_output(foreign); });
+  expect_error([&] { g.set_input(NodeId{0}, 0, foreign); });
+  expect_error([&] { g.add_input_slot(NodeId{0}, foreign); });
+  expect_error([&] { g.add_node({.name = "n", .op = Unary{UnaryKind::relu}, .inputs = {foreign}, .outputs = {}}); });
+  expect_error([&] { g.add_node({.name = "n", .op = Unary{UnaryKind::relu}, .inputs = {x}, .outputs = {foreign}}); });
+  EXPECT_THROW(g.add(Unary{UnaryKind::relu}, "n", {foreign}, "z"), Error);
+  EXPECT_THROW(g.set_input(NodeId{0}, 1, x), Error);
+  EXPECT_THROW(g.set_output(NodeId{0}, 1, x), Error);
+  EXPECT_EQ(g, before);
+  EXPECT_EQ(g.find("y"), y);
+}
+
+TEST(Graph, replace_uses_moves_every_consumer_once) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1});
+  const ValueId y = g.add_input("y", DataType::float32, {1});
+  g.add(Binary{BinaryKind::add}, "both", {x, y}, "a");
+  g.add(Binary{BinaryKind::mul}, "twice", {x, x}, "b");
+  g.replace_uses(x, y);
+  EXPECT_TRUE(g.consumers(x).empty());
+  EXPECT_EQ(g.consumers(y), (std::vector<NodeId>{NodeId{0}, NodeId{1}}));
+  EXPECT_EQ(g.node(NodeId{1}).inputs, (std::vector<ValueId>{y, y}));
+}
+
+TEST(Graph, unique_names_are_numbered_from_one) {
+  Graph g;
+  EXPECT_EQ(g.unique_name("x"), "x");
+  for (const char* name : {"x", "x_1", "x_2", "x_3", "x_4"}) g.add_value({.name = name});
+  EXPECT_EQ(g.unique_name("x"), "x_5");
+  EXPECT_EQ(g.unique_name("x_4"), "x_4_1");
+}
+
+// Quadratic work would take minutes here.
+TEST(Graph, a_hundred_thousand_names_of_one_stem) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1});
+  for (int i = 0; i < 100'000; ++i) g.add(Unary{UnaryKind::relu}, "relu", {x}, g.unique_name("y"));
+  EXPECT_EQ(g.consumers(x).size(), 100'000U);
+  EXPECT_NE(g.find("y_99999"), ValueId::none);
+}
+
 }  // namespace
 }  // namespace bitfold

@@ -100,8 +100,11 @@ std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> i
     if (in.has(i) && in.shape(i)) ops::check_size(*in.shape(i), fmt::format("input {}", i));
   std::vector<ValueInfo> outputs = node.bodies.empty() ? ops::info(node.op).infer(in) : infer_bodies(node, inputs);
   outputs.resize(node.outputs.size());
-  for (std::size_t i = 0; i < outputs.size(); ++i)
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].shape) ops::check_size(*outputs[i].shape, fmt::format("output {}", i));
+    // The bound holds for every rule, also for one that does not check it.
+    if (outputs[i].elements && std::ssize(*outputs[i].elements) > ops::kMostElements) outputs[i].elements.reset();
+  }
   return outputs;
 }
 

@@ -144,6 +144,38 @@ TEST(ShapeInference, an_expand_target_with_minus_ones_replaced_keeps_the_batch) 
   EXPECT_EQ(shape_after(g, g.add(Expand{}, "expand", {x, chosen}, "y")), (Shape{kDynamic, 5}));
 }
 
+// 2^42 elements, were they held one by one.
+TEST(ShapeInference, elements_of_integers_that_double_are_given_up_beyond_a_bound) {
+  Graph g;
+  ValueId x = integers(g, "x", {1, 2});
+  const auto doubled = [&] { return g.add(Concat{}, "concat", {x, x}, g.unique_name("y")); };
+  for (int i = 0; i < 41; ++i) x = doubled();
+  const std::vector<ValueInfo> infos = infer_values(g);
+  EXPECT_EQ(infos[static_cast<std::size_t>(x)].shape, (Shape{std::int64_t{1} << 42}));
+  for (const ValueInfo& info : infos)
+    if (info.elements) {
+      EXPECT_LE(info.elements->size(), 4096U);
+    }
+  // The longest that are still held.
+  EXPECT_EQ(infos[static_cast<std::size_t>(g.find("y_10"))].elements->size(), 4096U);
+}
+
+TEST(ShapeInference, no_operator_makes_more_elements_than_the_bound) {
+  Graph g;
+  const ValueId x = integers(g, "x", std::vector<std::int64_t>(4096, 3));
+  const ValueId two = g.add_constant("two", Tensor::from<std::int64_t>({2, 1}, std::vector<std::int64_t>{1, 2}));
+  const ValueId twice = integers(g, "shape", {2, 4096});
+  const std::vector<ValueId> all{
+      g.add(Concat{}, "concat", {x, x}, "a"), g.add(Binary{BinaryKind::add}, "add", {x, two}, "b"),
+      g.add(Expand{}, "expand", {two, twice}, "c"), g.add(Tile{}, "tile", {x, integers(g, "r", {2})}, "d"),
+      g.add(ConstantOfShape{Tensor(DataType::int64, {1})}, "fill", {twice}, "e")};
+  const std::vector<ValueInfo> infos = infer_values(g);
+  for (ValueId id : all) {
+    EXPECT_EQ(element_count(*infos[static_cast<std::size_t>(id)].shape), 8192) << g.value(id).name;
+    EXPECT_FALSE(infos[static_cast<std::size_t>(id)].elements) << g.value(id).name;
+  }
+}
+
 TEST(ShapeInference, sizes_beyond_any_memory_are_refused_wherever_they_come_from) {
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
   const auto refuses = [](auto&& build) {

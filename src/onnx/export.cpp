@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "bitfold/onnx.h"
 #include "bitfold/version.h"
+#include "graph/fresh_name.h"
 #include "onnx/op_table.h"
 #include "onnx/qdq.h"
 #include "onnx/wire.h"
@@ -113,8 +114,8 @@ class Exporter {
 };
 
 std::string Exporter::fresh(const std::string& stem) {
-  std::string name = stem;
-  for (int i = 1; !taken_.insert(name).second; ++i) name = fmt::format("{}_{}", stem, i);
+  std::string name = fresh_name(stem, [this](const std::string& candidate) { return taken_.contains(candidate); });
+  taken_.insert(name);
   return name;
 }
 

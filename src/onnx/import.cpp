@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "bitfold/onnx.h"
+#include "graph/fresh_name.h"
 #include "onnx/op_table.h"
 #include "onnx/qdq.h"
 #include "onnx/sort_nodes.h"
@@ -316,8 +317,8 @@ void Importer::name_nodes() {
   std::set<std::string> taken;
   for (NodeId id : graph_.nodes()) {
     const std::string stem = graph_.node(id).name;
-    std::string name = stem;
-    for (int i = 1; !taken.insert(name).second; ++i) name = fmt::format("{}_{}", stem, i);
+    const std::string name = fresh_name(stem, [&](const std::string& candidate) { return taken.contains(candidate); });
+    taken.insert(name);
     if (name != stem) graph_.rename_node(id, name);
   }
 }

@@ -135,5 +135,18 @@ TEST(Pair, with_a_computed_scale_stays_as_it_is) {
   for (NodeId id : graph.nodes()) EXPECT_TRUE(std::holds_alternative<Opaque>(graph.node(id).op));
 }
 
+// Quadratic work would take minutes here.
+TEST(Import, a_hundred_thousand_nodes_of_one_name) {
+  ModelBuilder b;
+  b.input("x", {2});
+  for (int i = 0; i < 100'000; ++i) {
+    b.node("Relu", "relu", {"x"}, {"y" + std::to_string(i)});
+    b.output("y" + std::to_string(i));
+  }
+  const Graph g = b.load();
+  EXPECT_EQ(g.node_count(), 100'000U);
+  EXPECT_EQ(g.node(NodeId{99'999}).name, "relu_99999");
+}
+
 }  // namespace
 }  // namespace bitfold

@@ -20,7 +20,7 @@ Outputs infer_concat(const Inputs& in) {
   Elements joined;
   bool knows_all = true;
   for (std::size_t i = 0; i < in.size(); ++i) {
-    if (!in.shape(i)) return {y};
+    if (!in.shape(i)) return {like(in[0], {})};
     const Shape& x = *in.shape(i);
     if (!y.shape) {
       y.shape = x;
@@ -41,10 +41,9 @@ Outputs infer_concat(const Inputs& in) {
               to_string(*in.shape(0)), axis);
       }
     }
-    if (in[i].elements && x.size() == 1)
-      joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
-    else
-      knows_all = false;
+    knows_all = knows_all && in[i].elements && x.size() == 1 &&
+                std::ssize(joined) + std::ssize(*in[i].elements) <= kMostElements;
+    if (knows_all) joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
   }
   return {knows_all ? with_elements(y, joined) : y};
 }
