@@ -29,23 +29,38 @@ FetchAhead fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
 
 }  // namespace
 
-FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, const ConvImages& images, Isa cap) {
+bool winograd_is_faster(const ConvFilter& f, const ConvImages& images, Isa cap) {
   const bool is_3x3 = f.kernel_h == 3 && f.kernel_w == 3 && f.groups == 1 && f.dilation_h == 1 && f.dilation_w == 1 &&
                       images.stride_h == 1 && images.stride_w == 1;
-  const bool is_better = is_3x3 && select_winograd_kernel(cap) != nullptr &&
-                         winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width) &&
-                         winograd_range(weights, nullptr, f.in_channels, f.out_channels) != WinogradRange::too_large;
-  return is_better ? FilterForm::winograd : FilterForm::direct;
+  return is_3x3 && select_winograd_kernel(cap) != nullptr &&
+         winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width);
+}
+
+bool fits_winograd(const ConvFilter& f, const std::int8_t* weights) {
+  return f.kernel_h == 3 && f.kernel_w == 3 && f.groups == 1 &&
+         winograd_range(weights, nullptr, f.in_channels, f.out_channels) != WinogradRange::too_large;
+}
+
+FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, const ConvImages& images, Isa cap) {
+  return winograd_is_faster(f, images, cap) && fits_winograd(f, weights) ? FilterForm::winograd : FilterForm::direct;
+}
+
+OutputTerms::OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap) {
+  // Neither the portable kernels nor Winograd's read them.
+  if (cap > Isa::portable && filter.form() == FilterForm::direct)
+    quick_steps = QuickSteps({filter.multipliers(), filter.reach().size()}, filter.reach(), output);
+  if (output.has_residual)
+    sum = prepared(pointwise_kernels(cap), CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
 }
 
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
-                         Isa cap)
-    : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  // Neither the portable kernels nor Winograd's read them, and finding them takes microseconds a channel.
-  if (cap > Isa::portable && filter_->form() == FilterForm::direct)
-    quick_steps_ = QuickSteps({filter_->multipliers(), filter_->reach().size()}, filter_->reach(), output_);
-  if (output.has_residual)
-    sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
+                         Isa cap, std::shared_ptr<const OutputTerms> terms)
+    : filter_(std::move(filter)),
+      images_(images),
+      output_(output),
+      terms_(std::move(terms)),
+      pointwise_(&pointwise_kernels(cap)) {
+  if (terms_ == nullptr) terms_ = std::make_shared<const OutputTerms>(*filter_, output_, cap);
   assert(images.x.pixel == filter_->filter().in_channels);
   assert(images.bare.height == 0 || filter_->filter().is_depthwise());
   const std::int64_t row_bytes = images_.row_step() * images_.split.rows * images_.split.columns +
@@ -186,7 +201,7 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
     return;
   }
   if (depthwise_ != nullptr) return run_depthwise(s, image, out);
-  products_->run(s, image, out, output_, quick_steps_.terms(), ahead, scratch);
+  products_->run(s, image, out, output_, terms_->quick_steps.terms(), ahead, scratch);
 }
 
 void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, std::byte* out) const noexcept {
@@ -217,7 +232,7 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
        .weights = filter_->weights(),
        .bias = filter_->bias(),
        .multipliers = filter_->multipliers(),
-       .terms = quick_steps_.terms(),
+       .terms = terms_->quick_steps.terms(),
        .y = out,
        .y_row = images_.y.row,
        .y_stride = images_.y.pixel,
@@ -241,7 +256,7 @@ void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Ou
       if (!adds) continue;
       const std::uint8_t* other = residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row +
                                   p * images_.residual.pixel + s.channel_begin;
-      pointwise_->binary(CodeBinary::add, codes, other, codes, length, sum_);
+      pointwise_->binary(CodeBinary::add, codes, other, codes, length, terms_->sum);
     }
 }
 

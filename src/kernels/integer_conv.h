@@ -39,6 +39,19 @@ namespace bitfold {
 
 /// The form that takes the least time over such images; a pure function of its arguments. The result is the same bytes.
 FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
+/// Its two halves: whether the Winograd form takes less time over such images, and whether it is exact for such
+/// weights.
+bool winograd_is_faster(const ConvFilter& filter, const ConvImages& images, Isa cap);
+bool fits_winograd(const ConvFilter& filter, const std::int8_t* weights);
+
+/// What turns the accumulators of a filter into outputs quickly. It does not depend on the images, and takes
+/// microseconds a channel to find, so convolutions share it.
+struct OutputTerms {
+  OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap);
+
+  QuickSteps quick_steps;
+  BinaryGrids sum;  ///< Of the product and the residual, where one is added.
+};
 
 struct DepthwiseKernel;
 struct WinogradKernel;
@@ -46,8 +59,9 @@ struct WinogradKernel;
 /// A filter over images of one size on one instruction set. Immutable: may run on many threads at once.
 class IntegerConv {
  public:
-  /// `cap` must not exceed what the CPU has.
-  IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap);
+  /// `cap` must not exceed what the CPU has. `terms` are those of the filter, output and cap; null: made here.
+  IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap,
+              std::shared_ptr<const OutputTerms> terms = nullptr);
 
   /// Independent units of work, for splitting among threads: rows of output, or a few of them.
   std::int64_t unit_count() const { return images_.batch * units_per_image(); }
@@ -104,7 +118,7 @@ class IntegerConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   ConvOutput output_;
-  QuickSteps quick_steps_;
+  std::shared_ptr<const OutputTerms> terms_;
   std::int64_t panel_rows_ = 1;
   std::optional<GemmConv> products_;
   const DepthwiseKernel* depthwise_ = nullptr;
@@ -112,7 +126,6 @@ class IntegerConv {
   const PointwiseKernels* pointwise_ = nullptr;
   std::span<const std::byte> next_weights_;
   bool next_is_shared_out_ = false;
-  BinaryGrids sum_;  ///< Of the product and the residual, where one is added.
 };
 
 }  // namespace bitfold

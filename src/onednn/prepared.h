@@ -6,6 +6,7 @@
 // chain is kept.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -43,6 +44,12 @@ struct Arguments {
   void* scratch = nullptr;
 };
 
+/// Identifies a layout of packed weights: oneDNN's descriptor of it, byte by byte.
+struct PackedLayout {
+  std::string descriptor;
+  auto operator<=>(const PackedLayout&) const = default;
+};
+
 /// A float primitive. Made under the thread count it will run with (omp_set_num_threads): oneDNN divides the work
 /// when the primitive is made.
 class Primitive {
@@ -73,11 +80,12 @@ class Primitive {
   std::size_t scratch_bytes() const;
   std::size_t packed_bytes() const;  ///< 0 for a pool.
   /// Equal for primitives that read the same packed weights.
-  const std::string& packed_layout() const;
+  const PackedLayout& packed_layout() const;
   /// `plain` row-major as said at the factory; `packed` 64-byte aligned.
   void pack(const float* plain, void* packed) const;
 
-  void run(const Arguments& arguments) noexcept;
+  /// Throws Error when oneDNN fails, as when memory runs out.
+  void run(const Arguments& arguments);
 
  private:
   struct Impl;

@@ -108,8 +108,8 @@ class Finder {
 
   /// Where a Clip of numbers from 0 on begins to change them; 0 where it changes small ones too.
   float clip_limit(NodeId id) const {
-    const auto bounds = clip_bounds(graph_, id);
-    return bounds && bounds->lower == 0 && bounds->upper > 0 ? bounds->upper : 0;
+    const auto clamp = find_clamp(graph_, id);
+    return clamp && clamp->low == 0 && clamp->high > 0 ? clamp->high : 0;
   }
 
   Passage passage(NodeId id) const {

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -92,7 +92,7 @@ struct Classifier {
   }
   Classified operator()(const Parametric&) const { return follower(Role::arithmetic); }
   Classified operator()(const Clip&) const {
-    if (!clip_bounds(graph, id)) return refuse("its bounds are not constant");
+    if (!find_clamp(graph, id)) return refuse("its bounds are not constant");
     return follower(Role::clip);
   }
   Classified operator()(const Binary& op) const {
