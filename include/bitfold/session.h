@@ -15,7 +15,7 @@
 namespace bitfold {
 
 struct SessionOptions {
-  /// Cores to use; 0 for all of them. Small layers stay on one core.
+  /// Number of threads, 0 to 1024; 0: one per available core. Small layers run on one thread.
   int threads = 1;
   /// Slower instruction sets than the CPU has, for tests; absent: isa_cap().
   std::optional<Isa> isa;
@@ -76,6 +76,7 @@ class Session {
  private:
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);
+  Impl& impl() const;  ///< Throws Error when this was moved from.
   std::unique_ptr<Impl> impl_;
 };
 

@@ -10,30 +10,32 @@ bool can_follow(const Lowering& l, ValueId value) {
 
 }  // namespace
 
-std::optional<Rectifier> rectifier(const Lowering& l, const Node& node) {
-  if (const auto* unary = std::get_if<Unary>(&node.op); unary != nullptr && unary->kind == UnaryKind::relu)
-    return Rectifier{onednn::Activation::relu};
-  if (const auto* p = std::get_if<Parametric>(&node.op); p != nullptr && p->kind == ParametricKind::leaky_relu)
-    return Rectifier{onednn::Activation::leaky_relu, p->alpha};
-  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
-  const auto bound = [&](std::size_t slot, float absent) -> std::optional<float> {
-    if (slot >= node.inputs.size() || node.inputs[slot] == ValueId::none) return absent;
-    return l.constant_scalar(node.inputs[slot]);
-  };
-  const auto low = bound(1, -std::numeric_limits<float>::infinity()),
-             high = bound(2, std::numeric_limits<float>::infinity());
-  if (!low || !high || *low > *high) return std::nullopt;
-  return Rectifier{onednn::Activation::clip, *low, *high};
+onednn::Epilogue FloatTail::epilogue(bool has_bias) const {
+  onednn::Epilogue out{.has_bias = has_bias, .has_residual = residual != ValueId::none};
+  if (!activation) return out;
+  if (!activation->is_clamp()) {
+    out.activation = onednn::Activation::leaky_relu;
+    out.alpha = activation->negative_slope;
+  } else if (*activation == Activation{.low = 0}) {
+    out.activation = onednn::Activation::relu;
+  } else {
+    out.activation = onednn::Activation::clip;
+    out.alpha = activation->low;
+    out.beta = activation->high;
+  }
+  return out;
 }
 
 FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
   const Node& start = l.graph.node(id);
   FloatTail tail{.output = start.outputs[0], .op = op_name(start.op), .name = start.name};
-  while (tail.rectifier.kind == onednn::Activation::none && can_follow(l, tail.output)) {
+  while (!tail.activation && can_follow(l, tail.output)) {
     const NodeId next_id = l.graph.consumers(tail.output)[0];
     const Node& next = l.graph.node(next_id);
-    if (const auto r = rectifier(l, next); r && next.inputs[0] == tail.output) {
-      tail.rectifier = *r;
+    if (const auto activation = find_activation(l.graph, next_id); activation && next.inputs[0] == tail.output) {
+      const double sum = l.magnitudes.product(id, Magnitudes::kChecked);  // with a residual, at most twice as much
+      if (activation->is_clamp() && (!l.fuses_clamps || sum > Magnitudes::kFinite)) break;
+      tail.activation = activation;
     } else if (const auto* b = std::get_if<Binary>(&next.op); may_add && b != nullptr && b->kind == BinaryKind::add &&
                                                               tail.residual == ValueId::none &&
                                                               next.inputs[0] != next.inputs[1]) {
@@ -51,6 +53,15 @@ FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
   // After claiming: the other operand's own convolution must not take this sum, too.
   if (tail.residual != ValueId::none) l.ensure(tail.residual);
   return tail;
+}
+
+void check_clamp(Lowering& l, NodeId id, const FloatTail& tail) {
+  if (!tail.has_clamp()) return;
+  const ValueId x = l.graph.node(id).inputs[0];
+  const double residual = tail.residual == ValueId::none ? 0 : l.magnitudes.of(tail.residual);
+  if (l.magnitudes.product(id, l.magnitudes.of(x)) + residual <= Magnitudes::kFinite) return;
+  if (residual > Magnitudes::kChecked) l.check_magnitude(tail.residual);
+  if (l.magnitudes.of(x) > Magnitudes::kChecked) l.check_magnitude(x);
 }
 
 }  // namespace bitfold::engine

@@ -17,16 +17,18 @@ std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t s
   return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
 }
 
-/// Adds the step of a primitive with weights. `weights` in the plain layout the primitive packs from.
-void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, const Node& node,
-                 const Tensor& weights, const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
+/// Adds the step of a primitive with weights. `decode` returns them in the plain layout that the primitive packs from;
+/// it is called where they have not been packed before.
+template <class Decode>
+void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id, const Decode& decode,
+                 const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
                  const std::optional<Slot>& residual, std::int64_t mac_count) {
-  const std::string key =
-      fmt::format("float {} {} {}", l.graph.value(node.outputs[0]).name,
-                  l.folded(node.inputs[0], false) != nullptr ? "folded" : "plain", primitive.packed_layout());
+  const Node& node = l.graph.node(id);
+  check_clamp(l, id, tail);
   const std::size_t bytes = primitive.packed_bytes();
-  const auto packed =
-      l.weights.get(key, bytes, [&](std::byte* to) { primitive.pack(weights.data<float>().data(), to); });
+  const auto packed = l.weights.floats(
+      {.node = id, .is_folded = l.folded(node.inputs[0], false) != nullptr, .layout = primitive.packed_layout()}, bytes,
+      [&](std::byte* to) { primitive.pack(decode().template data<float>().data(), to); });
   const std::size_t scratch = primitive.scratch_bytes();
   auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), tail.name, tail.op, "onednn");
   auto& n = step.numbers;
@@ -36,7 +38,7 @@ void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail
   if (bias) n.bias = step.add_operand(l.constant_buffer(*bias), Access::read);
   if (residual) n.residual = step.add_operand(residual->buffer, Access::read);
   if (scratch > 0) n.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
-  step.info.kernel = "onednn " + step.implementation() + l.explanation(l.graph.producer(node.outputs[0]));
+  step.info.kernel = "onednn " + step.implementation() + l.explanation(id);
   step.info.mac_count = mac_count;
   step.info.inputs = {l.graph.value(node.inputs[0]).name};
   step.info.outputs = {l.graph.value(tail.output).name};
@@ -54,23 +56,23 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const auto w2d = window_2d(conv.window, l.shape(x), l.shape(y));
-  const auto weights = l.constant_reals(node.inputs[1]);
   bool has_bias = false;
   const auto bias = bias_of(l, node, 2, has_bias);
-  if (!w2d || !weights || has_bias != bias.has_value() || element_count(l.shape(y)) == 0) return false;
+  if (!w2d || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() || element_count(l.shape(y)) == 0)
+    return false;
 
   const FloatTail tail = fuse_float_tail(l, id, true);
-  if (lower_planar_conv(l, node, *w2d, conv.group, tail, *weights, bias)) return true;
-  const onednn::Epilogue epilogue{has_bias, tail.residual != ValueId::none, tail.rectifier.kind, tail.rectifier.alpha,
-                                  tail.rectifier.beta};
+  if (lower_planar_conv(l, id, *w2d, conv.group, tail, bias)) return true;
+  const onednn::Epilogue epilogue = tail.epilogue(has_bias);
   const Slot source = l.reals(x, Layout::channels_last);
   std::optional<Slot> residual;
   if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
   const Slot destination = l.make(tail.output, false, Layout::channels_last);
   auto primitive =
       onednn::Primitive::convolution(image(l.shape(x)), image(l.shape(y)), window(*w2d), conv.group, epilogue);
-  const std::int64_t macs = element_count(l.shape(y)) * (weights->size() / l.shape(y)[1]);
-  add_product(l, std::move(primitive), tail, node, *weights, bias, source, destination, residual, macs);
+  const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
+  const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
+  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, residual, macs);
   l.define_reals(tail.output, destination);
   return true;
 }
@@ -104,28 +106,30 @@ Tensor permuted(const Tensor& weights, bool transposed, const std::vector<std::i
 bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  const auto constant = l.constant_reals(node.inputs[1]);
-  if (!constant || constant->rank() != 2 || gemm.trans_a || l.shape(x).empty() || element_count(l.shape(y)) == 0)
+  if (!l.has_constant_reals(node.inputs[1]) || gemm.trans_a || l.shape(x).empty() || element_count(l.shape(y)) == 0)
     return false;
-  const std::int64_t depth = constant->dim(gemm.trans_b ? 1 : 0), columns = constant->dim(gemm.trans_b ? 0 : 1);
+  const Shape& w = l.shape(node.inputs[1]);
+  if (w.size() != 2) return false;
+  const std::int64_t depth = w[gemm.trans_b ? 1 : 0], columns = w[gemm.trans_b ? 0 : 1];
   const std::int64_t rows = element_count(l.shape(x)) / std::max<std::int64_t>(depth, 1);
   bool has_bias = false;
   auto bias = bias_of(l, node, 2, has_bias);
   if (has_bias && bias) bias = bias_row(*bias, columns, gemm.beta);
   if (has_bias != bias.has_value() || depth == 0 || l.shape(x).back() != depth) return false;
 
-  Tensor weights = *constant;
-  if (gemm.alpha != 1)
-    for (float& w : weights.mutable_data<float>()) w *= gemm.alpha;
   const Slot* folded = l.folded(x, false);
   const Slot source = folded != nullptr ? *folded : l.reals(x, Layout::plain);
-  if (folded != nullptr) weights = permuted(weights, gemm.trans_b, folded_order(*folded));
+  const bool is_folded = folded != nullptr;
+  const auto decode = [&] {
+    Tensor weights = *l.constant_reals(node.inputs[1]);
+    if (gemm.alpha != 1)
+      for (float& value : weights.mutable_data<float>()) value *= gemm.alpha;
+    return is_folded ? permuted(weights, gemm.trans_b, folded_order(source)) : weights;
+  };
   const FloatTail tail = fuse_float_tail(l, id, false);
   const Slot destination = l.make(tail.output, false, Layout::plain);
-  auto primitive =
-      onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b,
-                                {has_bias, false, tail.rectifier.kind, tail.rectifier.alpha, tail.rectifier.beta});
-  add_product(l, std::move(primitive), tail, node, weights, bias, source, destination, std::nullopt,
+  auto primitive = onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b, tail.epilogue(has_bias));
+  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, std::nullopt,
               rows * depth * columns);
   l.define_reals(tail.output, destination);
   return true;
@@ -282,15 +286,14 @@ bool lower_batch_norm(Lowering& l, NodeId id, const BatchNorm& norm) {
   return true;
 }
 
-bool lower_rectifier(Lowering& l, NodeId id, const Rectifier& r) {
+bool lower_activation(Lowering& l, NodeId id, const Activation& activation) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   if (l.dtype(x) != DataType::float32) return false;
   const Layout layout = l.layout(x);
   const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  const float low = r.is_leaky() ? 0 : r.low();
-  auto& step = l.add(std::make_unique<RectifyStep>(low, r.high(), r.alpha, r.is_leaky(), element_count(l.shape(y))),
-                     node.name, op_name(node.op), "float");
+  auto& step = l.add(std::make_unique<ActivationStep>(activation, element_count(l.shape(y))), node.name,
+                     op_name(node.op), "float");
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   describe(l, step, node);
@@ -337,7 +340,7 @@ bool lower_float(Lowering& l, NodeId id) {
     return lower_gelu(l, id);
   if (const auto* softmax = std::get_if<Softmax>(&node.op)) return lower_softmax(l, id, *softmax);
   if (const auto* norm = std::get_if<LayerNorm>(&node.op)) return lower_layer_norm(l, id, *norm);
-  if (const auto r = rectifier(l, node)) return lower_rectifier(l, id, *r);
+  if (const auto activation = find_activation(l.graph, id)) return lower_activation(l, id, *activation);
   return false;
 }
 

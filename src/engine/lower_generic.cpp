@@ -67,9 +67,12 @@ void lower_generic(Lowering& l, NodeId id) {
     inputs.push_back(input_view(l, input, layout, buffer));
     if (buffer >= 0) read.push_back(buffer);
   }
-  for (ValueId output : node.outputs) {
+  for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+    const ValueId output = node.outputs[i];
     if (output == ValueId::none) {
-      outputs.emplace_back();
+      // The function reads the shape, as the sizes of a Split, and writes no data.
+      const ValueInfo unused = l.output_info(id, i);
+      outputs.push_back({unused.dtype, *unused.shape, false});
       continue;
     }
     const Slot slot = l.make(output, false, layout);

@@ -10,6 +10,7 @@
 
 #include "engine/lowering.h"
 #include "engine/steps/pointwise.h"
+#include "graph/activation.h"
 
 namespace bitfold::engine {
 namespace {
@@ -22,21 +23,6 @@ void describe(const Lowering& l, Step& step, const Node& node) {
 }
 
 std::string pointwise_name(const Lowering& l) { return std::string("pointwise.") + pointwise_kernels(l.isa).name; }
-
-/// The bounds of a Relu or Clip; none for another node.
-std::optional<std::pair<float, float>> bounds_of(const Lowering& l, const Node& node) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  if (const auto* unary = std::get_if<Unary>(&node.op); unary != nullptr && unary->kind == UnaryKind::relu)
-    return std::pair{0.0F, kInfinity};
-  if (!std::holds_alternative<Clip>(node.op)) return std::nullopt;
-  const auto bound = [&](std::size_t slot, float absent) -> std::optional<float> {
-    if (slot >= node.inputs.size() || node.inputs[slot] == ValueId::none) return absent;
-    return l.constant_scalar(node.inputs[slot]);
-  };
-  const auto low = bound(1, -kInfinity), high = bound(2, kInfinity);
-  if (!low || !high || !(*low <= *high)) return std::nullopt;
-  return std::pair{*low, *high};
-}
 
 bool lower_pool(Lowering& l, const Node& node, PoolKind kind, const Window2dShape& window, bool counts_padding) {
   const ValueId x = node.inputs[0], y = node.outputs[0];
@@ -93,8 +79,9 @@ bool lower_binary(Lowering& l, const Node& node, const Binary& op) {
   const Layout layout = l.layout(a) == Layout::channels_last ? Layout::channels_last : l.layout(b);
   const Slot left = l.codes(a, layout), right = l.codes(b, layout), destination = l.make(target->output, true, layout);
   const BinaryGrids grids{byte_grid(*l.code_grid(a)), byte_grid(*l.code_grid(b)), byte_grid(target->grid)};
-  auto& step = l.add(std::make_unique<CodeBinaryStep>(kind, grids, element_count(l.shape(y)), l.isa), node.name,
-                     op_name(node.op), pointwise_name(l));
+  auto made = std::make_unique<CodeBinaryStep>(kind, l.weights.grids(l.pointwise(), kind, grids),
+                                               element_count(l.shape(y)), l.isa);
+  auto& step = l.add(std::move(made), node.name, op_name(node.op), pointwise_name(l));
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(left.buffer, Access::read);
   step.add_operand(right.buffer, Access::read);
@@ -138,10 +125,10 @@ std::optional<CodeTarget> code_target(const Lowering& l, ValueId value) {
   const NodeId next = l.graph.value(value).quant ? NodeId::none : only_consumer(l, value);
   if (next == NodeId::none) return std::nullopt;
   const Node& node = l.graph.node(next);
-  const auto bounds = bounds_of(l, node);
+  const auto clamp = find_clamp(l.graph, next);
   auto grid = l.code_grid(node.outputs[0]);
-  if (!bounds || !grid) return std::nullopt;
-  const int low = quantize_code(bounds->first, *grid), high = quantize_code(bounds->second, *grid);
+  if (!clamp || !grid) return std::nullopt;
+  const int low = quantize_code(clamp->low, *grid), high = quantize_code(clamp->high, *grid);
   // Kernels want real 0 between the ends.
   if (low > grid->zero_point || high < grid->zero_point) return std::nullopt;
   grid->qmin = low;

@@ -9,7 +9,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/integer_conv.h"
 #include "engine/steps/parallel.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 
 namespace bitfold::engine {
 namespace {
@@ -26,8 +26,8 @@ struct Product {
   std::int64_t depth = 0;  ///< As the network has it: without products that a form adds.
   /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. Below 0: a zero.
   std::int64_t channel_stride = 0;
-  std::vector<std::int64_t> k_index;
-  int channel_axis = 0;  ///< Of the weights.
+  std::vector<std::int64_t> k_index;  ///< Made by index_products() where weights are decoded.
+  int channel_axis = 0;               ///< Of the weights.
   bool is_image = true;
 };
 
@@ -58,13 +58,7 @@ std::optional<Product> conv_product(const Lowering& l, const Node& node, const C
     p.images = packed_images(p.filter, p.images, image, p.form);
   }
   p.filter = folded(p.filter, p.form.folded_rows);
-  const std::int64_t channels = in[1] / conv.group, taps = w.kernel_h * w.kernel_w, rows = p.form.folded_rows;
-  p.channel_stride = p.depth = channels * taps;
-  for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
-    for (std::int64_t j = 0; j < w.kernel_w; ++j)
-      for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
-        for (std::int64_t c = 0; c < channels; ++c)
-          p.k_index.push_back(row < w.kernel_h ? c * taps + row * w.kernel_w + j : -1);
+  p.channel_stride = p.depth = in[1] / conv.group * w.kernel_h * w.kernel_w;
   if (node.inputs.size() > 2) p.bias = node.inputs[2];
   return p;
 }
@@ -81,15 +75,28 @@ std::optional<Product> matrix_product(const Lowering& l, const Node& node, const
   p.channel_axis = gemm.trans_b ? 0 : 1;
   p.channel_stride = gemm.trans_b ? depth : 1;
   p.depth = depth;
-  p.k_index.resize(static_cast<std::size_t>(depth));
+  if (node.inputs.size() > 2) p.bias = node.inputs[2];
+  return p;
+}
+
+void index_products(const Lowering& l, const Node& node, Product& p) {
+  if (const auto* conv = std::get_if<Conv>(&node.op)) {
+    const std::int64_t kernel_h = conv->window.kernel[0], kernel_w = conv->window.kernel[1];
+    const std::int64_t taps = kernel_h * kernel_w, channels = p.depth / taps, rows = p.form.folded_rows;
+    for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
+      for (std::int64_t j = 0; j < kernel_w; ++j)
+        for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
+          for (std::int64_t c = 0; c < channels; ++c)
+            p.k_index.push_back(row < kernel_h ? c * taps + row * kernel_w + j : -1);
+    return;
+  }
+  p.k_index.resize(static_cast<std::size_t>(p.depth));
   if (const Slot* folded = l.folded(p.x, true))
     p.k_index = folded_order(*folded);
   else
     std::iota(p.k_index.begin(), p.k_index.end(), std::int64_t{0});
-  if (!gemm.trans_b)
-    for (auto& k : p.k_index) k *= columns;
-  if (node.inputs.size() > 2) p.bias = node.inputs[2];
-  return p;
+  const std::int64_t k_stride = p.channel_axis == 0 ? 1 : p.filter.out_channels;
+  for (auto& k : p.k_index) k *= k_stride;
 }
 
 std::optional<Product> product_of(const Lowering& l, const Node& node) {
@@ -99,13 +106,10 @@ std::optional<Product> product_of(const Lowering& l, const Node& node) {
   return std::nullopt;
 }
 
-/// Weight codes less their zero points, as the step wants them, with one scale per output channel; or why not.
-struct WeightCodes {
-  std::vector<std::int8_t> codes;
-  std::vector<float> scales;
-};
-
-std::string read_weights(const Lowering& l, const Product& p, WeightCodes& out) {
+/// Appends the weight codes less their zero points in the order of the products, and one scale per output channel.
+/// Returns why the product cannot run in integers, or nothing.
+std::string read_weights(const Lowering& l, const Product& p, std::vector<std::int8_t>& out,
+                         std::vector<float>& scales) {
   const Value& value = l.graph.value(p.w);
   if (!value.constant || !value.quant) return "weights are not constants on a grid";
   const QuantParams& q = *value.quant;
@@ -117,23 +121,23 @@ std::string read_weights(const Lowering& l, const Product& p, WeightCodes& out) 
   const std::size_t depth = p.k_index.size();
   for (std::int64_t c = 0; c < p.filter.out_channels; ++c) {
     const auto entry = static_cast<std::size_t>(q.scale.size() > 1 ? c : 0);
-    out.scales.push_back(q.scale[entry]);
+    scales.push_back(q.scale[entry]);
     for (std::size_t k = 0; k < depth; ++k) {
       if (p.k_index[k] < 0) {
-        out.codes.push_back(0);
+        out.push_back(0);
         continue;
       }
       const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
       const int code = is_signed ? codes.data<std::int8_t>()[i] : codes.data<std::uint8_t>()[i];
       const int w = code - q.zero_point[entry];
       if (w < -128 || w > 127) return "asymmetric weights do not fit int8";
-      out.codes.push_back(static_cast<std::int8_t>(w));
+      out.push_back(static_cast<std::int8_t>(w));
     }
   }
   return "";
 }
 
-/// The bias on the grid s_x * s_w[c]; or why not.
+/// The bias on the grid s_x * s_w[c]. Returns why there is none, or nothing.
 std::string read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
                       std::vector<std::int32_t>& out) {
   const auto channels = static_cast<std::size_t>(p.filter.out_channels);
@@ -144,7 +148,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
   const Tensor& stored = *value.constant;
   if (stored.size() != static_cast<std::int64_t>(channels)) return "the bias is not one number per output channel";
   const auto reals = l.constant_reals(p.bias);
-  if (!reals) return "the bias is no float";
+  if (!reals) return "the bias is not a float";
   for (std::size_t c = 0; c < channels; ++c) {
     const double unit = static_cast<double>(l.code_grid(p.x)->scale) * scales[c];
     if (value.quant && stored.dtype() == DataType::int32) {
@@ -162,7 +166,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
   return "";
 }
 
-/// Folds the input's zero point into the bias; or says why an accumulator may overflow.
+/// Folds the input's zero point into the bias. Returns why an accumulator may overflow, or nothing.
 std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
                             std::vector<std::int32_t>& bias) {
   for (std::size_t c = 0; c < bias.size(); ++c) {
@@ -220,11 +224,11 @@ void fuse_residual(Lowering& l, Tail& tail) {
 bool fuse_leaky_relu(Lowering& l, Tail& tail) {
   if (l.graph.value(tail.output).quant) return false;
   const NodeId next = only_consumer(l, tail.output);
-  const auto slope = next == NodeId::none ? std::nullopt : shrinking_slope(l.graph.node(next).op);
-  if (!slope) return false;
+  const auto activation = next == NodeId::none ? std::nullopt : find_activation(l.graph, next);
+  if (!activation || !activation->shrinks_negatives()) return false;
   tail.grid = l.code_grid(l.graph.node(next).outputs[0]);
   if (!tail.grid) return false;
-  tail.negative_gain = *slope;
+  tail.negative_gain = activation->negative_slope;
   take(l, tail, next);
   return true;
 }
@@ -266,22 +270,56 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
   return out;
 }
 
-std::shared_ptr<const PackedFilter> packed_filter(Lowering& l, const Product& p, const WeightCodes& codes,
-                                                  const std::vector<std::int32_t>& bias, const Tail& tail) {
-  const FilterForm form = best_filter_form(p.filter, codes.codes.data(), p.images, l.isa);
-  // The key holds what plans of one session may differ in: whether the depth is permuted, and the forms.
-  const std::string key =
-      fmt::format("{} {} {} {}", l.graph.value(p.y).name, l.folded(p.x, true) != nullptr ? "folded" : "plain",
-                  form == FilterForm::winograd ? "winograd" : "direct", p.form.folded_rows);
-  return l.weights.filter(key, [&](MemoryPieces& memory) {
-    std::vector<float> multipliers;
-    for (float s : codes.scales) {
-      const double unit = static_cast<double>(l.code_grid(p.x)->scale) * s;
-      multipliers.push_back(static_cast<float>(tail.grid ? unit / tail.grid->scale : unit));
-    }
-    return PackedFilter(p.filter, codes.codes.data(), bias.data(), multipliers.data(), form, &memory);
-  });
-}
+/// The weights of one product: facts and packed forms from the session's cache, decoded only where it lacks them.
+class ProductWeights {
+ public:
+  ProductWeights(Lowering& lowering, NodeId id, Product& product)
+      : l_(lowering), node_(lowering.graph.node(id)), p_(product) {
+    key_ = {.node = id, .is_folded = l_.folded(p_.x, true) != nullptr, .folded_rows = p_.form.folded_rows};
+  }
+
+  std::shared_ptr<const ProductFacts> facts() {
+    return l_.weights.facts(key_, [&] {
+      ProductFacts facts;
+      facts.refusal = decode(facts.scales);
+      if (facts.refusal.empty()) facts.refusal = read_bias(l_, p_, facts.scales, facts.bias);
+      if (facts.refusal.empty())
+        facts.refusal = fold_zero_point(l_.code_grid(p_.x)->zero_point, p_.k_index.size(), codes_, facts.bias);
+      if (facts.refusal.empty()) facts.fits_winograd = fits_winograd(p_.filter, codes_.data());
+      return facts;
+    });
+  }
+
+  std::shared_ptr<const IntegerFilter> filter(const ProductFacts& facts, const Tail& tail, const ConvOutput& output) {
+    const bool is_winograd = facts.fits_winograd && winograd_is_faster(p_.filter, p_.images, l_.isa);
+    const FilterForm form = is_winograd ? FilterForm::winograd : FilterForm::direct;
+    return l_.weights.filter({key_, form, tail.output, tail.residual}, [&](MemoryPieces& memory) {
+      std::vector<float> scales;
+      if (codes_.empty()) (void)decode(scales);
+      std::vector<float> multipliers;
+      for (float s : facts.scales) {
+        const double unit = static_cast<double>(l_.code_grid(p_.x)->scale) * s;
+        multipliers.push_back(static_cast<float>(tail.grid ? unit / tail.grid->scale : unit));
+      }
+      auto packed = std::make_shared<const PackedFilter>(p_.filter, codes_.data(), facts.bias.data(),
+                                                         multipliers.data(), form, &memory);
+      auto terms = std::make_shared<const OutputTerms>(*packed, output, l_.isa);
+      return IntegerFilter{std::move(packed), std::move(terms)};
+    });
+  }
+
+ private:
+  std::string decode(std::vector<float>& scales) {
+    if (p_.k_index.empty()) index_products(l_, node_, p_);
+    return read_weights(l_, p_, codes_, scales);
+  }
+
+  Lowering& l_;
+  const Node& node_;
+  Product& p_;
+  ProductKey key_;
+  std::vector<std::int8_t> codes_;
+};
 
 }  // namespace
 
@@ -289,14 +327,11 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   auto product = product_of(l, node);
   if (!product || element_count(l.shape(product->y)) == 0) return false;
-  WeightCodes codes;
-  std::vector<std::int32_t> bias;
   const CodeGrid in = *l.code_grid(product->x);
-  std::string reason = read_weights(l, *product, codes);
-  if (reason.empty()) reason = read_bias(l, *product, codes.scales, bias);
-  if (reason.empty()) reason = fold_zero_point(in.zero_point, product->k_index.size(), codes.codes, bias);
-  if (!reason.empty()) {
-    l.explain(id, reason);
+  ProductWeights weights(l, id, *product);
+  const auto facts = weights.facts();
+  if (!facts->refusal.empty()) {
+    l.explain(id, facts->refusal);
     return false;
   }
 
@@ -314,7 +349,9 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   images.residual = images.y;
   images.padding = padding.zero_point;
   if (padding.is_needed) images.x.image = 0;  // see IntegerConvStep
-  IntegerConv conv(packed_filter(l, *product, codes, bias, tail), images, output_of(l, tail), l.isa);
+  const ConvOutput output = output_of(l, tail);
+  const auto filter = weights.filter(*facts, tail, output);
+  IntegerConv conv(filter->filter, images, output, l.isa, filter->terms);
   const std::int64_t macs = element_count(l.shape(product->y)) * product->depth;
   const std::string kernel = conv.kernel_name();
   auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),

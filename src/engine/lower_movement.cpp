@@ -120,13 +120,13 @@ bool lower_concat(Lowering& l, const Node& node, const Concat& op) {
 }
 
 bool lower_split(Lowering& l, const Node& node, const Split& op) {
+  if (std::ranges::count(node.outputs, ValueId::none) > 0) return false;
   const Form form = form_of(l, node, 1);
   const Slot source = read(l, node.inputs[0], form);
   const auto strides = strides_of(source.shape, form.layout);
   const std::size_t axis = axis_of(op.axis, source.shape.size());
   std::int64_t offset = 0;
   for (ValueId y : node.outputs) {
-    if (y == ValueId::none) return false;
     const Slot to = l.make(y, form.codes, form.layout);
     add_copy(l, node, to, {source}, {{to.shape, strides, strides_of(to.shape, form.layout), offset, 0}});
     offset += to.shape[axis] * strides[axis];

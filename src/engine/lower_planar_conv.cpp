@@ -17,14 +17,16 @@ bool is_last(const Lowering& l, ValueId value) {
 
 }  // namespace
 
-bool lower_planar_conv(Lowering& l, const Node& node, const Window2dShape& w, std::int64_t groups,
-                       const FloatTail& tail, const Tensor& weights, const std::optional<Tensor>& bias) {
+bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int64_t groups, const FloatTail& tail,
+                       const std::optional<Tensor>& bias) {
+  const Node& node = l.graph.node(id);
   const Shape &in = l.shape(node.inputs[0]), &out = l.shape(tail.output);
   const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
   const bool pays = is_last(l, tail.output) && l.isa >= Isa::avx2 && l.layout(node.inputs[0]) == Layout::plain &&
                     in[1] <= kMostPlanes;
   if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out[3] < kernel.lanes) return false;
 
+  const Activation activation = tail.activation.value_or(Activation{});
   const PlanarConvStep::Images images{in[0], in[2], in[3], w.pad_top, w.pad_bottom, w.pad_left, w.pad_right};
   const PlanarConv conv{.in_channels = in[1],
                         .out_channels = out[1],
@@ -37,19 +39,19 @@ bool lower_planar_conv(Lowering& l, const Node& node, const Window2dShape& w, st
                         .x_plane = images.plane(),
                         .out_height = out[2],
                         .out_width = out[3],
-                        .low = tail.rectifier.low(),
-                        .high = tail.rectifier.high(),
-                        .negative_slope = tail.rectifier.alpha,
-                        .is_leaky = tail.rectifier.is_leaky()};
-  const auto bytes = static_cast<std::size_t>(weights.size()) * sizeof(float);
-  const auto packed =
-      l.weights.get(fmt::format("planar {}", l.graph.value(node.outputs[0]).name), bytes, [&](std::byte* to) {
-        pack_planar_weights(conv, kernel, weights.data<float>().data(), reinterpret_cast<float*>(to));
-      });
+                        .low = activation.low,
+                        .high = activation.high,
+                        .negative_slope = activation.negative_slope,
+                        .is_leaky = !activation.is_clamp()};
+  const auto bytes = static_cast<std::size_t>(element_count(l.shape(node.inputs[1]))) * sizeof(float);
+  const auto packed = l.weights.floats({.node = id, .is_planar = true, .layout = {}}, bytes, [&](std::byte* to) {
+    const Tensor weights = *l.constant_reals(node.inputs[1]);
+    pack_planar_weights(conv, kernel, weights.data<float>().data(), reinterpret_cast<float*>(to));
+  });
   const Slot source = l.reals(node.inputs[0], Layout::plain), destination = l.make(tail.output, false, Layout::plain);
   const std::int64_t macs = element_count(out) * conv.depth();
   auto& step = l.add(std::make_unique<PlanarConvStep>(conv, kernel, images, useful_threads(l.threads, macs / 4)),
-                     tail.name, tail.op, kernel.name + l.explanation(l.graph.producer(node.outputs[0])));
+                     tail.name, tail.op, kernel.name + l.explanation(id));
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   step.add_operand(l.constant_buffer(packed, bytes), Access::read);

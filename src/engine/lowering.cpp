@@ -2,41 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
+#include <string_view>
 
 #include "base/check.h"
 #include "bitfold/cpu.h"
 #include "numeric/rounding.h"
 
 namespace bitfold::engine {
-
-std::shared_ptr<const std::byte> WeightCache::get(const std::string& key, std::size_t bytes,
-                                                  const std::function<void(std::byte*)>& make) {
-  const std::lock_guard lock(mutex_);
-  auto& entry = entries_[key];
-  if (entry == nullptr) {
-    const auto memory = memory_.take(bytes);
-    make(memory.get());
-    entry = memory;
-    total_bytes_ += bytes;
-  }
-  return entry;
-}
-
-std::shared_ptr<const PackedFilter> WeightCache::filter(const std::string& key,
-                                                        const std::function<PackedFilter(MemoryPieces&)>& make) {
-  const std::lock_guard lock(mutex_);
-  auto& entry = filters_[key];
-  if (entry == nullptr) {
-    entry = std::make_shared<const PackedFilter>(make(memory_));
-    total_bytes_ += entry->size_bytes();
-  }
-  return entry;
-}
-
-std::size_t WeightCache::total_bytes() const {
-  const std::lock_guard lock(mutex_);
-  return total_bytes_;
-}
 
 std::uint8_t quantize_code(float x, const CodeGrid& grid) {
   const auto low = static_cast<float>(grid.qmin - grid.zero_point),
@@ -47,11 +20,12 @@ std::uint8_t quantize_code(float x, const CodeGrid& grid) {
 }
 
 Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
-                   WeightCache& weight_cache)
+                   WeightCache& weight_cache, bool fuse_clamps)
     : graph(source),
       options(session_options),
       isa(session_options.isa.value_or(isa_cap())),
       threads(session_options.threads > 0 ? session_options.threads : usable_threads()),
+      fuses_clamps(fuse_clamps),
       weights(weight_cache),
       infos_(infer_values(source, input_shapes)) {
   slots_.resize(infos_.size());
@@ -98,8 +72,15 @@ void Lowering::lower_node(NodeId id) {
   claim(id);
   for (ValueId input : graph.node(id).inputs)
     if (input != ValueId::none) ensure(input);
-  if (lower_movement(*this, id) || lower_integer(*this, id) || lower_float(*this, id)) return;
-  lower_generic(*this, id);
+  try {
+    if (lower_movement(*this, id) || lower_integer(*this, id) || lower_float(*this, id)) return;
+    lower_generic(*this, id);
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).starts_with('[')) throw;  // names the node already
+    fail("{} {}", where(graph, id), e.what());
+  } catch (const std::bad_alloc&) {
+    fail("{} out of memory", where(graph, id));
+  }
 }
 
 void Lowering::ensure(ValueId id) {
@@ -112,6 +93,17 @@ const Shape& Lowering::shape(ValueId id) const {
   check(known.has_value() && is_static(*known), "value '{}' has no shape that can be known before running",
         graph.value(id).name);
   return *known;
+}
+
+ValueInfo Lowering::output_info(NodeId id, std::size_t output) const {
+  const Node& node = graph.node(id);
+  std::vector<ValueInfo> inputs;
+  for (ValueId input : node.inputs)
+    inputs.push_back(input == ValueId::none ? ValueInfo{} : infos_[static_cast<std::size_t>(input)]);
+  ValueInfo info = infer_node(node, inputs)[output];
+  check(info.shape.has_value() && is_static(*info.shape), "output {} has no shape that can be known before running",
+        output);
+  return info;
 }
 
 std::optional<CodeGrid> Lowering::code_grid(ValueId id) const {
@@ -144,19 +136,21 @@ std::optional<std::vector<std::int64_t>> Lowering::elements(ValueId id) const {
   return out;
 }
 
+bool Lowering::has_constant_reals(ValueId id) const {
+  return graph.is_constant(id) &&
+         (graph.value(id).quant.has_value() || graph.value(id).constant->dtype() == DataType::float32);
+}
+
 std::optional<Tensor> Lowering::constant_reals(ValueId id) const {
-  if (!graph.is_constant(id)) return std::nullopt;
+  if (!has_constant_reals(id)) return std::nullopt;
   const Value& value = graph.value(id);
-  if (value.quant) return dequantize(*value.constant, *value.quant);
-  if (value.constant->dtype() != DataType::float32) return std::nullopt;
-  return value.constant;
+  return value.quant ? dequantize(*value.constant, *value.quant) : *value.constant;
 }
 
 std::optional<float> Lowering::constant_scalar(ValueId id) const {
   if (id == ValueId::none) return std::nullopt;
-  const auto reals = constant_reals(id);
-  if (!reals || reals->size() != 1) return std::nullopt;
-  return reals->data<float>()[0];
+  if (!has_constant_reals(id) || graph.value(id).constant->size() != 1) return std::nullopt;
+  return constant_reals(id)->data<float>()[0];
 }
 
 std::string Lowering::explanation(NodeId id) const {

@@ -1,47 +1,27 @@
-// Turning a graph into steps: where each value can be found, and in which form.
+// Turns a graph into steps, and keeps where each value is found and in which form.
 //
-// A value may exist in several forms at once: as reals or as codes, plain or channels-last. Whoever lowers a node asks
-// for the form it can read, and the conversion step is added the first time it is asked for. So conversions stand
-// exactly where two neighbours disagree, and nowhere else.
+// A value may exist in several forms at once: as reals or as codes, plain or channels-last. Each node asks for the form
+// that its step reads, and a conversion step is added the first time a form is asked for. So conversions are added only
+// where two neighbours disagree.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "base/memory.h"
 #include "bitfold/graph.h"
 #include "bitfold/session.h"
+#include "engine/magnitudes.h"
 #include "engine/plan.h"
+#include "engine/weight_cache.h"
 #include "kernels/integer_conv.h"
 
 namespace bitfold::engine {
-
-/// Weights in the layouts kernels read, shared by all plans of a session, and by sessions in several threads.
-class WeightCache {
- public:
-  /// `make` fills `bytes` zeroed bytes on the first call with that key.
-  std::shared_ptr<const std::byte> get(const std::string& key, std::size_t bytes,
-                                       const std::function<void(std::byte*)>& make);
-  /// `make` gets the memory that the filter is to take.
-  std::shared_ptr<const PackedFilter> filter(const std::string& key,
-                                             const std::function<PackedFilter(MemoryPieces&)>& make);
-  std::size_t total_bytes() const;
-
- private:
-  mutable std::mutex mutex_;  ///< Held while weights are packed: who asks for the same ones has to wait anyway.
-  std::map<std::string, std::shared_ptr<const std::byte>> entries_;
-  std::map<std::string, std::shared_ptr<const PackedFilter>> filters_;
-  MemoryPieces memory_;  ///< Layers lie in it in the order in which they run.
-  std::size_t total_bytes_ = 0;
-};
 
 /// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
 struct CodeGrid {
@@ -65,8 +45,9 @@ class IntegerConvStep;
 
 class Lowering {
  public:
+  /// `fuse_clamps`: whether oneDNN's steps may compute the Relu or Clip that follows them; see Magnitudes.
   Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
-           WeightCache& weight_cache);
+           WeightCache& weight_cache, bool fuse_clamps);
 
   Program run();
 
@@ -74,17 +55,23 @@ class Lowering {
   const SessionOptions& options;
   const Isa isa;
   const int threads;
+  const bool fuses_clamps;
   WeightCache& weights;
+  Magnitudes magnitudes{*this};
   IntegerConvStep* last_product = nullptr;  ///< The last step added that multiplies matrices of codes.
 
   // What is known of values.
   const Shape& shape(ValueId id) const;
   DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
+  /// Type and shape of an output of a node that no value stands for.
+  ValueInfo output_info(NodeId id, std::size_t output) const;
   /// The per-tensor grid of at most 8 bits, as codes are stored.
   std::optional<CodeGrid> code_grid(ValueId id) const;
   /// The elements of an integer value known before running.
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
-  /// A constant's reals (float32).
+  /// Whether the value is a constant of reals: float32, or codes on a grid.
+  bool has_constant_reals(ValueId id) const;
+  /// A constant's reals (float32); decodes them anew each time.
   std::optional<Tensor> constant_reals(ValueId id) const;
   /// A float constant with one element.
   std::optional<float> constant_scalar(ValueId id) const;
@@ -109,6 +96,8 @@ class Lowering {
   void ensure(ValueId id);
   void lower_node(NodeId id);
   bool is_claimed(NodeId id) const { return claimed_[static_cast<std::size_t>(id)] != 0; }
+  /// Adds a step that looks for magnitudes above Magnitudes::kChecked.
+  void check_magnitude(ValueId id);
   /// Why a node that carries grids runs in float; shown with its step.
   void explain(NodeId id, std::string reason) { reasons_[id] = std::move(reason); }
   /// " (float: REASON)", or nothing.
@@ -120,6 +109,7 @@ class Lowering {
   int arena_buffer(std::size_t bytes);
   int constant_buffer(std::shared_ptr<const std::byte> bytes, std::size_t size);
   int constant_buffer(const Tensor& tensor);
+  const PointwiseKernels& pointwise() const { return pointwise_kernels(isa); }
   template <class S>
   S& add(std::unique_ptr<S> step, std::string name, std::string op, std::string kernel) {
     S& reference = *step;

@@ -6,6 +6,7 @@
 #include "engine/lowering.h"
 #include "engine/steps/convert.h"
 #include "engine/steps/copy.h"
+#include "engine/steps/elementwise.h"
 #include "engine/steps/pointwise.h"
 
 namespace bitfold::engine {
@@ -106,10 +107,12 @@ void Lowering::define_reals(ValueId id, Slot slot) {
 void Lowering::define_constant(ValueId id) {
   if (const auto& constant = graph.value(id).constant) {
     if (code_grid(id)) {
-      const Tensor codes = to_unsigned(*constant);
+      const Tensor codes = weights.constant({id, true, false}, [&] { return to_unsigned(*constant); });
       return define(id, {constant_buffer(codes), true, DataType::uint8, Layout::plain, constant->shape(), {}});
     }
-    const Tensor reals = graph.value(id).quant ? dequantize(*constant, *graph.value(id).quant) : *constant;
+    const auto& quant = graph.value(id).quant;
+    const Tensor reals =
+        quant ? weights.constant({id, false, false}, [&] { return dequantize(*constant, *quant); }) : *constant;
     return define(id, {constant_buffer(reals), false, reals.dtype(), Layout::plain, reals.shape(), {}});
   }
   const auto known = elements(id);
@@ -146,13 +149,16 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
     auto copy = std::make_unique<CopyStep>(static_cast<int>(width), std::vector<Movement>{{shape, before, after}});
     if (const Buffer& source = program_.buffers[static_cast<std::size_t>(from.buffer)];
         source.storage == Storage::constant) {
-      const auto moved = allocate_zeroed(bytes);
-      copy->add_operand(-1, Access::write);
-      copy->add_operand(-1, Access::read);
-      copy->operands()[0].data = moved.get();
-      copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
-      copy->run(Team());
-      to.buffer = constant_buffer(moved, bytes);
+      const auto move = [&] {
+        Tensor moved(from.dtype, from.shape);
+        copy->add_operand(-1, Access::write);
+        copy->add_operand(-1, Access::read);
+        copy->operands()[0].data = moved.mutable_bytes();
+        copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
+        copy->run(Team());
+        return moved;
+      };
+      to.buffer = constant_buffer(weights.constant({id, from.is_code, layout == Layout::channels_last}, move));
       define(id, to);
       return to;
     }
@@ -204,6 +210,17 @@ Slot Lowering::dequantized(ValueId id, const Slot& from) {
   step.add_operand(from.buffer, Access::read);
   define(id, to);
   return to;
+}
+
+void Lowering::check_magnitude(ValueId id) {
+  if (program_.has_large_values == nullptr) program_.has_large_values = std::make_shared<bool>(false);
+  const Slot* found = find(id, false, std::nullopt);
+  const Slot slot = found != nullptr ? *found : reals(id, Layout::plain);
+  auto& step = add(std::make_unique<MagnitudeStep>(program_.has_large_values, element_count(slot.shape)),
+                   graph.value(id).name, "Check", "float");
+  step.add_operand(slot.buffer, Access::read);
+  step.info.inputs = {graph.value(id).name};
+  magnitudes.set_checked(id);
 }
 
 Slot Lowering::regridded(const std::string& name, const Slot& slot, const CodeGrid& from, const CodeGrid& to) {

@@ -5,16 +5,71 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <queue>
+#include <set>
+#include <utility>
 
 namespace bitfold::engine {
 namespace {
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
+/// Pairs of blocks alive together beyond which blocks are placed in one pass: two indices are stored per pair.
+constexpr std::size_t kMaxPairs = std::size_t{1} << 21;
+/// Pairs visited in all attempts together: some 50 ms.
+constexpr std::size_t kMaxVisits = std::size_t{1} << 23;
+constexpr std::size_t kMaxAttempts = 100;
+constexpr std::size_t kMaxMiddles = 256;
 
-bool meet(const Block& a, const Block& b) { return a.first <= b.last && b.first <= a.last; }
+std::size_t aligned(std::size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
 
 struct Range {
   std::size_t begin = 0, end = 0;
+};
+
+using Order = std::vector<std::uint32_t>;
+
+Order by_start(std::span<const Block> blocks) {
+  Order order(blocks.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
+    return std::pair(blocks[a].first, blocks[b].bytes) < std::pair(blocks[b].first, blocks[a].bytes);
+  });
+  return order;
+}
+
+/// For each block, the blocks that are alive at one of its steps.
+class Overlaps {
+ public:
+  /// None where there are more than kMaxPairs pairs.
+  static std::optional<Overlaps> find(std::span<const Block> blocks) {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+    Order alive;
+    for (const std::uint32_t i : by_start(blocks)) {
+      std::erase_if(alive, [&](auto j) { return blocks[j].last < blocks[i].first; });
+      if (pairs.size() + alive.size() > kMaxPairs) return std::nullopt;
+      for (const std::uint32_t j : alive) pairs.emplace_back(i, j);
+      alive.push_back(i);
+    }
+    Overlaps out;
+    out.begins_.assign(blocks.size() + 1, 0);
+    for (const auto& [i, j] : pairs) ++out.begins_[i + 1], ++out.begins_[j + 1];
+    std::partial_sum(out.begins_.begin(), out.begins_.end(), out.begins_.begin());
+    out.others_.resize(2 * pairs.size());
+    std::vector<std::size_t> next(out.begins_.begin(), out.begins_.end() - 1);
+    for (const auto& [i, j] : pairs) {
+      out.others_[next[i]++] = j;
+      out.others_[next[j]++] = i;
+    }
+    return out;
+  }
+
+  std::span<const std::uint32_t> of(std::uint32_t block) const {
+    return std::span(others_).subspan(begins_[block], begins_[block + 1] - begins_[block]);
+  }
+  std::size_t count() const { return others_.size(); }
+
+ private:
+  std::vector<std::size_t> begins_;
+  std::vector<std::uint32_t> others_;
 };
 
 /// The offset of the smallest gap of at least `bytes` between `taken` (sorted by begin), or the end of them all.
@@ -30,7 +85,7 @@ std::size_t best_gap(const std::vector<Range>& taken, std::size_t bytes) {
   return best == SIZE_MAX ? end : best;
 }
 
-/// The first of the offsets at which `bytes` have one of the middles, and lie in a gap.
+/// The first offset that centres `bytes` on one of the middles and lies in a gap.
 std::optional<std::size_t> gap_around(const std::vector<std::size_t>& middles, const std::vector<Range>& taken,
                                       std::size_t bytes) {
   for (const std::size_t middle : middles) {
@@ -42,27 +97,28 @@ std::optional<std::size_t> gap_around(const std::vector<std::size_t>& middles, c
   return std::nullopt;
 }
 
-using Order = std::vector<std::size_t>;
-
-/// Each block in turn around the middle of one placed before, where that is wanted and there is room; otherwise into
-/// the smallest gap that holds it.
-Placement place_in_order(std::span<const Block> blocks, const Order& order, bool around_middles) {
-  Placement result{.offsets = std::vector<std::size_t>(blocks.size(), 0)};
-  std::vector<std::size_t> placed, middles;
-  for (std::size_t i : order) {
+/// Places each block in turn: centred on the middle of one placed before, where that is wanted and there is room,
+/// otherwise into the smallest gap that holds it.
+Placement place_in_order(std::span<const Block> blocks, const Overlaps& overlaps, const Order& order,
+                         bool around_middles) {
+  constexpr std::size_t kUnplaced = SIZE_MAX;
+  Placement result{.offsets = std::vector<std::size_t>(blocks.size(), kUnplaced)};
+  std::vector<std::size_t> middles;
+  std::vector<Range> taken;
+  for (const std::uint32_t i : order) {
     const std::size_t bytes = aligned(blocks[i].bytes);
-    std::vector<Range> taken;
-    for (std::size_t j : placed)
-      if (meet(blocks[i], blocks[j]))
+    taken.clear();
+    for (const std::uint32_t j : overlaps.of(i))
+      if (result.offsets[j] != kUnplaced)
         taken.push_back({result.offsets[j], result.offsets[j] + aligned(blocks[j].bytes)});
     std::sort(taken.begin(), taken.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
     const auto centered = gap_around(middles, taken, bytes);
     result.offsets[i] = centered ? *centered : best_gap(taken, bytes);
     const std::size_t middle = result.offsets[i] + bytes / 2;
-    const bool is_new = !centered && std::find(middles.begin(), middles.end(), middle) == middles.end();
-    if (around_middles && is_new) middles.push_back(middle);
+    const bool is_new = around_middles && !centered && middles.size() < kMaxMiddles &&
+                        std::find(middles.begin(), middles.end(), middle) == middles.end();
+    if (is_new) middles.push_back(middle);
     result.arena_bytes = std::max(result.arena_bytes, result.offsets[i] + bytes);
-    placed.push_back(i);
   }
   return result;
 }
@@ -77,47 +133,133 @@ void advance_highest(std::span<const Block> blocks, const Placement& placement, 
 }
 
 /// The best of several orders, the first of which is by size.
-Placement place_best(std::span<const Block> blocks, bool around_middles) {
-  constexpr int kAttempts = 100;
-  const std::size_t bound = arena_lower_bound(blocks);
+Placement place_best(std::span<const Block> blocks, const Overlaps& overlaps, std::size_t bound, bool around_middles) {
+  const std::size_t visits = overlaps.count() + blocks.size() + 1;
+  const std::size_t attempts = std::min(kMaxAttempts, kMaxVisits / visits);
   Order order(blocks.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::iota(order.begin(), order.end(), 0U);
   std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return blocks[a].bytes > blocks[b].bytes; });
-  Placement last = place_in_order(blocks, order, around_middles), best = last;
-  for (int attempt = 0; attempt < kAttempts && best.arena_bytes > bound; ++attempt) {
+  Placement last = place_in_order(blocks, overlaps, order, around_middles), best = last;
+  for (std::size_t attempt = 0; attempt < attempts && best.arena_bytes > bound; ++attempt) {
     advance_highest(blocks, last, order);
-    last = place_in_order(blocks, order, around_middles);
+    last = place_in_order(blocks, overlaps, order, around_middles);
     if (last.arena_bytes < best.arena_bytes) best = last;
   }
   return best;
 }
 
+/// The free ranges below the arena's end, by offset and by size.
+class FreeRanges {
+ public:
+  /// Removes the smallest range of at least `bytes`, leaving its remainder free, or extends the arena.
+  std::size_t take(std::size_t bytes) {
+    const auto it = by_size_.lower_bound({bytes, 0});
+    if (it == by_size_.end()) return extend(bytes);
+    const auto [size, begin] = *it;
+    remove(begin, size);
+    if (size > bytes) insert(begin + bytes, size - bytes);
+    return begin;
+  }
+
+  void give_back(std::size_t begin, std::size_t bytes) {
+    auto next = by_offset_.lower_bound(begin);
+    if (next != by_offset_.end() && next->first == begin + bytes) {
+      const auto [offset, size] = *next;
+      remove(offset, size);
+      bytes += size;
+    }
+    next = by_offset_.lower_bound(begin);
+    if (next != by_offset_.begin()) {
+      const auto [offset, size] = *std::prev(next);
+      if (offset + size == begin) {
+        remove(offset, size);
+        begin = offset;
+        bytes += size;
+      }
+    }
+    insert(begin, bytes);
+  }
+
+  std::size_t end() const { return end_; }
+
+ private:
+  /// At the arena's end, starting in a free range that reaches it.
+  std::size_t extend(std::size_t bytes) {
+    std::size_t begin = end_;
+    if (!by_offset_.empty()) {
+      const auto [offset, size] = *std::prev(by_offset_.end());
+      if (offset + size == end_) {
+        begin = offset;
+        remove(offset, size);
+      }
+    }
+    end_ = begin + bytes;
+    return begin;
+  }
+  void insert(std::size_t begin, std::size_t bytes) {
+    by_offset_.emplace(begin, bytes);
+    by_size_.emplace(bytes, begin);
+  }
+  void remove(std::size_t begin, std::size_t bytes) {
+    by_offset_.erase(begin);
+    by_size_.erase({bytes, begin});
+  }
+
+  std::map<std::size_t, std::size_t> by_offset_;
+  std::set<std::pair<std::size_t, std::size_t>> by_size_;
+  std::size_t end_ = 0;
+};
+
+/// In the order of the steps, each block into the smallest range that is free when its lifetime begins.
+Placement place_by_start(std::span<const Block> blocks) {
+  Placement result{.offsets = std::vector<std::size_t>(blocks.size(), 0)};
+  FreeRanges free;
+  using Ending = std::pair<int, std::uint32_t>;
+  std::priority_queue<Ending, std::vector<Ending>, std::greater<>> alive;
+  for (const std::uint32_t i : by_start(blocks)) {
+    for (; !alive.empty() && alive.top().first < blocks[i].first; alive.pop()) {
+      const std::uint32_t ended = alive.top().second;
+      free.give_back(result.offsets[ended], aligned(blocks[ended].bytes));
+    }
+    const std::size_t bytes = aligned(blocks[i].bytes);
+    if (bytes == 0) continue;
+    result.offsets[i] = free.take(bytes);
+    alive.emplace(blocks[i].last, i);
+  }
+  result.arena_bytes = free.end();
+  return result;
+}
+
 }  // namespace
 
 Placement place_blocks(std::span<const Block> blocks, int threads) {
+  const auto overlaps = Overlaps::find(blocks);
+  if (!overlaps) return place_by_start(blocks);
+  const std::size_t bound = arena_lower_bound(blocks);
   if (threads > 1) {
-    Placement centered = place_best(blocks, true);
-    const std::size_t bound = arena_lower_bound(blocks);
-    constexpr std::size_t kParts = 10;  // one of them more is a price worth paying
+    Placement centered = place_best(blocks, *overlaps, bound, true);
+    constexpr std::size_t kParts = 10;
     if (centered.arena_bytes <= bound + bound / kParts) return centered;
   }
-  return place_best(blocks, false);
+  return place_best(blocks, *overlaps, bound, false);
 }
 
 std::size_t arena_lower_bound(std::span<const Block> blocks) {
-  std::map<int, std::size_t> starts, ends;  // step -> bytes that begin there, bytes that end before it
+  std::vector<std::pair<int, std::size_t>> starts, ends;  // step and bytes that begin at it, or end before it
   for (const Block& b : blocks) {
-    starts[b.first] += aligned(b.bytes);
-    ends[b.last + 1] += aligned(b.bytes);
-    starts[b.last + 1] += 0;
+    starts.emplace_back(b.first, aligned(b.bytes));
+    ends.emplace_back(b.last + 1, aligned(b.bytes));
   }
-  std::size_t live = 0, most = 0;
+  std::sort(starts.begin(), starts.end());
+  std::sort(ends.begin(), ends.end());
+  std::size_t live = 0, highest = 0;
+  auto end = ends.begin();
   for (const auto& [step, bytes] : starts) {
-    if (const auto it = ends.find(step); it != ends.end()) live -= it->second;
+    for (; end != ends.end() && end->first <= step; ++end) live -= end->second;
     live += bytes;
-    most = std::max(most, live);
+    highest = std::max(highest, live);
   }
-  return most;
+  return highest;
 }
 
 }  // namespace bitfold::engine

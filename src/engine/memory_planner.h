@@ -1,18 +1,21 @@
 // Places buffers of known size and lifetime into one arena so that no two live ones overlap.
 //
-// Greedy by size: the largest block first, each into the smallest gap that holds it among the blocks already placed
-// whose lifetimes meet its own. Where that misses the lower bound, what stuck out is placed first in another attempt,
-// and so on; the best one counts. Convolutional networks and transformers reach the bound, or nearly. Source: Pisarchyk
-// and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5 (offset calculation, greedy by
+// The largest block is placed first, each block into the smallest gap that holds it among the blocks already placed
+// whose lifetimes overlap its own. Where the arena is larger than the lower bound, the block that reaches its end is
+// moved to the front of the order and all are placed again; the best of these attempts counts. Source: Pisarchyk and
+// Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5 (offset calculation, greedy by
 // size).
 //
-// Threads share out the rows of a value: what lies on one side of its middle is one core's, on the other side
-// another's. A core that writes lines which were the other's last waits for each of them. So for several threads a
-// block is placed around the middle of a larger one where that is free, unless the arena grows by more than a tenth for
-// it:
+// The work is bounded: the number of attempts falls with the number of pairs of blocks that are alive together, and
+// where these pairs are millions, one pass in the order of the steps gives each block the smallest free gap.
+//
+// Threads divide the rows of a value: the first half of its bytes belongs to one core, the second half to another.
+// A core that writes cache lines last written by another core waits for each of them. So for several threads a block
+// is centred on the middle of a larger block where that place is free, unless this makes the arena more than a tenth
+// larger:
 //
 //        [       value a       ]       a
-//            [   value c   ]           its middle is a's, and so its lines stay with their cores
+//            [   value c   ]           has the middle of a, so that its lines stay with their cores
 #pragma once
 
 #include <cstddef>

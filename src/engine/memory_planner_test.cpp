@@ -51,7 +51,7 @@ TEST(MemoryPlanner, a_chain_reaches_the_lower_bound) {
   EXPECT_EQ(placement.arena_bytes, 5120U);
 }
 
-TEST(MemoryPlanner, for_threads_blocks_have_the_same_middle) {
+TEST(MemoryPlanner, blocks_of_several_threads_share_a_middle) {
   const std::vector<Block> blocks{{4096, 0, 1}, {1024, 2, 3}, {2048, 4, 4}, {1024, 3, 5}};
   const Placement placement = place_blocks(blocks, 2);
   expect_valid(blocks, placement);
@@ -62,12 +62,44 @@ TEST(MemoryPlanner, for_threads_blocks_have_the_same_middle) {
   EXPECT_NE(middle(3), middle(0)) << "the place is taken";
 }
 
-TEST(MemoryPlanner, for_threads_the_arena_is_hardly_larger) {
+TEST(MemoryPlanner, sharing_middles_does_not_enlarge_the_arena_by_more_than_a_tenth) {
   // Around the first one's middle, the second leaves no room for the third.
   const std::vector<Block> blocks{{4096, 0, 0}, {1024, 1, 2}, {3072, 1, 1}};
   const Placement placement = place_blocks(blocks, 2);
   expect_valid(blocks, placement);
   EXPECT_EQ(placement.arena_bytes, 4096U);
+}
+
+TEST(MemoryPlanner, tens_of_thousands_of_blocks_alive_together_are_placed_in_one_pass) {
+  std::mt19937 random(3);
+  std::vector<Block> blocks;
+  constexpr int kCount = 20'000;
+  for (int i = 0; i < kCount; ++i) blocks.push_back({64 * (1 + random() % 4), i, kCount});
+  // And some that come and go, into whose place the next can move.
+  for (int i = 0; i < kCount; ++i) blocks.push_back({256, i, i});
+  const Placement placement = place_blocks(blocks, 2);
+  std::vector<std::size_t> order(blocks.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.begin() + kCount,
+            [&](auto a, auto b) { return placement.offsets[a] < placement.offsets[b]; });
+  for (int i = 1; i < kCount; ++i)
+    ASSERT_LE(placement.offsets[order[static_cast<std::size_t>(i) - 1]] +
+                  blocks[order[static_cast<std::size_t>(i) - 1]].bytes,
+              placement.offsets[order[static_cast<std::size_t>(i)]]);
+  EXPECT_LE(placement.arena_bytes, arena_lower_bound(blocks) * 11 / 10);
+}
+
+TEST(MemoryPlanner, one_pass_never_overlaps_live_blocks) {
+  std::mt19937 random(9);
+  std::vector<Block> blocks(3'000);
+  for (Block& b : blocks) {
+    b.bytes = random() % 7 == 0 ? 0 : random() % 5000;
+    b.first = static_cast<int>(random() % 100);
+    b.last = b.first + static_cast<int>(random() % 200);
+  }
+  const Placement placement = place_blocks(blocks);
+  expect_valid(blocks, placement);
+  EXPECT_LE(placement.arena_bytes, 2 * arena_lower_bound(blocks));
 }
 
 TEST(MemoryPlanner, lower_bound_counts_blocks_that_share_a_step) {
@@ -76,7 +108,7 @@ TEST(MemoryPlanner, lower_bound_counts_blocks_that_share_a_step) {
   EXPECT_EQ(arena_lower_bound({}), 0U);
 }
 
-TEST(MemoryPlanner, nothing_to_place_needs_no_arena) { EXPECT_EQ(place_blocks({}).arena_bytes, 0U); }
+TEST(MemoryPlanner, no_blocks_need_no_arena) { EXPECT_EQ(place_blocks({}).arena_bytes, 0U); }
 
 }  // namespace
 }  // namespace bitfold::engine

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <new>
+#include <string_view>
 #include <utility>
 
 #include "base/check.h"
-#include "base/memory.h"
 #include "engine/memory_planner.h"
 
 namespace bitfold::engine {
@@ -19,6 +20,23 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
   for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
   return strides;
 }
+
+namespace {
+
+/// Throws Error with the step's node in front.
+[[noreturn]] void rethrow_failure(Step& step) {
+  const auto failure = std::exchange(step.failure, nullptr);
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).starts_with('[')) throw;
+    fail("[{} '{}'] {}", step.info.op, step.info.name, e.what());
+  } catch (const std::bad_alloc&) {
+    fail("[{} '{}'] out of memory", step.info.op, step.info.name);
+  }
+}
+
+}  // namespace
 
 Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
     : program_(std::move(program)), input_shapes_(std::move(input_shapes)), cores_(omp_get_num_procs()) {
@@ -69,27 +87,38 @@ void Plan::place(bool keep_values) {
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
   arena_bytes_ = placement.arena_bytes;
   arena_lower_bound_ = engine::arena_lower_bound(blocks);
-  arena_ = allocate_zeroed(arena_bytes_);
-
-  for (const auto& step : program_.steps) {
+  for (const auto& step : program_.steps)
     for (std::size_t i = 0; i < step->operands().size(); ++i) {
-      Operand& operand = step->operands()[i];
-      const Buffer& buffer = program_.buffers[static_cast<std::size_t>(operand.buffer)];
+      const Buffer& buffer = program_.buffers[static_cast<std::size_t>(step->operands()[i].buffer)];
       if (buffer.storage == Storage::graph_input || buffer.storage == Storage::graph_output)
         externals_.push_back({step.get(), i, buffer.storage, buffer.slot});
-      else
-        operand.data = const_cast<std::byte*>(address(operand.buffer));  // constants are only ever read
     }
-  }
+}
+
+void Plan::bind(std::byte* arena) {
+  if (arena == arena_) return;
+  arena_ = arena;
+  for (const auto& step : program_.steps)
+    for (Operand& operand : step->operands()) {
+      const Storage storage = program_.buffers[static_cast<std::size_t>(operand.buffer)].storage;
+      if (storage == Storage::arena || storage == Storage::constant)
+        operand.data = const_cast<std::byte*>(address(operand.buffer));  // constants are only read
+    }
+}
+
+std::size_t Plan::own_bytes() const {
+  std::size_t bytes = sizeof(Plan) + program_.buffers.size() * (sizeof(Buffer) + sizeof(std::size_t));
+  for (const auto& step : program_.steps) bytes += step->own_bytes();
+  return bytes;
 }
 
 const std::byte* Plan::address(int buffer) const {
   const auto b = static_cast<std::size_t>(buffer);
-  return program_.buffers[b].storage == Storage::constant ? program_.buffers[b].constant.get()
-                                                          : arena_.get() + offsets_[b];
+  return program_.buffers[b].storage == Storage::constant ? program_.buffers[b].constant.get() : arena_ + offsets_[b];
 }
 
-void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
+bool Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
+  if (program_.has_large_values != nullptr) *program_.has_large_values = false;
   for (const External& e : externals_) {
     // Graph inputs are only ever read.
     std::byte* data = e.storage == Storage::graph_input ? const_cast<std::byte*>(inputs[e.slot].bytes())
@@ -105,8 +134,9 @@ void Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::s
       run_steps(section, Team(omp_get_thread_num(), omp_get_num_threads(), barrier), step_us);
     }
     for (std::size_t s = section.begin; s < section.end; ++s)
-      if (program_.steps[s]->failure) std::rethrow_exception(std::exchange(program_.steps[s]->failure, nullptr));
+      if (program_.steps[s]->failure) rethrow_failure(*program_.steps[s]);
   }
+  return program_.has_large_values == nullptr || !*program_.has_large_values;
 }
 
 void Plan::run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept {

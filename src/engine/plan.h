@@ -56,6 +56,8 @@ struct Program {
     Slot slot;
     std::optional<QuantParams> quant;
   };
+  /// Set by steps that look at magnitudes; null where there are none.
+  std::shared_ptr<bool> has_large_values;
   std::map<std::string, Kept> kept;  ///< By value name; filled only when values are to be kept.
 };
 
@@ -69,14 +71,21 @@ class Plan {
   const std::vector<DataType>& output_types() const { return program_.output_types; }
   const std::vector<StepInfo>& steps() const { return infos_; }
   std::size_t arena_bytes() const { return arena_bytes_; }
-  /// What the buffers of one step need at most: no arena can be smaller.
+  /// The most that the buffers of one step need: no arena can be smaller.
   std::size_t arena_lower_bound() const { return arena_lower_bound_; }
+  /// Roughly what the plan itself occupies: steps and the tables they hold, without weights and arena.
+  std::size_t own_bytes() const;
 
-  /// Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is impossible. `step_us`
-  /// is empty or gets the microseconds of each step.
-  void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us = {});
+  /// Gives intermediate values their memory: arena_bytes() bytes, 64-byte aligned, which other plans may use between
+  /// runs. Allocates nothing, and takes no time where it is the same again.
+  void bind(std::byte* arena);
 
-  /// Codes or reals of a kept value, in the graph's own layout. Throws Error on an unknown name.
+  /// After bind(). Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is
+  /// impossible. `step_us` is empty or gets the microseconds of each step.
+  /// False where magnitudes were found at which fused steps may have lost a NaN: see Magnitudes.
+  bool run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us = {});
+
+  /// Codes or reals of a kept value of the last run, in the graph's own layout. Throws Error on an unknown name.
   Tensor value(const std::string& name) const;
   bool keeps(const std::string& name) const { return program_.kept.contains(name); }
 
@@ -108,7 +117,7 @@ class Plan {
   std::vector<External> externals_;  ///< Operands whose address comes with each run.
   std::vector<std::size_t> offsets_;
   std::size_t arena_bytes_ = 0, arena_lower_bound_ = 0;
-  std::shared_ptr<std::byte> arena_;
+  std::byte* arena_ = nullptr;
 };
 
 }  // namespace bitfold::engine

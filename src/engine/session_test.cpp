@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <new>
+#include <utility>
 
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
@@ -16,7 +18,13 @@
 
 namespace {
 std::atomic<std::int64_t> allocation_count{0};
+std::atomic<std::int64_t> allocations_left{-1};  ///< Until new fails; below 0: it never does.
+
+bool may_allocate() {
+  ++allocation_count;
+  return allocations_left < 0 || allocations_left-- > 0;
 }
+}  // namespace
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -28,13 +36,12 @@ std::atomic<std::int64_t> allocation_count{0};
 // Counts every allocation of this program made through new (invariant 7).
 // Not inlined: gcc would take a free() it sees for a mismatch with a new it does not.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
-  ++allocation_count;
+  if (!may_allocate()) throw std::bad_alloc();
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
   throw std::bad_alloc();
 }
 [[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  ++allocation_count;
-  return std::malloc(bytes == 0 ? 1 : bytes);
+  return may_allocate() ? std::malloc(bytes == 0 ? 1 : bytes) : nullptr;
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -236,6 +243,153 @@ TEST(Session, refuses_all_operators_it_cannot_run_by_name) {
     EXPECT_NE(std::string(e.what()).find("Fancy"), std::string::npos);
     EXPECT_NE(std::string(e.what()).find("Strange"), std::string::npos);
   }
+}
+
+/// Expects an Error whose message has `part`.
+template <class F>
+void expect_error(const F& f, const std::string& part) {
+  try {
+    f();
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+  }
+}
+
+TEST(Session, limits_the_number_of_threads) {
+  GraphBuilder b = integer_network();
+  expect_error([&] { Session(b.graph, {.threads = 1'000'000}); }, "threads is 1000000; expected 0 (all cores) to 1024");
+  expect_error([&] { Session(b.graph, {.threads = -1}); }, "threads is -1");
+}
+
+TEST(Session, that_was_moved_from_is_an_error) {
+  GraphBuilder b = integer_network();
+  Session session(b.graph);
+  const std::vector<Tensor> inputs{b.uniform_tensor({1, 3, 8, 8}, -2, 2)};
+  std::vector<Tensor> outputs = session.run(inputs);
+  const Session other = std::move(session);
+  const std::string part = "this Session was moved from";
+  // NOLINTBEGIN(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
+  expect_error([&] { (void)session.run(inputs); }, part);
+  expect_error([&] { session.run(inputs, outputs); }, part);
+  expect_error([&] { (void)session.sharing_weights(); }, part);
+  expect_error([&] { (void)session.steps(); }, part);
+  expect_error([&] { (void)session.arena_bytes(); }, part);
+  expect_error([&] { (void)session.packed_weight_bytes(); }, part);
+  expect_error([&] { (void)session.value("y"); }, part);
+  expect_error([&] { (void)session.keeps("y"); }, part);
+  // NOLINTEND(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
+}
+
+TEST(Session, runs_a_split_of_which_some_outputs_are_absent) {
+  for (const std::size_t absent : {0U, 1U}) {
+    GraphBuilder b;
+    const ValueId x = b.input({kDynamic, 4, 8}, std::nullopt);
+    const ValueId half = b.node(Split{1}, {x});
+    const NodeId split = b.graph.producer(half);
+    b.graph.remove_node(split);
+    Node node{"split", Split{1}, {x}, {ValueId::none, ValueId::none}};
+    node.outputs[1 - absent] = half;
+    b.graph.add_node(node);
+    b.output(b.node(Unary{UnaryKind::relu}, {half}));
+    infer_shapes(b.graph);
+    const std::vector<Tensor> inputs{b.uniform_tensor({2, 4, 8}, -1, 1)};
+    EXPECT_EQ(Session(b.graph).run(inputs), Reference(b.graph).run(inputs));
+  }
+}
+
+/// A Conv, the activation after it and a second Conv, through Reference where there are no options.
+std::vector<Tensor> through_activation(const Op& op, const Tensor& image, const Tensor& weights, bool has_residual,
+                                       const SessionOptions* options) {
+  GraphBuilder b;
+  const ValueId x = b.input({kDynamic, image.dim(1), 8, 8}, std::nullopt);
+  ValueId y = b.node(Conv{window(3, 1, 1), 1}, {x, b.graph.add_constant("w", weights)});
+  if (has_residual) y = b.node(Binary{BinaryKind::add}, {y, b.node(Unary{UnaryKind::neg}, {x})});
+  std::vector<ValueId> inputs{y};
+  if (std::holds_alternative<Clip>(op)) inputs = {y, b.scalar(-1), b.scalar(1)};
+  y = b.node(op, inputs);
+  b.output(b.node(Conv{window(1, 1, 0), 1},
+                  {y, b.graph.add_constant(
+                          "v", Tensor::from<float>({1, weights.dim(0), 1, 1},
+                                                   std::vector<float>(static_cast<std::size_t>(weights.dim(0)), 1)))}));
+  b.output(y);
+  infer_shapes(b.graph);
+  return options == nullptr ? Reference(b.graph, {.plain_loops = true}).run({{image}})
+                            : Session(b.graph, *options).run({{image}});
+}
+
+TEST(Session, nan_passes_relu_and_clip_fused_or_not) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  struct Case {
+    const char* name;
+    float in_image, in_weights;
+  };
+  GraphBuilder b;
+  for (const Case& c : {Case{"a weight is NaN", 1, nan},
+                        {"a weight is infinite", 0, INFINITY},
+                        {"a pixel is NaN", nan, 1},
+                        {"a pixel is infinite", -INFINITY, 1}})
+    for (const Op& op : {Op(Unary{UnaryKind::relu}), Op(Clip{}), Op(Parametric{ParametricKind::leaky_relu, 0.1F})})
+      for (const std::int64_t channels : {3, 6})
+        for (const int threads : {1, 2}) {
+          Tensor image = b.uniform_tensor({2, channels, 8, 8}, -1, 1),
+                 weights = b.uniform_tensor({channels, channels, 3, 3}, -1, 1);
+          image.mutable_data<float>()[35] = c.in_image;
+          image.mutable_data<float>()[36] = c.in_image;
+          weights.mutable_data<float>()[3] = c.in_weights;
+          weights.mutable_data<float>()[4] = -c.in_weights;
+          const SessionOptions options{.threads = threads};
+          for (const bool has_residual : {false, true}) {
+            const auto expected = through_activation(op, image, weights, has_residual, nullptr);
+            const auto got = through_activation(op, image, weights, has_residual, &options);
+            std::int64_t differ = 0, nans = 0;
+            for (std::size_t o = 0; o < 2; ++o)
+              for (std::size_t i = 0; i < got[o].data<float>().size(); ++i) {
+                const bool is_nan = std::isnan(expected[o].data<float>()[i]);
+                nans += is_nan ? 1 : 0;
+                differ += is_nan != std::isnan(got[o].data<float>()[i]) ? 1 : 0;
+              }
+            EXPECT_EQ(differ, 0) << c.name << ", " << op_name(op) << ", of " << nans;
+            EXPECT_GT(nans, 0) << c.name << ", " << op_name(op);
+          }
+        }
+}
+
+TEST(Session, errors_of_a_run_name_the_node) {
+  GraphBuilder b;
+  const ValueId x = b.input({4, 2}, std::nullopt);
+  const ValueId i = b.graph.add_input("i", DataType::int64, {1});
+  const ValueId y = b.node(Gather{0}, {x, i});
+  b.output(y);
+  infer_shapes(b.graph);
+  Session session(b.graph);
+  const Tensor index = Tensor::from<std::int64_t>({1}, std::vector<std::int64_t>{7});
+  expect_error([&] { (void)session.run({{b.uniform_tensor({4, 2}, -1, 1), index}}); }, "[Gather 'Gather_node']");
+}
+
+TEST(Session, memory_that_runs_out_is_an_error) {
+#ifdef BITFOLD_THREAD_SANITIZER
+  GTEST_SKIP() << "new cannot be replaced";
+#endif
+  GraphBuilder b = integer_network();
+  const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 8, 8}, -2, 2)};
+  const auto expected = Session(b.graph, {.threads = 2}).run(inputs);
+  int failures = 0;
+  for (std::int64_t last = 0;; last += 1 + last / 8) {
+    allocations_left = last;
+    try {
+      Session session(b.graph, {.threads = 2});
+      const auto got = session.run(inputs);
+      allocations_left = -1;
+      EXPECT_EQ(got, expected);
+      break;
+    } catch (const Error& e) {
+      allocations_left = -1;
+      ++failures;
+      EXPECT_NE(std::string(e.what()).find("out of memory"), std::string::npos) << e.what();
+    }
+  }
+  EXPECT_GT(failures, 20);
 }
 
 TEST(Session, says_what_is_wrong_with_its_inputs) {

@@ -29,6 +29,8 @@ class Step {
   virtual void run(const Team& team) noexcept = 0;
   /// Among how many threads of a team the work is divided.
   virtual int threads() const { return 1; }
+  /// Roughly what it occupies, for deciding how many plans are kept: names, operands and tables of its own.
+  virtual std::size_t own_bytes() const { return 1024; }
   /// Whether it starts threads itself: it must be called outside of any team then.
   virtual bool has_own_threads() const { return false; }
 
@@ -40,9 +42,19 @@ class Step {
   const std::vector<Operand>& operands() const { return operands_; }
 
   StepInfo info;
-  std::exception_ptr failure;  ///< Set by run() where the data itself was impossible: an index out of range.
+  /// Set by run() when it failed: an index out of range in the data, no memory left.
+  std::exception_ptr failure;
 
  protected:
+  /// Calls f() and keeps what it throws as the failure.
+  template <class F>
+  void fallible(F f) noexcept {
+    try {
+      f();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
   /// The address of the operand added as number `index`.
   template <class T>
   T* at(int index) const {

@@ -30,24 +30,38 @@ PrefetchRanges fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
 
 }  // namespace
 
-FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, const ConvImages& images, Isa cap) {
+bool winograd_is_faster(const ConvFilter& f, const ConvImages& images, Isa cap) {
   const bool is_3x3 = f.kernel_h == 3 && f.kernel_w == 3 && f.groups == 1 && f.dilation_h == 1 && f.dilation_w == 1 &&
                       images.stride_h == 1 && images.stride_w == 1;
-  const bool is_better = is_3x3 && select_winograd_kernel(cap) != nullptr &&
-                         winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width) &&
-                         winograd_range(weights, nullptr, f.in_channels, f.out_channels) != WinogradRange::too_large;
-  return is_better ? FilterForm::winograd : FilterForm::direct;
+  return is_3x3 && select_winograd_kernel(cap) != nullptr &&
+         winograd_pays(f.in_channels, f.out_channels, images.out_height, images.out_width);
+}
+
+bool fits_winograd(const ConvFilter& f, const std::int8_t* weights) {
+  return f.kernel_h == 3 && f.kernel_w == 3 && f.groups == 1 &&
+         winograd_range(weights, nullptr, f.in_channels, f.out_channels) != WinogradRange::too_large;
+}
+
+FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, const ConvImages& images, Isa cap) {
+  return winograd_is_faster(f, images, cap) && fits_winograd(f, weights) ? FilterForm::winograd : FilterForm::direct;
+}
+
+OutputTerms::OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap) {
+  // Neither the portable kernels nor Winograd's read them.
+  if (cap > Isa::portable && filter.form() == FilterForm::direct)
+    quick_steps = QuickSteps({filter.multipliers(), filter.magnitude_bounds().size()}, filter.magnitude_bounds(), output);
+  if (output.has_residual)
+    sum = prepared(pointwise_kernels(cap), CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
 }
 
 IntegerConv::IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output,
-                         Isa cap)
-    : filter_(std::move(filter)), images_(images), output_(output), pointwise_(&pointwise_kernels(cap)) {
-  // The portable and Winograd kernels do not use them, and finding them takes microseconds per channel.
-  if (cap > Isa::portable && filter_->form() == FilterForm::direct)
-    quick_steps_ =
-        QuickSteps({filter_->multipliers(), filter_->magnitude_bounds().size()}, filter_->magnitude_bounds(), output_);
-  if (output.has_residual)
-    sum_ = prepared(*pointwise_, CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
+                         Isa cap, std::shared_ptr<const OutputTerms> terms)
+    : filter_(std::move(filter)),
+      images_(images),
+      output_(output),
+      terms_(std::move(terms)),
+      pointwise_(&pointwise_kernels(cap)) {
+  if (terms_ == nullptr) terms_ = std::make_shared<const OutputTerms>(*filter_, output_, cap);
   assert(images.x.pixel == filter_->filter().in_channels);
   assert(images.unpadded.height == 0 || filter_->filter().is_depthwise());
   const std::int64_t row_bytes = images_.row_step() * images_.split.rows * images_.split.columns +
@@ -189,7 +203,7 @@ void IntegerConv::run_part(const OutputPart& s, const std::uint8_t* x, void* y, 
     return;
   }
   if (depthwise_ != nullptr) return run_depthwise(s, image, out);
-  products_->run(s, image, out, output_, quick_steps_.terms(), ahead, scratch);
+  products_->run(s, image, out, output_, terms_->quick_steps.terms(), ahead, scratch);
 }
 
 void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, std::byte* out) const noexcept {
@@ -199,35 +213,33 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
     return (count - 1) * stride + window_extent(kernel, dilation);
   };
   const bool is_unpadded = unpadded.height > 0;
-  depthwise_->run({.x = image,
-                   .in_height = is_unpadded
-                                    ? unpadded.height
-                                    : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
-                   .in_width = is_unpadded ? unpadded.width
-                                           : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
-                   .x_row = images_.x.row,
-                   .pad_top = unpadded.pad_top,
-                   .pad_left = unpadded.pad_left,
-                   .padding = images_.padding,
-                   .row_begin = s.row,
-                   .row_end = s.row + s.count,
-                   .out_width = images_.out_width,
-                   .stride_h = images_.stride_h,
-                   .stride_w = images_.stride_w,
-                   .dilation_h = f.dilation_h,
-                   .dilation_w = f.dilation_w,
-                   .channels = f.in_channels,
-                   .kernel_h = f.kernel_h,
-                   .kernel_w = f.kernel_w,
-                   .weights = filter_->weights(),
-                   .bias = filter_->bias(),
-                   .multipliers = filter_->multipliers(),
-                   .terms = quick_steps_.terms(),
-                   .y = out,
-                   .y_row = images_.y.row,
-                   .y_stride = images_.y.pixel,
-                   .output = &output_,
-                   .steps_fit = filter_->multipliers_below_one()});
+  depthwise_->run(
+      {.x = image,
+       .in_height = is_unpadded ? unpadded.height : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
+       .in_width = is_unpadded ? unpadded.width : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
+       .x_row = images_.x.row,
+       .pad_top = unpadded.pad_top,
+       .pad_left = unpadded.pad_left,
+       .padding = images_.padding,
+       .row_begin = s.row,
+       .row_end = s.row + s.count,
+       .out_width = images_.out_width,
+       .stride_h = images_.stride_h,
+       .stride_w = images_.stride_w,
+       .dilation_h = f.dilation_h,
+       .dilation_w = f.dilation_w,
+       .channels = f.in_channels,
+       .kernel_h = f.kernel_h,
+       .kernel_w = f.kernel_w,
+       .weights = filter_->weights(),
+       .bias = filter_->bias(),
+       .multipliers = filter_->multipliers(),
+       .terms = terms_->quick_steps.terms(),
+       .y = out,
+       .y_row = images_.y.row,
+       .y_stride = images_.y.pixel,
+       .output = &output_,
+       .steps_fit = filter_->multipliers_below_one()});
 }
 
 /// Applies the table and adds the residual, while the rows are still in the cache.
@@ -246,7 +258,7 @@ void IntegerConv::finish(std::uint8_t* y, const std::uint8_t* residual, const Ou
       if (!adds) continue;
       const std::uint8_t* other = residual + s.image * images_.residual.image + (s.row + r) * images_.residual.row +
                                   p * images_.residual.pixel + s.channel_begin;
-      pointwise_->binary(CodeBinary::add, codes, other, codes, length, sum_);
+      pointwise_->binary(CodeBinary::add, codes, other, codes, length, terms_->sum);
     }
 }
 

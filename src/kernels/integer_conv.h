@@ -39,6 +39,19 @@ namespace bitfold {
 
 /// The fastest form for such images; a pure function of its arguments. All forms give the same bytes.
 FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
+/// Its two halves: whether the Winograd form takes less time over such images, and whether it is exact for such
+/// weights.
+bool winograd_is_faster(const ConvFilter& filter, const ConvImages& images, Isa cap);
+bool fits_winograd(const ConvFilter& filter, const std::int8_t* weights);
+
+/// What turns the accumulators of a filter into outputs quickly. It does not depend on the images, and takes
+/// microseconds a channel to find, so convolutions share it.
+struct OutputTerms {
+  OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap);
+
+  QuickSteps quick_steps;
+  BinaryGrids sum;  ///< Of the product and the residual, where one is added.
+};
 
 struct DepthwiseKernel;
 struct WinogradKernel;
@@ -46,8 +59,9 @@ struct WinogradKernel;
 /// A filter prepared for images of one size and one instruction set. Immutable, so several threads may run it at once.
 class IntegerConv {
  public:
-  /// `cap` must not exceed what the CPU supports.
-  IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap);
+  /// `cap` must not exceed what the CPU has. `terms` are those of the filter, output and cap; null: made here.
+  IntegerConv(std::shared_ptr<const PackedFilter> filter, const ConvImages& images, const ConvOutput& output, Isa cap,
+              std::shared_ptr<const OutputTerms> terms = nullptr);
 
   /// Number of independent units of work, which can be divided among threads: one or a few rows of output each.
   std::int64_t unit_count() const { return images_.batch * units_per_image(); }
@@ -102,7 +116,7 @@ class IntegerConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   ConvOutput output_;
-  QuickSteps quick_steps_;
+  std::shared_ptr<const OutputTerms> terms_;
   std::int64_t panel_rows_ = 1;
   std::optional<GemmConv> products_;
   const DepthwiseKernel* depthwise_ = nullptr;
@@ -110,7 +124,6 @@ class IntegerConv {
   const PointwiseKernels* pointwise_ = nullptr;
   std::span<const std::byte> next_weights_;
   bool next_is_shared_out_ = false;
-  BinaryGrids sum_;  ///< Grids of the product, the residual and their sum, if a residual is added.
 };
 
 }  // namespace bitfold

@@ -1,7 +1,9 @@
 #include "onednn/prepared.h"
 
+#include <dnnl_debug.h>
+
 #include <dnnl.hpp>
-#include <exception>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
@@ -30,16 +32,21 @@ dnnl::primitive_attr attributes(const Epilogue& epilogue, const memory::desc& re
   return attr;
 }
 
-std::string layout_text(const memory::desc& desc) {
+std::string_view status_text(dnnl_status_t status) {
+  return status == dnnl_out_of_memory ? "out of memory" : dnnl_status2str(status);
+}
+
+PackedLayout layout_of(const memory::desc& desc) {
   const auto* bytes = reinterpret_cast<const char*>(&desc.data);
-  return {bytes, bytes + sizeof desc.data};
+  return {{bytes, bytes + sizeof desc.data}};
 }
 
 }  // namespace
 
 struct Primitive::Impl {
   dnnl::primitive primitive;
-  std::string implementation, packed_layout;
+  std::string implementation;
+  PackedLayout packed_layout;
   memory::desc plain_weights, packed_weights;
   std::size_t scratch_bytes = 0;
   // One memory object per argument; run() sets their addresses.
@@ -71,7 +78,7 @@ struct Primitive::Impl {
   template <class Description>
   void take_weights(const Description& pd, const Epilogue& epilogue, const memory::desc& residual_desc) {
     packed_weights = pd.weights_desc();
-    packed_layout = layout_text(packed_weights);
+    packed_layout = layout_of(packed_weights);
     add(weights, packed_weights, DNNL_ARG_WEIGHTS);
     if (epilogue.has_bias) add(bias, pd.bias_desc(), DNNL_ARG_BIAS);
     if (epilogue.has_residual) add(residual, residual_desc, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1);
@@ -191,7 +198,7 @@ Primitive Primitive::pool(const Image& input, const Image& output, const Window2
 const std::string& Primitive::implementation() const { return impl_->implementation; }
 std::size_t Primitive::scratch_bytes() const { return impl_->scratch_bytes; }
 std::size_t Primitive::packed_bytes() const { return impl_->weights ? impl_->packed_weights.get_size() : 0; }
-const std::string& Primitive::packed_layout() const { return impl_->packed_layout; }
+const PackedLayout& Primitive::packed_layout() const { return impl_->packed_layout; }
 
 void Primitive::pack(const float* plain, void* packed) const {
   // oneDNN has no memory over const data; it is only read
@@ -201,7 +208,7 @@ void Primitive::pack(const float* plain, void* packed) const {
   stream().wait();
 }
 
-void Primitive::run(const Arguments& a) noexcept {
+void Primitive::run(const Arguments& a) {
   const auto bind = [](memory& object, const void* address) {
     if (object) dnnl_memory_set_data_handle(object.get(), const_cast<void*>(address));
   };
@@ -211,10 +218,9 @@ void Primitive::run(const Arguments& a) noexcept {
   bind(impl_->residual, a.residual);
   bind(impl_->destination, a.destination);
   bind(impl_->scratch, a.scratch);
-  // Fails only if the primitive was created wrongly; continuing would give wrong results.
-  if (dnnl_primitive_execute(impl_->primitive.get(), stream().get(), static_cast<int>(impl_->arguments.size()),
-                             impl_->arguments.data()) != dnnl_success)
-    std::terminate();
+  const dnnl_status_t status = dnnl_primitive_execute(
+      impl_->primitive.get(), stream().get(), static_cast<int>(impl_->arguments.size()), impl_->arguments.data());
+  if (status != dnnl_success) fail("oneDNN cannot run it: {}", status_text(status));
 }
 
 }  // namespace bitfold::onednn

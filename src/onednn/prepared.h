@@ -6,6 +6,7 @@
 // layouts are not used.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -43,8 +44,14 @@ struct Arguments {
   void* scratch = nullptr;
 };
 
-/// A float primitive. Must be created with the thread count it will run with (omp_set_num_threads), because oneDNN
-/// divides the work when the primitive is created.
+/// Identifies a layout of packed weights: oneDNN's descriptor of it, byte by byte.
+struct PackedLayout {
+  std::string descriptor;
+  auto operator<=>(const PackedLayout&) const = default;
+};
+
+/// A float primitive. Made under the thread count it will run with (omp_set_num_threads): oneDNN divides the work
+/// when the primitive is made.
 class Primitive {
  public:
   /// Weights [oc, ic / groups, kh, kw]. Throws Error if oneDNN has no implementation.
@@ -72,12 +79,13 @@ class Primitive {
   const std::string& implementation() const;  ///< "brgconv:avx512_core"
   std::size_t scratch_bytes() const;
   std::size_t packed_bytes() const;  ///< 0 for a pool.
-  /// Equal for primitives that can share packed weights.
-  const std::string& packed_layout() const;
-  /// `plain` is row-major as documented at the factory function; `packed` is aligned to 64 bytes.
+  /// Equal for primitives that read the same packed weights.
+  const PackedLayout& packed_layout() const;
+  /// `plain` row-major as said at the factory; `packed` 64-byte aligned.
   void pack(const float* plain, void* packed) const;
 
-  void run(const Arguments& arguments) noexcept;
+  /// Throws Error when oneDNN fails, as when memory runs out.
+  void run(const Arguments& arguments);
 
  private:
   struct Impl;

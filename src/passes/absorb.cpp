@@ -67,11 +67,11 @@ struct Reader {
 std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::size_t channels) {
   if (!graph.has_single_consumer(id)) return std::nullopt;
   const NodeId relu = graph.consumers(id).front();
-  const auto bounds = clip_bounds(graph, relu);
+  const auto clamp = find_clamp(graph, relu);
   const ValueId rectified = graph.node(relu).outputs[0];
-  if (!bounds || bounds->lower != 0 || !graph.has_single_consumer(rectified)) return std::nullopt;
+  if (!clamp || clamp->low != 0 || !graph.has_single_consumer(rectified)) return std::nullopt;
   const auto layer = reader_of(graph, graph.consumers(rectified).front(), rectified, channels);
-  return layer ? std::optional(Reader{*layer, static_cast<double>(bounds->upper)}) : std::nullopt;
+  return layer ? std::optional(Reader{*layer, static_cast<double>(clamp->high)}) : std::nullopt;
 }
 
 // How much of each channel's mean may be moved: at most what lies below nearly all of its values, and at most what

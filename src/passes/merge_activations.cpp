@@ -11,13 +11,14 @@
 namespace bitfold {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = Activation::kInfinity;
+constexpr Activation kRelu{.low = 0};
 
-/// Makes a node with one data input clip it to `bounds`, in the canonical form.
-void set_bounds(Graph& graph, NodeId id, const ClipBounds& bounds) {
+/// Makes a node of one data input the clamp, in the canonical form.
+void set_clamp(Graph& graph, NodeId id, const Activation& clamp) {
   const std::string stem = graph.value(graph.node(id).outputs[0]).name;
   graph.resize_inputs(id, 1);
-  if (bounds == ClipBounds{0, kInfinity}) {
+  if (clamp == kRelu) {
     graph.op(id) = Unary{UnaryKind::relu};
     return;
   }
@@ -25,16 +26,16 @@ void set_bounds(Graph& graph, NodeId id, const ClipBounds& bounds) {
   const auto set = [&](std::size_t slot, float bound, const char* what) {
     set_constant_input(graph, id, slot, Tensor::from<float>({}, std::vector<float>{bound}), stem + what);
   };
-  if (bounds.lower > -kInfinity) set(1, bounds.lower, ".min");
-  if (bounds.upper < kInfinity) set(2, bounds.upper, ".max");
+  if (clamp.low > -kInfinity) set(1, clamp.low, ".min");
+  if (clamp.high < kInfinity) set(2, clamp.high, ".max");
 }
 
 bool canonical_clip(Graph& graph, NodeId id) {
   if (!std::holds_alternative<Clip>(graph.node(id).op)) return false;
   if (graph.value(graph.node(id).inputs[0]).dtype != DataType::float32) return false;
-  const auto bounds = clip_bounds(graph, id);
-  if (!bounds || *bounds != ClipBounds{0, kInfinity}) return false;
-  set_bounds(graph, id, *bounds);
+  const auto clamp = find_clamp(graph, id);
+  if (!clamp || *clamp != kRelu) return false;
+  set_clamp(graph, id, *clamp);
   return true;
 }
 
@@ -50,10 +51,9 @@ bool canonical_min_max(Graph& graph, NodeId id) {
   const auto& shape = graph.value(x).shape;
   const std::size_t bound_rank = graph.value(node.inputs[bound_slot]).shape->size();
   if (!bound || *bound != *bound || graph.is_constant(x) || !shape || shape->size() < bound_rank) return false;
-  const ClipBounds bounds =
-      op->kind == VariadicKind::max ? ClipBounds{*bound, kInfinity} : ClipBounds{-kInfinity, *bound};
+  const Activation clamp = op->kind == VariadicKind::max ? Activation{.low = *bound} : Activation{.high = *bound};
   graph.set_input(id, 0, x);
-  set_bounds(graph, id, bounds);
+  set_clamp(graph, id, clamp);
   return true;
 }
 
@@ -75,16 +75,15 @@ bool canonical_leaky(Graph& graph, NodeId id) {
 }
 
 bool merge_with_producer(Graph& graph, NodeId id) {
-  const auto second = clip_bounds(graph, id);
+  const auto second = find_clamp(graph, id);
   if (!second) return false;
   const ValueId between = graph.node(id).inputs[0];
   const NodeId producer = graph.producer(between);
-  const auto first = producer == NodeId::none ? std::nullopt : clip_bounds(graph, producer);
+  const auto first = producer == NodeId::none ? std::nullopt : find_clamp(graph, producer);
   if (!first || !graph.has_single_consumer(between) || graph.value(between).quant) return false;
   if (graph.value(between).dtype != DataType::float32) return false;
-  const auto limit = [&](float v) { return std::min(std::max(v, second->lower), second->upper); };
   graph.set_input(id, 0, graph.node(producer).inputs[0]);
-  set_bounds(graph, id, {limit(first->lower), limit(first->upper)});
+  set_clamp(graph, id, {.low = (*second)(first->low), .high = (*second)(first->high)});
   return true;
 }
 

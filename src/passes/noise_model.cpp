@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 
 namespace bitfold {
 namespace {
@@ -25,7 +25,7 @@ const ChannelStatistics* NoiseModel::find(ValueId id) const {
 // A value that is read only by a Relu or a Clip shares the grid of that node's output.
 bool NoiseModel::has_own_grid(ValueId id) const {
   if (!graph_.has_single_consumer(id)) return true;
-  return !clip_bounds(graph_, graph_.consumers(id).front());
+  return !find_clamp(graph_, graph_.consumers(id).front());
 }
 
 bool NoiseModel::knows(const Region& region) const {

@@ -107,8 +107,8 @@ class Finder {
 
   /// The upper bound of a Clip of non-negative values; 0 if it also changes small ones.
   float clip_limit(NodeId id) const {
-    const auto bounds = clip_bounds(graph_, id);
-    return bounds && bounds->lower == 0 && bounds->upper > 0 ? bounds->upper : 0;
+    const auto clamp = find_clamp(graph_, id);
+    return clamp && clamp->low == 0 && clamp->high > 0 ? clamp->high : 0;
   }
 
   Passage passage(NodeId id) const {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bitfold/graph.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 #include "graph/linear_layer.h"
 
 namespace bitfold {

@@ -127,7 +127,7 @@ class Block {
   double squared_slope(std::int64_t channel) const {
     double sum = 0;
     for (std::int64_t r = 0; r < p_.rows; ++r) {
-      const double s = p_.activation.slope(shared_.targets[static_cast<std::size_t>(r * p_.channels + channel)]);
+      const double s = p_.activation.derivative(shared_.targets[static_cast<std::size_t>(r * p_.channels + channel)]);
       sum += s * s;
     }
     return sum / static_cast<double>(p_.rows);
@@ -163,7 +163,7 @@ class Block {
       }
       const std::int64_t row = last_row == 0 ? 0 : i * shared_.batch % last_row;
       go_forward(row);
-      for (std::size_t j = 0; j < errors_.size(); ++j) errors_[j] *= mean * p_.activation.slope(z_[j]);
+      for (std::size_t j = 0; j < errors_.size(); ++j) errors_[j] *= mean * p_.activation.derivative(z_[j]);
       std::fill(gradient.begin(), gradient.end(), 0.0F);
       onednn::multiply_add({count_, p_.depth, shared_.batch, true, false}, 1, errors_.data(),
                            shared_.x.data() + row * p_.depth, gradient.data());

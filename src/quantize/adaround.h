@@ -21,7 +21,7 @@
 #include <span>
 #include <vector>
 
-#include "quantize/activation.h"
+#include "graph/activation.h"
 #include "quantize/hessian_rounding.h"
 
 namespace bitfold::quantization {

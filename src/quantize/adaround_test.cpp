@@ -141,15 +141,15 @@ TEST(AdaRound, does_not_depend_on_the_number_of_threads) {
     }
 }
 
-TEST(Activation, is_what_alone_reads_a_layers_outputs) {
+TEST(Activation, computes_value_and_derivative) {
   const Activation leaky{.negative_slope = 0.1F}, clip{.low = 0, .high = 6};
   EXPECT_FLOAT_EQ(leaky(-2), -0.2F);
   EXPECT_FLOAT_EQ(leaky(3), 3);
-  EXPECT_FLOAT_EQ(leaky.slope(-2), 0.1F);
+  EXPECT_FLOAT_EQ(leaky.derivative(-2), 0.1F);
   EXPECT_FLOAT_EQ(clip(-1), 0);
   EXPECT_FLOAT_EQ(clip(7), 6);
-  EXPECT_FLOAT_EQ(clip.slope(7), 0);
-  EXPECT_FLOAT_EQ(clip.slope(5), 1);
+  EXPECT_FLOAT_EQ(clip.derivative(7), 0);
+  EXPECT_FLOAT_EQ(clip.derivative(5), 1);
   EXPECT_FLOAT_EQ(Activation{}(-5), -5);
 }
 

@@ -83,7 +83,7 @@ std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView&
             for (std::int64_t c = 0; c < view.channels; ++c) {
               const auto at = static_cast<std::size_t>(r * view.channels + c);
               const auto channel = static_cast<std::size_t>(g * view.channels + c);
-              const float weight = activation.slope(z[at]) * activation.slope(z[at]);
+              const float weight = activation.derivative(z[at]) * activation.derivative(z[at]);
               sums.errors[channel] += weight * (z[at] - z_q[at]);
               sums.slopes[channel] += weight;
             }

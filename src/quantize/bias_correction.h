@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "quantize/activation.h"
+#include "graph/activation.h"
 #include "quantize/layer_rows.h"
 #include "quantize/paired_runs.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -150,7 +150,8 @@ class Planner {
     if (target_ != Target::bitfold || graph_.is_constant(value) || !comes_in_integers(value)) return false;
     if (at(graph_.producer(value)).role != Role::product || !graph_.has_single_consumer(value)) return false;
     const NodeId reader = graph_.consumers(value).front();
-    return shrinking_slope(graph_.node(reader).op) && reads_as_codes(reader, value);
+    const auto activation = find_activation(graph_, reader);
+    return activation && activation->shrinks_negatives() && reads_as_codes(reader, value);
   }
 
   bool ties(NodeId id) {

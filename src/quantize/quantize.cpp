@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 #include "quantize/choose_grids.h"
 #include "quantize/means.h"
 #include "quantize/planner.h"
@@ -43,8 +43,8 @@ void check_calibration(const Graph& graph, const Calibration& calibration, const
 // What the only reader of a value multiplies negative numbers by: alpha of a LeakyRelu, otherwise 1.
 float negative_gain(const Graph& graph, ValueId id) {
   if (!graph.has_single_consumer(id)) return 1;
-  const auto* op = std::get_if<Parametric>(&graph.node(graph.consumers(id).front()).op);
-  return op != nullptr && op->kind == ParametricKind::leaky_relu ? std::abs(op->alpha) : 1;
+  const auto activation = find_activation(graph, graph.consumers(id).front());
+  return activation ? std::abs(activation->negative_slope) : 1;
 }
 
 const LayerRecipe* layer_recipe(const Graph& graph, NodeId id, const Recipe& recipe) {
@@ -153,10 +153,10 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
 }
 
 // Whether no code of the grid lies outside the bounds: a bound's own code is the grid's end, or the bound is beyond it.
-bool ends_within(const QuantParams& grid, const ClipBounds& bounds) {
+bool ends_within(const QuantParams& grid, const Activation& clamp) {
   const double scale = grid.scale[0], zero_point = grid.zero_point[0];
-  return std::nearbyint(bounds.lower / scale) + zero_point <= grid.qmin() &&
-         std::nearbyint(bounds.upper / scale) + zero_point >= grid.qmax();
+  return std::nearbyint(clamp.low / scale) + zero_point <= grid.qmin() &&
+         std::nearbyint(clamp.high / scale) + zero_point >= grid.qmax();
 }
 
 // Removes a Relu or Clip whose input has the same grid as its output and clips already.
@@ -166,7 +166,7 @@ bool remove_clip(Graph& graph, NodeId id) {
   const NodeId producer = graph.producer(in);
   const bool is_tied = grid && graph.value(in).quant == grid && graph.has_single_consumer(in);
   if (!is_tied || producer == NodeId::none) return false;
-  if (!ends_within(*grid, *clip_bounds(graph, id))) return false;
+  if (!ends_within(*grid, *find_clamp(graph, id))) return false;
   graph.remove_node(id);
   const auto& outputs = graph.node(producer).outputs;
   const auto slot = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), in) - outputs.begin());

@@ -5,7 +5,7 @@
 #include <limits>
 #include <optional>
 
-#include "quantize/activation.h"
+#include "graph/activation.h"
 #include "quantize/adaround.h"
 #include "quantize/bias_correction.h"
 #include "quantize/layer_inputs.h"
@@ -186,7 +186,7 @@ void descend(const Graph& float_graph, NodeId id, const ProductView& view, const
             .channels = view.channels,
             .x = m.rows_x,
             .targets = targets,
-            .activation = activation_behind(float_graph, id),
+            .activation = activation_after(float_graph, id),
             .moves_bias = moves_bias},
            std::span(channels).subspan(static_cast<std::size_t>(g * view.channels),
                                        static_cast<std::size_t>(view.channels)));
@@ -218,7 +218,7 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
   const LayerReals exact = layer.exact();
   if (layer.has_bias() && recipe.bias_correction != BiasCorrection::none) {
     const std::vector<double> changes =
-        bias_changes(runs, id, *view, activation_behind(float_graph, id), exact, layer.rounded(channels));
+        bias_changes(runs, id, *view, activation_after(float_graph, id), exact, layer.rounded(channels));
     for (std::size_t c = 0; c < channels.size(); ++c) channels[c].bias += changes[c];
   }
   for (std::int64_t g = 0; descends && g < view->groups; ++g)

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "graph/clip_bounds.h"
+#include "graph/activation.h"
 #include "ops/operator.h"
 #include "quantize/weights.h"
 
@@ -64,7 +64,7 @@ std::string product_problem(const Graph& graph, NodeId id) {
 /// Why a Clip or Pad with these parameters runs in float; empty where it does not.
 std::string parameter_problem(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  if (ops::info(node.op).role == ops::Role::clip && !clip_bounds(graph, id)) return "its bounds are not constant";
+  if (ops::info(node.op).role == ops::Role::clip && !find_clamp(graph, id)) return "its bounds are not constant";
   const auto* pad = std::get_if<Pad>(&node.op);
   if (pad == nullptr || pad->mode != PadMode::constant) return "";
   const ValueId fill = ops::input_with(node, ops::Use::fill);

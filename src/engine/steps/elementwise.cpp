@@ -1,5 +1,10 @@
 #include "engine/steps/elementwise.h"
 
+#include <algorithm>
+#include <bit>
+
+#include "engine/magnitudes.h"
+
 namespace bitfold::engine {
 
 ScaleShiftStep::ScaleShiftStep(std::vector<float> factors, std::vector<float> terms, std::int64_t outer,
@@ -23,23 +28,34 @@ void ScaleShiftStep::run(const Team& /*team*/) noexcept {
   }
 }
 
-void RectifyStep::run(const Team& /*team*/) noexcept {
+void ActivationStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(1);
   float* y = at<float>(0);
-  if (is_leaky_) {
-    for (std::int64_t i = 0; i < count_; ++i) y[i] = x[i] < 0 ? slope_ * x[i] : x[i];
+  // A copy on the stack: the compiler cannot tell that y does not alias the member.
+  const Activation activation = activation_;
+  if (activation.is_clamp()) {
+    for (std::int64_t i = 0; i < count_; ++i) {
+      const float raised = x[i] < activation.low ? activation.low : x[i];
+      y[i] = raised > activation.high ? activation.high : raised;
+    }
     return;
   }
-  for (std::int64_t i = 0; i < count_; ++i) {
-    const float raised = x[i] < low_ ? low_ : x[i];  // written so that NaN stays NaN
-    y[i] = raised > high_ ? high_ : raised;
-  }
+  for (std::int64_t i = 0; i < count_; ++i) y[i] = activation(x[i]);
 }
 
 void AddStep::run(const Team& /*team*/) noexcept {
   float* y = at<float>(0);
   const float *a = at<float>(1), *b = at<float>(2);
   for (std::int64_t i = 0; i < count_; ++i) y[i] = a[i] + b[i];
+}
+
+void MagnitudeStep::run(const Team& /*team*/) noexcept {
+  const float* x = at<float>(0);
+  // Of positive floats, the larger one has the larger bits; those of infinity and NaN are the largest.
+  constexpr std::uint32_t kMagnitude = 0x7FFFFFFF;
+  std::uint32_t most = 0;
+  for (std::int64_t i = 0; i < count_; ++i) most = std::max(most, std::bit_cast<std::uint32_t>(x[i]) & kMagnitude);
+  if (most > std::bit_cast<std::uint32_t>(Magnitudes::kChecked)) *has_large_values_ = true;
 }
 
 }  // namespace bitfold::engine

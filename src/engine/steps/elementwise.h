@@ -1,10 +1,13 @@
-// The float steps that are nothing but a loop.
+// Float steps that are one loop over their elements.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/step.h"
+#include "graph/activation.h"
 
 namespace bitfold::engine {
 
@@ -19,17 +22,14 @@ class ScaleShiftStep final : public Step {
   std::int64_t outer_, inner_;
 };
 
-/// y = clamp(x, low, high), or x < 0 ? slope * x : x. Operands: y (write), x (read).
-class RectifyStep final : public Step {
+/// y = activation(x). Operands: y (write), x (read).
+class ActivationStep final : public Step {
  public:
-  static constexpr float kNoSlope = 0;
-  RectifyStep(float low, float high, float slope, bool is_leaky, std::int64_t count)
-      : low_(low), high_(high), slope_(slope), is_leaky_(is_leaky), count_(count) {}
+  ActivationStep(const Activation& activation, std::int64_t count) : activation_(activation), count_(count) {}
   void run(const Team& team) noexcept override;
 
  private:
-  float low_, high_, slope_;
-  bool is_leaky_;
+  Activation activation_;
   std::int64_t count_;
 };
 
@@ -40,6 +40,18 @@ class AddStep final : public Step {
   void run(const Team& team) noexcept override;
 
  private:
+  std::int64_t count_;
+};
+
+/// Sets a flag where one of `count` reals is not between -Magnitudes::kChecked and that. Operands: x (read).
+class MagnitudeStep final : public Step {
+ public:
+  MagnitudeStep(std::shared_ptr<bool> has_large_values, std::int64_t count)
+      : has_large_values_(std::move(has_large_values)), count_(count) {}
+  void run(const Team& team) noexcept override;
+
+ private:
+  std::shared_ptr<bool> has_large_values_;
   std::int64_t count_;
 };
 

@@ -1,7 +1,5 @@
 #include "engine/steps/generic.h"
 
-#include <exception>
-
 namespace bitfold::engine {
 
 GenericStep::GenericStep(Node node, ops::Evaluate function, std::vector<View> inputs, std::vector<View> outputs)
@@ -19,11 +17,7 @@ void GenericStep::run(const Team& /*team*/) noexcept {
   int operand = 0;
   bind(output_views_, outputs_, operand);
   bind(input_views_, inputs_, operand);
-  try {
-    function_(node_, input_views_, output_views_);
-  } catch (...) {
-    failure = std::current_exception();
-  }
+  fallible([&] { function_(node_, input_views_, output_views_); });
 }
 
 void GatherStep::run(const Team& /*team*/) noexcept {

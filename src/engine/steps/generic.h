@@ -33,6 +33,7 @@ class GenericStep final : public Step {
 class GatherStep final : public Step {
  public:
   explicit GatherStep(std::vector<std::int32_t> source) : source_(std::move(source)) {}
+  std::size_t own_bytes() const override { return Step::own_bytes() + source_.size() * sizeof(std::int32_t); }
   void run(const Team& team) noexcept override;
 
  private:

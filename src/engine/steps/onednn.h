@@ -19,13 +19,19 @@ class OnednnStep final : public Step {
   const std::string& implementation() const { return primitive_.implementation(); }
 
   bool has_own_threads() const override { return true; }
+  std::size_t own_bytes() const override { return Step::own_bytes() + kPrimitiveBytes; }
   void run(const Team& /*team*/) noexcept override {
-    primitive_.run({address(numbers.source), address(numbers.weights), static_cast<const float*>(address(numbers.bias)),
-                    static_cast<const float*>(address(numbers.residual)), address(numbers.destination),
-                    address(numbers.scratch)});
+    fallible([&] {
+      primitive_.run({address(numbers.source), address(numbers.weights),
+                      static_cast<const float*>(address(numbers.bias)),
+                      static_cast<const float*>(address(numbers.residual)), address(numbers.destination),
+                      address(numbers.scratch)});
+    });
   }
 
  private:
+  static constexpr std::size_t kPrimitiveBytes = 32 * 1024;  // code made for the shape, mostly
+
   void* address(int operand) const { return operand < 0 ? nullptr : at<std::byte>(operand); }
 
   onednn::Primitive primitive_;

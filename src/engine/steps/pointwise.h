@@ -29,8 +29,9 @@ class TableStep final : public Step {
 /// Sum, difference or product of two values of `count` codes each. Operands: out (write), a, b (read).
 class CodeBinaryStep final : public Step {
  public:
+  /// `grids` as prepared() returns them.
   CodeBinaryStep(CodeBinary kind, const BinaryGrids& grids, std::int64_t count, Isa isa)
-      : kind_(kind), count_(count), kernels_(pointwise_kernels(isa)), grids_(prepared(kernels_, kind, grids)) {}
+      : kind_(kind), count_(count), kernels_(pointwise_kernels(isa)), grids_(grids) {}
   void run(const Team& /*team*/) noexcept override {
     kernels_.binary(kind_, at<std::uint8_t>(1), at<std::uint8_t>(2), at<std::uint8_t>(0), count_, grids_);
   }
