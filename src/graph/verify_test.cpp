@@ -110,7 +110,7 @@ TEST(Verify, counts_inputs) {
   EXPECT_EQ(refusal(g, Stage::imported), "[Conv 'conv'] has 1 inputs, takes 2 to 3");
   Graph h;
   h.add(Binary{}, "add", {h.add_input("x", DataType::float32, {1}), ValueId::none}, "y");
-  EXPECT_EQ(refusal(h, Stage::imported), "[Add 'add'] lacks input 1, which is not optional");
+  EXPECT_EQ(refusal(h, Stage::imported), "[Add 'add'] lacks input 1 ('B'), which is not optional");
 }
 
 TEST(Verify, finds_work_left_to_optimize) {
