@@ -55,8 +55,11 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
     std::vector<ValueInfo> found;
     for (ValueId value : ids) {
       found.push_back(value == ValueId::none ? ValueInfo{} : infos[static_cast<std::size_t>(value)]);
-      if (value == ValueId::none || !graph.is_constant(value) || graph.value(value).quant) continue;
-      found.back().dtype = graph.value(value).constant->dtype();
+      if (value == ValueId::none) continue;
+      if (graph.value(value).quant)
+        found.back().dtype = DataType::float32;  // whatever stores its codes
+      else if (graph.is_constant(value))
+        found.back().dtype = graph.value(value).constant->dtype();
     }
     return found;
   };
