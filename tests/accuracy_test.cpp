@@ -260,7 +260,7 @@ TEST(Observers, beat_min_max_at_4_bits) {
   EXPECT_GT(sqnr_db(Observer::entropy), min_max + 0.5);
 }
 
-// The observer rates grids without bias correction; with it, the gain disappears (docs/observers.md).
+// The observer rates grids without bias correction; with it, the gain disappears (docs/internals/observers.md).
 TEST(Observers, auto_improves_a_depthwise_network_by_half_a_decibel) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = float_network("vww-mobilenetv1");

@@ -48,7 +48,7 @@ class BadInput : public ::testing::Test {
     EXPECT_EQ(result.status, 1) << arguments << "\n" << result.output;
     for (const auto& word : words)
       EXPECT_NE(result.output.find(word), std::string::npos) << "no '" << word << "' in:\n" << result.output;
-    EXPECT_EQ(count_files(), before) << "something was left behind";
+    EXPECT_EQ(count_files(), before) << "a file was left over";
   }
   void expect_quantize_refused(const std::string& extra, const std::vector<std::string>& words) {
     expect_refused(fmt::format("quantize {} --calibrate {} -o {} {}", model(), data(), out(), extra), words);

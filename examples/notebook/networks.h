@@ -31,7 +31,7 @@ bitfold::Graph lenet();
 struct Statistics {
   bitfold::Tensor gamma, beta, mean, variance;
 };
-Statistics fresh_statistics();    ///< Of an untrained layer, as in the notebook: 1, 0, 0, 1.
+Statistics fresh_statistics();    ///< As in an untrained layer and in the notebook: 1, 0, 0, 1.
 Statistics trained_statistics();  ///< As after training: arbitrary values.
 
 /// Cell 195: conv 3-20 (5x5) and BatchNorm; with `relu`, cell 284. Takes 1x3x32x32.

@@ -2,7 +2,7 @@
 //
 //   real = scale * (q - zero_point)                                                       (1)
 //
-// docs/quantization.md derives everything here; the numbers in brackets are its equations.
+// docs/internals/arithmetic.md derives everything here; the numbers in brackets are its equations.
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,8 @@
 
 namespace bitfold {
 
-/// How a value's range is chosen (docs/observers.md). `automatic` is one of the others for each grid, the one that
-/// harms the network's outputs least on samples. Its word is "auto".
+/// How the range of a value is chosen (docs/internals/observers.md). `automatic` takes, for each grid, the one of the
+/// others that harms the outputs of the network least on samples. Its word is "auto".
 enum class Observer { min_max, percentile, mse, moving_average, entropy, automatic };
 std::string_view to_string(Observer observer);
 Observer parse_observer(std::string_view word);  ///< Throws Error naming the valid words.

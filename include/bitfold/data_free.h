@@ -27,7 +27,7 @@ struct DataFreeResult {
 };
 
 /// Equalizes (Equalization::automatic is noise), absorbs high biases, foresees what every value holds
-/// (docs/data_free.md), quantizes with that, and takes the mean error that remains off the biases
+/// (docs/internals/data_free.md), quantizes with that, and takes the mean error that remains off the biases
 /// (BiasCorrection::automatic is analytic: Nagel et al. 2019, section 4.2.1). `graph` satisfies Stage::optimized and
 /// has kept the names of the table. Throws Error naming the node whose output cannot be foreseen, the input whose
 /// channels the range does not fit, or what in the recipe needs samples.

@@ -37,9 +37,8 @@ struct EqualizedRegion {
 /// Clip, which statistics would have to show not to clip, takes no part.
 std::vector<EqualizedRegion> equalize_weights(Graph& graph);
 
-/// The same transformation with factors that make the expected noise of the quantized layers' outputs least
-/// (docs/equalization.md): that of the weights on both sides and of the values between, which wide channels cost their
-/// neighbours. No region is changed where that would not help. Values that are not in the table count as 0; a region
+/// The same transformation with factors that minimize the expected noise of the quantized layers' outputs
+/// (docs/internals/equalization.md): noise of the weights on both sides, and of the values in between. No region is changed where that would not help. Values that are not in the table count as 0; a region
 /// whose layers read one of them takes no part, nor does one with a Clip that clips.
 std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& table, const EqualizeOptions& options);
 

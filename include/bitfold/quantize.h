@@ -75,7 +75,7 @@ struct Recipe {
   /// On Tiny Darknet, `any` costs 4 dB of the outputs' SQNR.
   Target target = Target::bitfold;
   /// Of activations. mse measured best on real networks: darknet-tiny agrees with float on 97.5 % of 400 images
-  /// (min_max 96.5 %, percentile 95.25 %); docs/observers.md has the table.
+  /// (min_max 96.5 %, percentile 95.25 %); docs/internals/observers.md has the table.
   Observer observer = Observer::mse;          ///< See default_recipe().
   double percentile = 99.99;                  ///< For Observer::percentile.
   std::vector<std::string> skip;              ///< Names of nodes to leave in float.
@@ -100,7 +100,7 @@ void check_recipe(const Recipe& recipe);
 Recipe load_recipe(const std::string& path, const Recipe& base = {});
 
 /// What suits a network: Recipe{}, but with Observer::min_max where the network has LayerNormalizations. The few large
-/// values that they let through count (docs/observers.md). `graph` satisfies Stage::optimized.
+/// values that they let through count (docs/internals/observers.md). `graph` satisfies Stage::optimized.
 Recipe default_recipe(const Graph& graph);
 
 struct Preparation {

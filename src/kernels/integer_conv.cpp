@@ -22,7 +22,7 @@ constexpr std::int64_t kTilePanelBytes = 1024 * 1024;
 
 MemoryRange range_of(std::span<const std::byte> memory) { return {memory.data(), memory.data() + memory.size()}; }
 
-/// What to prefetch: the part of `own` that the layer before has not prefetched, then `next`.
+/// The memory to prefetch: the part of `own` that the layer before has not prefetched, then `next`.
 PrefetchRanges fetch_ahead_of(const MemoryRange& own, const MemoryRange& next) {
   return {{own.begin + std::min(own.end - own.begin, kPrefetchDistance), own.end},
           {next.begin, next.begin + std::min(next.end - next.begin, kPrefetchDistance)}};

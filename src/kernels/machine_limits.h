@@ -1,4 +1,4 @@
-// What one thread of this CPU can do at the moment; the yardstick for the benchmarks. It is measured beside each of
+// The current limits of one thread of this CPU; the yardstick for the benchmarks. It is measured beside each of
 // them, because clocks change and other machines share the memory. Part of the benchmark program only.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Affine grids in plain scalar code: the definition that every kernel is compared with.
 //
-//   real = scale * (q - zero_point)                                docs/quantization.md (1)
+//   real = scale * (q - zero_point)                                docs/internals/arithmetic.md (1)
 //   q    = clamp(round_half_even(real / scale) + zero_point)                           (3)
 //
 // All arithmetic on elements is float32 and divides by the scale: multiplying by a reciprocal rounds twice and moves

@@ -1,4 +1,4 @@
-// Codes of 2 and 4 bits, several to a byte: how ONNX files store them, docs/quantization.md (19).
+// Codes of 2 and 4 bits, several to a byte: how ONNX files store them, docs/internals/arithmetic.md (19).
 //
 //   4 bits   byte k = code[2k] | code[2k+1] << 4                          low nibble first
 //   2 bits   byte k = code[4k] | code[4k+1] << 2 | ... | code[4k+3] << 6

@@ -1,4 +1,4 @@
-// The one rounding of the project: to the nearest integer, ties to the even one (docs/quantization.md (4)).
+// The one rounding of the project: to the nearest integer, ties to the even one (docs/internals/arithmetic.md (4)).
 //
 // IEEE 754's default, what ONNX's QuantizeLinear asks for and what vector units do in one instruction. Unlike
 // std::nearbyint it does not read the processor's rounding mode, which a caller may have changed, and it is a handful

@@ -163,7 +163,7 @@ TEST(Equalize, weights_converge_to_equal_ranges_on_both_sides_of_each_channel) {
   for (double ratio : ratios) EXPECT_NEAR(ratio / ratios[0], 1, 0.02);
 }
 
-// docs/equalization.md (2) and (3), one reader with two inputs and a single output.
+// docs/internals/equalization.md (2) and (3), one reader with two inputs and a single output.
 TEST(Equalize, noise_equals_the_formula) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 1});

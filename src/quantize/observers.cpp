@@ -7,7 +7,7 @@
 //
 // (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1; there over the values themselves).
 // moving_average takes the mean of samples' extremes, entropy the range whose grid keeps the histogram's shape best
-// (entropy.h). docs/observers.md compares them.
+// (entropy.h). docs/internals/observers.md compares them.
 #include <algorithm>
 #include <array>
 #include <cmath>

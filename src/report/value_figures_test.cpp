@@ -39,7 +39,7 @@ TEST(Histogram, a_single_value_gives_a_bin_of_nonzero_width) {
 const QuantParams kGrid{.scale = {0.01F}, .zero_point = {0}, .bits = 8};
 
 TEST(ClippedShare, counts_values_more_than_half_a_step_outside_the_grid) {
-  // Of ten values, -1, 5 and 9 lie outside; 2.55 is the last code.
+  // Three of ten values (-1, 5, 9) lie outside; 2.55 is the last code.
   EXPECT_NEAR(clipped_share(seen({-1, 0, 0.5F, 1, 1.5F, 2, 2.25F, 2.55F, 5, 9}), kGrid), 0.3, 1e-3);
   EXPECT_EQ(clipped_share(seen({0, 1, 2.5F}), kGrid), 0);
 }

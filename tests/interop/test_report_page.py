@@ -96,7 +96,7 @@ def click(browser, element):
     element.click()
 
 
-def test_the_page_shows_what_the_json_says(browser, pages):
+def test_the_page_shows_the_figures_of_the_json(browser, pages):
     report = json.loads((pages / "analyze.json").read_text())
     show(browser, pages / "analyze.html")
     assert len(rows(browser)) == len(report["layers"]) > 20

@@ -1,4 +1,4 @@
-// Every conversion on every instruction set of this CPU, beside the bandwidth of a loop that only moves as many bytes.
+// Every conversion on every instruction set of this CPU, beside the bandwidth of a loop that only moves the same bytes.
 // Results are compared with the portable kernels before they are timed.
 #include <benchmark/benchmark.h>
 

@@ -73,7 +73,7 @@ struct Cover {
   }
 };
 
-/// What all products of a call share.
+/// State shared by all products of a call.
 struct Call {
   const GemmTask& task;
   Cover cover;
