@@ -39,18 +39,17 @@ namespace bitfold {
 
 /// The fastest form for such images; a pure function of its arguments. All forms give the same bytes.
 FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
-/// Its two halves: whether the Winograd form takes less time over such images, and whether it is exact for such
-/// weights.
+/// Its two conditions: whether the Winograd form is faster on such images, and whether it is exact for such weights.
 bool winograd_is_faster(const ConvFilter& filter, const ConvImages& images, Isa cap);
 bool fits_winograd(const ConvFilter& filter, const std::int8_t* weights);
 
-/// What turns the accumulators of a filter into outputs quickly. It does not depend on the images, and takes
-/// microseconds a channel to find, so convolutions share it.
+/// Constants for fast conversion of a filter's accumulators to outputs. They do not depend on the images and take
+/// microseconds per channel to compute, so convolutions share them.
 struct OutputTerms {
   OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap);
 
   QuickSteps quick_steps;
-  BinaryGrids sum;  ///< Of the product and the residual, where one is added.
+  BinaryGrids sum;  ///< Grids of the product and the residual, if one is added.
 };
 
 struct DepthwiseKernel;
