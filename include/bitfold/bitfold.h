@@ -13,6 +13,7 @@
 #include "bitfold/equalize.h"            // IWYU pragma: export
 #include "bitfold/error.h"               // IWYU pragma: export
 #include "bitfold/exact_sum.h"           // IWYU pragma: export
+#include "bitfold/file.h"                // IWYU pragma: export
 #include "bitfold/graph.h"               // IWYU pragma: export
 #include "bitfold/mixed_precision.h"     // IWYU pragma: export
 #include "bitfold/onnx.h"                // IWYU pragma: export

@@ -4,81 +4,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 #include "base/check.h"
 
 namespace bitfold {
 
-std::vector<std::byte> read_file(const std::string& path) {
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) fail("cannot read '{}': {}", path, std::strerror(errno));
-  check(!S_ISDIR(info.st_mode), "cannot read '{}': it is a folder", path);
-  check(S_ISREG(info.st_mode), "cannot read '{}': it is no regular file", path);
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) fail("cannot read '{}': {}", path, std::strerror(errno));
-  std::vector<std::byte> bytes(static_cast<std::size_t>(info.st_size));
-  const std::size_t count = std::fread(bytes.data(), 1, bytes.size(), file);
-  std::fclose(file);
-  check(count == bytes.size(), "cannot read '{}': {} of {} bytes came", path, count, bytes.size());
+  // Asked before opening: opening a pipe waits for whoever writes to it.
+  if (::stat(path_.c_str(), &info) != 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
+  check(!S_ISDIR(info.st_mode), "cannot read '{}': it is a folder", path_);
+  check(S_ISREG(info.st_mode), "cannot read '{}': it is not a regular file", path_);
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor_ < 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
+  size_ = static_cast<std::uint64_t>(info.st_size);
+}
+
+InputFile::InputFile(int descriptor, std::string name) : path_(std::move(name)), descriptor_(descriptor) {
+  struct stat info {};
+  if (::fstat(descriptor_, &info) != 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
+  size_ = static_cast<std::uint64_t>(info.st_size);
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void InputFile::read(std::uint64_t at, std::span<std::byte> out) const {
+  constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // Linux reads at most 2 GiB in one call
+  while (!out.empty()) {
+    const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kMostAtOnce), static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
+    check(count > 0, "cannot read '{}': it ends after {} bytes, {} more are needed", path_, at, out.size());
+    at += static_cast<std::uint64_t>(count);
+    out = out.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+std::vector<std::byte> read_file(const std::string& path) {
+  const InputFile file(path);
+  std::vector<std::byte> bytes(file.size());
+  file.read(0, bytes);
   return bytes;
 }
-
-FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
-  std::error_code ignored;
-  const auto status = std::filesystem::status(path_, ignored);
-  check(!std::filesystem::is_directory(status), "cannot write '{}': it is a folder", path_);
-  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    file_ = std::fopen(path_.c_str(), "wb");
-  } else {
-    std::string name = path_ + ".XXXXXX";
-    const int descriptor = ::mkstemp(name.data());
-    if (descriptor >= 0) {
-      temporary_ = name;
-      // mkstemp's files are private; a result should be as readable as any new file.
-      const mode_t mask = ::umask(0);
-      ::umask(mask);
-      ::fchmod(descriptor, 0666 & ~mask);
-      file_ = ::fdopen(descriptor, "wb");
-    }
-  }
-  if (file_ == nullptr) fail_with_errno();
-}
-
-FileWriter::~FileWriter() {
-  if (file_ != nullptr) std::fclose(file_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
-
-void FileWriter::fail_with_errno() {
-  const int error = errno;
-  fail("cannot write '{}': {}", path_, std::strerror(error));
-}
-
-void FileWriter::write(std::span<const std::byte> bytes) {
-  if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) fail_with_errno();
-}
-
-void FileWriter::commit() {
-  if (std::fflush(file_) != 0) fail_with_errno();
-  // Renaming a file whose bytes have not reached the disk could leave half of it after a power failure.
-  if (!temporary_.empty() && ::fsync(::fileno(file_)) != 0) fail_with_errno();
-  std::FILE* file = std::exchange(file_, nullptr);
-  if (std::fclose(file) != 0) fail_with_errno();
-  if (temporary_.empty()) return;
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_with_errno();
-  temporary_.clear();
-}
-
-void write_file(const std::string& path, std::span<const std::byte> bytes) {
-  FileWriter writer(path);
-  writer.write(bytes);
-  writer.commit();
-}
-
-void write_file(const std::string& path, std::string_view text) { write_file(path, std::as_bytes(std::span(text))); }
 
 }  // namespace bitfold
