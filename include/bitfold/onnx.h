@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "bitfold/graph.h"
 
@@ -17,9 +18,14 @@ Graph load_onnx(const std::string& path);
 /// The same from memory; `name` stands for the file in errors, `folder` is where external data is looked for.
 Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder = ".");
 
+/// The files that hold a model's external data, each once; none for a file that is not a model. Reads no weights.
+std::vector<std::string> external_files(const std::string& path);
+
 struct SaveOptions {
-  /// Initializers above this size go to FILE.data beside the model when the whole exceeds 2 GB, the limit of protobuf.
-  /// Set to move them there always (bytes).
+  /// Initializers above this size (bytes) go to a file beside the model. 0: only when the model exceeds 2 GB, the limit
+  /// of protobuf. That file is FILE.data, or FILE.data.2 and so on where the name is taken: it never replaces a file,
+  /// so that an earlier model keeps its weights until the new model takes its place. The weights of a model that was
+  /// replaced are removed.
   std::size_t external_above_bytes = 0;
 };
 

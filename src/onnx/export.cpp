@@ -15,7 +15,11 @@
 // fusing and the one code too many is only reached by reals outside the calibrated range. What only moves elements of
 // a value on the same grid needs no Clip, and must not get one: ONNX Runtime 1.32 moves the pairs around such nodes and
 // then refuses a model with signed codes behind a Clip.
+#include <unistd.h>
+
 #include <algorithm>
+#include <climits>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <set>
@@ -364,26 +368,64 @@ void move_to_external(onnx::ModelProto& model, FileWriter& data, const std::stri
   }
 }
 
+// FILE.data, where FILE is cut so that the name and a number after it fit the file system.
+std::string data_path(const std::string& path) {
+  constexpr std::size_t kLongest = NAME_MAX - std::string_view(".data.999").size();
+  const std::size_t name = path.rfind('/') + 1;
+  std::string stem = path;
+  if (stem.size() - name > kLongest) {
+    std::size_t end = name + kLongest;
+    while (end > name + 1 && (static_cast<unsigned char>(stem[end]) & 0xc0) == 0x80) --end;  // inside a UTF-8 character
+    stem.resize(end);
+  }
+  return stem + ".data";
+}
+
+// The files of weights that save_onnx wrote for the model at `path`: others may belong to other models, too.
+std::vector<std::string> own_data_files(const std::string& path) {
+  const std::string stem = data_path(path);
+  std::vector<std::string> files = external_files(path);
+  std::erase_if(files, [&](const std::string& file) {
+    const std::string_view rest = file.starts_with(stem) ? std::string_view(file).substr(stem.size()) : "?";
+    return !rest.empty() && (rest[0] != '.' || rest.find_first_not_of("0123456789", 1) != std::string_view::npos);
+  });
+  return files;
+}
+
+// The model takes its name last: before that moment the old model stands with the old weights, after it the new with
+// the new.
+void commit(FileWriter& model, std::optional<FileWriter>& data) {
+  if (!data) return model.commit();
+  data->commit();
+  try {
+    model.commit();
+  } catch (...) {
+    ::unlink(data->path().c_str());
+    throw;
+  }
+}
+
 }  // namespace
 
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options) {
   try {
     onnx::ModelProto model = Exporter(graph).run();
     constexpr std::size_t kMost = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
+    const std::vector<std::string> old_data = own_data_files(path);
     FileWriter file(path);
     std::optional<FileWriter> data;
     if (options.external_above_bytes > 0 || model.ByteSizeLong() > kMost) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
-      const std::string location = path.substr(path.rfind('/') + 1) + ".data";
-      data.emplace(path + ".data");
-      move_to_external(model, *data, location, above);
+      check(file.is_regular(), "'{}' is not a regular file: a file of weights cannot lie beside it", path);
+      data.emplace(FileWriter::NewFile{}, data_path(path));
+      move_to_external(model, *data, std::filesystem::path(data->path()).filename().string(), above);
     }
     std::string bytes;
     check(model.SerializeToString(&bytes), "the model does not fit 2 GB");
     file.write(bytes);
-    // The weights first: a model never stands beside weights that are not yet there.
-    if (data) data->commit();
-    file.commit();
+    commit(file, data);
+    // Nothing refers to these any more. What cannot be removed takes space, no more.
+    for (const std::string& old : old_data) ::unlink(old.c_str());
   } catch (const Error& error) {
     const std::string message = error.what();
     if (message.find(path) != std::string::npos) throw;
