@@ -56,7 +56,8 @@ void compare_models(const Options& o) {
   const double quantized_bytes = static_cast<double>(file_bytes(o.quantized_model));
 
   print_worst(o, result);
-  o.output->say(fmt::format("\nsamples          {}", result.sample_count));
+  o.output->say("");
+  o.output->say(fmt::format("samples          {}", result.sample_count));
   if (result.top1_agreement) o.output->say(fmt::format("top-1 agreement  {}", percent(*result.top1_agreement)));
   nlohmann::ordered_json outputs = nlohmann::ordered_json::array(), layers = nlohmann::ordered_json::array();
   for (const auto& e : result.outputs) {

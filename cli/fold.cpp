@@ -31,8 +31,8 @@ void fold(const Options& o) {
       rows.push_back({record.name, std::to_string(record.change_count), duration(record.time_ms * 1e3)});
   }
   o.output->table(rows);
-  o.output->say(
-      fmt::format("\n{}: {} nodes -> {}: {} nodes", o.model, nodes_before, o.output_path, graph.node_count()));
+  o.output->say("");
+  o.output->say(fmt::format("{}: {} nodes -> {}: {} nodes", o.model, nodes_before, o.output_path, graph.node_count()));
   o.output->write({{"model", o.model},
                    {"output", o.output_path},
                    {"nodes_before", nodes_before},

@@ -47,9 +47,11 @@ void inspect(const Options& o) {
                     {"can_quantize", layer.can_quantize},
                     {"reason", layer.reason}});
   }
-  o.output->say(fmt::format("{}: {} layers, {} parameters, {} multiply-accumulates per sample, {}\n{}\n", o.model,
+  o.output->say(fmt::format("{}: {} layers, {} parameters, {} multiply-accumulates per sample, {}", o.model,
                             layers.size(), count(static_cast<double>(parameters)), count(static_cast<double>(macs)),
-                            bytes(static_cast<double>(file_bytes(o.model))), describe_interface(graph)));
+                            bytes(static_cast<double>(file_bytes(o.model)))));
+  o.output->say_all(describe_interface(graph));
+  o.output->say("");
   o.output->table(rows);
   o.output->write({{"model", o.model},
                    {"parameters", parameters},

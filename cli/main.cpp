@@ -2,13 +2,17 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string_view>
 
 #include "bitfold/error.h"
+#include "bitfold/file.h"
 #include "bitfold/version.h"
+#include "terminal.h"
 #include "verbs.h"
 
 namespace {
@@ -24,11 +28,47 @@ void wait_without_spinning(int argc, char** argv) {
   execv("/proc/self/exe", argv);  // where that fails, spinning it is
 }
 
+// A file that grows too large and a reader that has gone are errors with a message, not the end of the process.
+void prepare_signals() {
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  bitfold::remove_unfinished_files_on_signals();
+}
+
+// Help, the version or a usage error, line by line.
+int print_parse_result(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostringstream out, err;
+  const int status = app.exit(error, out, err);
+  for (auto [text, to] : {std::pair(out.str(), stdout), std::pair(err.str(), stderr)}) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) bitfold::cli::print_line(to, line);
+  }
+  bitfold::cli::finish_standard_output();
+  return status == 0 ? 0 : 2;
+}
+
+int complain(std::string_view what) {
+  bitfold::cli::print_line(stderr, fmt::format("bitfold: {}", what));
+  return 1;
+}
+
+int run(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+    bitfold::cli::finish_standard_output();
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return print_parse_result(app, error);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace bitfold;
+  cli::occupy_standard_descriptors();
   wait_without_spinning(argc, argv);
+  prepare_signals();
   CLI::App app{"Makes a trained network smaller and faster, and shows that it still works."};
   app.set_version_flag("--version", std::string("bitfold ") + version());
   app.require_subcommand(1);
@@ -44,17 +84,10 @@ int main(int argc, char** argv) {
   cli::add_tensor(app);
   app.footer("Start with:  bitfold inspect model.onnx\nEach verb explains itself:  bitfold quantize --help");
   try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& e) {
-    // Help and version are not failures; every other parse error is a wrong call.
-    return app.exit(e) == 0 ? 0 : 2;
-  } catch (const Error& e) {
-    fmt::print(stderr, "bitfold: {}\n", e.what());
+    return run(app, argc, argv);
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "bitfold: out of memory\n");
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "bitfold: {}\n", e.what());
+    return complain("out of memory");
+  } catch (const std::exception& error) {
+    return complain(error.what());
   }
-  return 1;
 }

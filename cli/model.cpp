@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
 #include "bitfold/passes.h"
+#include "terminal.h"
 
 namespace bitfold::cli {
 
@@ -42,20 +44,23 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   return specs;
 }
 
-std::string describe_interface(const Graph& graph) {
-  std::string text;
-  const auto describe = [&](const std::vector<ValueId>& ids) {
+std::vector<NamedTensor> load_arrays(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_fifo(path, ignored))
+    print_line(stderr, fmt::format("waiting for an array from the pipe '{}'", path));
+  return load_npy(path);
+}
+
+std::vector<std::string> describe_interface(const Graph& graph) {
+  const auto describe = [&](std::string text, const std::vector<ValueId>& ids) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const Value& value = graph.value(ids[i]);
       text += fmt::format("{}'{}' {} {}", i > 0 ? ", " : "", value.name, to_string(value.dtype),
                           value.shape ? to_string(*value.shape) : "(shape known when it runs)");
     }
+    return text;
   };
-  text += "inputs:  ";
-  describe(graph.inputs());
-  text += "\noutputs: ";
-  describe(graph.outputs());
-  return text;
+  return {describe("inputs:  ", graph.inputs()), describe("outputs: ", graph.outputs())};
 }
 
 }  // namespace bitfold::cli

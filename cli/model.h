@@ -21,7 +21,10 @@ Graph load_optimized(const std::string& path);
 /// What a dataset has to deliver.
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-/// "inputs: ... / outputs: ..." with names, types and shapes, on two lines.
-std::string describe_interface(const Graph& graph);
+/// The arrays of an .npy or .npz file, or the one array that a pipe delivers as .npy.
+std::vector<NamedTensor> load_arrays(const std::string& path);
+
+/// Two lines, "inputs: ..." and "outputs: ...", with names, types and shapes.
+std::vector<std::string> describe_interface(const Graph& graph);
 
 }  // namespace bitfold::cli

@@ -8,23 +8,52 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "bitfold/error.h"
+#include "bitfold/file.h"
+#include "bitfold/onnx.h"
+#include "paths.h"
+#include "terminal.h"
 
 namespace bitfold::cli {
 namespace {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// JSON allows DEL and U+0080 to U+009F in strings; a terminal acts on them.
+std::string escape_for_terminals(const std::string& json) {
+  std::string text;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(json[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
+    if (byte == 0x7f)
+      text += "\\u007f";
+    else if (byte == 0xc2 && next >= 0x80 && next < 0xa0)
+      text += fmt::format("\\u{:04x}", next), ++i;
+    else
+      text += json[i];
+  }
+  return text;
+}
+
+// Width in characters: the bytes of UTF-8 that do not continue one.
+std::size_t width_of(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
+}
+
 }  // namespace
 
 Output::Output(CLI::App& verb) {
   verb.add_option("--json", path_, "Write the result as JSON to this file, or to standard output with -")
       ->type_name("FILE|-");
+  verb.parse_complete_callback([this, &verb] {
+    check_paths(verb);
+    people_ = writes_to_standard_output(verb) ? stderr : stdout;
+  });
 }
 
-void Output::say(const std::string& line) const { fmt::print(path_ == "-" ? stderr : stdout, "{}\n", line); }
+void Output::say(const std::string& line) const { print_line(people_, line); }
 
 void Output::say_all(const std::vector<std::string>& lines) const {
   for (const auto& line : lines) say(line);
@@ -32,31 +61,32 @@ void Output::say_all(const std::vector<std::string>& lines) const {
 
 void Output::write(const nlohmann::ordered_json& result) const {
   if (path_.empty()) return;
-  const std::string text = result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (path_ == "-") {
-    fmt::print("{}", text);
-    std::fflush(stdout);
-    return;
-  }
-  write_text(path_, text);
+  const std::string text =
+      escape_for_terminals(result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)) + "\n";
+  if (path_ != "-") return write_file(path_, text);
+  print_raw(stdout, text);
+  finish_standard_output();
 }
 
 void Output::table(const std::vector<std::vector<std::string>>& rows) const {
+  std::vector<std::vector<std::string>> cells = rows;
   std::vector<std::size_t> widths;
-  for (const auto& row : rows)
+  for (auto& row : cells)
     for (std::size_t i = 0; i < row.size(); ++i) {
       if (widths.size() <= i) widths.push_back(0);
-      widths[i] = std::max(widths[i], row[i].size());
+      row[i] = printable(row[i]);
+      widths[i] = std::max(widths[i], width_of(row[i]));
     }
-  for (std::size_t r = 0; r < rows.size(); ++r) {
+  for (std::size_t r = 0; r < cells.size(); ++r) {
     std::string line;
-    for (std::size_t i = 0; i < rows[r].size(); ++i) {
+    for (std::size_t i = 0; i < cells[r].size(); ++i) {
       if (i > 0) line += "  ";
-      line += i == 0 ? fmt::format("{:<{}}", rows[r][i], widths[i]) : fmt::format("{:>{}}", rows[r][i], widths[i]);
+      const std::string padding(widths[i] - width_of(cells[r][i]), ' ');
+      line += i == 0 ? cells[r][i] + padding : padding + cells[r][i];
     }
     line.erase(line.find_last_not_of(' ') + 1);
     say(line);
-    if (r == 0) say(std::string(line.size(), '-'));
+    if (r == 0) say(std::string(width_of(line), '-'));
   }
 }
 
@@ -83,19 +113,6 @@ void ProgressBar::draw(void* self, std::int64_t done, std::int64_t total) {
   fmt::print(stderr, "\r{} [{}{}] {}/{}", bar->label_, std::string(static_cast<std::size_t>(filled), '#'),
              std::string(static_cast<std::size_t>(kWidth - filled), '.'), done, total);
   std::fflush(stderr);
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code code;
-  if (file) std::filesystem::rename(temporary, path, code);
-  if (!file || code) {
-    std::filesystem::remove(temporary, code);
-    throw Error(fmt::format("{}: cannot be written", path));
-  }
 }
 
 std::string percent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }
@@ -126,11 +143,14 @@ nlohmann::ordered_json finite(double x) {
 }
 
 std::int64_t file_bytes(const std::string& path) {
-  std::error_code code;
-  auto size = static_cast<std::int64_t>(std::filesystem::file_size(path, code));
-  if (code) throw Error(fmt::format("{}: {}", path, code.message()));
-  const auto external = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data", code));
-  return code ? size : size + external;
+  std::error_code error;
+  auto size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
+  if (error) throw Error(fmt::format("{}: {}", path, error.message()));
+  for (const std::string& data : external_files(path)) {
+    const std::uintmax_t more = std::filesystem::file_size(data, error);
+    if (!error) size += static_cast<std::int64_t>(more);
+  }
+  return size;
 }
 
 }  // namespace bitfold::cli

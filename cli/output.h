@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -10,13 +11,16 @@
 
 namespace bitfold::cli {
 
-/// The --json option of a verb. With "-" the JSON goes to standard output and everything said to people to
-/// standard error, so that a pipe gets JSON alone.
+/// The --json option of a verb, and its messages to people. They go to standard output, or to standard error where a
+/// result goes to standard output, so that a pipe gets the result alone.
 class Output {
  public:
+  /// Has the verb's files checked (paths.h) when the command line is parsed.
   explicit Output(CLI::App& verb);
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
 
-  /// A line for people.
+  /// One line for people; control characters are escaped.
   void say(const std::string& line) const;
   void say_all(const std::vector<std::string>& lines) const;
   /// Writes the verb's result where --json says; nothing without it. Throws Error when the file cannot be written.
@@ -26,6 +30,7 @@ class Output {
 
  private:
   std::string path_;
+  std::FILE* people_ = stdout;
 };
 
 /// A bar on standard error while it lives, when that is a terminal.
@@ -45,9 +50,6 @@ class ProgressBar {
   double last_s_ = 0;
 };
 
-/// Writes a file under a temporary name and renames it. Throws Error when it cannot be written.
-void write_text(const std::string& path, const std::string& text);
-
 /// "99.18 %"
 std::string percent(double fraction);
 /// "1.2 MB"; decimal units.
@@ -58,7 +60,7 @@ std::string duration(double microseconds);
 std::string count(double n);
 /// A number JSON can hold: null for infinities and NaN.
 nlohmann::ordered_json finite(double x);
-/// Bytes of a model on disk, external data included. Throws Error when it is not there.
+/// Bytes of a model on disk with all files of its external data. Throws Error when it is not there.
 std::int64_t file_bytes(const std::string& path);
 
 }  // namespace bitfold::cli

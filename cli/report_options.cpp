@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "bitfold/error.h"
+#include "bitfold/file.h"
 #include "model.h"
 
 namespace bitfold::cli {
@@ -27,7 +28,7 @@ class CatchInterrupt {
     interrupted = false;
     before_ = std::signal(SIGINT, [](int) {
       interrupted = true;
-      std::signal(SIGINT, SIG_DFL);
+      std::signal(SIGINT, before_);
     });
   }
   ~CatchInterrupt() { std::signal(SIGINT, before_); }
@@ -35,7 +36,7 @@ class CatchInterrupt {
   CatchInterrupt& operator=(const CatchInterrupt&) = delete;
 
  private:
-  void (*before_)(int);
+  static inline void (*before_)(int) = SIG_DFL;  // a handler has no other way to it
 };
 
 std::string decibels(double x) { return std::isfinite(x) ? fmt::format("{:.1f}", x) : "exact"; }
@@ -105,7 +106,7 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
 
 void ReportOptions::write(const Analysis& analysis, const Output& output) const {
   if (report_path_.empty()) return;
-  write_text(report_path_, analysis_page(analysis));
+  write_file(report_path_, analysis_page(analysis));
   output.say(fmt::format("report: {}", report_path_));
 }
 

@@ -37,7 +37,7 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
 
 void run_model(const Options& o) {
   const Graph graph = load_optimized(o.model);
-  const auto inputs = arrange(graph, load_npy(o.input), o.input);
+  const auto inputs = arrange(graph, load_arrays(o.input), o.input);
   const auto outputs = o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
   std::vector<NamedTensor> arrays;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
@@ -60,7 +60,8 @@ void add_run(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that are ready to feed");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--input", o->input, ".npy, or .npz with one array per input")->required();
+  verb->add_option("--input", o->input, "A .npy file (also through a pipe), or an .npz with one array per input")
+      ->required();
   verb->add_option("--output", o->output_path, "Where to write the outputs: .npz, or .npy for one output");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");

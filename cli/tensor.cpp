@@ -8,6 +8,7 @@
 #include "bitfold/affine.h"
 #include "bitfold/data.h"
 #include "bitfold/error.h"
+#include "model.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -80,7 +81,7 @@ void print_codes(const Output& output, const Tensor& codes) {
 }
 
 void quantize_tensor(const Options& o) {
-  const auto arrays = load_npy(o.input);
+  const auto arrays = load_arrays(o.input);
   if (arrays.size() != 1) throw Error(fmt::format("{}: holds {} arrays, expected one", o.input, arrays.size()));
   const Tensor& x = arrays.front().tensor;
   if (x.dtype() != DataType::float32)
@@ -123,7 +124,7 @@ void quantize_tensor(const Options& o) {
 void add_tensor(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("tensor", "Quantize one array: scale, zero_point, codes, error");
-  verb->add_option("input", o->input, "A float32 .npy")->required();
+  verb->add_option("input", o->input, "A float32 .npy file, also through a pipe (/dev/stdin)")->required();
   verb->add_option("--bits", o->bits, "2..16 (default 8)");
   verb->add_option("--scheme", o->scheme, "asymmetric (default) or symmetric")
       ->check(CLI::IsMember({"symmetric", "asymmetric"}));

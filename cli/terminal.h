@@ -1,0 +1,25 @@
+// Text for people: names from files never reach a terminal as control characters, and a standard output that takes no
+// more is an error.
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace bitfold::cli {
+
+/// `text` with control characters and bytes that are not UTF-8 written as \n, \t or \xNN.
+std::string printable(std::string_view text);
+
+/// Writes `line`, made printable, and a newline. A failure is kept for finish_standard_output: the work goes on.
+void print_line(std::FILE* to, std::string_view line);
+/// Writes text that is not for people, as it is.
+void print_raw(std::FILE* to, std::string_view text);
+
+/// Flushes standard output. Throws Error when anything that was written to it has been lost.
+void finish_standard_output();
+
+/// Opens closed standard descriptors such that no file of ours takes their numbers, and using them fails.
+void occupy_standard_descriptors();
+
+}  // namespace bitfold::cli
