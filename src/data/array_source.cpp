@@ -37,88 +37,84 @@ bool asks_for_anything(const Preprocess& p) {
   return asks_for_geometry(p) || p.scale || !p.mean.empty() || !p.std.empty();
 }
 
-// One array feeding one input: copied as it is, or through a Preprocessor.
+// One array feeding one input: as it is, or through a Preprocessor.
 class ArrayInput {
  public:
-  ArrayInput(const std::string& path, NamedTensor array, const InputSpec& input, const Preprocess& preprocess,
+  ArrayInput(const std::string& path, StoredArray array, const InputSpec& input, const Preprocess& preprocess,
              std::vector<std::string>& notes)
       : where_(array.name.empty() ? fmt::format("'{}'", path) : fmt::format("'{}': array '{}'", path, array.name)),
-        tensor_(std::move(array.tensor)),
-        dtype_(input.dtype) {
-    check(tensor_.rank() >= 1, "{}: a single number, not samples", where_);
-    if (is_one_sample(tensor_.shape(), input.shape)) {
-      tensor_ = tensor_.reshaped(with_count(1, tensor_.shape()));
+        reader_(std::move(array.reader)),
+        shape_(reader_->shape()),
+        is_uint8_(reader_->dtype() == DataType::uint8),
+        is_narrowed_(reader_->dtype() == DataType::float64 && input.dtype == DataType::float32),
+        dtype_(is_narrowed_ ? DataType::float32 : reader_->dtype()) {
+    check(!shape_.empty(), "{}: a single number, not samples", where_);
+    is_one_sample_ = is_one_sample(shape_, input.shape);
+    if (is_one_sample_) {
+      shape_ = with_count(1, shape_);
       notes.push_back(fmt::format("{}: one sample of input '{}'", where_, input.name));
     }
-    check(tensor_.dim(0) > 0, "{}: zero samples (shape {})", where_, to_string(tensor_.shape()));
-    stride_ = tensor_.size() / tensor_.dim(0);
+    check(shape_[0] > 0, "{}: zero samples (shape {})", where_, to_string(shape_));
+    stride_ = element_count(shape_) / shape_[0];
     if (input.dtype != DataType::float32)
       copy(input);
     else
       convert(input, preprocess, notes);
   }
 
-  std::int64_t sample_count() const { return tensor_.dim(0); }
+  std::int64_t sample_count() const { return shape_[0]; }
 
-  Tensor read(std::int64_t first, std::int64_t count) const {
-    Tensor batch = Tensor::uninitialized(dtype_, with_count(count, sample_shape_));
-    if (tensor_.dtype() == DataType::float32) check_finite(first, count);
-    if (!preprocessor_) {
-      const std::size_t bytes = storage_bytes(dtype_, stride_);
-      if (batch.size_bytes() > 0)
-        std::memcpy(batch.mutable_bytes(), tensor_.bytes() + static_cast<std::size_t>(first) * bytes,
-                    batch.size_bytes());
-      return batch;
-    }
+  Tensor read(std::int64_t first, std::int64_t count) {
+    Tensor stored = is_one_sample_ ? reader_->read().reshaped(shape_) : reader_->read(first, count);
+    if (is_narrowed_) stored = narrow(stored);
+    if (stored.dtype() == DataType::float32) check_finite(stored, first);
+    if (!preprocessor_) return stored;
+    Tensor batch = Tensor::uninitialized(DataType::float32, with_count(count, sample_shape_));
     float* out = batch.mutable_data<float>().data();
     const std::int64_t size = batch.size() / count;
-    if (tensor_.dtype() == DataType::uint8)
-      run(tensor_.data<std::uint8_t>().data() + first * stride_, out, size, count);
+    if (is_uint8_)
+      run(stored.data<std::uint8_t>().data(), out, size, count);
     else
-      run(tensor_.data<float>().data() + first * stride_, out, size, count);
+      run(stored.data<float>().data(), out, size, count);
     return batch;
   }
 
  private:
   void copy(const InputSpec& input) {
-    check(tensor_.dtype() == input.dtype, "{}: holds {}, input '{}' wants {}", where_, to_string(tensor_.dtype()),
-          input.name, to_string(input.dtype));
-    check(same_sample_shape(tensor_.shape(), input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)",
-          where_, to_string(tensor_.shape()), input.name, to_string(input.shape));
-    sample_shape_.assign(tensor_.shape().begin() + 1, tensor_.shape().end());
+    check(dtype_ == input.dtype, "{}: holds {}, input '{}' wants {}", where_, to_string(dtype_), input.name,
+          to_string(input.dtype));
+    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)", where_,
+          to_string(shape_), input.name, to_string(input.shape));
+    sample_shape_.assign(shape_.begin() + 1, shape_.end());
   }
 
   void convert(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
-    if (tensor_.dtype() == DataType::float64) narrow();
-    check(tensor_.dtype() == DataType::float32 || tensor_.dtype() == DataType::uint8,
+    check(dtype_ == DataType::float32 || is_uint8_,
           "{}: holds {}, input '{}' wants float32; float16, float32, float64 and (for pixels) uint8 work", where_,
-          to_string(tensor_.dtype()), input.name);
-    const bool is_uint8 = tensor_.dtype() == DataType::uint8;
-    const bool fits = same_sample_shape(tensor_.shape(), input.shape);
+          to_string(dtype_), input.name);
+    const bool fits = same_sample_shape(shape_, input.shape);
     const bool touched = asks_for_anything(preprocess);
-    check(is_uint8 || !(preprocess.resize_short || preprocess.resize_exact),
+    check(is_uint8_ || !(preprocess.resize_short || preprocess.resize_exact),
           "{}: --resize works on uint8 pixels, this array holds floats", where_);
-    if (!is_uint8 && !touched) {
+    if (!is_uint8_ && !touched) {
       notes.push_back(fmt::format("{}: floats, taken as already preprocessed", where_));
       if (fits) return copy(input);
     }
     // Images have two or three dimensions per sample and an input that can take them.
-    const bool is_image = (tensor_.rank() == 3 || tensor_.rank() == 4) &&
+    const bool is_image = (shape_.size() == 3 || shape_.size() == 4) &&
                           (input.shape.size() == 4 || !fits || asks_for_geometry(preprocess));
     if (is_image)
       as_images(input, preprocess, notes);
     else
       as_numbers(input, preprocess);
-    if (is_uint8 && !preprocess.scale)
+    if (is_uint8_ && !preprocess.scale)
       notes.push_back(fmt::format("{}: uint8, scaled by 1/255 (--scale says otherwise)", where_));
   }
 
   void as_images(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
-    const Shape& shape = tensor_.shape();
-    const bool is_uint8 = tensor_.dtype() == DataType::uint8;
     bool planar = false;
-    if (tensor_.rank() == 3) {
-      layout_ = PixelLayout::planar(shape[2], shape[1], 1);
+    if (shape_.size() == 3) {
+      layout_ = PixelLayout::planar(shape_[2], shape_[1], 1);
     } else {
       // Channels stand where the dimension is the input's, or 1 or 3. Where both could be, pixels are NHWC, unless they
       // fit an NCHW input as they are.
@@ -126,59 +122,57 @@ class ArrayInput {
                               input.shape[1] != 1 && input.shape[1] != 3;
       const std::int64_t wanted = input.shape.size() == 4 ? input.shape[nhwc_input ? 3 : 1] : kDynamic;
       const auto plausible = [&](std::int64_t dim) { return dim == 1 || dim == 3 || dim == wanted; };
-      check(plausible(shape[1]) || plausible(shape[3]), "{}: has shape {}; input '{}' wants {}", where_,
-            to_string(shape), input.name, to_string(input.shape));
-      const bool fits_nchw = !nhwc_input && same_sample_shape(shape, input.shape);
-      planar = !plausible(shape[3]) || (plausible(shape[1]) && fits_nchw);
-      layout_ = planar ? PixelLayout::planar(shape[3], shape[2], shape[1])
-                       : PixelLayout::interleaved(shape[2], shape[1], shape[3]);
+      check(plausible(shape_[1]) || plausible(shape_[3]), "{}: has shape {}; input '{}' wants {}", where_,
+            to_string(shape_), input.name, to_string(input.shape));
+      const bool fits_nchw = !nhwc_input && same_sample_shape(shape_, input.shape);
+      planar = !plausible(shape_[3]) || (plausible(shape_[1]) && fits_nchw);
+      layout_ = planar ? PixelLayout::planar(shape_[3], shape_[2], shape_[1])
+                       : PixelLayout::interleaved(shape_[2], shape_[1], shape_[3]);
     }
     try {
-      preprocessor_.emplace(input, preprocess, layout_.channels, is_uint8);
+      preprocessor_.emplace(input, preprocess, layout_.channels, is_uint8_);
     } catch (const Error& error) {
       fail("{}: {}", where_, error.what());
     }
     sample_shape_ = preprocessor_->sample_shape(layout_.width, layout_.height, where_);
-    if (tensor_.rank() == 4 && preprocessor_->layout() == InputLayout::nchw && !planar)
+    if (shape_.size() == 4 && preprocessor_->layout() == InputLayout::nchw && !planar)
       notes.push_back(fmt::format("{}: shape {} is taken as NHWC and transposed to the NCHW of input '{}'", where_,
-                                  to_string(shape), input.name));
-    if (tensor_.rank() == 4 && preprocessor_->layout() == InputLayout::nhwc && planar)
+                                  to_string(shape_), input.name));
+    if (shape_.size() == 4 && preprocessor_->layout() == InputLayout::nhwc && planar)
       notes.push_back(fmt::format("{}: shape {} is taken as NCHW and transposed to the NHWC of input '{}'", where_,
-                                  to_string(shape), input.name));
+                                  to_string(shape_), input.name));
     if (layout_.channels == 1 && preprocessor_->channels() == 3)
       notes.push_back(fmt::format("{}: grey, repeated to the 3 channels of input '{}'", where_, input.name));
   }
 
   // Samples that are no images: scale, mean and std for all elements alike.
   void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
-    check(same_sample_shape(tensor_.shape(), input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)",
-          where_, to_string(tensor_.shape()), input.name, to_string(input.shape));
+    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)", where_,
+          to_string(shape_), input.name, to_string(input.shape));
     check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, this has shape {}", where_,
-          to_string(tensor_.shape()));
+          to_string(shape_));
     layout_ = PixelLayout::planar(stride_, 1, 1);
-    preprocessor_.emplace(InputSpec{input.name, input.dtype, {kDynamic, kDynamic}}, preprocess, 1,
-                          tensor_.dtype() == DataType::uint8);
-    sample_shape_.assign(tensor_.shape().begin() + 1, tensor_.shape().end());
+    preprocessor_.emplace(InputSpec{input.name, input.dtype, {kDynamic, kDynamic}}, preprocess, 1, is_uint8_);
+    sample_shape_.assign(shape_.begin() + 1, shape_.end());
   }
 
-  void narrow() {
-    Tensor floats(DataType::float32, tensor_.shape());
-    const auto from = tensor_.data<double>();
+  static Tensor narrow(const Tensor& doubles) {
+    Tensor floats = Tensor::uninitialized(DataType::float32, doubles.shape());
+    const auto from = doubles.data<double>();
     std::transform(from.begin(), from.end(), floats.mutable_data<float>().begin(),
                    [](double value) { return static_cast<float>(value); });
-    tensor_ = floats;
+    return floats;
   }
 
-  void check_finite(std::int64_t first, std::int64_t count) const {
-    const auto values = tensor_.data<float>().subspan(static_cast<std::size_t>(first * stride_),
-                                                      static_cast<std::size_t>(count * stride_));
+  void check_finite(const Tensor& samples, std::int64_t first) const {
+    const auto values = samples.data<float>();
     const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
     if (bad == values.end()) return;
     std::int64_t rest = first * stride_ + (bad - values.begin());
     std::string index;
-    for (int axis = tensor_.rank(); axis-- > 0;) {
-      index = fmt::format("{}{}{}", rest % tensor_.dim(axis), index.empty() ? "" : ",", index);
-      rest /= tensor_.dim(axis);
+    for (std::size_t axis = shape_.size(); axis-- > 0;) {
+      index = fmt::format("{}{}{}", rest % shape_[axis], index.empty() ? "" : ",", index);
+      rest /= shape_[axis];
     }
     fail("{}: holds {} at [{}]", where_, *bad, index);
   }
@@ -190,8 +184,10 @@ class ArrayInput {
   }
 
   std::string where_;
-  Tensor tensor_;
-  DataType dtype_;
+  std::unique_ptr<ArrayReader> reader_;
+  Shape shape_;  // with the number of samples
+  bool is_one_sample_ = false, is_uint8_, is_narrowed_;
+  DataType dtype_;           // once read
   std::int64_t stride_ = 0;  // elements of one sample as stored
   Shape sample_shape_;       // as fed
   std::optional<Preprocessor> preprocessor_;
@@ -209,7 +205,7 @@ class ArraySource : public BatchSource {
     if (count == 0) return std::nullopt;
     Batch batch;
     batch.sample_count = count;
-    for (const ArrayInput& input : inputs_) batch.inputs.push_back(input.read(position_, count));
+    for (ArrayInput& input : inputs_) batch.inputs.push_back(input.read(position_, count));
     if (!labels_.empty()) batch.labels.assign(labels_.begin() + position_, labels_.begin() + position_ + count);
     position_ += count;
     return batch;

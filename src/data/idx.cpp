@@ -156,7 +156,8 @@ std::optional<IdxFiles> find_idx_files_of(const fs::path& images) {
   else
     other += ".gz";
   for (const std::string& name : {labels, other}) {
-    if (!files.labels.empty() || !fs::is_regular_file(images.parent_path() / name)) continue;
+    std::error_code ignored;
+    if (!files.labels.empty() || !fs::is_regular_file(images.parent_path() / name, ignored)) continue;
     files.labels = images.parent_path() / name;
   }
   return files;
@@ -164,8 +165,10 @@ std::optional<IdxFiles> find_idx_files_of(const fs::path& images) {
 
 std::optional<IdxFiles> find_idx_files(const fs::path& folder) {
   std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file() && is_images_name(entry.path().filename().string())) found.push_back(entry.path());
+  std::error_code error, ignored;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    if (at->is_regular_file(ignored) && is_images_name(at->path().filename().string())) found.push_back(at->path());
+  check(!error, "cannot read folder '{}': {}", folder.string(), error.message());
   std::sort(found.begin(), found.end());
   // The same file plain and gzipped is one set: the plain one is read.
   std::erase_if(found, [&](const fs::path& path) {

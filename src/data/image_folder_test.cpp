@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <functional>
 
 #include "base/file.h"
@@ -177,6 +180,37 @@ TEST(ImageFolder, takes_subfolders_as_classes_in_turn) {
   for (const std::string name : {"dog/1.png", "dog/2.png", "cat/1.png", "emu/x.PNG", "emu/y.png"})
     put(folder, name, png(plain_image(4, 4, 1)));
   EXPECT_EQ(labels(folder), (std::vector<std::int64_t>{0, 1, 2, 1, 2}));
+}
+
+bool has_note(const Dataset& dataset, const std::string& part) {
+  return std::any_of(dataset.notes.begin(), dataset.notes.end(),
+                     [&](const std::string& note) { return note.find(part) != std::string::npos; });
+}
+
+TEST(ImageFolder, leaves_out_links_and_pipes_that_cannot_be_read_and_names_them) {
+  TemporaryFolder folder;
+  put(folder, "good.png", png(plain_image(4, 4, 1)));
+  std::filesystem::create_symlink("loop.png", folder / "loop.png");
+  std::filesystem::create_symlink("nowhere", folder / "dangling.jpg");
+  std::filesystem::create_symlink("self", folder / "self");
+  std::filesystem::create_symlink("images-idx3", folder / "images-idx3");
+  ASSERT_EQ(::mkfifo((folder / "pipe.png").c_str(), 0600), 0);
+  const Dataset dataset = open(folder);
+  EXPECT_EQ(dataset.source->sample_count(), 1);
+  EXPECT_TRUE(has_note(dataset, "loop.png' is left out: Too many levels of symbolic links"));
+  EXPECT_TRUE(has_note(dataset, "dangling.jpg' is left out: No such file or directory"));
+  EXPECT_TRUE(has_note(dataset, "pipe.png' is left out: it is not a regular file"));
+}
+
+TEST(ImageFolder, reports_labels_that_cannot_be_read) {
+  TemporaryFolder folder;
+  put(folder, "a.png", png(plain_image(4, 4, 1)));
+  std::filesystem::create_symlink("loop.png", folder / "loop.png");
+  put(folder, "labels.txt", "a.png 1\nloop.png 2\n");
+  expect_error([&] { open(folder); }, "line 2: there is no file 'loop.png' in the folder that can be read: Too many");
+  std::filesystem::remove(folder / "labels.txt");
+  std::filesystem::create_symlink("labels.txt", folder / "labels.txt");
+  expect_error([&] { open(folder); }, "labels.txt': Too many levels of symbolic links");
 }
 
 TEST(ImageFolder, serves_unlabelled_images) {

@@ -32,9 +32,29 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return paths;
 }
 
-std::vector<fs::path> images_in(const fs::path& folder) {
+// Why an entry of a folder is not a file that can be read; empty where it is one. Nothing here throws: one bad link
+// must not refuse a folder.
+std::string why_unreadable(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::is_regular_file(status)) return "";
+  if (status.type() == fs::file_type::none || status.type() == fs::file_type::not_found) return error.message();
+  return "it is not a regular file";
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+std::vector<fs::path> images_in(const fs::path& folder, std::vector<std::string>& notes) {
   std::vector<fs::path> paths = sorted_entries(folder);
-  std::erase_if(paths, [](const fs::path& path) { return !is_image_name(path) || !fs::is_regular_file(path); });
+  std::erase_if(paths, [&](const fs::path& path) {
+    if (!is_image_name(path) || is_folder(path)) return true;
+    const std::string reason = why_unreadable(path);
+    if (!reason.empty()) notes.push_back(fmt::format("'{}' is left out: {}", path.string(), reason));
+    return !reason.empty();
+  });
   return paths;
 }
 
@@ -64,14 +84,16 @@ ImageFolder read_labels(const fs::path& folder, std::vector<std::string>& notes)
     check(!name.empty() && name.find('\0') == std::string::npos, "'{}' line {}: no file name", path, line);
     const auto [first, is_new] = line_of.emplace(name, line);
     check(is_new, "'{}' line {}: '{}' again; it is on line {} already", path, line, name, first->second);
-    std::error_code ignored;
-    check(fs::is_regular_file(folder / name, ignored), "'{}' line {}: there is no file '{}' in the folder", path, line,
-          name);
+    const std::string reason = why_unreadable(folder / name);
+    check(reason.empty(), "'{}' line {}: there is no file '{}' in the folder that can be read: {}", path, line, name,
+          reason);
     result.images.push_back({folder / name, label});
   }
   check(!result.images.empty(), "'{}': lists no images", path);
   std::size_t unlisted = 0;
-  for (const fs::path& image : images_in(folder)) unlisted += line_of.count(image.filename().string()) == 0 ? 1 : 0;
+  std::vector<std::string> ignored;
+  for (const fs::path& image : images_in(folder, ignored))
+    unlisted += line_of.count(image.filename().string()) == 0 ? 1 : 0;
   if (unlisted > 0)
     notes.push_back(fmt::format("'{}': {} images are not in labels.txt and are left out", folder.string(), unlisted));
   return result;
@@ -218,13 +240,14 @@ class ImageSource : public BatchSource {
 }  // namespace
 
 ImageFolder find_images(const std::string& folder, std::vector<std::string>& notes) {
-  if (fs::exists(fs::path(folder) / "labels.txt")) return read_labels(folder, notes);
-  const std::vector<fs::path> plain = images_in(folder);
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(fs::path(folder) / "labels.txt", ignored))) return read_labels(folder, notes);
+  const std::vector<fs::path> plain = images_in(folder, notes);
   std::vector<std::vector<fs::path>> classes;
   std::string empty_class;
   for (const fs::path& path : sorted_entries(folder)) {
-    if (!fs::is_directory(path)) continue;
-    classes.push_back(images_in(path));
+    if (!is_folder(path)) continue;
+    classes.push_back(images_in(path, notes));
     if (classes.back().empty()) empty_class = path.filename().string();
   }
   ImageFolder result{folder, deal(classes), true};

@@ -1,18 +1,15 @@
-// NumPy's array files. .npy (format versions 1, 2 and 3 of numpy.lib.format):
-//
-//   "\x93NUMPY" | major, minor | header length (2 bytes in version 1, else 4) | header | elements
-//
-// The header is a Python dictionary literal with the keys descr ('<f4'), fortran_order and shape. .npz is a zip
-// archive of them.
+// NumPy's array files: .npy (npy_header.h), and .npz, a zip archive of them.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bitfold/data.h"
 #include "bitfold/tensor.h"
+#include "data/array_reader.h"
 
 namespace bitfold {
 
@@ -22,5 +19,15 @@ Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name);
 
 /// Every array of an .npz archive in memory, named without ".npy". Throws Error naming archive and array.
 std::vector<NamedTensor> parse_npz(std::span<const std::byte> bytes, const std::string& name);
+
+/// An array of an .npz, or the one array of an .npy (name empty).
+struct StoredArray {
+  std::string name;
+  std::unique_ptr<ArrayReader> reader;
+};
+
+/// The arrays of a regular file, .npy or .npz; their elements are read when they are asked for. What is wrong with an
+/// archive's elements shows when the last of them have been read. Throws Error naming file and array.
+std::vector<StoredArray> open_npy(const std::string& path);
 
 }  // namespace bitfold

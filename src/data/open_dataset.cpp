@@ -14,10 +14,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string names_of(const std::vector<NamedTensor>& arrays) {
+std::string names_of(const std::vector<StoredArray>& arrays) {
   std::string text;
-  for (const NamedTensor& array : arrays)
-    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", array.name, to_string(array.tensor.shape()));
+  for (const StoredArray& array : arrays)
+    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", array.name, to_string(array.reader->shape()));
   return text.empty() ? "no arrays" : text;
 }
 
@@ -28,23 +28,22 @@ std::string names_of(const std::vector<InputSpec>& inputs) {
   return text;
 }
 
-const NamedTensor* find(const std::vector<NamedTensor>& arrays, std::string_view name) {
+StoredArray* find(std::vector<StoredArray>& arrays, std::string_view name) {
   const auto found = std::find_if(arrays.begin(), arrays.end(), [&](const auto& array) { return array.name == name; });
   return found == arrays.end() ? nullptr : &*found;
 }
 
 // By the inputs' names; else 'x', or the only array besides labels, for the only input.
-std::vector<const NamedTensor*> match(const std::string& path, const std::vector<NamedTensor>& arrays,
-                                      const NamedTensor* labels, const std::vector<InputSpec>& inputs,
-                                      std::vector<std::string>& notes) {
-  std::vector<const NamedTensor*> matched;
+std::vector<StoredArray*> match(const std::string& path, std::vector<StoredArray>& arrays, const StoredArray* labels,
+                                const std::vector<InputSpec>& inputs, std::vector<std::string>& notes) {
+  std::vector<StoredArray*> matched;
   for (const InputSpec& input : inputs)
-    if (const NamedTensor* array = find(arrays, input.name)) matched.push_back(array);
+    if (StoredArray* array = find(arrays, input.name)) matched.push_back(array);
   if (matched.size() == inputs.size()) return matched;
-  std::vector<const NamedTensor*> others;
-  for (const NamedTensor& array : arrays)
+  std::vector<StoredArray*> others;
+  for (StoredArray& array : arrays)
     if (&array != labels) others.push_back(&array);
-  const NamedTensor* x = find(arrays, "x");
+  StoredArray* x = find(arrays, "x");
   if (inputs.size() == 1 && x == nullptr && others.size() == 1) {
     x = others[0];
     if (!x->name.empty())
@@ -57,24 +56,24 @@ std::vector<const NamedTensor*> match(const std::string& path, const std::vector
 
 Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
   Dataset dataset;
-  const std::vector<NamedTensor> arrays = load_npy(path);
+  std::vector<StoredArray> arrays = open_npy(path);
   const bool is_npy = arrays.size() == 1 && arrays[0].name.empty();
   const auto is_input = [&](std::string_view name) {
     return std::any_of(inputs.begin(), inputs.end(), [&](const InputSpec& input) { return input.name == name; });
   };
-  const NamedTensor* labels = is_input("y") ? nullptr : find(arrays, "y");
+  const StoredArray* labels = is_input("y") ? nullptr : find(arrays, "y");
   if (labels == nullptr && !is_input("labels")) labels = find(arrays, "labels");
   ArrayData data{path, is_npy ? "npy" : "npz", {}, {}};
   const auto matched = match(path, arrays, labels, inputs, dataset.notes);
-  for (const NamedTensor* array : matched) data.arrays.push_back(*array);
   if (labels != nullptr) {
-    data.labels = to_labels(labels->tensor, fmt::format("'{}': array '{}'", path, labels->name));
+    data.labels = to_labels(labels->reader->read(), fmt::format("'{}': array '{}'", path, labels->name));
     check(!data.labels.empty(), "'{}': array '{}' holds zero labels", path, labels->name);
   }
-  for (const NamedTensor& array : arrays) {
+  for (const StoredArray& array : arrays) {
     if (&array != labels && std::find(matched.begin(), matched.end(), &array) == matched.end())
       dataset.notes.push_back(fmt::format("'{}': array '{}' is not used", path, array.name));
   }
+  for (StoredArray* array : matched) data.arrays.push_back(std::move(*array));
   dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
   return dataset;
 }
@@ -97,7 +96,7 @@ Dataset open_idx(const std::string& path, const IdxFiles& files, const std::vect
     check(static_cast<std::int64_t>(data.labels.size()) == images.dim(0), "'{}': {} labels for {} images", name,
           data.labels.size(), images.dim(0));
   }
-  data.arrays.push_back({"", std::move(images)});
+  data.arrays.push_back({"", make_array_reader(images, fmt::format("'{}'", path))});
   dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
   return dataset;
 }
@@ -121,7 +120,10 @@ Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inpu
     check(!input.shape.empty(), "input '{}' is a single number; its first dimension should count samples", input.name);
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
+  check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
   check(fs::exists(status), "no such file or folder: '{}'", path);
+  check(fs::is_directory(status) || fs::is_regular_file(status),
+        "'{}': is a pipe or a device; samples are read more than once, so they must lie in a file or a folder", path);
   if (!fs::is_directory(status)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
     const auto files = find_idx_files_of(path);

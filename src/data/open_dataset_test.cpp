@@ -1,3 +1,4 @@
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include <cmath>
@@ -195,6 +196,16 @@ TEST(Arrays, name_the_place_of_a_nan) {
     expect_error([&] { dataset.source->next(1); },
                  "array 'x': holds " + std::string(std::isnan(bad) ? "nan" : "inf") + " at [1,1,1,1]");
   }
+}
+
+TEST(Arrays, of_pipes_and_devices_are_refused_without_waiting) {
+  TemporaryFolder folder;
+  const std::string pipe = (folder / "pipe.npy").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_error([&] { open_dataset(pipe, kSmall); }, "pipe.npy': is a pipe or a device");
+  expect_error([&] { open_dataset("/dev/zero", kSmall); }, "'/dev/zero': is a pipe or a device");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  expect_error([&] { open_dataset((folder / "loop").string(), kSmall); }, "loop': Too many levels of symbolic links");
 }
 
 TEST(Arrays, stop_at_the_limit) {

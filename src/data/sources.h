@@ -7,15 +7,16 @@
 #include <vector>
 
 #include "bitfold/data.h"
+#include "data/npy.h"
 
 namespace bitfold {
 
-/// Arrays in memory, as stored; converted a batch at a time. One array per input, in the inputs' order; `labels` empty
-/// or one per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array for what does
-/// not fit the inputs. Adds what it guesses to `notes`.
+/// Arrays as stored; read and converted a batch at a time. One array per input, in the inputs' order; `labels` empty or
+/// one per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array for what does not
+/// fit the inputs. Adds what it guesses to `notes`.
 struct ArrayData {
   std::string path, kind;
-  std::vector<NamedTensor> arrays;
+  std::vector<StoredArray> arrays;
   std::vector<std::int64_t> labels;
 };
 std::unique_ptr<BatchSource> make_array_source(ArrayData data, const std::vector<InputSpec>& inputs,

@@ -28,39 +28,41 @@ T field(Bytes bytes, std::size_t at) {
   return static_cast<T>(value);
 }
 
-bool has(Bytes bytes, std::uint64_t at, std::uint64_t count) {
-  return at <= bytes.size() && count <= bytes.size() - at;
-}
-
 struct Directory {
   std::uint64_t entry_count = 0, offset = 0;
 };
 
-Directory find_directory(Bytes bytes, const std::string& archive) {
-  // The end record is last but for a comment of at most 65535 bytes.
+Directory find_directory(const ByteSource& bytes, const std::string& archive) {
+  // The end record is last but for a comment of at most 65535 bytes; the 64-bit locator comes right before it.
   check(bytes.size() >= kEndOfDirectoryBytes, "'{}': not a zip archive: {} bytes", archive, bytes.size());
-  const std::size_t last = bytes.size() - kEndOfDirectoryBytes;
+  constexpr std::size_t kMostBytes = kEndLocator64Bytes + kEndOfDirectoryBytes + kFull16;
+  const std::uint64_t start = bytes.size() - std::min<std::uint64_t>(bytes.size(), kMostBytes);
+  const std::vector<std::byte> held = bytes.read(start, bytes.size() - start);
+  const Bytes tail = held;
+  const std::size_t last = tail.size() - kEndOfDirectoryBytes;
   const std::size_t first = last - std::min<std::size_t>(last, kFull16);
   std::optional<std::size_t> end;
   for (std::size_t at = last + 1; at-- > first;) {
-    if (field<std::uint32_t>(bytes, at) == kEndOfDirectory) {
+    if (field<std::uint32_t>(tail, at) == kEndOfDirectory) {
       end = at;
       break;
     }
   }
   check(end.has_value(), "'{}': not a zip archive, or truncated: it has no central directory", archive);
-  check(field<std::uint16_t>(bytes, *end + 4) == 0 || field<std::uint16_t>(bytes, *end + 4) == kFull16,
+  check(field<std::uint16_t>(tail, *end + 4) == 0 || field<std::uint16_t>(tail, *end + 4) == kFull16,
         "'{}': an archive in several volumes", archive);
-  Directory directory{field<std::uint16_t>(bytes, *end + 10), field<std::uint32_t>(bytes, *end + 16)};
+  Directory directory{field<std::uint16_t>(tail, *end + 10), field<std::uint32_t>(tail, *end + 16)};
   if (directory.entry_count != kFull16 && directory.offset != kFull32 &&
-      field<std::uint32_t>(bytes, *end + 12) != kFull32)
+      field<std::uint32_t>(tail, *end + 12) != kFull32)
     return directory;
-  check(*end >= kEndLocator64Bytes && field<std::uint32_t>(bytes, *end - kEndLocator64Bytes) == kEndLocator64,
+  check(*end >= kEndLocator64Bytes && field<std::uint32_t>(tail, *end - kEndLocator64Bytes) == kEndLocator64,
         "'{}': its 64-bit end record is missing", archive);
-  const auto end64 = field<std::uint64_t>(bytes, *end - kEndLocator64Bytes + 8);
-  check(has(bytes, end64, kEndOfDirectory64Bytes) && field<std::uint32_t>(bytes, end64) == kEndOfDirectory64,
-        "'{}': its 64-bit end record is not where it should be", archive);
-  return {field<std::uint64_t>(bytes, end64 + 32), field<std::uint64_t>(bytes, end64 + 48)};
+  const auto at64 = field<std::uint64_t>(tail, *end - kEndLocator64Bytes + 8);
+  check(bytes.has(at64, kEndOfDirectory64Bytes), "'{}': its 64-bit end record is not where it should be", archive);
+  const std::vector<std::byte> end64 = bytes.read(at64, kEndOfDirectory64Bytes);
+  check(field<std::uint32_t>(end64, 0) == kEndOfDirectory64, "'{}': its 64-bit end record is not where it should be",
+        archive);
+  return {field<std::uint64_t>(end64, 32), field<std::uint64_t>(end64, 48)};
 }
 
 struct Sizes {
@@ -73,7 +75,7 @@ bool widen(Sizes& sizes, Bytes extra) {
   while (extra.size() >= 4) {
     const auto id = field<std::uint16_t>(extra, 0);
     const std::size_t count = field<std::uint16_t>(extra, 2);
-    if (!has(extra, 4, count)) return false;
+    if (count > extra.size() - 4) return false;
     Bytes values = extra.subspan(4, count);
     if (id == 1) {
       for (std::uint64_t* size : {&sizes.inflated, &sizes.stored, &sizes.offset}) {
@@ -89,10 +91,10 @@ bool widen(Sizes& sizes, Bytes extra) {
   return false;
 }
 
-ZipEntry read_entry(Bytes bytes, Bytes header, const std::string& archive) {
+ZipEntry read_entry(const ByteSource& bytes, Bytes header, const std::string& archive) {
   const std::size_t name_bytes = field<std::uint16_t>(header, 28), extra_bytes = field<std::uint16_t>(header, 30);
   const auto* name = reinterpret_cast<const char*>(header.data() + kDirectoryEntryBytes);
-  ZipEntry entry{.name = std::string(name, name_bytes)};
+  ZipEntry entry{.name = std::string(name, name_bytes), .contents = bytes.part(0, 0)};
   const auto flags = field<std::uint16_t>(header, 8), method = field<std::uint16_t>(header, 10);
   check((flags & 1) == 0, "'{}': entry '{}' is encrypted", archive, entry.name);
   check(method == 0 || method == 8, "'{}': entry '{}' uses zip compression method {}; only stored and deflated work",
@@ -103,12 +105,15 @@ ZipEntry read_entry(Bytes bytes, Bytes header, const std::string& archive) {
   check(widen(sizes, header.subspan(kDirectoryEntryBytes + name_bytes, extra_bytes)),
         "'{}': entry '{}' lacks its 64-bit sizes", archive, entry.name);
   entry.size = sizes.inflated;
-  check(has(bytes, sizes.offset, kLocalHeaderBytes) && field<std::uint32_t>(bytes, sizes.offset) == kLocalHeader,
-        "'{}': entry '{}' is not where the directory says", archive, entry.name);
-  const std::uint64_t start = sizes.offset + kLocalHeaderBytes + field<std::uint16_t>(bytes, sizes.offset + 26) +
-                              field<std::uint16_t>(bytes, sizes.offset + 28);
-  check(has(bytes, start, sizes.stored), "'{}': entry '{}' is truncated", archive, entry.name);
-  entry.contents = bytes.subspan(start, sizes.stored);
+  check(bytes.has(sizes.offset, kLocalHeaderBytes), "'{}': entry '{}' is not where the directory says", archive,
+        entry.name);
+  const std::vector<std::byte> local = bytes.read(sizes.offset, kLocalHeaderBytes);
+  check(field<std::uint32_t>(local, 0) == kLocalHeader, "'{}': entry '{}' is not where the directory says", archive,
+        entry.name);
+  const std::uint64_t start =
+      sizes.offset + kLocalHeaderBytes + field<std::uint16_t>(local, 26) + field<std::uint16_t>(local, 28);
+  check(bytes.has(start, sizes.stored), "'{}': entry '{}' is truncated", archive, entry.name);
+  entry.contents = bytes.part(start, sizes.stored);
   if (entry.deflated)
     check(entry.size / kMostExpansion <= sizes.stored, "'{}': entry '{}' cannot inflate from {} to {} bytes", archive,
           entry.name, sizes.stored, entry.size);
@@ -120,17 +125,23 @@ ZipEntry read_entry(Bytes bytes, Bytes header, const std::string& archive) {
 
 }  // namespace
 
-std::vector<ZipEntry> read_zip_directory(Bytes bytes, const std::string& archive) {
+std::vector<ZipEntry> read_zip_directory(const ByteSource& bytes, const std::string& archive) {
   const Directory directory = find_directory(bytes, archive);
   std::vector<ZipEntry> entries;
   std::uint64_t at = directory.offset, stored_bytes = 0;
+  std::vector<std::byte> header;
   for (std::uint64_t i = 0; i < directory.entry_count; ++i) {
-    check(has(bytes, at, kDirectoryEntryBytes) && field<std::uint32_t>(bytes, at) == kDirectoryEntry,
-          "'{}': its central directory ends at entry {} of {}", archive, i, directory.entry_count);
-    const std::uint64_t count = kDirectoryEntryBytes + std::uint64_t{field<std::uint16_t>(bytes, at + 28)} +
-                                field<std::uint16_t>(bytes, at + 30) + field<std::uint16_t>(bytes, at + 32);
-    check(has(bytes, at, count), "'{}': its central directory is truncated at entry {}", archive, i);
-    ZipEntry entry = read_entry(bytes, bytes.subspan(at, count), archive);
+    std::uint64_t count = kDirectoryEntryBytes;
+    const auto is_there = [&] {
+      if (!bytes.has(at, count)) return false;
+      header.resize(count);
+      bytes.read(at, header);
+      return field<std::uint32_t>(header, 0) == kDirectoryEntry;
+    };
+    check(is_there(), "'{}': its central directory ends at entry {} of {}", archive, i, directory.entry_count);
+    for (const std::size_t length : {28, 30, 32}) count += field<std::uint16_t>(header, length);
+    check(is_there(), "'{}': its central directory is truncated at entry {}", archive, i);
+    ZipEntry entry = read_entry(bytes, header, archive);
     at += count;
     if (entry.name.ends_with('/')) continue;
     // Entries that share bytes are how small archives hold endless data.
@@ -141,52 +152,57 @@ std::vector<ZipEntry> read_zip_directory(Bytes bytes, const std::string& archive
   return entries;
 }
 
-ZipEntryReader::ZipEntryReader(const ZipEntry& entry, const std::string& archive)
-    : entry_(entry), where_(fmt::format("'{}': entry '{}'", archive, entry.name)) {
+ZipEntryReader::ZipEntryReader(ZipEntry entry, const std::string& archive)
+    : entry_(std::move(entry)), where_(fmt::format("'{}': entry '{}'", archive, entry_.name)) {
   constexpr int kRawDeflate = -15;
-  if (entry.deflated) check(::inflateInit2(&stream_, kRawDeflate) == Z_OK, "{}: out of memory", where_);
+  if (entry_.deflated) check(::inflateInit2(&stream_, kRawDeflate) == Z_OK, "{}: out of memory", where_);
 }
 
 ZipEntryReader::~ZipEntryReader() {
   if (entry_.deflated) ::inflateEnd(&stream_);
 }
 
+// Inflates into `out`, of at most 1 GiB, until it is full or zlib wants more than it is given. Returns zlib's status;
+// stream_.avail_out says how much is missing.
+int ZipEntryReader::inflate(std::span<std::byte> out) {
+  constexpr std::uint64_t kReadAtOnce = 1 << 16;
+  if (stream_.avail_in == 0) {
+    buffer_.resize(std::min(kReadAtOnce, entry_.contents.size() - taken_));
+    entry_.contents.read(taken_, buffer_);
+    taken_ += buffer_.size();
+    stream_.next_in = reinterpret_cast<Bytef*>(buffer_.data());
+    stream_.avail_in = static_cast<uInt>(buffer_.size());
+  }
+  stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream_.avail_out = static_cast<uInt>(out.size());
+  return ::inflate(&stream_, Z_NO_FLUSH);
+}
+
 void ZipEntryReader::read(std::span<std::byte> out) {
   check(out.size() <= remaining(), "{}: ends after {} bytes", where_, entry_.size);
-  position_ += out.size();
   constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
   while (!out.empty()) {
-    const std::size_t wanted = std::min(out.size(), kMostAtOnce);
-    std::size_t got = wanted;
+    std::span<std::byte> piece = out.first(std::min(out.size(), kMostAtOnce));
     if (!entry_.deflated) {
-      std::copy_n(entry_.contents.begin() + static_cast<std::ptrdiff_t>(position_ - out.size()), wanted, out.begin());
+      entry_.contents.read(position_, piece);
     } else {
-      const std::size_t taken = stream_.total_in;
-      const std::size_t given = std::min(entry_.contents.size() - taken, kMostAtOnce);
-      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(entry_.contents.data() + taken));
-      stream_.avail_in = static_cast<uInt>(given);
-      stream_.next_out = reinterpret_cast<Bytef*>(out.data());
-      stream_.avail_out = static_cast<uInt>(wanted);
-      const int status = ::inflate(&stream_, Z_NO_FLUSH);
-      got = wanted - stream_.avail_out;
-      check((status == Z_OK || status == Z_STREAM_END) && got > 0, "{}: its compressed data is damaged", where_);
+      const int status = inflate(piece);  // Z_OK says that something was read or written
+      piece = piece.first(piece.size() - stream_.avail_out);
+      check(status == Z_OK || (status == Z_STREAM_END && piece.size() == out.size()),
+            "{}: its compressed data is damaged", where_);
     }
-    crc_ = static_cast<std::uint32_t>(::crc32_z(crc_, reinterpret_cast<const Bytef*>(out.data()), got));
-    out = out.subspan(got);
+    crc_ = static_cast<std::uint32_t>(::crc32_z(crc_, reinterpret_cast<const Bytef*>(piece.data()), piece.size()));
+    position_ += piece.size();
+    out = out.subspan(piece.size());
   }
 }
 
 void ZipEntryReader::finish() {
   check(remaining() == 0, "{}: {} bytes left over", where_, remaining());
+  // A stream that ended gives an error; one that has more to give fills `beyond`.
+  std::byte beyond{};
   if (entry_.deflated) {
-    const std::size_t taken = stream_.total_in;
-    std::byte beyond{};
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(entry_.contents.data() + taken));
-    stream_.avail_in = static_cast<uInt>(std::min<std::size_t>(entry_.contents.size() - taken, 64));
-    stream_.next_out = reinterpret_cast<Bytef*>(&beyond);
-    stream_.avail_out = 1;
-    // A stream that already ended reports a buffer error; one that has more to give fills `beyond`.
-    ::inflate(&stream_, Z_FINISH);
+    inflate({&beyond, 1});
     check(stream_.avail_out == 1, "{}: holds more than the {} bytes it declares", where_, entry_.size);
   }
   check(crc_ == entry_.crc, "{}: its checksum is wrong", where_);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "data/byte_source.h"
 
 namespace bitfold {
 
@@ -19,18 +20,18 @@ struct ZipEntry {
   std::string name;
   bool deflated = false;
   std::uint32_t crc = 0;
-  std::uint64_t size = 0;               ///< Bytes once inflated, as declared.
-  std::span<const std::byte> contents;  ///< As stored in the archive.
+  std::uint64_t size = 0;  ///< Bytes once inflated, as declared.
+  ByteSource contents;     ///< As stored in the archive.
 };
 
 /// The archive's entries without its folders. Throws Error naming `archive` and the entry for what is malformed,
 /// encrypted, compressed otherwise, overlapping, or declared larger than deflate can expand to (1032 to 1).
-std::vector<ZipEntry> read_zip_directory(std::span<const std::byte> bytes, const std::string& archive);
+std::vector<ZipEntry> read_zip_directory(const ByteSource& bytes, const std::string& archive);
 
-/// Reads one entry from its start to its end, in pieces.
+/// Reads one entry from its start to its end, in pieces. Memory holds one piece.
 class ZipEntryReader {
  public:
-  ZipEntryReader(const ZipEntry& entry, const std::string& archive);
+  ZipEntryReader(ZipEntry entry, const std::string& archive);
   ~ZipEntryReader();
   ZipEntryReader(const ZipEntryReader&) = delete;
   ZipEntryReader& operator=(const ZipEntryReader&) = delete;
@@ -42,11 +43,14 @@ class ZipEntryReader {
   void finish();
 
  private:
-  const ZipEntry& entry_;
+  int inflate(std::span<std::byte> out);
+
+  ZipEntry entry_;
   std::string where_;
-  std::uint64_t position_ = 0;
+  std::uint64_t position_ = 0, taken_ = 0;  // of what comes out, of the contents
   std::uint32_t crc_ = 0;
   z_stream stream_{};
+  std::vector<std::byte> buffer_;  // compressed bytes that zlib has not taken
 };
 
 /// Writes an archive of stored entries, with 64-bit sizes where 32 bits do not suffice.

@@ -1,0 +1,36 @@
+// The header of .npy files (format versions 1, 2 and 3 of numpy.lib.format):
+//
+//   "\x93NUMPY" | major, minor | header length (2 bytes in version 1, else 4) | header | elements
+//
+// The header is a Python dictionary literal with the keys descr ('<f4'), fortran_order and shape.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "data/array_reader.h"
+
+namespace bitfold {
+
+inline constexpr std::string_view kNpyMagic = "\x93NUMPY";
+
+/// Bytes of a file in order. `remaining` is how many are left; a pipe does not say.
+struct ByteStream {
+  static constexpr std::uint64_t kUnknown = std::numeric_limits<std::uint64_t>::max();
+  std::function<void(std::span<std::byte>)> read;
+  std::function<std::uint64_t()> remaining;
+};
+
+/// Reads the header and leaves the stream at the first element. Throws Error, starting with `where`, for a bad header,
+/// and when what remains is not as long as the array.
+ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where);
+
+/// Everything before the elements; padded so that they start at a multiple of 64 bytes, as NumPy does. Throws Error
+/// naming `path` for an element type that .npy does not have.
+std::string make_npy_header(const Tensor& tensor, const std::string& path);
+
+}  // namespace bitfold
