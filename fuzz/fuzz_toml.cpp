@@ -1,0 +1,19 @@
+// Any bytes are a recipe or an Error, and a file of preprocessing or an Error.
+#include "bitfold/data.h"
+#include "bitfold/error.h"
+#include "bitfold/quantize.h"
+#include "memory_file.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const bitfold::fuzz::MemoryFile file;
+  file.put(data, size);
+  try {
+    bitfold::load_recipe(file.path());
+  } catch (const bitfold::Error&) {
+  }
+  try {
+    bitfold::load_preprocess(file.path());
+  } catch (const bitfold::Error&) {
+  }
+  return 0;
+}
