@@ -1,6 +1,7 @@
 // Running a graph: lowered once to a plan of steps, then run any number of times.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,6 +20,9 @@ struct SessionOptions {
   int threads = 1;
   /// Slower instruction sets than the CPU has, for tests; absent: isa_cap().
   std::optional<Isa> isa;
+  /// Most memory for one value, and for all intermediate values of a run together; a network that needs more is refused
+  /// before it runs. 0: usable_memory() at that moment.
+  std::size_t max_memory_bytes = 0;
   /// Keep intermediate values readable by value(): every one on a grid, and every other that a step computes. Costs
   /// memory, and the fusion of tables and sums into convolutions; results stay the same to the byte.
   bool keep_values = false;

@@ -119,6 +119,9 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
   const bool is_signed = codes.dtype() == DataType::int8;
   if (!is_signed && codes.dtype() != DataType::uint8) return "weights are not stored in bytes";
   const std::size_t depth = p.k_index.size();
+  const auto* signed_codes = is_signed ? codes.data<std::int8_t>().data() : nullptr;
+  const auto* unsigned_codes = is_signed ? nullptr : codes.data<std::uint8_t>().data();
+  out.reserve(depth * static_cast<std::size_t>(p.filter.out_channels));
   for (std::int64_t c = 0; c < p.filter.out_channels; ++c) {
     const auto entry = static_cast<std::size_t>(q.scale.size() > 1 ? c : 0);
     scales.push_back(q.scale[entry]);
@@ -128,7 +131,7 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
         continue;
       }
       const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
-      const int code = is_signed ? codes.data<std::int8_t>()[i] : codes.data<std::uint8_t>()[i];
+      const int code = is_signed ? signed_codes[i] : unsigned_codes[i];
       const int w = code - q.zero_point[entry];
       if (w < -128 || w > 127) return "asymmetric weights do not fit int8";
       out.push_back(static_cast<std::int8_t>(w));

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "bitfold/cpu.h"
 #include "numeric/rounding.h"
 
@@ -38,6 +39,7 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
 
 Program Lowering::run() {
   find_needed();
+  check_memory();
   add_inputs();
   for (NodeId id : graph.topological_order())
     if (needed_[static_cast<std::size_t>(id)] != 0) lower_node(id);
@@ -64,6 +66,23 @@ void Lowering::find_needed() {
     if (producer == NodeId::none || needed_[static_cast<std::size_t>(producer)] != 0) continue;
     needed_[static_cast<std::size_t>(producer)] = 1;
     for (ValueId input : graph.node(producer).inputs) pending.push_back(input);
+  }
+}
+
+void Lowering::check_memory() const {
+  for (NodeId id : graph.nodes()) {
+    if (needed_[static_cast<std::size_t>(id)] == 0) continue;
+    for (ValueId output : graph.node(id).outputs) {
+      if (output == ValueId::none) continue;
+      const ValueInfo& info = infos_[static_cast<std::size_t>(output)];
+      if (!info.shape || !is_static(*info.shape)) continue;
+      try {
+        check_fits_memory(storage_bytes(info.dtype, element_count(*info.shape)), options.max_memory_bytes);
+      } catch (const Error& e) {
+        fail("{} its output '{}' of shape {} takes {}", where(graph, id), graph.value(output).name,
+             to_string(*info.shape), e.what());
+      }
+    }
   }
 }
 

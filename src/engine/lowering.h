@@ -123,6 +123,7 @@ class Lowering {
 
  private:
   void find_needed();
+  void check_memory() const;
   void add_inputs();
   void add_outputs();
   const Slot* find(ValueId id, bool codes, std::optional<Layout> layout) const;

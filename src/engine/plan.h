@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitfold/affine.h"
+#include "bitfold/session.h"
 #include "bitfold/tensor.h"
 #include "engine/step.h"
 
@@ -63,8 +64,9 @@ struct Program {
 
 class Plan {
  public:
-  /// `keep_values`: buffers of kept values live to the end.
-  Plan(Program program, std::vector<Shape> input_shapes, bool keep_values);
+  /// Buffers of kept values live to the end. Throws Error where the arena would take more memory than the options
+  /// allow.
+  Plan(Program program, std::vector<Shape> input_shapes, const SessionOptions& options);
 
   const std::vector<Shape>& input_shapes() const { return input_shapes_; }
   const std::vector<Shape>& output_shapes() const { return program_.output_shapes; }
@@ -103,7 +105,8 @@ class Plan {
     int threads;
   };
 
-  void place(bool keep_values);
+  void place(const SessionOptions& options);
+  void check_memory(std::size_t limit) const;
   void divide_into_sections();
   /// Steps [begin, end), this thread's part of them. `step_us` may be empty.
   void run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept;

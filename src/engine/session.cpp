@@ -140,7 +140,7 @@ struct Session::Impl {
 
   engine::Plan& compile(std::vector<Shape> shapes, bool fuses_clamps) {
     engine::Program program = engine::Lowering(graph, shapes, options, *weights, fuses_clamps).run();
-    plans.add(std::make_unique<engine::Plan>(std::move(program), std::move(shapes), options.keep_values), fuses_clamps);
+    plans.add(std::make_unique<engine::Plan>(std::move(program), std::move(shapes), options), fuses_clamps);
     return plans.front();
   }
 

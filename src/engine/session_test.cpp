@@ -367,6 +367,35 @@ TEST(Session, errors_of_a_run_name_the_node) {
   expect_error([&] { (void)session.run({{b.uniform_tensor({4, 2}, -1, 1), index}}); }, "[Gather 'Gather_node']");
 }
 
+TEST(Session, refuses_values_larger_than_memory_before_it_runs) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 4}, std::nullopt);
+  const ValueId large = b.node(Expand{}, {x, b.integers({1'000'000'000, 1'000, 4})});
+  b.output(b.node(Reduce{}, {large}));
+  infer_shapes(b.graph);
+  expect_error(
+      [&] { Session session(b.graph); },
+      "[Expand 'Expand_node'] its output 'Expand' of shape [1000000000, 1000, 4] takes 16.0 TB, more than the");
+  expect_error(
+      [&] {
+        (void)Reference(b.graph).run({{b.uniform_tensor({1, 4}, -1, 1)}});
+      },
+      "[Expand 'Expand_node'] its output 0 of shape");
+}
+
+TEST(Session, holds_all_intermediate_values_together_against_the_limit) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 1'000}, std::nullopt);
+  std::vector<ValueId> branches;
+  for (int i = 0; i < 10; ++i) branches.push_back(b.node(Unary{UnaryKind::exp}, {x}));
+  b.output(b.node(Variadic{VariadicKind::sum}, branches));
+  infer_shapes(b.graph);
+  EXPECT_NO_THROW(Session(b.graph, {.max_memory_bytes = 50'000}));
+  expect_error([&] { Session(b.graph, {.max_memory_bytes = 20'000}); },
+               "[Sum 'Sum_node'] and the values alive beside it take");
+  expect_error([&] { Session(b.graph, {.max_memory_bytes = 3'000}); }, "its output 'Exp' of shape [1, 1000] takes");
+}
+
 TEST(Session, memory_that_runs_out_is_an_error) {
 #ifdef BITFOLD_THREAD_SANITIZER
   GTEST_SKIP() << "new cannot be replaced";
