@@ -216,8 +216,7 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain ||
-      element_count(shape) == 0)
+  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain || element_count(shape) == 0)
     return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
   add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back()), source,

@@ -9,8 +9,26 @@
 #include "base/memory.h"
 #include "bitfold/cpu.h"
 #include "numeric/rounding.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
+
+std::optional<Tensor> tensor_of(const ValueInfo& info) {
+  if (!info.elements || !info.shape || !is_static(*info.shape)) return std::nullopt;
+  for (const auto& e : *info.elements)
+    if (!e) return std::nullopt;
+  const auto filled = [&]<class T>(T) {
+    Tensor tensor(info.dtype, *info.shape);
+    const auto data = tensor.mutable_data<T>();
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<T>(*(*info.elements)[i]);
+    return tensor;
+  };
+  if (info.dtype == DataType::int64) return filled(std::int64_t{});
+  if (info.dtype == DataType::int32) return filled(std::int32_t{});
+  if (info.dtype == DataType::boolean) return filled(bool{});
+  if (info.dtype == DataType::float32) return filled(float{});
+  return std::nullopt;
+}
 
 std::uint8_t quantize_code(float x, const CodeGrid& grid) {
   const auto low = static_cast<float>(grid.qmin - grid.zero_point),
@@ -35,6 +53,21 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
   for (NodeId id : graph.nodes()) most = std::max(most, static_cast<std::size_t>(id) + 1);
   claimed_.resize(most);
   needed_.resize(most);
+}
+
+bool Lowering::has_all_shapes() {
+  find_needed();
+  for (NodeId id : graph.nodes()) {
+    if (needed_[static_cast<std::size_t>(id)] == 0) continue;
+    const Node& node = graph.node(id);
+    if (!node.bodies.empty() || ops::info(node.op).evaluate == nullptr) return false;
+    for (ValueId output : node.outputs) {
+      if (output == ValueId::none) continue;
+      const auto& shape = infos_[static_cast<std::size_t>(output)].shape;
+      if (!shape || !is_static(*shape)) return false;
+    }
+  }
+  return true;
 }
 
 Program Lowering::run() {

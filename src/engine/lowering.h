@@ -23,6 +23,9 @@
 
 namespace bitfold::engine {
 
+/// The tensor where all elements of an integer value are known before running; none otherwise.
+std::optional<Tensor> tensor_of(const ValueInfo& info);
+
 /// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
 struct CodeGrid {
   float scale = 1;
@@ -49,6 +52,8 @@ class Lowering {
   Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
            WeightCache& weight_cache, bool fuse_clamps);
 
+  /// Whether the shapes of all values that the outputs depend on are known before running; run() needs them.
+  bool has_all_shapes();
   Program run();
 
   const Graph& graph;
@@ -67,7 +72,7 @@ class Lowering {
   ValueInfo output_info(NodeId id, std::size_t output) const;
   /// The per-tensor grid of at most 8 bits, as codes are stored.
   std::optional<CodeGrid> code_grid(ValueId id) const;
-  /// The elements of an integer value known before running.
+  /// The elements of an integer value, where all are known before running.
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
   /// Whether the value is a constant of reals: float32, or codes on a grid.
   bool has_constant_reals(ValueId id) const;

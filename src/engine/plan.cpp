@@ -176,6 +176,12 @@ void Plan::run_steps(const Section& section, const Team& team, std::span<double>
   }
 }
 
+std::vector<std::string> Plan::kept_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, kept] : program_.kept) names.push_back(name);
+  return names;
+}
+
 Tensor Plan::value(const std::string& name) const {
   const auto it = program_.kept.find(name);
   check(it != program_.kept.end(), "the plan holds no value '{}': unknown, or fused into a later step", name);

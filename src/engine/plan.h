@@ -90,6 +90,7 @@ class Plan {
   /// Codes or reals of a kept value of the last run, in the graph's own layout. Throws Error on an unknown name.
   Tensor value(const std::string& name) const;
   bool keeps(const std::string& name) const { return program_.kept.contains(name); }
+  std::vector<std::string> kept_names() const;
 
  private:
   struct External {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/memory.h"
@@ -86,7 +87,10 @@ class WeightCache {
   /// prepared(), which is expensive, once for equal arguments.
   BinaryGrids grids(const PointwiseKernels& kernels, CodeBinary kind, const BinaryGrids& grids);
 
-  /// Bytes of packed weights: filters and floats.
+  /// The cache of a network inside this one: the body of that number of an If, Loop or Scan.
+  WeightCache& body(std::pair<NodeId, std::size_t> key);
+
+  /// Bytes of packed weights, bodies included: filters and floats.
   std::size_t packed_bytes() const;
 
  private:
@@ -103,6 +107,7 @@ class WeightCache {
   std::map<ValueId, double> magnitudes_;
   std::map<NodeId, double> row_sums_;
   std::vector<std::pair<CodeBinary, BinaryGrids>> grids_;
+  std::map<std::pair<NodeId, std::size_t>, std::unique_ptr<WeightCache>> bodies_;
   MemoryPieces memory_;  ///< Layers lie in it in the order in which they run.
   std::size_t packed_bytes_ = 0;
 };
