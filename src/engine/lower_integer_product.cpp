@@ -16,18 +16,18 @@ namespace {
 
 constexpr double kMostInt32 = std::numeric_limits<std::int32_t>::max();
 
-/// The pieces of a Conv, Gemm or MatMul with constant weights, whatever its form.
+/// A Conv, Gemm or MatMul with constant weights in one common form.
 struct Product {
   ConvFilter filter;
   ConvImages images;
   IntegerConvStep::Padding padding;
   ImageForm form;
   ValueId x, w, bias = ValueId::none, y;
-  std::int64_t depth = 0;  ///< As the network has it: without products that a form adds.
+  std::int64_t depth = 0;  ///< Products per output in the network, without those that an image form adds.
   /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. Below 0: a zero.
   std::int64_t channel_stride = 0;
   std::vector<std::int64_t> k_index;  ///< Made by index_products() where weights are decoded.
-  int channel_axis = 0;               ///< Of the weights.
+  int channel_axis = 0;               ///< Axis of the output channels in the weight tensor.
   bool is_image = true;
 };
 
@@ -185,11 +185,11 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
   return "";
 }
 
-/// Nodes after the product that its step also does: bounds, a table, a sum with a residual.
+/// Nodes after the product that its step also computes: bounds, a table, a sum with a residual.
 struct Tail {
   ValueId output, residual = ValueId::none;
-  std::optional<CodeGrid> grid;  ///< Of the codes that leave the accumulators; none: reals.
-  float negative_gain = 1;       ///< Of a LeakyRelu between the accumulators and that grid.
+  std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
+  float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Around the sum: what is added to the residual, and the result.
   std::string op, name;
@@ -273,7 +273,7 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
   return out;
 }
 
-/// The weights of one product: facts and packed forms from the session's cache, decoded only where it lacks them.
+/// The weights of one product: facts and packed forms from the session's cache, decoded only if it lacks them.
 class ProductWeights {
  public:
   ProductWeights(Lowering& lowering, NodeId id, Product& product)

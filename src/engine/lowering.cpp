@@ -229,8 +229,8 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
   if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
   std::int64_t begin[2] = {}, end[2] = {};
   for (std::size_t i = 0; i < 2; ++i) {
-    const std::int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1;
-    const std::int64_t total = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + reach - in[i + 2]);
+    const std::int64_t extent = (w.kernel[i] - 1) * w.dilations[i] + 1;
+    const std::int64_t total = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2]);
     switch (w.auto_pad) {
       case AutoPad::none:
         begin[i] = w.pads[i];
@@ -245,7 +245,7 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
         begin[i] = 0;
         break;
     }
-    end[i] = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + reach - in[i + 2] - begin[i]);
+    end[i] = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2] - begin[i]);
   }
   return Window2dShape{w.kernel[0],    w.kernel[1], w.strides[0], w.strides[1], w.dilations[0],
                        w.dilations[1], begin[0],    begin[1],     end[0],       end[1]};

@@ -46,10 +46,10 @@ class Stages {
   Stages(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena);
   ~Stages();
 
-  /// The inputs fit the graph. `step_us` gets as many times as it has room for.
+  /// Types and shapes of the inputs have been checked. Fills `step_us` with the times of the first steps.
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<double> step_us);
 
-  // Of the last run.
+  // About the last run.
   bool has_run() const { return !visited_.empty(); }
   const std::vector<StepInfo>& steps() const;
   std::size_t arena_bytes() const;

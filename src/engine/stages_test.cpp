@@ -30,7 +30,7 @@ void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& exp
   }
 }
 
-/// Conv and Relu, the first columns of it as many as input n says, and those again in a Conv.
+/// Conv and Relu, a Slice of the first n columns with n an input, and a second Conv.
 Graph cropped_network(bool is_integer) {
   GraphBuilder b;
   const auto grid = [&](float scale) { return is_integer ? std::optional(unsigned_grid(scale, 10)) : std::nullopt; };
