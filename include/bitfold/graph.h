@@ -47,10 +47,6 @@ class Graph {
   ValueId add(Op op, std::string node_name, std::vector<ValueId> inputs, std::string output_name);
 
   void mark_output(ValueId id);
-  /// A value without producer and constant becomes the last input.
-  void mark_input(ValueId id) { inputs_.push_back(id); }
-  /// Leaves no inputs: those of a part of the graph are marked next.
-  void clear_inputs() { inputs_.clear(); }
   /// Leaves no outputs: those of a part of the graph are marked next.
   void clear_outputs();
 

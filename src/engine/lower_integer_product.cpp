@@ -296,7 +296,13 @@ class ProductWeights {
   std::shared_ptr<const IntegerFilter> filter(const ProductFacts& facts, const Tail& tail, const ConvOutput& output) {
     const bool is_winograd = facts.fits_winograd && winograd_is_faster(p_.filter, p_.images, l_.isa);
     const FilterForm form = is_winograd ? FilterForm::winograd : FilterForm::direct;
-    return l_.weights.filter({key_, form, tail.output, tail.residual}, [&](MemoryPieces& memory) {
+    std::optional<std::array<float, 4>> residual;
+    if (output.has_residual) {
+      const ByteGrid& grid = output.add.residual;
+      residual = {grid.scale, static_cast<float>(grid.zero_point), static_cast<float>(grid.qmin),
+                  static_cast<float>(grid.qmax)};
+    }
+    return l_.weights.filter({key_, form, tail.output, residual}, [&](MemoryPieces& memory) {
       std::vector<float> scales;
       if (codes_.empty()) (void)decode(scales);
       std::vector<float> multipliers;

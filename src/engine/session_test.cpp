@@ -1,10 +1,14 @@
 #include "bitfold/session.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <new>
 #include <utility>
@@ -30,6 +34,10 @@ bool may_allocate() {
 #if __has_feature(thread_sanitizer)
 #define BITFOLD_THREAD_SANITIZER  // brings its own new and delete, which cannot be replaced; nothing is counted then
 #endif
+#endif
+
+#if defined(BITFOLD_THREAD_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+#define BITFOLD_SANITIZED
 #endif
 
 #ifndef BITFOLD_THREAD_SANITIZER
@@ -365,6 +373,53 @@ TEST(Session, errors_of_a_run_name_the_node) {
   Session session(b.graph);
   const Tensor index = Tensor::from<std::int64_t>({1}, std::vector<std::int64_t>{7});
   expect_error([&] { (void)session.run({{b.uniform_tensor({4, 2}, -1, 1), index}}); }, "[Gather 'Gather_node']");
+}
+
+/// What a child process does that runs a float network with `bytes` more address space than it has: its exit status, or
+/// the signal that ended it, negated.
+int run_within(std::size_t bytes) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t limit = pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + bytes;
+    const rlimit limits{limit, limit};
+    setrlimit(RLIMIT_AS, &limits);
+    int status = 0;
+    try {
+      GraphBuilder b;
+      const ValueId x = b.input({1, 8, 128, 128}, std::nullopt);
+      const ValueId w = b.graph.add_constant("w", b.uniform_tensor({32, 8, 3, 3}, -1, 1));
+      const ValueId v = b.graph.add_constant("v", b.uniform_tensor({16, 32, 3, 3}, -1, 1));
+      const ValueId c = b.node(Unary{UnaryKind::relu}, {b.node(Conv{window(3, 1, 1), 1}, {x, w})});
+      b.output(b.node(Softmax{}, {b.node(Conv{window(3, 2, 1), 1}, {c, v})}));
+      infer_shapes(b.graph);
+      (void)Session(b.graph).run({{b.uniform_tensor({1, 8, 128, 128}, -1, 1)}});
+    } catch (const Error&) {
+      status = 1;
+    } catch (const std::bad_alloc&) {
+      status = 2;  // outside of the session
+    }
+    _exit(status);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST(Session, memory_that_runs_out_in_float_layers_is_an_error) {
+#ifdef BITFOLD_SANITIZED
+  GTEST_SKIP() << "sanitizers need more address space than a limit leaves";
+#endif
+  bool has_failed = false, has_run = false;
+  for (std::size_t bytes = 0; bytes <= std::size_t{256} << 20; bytes += std::max<std::size_t>(bytes / 4, 1 << 18)) {
+    const int status = run_within(bytes);
+    EXPECT_GE(status, 0) << "with " << bytes << " bytes";
+    has_failed |= status == 1;
+    has_run |= status == 0;
+  }
+  EXPECT_TRUE(has_failed);
+  EXPECT_TRUE(has_run);
 }
 
 TEST(Session, refuses_values_larger_than_memory_before_it_runs) {

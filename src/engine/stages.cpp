@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -158,41 +159,51 @@ void Stages::make_plan(Stage& stage, const std::vector<NodeId>& nodes, const Val
   std::vector<std::uint8_t> is_here(needed_.size());
   for (NodeId id : nodes) is_here[index(id)] = 1;
   Graph& part = stage.graph = graph_;
-  part.clear_inputs();
   part.clear_outputs();
   for (NodeId id : part.nodes())
     if (is_here[index(id)] == 0) part.remove_node(id);
-  std::vector<Shape> shapes;
+  stage.inputs = graph_.inputs();
+  std::set<ValueId> given(stage.inputs.begin(), stage.inputs.end());
+  const auto is_produced_here = [&](ValueId id) {
+    const NodeId producer = graph_.producer(id);
+    return producer != NodeId::none && is_here[index(producer)] != 0;
+  };
   for (NodeId id : nodes) {
     for (ValueId input : graph_.node(id).inputs) {
-      if (input == ValueId::none || part.is_constant(input) || part.is_input(input)) continue;
-      const NodeId producer = graph_.producer(input);
-      if (const auto known = stage.known.find(input); known != stage.known.end()) {
-        if (producer == NodeId::none || is_here[index(producer)] == 0) part.value(input).constant = known->second;
-        continue;
-      }
-      if (producer != NodeId::none && is_here[index(producer)] != 0) continue;
-      const Tensor& given = *values[index(input)];
-      part.value(input).dtype = given.dtype();
-      part.value(input).shape.reset();
-      part.mark_input(input);
-      shapes.push_back(given.shape());
+      if (input == ValueId::none || graph_.is_constant(input) || is_produced_here(input)) continue;
+      if (!given.insert(input).second) continue;
+      if (const auto known = stage.known.find(input); known != stage.known.end())
+        part.value(input).constant = known->second;
+      else
+        add_arrived(stage, input, *values[index(input)]);
     }
     for (ValueId output : graph_.node(id).outputs) {
       if (output == ValueId::none || stage.known.contains(output)) continue;
-      const auto& readers = graph_.consumers(output);
-      const bool is_read_later = std::ranges::any_of(
-          readers, [&](NodeId reader) { return needed_[index(reader)] != 0 && is_here[index(reader)] == 0; });
-      if (is_read_later || graph_.is_output(output)) part.mark_output(output);
+      const auto is_read_later = [&](NodeId reader) {
+        return needed_[index(reader)] != 0 && is_here[index(reader)] == 0;
+      };
+      if (std::ranges::any_of(graph_.consumers(output), is_read_later) || graph_.is_output(output))
+        part.mark_output(output);
     }
   }
   if (part.outputs().empty()) return;
+  std::vector<Shape> shapes;
+  for (ValueId id : stage.inputs) shapes.push_back(values[index(id)]->shape());
   stage.plan = std::make_unique<Plan>(Lowering(part, shapes, options_, weights_, true).run(), shapes, options_);
+}
+
+/// Makes a value that was computed before the stage an input of it. Its stand-in has another id.
+void Stages::add_arrived(Stage& stage, ValueId id, const Tensor& value) const {
+  Graph& part = stage.graph;
+  const ValueId input = part.add_input(part.unique_name(graph_.value(id).name), value.dtype(), value.shape());
+  part.value(input).quant = graph_.value(id).quant;
+  part.replace_uses(id, input);
+  stage.inputs.push_back(id);
 }
 
 void Stages::find_dying(Stage& stage) const {
   for (ValueId id : graph_.values()) {
-    if (graph_.is_output(id) || graph_.is_constant(id)) continue;
+    if (graph_.is_output(id) || graph_.is_constant(id) || graph_.is_input(id)) continue;
     const auto reads_later = [&](NodeId reader) {
       return needed_[index(reader)] != 0 && stage.is_done[index(reader)] == 0;
     };
@@ -212,7 +223,7 @@ void Stages::run_stage(Stage& stage, Values& values, std::vector<double>& times)
 
 void Stages::run_plan(Stage& stage, Values& values, std::vector<double>& times) {
   std::vector<Tensor> inputs, outputs;
-  for (ValueId id : stage.graph.inputs()) inputs.push_back(*values[index(id)]);
+  for (ValueId id : stage.inputs) inputs.push_back(*values[index(id)]);
   Plan* plan = stage.plan.get();
   for (std::size_t i = 0; i < plan->output_shapes().size(); ++i)
     outputs.emplace_back(plan->output_types()[i], plan->output_shapes()[i]);

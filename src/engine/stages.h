@@ -28,7 +28,8 @@ class Executor;
 
 /// A part of the graph for known shapes, and the run-time nodes after it.
 struct Stage {
-  Graph graph;  ///< The stage's nodes; values keep their ids.
+  Graph graph;                  ///< The stage's nodes. Nodes, constants and computed values keep their ids.
+  std::vector<ValueId> inputs;  ///< In the order of `graph`'s inputs, by their ids in the whole graph.
   /// Null where the stage computes nothing that is read after it.
   std::unique_ptr<Plan> plan, exact_plan;  ///< exact_plan: made when magnitudes ask for it (Magnitudes).
   std::vector<NodeId> run_time_nodes;
@@ -65,6 +66,7 @@ class Stages {
   std::unique_ptr<Stage> make_stage(const Stage* before, const Values& values);
   std::vector<NodeId> find_nodes(Stage& stage, const Values& values) const;
   void make_plan(Stage& stage, const std::vector<NodeId>& nodes, const Values& values);
+  void add_arrived(Stage& stage, ValueId id, const Tensor& value) const;
   void find_dying(Stage& stage) const;
   void run_stage(Stage& stage, Values& values, std::vector<double>& times);
   void run_plan(Stage& stage, Values& values, std::vector<double>& times);

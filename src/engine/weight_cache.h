@@ -2,6 +2,7 @@
 // decoded constants. Lowering looks entries up by key, and decodes or packs weights only if there is none.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +43,8 @@ struct ProductFacts {
 struct FilterKey {
   ProductKey product;
   FilterForm form = FilterForm::direct;
-  ValueId output = ValueId::none, residual = ValueId::none;  ///< The step's, after fusion.
+  ValueId output = ValueId::none;                     ///< The step's, after fusion.
+  std::optional<std::array<float, 4>> residual_grid;  ///< Scale, zero point, qmin and qmax of what is added, if any.
 
   auto operator<=>(const FilterKey&) const = default;
 };
