@@ -27,9 +27,11 @@ void eval(const Options& o) {
   Evaluation result;
   {
     ProgressBar bar("evaluating");
-    result = evaluate(
-        graph, *dataset.source,
-        {.batch_size = o.batch, .threads = o.threads, .use_reference = o.simulate, .progress = bar.progress()});
+    result = naming_file(o.model, [&] {
+      return evaluate(
+          graph, *dataset.source,
+          {.batch_size = o.batch, .threads = o.threads, .use_reference = o.simulate, .progress = bar.progress()});
+    });
   }
   o.output->say(fmt::format("samples  {}", result.sample_count));
   if (result.top1) o.output->say(fmt::format("top-1    {}", percent(*result.top1)));

@@ -11,6 +11,7 @@
 
 #include "bitfold/error.h"
 #include "bitfold/file.h"
+#include "bitfold/memory.h"
 #include "bitfold/version.h"
 #include "terminal.h"
 #include "verbs.h"
@@ -72,6 +73,12 @@ int main(int argc, char** argv) {
   CLI::App app{"Makes a trained network smaller and faster, and shows that it still works."};
   app.set_version_flag("--version", std::string("bitfold ") + version());
   app.require_subcommand(1);
+  app.fallthrough();
+  std::size_t max_memory = 0;
+  app.add_option("--max-memory", max_memory,
+                 "Refuse networks whose values need more, e.g. 8GB (default: what the machine has available)")
+      ->transform(CLI::AsSizeValue(false))
+      ->each([](const std::string& bytes) { limit_memory(std::stoull(bytes)); });
   app.get_formatter()->column_width(34);
   cli::add_inspect(app);
   cli::add_fold(app);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bitfold/data.h"
+#include "bitfold/error.h"
 #include "bitfold/graph.h"
 
 namespace bitfold::cli {
@@ -17,6 +18,16 @@ Graph load_float(const std::string& path, const std::string& verb);
 
 /// Loads and, unless the network is quantized already (its grids were chosen for the graph as it is), optimizes.
 Graph load_optimized(const std::string& path);
+
+/// Calls f() and puts the file's name in front of what it throws.
+template <class F>
+auto naming_file(const std::string& path, const F& f) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    throw Error(path + ": " + e.what());
+  }
+}
 
 /// What a dataset has to deliver.
 std::vector<InputSpec> input_specs(const Graph& graph);

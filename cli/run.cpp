@@ -38,7 +38,9 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
 void run_model(const Options& o) {
   const Graph graph = load_optimized(o.model);
   const auto inputs = arrange(graph, load_arrays(o.input), o.input);
-  const auto outputs = o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
+  const auto outputs = naming_file(o.model, [&] {
+    return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
+  });
   std::vector<NamedTensor> arrays;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < outputs.size(); ++i) {

@@ -1,6 +1,7 @@
 // The meaning of a Graph, executed in floats: the oracle everything else is compared with.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,6 +16,8 @@ struct ReferenceOptions {
   bool plain_loops = false;
   /// Called with every computed value (reals, snapped where it has a grid), graph inputs included, in execution order.
   std::function<void(ValueId, const Tensor&)> on_value;
+  /// Most memory for one value; a node that computes a larger one is refused. 0: usable_memory() at that moment.
+  std::size_t max_memory_bytes = 0;
   /// on_value may see the elements of a sample in any order, which is faster. Shapes are as ever.
   bool any_order = false;
 };

@@ -1,6 +1,7 @@
-// Running a graph: lowered once to a plan of steps, then run any number of times.
+// Runs a graph: lowers it once to a plan of steps, then runs the plan any number of times.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,16 +18,19 @@ namespace bitfold {
 struct SessionOptions {
   /// Number of threads, 0 to 1024; 0: one per available core. Small layers run on one thread.
   int threads = 1;
-  /// Slower instruction sets than the CPU has, for tests; absent: isa_cap().
+  /// A lower instruction set than the CPU's, for tests; absent: isa_cap().
   std::optional<Isa> isa;
-  /// Keep intermediate values readable by value(): every one on a grid, and every other that a step computes. Costs
-  /// memory, and the fusion of tables and sums into convolutions; results stay the same to the byte.
+  /// Most memory for one value, and for all intermediate values of a run together; a network that needs more is refused
+  /// before it runs. 0: usable_memory() at that moment.
+  std::size_t max_memory_bytes = 0;
+  /// Keep intermediate values readable by value(): all on a grid, and all others that a step computes. Takes more memory,
+  /// and tables and sums are no longer fused into convolutions; results are the same to the byte.
   bool keep_values = false;
 };
 
-/// One step of the plan, for reports.
+/// One step of a plan, for reports.
 struct StepInfo {
-  std::string name;    ///< Of the node, or of the last node fused into the step.
+  std::string name;    ///< The node's name, or that of the last node fused into the step.
   std::string op;      ///< "Conv+Relu"
   std::string kernel;  ///< "gemm.avx512vnni 12x32", "onednn jit:avx512_core"
   bool is_integer = false;
@@ -34,43 +38,44 @@ struct StepInfo {
   std::vector<std::string> inputs, outputs;  ///< Value names.
 };
 
-/// Immutable after construction but for its plans and scratch memory: one Session serves one caller at a time. Its
-/// plans share packed weights. Any number of sessions may be made and run at the same time in different threads; the
-/// graph they are made of must not change meanwhile. Each starts as many threads of its own as its options say, on top
-/// of the others': with a session per core, leave `threads` at 1, which starts none.
+/// Only its plans and scratch memory change after construction: one Session serves one caller at a time. Its plans share
+/// packed weights. Different threads may construct and run sessions at the same time, if the graph does not change
+/// meanwhile. Each session starts its own threads, SessionOptions::threads of them: with one session per core, leave
+/// `threads` at 1, which starts none.
 class Session {
  public:
-  /// Compiles for the graph inputs' shapes. Dynamic dimensions are compiled as `batch` says at the first run, and again
-  /// when a later run brings other shapes (the last few plans are kept).
-  /// Throws Error listing every operator that cannot be run.
+  /// Compiles for the shapes of the graph's inputs. If they have dynamic dimensions, each run with new shapes compiles a
+  /// plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only at run time
+  /// (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
   explicit Session(const Graph& graph, SessionOptions options = {});
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
-  /// Another session of the same graph and options, for another thread: with plans and scratch memory of its own, and
-  /// the packed weights of this one, which it may outlive.
+  /// Another session of the same graph and options, for another thread. It has its own plans and scratch memory, shares
+  /// the packed weights of this one, and may outlive it.
   Session sharing_weights() const;
 
-  /// Inputs in graph input order, outputs in graph output order, all in reals. Throws Error when types or shapes do not
-  /// fit the graph.
+  /// Inputs in graph input order, outputs in graph output order, all as reals. Throws Error if types or shapes do not fit
+  /// the graph, if the data is impossible (an index out of range), or if memory runs out.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
-  /// The same into tensors of the right shape: allocates nothing when the shapes are those of the last run.
+  /// The same into tensors of the right shapes. Allocates nothing if the input shapes have been seen before and all
+  /// shapes follow from them.
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs);
-  /// The same, and how many microseconds each of steps() took; of the size of steps().
+  /// The same; `step_us` gets the microseconds of each of steps() and has its size.
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
-  /// Steps of the plan for the present shapes; those of a fully static graph are known before the first run.
+  /// The steps of the plan of the last run; of a graph with static shapes, available before the first run.
   const std::vector<StepInfo>& steps() const;
-  /// The memory of that plan's intermediate values, and the most that any one of its steps needs at the same time.
+  /// The memory of that plan's intermediate values, and the most that any one step needs: the lower bound of any arena.
   std::size_t arena_bytes() const;
   std::size_t arena_lower_bound() const;
   std::size_t packed_weight_bytes() const;
 
-  /// An intermediate value of the last run by name: codes where it has a grid (type QuantParams::storage(), the graph's
-  /// own layout), reals elsewhere. Needs keep_values. Throws Error on a name that keeps() denies.
+  /// An intermediate value of the last run: codes if it has a grid (type QuantParams::storage()), reals otherwise, in the
+  /// graph's layout. Needs keep_values. Throws Error if keeps() is false for the name.
   Tensor value(const std::string& name) const;
-  /// Whether value() has it: not for inputs, outputs, constants, and reals that exist only inside a fused step.
+  /// Whether value() has it: false for inputs, outputs, constants, and reals that exist only inside a fused step.
   bool keeps(const std::string& name) const;
 
  private:

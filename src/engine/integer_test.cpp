@@ -127,7 +127,7 @@ TEST(IntegerConv, equals_the_simulation_for_all_grids) {
   conv_equals_simulation(c, 8, true, signed_grid(0.2F, 0, 4));
 }
 
-TEST(IntegerConv, clamps_for_a_relu_or_clip_behind_it) {
+TEST(IntegerConv, clamps_for_a_relu_or_clip_after_it) {
   for (float high : {0.0F, 3.0F}) {
     GraphBuilder b;
     const ValueId x = b.input({1, 8, 6, 6}, unsigned_grid(0.02F, 100)), w = b.weights({16, 8, 3, 3}, 0);
@@ -226,7 +226,7 @@ TEST(IntegerBinary, add_sub_and_mul_equal_the_simulation) {
   }
 }
 
-TEST(IntegerBinary, a_residual_sum_behind_two_convolutions_equals_the_simulation) {
+TEST(IntegerBinary, a_residual_sum_after_two_convolutions_equals_the_simulation) {
   GraphBuilder b;
   const ValueId x = b.input({1, 8, 6, 6}, unsigned_grid(0.02F, 100));
   const QuantParams middle = unsigned_grid(0.05F, 120);

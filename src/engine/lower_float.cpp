@@ -20,9 +20,9 @@ std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t s
 /// Adds the step of a primitive with weights. `decode` returns them in the plain layout that the primitive packs from;
 /// it is called where they have not been packed before.
 template <class Decode>
-void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id, const Decode& decode,
-                 const std::optional<Tensor>& bias, const Slot& source, const Slot& destination,
-                 const std::optional<Slot>& residual, std::int64_t mac_count) {
+OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id,
+                        const Decode& decode, const std::optional<Tensor>& bias, const Slot& source,
+                        const Slot& destination, const std::optional<Slot>& residual, std::int64_t mac_count) {
   const Node& node = l.graph.node(id);
   check_clamp(l, id, tail);
   const std::size_t bytes = primitive.packed_bytes();
@@ -43,6 +43,7 @@ void add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail
   step.info.inputs = {l.graph.value(node.inputs[0]).name};
   step.info.outputs = {l.graph.value(tail.output).name};
   if (residual) step.info.inputs.push_back(l.graph.value(tail.residual).name);
+  return step;
 }
 
 onednn::Image image(const Shape& s) { return {s[0], s[1], s[2], s[3]}; }
@@ -50,6 +51,13 @@ onednn::Image image(const Shape& s) { return {s[0], s[1], s[2], s[3]}; }
 onednn::Window2d window(const Window2dShape& w) {
   return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
           w.dilation_w, w.pad_top,  w.pad_left, w.pad_bottom, w.pad_right};
+}
+
+/// Whether a convolution runs image by image, so that a new batch size needs no new primitive: on one thread, where
+/// the weights stay in the second-level cache from image to image, it takes as long as for all images at once.
+bool runs_image_by_image(const Lowering& l, const Shape& weights) {
+  constexpr std::int64_t kMaxWeightBytes = 256 * 1024;
+  return l.threads == 1 && element_count(weights) * static_cast<std::int64_t>(sizeof(float)) <= kMaxWeightBytes;
 }
 
 bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
@@ -68,11 +76,17 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   std::optional<Slot> residual;
   if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
   const Slot destination = l.make(tail.output, false, Layout::channels_last);
-  auto primitive =
-      onednn::Primitive::convolution(image(l.shape(x)), image(l.shape(y)), window(*w2d), conv.group, epilogue);
+  onednn::Image in = image(l.shape(x)), out = image(l.shape(y));
+  OnednnStep::Images images;
+  if (runs_image_by_image(l, l.shape(node.inputs[1]))) {
+    images = {in.batch, static_cast<std::size_t>(in.channels * in.height * in.width) * sizeof(float),
+              static_cast<std::size_t>(out.channels * out.height * out.width) * sizeof(float)};
+    in.batch = out.batch = 1;
+  }
+  auto primitive = onednn::Primitive::convolution(in, out, window(*w2d), conv.group, epilogue);
   const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
   const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
-  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, residual, macs);
+  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, residual, macs).images = images;
   l.define_reals(tail.output, destination);
   return true;
 }
@@ -129,8 +143,8 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   const FloatTail tail = fuse_float_tail(l, id, false);
   const Slot destination = l.make(tail.output, false, Layout::plain);
   auto primitive = onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b, tail.epilogue(has_bias));
-  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, std::nullopt,
-              rows * depth * columns);
+  (void)add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, std::nullopt,
+                    rows * depth * columns);
   l.define_reals(tail.output, destination);
   return true;
 }
@@ -202,8 +216,7 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain ||
-      element_count(shape) == 0)
+  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain || element_count(shape) == 0)
     return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
   add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back()), source,

@@ -95,7 +95,8 @@ void lower_generic(Lowering& l, NodeId id) {
 bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float>& reals) {
   const auto* binary = std::get_if<Binary>(&node.op);
   const bool arithmetic = binary != nullptr && binary->kind <= BinaryKind::pow;
-  if (!ops::info(node.op).traits.elementwise || (binary != nullptr && !arithmetic) || std::holds_alternative<Where>(node.op))
+  if (!ops::info(node.op).traits.elementwise || (binary != nullptr && !arithmetic) ||
+      std::holds_alternative<Where>(node.op))
     return false;
   if (node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32) return false;
   const Shape many{static_cast<std::int64_t>(reals.size())}, one{1};

@@ -16,18 +16,18 @@ namespace {
 
 constexpr double kMostInt32 = std::numeric_limits<std::int32_t>::max();
 
-/// The pieces of a Conv, Gemm or MatMul with constant weights, whatever its form.
+/// A Conv, Gemm or MatMul with constant weights in one common form.
 struct Product {
   ConvFilter filter;
   ConvImages images;
   IntegerConvStep::Padding padding;
   ImageForm form;
   ValueId x, w, bias = ValueId::none, y;
-  std::int64_t depth = 0;  ///< As the network has it: without products that a form adds.
+  std::int64_t depth = 0;  ///< Products per output in the network, without those that an image form adds.
   /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. Below 0: a zero.
   std::int64_t channel_stride = 0;
   std::vector<std::int64_t> k_index;  ///< Made by index_products() where weights are decoded.
-  int channel_axis = 0;               ///< Of the weights.
+  int channel_axis = 0;               ///< Axis of the output channels in the weight tensor.
   bool is_image = true;
 };
 
@@ -119,6 +119,9 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
   const bool is_signed = codes.dtype() == DataType::int8;
   if (!is_signed && codes.dtype() != DataType::uint8) return "weights are not stored in bytes";
   const std::size_t depth = p.k_index.size();
+  const auto* signed_codes = is_signed ? codes.data<std::int8_t>().data() : nullptr;
+  const auto* unsigned_codes = is_signed ? nullptr : codes.data<std::uint8_t>().data();
+  out.reserve(depth * static_cast<std::size_t>(p.filter.out_channels));
   for (std::int64_t c = 0; c < p.filter.out_channels; ++c) {
     const auto entry = static_cast<std::size_t>(q.scale.size() > 1 ? c : 0);
     scales.push_back(q.scale[entry]);
@@ -128,7 +131,7 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
         continue;
       }
       const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
-      const int code = is_signed ? codes.data<std::int8_t>()[i] : codes.data<std::uint8_t>()[i];
+      const int code = is_signed ? signed_codes[i] : unsigned_codes[i];
       const int w = code - q.zero_point[entry];
       if (w < -128 || w > 127) return "asymmetric weights do not fit int8";
       out.push_back(static_cast<std::int8_t>(w));
@@ -182,11 +185,11 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
   return "";
 }
 
-/// Nodes after the product that its step also does: bounds, a table, a sum with a residual.
+/// Nodes after the product that its step also computes: bounds, a table, a sum with a residual.
 struct Tail {
   ValueId output, residual = ValueId::none;
-  std::optional<CodeGrid> grid;  ///< Of the codes that leave the accumulators; none: reals.
-  float negative_gain = 1;       ///< Of a LeakyRelu between the accumulators and that grid.
+  std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
+  float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Around the sum: what is added to the residual, and the result.
   std::string op, name;
@@ -270,7 +273,7 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
   return out;
 }
 
-/// The weights of one product: facts and packed forms from the session's cache, decoded only where it lacks them.
+/// The weights of one product: facts and packed forms from the session's cache, decoded only if it lacks them.
 class ProductWeights {
  public:
   ProductWeights(Lowering& lowering, NodeId id, Product& product)
@@ -293,7 +296,13 @@ class ProductWeights {
   std::shared_ptr<const IntegerFilter> filter(const ProductFacts& facts, const Tail& tail, const ConvOutput& output) {
     const bool is_winograd = facts.fits_winograd && winograd_is_faster(p_.filter, p_.images, l_.isa);
     const FilterForm form = is_winograd ? FilterForm::winograd : FilterForm::direct;
-    return l_.weights.filter({key_, form, tail.output, tail.residual}, [&](MemoryPieces& memory) {
+    std::optional<std::array<float, 4>> residual;
+    if (output.has_residual) {
+      const ByteGrid& grid = output.add.residual;
+      residual = {grid.scale, static_cast<float>(grid.zero_point), static_cast<float>(grid.qmin),
+                  static_cast<float>(grid.qmax)};
+    }
+    return l_.weights.filter({key_, form, tail.output, residual}, [&](MemoryPieces& memory) {
       std::vector<float> scales;
       if (codes_.empty()) (void)decode(scales);
       std::vector<float> multipliers;

@@ -6,10 +6,29 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "bitfold/cpu.h"
 #include "numeric/rounding.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
+
+std::optional<Tensor> tensor_of(const ValueInfo& info) {
+  if (!info.elements || !info.shape || !is_static(*info.shape)) return std::nullopt;
+  for (const auto& e : *info.elements)
+    if (!e) return std::nullopt;
+  const auto filled = [&]<class T>(T) {
+    Tensor tensor(info.dtype, *info.shape);
+    const auto data = tensor.mutable_data<T>();
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<T>(*(*info.elements)[i]);
+    return tensor;
+  };
+  if (info.dtype == DataType::int64) return filled(std::int64_t{});
+  if (info.dtype == DataType::int32) return filled(std::int32_t{});
+  if (info.dtype == DataType::boolean) return filled(bool{});
+  if (info.dtype == DataType::float32) return filled(float{});
+  return std::nullopt;
+}
 
 std::uint8_t quantize_code(float x, const CodeGrid& grid) {
   const auto low = static_cast<float>(grid.qmin - grid.zero_point),
@@ -36,8 +55,24 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
   needed_.resize(most);
 }
 
+bool Lowering::has_all_shapes() {
+  find_needed();
+  for (NodeId id : graph.nodes()) {
+    if (needed_[static_cast<std::size_t>(id)] == 0) continue;
+    const Node& node = graph.node(id);
+    if (!node.bodies.empty() || ops::info(node.op).evaluate == nullptr) return false;
+    for (ValueId output : node.outputs) {
+      if (output == ValueId::none) continue;
+      const auto& shape = infos_[static_cast<std::size_t>(output)].shape;
+      if (!shape || !is_static(*shape)) return false;
+    }
+  }
+  return true;
+}
+
 Program Lowering::run() {
   find_needed();
+  check_memory();
   add_inputs();
   for (NodeId id : graph.topological_order())
     if (needed_[static_cast<std::size_t>(id)] != 0) lower_node(id);
@@ -64,6 +99,23 @@ void Lowering::find_needed() {
     if (producer == NodeId::none || needed_[static_cast<std::size_t>(producer)] != 0) continue;
     needed_[static_cast<std::size_t>(producer)] = 1;
     for (ValueId input : graph.node(producer).inputs) pending.push_back(input);
+  }
+}
+
+void Lowering::check_memory() const {
+  for (NodeId id : graph.nodes()) {
+    if (needed_[static_cast<std::size_t>(id)] == 0) continue;
+    for (ValueId output : graph.node(id).outputs) {
+      if (output == ValueId::none) continue;
+      const ValueInfo& info = infos_[static_cast<std::size_t>(output)];
+      if (!info.shape || !is_static(*info.shape)) continue;
+      try {
+        check_fits_memory(storage_bytes(info.dtype, element_count(*info.shape)), options.max_memory_bytes);
+      } catch (const Error& e) {
+        fail("{} its output '{}' of shape {} takes {}", where(graph, id), graph.value(output).name,
+             to_string(*info.shape), e.what());
+      }
+    }
   }
 }
 
@@ -177,8 +229,8 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
   if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
   std::int64_t begin[2] = {}, end[2] = {};
   for (std::size_t i = 0; i < 2; ++i) {
-    const std::int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1;
-    const std::int64_t total = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + reach - in[i + 2]);
+    const std::int64_t extent = (w.kernel[i] - 1) * w.dilations[i] + 1;
+    const std::int64_t total = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2]);
     switch (w.auto_pad) {
       case AutoPad::none:
         begin[i] = w.pads[i];
@@ -193,7 +245,7 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
         begin[i] = 0;
         break;
     }
-    end[i] = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + reach - in[i + 2] - begin[i]);
+    end[i] = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2] - begin[i]);
   }
   return Window2dShape{w.kernel[0],    w.kernel[1], w.strides[0], w.strides[1], w.dilations[0],
                        w.dilations[1], begin[0],    begin[1],     end[0],       end[1]};

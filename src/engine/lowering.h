@@ -23,6 +23,9 @@
 
 namespace bitfold::engine {
 
+/// The tensor where all elements of an integer value are known before running; none otherwise.
+std::optional<Tensor> tensor_of(const ValueInfo& info);
+
 /// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
 struct CodeGrid {
   float scale = 1;
@@ -49,6 +52,8 @@ class Lowering {
   Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
            WeightCache& weight_cache, bool fuse_clamps);
 
+  /// Whether the shapes of all values that the outputs depend on are known before running; run() needs them.
+  bool has_all_shapes();
   Program run();
 
   const Graph& graph;
@@ -60,14 +65,14 @@ class Lowering {
   Magnitudes magnitudes{*this};
   IntegerConvStep* last_product = nullptr;  ///< The last step added that multiplies matrices of codes.
 
-  // What is known of values.
+  // Facts about values.
   const Shape& shape(ValueId id) const;
   DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
   /// Type and shape of an output of a node that no value stands for.
   ValueInfo output_info(NodeId id, std::size_t output) const;
   /// The per-tensor grid of at most 8 bits, as codes are stored.
   std::optional<CodeGrid> code_grid(ValueId id) const;
-  /// The elements of an integer value known before running.
+  /// The elements of an integer value, where all are known before running.
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
   /// Whether the value is a constant of reals: float32, or codes on a grid.
   bool has_constant_reals(ValueId id) const;
@@ -78,21 +83,21 @@ class Lowering {
 
   // Forms of values.
   bool has_codes(ValueId id) const;
-  /// The layout the value already exists in; channels_last when it does in both.
+  /// The layout in which the value exists already; channels_last if it exists in both.
   Layout layout(ValueId id) const;
-  /// The flattened channels-last form, where there is one in that element kind.
+  /// The flattened channels-last form as codes or reals, if there is one.
   const Slot* folded(ValueId id, bool codes) const;
   Slot reals(ValueId id, Layout layout);
   Slot codes(ValueId id, Layout layout);
-  /// A fresh buffer in that form; not yet known as the value.
+  /// A new buffer of that form; define() makes it the value.
   Slot make(ValueId id, bool codes, Layout layout);
-  /// The same reals on another grid, through a table where the grids differ.
+  /// The same reals on another grid, through a table if the grids differ.
   Slot regridded(const std::string& name, const Slot& slot, const CodeGrid& from, const CodeGrid& to);
-  /// From now on the value is found there.
+  /// Adds a form of the value.
   void define(ValueId id, Slot slot) { slots_[static_cast<std::size_t>(id)].push_back(std::move(slot)); }
-  /// `slot` holds the reals as computed; adds the snap to the value's grid where it has one.
+  /// `slot` holds the reals as computed; if the value has a grid, adds the step that snaps them.
   void define_reals(ValueId id, Slot slot);
-  /// Lowers what produces the value, unless that is done.
+  /// Lowers the producer of the value, unless that is done.
   void ensure(ValueId id);
   void lower_node(NodeId id);
   bool is_claimed(NodeId id) const { return claimed_[static_cast<std::size_t>(id)] != 0; }
@@ -102,7 +107,7 @@ class Lowering {
   void explain(NodeId id, std::string reason) { reasons_[id] = std::move(reason); }
   /// " (float: REASON)", or nothing.
   std::string explanation(NodeId id) const;
-  /// The node's work is done by another's step.
+  /// Marks the node as computed by the step of another node.
   void claim(NodeId id) { claimed_[static_cast<std::size_t>(id)] = 1; }
 
   // Adding to the program.
@@ -123,6 +128,7 @@ class Lowering {
 
  private:
   void find_needed();
+  void check_memory() const;
   void add_inputs();
   void add_outputs();
   const Slot* find(ValueId id, bool codes, std::optional<Layout> layout) const;
@@ -139,14 +145,14 @@ class Lowering {
   Program program_;
 };
 
-// Each lowers the node and says so, or leaves everything as it was. In the order they are tried.
+// In the order in which they are tried. Each returns true if it has lowered the node, and changes nothing otherwise.
 bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, in either form
 bool lower_integer(Lowering& lowering, NodeId id);   ///< codes in, codes out
 bool lower_float(Lowering& lowering, NodeId id);     ///< through oneDNN and the engine's own float steps
 void lower_generic(Lowering& lowering, NodeId id);   ///< the reference's function of the operator
 
-/// Where a step that computes `value` may put its codes: on the value's own grid, or, where it has none and a Relu or
-/// Clip onto a grid follows alone, on that grid with the bounds' codes as its ends. Rounding keeps order, so clamping
+/// The grid of the codes that a step computing `value` may write: the value's own grid, or, if it has none and its only
+/// reader is a Relu or Clip onto a grid, that grid limited to the codes of the bounds. Rounding keeps order, so clamping
 /// codes equals snapping clamped reals.
 struct CodeTarget {
   ValueId output = ValueId::none;
@@ -157,28 +163,28 @@ std::optional<CodeTarget> code_target(const Lowering& lowering, ValueId value);
 /// The only reader of a value that is its first input and not claimed; none otherwise.
 NodeId only_consumer(const Lowering& lowering, ValueId value);
 
-bool lower_integer_product(Lowering& lowering, NodeId id);  ///< of lower_integer: convolutions and matrix products
+bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
 
-/// Of lower_integer: moves that strides cannot say (nearest Resize, DepthToSpace, Expand, Tile, Gather, reflecting
-/// Pad). Where each element comes from is found by moving indices through the reference's function.
+/// Part of lower_integer: movements that strides cannot describe (nearest Resize, DepthToSpace, Expand, Tile, Gather,
+/// reflecting Pad). The source of each element is found by moving indices through the operator's evaluation.
 bool lower_gather(Lowering& lowering, NodeId id);
 
-/// The node as a function of its first input's code, evaluated as the simulation does; none where it is not a function
-/// of one value alone, or input or output has no grid of at most 8 bits.
+/// The node as a function of its first input's code, evaluated as the simulation does; none if it depends on other
+/// values, or if its input or output has no grid of at most 8 bits.
 std::optional<CodeTable> code_table(const Lowering& lowering, const Node& node);
 
-/// Replaces `reals` by the node's function of them, when it is a function of one value whose other inputs are constants
-/// of one element.
+/// Replaces `reals` by the node's function of them, if it is elementwise and its other inputs are constants of one
+/// element.
 bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vector<float>& reals);
 
-/// For each element of a folded row, in the order in which they lie: its index in the plain row.
+/// For each element of a folded row, in memory order: its index in the plain row.
 std::vector<std::int64_t> folded_order(const Slot& folded);
 
 /// Window of a convolution or pool over two axes with explicit pads for the given sizes; none for another rank.
 struct Window2dShape {
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right;
 };
-/// `out` is the output's shape: what auto_pad and ceil_mode mean is read off it; bottom and right pads may exceed the
+/// `out` is the output's shape, from which auto_pad and ceil_mode are resolved; bottom and right pads may exceed the
 /// node's.
 std::optional<Window2dShape> window_2d(const Window& window, const Shape& in, const Shape& out);
 

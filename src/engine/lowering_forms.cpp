@@ -115,23 +115,9 @@ void Lowering::define_constant(ValueId id) {
         quant ? weights.constant({id, false, false}, [&] { return dequantize(*constant, *quant); }) : *constant;
     return define(id, {constant_buffer(reals), false, reals.dtype(), Layout::plain, reals.shape(), {}});
   }
-  const auto known = elements(id);
-  check(known.has_value(), "value '{}' is read before anything computes it", graph.value(id).name);
-  Tensor tensor(dtype(id), shape(id));
-  const auto fill = [&]<class T>(T) {
-    for (std::size_t i = 0; i < known->size(); ++i) tensor.mutable_data<T>()[i] = static_cast<T>((*known)[i]);
-  };
-  if (dtype(id) == DataType::int64)
-    fill(std::int64_t{});
-  else if (dtype(id) == DataType::int32)
-    fill(std::int32_t{});
-  else if (dtype(id) == DataType::boolean)
-    fill(bool{});
-  else if (dtype(id) == DataType::float32)
-    fill(float{});
-  else
-    fail("value '{}': a constant of type {} is not supported", graph.value(id).name, to_string(dtype(id)));
-  define(id, {constant_buffer(tensor), false, dtype(id), Layout::plain, shape(id), {}});
+  const auto tensor = tensor_of(infos_[static_cast<std::size_t>(id)]);
+  check(tensor.has_value(), "value '{}' is read before anything computes it", graph.value(id).name);
+  define(id, {constant_buffer(*tensor), false, dtype(id), Layout::plain, shape(id), {}});
 }
 
 Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
@@ -158,7 +144,10 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
         copy->run(Team());
         return moved;
       };
-      to.buffer = constant_buffer(weights.constant({id, from.is_code, layout == Layout::channels_last}, move));
+      // Integers may be results of shape arithmetic, which other plans have other ones of.
+      const bool is_shared = from.is_code || from.dtype == DataType::float32;
+      const ConstantKey key{id, from.is_code, layout == Layout::channels_last};
+      to.buffer = constant_buffer(is_shared ? weights.constant(key, move) : move());
       define(id, to);
       return to;
     }

@@ -42,7 +42,7 @@ class Magnitudes {
 
   const Lowering& l_;
   std::map<ValueId, double> known_;
-  int depth_ = 0;  ///< Of the recursion.
+  int depth_ = 0;  ///< Recursion depth.
 };
 
 }  // namespace bitfold::engine

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "engine/memory_planner.h"
 
 namespace bitfold::engine {
@@ -38,9 +39,9 @@ namespace {
 
 }  // namespace
 
-Plan::Plan(Program program, std::vector<Shape> input_shapes, bool keep_values)
+Plan::Plan(Program program, std::vector<Shape> input_shapes, const SessionOptions& options)
     : program_(std::move(program)), input_shapes_(std::move(input_shapes)), cores_(omp_get_num_procs()) {
-  place(keep_values);
+  place(options);
   divide_into_sections();
   for (const auto& step : program_.steps) infos_.push_back(step->info);
 }
@@ -57,7 +58,7 @@ void Plan::divide_into_sections() {
   }
 }
 
-void Plan::place(bool keep_values) {
+void Plan::place(const SessionOptions& options) {
   const std::size_t count = program_.buffers.size();
   const int last_step = static_cast<int>(program_.steps.size());
   std::vector<Block> lifetimes(count, {0, last_step, -1});
@@ -70,7 +71,7 @@ void Plan::place(bool keep_values) {
       life.last = std::max(life.last, static_cast<int>(s));
     }
   }
-  if (keep_values)
+  if (options.keep_values)
     for (const auto& [name, kept] : program_.kept)
       lifetimes[static_cast<std::size_t>(kept.slot.buffer)].last = last_step;
 
@@ -87,12 +88,31 @@ void Plan::place(bool keep_values) {
   for (std::size_t i = 0; i < owner.size(); ++i) offsets_[owner[i]] = placement.offsets[i];
   arena_bytes_ = placement.arena_bytes;
   arena_lower_bound_ = engine::arena_lower_bound(blocks);
+  check_memory(options.max_memory_bytes);
   for (const auto& step : program_.steps)
     for (std::size_t i = 0; i < step->operands().size(); ++i) {
       const Buffer& buffer = program_.buffers[static_cast<std::size_t>(step->operands()[i].buffer)];
       if (buffer.storage == Storage::graph_input || buffer.storage == Storage::graph_output)
         externals_.push_back({step.get(), i, buffer.storage, buffer.slot});
     }
+}
+
+void Plan::check_memory(std::size_t limit) const {
+  try {
+    check_fits_memory(arena_bytes_, limit);
+  } catch (const Error& e) {
+    // The step that reads and writes most stands for those that need the memory.
+    const auto bytes = [&](const auto& step) {
+      std::size_t sum = 0;
+      for (const Operand& operand : step->operands()) {
+        const Buffer& buffer = program_.buffers[static_cast<std::size_t>(operand.buffer)];
+        if (buffer.storage == Storage::arena) sum += buffer.bytes;
+      }
+      return sum;
+    };
+    const StepInfo& info = (*std::ranges::max_element(program_.steps, {}, bytes))->info;
+    fail("[{} '{}'] and the values alive beside it take {}", info.op, info.name, e.what());
+  }
 }
 
 void Plan::bind(std::byte* arena) {
@@ -154,6 +174,12 @@ void Plan::run_steps(const Section& section, const Team& team, std::span<double>
     if (is_shared || s + 1 == section.end || program_.steps[s + 1]->threads() > 1) team.wait();
     if (is_timed) step_us[s] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
   }
+}
+
+std::vector<std::string> Plan::kept_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, kept] : program_.kept) names.push_back(name);
+  return names;
 }
 
 Tensor Plan::value(const std::string& name) const {

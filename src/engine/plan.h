@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitfold/affine.h"
+#include "bitfold/session.h"
 #include "bitfold/tensor.h"
 #include "engine/step.h"
 
@@ -24,8 +25,8 @@ struct Buffer {
   std::size_t slot = 0;                       ///< Which graph input or output.
 };
 
-/// How a value lies in memory. Channels-last applies to values of rank 4 only: dimensions [N,C,H,W] stored as
-/// [N,H,W,C].
+/// The order of a value's elements in memory. Channels-last applies to values of rank 4 only: dimensions [N,C,H,W]
+/// stored as [N,H,W,C].
 enum class Layout { plain, channels_last };
 
 /// Strides, in elements and in the order of `shape`, of a dense value in that layout.
@@ -33,20 +34,20 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout);
 
 /// Where a graph value can be found: reals (or integers of any type), or 8-bit codes stored unsigned.
 ///
-/// A value of rank 2 may be a flattened image whose elements still lie channels-last: then `folded` is the image's
-/// shape and `layout` speaks of that. Whoever multiplies it by constant weights permutes the weights instead.
+/// A value of rank 2 may be a flattened image whose elements are still in channels-last order: then `folded` is the
+/// image's shape, and `layout` is the layout of that image. A product with constant weights permutes the weights instead.
 struct Slot {
   int buffer = -1;
   bool is_code = false;
   DataType dtype = DataType::float32;  ///< As stored; uint8 for codes.
   Layout layout = Layout::plain;
-  Shape shape;   ///< In the graph's own order, whatever the layout.
+  Shape shape;   ///< In the graph's order of axes, for either layout.
   Shape folded;  ///< Empty, or the rank-4 shape that `layout` is about.
 
   const Shape& layout_shape() const { return folded.empty() ? shape : folded; }
 };
 
-/// What lowering produces.
+/// The result of lowering.
 struct Program {
   std::vector<Buffer> buffers;
   std::vector<std::unique_ptr<Step>> steps;
@@ -63,8 +64,9 @@ struct Program {
 
 class Plan {
  public:
-  /// `keep_values`: buffers of kept values live to the end.
-  Plan(Program program, std::vector<Shape> input_shapes, bool keep_values);
+  /// Buffers of kept values live to the end. Throws Error where the arena would take more memory than the options
+  /// allow.
+  Plan(Program program, std::vector<Shape> input_shapes, const SessionOptions& options);
 
   const std::vector<Shape>& input_shapes() const { return input_shapes_; }
   const std::vector<Shape>& output_shapes() const { return program_.output_shapes; }
@@ -77,7 +79,7 @@ class Plan {
   std::size_t own_bytes() const;
 
   /// Gives intermediate values their memory: arena_bytes() bytes, 64-byte aligned, which other plans may use between
-  /// runs. Allocates nothing, and takes no time where it is the same again.
+  /// runs. Allocates nothing; returns at once if the address has not changed.
   void bind(std::byte* arena);
 
   /// After bind(). Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is
@@ -88,6 +90,7 @@ class Plan {
   /// Codes or reals of a kept value of the last run, in the graph's own layout. Throws Error on an unknown name.
   Tensor value(const std::string& name) const;
   bool keeps(const std::string& name) const { return program_.kept.contains(name); }
+  std::vector<std::string> kept_names() const;
 
  private:
   struct External {
@@ -97,13 +100,14 @@ class Plan {
     std::size_t slot;
   };
 
-  /// Steps that a team runs in one go, or one caller alone.
+  /// Consecutive steps that one team of threads runs.
   struct Section {
     std::size_t begin, end;
     int threads;
   };
 
-  void place(bool keep_values);
+  void place(const SessionOptions& options);
+  void check_memory(std::size_t limit) const;
   void divide_into_sections();
   /// Steps [begin, end), this thread's part of them. `step_us` may be empty.
   void run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept;

@@ -1,10 +1,14 @@
 #include "bitfold/session.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <new>
 #include <utility>
@@ -30,6 +34,10 @@ bool may_allocate() {
 #if __has_feature(thread_sanitizer)
 #define BITFOLD_THREAD_SANITIZER  // brings its own new and delete, which cannot be replaced; nothing is counted then
 #endif
+#endif
+
+#if defined(BITFOLD_THREAD_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+#define BITFOLD_SANITIZED
 #endif
 
 #ifndef BITFOLD_THREAD_SANITIZER
@@ -365,6 +373,82 @@ TEST(Session, errors_of_a_run_name_the_node) {
   Session session(b.graph);
   const Tensor index = Tensor::from<std::int64_t>({1}, std::vector<std::int64_t>{7});
   expect_error([&] { (void)session.run({{b.uniform_tensor({4, 2}, -1, 1), index}}); }, "[Gather 'Gather_node']");
+}
+
+/// What a child process does that runs a float network with `bytes` more address space than it has: its exit status, or
+/// the signal that ended it, negated.
+int run_within(std::size_t bytes) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t limit = pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + bytes;
+    const rlimit limits{limit, limit};
+    setrlimit(RLIMIT_AS, &limits);
+    int status = 0;
+    try {
+      GraphBuilder b;
+      const ValueId x = b.input({1, 8, 128, 128}, std::nullopt);
+      const ValueId w = b.graph.add_constant("w", b.uniform_tensor({32, 8, 3, 3}, -1, 1));
+      const ValueId v = b.graph.add_constant("v", b.uniform_tensor({16, 32, 3, 3}, -1, 1));
+      const ValueId c = b.node(Unary{UnaryKind::relu}, {b.node(Conv{window(3, 1, 1), 1}, {x, w})});
+      b.output(b.node(Softmax{}, {b.node(Conv{window(3, 2, 1), 1}, {c, v})}));
+      infer_shapes(b.graph);
+      (void)Session(b.graph).run({{b.uniform_tensor({1, 8, 128, 128}, -1, 1)}});
+    } catch (const Error&) {
+      status = 1;
+    } catch (const std::bad_alloc&) {
+      status = 2;  // outside of the session
+    }
+    _exit(status);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST(Session, memory_that_runs_out_in_float_layers_is_an_error) {
+#ifdef BITFOLD_SANITIZED
+  GTEST_SKIP() << "sanitizers need more address space than a limit leaves";
+#endif
+  bool has_failed = false, has_run = false;
+  for (std::size_t bytes = 0; bytes <= std::size_t{256} << 20; bytes += std::max<std::size_t>(bytes / 4, 1 << 18)) {
+    const int status = run_within(bytes);
+    EXPECT_GE(status, 0) << "with " << bytes << " bytes";
+    has_failed |= status == 1;
+    has_run |= status == 0;
+  }
+  EXPECT_TRUE(has_failed);
+  EXPECT_TRUE(has_run);
+}
+
+TEST(Session, refuses_values_larger_than_memory_before_it_runs) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 4}, std::nullopt);
+  const ValueId large = b.node(Expand{}, {x, b.integers({1'000'000'000, 1'000, 4})});
+  b.output(b.node(Reduce{}, {large}));
+  infer_shapes(b.graph);
+  expect_error(
+      [&] { Session session(b.graph); },
+      "[Expand 'Expand_node'] its output 'Expand' of shape [1000000000, 1000, 4] takes 16.0 TB, more than the");
+  expect_error(
+      [&] {
+        (void)Reference(b.graph).run({{b.uniform_tensor({1, 4}, -1, 1)}});
+      },
+      "[Expand 'Expand_node'] its output 0 of shape");
+}
+
+TEST(Session, holds_all_intermediate_values_together_against_the_limit) {
+  GraphBuilder b;
+  const ValueId x = b.input({1, 1'000}, std::nullopt);
+  std::vector<ValueId> branches;
+  for (int i = 0; i < 10; ++i) branches.push_back(b.node(Unary{UnaryKind::exp}, {x}));
+  b.output(b.node(Variadic{VariadicKind::sum}, branches));
+  infer_shapes(b.graph);
+  EXPECT_NO_THROW(Session(b.graph, {.max_memory_bytes = 50'000}));
+  expect_error([&] { Session(b.graph, {.max_memory_bytes = 20'000}); },
+               "[Sum 'Sum_node'] and the values alive beside it take");
+  expect_error([&] { Session(b.graph, {.max_memory_bytes = 3'000}); }, "its output 'Exp' of shape [1, 1000] takes");
 }
 
 TEST(Session, memory_that_runs_out_is_an_error) {

@@ -1,7 +1,7 @@
-// One step of a plan: what runs, on which buffers.
+// One step of a plan: a computation on some of the plan's buffers.
 //
 // A step names its buffers when it is made; the plan, once all lifetimes are known, gives each of them an address.
-// Running a step reads those addresses and nothing else.
+// Running a step reads only those addresses.
 #pragma once
 
 #include <cstddef>
@@ -25,13 +25,13 @@ struct Operand {
 class Step {
  public:
   virtual ~Step() = default;
-  /// Called by all threads of a team at once; where threads() is 1, by one alone.
+  /// Called by all threads of a team at once; by a single thread if threads() is 1.
   virtual void run(const Team& team) noexcept = 0;
-  /// Among how many threads of a team the work is divided.
+  /// The number of threads of a team among which the work is divided.
   virtual int threads() const { return 1; }
   /// Roughly what it occupies, for deciding how many plans are kept: names, operands and tables of its own.
   virtual std::size_t own_bytes() const { return 1024; }
-  /// Whether it starts threads itself: it must be called outside of any team then.
+  /// Whether it starts threads itself; if so, it must be called outside of any team.
   virtual bool has_own_threads() const { return false; }
 
   int add_operand(int buffer, Access access) {

@@ -1,8 +1,8 @@
 // The threads that run a plan together.
 //
-// All of them walk the same steps in the same order, each doing its part, and wait for each other in between. So
-// OpenMP's threads are called once for many steps: a call takes 1 us, and 12 where they sleep in between
-// (OMP_WAIT_POLICY=passive), waiting for each other here 0.3.
+// All threads walk through the same steps in the same order, each doing its part, and wait for each other after each
+// shared step. So one OpenMP parallel region runs many steps: entering one takes 1 us, or 12 us if threads sleep in
+// between (OMP_WAIT_POLICY=passive); this barrier takes 0.3 us.
 #pragma once
 
 #include <immintrin.h>
@@ -11,12 +11,12 @@
 
 namespace bitfold::engine {
 
-/// Where threads wait until all of them have come. std::barrier would put them to sleep after a few microseconds, and
-/// waking one takes longer than most steps do: where another process wants the core, a tick of the scheduler.
+/// A spinning barrier. std::barrier puts threads to sleep after a few microseconds, and waking one takes longer than most
+/// steps: up to a tick of the scheduler if another process wants the core.
 class Barrier {
  public:
-  /// `has_cores`: whether there is a core for each thread. Then they wait for milliseconds before they sleep, else for
-  /// as long as it takes to see that another may need the core.
+  /// `has_cores`: whether there is a core for each thread. If so, threads spin for milliseconds before they sleep;
+  /// otherwise only briefly, as another thread may need the core.
   explicit Barrier(bool has_cores) : spins_(has_cores ? 300'000 : 2'000) {}
 
   void wait(int thread_count) noexcept {
@@ -40,15 +40,15 @@ class Barrier {
   int spins_;
 };
 
-/// One thread's view of them.
+/// One thread's view of its team.
 class Team {
  public:
-  Team() = default;  ///< A thread alone.
+  Team() = default;  ///< A single thread.
   Team(int rank, int size, Barrier& barrier) : rank_(rank), size_(size), barrier_(&barrier) {}
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Until all threads have called this. What they wrote before, all may read behind it.
+  /// Blocks until all threads have called this. After it, each may read what the others wrote before it.
   void wait() const noexcept {
     if (size_ > 1) barrier_->wait(size_);
   }

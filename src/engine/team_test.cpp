@@ -15,7 +15,7 @@ namespace {
 TEST(Team, waits_until_all_have_come) {
   constexpr int kThreads = 4, kPhases = 2000;
   Barrier barrier(false);
-  std::vector<int> reached(kThreads);  // each thread writes its own, and reads the others' behind the barrier
+  std::vector<int> reached(kThreads);  // each thread writes its own, and reads the others' after the barrier
   std::vector<int> wrong(kThreads);
   {
     std::vector<std::jthread> threads;
@@ -45,7 +45,7 @@ TEST(Team, wakes_who_has_gone_to_sleep) {
   EXPECT_EQ(value, 1);
 }
 
-/// Every way to divide work: rows of bare and of padded images, channels where there are far more weights than pixels,
+/// Every way to divide work: rows of unpadded and padded images, channels if there are far more weights than pixels,
 /// a batch, steps of one thread in between (the Concat), and steps with threads of their own (the float Softmax).
 GraphBuilder network() {
   GraphBuilder b;

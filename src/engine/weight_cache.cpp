@@ -66,9 +66,16 @@ BinaryGrids WeightCache::grids(const PointwiseKernels& kernels, CodeBinary kind,
   return grids_.emplace_back(kind, prepared(kernels, kind, grids)).second;
 }
 
+WeightCache& WeightCache::body(std::pair<NodeId, std::size_t> key) {
+  const std::lock_guard lock(mutex_);
+  return *find_or_make(bodies_, key, [] { return std::make_unique<WeightCache>(); });
+}
+
 std::size_t WeightCache::packed_bytes() const {
   const std::lock_guard lock(mutex_);
-  return packed_bytes_;
+  std::size_t bytes = packed_bytes_;
+  for (const auto& [key, cache] : bodies_) bytes += cache->packed_bytes();
+  return bytes;
 }
 
 }  // namespace bitfold::engine

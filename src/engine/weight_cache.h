@@ -1,7 +1,8 @@
-// What a session keeps of its graph's constants: everything that does not depend on the input shapes. Plans ask for it
-// by key, and decode or pack weights only where it is missing.
+// Keeps what is derived from a graph's constants and does not depend on the input shapes: packed weights, tables,
+// decoded constants. Lowering looks entries up by key, and decodes or packs weights only if there is none.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +10,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/memory.h"
@@ -19,18 +22,18 @@
 
 namespace bitfold::engine {
 
-/// Weights as an integer product reads them.
+/// The weights of an integer product, in the order in which it reads them.
 struct ProductKey {
   NodeId node = NodeId::none;
   bool is_folded = false;        ///< Whether the depth is in the order of a flattened channels-last image.
-  std::int64_t folded_rows = 1;  ///< Of the image form.
+  std::int64_t folded_rows = 1;  ///< ImageForm::folded_rows
 
   auto operator<=>(const ProductKey&) const = default;
 };
 
-/// What is known of these weights before they are packed.
+/// Facts about these weights that lowering needs before they are packed.
 struct ProductFacts {
-  std::string refusal;             ///< Why the product cannot run in integers; empty where it can.
+  std::string refusal;             ///< Why the product cannot run in integers; empty if it can.
   std::vector<float> scales;       ///< One per output channel.
   std::vector<std::int32_t> bias;  ///< With the input's zero point folded in.
   bool fits_winograd = false;
@@ -40,7 +43,8 @@ struct ProductFacts {
 struct FilterKey {
   ProductKey product;
   FilterForm form = FilterForm::direct;
-  ValueId output = ValueId::none, residual = ValueId::none;  ///< Of the step.
+  ValueId output = ValueId::none;                     ///< The step's, after fusion.
+  std::optional<std::array<float, 4>> residual_grid;  ///< Scale, zero point, qmin and qmax of what is added, if any.
 
   auto operator<=>(const FilterKey&) const = default;
 };
@@ -50,12 +54,12 @@ struct IntegerFilter {
   std::shared_ptr<const OutputTerms> terms;
 };
 
-/// Float weights as a kernel reads them.
+/// Packed float weights.
 struct FloatWeightsKey {
   NodeId node = NodeId::none;
   bool is_folded = false;
   bool is_planar = false;       ///< Packed for kernels/planar_conv instead of oneDNN.
-  onednn::PackedLayout layout;  ///< Empty where planar.
+  onednn::PackedLayout layout;  ///< Empty if planar.
 
   auto operator<=>(const FloatWeightsKey&) const = default;
 };
@@ -71,27 +75,30 @@ struct ConstantKey {
 /// Shared by all plans of a session, and by sessions in several threads.
 class WeightCache {
  public:
-  /// Each `make` is called where there is no entry yet, while other threads that ask wait.
+  /// Each `make` is called if there is no entry yet; other threads wait meanwhile.
   std::shared_ptr<const ProductFacts> facts(const ProductKey& key, const std::function<ProductFacts()>& make);
-  /// `make` gets the memory that the filter is to take.
+  /// `make` allocates the filter from the given memory.
   std::shared_ptr<const IntegerFilter> filter(const FilterKey& key,
                                               const std::function<IntegerFilter(MemoryPieces&)>& make);
   /// `make` fills `bytes` zeroed bytes.
   std::shared_ptr<const std::byte> floats(const FloatWeightsKey& key, std::size_t bytes,
                                           const std::function<void(std::byte*)>& make);
   Tensor constant(const ConstantKey& key, const std::function<Tensor()>& make);
-  /// Of a constant's reals, and of a product's weights: see Magnitudes.
+  /// Bounds that Magnitudes computes: of a constant's reals, and of the sums of a product's weights.
   double magnitude(ValueId constant, const std::function<double()>& make);
   double row_sum(NodeId product, const std::function<double()>& make);
-  /// prepared(), which is expensive, once for equal arguments.
+  /// prepared(), computed once for equal arguments.
   BinaryGrids grids(const PointwiseKernels& kernels, CodeBinary kind, const BinaryGrids& grids);
 
-  /// Bytes of packed weights: filters and floats.
+  /// The cache of a network inside this one: the body of that number of an If, Loop or Scan.
+  WeightCache& body(std::pair<NodeId, std::size_t> key);
+
+  /// Bytes of packed weights, bodies included: filters and floats.
   std::size_t packed_bytes() const;
 
  private:
-  /// The key's entry of the table, made where it is missing. Entries are added only once they are complete, so that an
-  /// exception leaves none.
+  /// The key's entry of the table, made if it is missing. Entries are added once they are complete, so that an exception
+  /// leaves none.
   template <class Table, class Make>
   auto& find_or_make(Table& table, const typename Table::key_type& key, const Make& make);
 
@@ -103,7 +110,8 @@ class WeightCache {
   std::map<ValueId, double> magnitudes_;
   std::map<NodeId, double> row_sums_;
   std::vector<std::pair<CodeBinary, BinaryGrids>> grids_;
-  MemoryPieces memory_;  ///< Layers lie in it in the order in which they run.
+  std::map<std::pair<NodeId, std::size_t>, std::unique_ptr<WeightCache>> bodies_;
+  MemoryPieces memory_;  ///< Holds layers in the order in which they run.
   std::size_t packed_bytes_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "graph/runnable.h"
 #include "numeric/block_pool.h"
 #include "ops/control.h"
@@ -217,6 +218,7 @@ struct Reference::Impl {
         out.push_back({made[i].dtype, *made[i].shape, nullptr});
         continue;
       }
+      check_memory(step.id, i, made[i]);
       Tensor& tensor = outputs[i].tensor = Tensor::uninitialized(made[i].dtype, *made[i].shape);
       out.push_back({tensor.dtype(), tensor.shape(), tensor.mutable_bytes()});
     }
@@ -254,6 +256,14 @@ struct Reference::Impl {
           graph, node.outputs[i], [&] { return where(node); }, outputs[i].tensor);
     }
     return outputs;
+  }
+
+  void check_memory(NodeId id, std::size_t output, const ValueInfo& info) const {
+    try {
+      check_fits_memory(storage_bytes(info.dtype, element_count(*info.shape)), options.max_memory_bytes);
+    } catch (const Error& e) {
+      fail("{} its output {} of shape {} takes {}", where(graph, id), output, to_string(*info.shape), e.what());
+    }
   }
 
   const std::vector<ValueInfo>& outputs_of(const Step& step, std::span<Held* const> inputs, Inferred& last) const {

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxRank = 16;
 
-/// Drops dimensions of 1, puts the destination's smallest stride innermost and merges dimensions that lie one behind
-/// the other on both sides, so that the innermost loop is as long as it can be.
+/// Drops dimensions of 1, puts the destination's smallest stride innermost and merges dimensions that are contiguous on
+/// both sides, so that the innermost loop is as long as possible.
 Movement simplified(const Movement& m) {
   struct Axis {
     std::int64_t size, source, destination;

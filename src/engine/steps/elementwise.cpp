@@ -51,7 +51,7 @@ void AddStep::run(const Team& /*team*/) noexcept {
 
 void MagnitudeStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(0);
-  // Of positive floats, the larger one has the larger bits; those of infinity and NaN are the largest.
+  // The bits of positive floats are ordered as the floats are; infinity and NaN have the largest.
   constexpr std::uint32_t kMagnitude = 0x7FFFFFFF;
   std::uint32_t most = 0;
   for (std::int64_t i = 0; i < count_; ++i) most = std::max(most, std::bit_cast<std::uint32_t>(x[i]) & kMagnitude);

@@ -10,14 +10,14 @@
 
 namespace bitfold::engine {
 
-/// Brings each image into the form the convolution reads where it is not in it, padded above all, then convolves.
-/// One image at a time, so that the convolution's x has images that are 0 elements apart then. Each thread makes what
-/// it reads for itself, as what another has just written comes slowly; where images are large they make one together.
+/// Brings each image into the form that the convolution reads (padded, above all) if it is not in it, then convolves.
+/// Images are formed one at a time, so the convolution's images are 0 elements apart then. Each thread forms what it
+/// reads, because cache lines that another core has just written arrive slowly; large images are formed together.
 /// Operands: out (write), in (read), then packed_bytes() of packed images (scratch), the residual (read) and
 /// scratch_bytes() of scratch where there are such.
 class IntegerConvStep final : public Step {
  public:
-  /// Of `batch` images. The border around each is filled with the code of real 0 (invariant 2).
+  /// For `batch` images. The border around each is filled with the code of real 0 (invariant 2).
   struct Padding {
     bool is_needed = false;
     ImagePacker packer;
@@ -40,7 +40,7 @@ class IntegerConvStep final : public Step {
   std::size_t scratch_bytes() const { return thread_scratch_bytes() * static_cast<std::size_t>(threads_); }
 
  private:
-  static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Of the second level.
+  static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Half of the second-level cache.
 
   /// Rows [begin, end) of an image.
   void pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
@@ -58,7 +58,7 @@ class IntegerConvStep final : public Step {
     return whole_lines(static_cast<std::size_t>(padding_.packer.packed_bytes() + kOverread));
   }
   std::size_t thread_scratch_bytes() const { return whole_lines(conv_.scratch_bytes()); }
-  /// Of the thread that does such a part.
+  /// The scratch memory of the thread that does that part.
   std::byte* scratch_of(int part) const {
     const int operand = 2 + (padding_.is_needed ? 1 : 0) + (has_residual_ ? 1 : 0);
     const std::size_t bytes = thread_scratch_bytes();

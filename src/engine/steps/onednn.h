@@ -11,6 +11,13 @@ class OnednnStep final : public Step {
  public:
   explicit OnednnStep(onednn::Primitive primitive) : primitive_(std::move(primitive)) {}
 
+  /// The primitive is made for one of `count` images, which lie one after another.
+  struct Images {
+    std::int64_t count = 1;
+    std::size_t source_bytes = 0, destination_bytes = 0;  ///< Of one image; a residual is as large as the destination.
+  };
+  Images images;
+
   struct Numbers {
     int source = -1, weights = -1, bias = -1, residual = -1, destination = -1, scratch = -1;
   };
@@ -22,17 +29,25 @@ class OnednnStep final : public Step {
   std::size_t own_bytes() const override { return Step::own_bytes() + kPrimitiveBytes; }
   void run(const Team& /*team*/) noexcept override {
     fallible([&] {
-      primitive_.run({address(numbers.source), address(numbers.weights),
-                      static_cast<const float*>(address(numbers.bias)),
-                      static_cast<const float*>(address(numbers.residual)), address(numbers.destination),
-                      address(numbers.scratch)});
+      for (std::int64_t i = 0; i < images.count; ++i) run_image(static_cast<std::size_t>(i));
     });
   }
 
  private:
-  static constexpr std::size_t kPrimitiveBytes = 32 * 1024;  // code made for the shape, mostly
+  static constexpr std::size_t kPrimitiveBytes = 32 * 1024;  // mostly code made for the shape
 
-  void* address(int operand) const { return operand < 0 ? nullptr : at<std::byte>(operand); }
+  void run_image(std::size_t image) {
+    const std::size_t in = image * images.source_bytes, out = image * images.destination_bytes;
+    primitive_.run({.source = address(numbers.source, in),
+                    .weights = address(numbers.weights),
+                    .bias = reinterpret_cast<const float*>(address(numbers.bias)),
+                    .residual = reinterpret_cast<const float*>(address(numbers.residual, out)),
+                    .destination = address(numbers.destination, out),
+                    .scratch = address(numbers.scratch)});
+  }
+  std::byte* address(int operand, std::size_t offset = 0) const {
+    return operand < 0 ? nullptr : at<std::byte>(operand) + offset;
+  }
 
   onednn::Primitive primitive_;
 };

@@ -8,17 +8,17 @@
 
 namespace bitfold::engine {
 
-/// Multiply-accumulates (or bytes moved, times about 8) below which a second core costs more than it brings: what
-/// one core has just written comes slowly to another, some 5 us a layer, in which one core does about this many.
+/// Multiply-accumulates (or bytes moved, times about 8) per thread below which a second core does not pay: cache lines
+/// that one core has just written take some 5 us a layer to reach another, in which one core does about this much.
 constexpr std::int64_t kWorkPerThread = 500'000;
 
-/// How many threads are worth it for so much work.
+/// The number of threads that pay for this much work.
 inline int useful_threads(int threads, std::int64_t work) {
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, threads));
 }
 
-/// Calls body(begin, end, part) on this thread's part of [0, count), the parts being even and numbered below `threads`.
-/// They do not change results: each unit is computed alone.
+/// Calls body(begin, end, part) on this thread's part of [0, count). Parts are even and numbered below `threads`. The
+/// division does not change results: each unit is computed on its own.
 template <class Body>
 void for_each_numbered_part(const Team& team, int threads, std::int64_t count, Body body) noexcept {
   const int parts = std::min(threads, team.size()), part = team.rank();

@@ -13,7 +13,7 @@ namespace bitfold::engine {
 class PlanarConvStep final : public Step {
  public:
   struct Images {
-    std::int64_t batch = 1, height = 1, width = 1;  ///< Of the input, before it is padded.
+    std::int64_t batch = 1, height = 1, width = 1;  ///< The input before it is padded.
     std::int64_t top = 0, bottom = 0, left = 0, right = 0;
 
     bool is_padded() const { return top + bottom + left + right > 0; }

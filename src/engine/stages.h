@@ -1,0 +1,95 @@
+// Runs a graph some of whose shapes are known only at run time: NonZero, a Loop, a Slice whose bounds are computed.
+//
+//     inputs -> [plan of stage 1] -> run-time nodes -> [plan of stage 2] -> run-time nodes -> ... -> outputs
+//
+// A stage holds all nodes whose output shapes can be inferred from what has been computed before. Run-time nodes stand
+// between stages; each allocates its outputs when it runs: through its operator's evaluation, or, for If, Loop and
+// Scan, through an executor of each body. What can be inferred next depends on the shapes that they gave, so stages
+// form a tree: a stage has one successor for each set of shapes that came out of its run-time nodes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitfold/graph.h"
+#include "bitfold/session.h"
+#include "engine/plan_cache.h"
+#include "engine/weight_cache.h"
+
+namespace bitfold::engine {
+
+class Executor;
+
+/// A part of the graph for known shapes, and the run-time nodes after it.
+struct Stage {
+  Graph graph;                  ///< The stage's nodes. Nodes, constants and computed values keep their ids.
+  std::vector<ValueId> inputs;  ///< In the order of `graph`'s inputs, by their ids in the whole graph.
+  /// Null where the stage computes nothing that is read after it.
+  std::unique_ptr<Plan> plan, exact_plan;  ///< exact_plan: made when magnitudes ask for it (Magnitudes).
+  std::vector<NodeId> run_time_nodes;
+  std::vector<ValueId> arriving;      ///< Outputs of the run-time nodes that are read later.
+  std::map<ValueId, Tensor> known;    ///< Results of shape arithmetic so far: constants from now on.
+  std::vector<std::uint8_t> is_done;  ///< By NodeId: computed in this stage or before.
+  std::vector<ValueId> dying;         ///< Values that nothing reads after this stage.
+  std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< By the shapes of `arriving`.
+  bool is_last = false;
+};
+
+class Stages {
+ public:
+  /// All of them must outlive it.
+  Stages(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena);
+  ~Stages();
+
+  /// Types and shapes of the inputs have been checked. Fills `step_us` with the times of the first steps.
+  std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<double> step_us);
+
+  // About the last run.
+  bool has_run() const { return !visited_.empty(); }
+  const std::vector<StepInfo>& steps() const;
+  std::size_t arena_bytes() const;
+  std::size_t arena_lower_bound() const;
+  Tensor value(const std::string& name) const;
+  bool keeps(const std::string& name) const { return kept_.contains(name); }
+
+ private:
+  using Values = std::vector<std::optional<Tensor>>;  ///< By ValueId.
+
+  /// The stage after `before`, or the first one where that is null.
+  Stage& next_stage(Stage* before, const Values& values);
+  std::unique_ptr<Stage> make_stage(const Stage* before, const Values& values);
+  std::vector<NodeId> find_nodes(Stage& stage, const Values& values) const;
+  void make_plan(Stage& stage, const std::vector<NodeId>& nodes, const Values& values);
+  void add_arrived(Stage& stage, ValueId id, const Tensor& value) const;
+  void find_dying(Stage& stage) const;
+  void run_stage(Stage& stage, Values& values, std::vector<double>& times);
+  void run_plan(Stage& stage, Values& values, std::vector<double>& times);
+  void run_node(NodeId id, const Stage& stage, Values& values);
+  std::vector<Tensor> evaluate(NodeId id, std::span<const std::optional<Tensor>> inputs);
+  std::vector<Tensor> evaluate_inferred(const Node& node, std::span<const ValueInfo> infos,
+                                        std::span<const TensorView> inputs) const;
+  Executor& body(NodeId id, std::size_t index);
+  /// A value that has been computed, is known or is constant, as reals.
+  Tensor tensor(ValueId id, const Stage& stage, const Values& values);
+
+  const Graph& graph_;
+  const SessionOptions& options_;
+  WeightCache& weights_;
+  Arena& arena_;
+  std::vector<std::uint8_t> needed_;  ///< By NodeId.
+  std::vector<NodeId> order_;
+  std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< By the shapes of the graph's inputs.
+  std::size_t bytes_ = 0;                                       ///< What stages occupy.
+  std::vector<const Stage*> visited_;                           ///< By the last run.
+  mutable std::vector<StepInfo> steps_;
+  std::map<std::string, Tensor> kept_;
+  std::map<std::pair<NodeId, std::size_t>, std::unique_ptr<Executor>> bodies_;
+};
+
+}  // namespace bitfold::engine
