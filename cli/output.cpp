@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "bitfold/error.h"
+#include "bitfold/onnx.h"
 
 namespace bitfold::cli {
 namespace {
@@ -125,12 +126,6 @@ nlohmann::ordered_json finite(double x) {
   return x;
 }
 
-std::int64_t file_bytes(const std::string& path) {
-  std::error_code code;
-  auto size = static_cast<std::int64_t>(std::filesystem::file_size(path, code));
-  if (code) throw Error(fmt::format("{}: {}", path, code.message()));
-  const auto external = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data", code));
-  return code ? size : size + external;
-}
+std::int64_t file_bytes(const std::string& path) { return onnx_file_bytes(path); }
 
 }  // namespace bitfold::cli
