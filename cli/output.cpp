@@ -142,15 +142,6 @@ nlohmann::ordered_json finite(double x) {
   return x;
 }
 
-std::int64_t file_bytes(const std::string& path) {
-  std::error_code error;
-  auto size = static_cast<std::int64_t>(std::filesystem::file_size(path, error));
-  if (error) throw Error(fmt::format("{}: {}", path, error.message()));
-  for (const std::string& data : external_files(path)) {
-    const std::uintmax_t more = std::filesystem::file_size(data, error);
-    if (!error) size += static_cast<std::int64_t>(more);
-  }
-  return size;
-}
+std::int64_t file_bytes(const std::string& path) { return onnx_file_bytes(path); }
 
 }  // namespace bitfold::cli

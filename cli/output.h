@@ -60,7 +60,7 @@ std::string duration(double microseconds);
 std::string count(double n);
 /// A number JSON can hold: null for infinities and NaN.
 nlohmann::ordered_json finite(double x);
-/// Bytes of a model on disk with all files of its external data. Throws Error when it is not there.
+/// Size of a model on disk in bytes, external data included. Throws Error when it cannot be read.
 std::int64_t file_bytes(const std::string& path);
 
 }  // namespace bitfold::cli

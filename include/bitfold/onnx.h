@@ -11,8 +11,10 @@
 
 namespace bitfold {
 
-/// Reads an ONNX model (opset 7 to 25, external data beside it). QuantizeLinear / DequantizeLinear pairs become grids
-/// on values. The result satisfies Stage::imported. Throws Error naming file, node and value on anything malformed.
+/// Reads an ONNX model (opset 7 to 25, external data in the same folder). QuantizeLinear / DequantizeLinear pairs become
+/// grids on values. Files are mapped: large constants borrow their memory, so no other process may truncate the files
+/// in place while the graph exists (replacing and deleting them is safe). The result satisfies Stage::imported. Throws
+/// Error naming file, node and value on anything malformed.
 Graph load_onnx(const std::string& path);
 
 /// The same from memory; `name` stands for the file in errors, `folder` is where external data is looked for.
@@ -34,7 +36,11 @@ struct SaveOptions {
 /// (invariant 6). Throws Error when the path cannot be written, leaving nothing behind.
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options = {});
 
-/// The bytes of the file save_onnx would write.
+/// The size of the file that save_onnx would write, in bytes, external data included.
 std::int64_t model_bytes(const Graph& graph);
+
+/// The size of a model file and of every external file that its initializers name, in bytes. Throws Error when one
+/// cannot be read.
+std::int64_t onnx_file_bytes(const std::string& path);
 
 }  // namespace bitfold

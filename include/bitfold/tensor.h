@@ -1,4 +1,4 @@
-// Dense arrays: element types, shapes, and Tensor, an immutable-by-sharing value.
+// Dense arrays: element types, shapes, and Tensor, a value whose copies share their memory.
 #pragma once
 
 #include <cstddef>
@@ -56,16 +56,16 @@ std::string to_string(const Shape& shape);
 template <class T>
 DataType data_type_of();
 
-/// A dense row-major array. Copies share the same bytes; mutable_data() detaches first, so a Tensor
-/// behaves as a plain value. The bytes start at a 64-byte boundary and are followed by 64 readable
-/// bytes, so that a kernel may load whole vectors.
+/// A dense row-major array. Copies share the same bytes; mutable_data() copies them first if they are shared, so a
+/// Tensor behaves as a plain value. Memory that a Tensor allocates starts at a 64-byte boundary; borrowed memory is
+/// aligned for its element type only. No byte beyond size_bytes() may be read.
 class Tensor {
  public:
   /// An empty float32 tensor of shape {0}.
   Tensor();
   /// Zero-filled. Throws Error on a negative or overflowing shape.
   Tensor(DataType dtype, Shape shape);
-  /// Holding whatever its memory held: for who writes all of it.
+  /// Uninitialized contents; the caller must write every element.
   static Tensor uninitialized(DataType dtype, Shape shape);
 
   /// Copies `values`; throws Error unless there are element_count(shape) of them.
@@ -77,6 +77,12 @@ class Tensor {
   }
   /// Copies raw bytes in Tensor's own layout; throws Error unless the size fits exactly.
   static Tensor from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes);
+  /// A tensor over memory that it does not allocate, such as a caller's array or a mapped file. `data` holds the
+  /// elements in Tensor's own layout, and nobody changes them while the tensor or a copy of it exists. The tensor and
+  /// its copies keep `owner` alive; with a null owner the caller answers for the lifetime. mutable_data() copies the
+  /// elements into memory of its own. Throws Error when `data` is null or misaligned for the element type, or when a
+  /// boolean is neither 0 nor 1.
+  static Tensor borrow(const void* data, std::shared_ptr<const void> owner, DataType dtype, Shape shape);
 
   DataType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
@@ -85,11 +91,12 @@ class Tensor {
   /// Elements, not bytes.
   std::int64_t size() const { return size_; }
   std::size_t size_bytes() const { return storage_bytes(dtype_, size_); }
+  bool is_borrowed() const { return is_borrowed_; }
 
   /// Throws Error when T is not the element type.
   template <class T>
   std::span<const T> data() const;
-  /// Detaches from other copies first. Throws Error when T is not the element type.
+  /// Detaches from other copies and from borrowed memory first. Throws Error when T is not the element type.
   template <class T>
   std::span<T> mutable_data();
   const std::byte* bytes() const;
@@ -107,10 +114,11 @@ class Tensor {
   DataType dtype_ = DataType::float32;
   Shape shape_;
   std::int64_t size_ = 0;
+  bool is_borrowed_ = false;  // then bytes_ is never written
   std::shared_ptr<std::byte> bytes_;
 };
 
-/// A borrowed tensor: what kernels of whole operators read and write. `shape` outlives the view.
+/// A reference to a tensor's elements, for the functions that compute operators. `shape` must outlive the view.
 struct TensorView {
   DataType dtype = DataType::float32;
   std::span<const std::int64_t> shape;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "bitfold/cpu.h"
+#include "numeric/release_pages.h"
 #include "numeric/rounding.h"
 #include "ops/operator.h"
 
@@ -125,14 +126,16 @@ void Lowering::lower_node(NodeId id) {
   for (ValueId input : graph.node(id).inputs)
     if (input != ValueId::none) ensure(input);
   try {
-    if (lower_movement(*this, id) || lower_integer(*this, id) || lower_float(*this, id)) return;
-    lower_generic(*this, id);
+    if (!lower_movement(*this, id) && !lower_integer(*this, id) && !lower_float(*this, id)) lower_generic(*this, id);
   } catch (const Error& e) {
     if (std::string_view(e.what()).starts_with('[')) throw;  // names the node already
     fail("{} {}", where(graph, id), e.what());
   } catch (const std::bad_alloc&) {
     fail("{} out of memory", where(graph, id));
   }
+  // Packed weights are copies: the memory of those in mapped files can be given back.
+  for (ValueId input : graph.node(id).inputs)
+    if (graph.is_constant(input)) release_mapped_pages(*graph.value(input).constant);
 }
 
 void Lowering::ensure(ValueId id) {

@@ -14,14 +14,14 @@ namespace {
 
 std::string form_text(Layout layout) { return layout == Layout::channels_last ? "channels_last" : "plain"; }
 
-/// Codes of a constant or of a table, from their storage type to unsigned.
+/// Codes of a constant, from their storage type to unsigned, in memory that kernels may read past.
 Tensor to_unsigned(const Tensor& codes) {
   const Tensor wide = bit_width(codes.dtype()) < 8 ? unpack(codes) : codes;
-  Tensor out(DataType::uint8, wide.shape());
-  std::memcpy(out.mutable_bytes(), wide.bytes(), wide.size_bytes());
+  const auto out = allocate_zeroed(wide.size_bytes());
+  if (wide.size() > 0) std::memcpy(out.get(), wide.bytes(), wide.size_bytes());
   if (wide.dtype() == DataType::int8)
-    for (auto& q : out.mutable_data<std::uint8_t>()) q ^= 0x80;
-  return out;
+    for (std::size_t i = 0; i < wide.size_bytes(); ++i) out.get()[i] ^= std::byte{0x80};
+  return Tensor::borrow(out.get(), out, DataType::uint8, wide.shape());
 }
 
 /// The value's images where its layout is to change, else one run of elements.
@@ -136,13 +136,13 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
     if (const Buffer& source = program_.buffers[static_cast<std::size_t>(from.buffer)];
         source.storage == Storage::constant) {
       const auto move = [&] {
-        Tensor moved(from.dtype, from.shape);
+        const auto moved = allocate_zeroed(bytes);
         copy->add_operand(-1, Access::write);
         copy->add_operand(-1, Access::read);
-        copy->operands()[0].data = moved.mutable_bytes();
+        copy->operands()[0].data = moved.get();
         copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
         copy->run(Team());
-        return moved;
+        return Tensor::borrow(moved.get(), moved, from.dtype, from.shape);  // kernels may read past it
       };
       // Integers may be results of shape arithmetic, which other plans have other ones of.
       const bool is_shared = from.is_code || from.dtype == DataType::float32;

@@ -5,6 +5,7 @@
 
 #include "engine/lowering.h"
 #include "graph/activation.h"
+#include "numeric/release_pages.h"
 
 namespace bitfold::engine {
 namespace {
@@ -69,7 +70,9 @@ bool is_within_one(const Op& op) {
 double Magnitudes::constant(ValueId id) {
   return l_.weights.magnitude(id, [&] {
     const auto reals = l_.constant_reals(id);
-    return reals ? largest(*reals) : kUnknown;
+    const double most = reals ? largest(*reals) : kUnknown;
+    release_mapped_pages(*l_.graph.value(id).constant);
+    return most;
   });
 }
 
@@ -79,7 +82,9 @@ double Magnitudes::product(NodeId id, double input) {
   const bool rows_are_outputs = std::holds_alternative<Conv>(node.op) || (gemm != nullptr && gemm->trans_b);
   const double weights = l_.weights.row_sum(id, [&] {
     const auto reals = l_.constant_reals(node.inputs[1]);
-    return reals && reals->rank() >= 2 ? largest_row_sum(*reals, rows_are_outputs) : kUnknown;
+    const double sum = reals && reals->rank() >= 2 ? largest_row_sum(*reals, rows_are_outputs) : kUnknown;
+    release_mapped_pages(*l_.graph.value(node.inputs[1]).constant);
+    return sum;
   });
   double bias = 0;
   if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) bias = constant(node.inputs[2]);

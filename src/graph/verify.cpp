@@ -7,6 +7,7 @@
 #include "bitfold/graph.h"
 #include "graph/foldable.h"
 #include "graph/linear_layer.h"
+#include "numeric/release_pages.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -76,16 +77,21 @@ void verify_codes(const Tensor& codes, const QuantParams& grid, const std::strin
         to_string(codes.dtype()), grid.is_signed ? "signed" : "unsigned", grid.bits, to_string(grid.storage()));
   switch (grid.storage()) {
     case DataType::int8:
-      return check_codes<std::int8_t>(codes, grid, at);
+      check_codes<std::int8_t>(codes, grid, at);
+      break;
     case DataType::uint8:
-      return check_codes<std::uint8_t>(codes, grid, at);
+      check_codes<std::uint8_t>(codes, grid, at);
+      break;
     case DataType::int16:
-      return check_codes<std::int16_t>(codes, grid, at);
+      check_codes<std::int16_t>(codes, grid, at);
+      break;
     case DataType::uint16:
-      return check_codes<std::uint16_t>(codes, grid, at);
+      check_codes<std::uint16_t>(codes, grid, at);
+      break;
     default:
       return;  // every int32 is a code
   }
+  release_mapped_pages(codes);
 }
 
 void verify_grid(const Graph& graph, ValueId id) {

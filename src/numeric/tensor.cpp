@@ -1,7 +1,9 @@
 #include "bitfold/tensor.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstring>
 
 #include "base/check.h"
@@ -9,8 +11,6 @@
 
 namespace bitfold {
 namespace {
-
-constexpr std::size_t kTail = 64;  // readable bytes past the end, see Tensor
 
 struct TypeInfo {
   std::string_view name;
@@ -39,9 +39,8 @@ constexpr std::array<TypeInfo, 18> kTypes{{{"float32", 32},
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
 
 std::shared_ptr<std::byte> allocate(std::size_t bytes, bool is_cleared) {
-  const BlockPool::Block block = BlockPool::take(bytes + kTail);
-  const std::size_t begin = is_cleared ? 0 : bytes;
-  std::memset(block.data + begin, 0, bytes + kTail - begin);
+  const BlockPool::Block block = BlockPool::take(std::max<std::size_t>(bytes, 1));
+  if (is_cleared) std::memset(block.data, 0, bytes);
   return {block.data, [block](std::byte*) { BlockPool::give_back(block); }};
 }
 
@@ -144,6 +143,25 @@ Tensor::Tensor(DataType dtype, Shape shape, bool is_cleared)
 
 Tensor Tensor::uninitialized(DataType dtype, Shape shape) { return {dtype, std::move(shape), false}; }
 
+Tensor Tensor::borrow(const void* data, std::shared_ptr<const void> owner, DataType dtype, Shape shape) {
+  Tensor t;
+  t.dtype_ = dtype;
+  t.shape_ = std::move(shape);
+  t.size_ = element_count(t.shape_);
+  t.is_borrowed_ = true;
+  const auto* bytes = static_cast<const std::byte*>(data);
+  check(bytes != nullptr || t.size_ == 0, "a borrowed tensor of shape {} has no memory", to_string(t.shape_));
+  const auto alignment = static_cast<std::uintptr_t>(std::max(bit_width(dtype) / 8, 1));
+  check(reinterpret_cast<std::uintptr_t>(bytes) % alignment == 0,
+        "borrowed memory is not aligned to {} bytes, as elements of {} need", alignment, to_string(dtype));
+  if (dtype == DataType::boolean)
+    for (std::int64_t i = 0; i < t.size_; ++i)
+      check(bytes[i] <= std::byte{1}, "borrowed boolean {} is {}; it must be 0 or 1", i,
+            std::to_integer<int>(bytes[i]));
+  t.bytes_ = {std::const_pointer_cast<void>(std::move(owner)), const_cast<std::byte*>(bytes)};
+  return t;
+}
+
 Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes) {
   Tensor t = uninitialized(dtype, std::move(shape));
   check(bytes.size() == t.size_bytes(), "a {} tensor of shape {} needs {} bytes, got {}", to_string(dtype),
@@ -176,12 +194,13 @@ std::span<T> Tensor::mutable_data() {
 const std::byte* Tensor::bytes() const { return bytes_.get(); }
 
 std::byte* Tensor::mutable_bytes() {
-  if (bytes_.use_count() > 1) {
+  if (is_borrowed_ || bytes_.use_count() > 1) {
     auto own = allocate(size_bytes(), false);
     if (size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
     bytes_ = std::move(own);
+    is_borrowed_ = false;
   } else {
-    // The last other copy may have been given up in another thread, whose reads come before what is written now.
+    // The last other copy may have been destroyed in another thread, whose reads come before these writes.
     std::atomic_thread_fence(std::memory_order_acquire);
   }
   return bytes_.get();

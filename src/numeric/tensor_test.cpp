@@ -4,6 +4,10 @@
 
 #include <array>
 #include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "bitfold/error.h"
 
@@ -17,6 +21,51 @@ TEST(Tensor, copies_share_bytes_until_one_is_written) {
   a.mutable_data<float>()[0] = 5;
   EXPECT_EQ(b.data<float>()[0], 1);
   EXPECT_EQ(a.data<float>()[0], 5);
+}
+
+TEST(Tensor, borrowed_memory_is_read_in_place_and_kept_alive_by_its_owner) {
+  auto owner = std::make_shared<std::vector<float>>(std::vector<float>{1, 2, 3, 4});
+  const float* data = owner->data();
+  const std::weak_ptr<std::vector<float>> watched = owner;
+  std::optional<Tensor> t = Tensor::borrow(data, std::move(owner), DataType::float32, {2, 2});
+  EXPECT_TRUE(t->is_borrowed());
+  EXPECT_EQ(t->data<float>().data(), data);
+  EXPECT_EQ(*t, Tensor::from<float>({2, 2}, std::vector<float>{1, 2, 3, 4}));
+  std::optional<Tensor> copy = *t;
+  t.reset();
+  EXPECT_FALSE(watched.expired());
+  EXPECT_EQ(copy->reshaped({4}).data<float>()[3], 4);
+  copy.reset();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(Tensor, writing_a_borrowed_tensor_copies_it_first) {
+  const std::array<float, 2> memory{1, 2};
+  Tensor t = Tensor::borrow(memory.data(), nullptr, DataType::float32, {2});
+  t.mutable_data<float>()[0] = 5;
+  EXPECT_FALSE(t.is_borrowed());
+  EXPECT_EQ(memory[0], 1);
+  EXPECT_EQ(t.data<float>()[0], 5);
+  EXPECT_EQ(t.data<float>()[1], 2);
+}
+
+TEST(Tensor, memory_that_cannot_be_borrowed_is_an_error) {
+  const auto message = [](const void* data, DataType dtype, Shape shape) {
+    try {
+      Tensor::borrow(data, nullptr, dtype, std::move(shape));
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  alignas(8) const std::array<std::uint8_t, 16> memory{0, 1, 2};
+  EXPECT_EQ(message(nullptr, DataType::float32, {2, 3}), "a borrowed tensor of shape 2x3 has no memory");
+  EXPECT_EQ(message(nullptr, DataType::float32, {0}), "no error");
+  EXPECT_EQ(message(memory.data() + 2, DataType::float32, {1}),
+            "borrowed memory is not aligned to 4 bytes, as elements of float32 need");
+  EXPECT_EQ(message(memory.data() + 1, DataType::int4, {3}), "no error");
+  EXPECT_EQ(message(memory.data(), DataType::boolean, {3}), "borrowed boolean 2 is 2; it must be 0 or 1");
+  EXPECT_EQ(message(memory.data(), DataType::int8, {-1}), "shape ?: a dimension is -1");
 }
 
 TEST(Tensor, booleans_from_bytes_are_0_or_1) {

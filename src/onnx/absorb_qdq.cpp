@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "numeric/release_pages.h"
 #include "onnx/qdq.h"
 #include "onnx/wire.h"
 
@@ -303,7 +304,9 @@ bool infers_narrow(const Value& value) {
   if (!value.constant || !grid.is_signed || grid.bits > 8) return false;
   if (std::any_of(grid.zero_point.begin(), grid.zero_point.end(), [](auto z) { return z != 0; })) return false;
   const std::int32_t highest = (1 << (grid.bits - 1)) - 1;
-  return codes_within(*value.constant, -highest, highest);
+  const bool is_narrow = codes_within(*value.constant, -highest, highest);
+  release_mapped_pages(*value.constant);
+  return is_narrow;
 }
 
 std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, const std::vector<ValueId>& inputs) {
@@ -355,6 +358,7 @@ void settle_grids(Graph& graph) {
     check(!value.constant || codes_within(*value.constant, grid.qmin(), grid.qmax()),
           "value '{}' has codes outside [{}, {}], the range of its {} bits", value.name, grid.qmin(), grid.qmax(),
           grid.bits);
+    if (value.constant) release_mapped_pages(*value.constant);
     for (std::int32_t z : grid.zero_point)
       check(z >= grid.qmin() && z <= grid.qmax(), "value '{}' has the zero_point {} outside [{}, {}]", value.name, z,
             grid.qmin(), grid.qmax());

@@ -26,9 +26,11 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/mapped_file.h"
 #include "bitfold/onnx.h"
 #include "bitfold/version.h"
 #include "graph/fresh_name.h"
+#include "onnx/initializer_data.h"
 #include "onnx/op_table.h"
 #include "onnx/qdq.h"
 #include "onnx/wire.h"
@@ -38,7 +40,7 @@ namespace {
 
 constexpr std::int64_t kIrVersion = 10;  // the first with 4-bit integers
 constexpr const char* kOpsetKey = "bitfold.opset:";
-constexpr std::size_t kSmallTensor = 1024;  // bytes; below, a tensor stays in the model
+constexpr std::size_t kSmallTensor = 1024;  // bytes; up to this size elements stay in the model's message
 
 bool needs_clip(const QuantParams& grid) { return grid.bits != 8 && grid.bits != 16; }
 
@@ -69,7 +71,20 @@ class Exporter {
  public:
   explicit Exporter(const Graph& graph) : graph_(graph), file_(*model_.mutable_graph()) {}
 
-  onnx::ModelProto run() {
+  /// A model, and the elements of its large initializers, by index, which are not in it.
+  struct Result {
+    onnx::ModelProto model;
+    std::vector<std::optional<Tensor>> data;
+
+    InitializerData spans() const {
+      InitializerData all;
+      for (const auto& tensor : data)
+        all.push_back(tensor ? std::span(tensor->bytes(), tensor->size_bytes()) : std::span<const std::byte>());
+      return all;
+    }
+  };
+
+  Result run() {
     model_.set_ir_version(kIrVersion);
     model_.set_producer_name("bitfold");
     model_.set_producer_version(version());
@@ -81,7 +96,7 @@ class Exporter {
     for (NodeId id : graph_.topological_order()) write_node(id);
     for (ValueId id : graph_.outputs()) write_type(*file_.add_output(), graph_.value(id).name, graph_.value(id));
     write_metadata();
-    return std::move(model_);
+    return {std::move(model_), std::move(data_)};
   }
 
  private:
@@ -102,7 +117,9 @@ class Exporter {
   std::vector<std::string> write_grid(const Value& value, bool with_zero_point);
   std::string clipped(const Value& value, const std::string& from);
   void add_initializer(const std::string& name, const Tensor& tensor) {
-    *file_.add_initializer() = write_tensor(name, tensor);
+    const bool is_large = tensor.size_bytes() > kSmallTensor;
+    *file_.add_initializer() = is_large ? write_tensor_header(name, tensor) : write_tensor(name, tensor);
+    data_.push_back(is_large ? std::optional(tensor) : std::nullopt);
   }
 
   std::string fresh(const std::string& stem);
@@ -112,6 +129,7 @@ class Exporter {
   const Graph& graph_;
   onnx::ModelProto model_;
   onnx::GraphProto& file_;
+  std::vector<std::optional<Tensor>> data_;  // of large initializers
   std::set<std::string> taken_;
   std::map<ValueId, std::string> read_names_;  // where it is not the value's own
   std::map<std::string, std::int64_t> opsets_{{"", kExportOpset}};
@@ -343,16 +361,22 @@ void Exporter::write_opsets() {
   }
 }
 
-// Moves initializers above a size to another file and leaves where they are in it.
-void move_to_external(onnx::ModelProto& model, FileWriter& data, const std::string& location, std::size_t above_bytes) {
+// Writes initializers above a size to another file, and their places in it to the model.
+void move_to_external(onnx::ModelProto& model, InitializerData& elements, FileWriter& data, const std::string& location,
+                      std::size_t above_bytes) {
   std::size_t offset = 0;
-  for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
-    const std::size_t length = tensor.raw_data().size();
+  for (int i = 0; i < model.graph().initializer_size(); ++i) {
+    auto& tensor = *model.mutable_graph()->mutable_initializer(i);
+    auto& detached = elements[static_cast<std::size_t>(i)];
+    const auto bytes = detached.data() != nullptr ? detached : std::as_bytes(std::span(tensor.raw_data()));
+    const std::size_t length = bytes.size();
     if (length <= above_bytes) continue;
     constexpr std::size_t kPage = 4096;  // so that a reader can map it
     const std::string padding((kPage - offset % kPage) % kPage, '\0');
     data.write(padding);
-    data.write(tensor.raw_data());
+    data.write(bytes);
+    release_mapped_pages(bytes);
+    detached = {};
     offset += padding.size();
     const auto put = [&](const char* key, const std::string& text) {
       auto& entry = *tensor.add_external_data();
@@ -409,22 +433,24 @@ void commit(FileWriter& model, std::optional<FileWriter>& data) {
 
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options) {
   try {
-    onnx::ModelProto model = Exporter(graph).run();
+    Exporter::Result exported = Exporter(graph).run();
+    onnx::ModelProto& model = exported.model;
+    InitializerData elements = exported.spans();
     constexpr std::size_t kMost = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
     const std::vector<std::string> old_data = own_data_files(path);
     FileWriter file(path);
     std::optional<FileWriter> data;
-    if (options.external_above_bytes > 0 || model.ByteSizeLong() > kMost) {
+    if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMost) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
       check(file.is_regular(), "'{}' is not a regular file: a file of weights cannot lie beside it", path);
       data.emplace(FileWriter::NewFile{}, data_path(path));
-      move_to_external(model, *data, std::filesystem::path(data->path()).filename().string(), above);
+      move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }
-    std::string bytes;
-    check(model.SerializeToString(&bytes), "the model does not fit 2 GB");
-    file.write(bytes);
+    check(serialized_bytes(model, elements) <= kMost, "the model does not fit 2 GB");
+    serialize_model(
+        model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); }, release_mapped_pages);
     commit(file, data);
-    // Nothing refers to these any more. What cannot be removed takes space, no more.
+    // Nothing refers to these any more. A file that cannot be removed only takes space.
     for (const std::string& old : old_data) ::unlink(old.c_str());
   } catch (const Error& error) {
     const std::string message = error.what();
@@ -433,6 +459,9 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
   }
 }
 
-std::int64_t model_bytes(const Graph& graph) { return static_cast<std::int64_t>(Exporter(graph).run().ByteSizeLong()); }
+std::int64_t model_bytes(const Graph& graph) {
+  const Exporter::Result exported = Exporter(graph).run();
+  return static_cast<std::int64_t>(serialized_bytes(exported.model, exported.spans()));
+}
 
 }  // namespace bitfold

@@ -7,9 +7,10 @@
 #include <set>
 
 #include "base/check.h"
-#include "base/file.h"
+#include "base/mapped_file.h"
 #include "bitfold/onnx.h"
 #include "graph/fresh_name.h"
+#include "onnx/initializer_data.h"
 #include "onnx/op_table.h"
 #include "onnx/qdq.h"
 #include "onnx/sort_nodes.h"
@@ -55,8 +56,14 @@ Declared read_type(const onnx::ValueInfoProto& info) {
 
 class Importer {
  public:
-  Importer(const onnx::ModelProto& model, std::string folder)
-      : model_(model), file_(model.graph()), folder_(std::move(folder)) {}
+  /// Takes the elements of tensors out of `model` as it reads them. `data` is what parse_model() left out of it, in
+  /// memory that `owner` keeps.
+  Importer(onnx::ModelProto& model, InitializerData data, std::shared_ptr<const void> owner, std::string folder)
+      : model_(model),
+        file_(model.graph()),
+        data_(std::move(data)),
+        owner_(std::move(owner)),
+        folder_(std::move(folder)) {}
 
   Graph run() {
     check_header();
@@ -82,22 +89,28 @@ class Importer {
   void mark_output(const onnx::ValueInfoProto& output);
   void name_nodes();
 
+  Tensor take_initializer(int i);
   std::optional<Tensor> constant_of(const onnx::NodeProto& node);
   bool fold_qdq(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output);
   Opaque make_opaque(const onnx::NodeProto& node);
   bool import_flattened_softmax(const onnx::NodeProto& node, const NodeImport& at);
   NodeImport start(const onnx::NodeProto& node);
+  ValueId find(const std::string& name) const;
+  bool skip_identity(const onnx::NodeProto& node, const NodeImport& at);
   void add_node(const onnx::NodeProto& node, Op op, std::vector<ValueId> inputs, std::size_t output_count);
   void infer(NodeId id);
   std::int64_t opset_of(const std::string& domain) const;
 
-  const onnx::ModelProto& model_;
+  onnx::ModelProto& model_;
   const onnx::GraphProto& file_;
+  InitializerData data_;
+  std::shared_ptr<const void> owner_;
   std::string folder_;
   Graph graph_;
   std::map<std::string, std::int64_t> opsets_;
   std::map<std::string, Declared> declared_;
-  std::set<std::string> given_, read_;
+  std::set<std::string> given_, read_, output_names_;
+  std::map<std::string, ValueId> aliases_;  // further names of constants
   QdqMarks marks_;
   std::vector<std::optional<ValueInfo>> infos_;  // per value, filled as nodes need them
 };
@@ -119,10 +132,11 @@ void Importer::check_header() {
 }
 
 void Importer::read_constants_and_inputs() {
-  for (const auto& tensor : file_.initializer()) {
+  for (int i = 0; i < file_.initializer_size(); ++i) {
+    const auto& tensor = file_.initializer(i);
     check(!tensor.name().empty(), "has an initializer without a name");
     check(given_.insert(tensor.name()).second, "has two initializers named '{}'", tensor.name());
-    graph_.add_constant(tensor.name(), read_tensor(tensor, folder_));
+    graph_.add_constant(tensor.name(), take_initializer(i));
   }
   std::set<std::string> inputs;
   for (const auto& input : file_.input()) {
@@ -143,6 +157,7 @@ void Importer::read_declarations() {
       declared_[info.name()] = read_type(info);
   for (const auto& output : file_.output()) {
     read_.insert(output.name());
+    output_names_.insert(output.name());
     if (output.has_type()) declared_[output.name()] = read_type(output);
   }
   for (const auto& node : file_.node()) {
@@ -159,7 +174,22 @@ std::int64_t Importer::opset_of(const std::string& domain) const {
   return it->second;
 }
 
-// The element of a Constant node; none for any other node.
+// Leaves the initializer without elements, so that a model and its graph do not both hold them.
+Tensor Importer::take_initializer(int i) {
+  auto& tensor = *model_.mutable_graph()->mutable_initializer(i);
+  const auto index = static_cast<std::size_t>(i);
+  const bool is_detached = index < data_.size() && data_[index].data() != nullptr;
+  if (!is_detached && tensor.has_raw_data()) return take_tensor(tensor, folder_);
+  Tensor taken = read_tensor(tensor, folder_, {is_detached ? data_[index] : std::span<const std::byte>(), owner_});
+  tensor.clear_float_data();
+  tensor.clear_double_data();
+  tensor.clear_int32_data();
+  tensor.clear_int64_data();
+  tensor.clear_uint64_data();
+  return taken;
+}
+
+// The elements of a Constant node; none for any other node.
 std::optional<Tensor> Importer::constant_of(const onnx::NodeProto& node) {
   if (node.op_type() != "Constant" || !is_default_domain(node.domain())) return std::nullopt;
   AttributeReader attributes(node, folder_);
@@ -211,9 +241,26 @@ bool Importer::import_flattened_softmax(const onnx::NodeProto& node, const NodeI
   return true;
 }
 
+ValueId Importer::find(const std::string& name) const {
+  if (name.empty()) return ValueId::none;
+  const auto alias = aliases_.find(name);
+  return alias == aliases_.end() ? graph_.find(name) : alias->second;
+}
+
+// An Identity of a constant gives it a second name: exporters write one initializer for equal constants and an Identity
+// for each further use. So the constant is found wherever one must be known, such as a scale.
+bool Importer::skip_identity(const onnx::NodeProto& node, const NodeImport& at) {
+  if (node.op_type() != "Identity" || !is_default_domain(node.domain()) || !node.doc_string().empty()) return false;
+  if (at.inputs.size() != 1 || !graph_.is_constant(at.inputs[0]) || output_names_.contains(node.output(0)))
+    return false;
+  check(graph_.find(node.output(0)) == ValueId::none, "value '{}' is defined twice", node.output(0));
+  aliases_[node.output(0)] = at.inputs[0];
+  return true;
+}
+
 NodeImport Importer::start(const onnx::NodeProto& node) {
   NodeImport at{graph_, node, opset_of(node.domain()), AttributeReader(node, folder_), {}, 0};
-  for (const std::string& name : node.input()) at.inputs.push_back(name.empty() ? ValueId::none : graph_.find(name));
+  for (const std::string& name : node.input()) at.inputs.push_back(find(name));
   for (int i = 0; i < node.output_size(); ++i)
     if (!node.output(i).empty() && read_.contains(node.output(i))) at.output_count = static_cast<std::size_t>(i) + 1;
   // A Split's sizes follow from how many parts there are, read or not.
@@ -287,7 +334,8 @@ void Importer::import_checked(const onnx::NodeProto& node) {
     return;
   }
   NodeImport at = start(node);
-  if (at.output_count == 0) return;  // nobody reads what it computes
+  if (at.output_count == 0) return;  // its outputs are not read
+  if (skip_identity(node, at)) return;
   if (is_default_domain(node.domain())) {
     if (node.doc_string() == kRequantize && node.op_type() == "Identity")
       return add_node(node, Requantize{}, at.inputs, at.output_count);
@@ -325,15 +373,19 @@ void Importer::name_nodes() {
 
 }  // namespace
 
-Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder) {
+namespace {
+
+// `owner` keeps `bytes`, which tensors borrow then; null where the caller may change them.
+Graph import_bytes(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner, const std::string& name,
+                   const std::string& folder) {
   try {
     check(!bytes.empty(), "is empty");
     check(bytes.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()),
           "has {} bytes; beyond 2 GB weights must lie in external files", bytes.size());
     onnx::ModelProto model;
-    check(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())),
-          "is not an ONNX model, or is cut short: its {} bytes do not parse", bytes.size());
-    return Importer(model, folder).run();
+    auto data = parse_model(bytes, model);
+    check(data.has_value(), "is not an ONNX model, or is cut short: its {} bytes do not parse", bytes.size());
+    return Importer(model, std::move(*data), owner, folder).run();
   } catch (const Error& error) {
     fail("{}: {}", name, error.what());
   } catch (const std::bad_alloc&) {
@@ -341,10 +393,34 @@ Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, cons
   }
 }
 
-Graph load_onnx(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
+std::string folder_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
-  return parse_onnx(bytes, path, slash == std::string::npos ? "." : path.substr(0, slash + 1));
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+}  // namespace
+
+Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder) {
+  return import_bytes(bytes, nullptr, name, folder);
+}
+
+Graph load_onnx(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  Graph graph = import_bytes(file->bytes(), file, path, folder_of(path));
+  release_mapped_pages(file->bytes());
+  return graph;
+}
+
+std::int64_t onnx_file_bytes(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  auto sum = static_cast<std::int64_t>(file->bytes().size());
+  onnx::ModelProto model;
+  if (!parse_model(file->bytes(), model)) return sum;
+  std::set<std::string> others;
+  for (const auto& tensor : model.graph().initializer())
+    if (const auto location = external_location(tensor)) others.insert(*location);
+  for (const std::string& location : others) sum += external_file_bytes(location, folder_of(path));
+  return sum;
 }
 
 }  // namespace bitfold

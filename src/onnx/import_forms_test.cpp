@@ -1,6 +1,7 @@
 // Forms that files come in: older opsets, and Q/DQ pairs in the places other tools put them.
 #include <gtest/gtest.h>
 
+#include "bitfold/error.h"
 #include "onnx/attributes.h"
 #include "onnx/model_builder.h"
 
@@ -133,6 +134,45 @@ TEST(Pair, with_a_computed_scale_stays_as_it_is) {
   const Graph graph = b.load();
   EXPECT_EQ(graph.node_count(), 2u);
   for (NodeId id : graph.nodes()) EXPECT_TRUE(std::holds_alternative<Opaque>(graph.node(id).op));
+}
+
+// As torch.onnx.export writes initializers that are equal.
+TEST(Qdq, scales_behind_an_identity_are_constants) {
+  const auto build = [](bool through) {
+    ModelBuilder b(13);
+    b.input("x", {2, 8}).constant("s", floats({}, {0.5F})).output("y");
+    b.constant("z", Tensor::from<std::uint8_t>({}, std::vector<std::uint8_t>{128}));
+    if (through) b.node("Identity", "first", {"s"}, {"s1"});
+    if (through) b.node("Identity", "second", {"s1"}, {"s2"});
+    const std::string scale = through ? "s2" : "s";
+    b.node("QuantizeLinear", "q", {"x", scale, "z"}, {"codes"});
+    b.node("DequantizeLinear", "dq", {"codes", scale, "z"}, {"d"});
+    b.node("Relu", "relu", {"d"}, {"y"});
+    return b.load();
+  };
+  EXPECT_EQ(print_graph(build(true)), print_graph(build(false)));
+}
+
+TEST(Import, an_identity_of_a_constant_is_another_name_for_it) {
+  ModelBuilder b;
+  b.input("x", {4, 6}).constant("shape", Tensor::from<std::int64_t>({2}, std::vector<std::int64_t>{8, 3}));
+  b.node("Identity", "same", {"shape"}, {"target"});
+  b.node("Reshape", "reshape", {"x", "target"}, {"y"});
+  b.node("Identity", "kept", {"shape"}, {"z"});
+  b.output("y").output("z");
+  const Graph g = b.load();
+  ASSERT_EQ(g.node_count(), 2U);
+  EXPECT_EQ(g.node(g.producer(g.find("y"))).inputs[1], g.find("shape"));
+  EXPECT_EQ(g.node(g.producer(g.find("z"))).name, "kept");
+}
+
+TEST(BadGraph, an_identity_that_names_a_constant_twice) {
+  ModelBuilder b;
+  b.input("x", {2}).constant("c", floats({2}, {1, 2})).output("y");
+  b.node("Identity", "same", {"c"}, {"d"});
+  b.node("Constant", "other", {}, {"d"});
+  b.node("Add", "add", {"x", "d"}, {"y"});
+  EXPECT_THROW(b.load(), Error);
 }
 
 // Quadratic work would take minutes here.

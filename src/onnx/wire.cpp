@@ -1,15 +1,16 @@
 // TensorProto to Tensor and back. Elements lie in raw_data (little-endian, Tensor's own layout), in a typed field,
-// where narrow types take one int32 per element (packed ones: per byte), or in a file beside the model.
+// where narrow types take one int32 per element (packed types: per byte), or in an external file.
 #include "onnx/wire.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
-#include <cstring>
+#include <cstdint>
 #include <filesystem>
-#include <fstream>
 
 #include "base/check.h"
+#include "base/mapped_file.h"
 
 namespace bitfold {
 namespace {
@@ -98,8 +99,8 @@ void copy_typed(const onnx::TensorProto& proto, Tensor& tensor) {
 std::uint64_t parse_count(const std::string& text, const std::string& key) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(error == std::errc{} && end == text.data() + text.size(), "external data has {} '{}', which is no number", key,
-        text);
+  check(error == std::errc{} && end == text.data() + text.size(), "external data has {} '{}', which is not a number",
+        key, text);
   return value;
 }
 
@@ -121,7 +122,20 @@ std::filesystem::path resolve_inside(const std::string& folder, const std::strin
   return path;
 }
 
-std::string read_external(const onnx::TensorProto& proto, const std::string& folder, std::size_t expected_bytes) {
+// Borrows `bytes` where that is possible; the pages that a copy was made of are given back.
+Tensor make_tensor(DataType dtype, const Shape& shape, const DetachedData& data) {
+  constexpr std::size_t kLeastBorrowed = 1024;  // a small tensor would keep a whole page
+  const std::size_t alignment = static_cast<std::size_t>(std::max(bit_width(dtype) / 8, 1));
+  const bool is_aligned = reinterpret_cast<std::uintptr_t>(data.bytes.data()) % alignment == 0;
+  // A file may hold any byte where a bool of C++ is 0 or 1: booleans are copied.
+  if (data.owner != nullptr && is_aligned && dtype != DataType::boolean && data.bytes.size() >= kLeastBorrowed)
+    return Tensor::borrow(data.bytes.data(), data.owner, dtype, shape);
+  Tensor copy = Tensor::from_bytes(dtype, shape, data.bytes);
+  release_mapped_pages(data.bytes);
+  return copy;
+}
+
+DetachedData map_external(const onnx::TensorProto& proto, const std::string& folder, std::size_t expected_bytes) {
   std::string location;
   std::uint64_t offset = 0;
   std::optional<std::uint64_t> length;
@@ -131,17 +145,13 @@ std::string read_external(const onnx::TensorProto& proto, const std::string& fol
     if (entry.key() == "length") length = parse_count(entry.value(), "length");
   }
   const std::filesystem::path path = resolve_inside(folder, location);
-  const std::uint64_t file_bytes = std::filesystem::file_size(path);
+  const auto file = MappedFile::open(path.string());
+  const std::uint64_t file_bytes = file->bytes().size();
   check(!length || *length == expected_bytes, "external data '{}' has length {}, its shape needs {} bytes", location,
         length.value_or(0), expected_bytes);
   check(offset <= file_bytes && expected_bytes <= file_bytes - offset,
         "external data '{}' has {} bytes, {} from offset {} are needed", location, file_bytes, expected_bytes, offset);
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes(expected_bytes, '\0');
-  file.seekg(static_cast<std::streamoff>(offset));
-  file.read(bytes.data(), static_cast<std::streamsize>(expected_bytes));
-  check(static_cast<bool>(file), "external data '{}' cannot be read", location);
-  return bytes;
+  return {file->bytes().subspan(offset, expected_bytes), file};
 }
 
 }  // namespace
@@ -165,7 +175,7 @@ int onnx_number(DataType dtype) {
   fail("type {} has no ONNX number", to_string(dtype));
 }
 
-Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder) {
+Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, const DetachedData& detached) {
   try {
     const DataType dtype = checked_data_type(proto.data_type());
     check(!proto.has_segment(), "its elements are split into segments, which is not supported");
@@ -173,14 +183,14 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder) {
     const std::int64_t count = element_count(shape);
     const std::size_t bytes = storage_bytes(dtype, count);
     if (proto.data_location() == onnx::TensorProto::EXTERNAL) {
-      const std::string raw = read_external(proto, folder, bytes);
-      return Tensor::from_bytes(dtype, shape, std::as_bytes(std::span(raw)));
+      return make_tensor(dtype, shape, map_external(proto, folder, bytes));
     }
-    if (proto.has_raw_data()) {
-      const std::string& raw = proto.raw_data();
-      check(raw.size() == bytes, "shape {} of {} needs {} bytes, it has {}", to_string(shape), to_string(dtype), bytes,
-            raw.size());
-      return Tensor::from_bytes(dtype, shape, std::as_bytes(std::span(raw)));
+    if (detached.bytes.data() != nullptr || proto.has_raw_data()) {
+      const DetachedData own{std::as_bytes(std::span(proto.raw_data())), nullptr};
+      const DetachedData& raw = detached.bytes.data() != nullptr ? detached : own;
+      check(raw.bytes.size() == bytes, "shape {} of {} needs {} bytes, it has {}", to_string(shape), to_string(dtype),
+            bytes, raw.bytes.size());
+      return make_tensor(dtype, shape, raw);
     }
     const std::size_t entries = field_size(proto, dtype);
     check(entries == field_entries(dtype, count), "shape {} of {} needs {} elements, it has {}", to_string(shape),
@@ -193,12 +203,34 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder) {
   }
 }
 
+Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder) {
+  if (!proto.has_raw_data()) return read_tensor(proto, folder);
+  const auto raw = std::make_shared<const std::string>(std::move(*proto.mutable_raw_data()));
+  return read_tensor(proto, folder, {std::as_bytes(std::span(*raw)), raw});
+}
+
+std::optional<std::string> external_location(const onnx::TensorProto& proto) {
+  if (proto.data_location() != onnx::TensorProto::EXTERNAL) return std::nullopt;
+  for (const auto& entry : proto.external_data())
+    if (entry.key() == "location") return entry.value();
+  return std::nullopt;
+}
+
+std::int64_t external_file_bytes(const std::string& location, const std::string& folder) {
+  return static_cast<std::int64_t>(std::filesystem::file_size(resolve_inside(folder, location)));
+}
+
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor) {
+  onnx::TensorProto proto = write_tensor_header(name, tensor);
+  proto.set_raw_data(tensor.bytes(), tensor.size_bytes());
+  return proto;
+}
+
+onnx::TensorProto write_tensor_header(const std::string& name, const Tensor& tensor) {
   onnx::TensorProto proto;
   proto.set_name(name);
   proto.set_data_type(onnx_number(tensor.dtype()));
   for (std::int64_t dim : tensor.shape()) proto.add_dims(dim);
-  proto.set_raw_data(tensor.bytes(), tensor.size_bytes());
   return proto;
 }
 

@@ -1,35 +1,56 @@
-// The parts of the ONNX wire format that both directions need: element types and tensors.
+// The parts of the ONNX wire format that import and export share: element types and tensors.
 //
-// The installed schema may be older than a file: newer element types (4-bit and 2-bit integers) are handled by their
+// The installed schema may be older than a file. Newer element types (4-bit and 2-bit integers) are handled by their
 // numbers, which protobuf keeps as plain integers.
 #pragma once
 
 #include <onnx/onnx_pb.h>
 
+#include <cstddef>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "bitfold/tensor.h"
 
 namespace bitfold {
 
-/// TensorProto.DataType numbers that the installed schema may not know.
+/// TensorProto.DataType numbers that the installed schema may lack.
 inline constexpr int kOnnxUint4 = 21;
 inline constexpr int kOnnxInt4 = 22;
 inline constexpr int kOnnxUint2 = 25;
 inline constexpr int kOnnxInt2 = 26;
 
-/// The element type of a TensorProto.DataType number; none for those Bitfold does not hold (strings, complex, float8).
+/// The element type of a TensorProto.DataType number; none for types that Bitfold does not support (strings, complex,
+/// float8).
 std::optional<DataType> data_type_of_onnx(int number);
 /// As data_type_of_onnx; throws Error naming the type.
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
 
-/// Copies a tensor's elements, whichever field or file holds them. External data is looked for inside `folder` only.
-/// Throws Error naming the tensor when sizes disagree; allocates nothing before they agree.
-Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder);
+/// Where the elements of a tensor lie that were kept out of protobuf (see initializer_data.h).
+struct DetachedData {
+  std::span<const std::byte> bytes;   ///< Null data: protobuf has the elements.
+  std::shared_ptr<const void> owner;  ///< Keeps `bytes` alive; null: they must be copied.
+};
+
+/// A tensor with its elements, whichever field or file holds them. Elements in an external file or in `detached` memory
+/// with an owner are borrowed from the mapping where their alignment allows it, all others are copied. External data is
+/// looked for inside `folder` only. Throws Error naming the tensor when sizes disagree; allocates nothing before they
+/// agree.
+Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, const DetachedData& detached = {});
+/// As above; raw_data is moved out of `proto`, not copied.
+Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder);
+
+/// The external file that holds a tensor's elements, relative to the model's folder; none for other tensors.
+std::optional<std::string> external_location(const onnx::TensorProto& proto);
+/// The size of that file. Throws Error as read_tensor() does.
+std::int64_t external_file_bytes(const std::string& location, const std::string& folder);
 
 /// Elements as raw_data.
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor);
+/// Name, type and shape alone.
+onnx::TensorProto write_tensor_header(const std::string& name, const Tensor& tensor);
 
 }  // namespace bitfold

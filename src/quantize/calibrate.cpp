@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "bitfold/cpu.h"
 #include "bitfold/reference.h"
+#include "graph/release_pages.h"
 #include "numeric/block_pool.h"
 #include "quantize/finite.h"
 #include "quantize/samples.h"
@@ -127,6 +128,7 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
     sample_count += batch->sample_count;
     options.progress(sample_count, std::max(sample_count, source.sample_count()));
   }
+  release_mapped_constants(graph);
   check(sample_count > 0, "calibration data holds no samples: {}", source.description());
   return collector.take(sample_count);
 }

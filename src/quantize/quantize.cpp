@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "graph/activation.h"
+#include "graph/release_pages.h"
 #include "quantize/choose_grids.h"
 #include "quantize/means.h"
 #include "quantize/planner.h"
@@ -217,6 +218,7 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
   for (std::size_t done = 0; done < products.size(); ++done) {
     const std::size_t i = products[done];
     const std::string kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, runs);
+    release_mapped_constants(float_graph);
     std::string& reason = result.decisions[i].reason;
     if (!kept.empty()) reason += fmt::format("{}{}: {}", reason.empty() ? "" : "; ", untouched, kept);
     progress(static_cast<std::int64_t>(done + 1), static_cast<std::int64_t>(products.size()));

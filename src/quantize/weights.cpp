@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "numeric/release_pages.h"
 #include "quantize/sum_rounding.h"
 
 namespace bitfold::quantization {
@@ -286,6 +287,7 @@ QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
 int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe) {
   Constants constants(graph, id, recipe);
   const int raised = constants.fit();
+  release_mapped_pages(*graph.value(graph.node(id).inputs[1]).constant);
   const ValueId weights = own_constant(graph, id, 1);
   set_codes(graph.value(weights), constants.codes(), constants.grid());
   if (constants.has_bias()) {

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "base/mapped_file.h"
 #include "ops/operands.h"
 #include "ops/products.h"
 #include "ops/window.h"
@@ -90,6 +91,7 @@ std::shared_ptr<const onednn::PlainConv> FastProducts::find(NodeId id, const one
   try {
     const float* bias = ops::is_given(in, 2) ? in[2].as<float>() : nullptr;
     made = std::make_shared<const onednn::PlainConv>(shape, in[1].as<float>(), bias);
+    release_mapped_pages(std::span(in[1].data, storage_bytes(in[1].dtype, in[1].size())));  // it has a copy
   } catch (const Error&) {
     // Some windows, such as one smaller than its padding, oneDNN does not take: the plain loops do.
   }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "graph/runnable.h"
 #include "numeric/block_pool.h"
+#include "numeric/release_pages.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 #include "reference/fast.h"
@@ -66,12 +67,19 @@ struct Reference::Impl {
   ReferenceOptions options;
   std::vector<Step> steps;
   std::vector<std::optional<Held>> constants;  // as reals, by value; never with channels last
+  // Reals of constants that the graph holds as codes, by value: decoded when a step first reads them.
+  struct Decoded {
+    std::once_flag once;
+    Tensor reals;
+  };
+  std::vector<std::unique_ptr<Decoded>> decoded;
   mutable reference::FastProducts fast;
   mutable std::mutex leftovers_lock;
   mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // as many as runs have been under way at once
 
   Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
     constants.resize(graph.value_capacity());
+    decoded.resize(graph.value_capacity());
     for (ValueId id : graph.values()) take_constant(id);
     plan_steps();
     plan_lifetimes();
@@ -80,12 +88,35 @@ struct Reference::Impl {
   void take_constant(ValueId id) {
     const Value& value = graph.value(id);
     if (!value.constant) return;
-    const bool holds_codes = value.quant && value.constant->dtype() != DataType::float32;
-    Tensor reals = holds_codes ? dequantize(*value.constant, *value.quant) : *value.constant;
-    if (!holds_codes)
-      snap_value(
-          graph, id, [] { return "[constant]"; }, reals);
+    if (value.quant && value.constant->dtype() != DataType::float32) {
+      decoded[index(id)] = std::make_unique<Decoded>();
+      return;
+    }
+    Tensor reals = *value.constant;
+    snap_value(
+        graph, id, [] { return "[constant]"; }, reals);
     constants[index(id)] = Held{std::move(reals)};
+  }
+
+  Tensor decoded_constant(ValueId id) const {
+    Decoded& held = *decoded[index(id)];
+    std::call_once(held.once, [&] {
+      const Value& value = graph.value(id);
+      try {
+        held.reals = dequantize(*value.constant, *value.quant);
+      } catch (const Error& error) {
+        fail("[constant] value '{}': {}", value.name, error.what());
+      }
+      release_mapped_pages(*value.constant);
+    });
+    return held.reals;
+  }
+
+  // What a node reads: null where it is absent.
+  Held* argument(ValueId id, std::vector<std::optional<Held>>& values) const {
+    if (id == ValueId::none) return nullptr;
+    if (!values[index(id)] && decoded[index(id)]) values[index(id)] = Held{decoded_constant(id)};
+    return &*values[index(id)];
   }
 
   void plan_steps() {
@@ -103,6 +134,7 @@ struct Reference::Impl {
         inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
         if (input != ValueId::none && constants[index(input)])
           inputs.back().dtype = constants[index(input)]->tensor.dtype();
+        if (input != ValueId::none && decoded[index(input)]) inputs.back().dtype = DataType::float32;
         if (input == ValueId::none || graph.is_constant(input)) continue;
         if (i > 0) constant_weights = false;
         // Elements of a parameter, reals (Resize, Range) or integers, may decide the shape.
@@ -301,7 +333,7 @@ struct Reference::Impl {
       const Step& step = steps[s];
       const Node& node = graph.node(step.id);
       arguments.clear();
-      for (ValueId id : node.inputs) arguments.push_back(id == ValueId::none ? nullptr : &*values[index(id)]);
+      for (ValueId id : node.inputs) arguments.push_back(argument(id, values));
       std::vector<Held> outputs = compute(step, arguments, inferred[s]);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId id = node.outputs[i];
@@ -313,8 +345,8 @@ struct Reference::Impl {
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
-      check(values[index(id)].has_value(), "output '{}' is computed by no node", graph.value(id).name);
-      reference::put_channels_first(*values[index(id)]);
+      check(values[index(id)] || decoded[index(id)], "output '{}' is computed by no node", graph.value(id).name);
+      reference::put_channels_first(*argument(id, values));
       results.push_back(values[index(id)]->tensor);
     }
     return results;
@@ -368,7 +400,10 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
   std::vector<Held*> arguments;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId value = node.inputs[i];
-    if (value != ValueId::none) held[i] = m.constants[index(value)] ? *m.constants[index(value)] : Held{inputs[i]};
+    if (value != ValueId::none && m.decoded[index(value)])
+      held[i] = Held{m.decoded_constant(value)};
+    else if (value != ValueId::none)
+      held[i] = m.constants[index(value)] ? *m.constants[index(value)] : Held{inputs[i]};
     arguments.push_back(value == ValueId::none ? nullptr : &held[i]);
   }
   std::vector<Tensor> outputs;

@@ -1,0 +1,166 @@
+// Weights that are kept out of protobuf while a model is read and written.
+#include "onnx/initializer_data.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "bitfold/error.h"
+#include "bitfold/onnx.h"
+#include "onnx/model_builder.h"
+
+namespace bitfold {
+namespace {
+
+using testing::ModelBuilder;
+
+Tensor counting(std::int64_t n) {
+  Tensor t(DataType::float32, {n});
+  for (std::int64_t i = 0; i < n; ++i) t.mutable_data<float>()[static_cast<std::size_t>(i)] = static_cast<float>(i);
+  return t;
+}
+
+ModelBuilder model_with_constants(const std::vector<std::int64_t>& sizes) {
+  ModelBuilder b;
+  b.input("x", {1});
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const std::string n = std::to_string(i);
+    b.constant("c" + n, counting(sizes[i])).output("y" + n);
+    b.node("Add", "add" + n, {"x", "c" + n}, {"y" + n});
+  }
+  return b;
+}
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("bitfold-onnx-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+TEST(InitializerData, large_tensors_stay_in_the_file_and_come_back_byte_for_byte) {
+  const std::string bytes = model_with_constants({3, 1000, 0, 256, 5000, 255}).model.SerializeAsString();
+  onnx::ModelProto model;
+  const auto data = parse_model(bytes_of(bytes), model);
+  ASSERT_TRUE(data.has_value());
+  ASSERT_EQ(data->size(), 6U);
+  for (std::size_t i : {0U, 2U, 5U}) EXPECT_EQ((*data)[i].data(), nullptr) << i;
+  EXPECT_EQ((*data)[1].size(), 4000U);
+  EXPECT_EQ((*data)[3].size(), 1024U);
+  EXPECT_EQ((*data)[4].size(), 20000U);
+  EXPECT_LT(model.ByteSizeLong(), 3000U);
+
+  std::string written;
+  int large_count = 0;
+  serialize_model(
+      model, *data,
+      [&](std::span<const std::byte> part) { written.append(reinterpret_cast<const char*>(part.data()), part.size()); },
+      [&](std::span<const std::byte>) { ++large_count; });
+  EXPECT_EQ(written, bytes);
+  EXPECT_EQ(large_count, 3);
+  EXPECT_EQ(serialized_bytes(model, *data), bytes.size());
+}
+
+TEST(InitializerData, the_last_of_several_raw_data_fields_counts) {
+  onnx::TensorProto large = write_tensor("c", counting(500)), small = write_tensor("c", counting(2));
+  for (const bool is_large_last : {true, false}) {
+    ModelBuilder b;
+    b.input("x", {1}).output("y");
+    b.node("Add", "add", {"x", "c"}, {"y"});
+    onnx::ModelProto outer = b.model;
+    const onnx::TensorProto& last = is_large_last ? large : small;
+    onnx::TensorProto first = is_large_last ? small : large;
+    first.clear_dims();
+    const std::string tensor = first.SerializeAsString() + last.SerializeAsString();
+    std::string graph = outer.graph().SerializeAsString();
+    const auto varint = [](std::size_t n) {
+      std::string text;
+      for (; n >= 128; n /= 128) text += static_cast<char>(n % 128 + 128);
+      return text + static_cast<char>(n);
+    };
+    graph += "\x2a" + varint(tensor.size()) + tensor;  // field 5, the initializer
+    outer.clear_graph();
+    const std::string bytes = outer.SerializeAsString() + "\x3a" + varint(graph.size()) + graph;  // field 7
+    const Graph g = parse_onnx(bytes_of(bytes), "test.onnx");
+    EXPECT_EQ(*g.value(g.find("c")).constant, counting(is_large_last ? 500 : 2));
+  }
+}
+
+TEST(InitializerData, bytes_that_are_not_a_model_are_refused) {
+  const std::string bytes = model_with_constants({1000}).model.SerializeAsString();
+  onnx::ModelProto model;
+  for (std::size_t cut = 1; cut < 200; cut += 7)
+    EXPECT_FALSE(parse_model(bytes_of(bytes).first(bytes.size() - cut), model)) << cut;
+}
+
+TEST(LoadedGraph, borrows_constants_from_the_file_and_outlives_it) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.onnx");
+  const ModelBuilder b = model_with_constants({4096, 5});
+  write_file(path, b.model.SerializeAsString());
+  const Graph loaded = load_onnx(path);
+  // Raw data is aligned in a file by chance only.
+  Graph expected = b.load();
+  EXPECT_EQ(print_graph(loaded), print_graph(expected));
+  save_onnx(loaded, path, {.external_above_bytes = 64});
+  const Graph external = load_onnx(path);
+  EXPECT_TRUE(external.value(external.find("c0")).constant->is_borrowed());
+  EXPECT_FALSE(external.value(external.find("c1")).constant->is_borrowed());
+  std::filesystem::remove(path);
+  std::filesystem::remove(path + ".data");
+  EXPECT_EQ(print_graph(external), print_graph(expected));
+  EXPECT_EQ(*external.value(external.find("c0")).constant, counting(4096));
+}
+
+TEST(LoadedGraph, can_replace_the_files_that_it_borrows_from) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.onnx");
+  save_onnx(model_with_constants({4096, 3000}).load(), path, {.external_above_bytes = 64});
+  const Graph graph = load_onnx(path);
+  save_onnx(graph, path, {.external_above_bytes = 64});
+  EXPECT_EQ(load_onnx(path), graph);
+  save_onnx(graph, path);
+  EXPECT_EQ(load_onnx(path), graph);
+}
+
+TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.onnx");
+  save_onnx(model_with_constants({4096, 3000}).load(), path, {.external_above_bytes = 64});
+  const auto model_size = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  const auto data_size = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data"));
+  EXPECT_EQ(onnx_file_bytes(path), model_size + data_size);
+  // The same with another name for the data.
+  onnx::ModelProto model;
+  const auto bytes = read_file(path);
+  ASSERT_TRUE(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+  for (auto& tensor : *model.mutable_graph()->mutable_initializer())
+    for (auto& entry : *tensor.mutable_external_data())
+      if (entry.key() == "location") entry.set_value("weights.bin");
+  std::filesystem::rename(path + ".data", folder.file("weights.bin"));
+  write_file(path, model.SerializeAsString());
+  EXPECT_EQ(onnx_file_bytes(path), static_cast<std::int64_t>(model.ByteSizeLong()) + data_size);
+  std::filesystem::remove(folder.file("weights.bin"));
+  EXPECT_THROW(onnx_file_bytes(path), Error);
+}
+
+TEST(SavedModel, has_the_size_that_model_bytes_foretells) {
+  const TemporaryFolder folder;
+  const Graph graph = model_with_constants({4096, 3, 300}).load();
+  save_onnx(graph, folder.file("model.onnx"));
+  EXPECT_EQ(model_bytes(graph), static_cast<std::int64_t>(std::filesystem::file_size(folder.file("model.onnx"))));
+}
+
+}  // namespace
+}  // namespace bitfold
