@@ -47,6 +47,28 @@ int run_pass(const Pass& pass, Graph& graph) {
   return changes;
 }
 
+/// The bodies of If, Loop and Scan are graphs of their own.
+void optimize_bodies(Graph& graph, const OptimizeOptions& options, std::vector<PassRecord>& records) {
+  for (NodeId id : graph.nodes()) {
+    std::vector<std::shared_ptr<const Graph>> bodies = graph.node(id).bodies;
+    for (auto& body : bodies) {
+      Graph work = *body;
+      std::vector<PassRecord> own;
+      try {
+        own = optimize(work, options);
+      } catch (const Error& e) {
+        fail("{} body: {}", where(graph, id), e.what());
+      }
+      for (std::size_t i = 0; i < own.size() && i < records.size(); ++i) {
+        records[i].change_count += own[i].change_count;
+        records[i].time_ms += own[i].time_ms;
+      }
+      body = std::make_shared<const Graph>(std::move(work));
+    }
+    if (!bodies.empty()) graph.set_bodies(id, std::move(bodies));
+  }
+}
+
 }  // namespace
 
 std::span<const Pass> standard_passes() { return kPasses; }
@@ -77,6 +99,7 @@ std::vector<PassRecord> optimize(Graph& graph, const OptimizeOptions& options) {
   std::erase_if(records, [&](const PassRecord& r) {
     return std::find(options.skip.begin(), options.skip.end(), r.name) != options.skip.end();
   });
+  optimize_bodies(work, options, records);
   work.compact();
   infer_shapes(work);
   verify(work, options.skip.empty() ? Stage::optimized : Stage::imported);
