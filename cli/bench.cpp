@@ -24,20 +24,20 @@ struct Options {
 
 std::string kibibytes(std::int64_t bytes) { return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / 1024); }
 
-/// Operations per second of as many cores as the bench uses, in integers and in floats: two for each product.
+/// Peak operations per second of the cores in use, in integers and in floats; two operations per product.
 struct Peaks {
   double integer = 0, real = 0;
 
   void measure(int threads) {
     const int usable = usable_threads(), cores = threads > 0 ? std::min(threads, usable) : usable;
     integer = std::max(integer, 2 * cores * integer_peak(isa_cap()));
-    real = std::max(real, 2 * cores * float_peak(detected_isa()));  // no cap holds for oneDNN
+    real = std::max(real, 2 * cores * float_peak(detected_isa()));  // oneDNN ignores the ISA cap
   }
 };
 
-/// One table of the model's steps; the same as JSON.
+/// Prints a table of the model's steps; returns the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
-  Peaks peaks;  // clocks change: the better of before and after
+  Peaks peaks;  // clocks change, so the better of before and after is used
   peaks.measure(o.bench.threads);
   const std::vector<StepTime> steps = profile(graph, o.bench);
   peaks.measure(o.bench.threads);

@@ -1,4 +1,4 @@
-// The options of every verb that reads a dataset: preprocessing flags, --preprocess FILE.toml, --limit, --strict.
+// Options of all verbs that read a dataset: preprocessing flags, --preprocess FILE.toml, --limit, --strict.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,13 +8,13 @@
 
 namespace bitfold::cli {
 
-/// Adds the options to a verb; resolve() gives what was said, flags overriding the file.
+/// Adds the options to a verb. resolve() returns their values; flags override the file.
 class DataOptions {
  public:
   explicit DataOptions(CLI::App& verb);
   ~DataOptions();
 
-  /// Throws Error naming the flag or the file's line when a value makes no sense.
+  /// Throws Error naming the flag or the line of the file if a value is invalid.
   DatasetOptions resolve() const;
 
  private:

@@ -43,7 +43,7 @@ Distortion error_of(const Tensor& x, const Tensor& y) {
 
 QuantParams choose(const Options& o, const Tensor& x) {
   const Scheme scheme = o.scheme == "symmetric" ? Scheme::symmetric : Scheme::asymmetric;
-  // What the field does unless told otherwise: symmetric codes are signed, asymmetric ones unsigned.
+  // As in common practice, symmetric codes are signed and asymmetric codes unsigned by default.
   const bool is_signed = o.is_signed || (!o.is_unsigned && scheme == Scheme::symmetric);
   const GridSpec spec{.bits = o.bits, .is_signed = is_signed, .scheme = scheme};
   if (o.axis >= 0) return choose_params_per_channel(x, o.axis, spec);
@@ -66,7 +66,7 @@ std::string code_text(const Tensor& codes, std::int64_t i) {
   }
 }
 
-/// The first rows of a matrix, or the first elements of anything else.
+/// Prints the first rows of a matrix, or the first elements of other tensors.
 void print_codes(const Output& output, const Tensor& codes) {
   constexpr std::int64_t kMostColumns = 12, kMostRows = 8;
   const std::int64_t columns = codes.rank() > 0 ? codes.shape().back() : 1;

@@ -1,8 +1,8 @@
-// Affine quantization: grids, choosing them, and moving between reals and codes.
+// Affine quantization: grids, how to choose them, and conversion between reals and codes.
 //
 //   real = scale * (q - zero_point)                                                       (1)
 //
-// docs/internals/arithmetic.md derives everything here; the numbers in brackets are its equations.
+// docs/internals/arithmetic.md derives everything here; numbers in brackets are its equations.
 #pragma once
 
 #include <cstdint>
@@ -19,31 +19,31 @@ enum class Granularity { per_tensor, per_channel };
 
 std::string_view to_string(Scheme scheme);
 std::string_view to_string(Granularity granularity);
-/// Throw Error naming the valid words.
+/// Throws Error naming the valid words.
 Scheme parse_scheme(std::string_view word);
 Granularity parse_granularity(std::string_view word);
 
 /// A grid of reals, one per tensor or one per channel.
 struct QuantParams {
   std::vector<float> scale;              ///< One entry, or one per channel; > 0 and finite.
-  std::vector<std::int32_t> zero_point;  ///< As many as scales; the code of real 0, within [qmin, qmax].
+  std::vector<std::int32_t> zero_point;  ///< One entry per scale: the code of real 0, within [qmin, qmax].
   int bits = 8;                          ///< 2..16, or 32 for biases.
   bool is_signed = false;
-  bool narrow = false;  ///< Signed without its lowest code, so that the grid is symmetric: [-127, 127].
+  bool narrow = false;  ///< Signed without the lowest code, so that the grid is symmetric: [-127, 127].
   int axis = -1;        ///< The channel axis; -1 for one grid per tensor.
 
-  /// The lowest and highest code. They and storage() throw Error when bits is none of the above.
+  /// The lowest and highest code. These and storage() throw Error if `bits` is invalid.
   std::int32_t qmin() const;
   std::int32_t qmax() const;
   bool per_channel() const { return axis >= 0; }
-  /// The type its codes are stored in, one code per element: int8 / uint8 up to 8 bits, int16 / uint16
-  /// up to 16, int32 beyond.
+  /// The element type of codes, one code per element: int8 or uint8 up to 8 bits, int16 or uint16 up to 16, int32
+  /// beyond.
   DataType storage() const;
 
   bool operator==(const QuantParams&) const = default;
 };
 
-/// What a grid should look like, before a range is known.
+/// The properties of a grid before its range is known.
 struct GridSpec {
   int bits = 8;
   bool is_signed = false;
@@ -52,18 +52,18 @@ struct GridSpec {
   bool operator==(const GridSpec&) const = default;
 };
 
-/// The grid for reals in [min, max], widened to contain 0, (5) to (8). Symmetric signed grids are
-/// narrow; a symmetric unsigned grid has the middle code as zero_point. A range of zero width gets scale 1; a
-/// scale is never below the smallest normal float, so that dividing by it is safe.
-/// Throws Error when a bound is NaN or infinite, min > max, or bits is outside 2..16.
+/// The grid for reals in [min, max], widened to contain 0, (5) to (8). Symmetric signed grids are narrow; a symmetric
+/// unsigned grid has the middle code as zero_point. A range of zero width gets scale 1. A scale is never below the
+/// smallest normal float, so that division by it is safe. Throws Error if a bound is NaN or infinite, min > max, or
+/// bits is outside 2..16.
 QuantParams choose_params(float min, float max, const GridSpec& spec);
 
-/// (9): one grid for each index along `axis`, from that slice's own minimum and maximum. `x` is float32.
-/// Throws Error on NaN or infinite elements, naming the first one's index.
+/// (9): one grid per index along `axis`, from the minimum and maximum of that slice. `x` is float32. Throws Error on
+/// NaN or infinite elements, naming the index of the first one.
 QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec& spec);
 
-/// (3): q = clamp(round_half_even(x / scale) + zero_point); same shape, type params.storage().
-/// Throws Error on NaN or infinity, naming the first one's index and value.
+/// (3): q = clamp(round_half_even(x / scale) + zero_point); same shape, type params.storage(). Throws Error on NaN or
+/// infinity, naming the index and value of the first one.
 Tensor quantize(const Tensor& x, const QuantParams& params);
 
 /// (1) in float32: (q - zero_point) as float, times scale.
@@ -77,8 +77,8 @@ Tensor snap(const Tensor& x, const QuantParams& params);
 std::int32_t requantize(std::int32_t accumulator, float multiplier, std::int32_t zero_point, std::int32_t qmin,
                         std::int32_t qmax);
 
-/// (19): codes of 2 or 4 bits, one per element in int8 or uint8, to the packed type of the same sign, and back.
-/// Throws Error on a code that does not fit.
+/// (19): codes of 2 or 4 bits, one per element of int8 or uint8, to the packed type of the same sign, and back. Throws
+/// Error on a code that does not fit.
 Tensor pack(const Tensor& codes, int bits);
 Tensor unpack(const Tensor& packed);
 

@@ -1,4 +1,4 @@
-// The one way Bitfold reports a failure to its caller.
+// The exception of all failures.
 #pragma once
 
 #include <stdexcept>
@@ -6,9 +6,8 @@
 
 namespace bitfold {
 
-/// Thrown by everything that loads, optimizes, calibrates, quantizes or compiles.
-/// The message starts with where: a file, `[Conv 'layer2.0.conv1']`, an option name.
-/// Running a compiled Session never throws: what could go wrong was checked when it was built.
+/// Thrown by everything that loads, optimizes, calibrates, quantizes or compiles. The message starts with the place: a
+/// file, `[Conv 'layer2.0.conv1']`, or an option name.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message) : std::runtime_error(message) {}

@@ -1,4 +1,4 @@
-// Sums of floats without rounding.
+// Exact sums of floats.
 #pragma once
 
 #include <array>
@@ -7,17 +7,17 @@
 
 namespace bitfold {
 
-/// The sum of any floats, exact: a fixed-point number whose unit is the least float, 2^-149, and which is wide enough
-/// for 2^63 of the largest (Kulisch, "Computer Arithmetic and Validity", 2008, chapter 8). So it does not depend on the
-/// order or grouping of its terms, which a sum in double does.
+/// An exact sum of any floats: a fixed-point number whose unit is the least float, 2^-149, wide enough for 2^63 of the
+/// largest (Kulisch, "Computer Arithmetic and Validity", 2008, chapter 8). Unlike a sum in double, it does not depend
+/// on the order or grouping of its terms.
 class ExactSum {
  public:
-  /// A float, or a part of another sum. Throws Error unless |x| < 2^192 and x is a multiple of 2^-149.
+  /// Adds a float, or a part of another sum. Throws Error unless |x| < 2^192 and x is a multiple of 2^-149.
   void add(double x);
   void add(const ExactSum& other);
-  /// Without the bits below the leading 53.
+  /// The sum rounded to its leading 53 bits.
   double value() const;
-  /// The fewest leading parts of 53 bits that add up to it, the largest first; none for 0.
+  /// The fewest parts of 53 bits that add up to the sum, largest first; empty for 0.
   std::vector<double> parts() const;
 
   bool operator==(const ExactSum&) const = default;

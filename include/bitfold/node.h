@@ -21,10 +21,10 @@ enum class ValueId : std::int32_t { none = -1 };
 enum class NodeId : std::int32_t { none = -1 };
 
 struct Node {
-  std::string name;  ///< May be empty in a file; the importer makes one up.
+  std::string name;  ///< May be empty in a file; the importer then generates one.
   Op op;
-  std::vector<ValueId> inputs;   ///< ValueId::none where an optional input is absent.
-  std::vector<ValueId> outputs;  ///< ValueId::none where an optional output is unused.
+  std::vector<ValueId> inputs;   ///< ValueId::none for absent optional inputs.
+  std::vector<ValueId> outputs;  ///< ValueId::none for unused optional outputs.
   /// The networks that If, Loop and Scan run. Each is closed: a value of the outer graph that a body reads is an input
   /// of the node and of the body (ops.h says at which position).
   std::vector<std::shared_ptr<const Graph>> bodies;
@@ -33,23 +33,23 @@ struct Node {
   bool operator==(const Node& other) const;
 };
 
-/// One element of a small integer tensor: a number, or unknown.
+/// One element of a small integer tensor: a number or unknown.
 struct Element : std::optional<std::int64_t> {
   using std::optional<std::int64_t>::optional;
   Element(const std::optional<std::int64_t>& number) : std::optional<std::int64_t>(number) {}
 
-  /// Where unknown: below kDynamic when it is the size of a dimension that is written so in shapes, 0 otherwise.
+  /// For unknown elements: below kDynamic if the element is the size of a dimension with that number in shapes, else 0.
   std::int64_t dimension = 0;
 };
 
-/// What is known of a value before running: its type, shape, and for small integer tensors its elements.
+/// Facts about a value before running: its type, its shape, and for small integer tensors its elements.
 struct ValueInfo {
   DataType dtype = DataType::float32;
   std::optional<Shape> shape;
   /// Elements of an int64/int32/boolean tensor of at most 4096 elements, where shape arithmetic can derive them;
   /// absent entries are unknown.
   std::optional<std::vector<Element>> elements;
-  /// Elements of a constant float32 tensor of at most 16 elements: the scales of a Resize. Empty otherwise.
+  /// Elements of a constant float32 tensor of at most 16 elements, such as the scales of a Resize. Empty otherwise.
   std::vector<float> scales;
 };
 

@@ -1,4 +1,4 @@
-// Graph-to-graph passes that need no data: they keep the function in real arithmetic (invariant 4).
+// Graph passes that need no data and keep the function in real arithmetic (invariant 4).
 #pragma once
 
 #include <span>
@@ -11,11 +11,11 @@ namespace bitfold {
 
 struct Pass {
   const char* name;
-  const char* why_here;      ///< Why it stands at this place in the order.
-  int (*run)(Graph& graph);  ///< Returns how many places it changed.
+  const char* why_here;      ///< The reason for its place in the order.
+  int (*run)(Graph& graph);  ///< Returns the number of places changed.
 };
 
-/// The table IS the order.
+/// The passes in the order in which they run.
 std::span<const Pass> standard_passes();
 
 struct PassRecord {
@@ -25,11 +25,11 @@ struct PassRecord {
 };
 
 struct OptimizeOptions {
-  std::vector<std::string> skip;  ///< Passes not to run, by name; an unknown name is an Error.
+  std::vector<std::string> skip;  ///< Names of passes to skip; an unknown name is an Error.
 };
 
-/// Runs the table, verifying after each pass, until nothing changes; compacts the graph. The result satisfies
-/// Stage::optimized (unless passes were skipped).
+/// Runs the passes until nothing changes, verifies after each, and compacts the graph. The result satisfies
+/// Stage::optimized, unless passes were skipped.
 std::vector<PassRecord> optimize(Graph& graph, const OptimizeOptions& options = {});
 
 }  // namespace bitfold

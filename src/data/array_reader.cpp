@@ -204,7 +204,7 @@ Tensor ArrayReader::read(std::int64_t first, std::int64_t count, Shape shape) {
   read_rows(first, count, {tensor.mutable_bytes(), tensor.size_bytes()});
   if (layout_.big_endian != (std::endian::native == std::endian::big)) reverse_elements(tensor);
   if (layout_.dtype == DataType::boolean) {
-    // Any byte but 0 is true in NumPy; in C++ only 1 is.
+    // Every byte except 0 is true in NumPy; in C++ only 1 is.
     std::byte* bytes = tensor.mutable_bytes();
     for (std::size_t i = 0; i < tensor.size_bytes(); ++i) bytes[i] = std::byte{bytes[i] != std::byte{0}};
   }

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The bytes of a file, inflated on the way where they are gzipped (RFC 1952).
+// Reads the bytes of a file, inflating gzipped ones (RFC 1952).
 class ByteReader {
  public:
   ByteReader(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {
@@ -30,7 +30,7 @@ class ByteReader {
   ByteReader(const ByteReader&) = delete;
   ByteReader& operator=(const ByteReader&) = delete;
 
-  /// More cannot come: deflate expands at most 1032 to 1.
+  /// An upper bound: deflate expands at most 1032 to 1.
   std::uint64_t most_bytes() const { return gzipped_ ? (std::uint64_t{bytes_.size()} + 1) * 1032 : bytes_.size(); }
 
   void read(std::span<std::byte> out) {
@@ -53,7 +53,8 @@ class ByteReader {
   }
 
  private:
-  // Bytes written; 0 at the end of the stream or of the file. The gzip trailer's checksum is checked by zlib.
+  // Returns the number of bytes written; 0 at the end of the stream or file. zlib checks the checksum of the gzip
+  // trailer.
   std::size_t inflate_some(std::span<std::byte> out) {
     if (ended_) return 0;
     constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
@@ -170,7 +171,7 @@ std::optional<IdxFiles> find_idx_files(const fs::path& folder) {
     if (at->is_regular_file(ignored) && is_images_name(at->path().filename().string())) found.push_back(at->path());
   check(!error, "cannot read folder '{}': {}", folder.string(), error.message());
   std::sort(found.begin(), found.end());
-  // The same file plain and gzipped is one set: the plain one is read.
+  // The same file plain and gzipped counts once; the plain one is read.
   std::erase_if(found, [&](const fs::path& path) {
     return path.extension() == ".gz" &&
            std::find(found.begin(), found.end(), fs::path(path).replace_extension()) != found.end();

@@ -15,20 +15,20 @@
 
 namespace bitfold {
 
-/// One IDX file in memory, gzipped or not; `name` is what messages call it. Never crashes on any bytes, and allocates
-/// no more than they consistently declare. Throws Error.
+/// Parses one IDX file in memory, gzipped or not. `name` is used in messages. Safe for any bytes; allocates no more
+/// than they consistently declare. Throws Error.
 Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name);
 
-/// The files of one set. `labels` is empty where there are none.
+/// The files of one set. `labels` is empty if there are none.
 struct IdxFiles {
   std::filesystem::path images, labels;
 };
 
-/// The set in `folder`: a name with "images" and "idx3" in it, and the same name with "labels" and "idx1". None when
-/// there is no such file; throws Error when there are several sets.
+/// The set in `folder`: a name with "images" and "idx3" in it, and the same name with "labels" and "idx1". Empty if
+/// there is no such file. Throws Error if there are several sets.
 std::optional<IdxFiles> find_idx_files(const std::filesystem::path& folder);
 
-/// The set that a file of images belongs to; none when the name is not of that kind.
+/// The set of a file of images; empty if the name has another form.
 std::optional<IdxFiles> find_idx_files_of(const std::filesystem::path& images);
 
 }  // namespace bitfold

@@ -2,7 +2,7 @@
 
 #include <csetjmp>
 #include <cstdio>
-// jpeglib.h needs stdio.h first.
+// jpeglib.h requires stdio.h before it.
 #include <jpeglib.h>
 #define STBI_NO_STDIO
 #include <stb/stb_image.h>
@@ -23,7 +23,7 @@ void check_size(std::int64_t width, std::int64_t height, const std::string& name
         kMostPixels / 1'000'000);
 }
 
-// stb_image does not look at the checksums of PNG's chunks (length, type, contents, checksum; big-endian).
+// stb_image does not check the checksums of PNG chunks (length, type, contents, checksum; big-endian).
 void check_png_chunks(std::span<const std::byte> bytes, const std::string& name) {
   const auto word = [&](std::size_t at) {
     std::uint32_t value = 0;
@@ -59,7 +59,8 @@ Image decode_png(std::span<const std::byte> bytes, const std::string& name) {
   return image;
 }
 
-// libjpeg reports through callbacks; errors leave by longjmp, so nothing with a destructor lives across its calls.
+// libjpeg reports errors through callbacks, which leave by longjmp, so no object with a destructor may be alive across
+// its calls.
 struct JpegErrors {
   jpeg_error_mgr manager;
   std::jmp_buf escape;
@@ -72,12 +73,12 @@ void leave(j_common_ptr jpeg) {
   std::longjmp(errors->escape, 1);
 }
 
-// A warning means damaged data that libjpeg fills in with guesses.
+// A warning means damaged data that libjpeg replaces by guesses.
 void leave_on_warning(j_common_ptr jpeg, int level) {
   if (level < 0) leave(jpeg);
 }
 
-// A progressive file may repeat its scans without end, each as costly as the whole image.
+// A progressive file may repeat scans without end, and each takes as long as the whole image.
 void limit_scans(j_common_ptr jpeg) {
   constexpr int kMostScans = 500;
   if (!jpeg->is_decompressor || reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMostScans) return;
@@ -88,7 +89,7 @@ void limit_scans(j_common_ptr jpeg) {
 
 enum class JpegResult { decoded, damaged, too_large };
 
-// Leaves 4 channels, CMYK, where the file has them; `inverted` says that they count the light rather than the ink.
+// Leaves 4 channels (CMYK) if the file has them; `inverted` means that they count light instead of ink.
 JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, bool& inverted, JpegErrors& errors) {
   jpeg_decompress_struct jpeg{};
   jpeg.err = jpeg_std_error(&errors.manager);
@@ -96,7 +97,7 @@ JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, b
   errors.manager.emit_message = leave_on_warning;
   jpeg_progress_mgr progress{};
   progress.progress_monitor = limit_scans;
-  // After a jump only `jpeg` is touched, and it changes through its address alone.
+  // After a jump only `jpeg` is used, which is changed only through its address.
   if (setjmp(errors.escape) != 0) {
     jpeg_destroy_decompress(&jpeg);
     return JpegResult::damaged;
@@ -129,7 +130,7 @@ JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, b
   return result;
 }
 
-// Light that passes the colour's ink and the black: r = (255 - c) (255 - k) / 255.
+// The light that passes both the colour's ink and the black: r = (255 - c) (255 - k) / 255.
 void cmyk_to_rgb(Image& image, bool inverted) {
   const std::uint32_t flip = inverted ? 0 : 255;
   std::uint8_t* out = image.pixels.data();
@@ -172,8 +173,8 @@ std::vector<Window> make_windows(std::int64_t from, std::int64_t to) {
   return windows;
 }
 
-// Along one axis: `lines` of `from` pixels become `to` pixels; a pixel's `step` values lie together and its neighbour
-// is `step` values further. Horizontally step = channels; vertically a whole row is one "pixel".
+// Resizes along one axis: `lines` of `from` pixels become `to` pixels. The `step` values of a pixel are adjacent, and
+// the next pixel is `step` values further. Horizontally step = channels; vertically a whole row is one "pixel".
 void resize_lines(const std::uint8_t* in, std::uint8_t* out, std::int64_t lines, std::int64_t from, std::int64_t step,
                   const std::vector<Window>& windows) {
   for (std::int64_t line = 0; line < lines; ++line, in += from * step) {

@@ -112,7 +112,7 @@ TEST(DecodeImage, survives_any_single_damaged_byte_of_a_jpeg) {
 }
 
 TEST(DecodeImage, refuses_enormous_images) {
-  // Only the frame header says so; it alone decides.
+  // Only the frame header gives the size, and it alone counts.
   const Image small = plain_image(1, 1, 0, 1);
   std::string file = jpeg(small);
   const std::size_t frame = file.find("\xff\xc0");
@@ -130,7 +130,7 @@ TEST(ResizeImage, keeps_an_image_of_the_right_size) {
 }
 
 TEST(ResizeImage, interpolates_between_half_pixel_centres) {
-  // Enlarging 2 to 4: centres at 0.25, 0.75, 1.25, 1.75 of the input, whose own are at 0.5 and 1.5.
+  // Enlarging 2 to 4: centres at 0.25, 0.75, 1.25, 1.75 of the input, whose own centres are at 0.5 and 1.5.
   const Image row{2, 1, 1, {0, 100}};
   EXPECT_EQ(resize_image(row, {4, 1}).pixels, (std::vector<std::uint8_t>{0, 25, 75, 100}));
   const Image column{1, 2, 1, {0, 100}};
@@ -138,7 +138,7 @@ TEST(ResizeImage, interpolates_between_half_pixel_centres) {
 }
 
 TEST(ResizeImage, averages_when_shrinking) {
-  // Shrinking 4 to 2: a triangle of half width 2 around 1 and 3; weights 1/4, 3/4, 3/4, 1/4 where inside.
+  // Shrinking 4 to 2: a triangle of half width 2 around 1 and 3, with weights 1/4, 3/4, 3/4, 1/4 inside the image.
   const Image row{4, 1, 1, {0, 70, 140, 210}};
   EXPECT_EQ(resize_image(row, {2, 1}).pixels, (std::vector<std::uint8_t>{50, 160}));
 }

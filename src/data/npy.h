@@ -13,8 +13,8 @@
 
 namespace bitfold {
 
-/// One .npy file in memory; `name` is what messages call it. Float16 becomes float32. Never crashes on any bytes, and
-/// allocates no more than the array they consistently declare. Throws Error.
+/// Parses one .npy file in memory. `name` is used in messages. Float16 becomes float32. Safe for any bytes; allocates
+/// no more than the array they consistently declare. Throws Error.
 Tensor parse_npy(std::span<const std::byte> bytes, const std::string& name);
 
 /// Every array of an .npz archive in memory, named without ".npy". Throws Error naming archive and array.

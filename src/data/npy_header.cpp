@@ -11,7 +11,7 @@
 namespace bitfold {
 namespace {
 
-// The Python literal of a header, and nothing beyond: a dictionary with exactly the three keys.
+// Parses the Python literal of a header and nothing else: a dictionary with exactly the three keys.
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const std::string& name) : text_(text), name_(name) {}
@@ -90,7 +90,7 @@ class HeaderParser {
       const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), dim);
       if (error != std::errc() || dim < 0) broken("a dimension is not an integer from 0 to 2^63 - 1");
       at_ = static_cast<std::size_t>(end - text_.data());
-      accept('L');  // a long integer of Python 2
+      accept('L');  // a long integer in Python 2
       dims.push_back(dim);
       if (dims.size() > kMostDims) broken("more than 64 dimensions");
       if (!accept(',')) {
@@ -178,7 +178,7 @@ ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where) 
   stream.read(std::span(length_bytes).first(width));
   std::size_t length = 0;
   for (std::size_t i = 0; i < width; ++i) length |= std::to_integer<std::size_t>(length_bytes[i]) << (8 * i);
-  constexpr std::size_t kLongestHeader = 1 << 16;  // a shape of 64 dimensions takes some 1300 bytes
+  constexpr std::size_t kLongestHeader = 1 << 16;  // a shape with 64 dimensions takes some 1300 bytes
   check(length <= kLongestHeader, "{}: its header claims {} bytes", where, length);
   check(stream.remaining() >= length, "{}: truncated in its header", where);
   std::string text(length, '\0');

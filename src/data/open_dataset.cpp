@@ -1,4 +1,4 @@
-// Telling the formats of data apart, and matching arrays with a network's inputs.
+// Distinguishes the formats of data, and matches arrays with a network's inputs.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -33,7 +33,7 @@ StoredArray* find(std::vector<StoredArray>& arrays, std::string_view name) {
   return found == arrays.end() ? nullptr : &*found;
 }
 
-// By the inputs' names; else 'x', or the only array besides labels, for the only input.
+// Matches by the inputs' names; otherwise takes 'x', or the only array besides labels, for the only input.
 std::vector<StoredArray*> match(const std::string& path, std::vector<StoredArray>& arrays, const StoredArray* labels,
                                 const std::vector<InputSpec>& inputs, std::vector<std::string>& notes) {
   std::vector<StoredArray*> matched;

@@ -1,4 +1,4 @@
-// One sample's pixels to the network's input: what struct Preprocess describes, resolved against one graph input.
+// Converts one sample's pixels to the network's input, as described by Preprocess for one graph input.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace bitfold {
 
-/// Where the elements of one image lie: element (y, x, c) at y * stride_y + x * stride_x + c * stride_c.
+/// The layout of one image: element (y, x, c) at y * stride_y + x * stride_x + c * stride_c.
 struct PixelLayout {
   std::int64_t width = 0, height = 0, channels = 0;
   std::int64_t stride_y = 0, stride_x = 0, stride_c = 0;
@@ -24,18 +24,18 @@ struct PixelLayout {
   }
 };
 
-/// How an input's dimensions mean an image.
+/// How the dimensions of an input represent an image.
 enum class InputLayout { nchw, nhwc, nhw, flat };
 
 /// out = (pixel * scale - mean[c]) / std[c], from 8-bit or float pixels, after resize, crop and channels.
 class Preprocessor {
  public:
-  /// Throws Error when `options` contradict themselves or the input.
-  /// `source_channels` and `source_is_uint8` describe the data.
+  /// `source_channels` and `source_is_uint8` describe the data. Throws Error if `options` contradict each other or the
+  /// input.
   Preprocessor(const InputSpec& input, const Preprocess& options, std::int64_t source_channels, bool source_is_uint8);
 
-  /// One sample's input shape, without the first dimension, for a source image of that size. Throws Error, naming
-  /// `where`, when the resized and cropped image does not fit the input.
+  /// The input shape of one sample, without the first dimension, for a source image of that size. Throws Error naming
+  /// `where` if the resized and cropped image does not fit the input.
   Shape sample_shape(std::int64_t width, std::int64_t height, const std::string& where) const;
   /// Writes one sample of sample_shape().
   void run(const std::uint8_t* pixels, const PixelLayout& layout, float* out) const;
@@ -55,7 +55,7 @@ class Preprocessor {
   Preprocess options_;
   InputLayout layout_ = InputLayout::nchw;
   std::int64_t channels_ = 0;                   // of the input
-  std::optional<std::int64_t> width_, height_;  // of the input where it says
+  std::optional<std::int64_t> width_, height_;  // of the input, if known
   Channels order_ = Channels::rgb;
   double scale_ = 1;
   std::vector<double> mean_, std_;             // one per channel

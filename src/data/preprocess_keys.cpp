@@ -1,4 +1,4 @@
-// The words of preprocessing: one key and its text, from a flag or from a line of TOML.
+// Parses preprocessing settings: one key and its text, from a flag or from a line of TOML.
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -68,7 +68,7 @@ std::vector<float> numbers(std::string_view key, std::string_view text) {
   }
 }
 
-// A TOML value as the flag would say it: [0.5, 0.5] is "0.5,0.5".
+// A TOML value as the text of a flag: [0.5, 0.5] is "0.5,0.5".
 std::optional<std::string> as_text(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* integer = node.as_integer()) return std::to_string(integer->get());

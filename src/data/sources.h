@@ -1,4 +1,4 @@
-// The kinds of BatchSource that open_dataset makes.
+// The implementations of BatchSource that open_dataset creates.
 #pragma once
 
 #include <filesystem>
@@ -22,10 +22,10 @@ struct ArrayData {
 std::unique_ptr<BatchSource> make_array_source(ArrayData data, const std::vector<InputSpec>& inputs,
                                                const DatasetOptions& options, std::vector<std::string>& notes);
 
-/// The labels of an integer array of shape [n] or [n, 1]. Throws Error, starting with `where`, for anything else.
+/// The labels of an integer array of shape [n] or [n, 1]. Throws Error beginning with `where` for other arrays.
 std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& where);
 
-/// Image files, read and decoded a batch at a time: memory does not grow with their number.
+/// Image files, read and decoded a batch at a time, so that memory does not grow with their number.
 struct LabelledImage {
   std::filesystem::path path;
   std::int64_t label = 0;
@@ -36,9 +36,10 @@ struct ImageFolder {
   bool has_labels = false;
 };
 
-/// The images of a folder: those that its labels.txt lists, in its order; or those of its subfolders, one class each,
-/// sorted by name, one image of each class in turn, so that a limit takes of all classes; or those lying in it,
-/// unlabelled, sorted by name. No images is not an error here. Throws Error naming file and line for a bad labels.txt.
+/// The images of a folder. Either those listed in its labels.txt, in its order; or those of its subfolders, one class
+/// each, sorted by name, one image of each class in turn so that a limit includes all classes; or those in the folder
+/// itself, unlabelled, sorted by name. An empty result is not an error here. Throws Error naming file and line of an
+/// invalid labels.txt.
 ImageFolder find_images(const std::string& folder, std::vector<std::string>& notes);
 
 std::unique_ptr<BatchSource> make_image_source(ImageFolder folder, const std::vector<InputSpec>& inputs,

@@ -1,4 +1,4 @@
-// The one place where stb_image's code is compiled: for PNG alone. (Its JPEG decoder writes past a table on bad files.)
+// The only place that compiles stb_image, for PNG only. (Its JPEG decoder writes out of bounds on damaged files.)
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_ONLY_PNG
 #define STBI_NO_STDIO

@@ -18,9 +18,9 @@ constexpr std::size_t kLocalHeaderBytes = 30, kDirectoryEntryBytes = 46, kEndOfD
                       kEndOfDirectory64Bytes = 56, kEndLocator64Bytes = 20;
 constexpr std::uint32_t kFull32 = 0xffffffff;  // "see the 64-bit field"
 constexpr std::uint16_t kFull16 = 0xffff;
-constexpr std::uint64_t kMostExpansion = 1032;  // of deflate: 258 bytes from two bits
+constexpr std::uint64_t kMostExpansion = 1032;  // deflate encodes at most 258 bytes in two bits
 
-// Little-endian fields by position; the caller has checked that they are inside.
+// Little-endian fields by position; the caller has checked that they are in range.
 template <std::unsigned_integral T>
 T field(Bytes bytes, std::size_t at) {
   std::uint64_t value = 0;
@@ -69,7 +69,7 @@ struct Sizes {
   std::uint64_t inflated, stored, offset;
 };
 
-// Fields that are full in the fixed part follow in the extra field 0x0001, in this order (APPNOTE 4.5.3).
+// Fields that are full in the fixed part are in the extra field 0x0001, in this order (APPNOTE 4.5.3).
 bool widen(Sizes& sizes, Bytes extra) {
   if (sizes.inflated != kFull32 && sizes.stored != kFull32 && sizes.offset != kFull32) return true;
   while (extra.size() >= 4) {
@@ -144,7 +144,7 @@ std::vector<ZipEntry> read_zip_directory(const ByteSource& bytes, const std::str
     ZipEntry entry = read_entry(bytes, header, archive);
     at += count;
     if (entry.name.ends_with('/')) continue;
-    // Entries that share bytes are how small archives hold endless data.
+    // Small archives with endless data use entries that share bytes.
     stored_bytes += entry.contents.size();
     check(stored_bytes <= bytes.size(), "'{}': its entries overlap", archive);
     entries.push_back(std::move(entry));
@@ -234,10 +234,10 @@ using u64 = std::uint64_t;
 
 u32 narrow(u64 value) { return value >= kFull32 ? kFull32 : static_cast<u32>(value); }
 
-// From "version needed" to the length of the name: the part that local headers and directory entries share.
+// Writes the fields from "version needed" to the length of the name, which local headers and directory entries share.
 void put_entry(Record& record, u64 size, u32 crc, const std::string& name) {
   constexpr u16 kVersion = 45;       // 64-bit sizes
-  constexpr u16 kFirstDay = 0x0021;  // 1 January 1980: the same arrays give the same file
+  constexpr u16 kFirstDay = 0x0021;  // 1 January 1980, so that the same arrays give the same file
   constexpr u16 kUtf8Names = 1 << 11;
   record.put(kVersion).put(kUtf8Names).put(u16{0}).put(u16{0}).put(kFirstDay).put(crc);
   record.put(narrow(size)).put(narrow(size)).put(static_cast<u16>(name.size()));

@@ -1,5 +1,5 @@
 // The part of the zip format that .npz files use (PKWARE APPNOTE 6.3, sections 4.3 to 4.5): a central directory of
-// stored or deflated entries, with 64-bit sizes where needed. No encryption, no archives in several volumes.
+// stored or deflated entries, with 64-bit sizes if needed. No encryption, no archives in several volumes.
 #pragma once
 
 #include <zlib.h>
@@ -20,12 +20,12 @@ struct ZipEntry {
   std::string name;
   bool deflated = false;
   std::uint32_t crc = 0;
-  std::uint64_t size = 0;  ///< Bytes once inflated, as declared.
-  ByteSource contents;     ///< As stored in the archive.
+  std::uint64_t size = 0;  ///< Inflated size in bytes, as declared.
+  ByteSource contents;     ///< Bytes in the archive.
 };
 
-/// The archive's entries without its folders. Throws Error naming `archive` and the entry for what is malformed,
-/// encrypted, compressed otherwise, overlapping, or declared larger than deflate can expand to (1032 to 1).
+/// The archive's entries except folders. Throws Error naming `archive` and the entry if it is malformed, encrypted,
+/// compressed in another way, overlapping, or declared larger than deflate can expand to (1032 to 1).
 std::vector<ZipEntry> read_zip_directory(const ByteSource& bytes, const std::string& archive);
 
 /// Reads one entry from its start to its end, in pieces. Memory holds one piece.
@@ -36,10 +36,10 @@ class ZipEntryReader {
   ZipEntryReader(const ZipEntryReader&) = delete;
   ZipEntryReader& operator=(const ZipEntryReader&) = delete;
 
-  /// Fills `out`. Throws Error when the entry ends before.
+  /// Fills `out`. Throws Error if the entry ends earlier.
   void read(std::span<std::byte> out);
   std::uint64_t remaining() const { return entry_.size - position_; }
-  /// Throws Error unless everything was read, nothing follows, and the checksum fits.
+  /// Throws Error unless everything was read, nothing follows, and the checksum matches.
   void finish();
 
  private:
@@ -53,11 +53,11 @@ class ZipEntryReader {
   std::vector<std::byte> buffer_;  // compressed bytes that zlib has not taken
 };
 
-/// Writes an archive of stored entries, with 64-bit sizes where 32 bits do not suffice.
+/// Writes an archive of stored entries, with 64-bit sizes if 32 bits do not suffice.
 class ZipWriter {
  public:
   explicit ZipWriter(std::string path) : file_(std::move(path)) {}
-  /// One entry whose contents are `pieces`, one after the other.
+  /// Adds an entry whose contents are `pieces`, one after the other.
   void add(const std::string& name, std::span<const std::span<const std::byte>> pieces);
   void commit();
 

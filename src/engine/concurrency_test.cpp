@@ -1,5 +1,5 @@
-// Sessions in several threads at once: the same results as alone, and, under ThreadSanitizer (./dev sanitize thread),
-// no access that is not ordered.
+// Concurrent sessions give the same results as a session alone and, under ThreadSanitizer (./dev sanitize thread), have
+// no data race.
 #include <gtest/gtest.h>
 
 #include <barrier>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kThreads = 6, kRuns = 12;
 
-/// Conv, Relu, MaxPool, Gemm in float, through oneDNN; batch dynamic.
+/// Conv, Relu, MaxPool and Gemm in float, through oneDNN; dynamic batch.
 GraphBuilder float_network() {
   GraphBuilder b;
   const ValueId x = b.input({kDynamic, 3, 12, 12}, std::nullopt);
@@ -48,8 +48,7 @@ const Network kNetworks[] = {{"integer", integer_network, {3, 8, 8}},
                              {"float", float_network, {3, 12, 12}},
                              {"wide", wide_network, {16, 28, 28}}};
 
-/// Inputs of a few batch sizes, so that sessions also compile while others run, and what one session alone makes of
-/// them.
+/// Inputs of several batch sizes, so that sessions also compile while others run, and the outputs of a single session.
 struct Work {
   std::vector<Tensor> inputs, expected;
 
@@ -61,7 +60,7 @@ struct Work {
     }
   }
 
-  /// How many runs of `session` gave something else, from the `first` input on.
+  /// Number of runs of `session` with different outputs, beginning with input `first`.
   int wrong_runs(Session& session, int first) const {
     int wrong = 0;
     for (int run = 0; run < kRuns; ++run) {
@@ -72,7 +71,7 @@ struct Work {
   }
 };
 
-/// Runs body(number of the thread), all starting at once; the sum of what they return.
+/// Runs body(thread number) in threads that start at the same time; returns the sum of the results.
 template <class Body>
 int in_threads(Body body) {
   std::vector<int> results(kThreads);
@@ -151,7 +150,7 @@ TEST_P(Concurrency, sessions_of_several_threads_each_give_the_results_of_one) {
 TEST_P(Concurrency, outputs_passed_between_threads_are_independent) {
   Session session(builder.graph);
   std::vector<Tensor> outputs = session.run({{work.inputs[0]}});
-  const Tensor kept = outputs[0];  // of one memory with outputs[0] until that is written
+  const Tensor kept = outputs[0];  // shares memory with outputs[0] until that is written
   int wrong = -1;
   std::jthread([&, copy = outputs[0]] { wrong = copy == work.expected[0] ? 0 : 1; }).join();
   session.run({{work.inputs[0]}}, outputs);

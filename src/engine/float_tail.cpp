@@ -33,7 +33,7 @@ FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
     const NodeId next_id = l.graph.consumers(tail.output)[0];
     const Node& next = l.graph.node(next_id);
     if (const auto activation = find_activation(l.graph, next_id); activation && next.inputs[0] == tail.output) {
-      const double sum = l.magnitudes.product(id, Magnitudes::kChecked);  // with a residual, at most twice as much
+      const double sum = l.magnitudes.product(id, Magnitudes::kChecked);  // with a residual, at most twice this
       if (activation->is_clamp() && (!l.fuses_clamps || sum > Magnitudes::kFinite)) break;
       tail.activation = activation;
     } else if (const auto* b = std::get_if<Binary>(&next.op); may_add && b != nullptr && b->kind == BinaryKind::add &&
@@ -50,7 +50,7 @@ FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
     tail.op += "+" + op_name(next.op);
     tail.name = next.name;
   }
-  // After claiming: the other operand's own convolution must not take this sum, too.
+  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
   if (tail.residual != ValueId::none) l.ensure(tail.residual);
   return tail;
 }

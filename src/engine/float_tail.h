@@ -1,4 +1,4 @@
-// What follows a float convolution or matrix product and is computed by its step.
+// Nodes after a float convolution or matrix product that its step also computes.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@
 
 namespace bitfold::engine {
 
-/// The nodes after a convolution or matrix product that its step also computes.
+/// The fused nodes.
 struct FloatTail {
   ValueId output;
   ValueId residual = ValueId::none;
@@ -22,16 +22,16 @@ struct FloatTail {
   onednn::Epilogue epilogue(bool has_bias) const;
 };
 
-/// Claims the nodes. `may_add`: a sum with another value of the same shape may be one of them. A Relu or Clip is one
-/// only where check_clamp() can make sure that no NaN is lost.
+/// Claims the nodes. `may_add`: includes a sum with another value of the same shape. A Relu or Clip is included only if
+/// check_clamp() can ensure that no NaN is lost.
 FloatTail fuse_float_tail(Lowering& lowering, NodeId id, bool may_add);
 
-/// For a step of oneDNN's: adds checks of the magnitudes that the fused Relu or Clip depends on. The product `id` and
-/// the residual have been lowered.
+/// For a oneDNN step: adds checks of the magnitudes that the fused Relu or Clip depends on. The product `id` and the
+/// residual must have been lowered.
 void check_clamp(Lowering& lowering, NodeId id, const FloatTail& tail);
 
-/// Part of lower_float: a convolution that reads planes and whose output is a graph output, so that neither need be
-/// turned into channels-last. True when it added the step.
+/// Part of lower_float: a convolution that reads planes and whose output is a graph output, so that neither needs to be
+/// converted to channels-last. Returns whether it added the step.
 bool lower_planar_conv(Lowering& lowering, NodeId id, const Window2dShape& window, std::int64_t groups,
                        const FloatTail& tail, const std::optional<Tensor>& bias);
 

@@ -1,8 +1,8 @@
-// Layers in integers: codes in, codes out.
+// Integer layers, from codes to codes.
 //
-// A convolution or matrix product runs here when its input carries a grid of at most 8 bits, its weights are constants
-// on a grid of at most 8 bits whose codes less their zero point fit int8, its bias can be held in int32 on the grid
-// s_x * s_w[c], and no accumulator can leave int32: sum |w| * 255 + |bias| < 2^31 for every output channel.
+// A convolution or matrix product is lowered here if its input has a grid of at most 8 bits; its weights are constants
+// on a grid of at most 8 bits whose codes minus zero point fit int8; its bias fits int32 on the grid s_x * s_w[c]; and
+// no accumulator can exceed int32: sum |w| * 255 + |bias| < 2^31 for every output channel.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -129,7 +129,7 @@ std::optional<CodeTarget> code_target(const Lowering& l, ValueId value) {
   auto grid = l.code_grid(node.outputs[0]);
   if (!clamp || !grid) return std::nullopt;
   const int low = quantize_code(clamp->low, *grid), high = quantize_code(clamp->high, *grid);
-  // Kernels want real 0 between the ends.
+  // Kernels require real 0 between the bounds.
   if (low > grid->zero_point || high < grid->zero_point) return std::nullopt;
   grid->qmin = low;
   grid->qmax = high;

@@ -1,5 +1,5 @@
-// Nodes that only move elements. In codes when every input is on a grid and the output is, too: inputs on another grid
-// than the output's go through a table first, which equals snapping after the move. In reals otherwise.
+// Nodes that only move elements. They move codes if all inputs and the output have grids; inputs on a different grid
+// pass through a table first, which equals snapping after the move. Otherwise they move reals.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -11,10 +11,10 @@
 namespace bitfold::engine {
 namespace {
 
-/// How one node's elements are held while they move.
+/// The form in which a node's elements are moved.
 struct Form {
   bool codes = false;
-  CodeGrid grid;  // of the outputs, when codes
+  CodeGrid grid;  // grid of the outputs, if they are codes
   Layout layout = Layout::plain;
 };
 
@@ -56,7 +56,7 @@ void add_copy(Lowering& l, const Node& node, const Slot& to, const std::vector<S
     if (output != ValueId::none) step.info.outputs.push_back(l.graph.value(output).name);
 }
 
-/// The same bytes under another shape.
+/// The same bytes with another shape.
 bool lower_reshape(Lowering& l, const Node& node) {
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape &in = l.shape(x), &out = l.shape(y);
@@ -83,7 +83,7 @@ bool lower_transpose(Lowering& l, const Node& node, const Transpose& op) {
   for (Layout layout : {Layout::plain, Layout::channels_last}) {
     if (layout == Layout::channels_last && out.size() != 4) continue;
     if (strides_of(out, layout) != strides) continue;
-    Slot same = source;  // the elements already lie so
+    Slot same = source;  // the elements already have this order
     same.shape = out;
     same.layout = layout;
     finish(l, y, form, same);

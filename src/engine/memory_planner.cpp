@@ -12,9 +12,10 @@
 namespace bitfold::engine {
 namespace {
 
-/// Pairs of blocks alive together beyond which blocks are placed in one pass: two indices are stored per pair.
+/// Above this number of pairs of simultaneously live blocks, blocks are placed in one pass; each pair needs two
+/// indices.
 constexpr std::size_t kMaxPairs = std::size_t{1} << 21;
-/// Pairs visited in all attempts together: some 50 ms.
+/// Maximum number of pairs visited over all attempts: some 50 ms.
 constexpr std::size_t kMaxVisits = std::size_t{1} << 23;
 constexpr std::size_t kMaxAttempts = 100;
 constexpr std::size_t kMaxMiddles = 256;
@@ -36,10 +37,10 @@ Order by_start(std::span<const Block> blocks) {
   return order;
 }
 
-/// For each block, the blocks that are alive at one of its steps.
+/// For each block, the blocks whose lifetimes overlap its own.
 class Overlaps {
  public:
-  /// None where there are more than kMaxPairs pairs.
+  /// Empty if there are more than kMaxPairs pairs.
   static std::optional<Overlaps> find(std::span<const Block> blocks) {
     std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
     Order alive;
@@ -72,7 +73,7 @@ class Overlaps {
   std::vector<std::uint32_t> others_;
 };
 
-/// The offset of the smallest gap of at least `bytes` between `taken` (sorted by begin), or the end of them all.
+/// The offset of the smallest gap of at least `bytes` between `taken` (sorted by begin), or the end of the last range.
 std::size_t best_gap(const std::vector<Range>& taken, std::size_t bytes) {
   std::size_t best = SIZE_MAX, best_waste = SIZE_MAX, end = 0;
   for (const Range& r : taken) {
@@ -85,7 +86,7 @@ std::size_t best_gap(const std::vector<Range>& taken, std::size_t bytes) {
   return best == SIZE_MAX ? end : best;
 }
 
-/// The first offset that centres `bytes` on one of the middles and lies in a gap.
+/// The first offset that centres `bytes` on one of the midpoints and lies in a gap.
 std::optional<std::size_t> gap_around(const std::vector<std::size_t>& middles, const std::vector<Range>& taken,
                                       std::size_t bytes) {
   for (const std::size_t middle : middles) {
@@ -97,8 +98,8 @@ std::optional<std::size_t> gap_around(const std::vector<std::size_t>& middles, c
   return std::nullopt;
 }
 
-/// Places each block in turn: centred on the middle of one placed before, where that is wanted and there is room,
-/// otherwise into the smallest gap that holds it.
+/// Places the blocks in order: centred on the midpoint of an earlier block, if requested and possible, otherwise in the
+/// smallest gap that fits.
 Placement place_in_order(std::span<const Block> blocks, const Overlaps& overlaps, const Order& order,
                          bool around_middles) {
   constexpr std::size_t kUnplaced = SIZE_MAX;
@@ -123,7 +124,7 @@ Placement place_in_order(std::span<const Block> blocks, const Overlaps& overlaps
   return result;
 }
 
-/// Moves the first block that reaches the arena's end to the front of the order.
+/// Moves the first block that ends at the arena's end to the front of the order.
 void advance_highest(std::span<const Block> blocks, const Placement& placement, Order& order) {
   const auto reaches_end = [&](std::size_t i) {
     return placement.offsets[i] + aligned(blocks[i].bytes) == placement.arena_bytes;
@@ -132,7 +133,7 @@ void advance_highest(std::span<const Block> blocks, const Placement& placement, 
   std::rotate(order.begin(), highest, highest + 1);
 }
 
-/// The best of several orders, the first of which is by size.
+/// The best of several orders, beginning with the order by size.
 Placement place_best(std::span<const Block> blocks, const Overlaps& overlaps, std::size_t bound, bool around_middles) {
   const std::size_t visits = overlaps.count() + blocks.size() + 1;
   const std::size_t attempts = std::min(kMaxAttempts, kMaxVisits / visits);
@@ -151,7 +152,7 @@ Placement place_best(std::span<const Block> blocks, const Overlaps& overlaps, st
 /// The free ranges below the arena's end, by offset and by size.
 class FreeRanges {
  public:
-  /// Removes the smallest range of at least `bytes`, leaving its remainder free, or extends the arena.
+  /// Takes from the smallest range of at least `bytes`, leaving its remainder free, or extends the arena.
   std::size_t take(std::size_t bytes) {
     const auto it = by_size_.lower_bound({bytes, 0});
     if (it == by_size_.end()) return extend(bytes);
@@ -183,7 +184,7 @@ class FreeRanges {
   std::size_t end() const { return end_; }
 
  private:
-  /// At the arena's end, starting in a free range that reaches it.
+  /// Extends the arena, using a free range that ends at its end.
   std::size_t extend(std::size_t bytes) {
     std::size_t begin = end_;
     if (!by_offset_.empty()) {
@@ -210,7 +211,7 @@ class FreeRanges {
   std::size_t end_ = 0;
 };
 
-/// In the order of the steps, each block into the smallest range that is free when its lifetime begins.
+/// Places blocks in the order of the steps, each in the smallest range that is free at the start of its lifetime.
 Placement place_by_start(std::span<const Block> blocks) {
   Placement result{.offsets = std::vector<std::size_t>(blocks.size(), 0)};
   FreeRanges free;
@@ -245,7 +246,7 @@ Placement place_blocks(std::span<const Block> blocks, int threads) {
 }
 
 std::size_t arena_lower_bound(std::span<const Block> blocks) {
-  std::vector<std::pair<int, std::size_t>> starts, ends;  // step and bytes that begin at it, or end before it
+  std::vector<std::pair<int, std::size_t>> starts, ends;  // step, and the bytes that start at it or end before it
   for (const Block& b : blocks) {
     starts.emplace_back(b.first, aligned(b.bytes));
     ends.emplace_back(b.last + 1, aligned(b.bytes));

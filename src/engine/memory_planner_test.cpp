@@ -42,7 +42,7 @@ TEST(MemoryPlanner, live_blocks_never_overlap_and_stay_near_the_lower_bound) {
 }
 
 TEST(MemoryPlanner, a_chain_reaches_the_lower_bound) {
-  // Each block is read by the next step only: two neighbours live at a time.
+  // Only the next step reads each block, so two blocks are live at a time.
   std::vector<Block> chain;
   for (int i = 0; i < 10; ++i) chain.push_back({.bytes = i % 2 == 0 ? 4096U : 1024U, .first = i, .last = i + 1});
   const Placement placement = place_blocks(chain);
@@ -63,7 +63,7 @@ TEST(MemoryPlanner, blocks_of_several_threads_share_a_middle) {
 }
 
 TEST(MemoryPlanner, sharing_middles_does_not_enlarge_the_arena_by_more_than_a_tenth) {
-  // Around the first one's middle, the second leaves no room for the third.
+  // Centred on the first block, the second leaves no room for the third.
   const std::vector<Block> blocks{{4096, 0, 0}, {1024, 1, 2}, {3072, 1, 1}};
   const Placement placement = place_blocks(blocks, 2);
   expect_valid(blocks, placement);
@@ -75,7 +75,7 @@ TEST(MemoryPlanner, tens_of_thousands_of_blocks_alive_together_are_placed_in_one
   std::vector<Block> blocks;
   constexpr int kCount = 20'000;
   for (int i = 0; i < kCount; ++i) blocks.push_back({64 * (1 + random() % 4), i, kCount});
-  // And some that come and go, into whose place the next can move.
+  // Short-lived blocks whose place the next ones can reuse.
   for (int i = 0; i < kCount; ++i) blocks.push_back({256, i, i});
   const Placement placement = place_blocks(blocks, 2);
   std::vector<std::size_t> order(blocks.size());

@@ -1,4 +1,4 @@
-// Relu, Clip and LeakyRelu as one function of a real. Passes, quantization and the engine all recognise them here.
+// Relu, Clip and LeakyRelu as one function of a real. Passes, quantization and the engine all recognize them here.
 #pragma once
 
 #include <limits>
@@ -15,7 +15,7 @@ std::optional<float> scalar_constant(const Graph& graph, ValueId id);
 struct Activation {
   static constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-  float low = -kInfinity, high = kInfinity;  ///< Never low > high, never NaN.
+  float low = -kInfinity, high = kInfinity;  ///< low <= high, neither is NaN.
   float negative_slope = 1;
 
   bool operator==(const Activation&) const = default;
@@ -29,24 +29,25 @@ struct Activation {
     const float y = x < 0 ? negative_slope * x : x;
     return y < low || y > high ? 0.0F : x < 0 ? negative_slope : 1.0F;
   }
-  /// Whether it only limits: a Relu or a Clip.
+  /// Whether it only clamps: a Relu or a Clip.
   bool is_clamp() const { return negative_slope == 1; }
-  /// Whether it keeps order and signs and only shrinks negative numbers: a LeakyRelu of slope 0 to 1. An integer layer
-  /// can apply it to accumulators before they are rounded.
+  /// Whether it is a LeakyRelu of slope 0 to 1, which keeps order and signs. An integer layer can apply it to
+  /// accumulators before they are rounded.
   bool shrinks_negatives() const {
     return low == -kInfinity && high == kInfinity && negative_slope >= 0 && negative_slope <= 1;
   }
 };
 
-/// A node that is a Relu, a LeakyRelu, or a Clip whose bounds are absent or constant numbers, of real values. A bound
-/// of the largest float means no bound, as exporters write it. Where the lower bound of a Clip is above the upper one,
-/// all numbers become the upper one, as in ONNX. None for another node.
+/// The activation of a node that is a Relu, a LeakyRelu, or a Clip with absent or constant bounds, on real values. A
+/// bound equal to the largest float means no bound, as exporters write it. If the lower bound of a Clip is above the
+/// upper one, every number becomes the upper bound, as in ONNX. Empty for other nodes.
 std::optional<Activation> find_activation(const Graph& graph, NodeId id);
 
-/// The same for a Relu or a Clip only.
+/// The same, for a Relu or a Clip only.
 std::optional<Activation> find_clamp(const Graph& graph, NodeId id);
 
-/// The non-decreasing activation that alone reads the first output of node `id`; the identity where there is none.
+/// The non-decreasing activation that is the only reader of the first output of node `id`; the identity if there is
+/// none.
 Activation activation_after(const Graph& graph, NodeId id);
 
 }  // namespace bitfold

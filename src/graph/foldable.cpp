@@ -7,7 +7,7 @@
 namespace bitfold {
 namespace {
 
-/// What the reference computes every operator of this kind on.
+/// Types that the reference computes for every operator of this kind.
 bool is_plain(DataType dtype) {
   return dtype == DataType::float32 || dtype == DataType::int32 || dtype == DataType::int64 ||
          dtype == DataType::boolean;

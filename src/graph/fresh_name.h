@@ -1,4 +1,4 @@
-// Names made unique by a number.
+// Makes names unique by adding a number.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,9 +9,9 @@
 
 namespace bitfold {
 
-/// `stem`, or `stem` followed by "_1", "_2", ...: a name for which `is_taken` is false. Looks up a logarithmic number
-/// of candidates, so that naming n nodes of one stem takes n log n lookups. Where the numbers in use have no gap, the
-/// result has the lowest free number.
+/// `stem`, or `stem` followed by "_1", "_2", ..., such that `is_taken` is false. Tries a logarithmic number of
+/// candidates, so that naming n nodes of one stem takes n log n lookups. If the numbers in use have no gap, the lowest
+/// free number is used.
 template <class IsTaken>
 std::string fresh_name(std::string_view stem, const IsTaken& is_taken) {
   if (!is_taken(std::string(stem))) return std::string(stem);

@@ -8,7 +8,7 @@
 namespace bitfold {
 namespace {
 
-/// What holds for both: equal sizes, else open ones; no shape where the ranks differ.
+/// The facts that hold for both: equal sizes, else unknown ones; no shape if the ranks differ.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
   ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
@@ -20,7 +20,7 @@ ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
   return both;
 }
 
-/// The same type; sizes that may change from one iteration to the next are open, as is all about the elements.
+/// The same type; the shape and elements may change between iterations and are unknown.
 ValueInfo changing(const ValueInfo& x) { return {.dtype = x.dtype, .shape = {}, .elements = {}}; }
 
 std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inputs) {
@@ -29,7 +29,7 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
                                else_infos = infer_outputs(*node.bodies[1], captured);
   check(then_infos.size() == node.outputs.size() && else_infos.size() == node.outputs.size(),
         "has {} outputs; its branches give {} and {}", node.outputs.size(), then_infos.size(), else_infos.size());
-  // A condition that is known decides alone.
+  // A known condition selects one branch.
   const auto& condition = inputs[0].elements;
   if (condition && condition->size() == 1 && condition->front())
     return *condition->front() != 0 ? then_infos : else_infos;
@@ -38,7 +38,7 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
   return outputs;
 }
 
-/// Carried values keep their shape where one iteration keeps it.
+/// Carried values keep their shape if one iteration keeps it.
 std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs, std::size_t first_in,
                                      std::size_t first_out, std::size_t count) {
   std::vector<ValueInfo> outputs = infer_outputs(body, inputs);

@@ -6,7 +6,7 @@
 namespace bitfold {
 namespace {
 
-/// Output channels of a layer with this weight; 0 when it is none of the four kinds or of an odd shape.
+/// Output channels of a layer with this weight; 0 for other operators and invalid shapes.
 std::int64_t output_channels(const Graph& graph, const Node& node, const Shape& weight) {
   if (std::holds_alternative<Conv>(node.op)) return weight.size() >= 3 ? weight[0] : 0;
   if (const auto* transposed = std::get_if<ConvTranspose>(&node.op))
@@ -14,7 +14,7 @@ std::int64_t output_channels(const Graph& graph, const Node& node, const Shape& 
   if (weight.size() != 2) return 0;
   if (const auto* gemm = std::get_if<Gemm>(&node.op)) return weight[gemm->trans_b ? 0 : 1];
   if (std::holds_alternative<MatMul>(node.op)) {
-    // Beyond matrices the channels of a MatMul are its last axis, not axis 1.
+    // Above rank 2, the channels of a MatMul are its last axis, not axis 1.
     const auto& x = graph.value(node.inputs[0]).shape;
     return x && x->size() == 2 ? weight[1] : 0;
   }
@@ -27,7 +27,7 @@ std::int64_t input_channels(const Op& op, const Shape& weight) {
   return weight[gemm != nullptr && gemm->trans_b ? 1 : 0];
 }
 
-/// A Gemm's C may be a whole matrix; only one number per channel, or one in all, can be changed per channel.
+/// A Gemm's C may be a whole matrix; only a number per channel, or a single number, can be changed per channel.
 bool is_per_channel(const Tensor& bias, std::int64_t channels) {
   if (bias.rank() > 2 || (bias.rank() == 2 && bias.dim(0) != 1)) return false;
   return bias.size() == 1 || bias.size() == channels;
@@ -45,7 +45,7 @@ std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   if (node.inputs.size() < 2) return std::nullopt;
   const Tensor* weight = plain_constant(graph, node.inputs[1]);
-  // A node that multiplies a constant with itself has no weight of its own.
+  // A node that multiplies a constant by itself has no separate weight.
   if (weight == nullptr || node.inputs[0] == node.inputs[1]) return std::nullopt;
   const std::int64_t channels = output_channels(graph, node, weight->shape());
   if (channels <= 0) return std::nullopt;

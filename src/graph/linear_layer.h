@@ -11,16 +11,16 @@ namespace bitfold {
 /// A Conv, ConvTranspose, Gemm, or MatMul of matrices, with plain float32 constants as weight and bias.
 struct LinearLayer {
   NodeId node = NodeId::none;
-  std::int64_t channel_count = 0;  ///< Along axis 1 of its output.
-  std::int64_t input_count = 0;    ///< Channels it reads, of all groups.
+  std::int64_t channel_count = 0;  ///< Output channels, along axis 1.
+  std::int64_t input_count = 0;    ///< Input channels of all groups.
 };
 
-/// The node as such a layer; none where it is no such layer. A weight that other nodes read too does not matter:
-/// whoever changes it clones it.
+/// The node as a linear layer; empty if it is not one. The weight may have other readers, because passes copy it before
+/// changing it.
 std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id);
 
-/// Calls visit(i, o, k) for every element i of a linear layer's weights of that shape: the one that takes input channel
-/// k into output channel o.
+/// Calls visit(i, o, k) for every element i of a linear layer's weights of that shape, which connects input channel k
+/// to output channel o.
 template <class Visit>
 void for_each_weight(const Op& op, const Shape& shape, const Visit& visit) {
   const auto* conv = std::get_if<Conv>(&op);
@@ -33,21 +33,21 @@ void for_each_weight(const Op& op, const Shape& shape, const Visit& visit) {
   std::size_t i = 0;
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < columns; ++c) {
-      // Rows are a contiguous run of channels per group; columns count one group's channels.
+      // Rows are contiguous channels of a group; columns count the channels of one group.
       const std::int64_t whole = r / (rows / groups) * columns + c;
       for (std::int64_t k = 0; k < inner; ++k, ++i) visit(i, is_output_first ? r : whole, is_output_first ? whole : r);
     }
 }
 
-/// The layer that produces `id`, when its constants can be changed without anyone but `id`'s one consumer noticing, and
-/// the values involved carry no grid. A weight that other nodes read too does not matter: whoever changes it clones it.
+/// The layer that produces `id`, if changing its constants affects only the one consumer of `id`, and the values
+/// involved have no grid. The weight may have other readers, because passes copy it before changing it.
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id);
 
-/// Whether a BatchNorm folds into the layer before it: rewritable_producer(), constant statistics of that many
-/// channels, and a finite positive variance + epsilon.
+/// Whether a BatchNorm folds into the layer before it: there is a rewritable_producer(), and the statistics are
+/// constant, of that many channels, with finite positive variance + epsilon.
 bool folds_backward(const Graph& graph, NodeId batch_norm);
 
-/// A float32 constant without a grid; null for anything else, ValueId::none included.
+/// A float32 constant without a grid; null for anything else, including ValueId::none.
 const Tensor* plain_constant(const Graph& graph, ValueId id);
 
 }  // namespace bitfold

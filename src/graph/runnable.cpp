@@ -57,7 +57,7 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
       found.push_back(value == ValueId::none ? ValueInfo{} : infos[static_cast<std::size_t>(value)]);
       if (value == ValueId::none) continue;
       if (graph.value(value).quant)
-        found.back().dtype = DataType::float32;  // whatever stores its codes
+        found.back().dtype = DataType::float32;  // the type of the reals, independent of their storage
       else if (graph.is_constant(value))
         found.back().dtype = graph.value(value).constant->dtype();
     }

@@ -1,4 +1,4 @@
-// The one check of operators and element types, before a graph is run: Reference and Session share it.
+// The check of operators and element types before a graph is run. Reference and Session share it.
 #pragma once
 
 #include <span>
@@ -9,12 +9,12 @@
 
 namespace bitfold {
 
-/// Why a node cannot be run, or none: Bitfold lacks the operator, or the operator's row does not accept a type.
-/// `infos` is infer_values(graph).
+/// The reason why a node cannot be run: Bitfold lacks the operator, or the operator's row does not accept a type. Empty
+/// if it can. `infos` is infer_values(graph).
 std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::span<const ValueInfo> infos);
 
-/// Throws Error that names every kind of operator that cannot be run, with the reason and the first node:
-/// "cannot run: 2 x NonMaxSuppression (first: [NonMaxSuppression 'nms'])". Looks into bodies, too.
+/// Throws Error naming every kind of operator that cannot be run, with the reason and the first node: "cannot run: 2 x
+/// NonMaxSuppression (first: [NonMaxSuppression 'nms'])". Includes bodies.
 void check_runnable(const Graph& graph, std::span<const ValueInfo> infos);
 
 }  // namespace bitfold

@@ -1,4 +1,4 @@
-// Types, shapes and small integers of a graph's values before it runs.
+// Infers types, shapes and small integer elements of a graph's values before it runs.
 #include <algorithm>
 
 #include "base/check.h"
@@ -27,7 +27,7 @@ std::optional<Elements> elements_of(const Tensor& t) {
   return e;
 }
 
-/// What a value says of itself.
+/// The information in the value itself.
 ValueInfo declared(const Value& value) {
   ValueInfo info{.dtype = value.dtype, .shape = value.shape, .elements = {}};
   if (value.constant) {
@@ -39,8 +39,7 @@ ValueInfo declared(const Value& value) {
   return info;
 }
 
-/// Gives every unknown size of a value its own negative number, which inference then recognizes wherever it is copied
-/// to.
+/// Gives every unknown size of a value a separate negative number, so that inference recognizes its copies.
 class UnknownSizes {
  public:
   void number(ValueInfo& info) {
@@ -48,7 +47,7 @@ class UnknownSizes {
     for (std::int64_t& dim : *info.shape)
       if (dim == kDynamic) dim = --last_;
   }
-  /// Back to what the world knows.
+  /// Replaces numbered unknown sizes by kDynamic.
   static void forget(ValueInfo& info) {
     if (info.shape)
       for (std::int64_t& dim : *info.shape) dim = std::max(dim, kDynamic);
@@ -82,7 +81,8 @@ void infer_nodes(const Graph& graph, bool uses_declared, std::vector<ValueInfo>&
       const Value& value = graph.value(node.outputs[i]);
       ValueInfo& info = infos[index(node.outputs[i])];
       info = std::move(out[i]);
-      // What a file declares fills in what an operator leaves open, but not for other input shapes than declared.
+      // Declarations of the file are used where an operator leaves a shape unknown, but only for the declared input
+      // shapes.
       if (!info.shape && uses_declared) info.shape = value.shape;
       if (info.shape) ops::check_size(*info.shape, fmt::format("value '{}'", value.name));
       if (info.dtype == DataType::unknown) info.dtype = value.dtype;
@@ -102,7 +102,7 @@ std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> i
   outputs.resize(node.outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].shape) ops::check_size(*outputs[i].shape, fmt::format("output {}", i));
-    // The bound holds for every rule, also for one that does not check it.
+    // Enforces the bound for every rule, including rules that do not check it.
     if (outputs[i].elements && std::ssize(*outputs[i].elements) > ops::kMostElements) outputs[i].elements.reset();
   }
   return outputs;

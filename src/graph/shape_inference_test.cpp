@@ -144,7 +144,7 @@ TEST(ShapeInference, an_expand_target_with_minus_ones_replaced_keeps_the_batch) 
   EXPECT_EQ(shape_after(g, g.add(Expand{}, "expand", {x, chosen}, "y")), (Shape{kDynamic, 5}));
 }
 
-// 2^42 elements, were they held one by one.
+// 2^42 elements if they were stored one by one.
 TEST(ShapeInference, elements_of_integers_that_double_are_given_up_beyond_a_bound) {
   Graph g;
   ValueId x = integers(g, "x", {1, 2});
@@ -156,7 +156,7 @@ TEST(ShapeInference, elements_of_integers_that_double_are_given_up_beyond_a_boun
     if (info.elements) {
       EXPECT_LE(info.elements->size(), 4096U);
     }
-  // The longest that are still held.
+  // The longest list of elements that is still tracked.
   EXPECT_EQ(infos[static_cast<std::size_t>(g.find("y_10"))].elements->size(), 4096U);
 }
 

@@ -23,7 +23,7 @@ std::string elements(const Tensor& tensor) {
   return out;
 }
 
-/// Types without a printed form of their own: the bytes.
+/// The raw bytes, for types without a printed form.
 std::string bytes(const Tensor& tensor) {
   std::string out;
   for (std::size_t i = 0; i < tensor.size_bytes(); ++i)

@@ -1,4 +1,4 @@
-// The words of a graph's text form: numbers, quoted names, tensors, and every operator's fields. Internal to graph/.
+// Parts of the text form of a graph: numbers, quoted names, tensors, and the fields of operators. Internal to graph/.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,14 @@
 
 namespace bitfold::text {
 
-/// Reads one line from left to right; spaces separate and are skipped. Everything throws Error saying what was
+/// Reads one line from left to right. Spaces separate and are skipped. All functions throw Error naming what was
 /// expected.
 class Cursor {
  public:
   explicit Cursor(std::string_view line) : line_(line) {}
   bool at_end();
   bool next_is(char c);
-  bool accept(std::string_view token);  ///< Skips it when it comes next.
+  bool accept(std::string_view token);  ///< Skips `token` if it comes next.
   void expect(std::string_view token);
   std::string word();  ///< Up to a space, '=', or bracket.
   std::string quoted();
@@ -32,7 +32,7 @@ class Cursor {
   std::string_view line_;
 };
 
-std::string quoted(std::string_view name);  ///< With \", \\ and \xNN for what is no printable ASCII.
+std::string quoted(std::string_view name);  ///< With \", \\, and \xNN for characters outside printable ASCII.
 std::string print(const Shape& dims);
 std::string print(const std::vector<float>& numbers);
 std::string print(const std::vector<std::int32_t>& numbers);

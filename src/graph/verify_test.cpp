@@ -9,7 +9,7 @@
 namespace bitfold {
 namespace {
 
-/// A convolution of two channels, quantized as it should be.
+/// A correctly quantized convolution of two channels.
 struct QuantizedConv {
   Graph g;
   ValueId x, w, b, y;

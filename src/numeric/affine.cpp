@@ -1,10 +1,10 @@
-// Affine grids in plain scalar code: the definition that every kernel is compared with.
+// Affine grids in plain scalar code. This is the definition with which every kernel is compared.
 //
 //   real = scale * (q - zero_point)                                docs/internals/arithmetic.md (1)
-//   q    = clamp(round_half_even(real / scale) + zero_point)                           (3)
+//   q    = clamp(round_half_even(real / scale) + zero_point)                                    (3)
 //
-// All arithmetic on elements is float32 and divides by the scale: multiplying by a reciprocal rounds twice and moves
-// ties. Only 32-bit codes (biases) divide in double, whose quotient has room for them.
+// All arithmetic on elements is float32 and divides by the scale, because multiplying by a reciprocal rounds twice and
+// moves ties. Only 32-bit codes (biases) divide in double, whose quotient has enough bits for them.
 #include "bitfold/affine.h"
 
 #include <fmt/ranges.h>
@@ -43,7 +43,7 @@ void check_finite(const Tensor& x) {
        to_string(x.shape()), *bad);
 }
 
-// A tensor seen as [outer, channels, inner] around a grid's axis; one channel where there is no axis.
+// A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel.
 struct Channels {
   std::int64_t outer = 1, count = 1, inner = 1;
 };
@@ -80,8 +80,8 @@ Channels check_grid(const QuantParams& params, const Shape& shape) {
   return split;
 }
 
-// One channel's grid, with the bounds of (3) moved in front of the rounding: clamping to integers and rounding commute,
-// and what is rounded then fits an int32.
+// One channel's grid, with the bounds of (3) applied before rounding. Clamping to integers and rounding commute, and
+// the rounded value then fits an int32.
 struct ChannelGrid {
   float scale;
   std::int32_t zero_point;
@@ -98,7 +98,8 @@ ChannelGrid channel_grid(const QuantParams& params, std::int64_t channel) {
 // (q - zero_point) of (3), for up to 16 bits.
 std::int32_t steps_of(float x, const ChannelGrid& grid) {
   float steps = x / grid.scale;
-  steps = steps > grid.low ? steps : grid.low;  // values, where std::clamp's references would keep vectors out
+  // selects values, because std::clamp's references would prevent vectorization
+  steps = steps > grid.low ? steps : grid.low;
   steps = steps < grid.high ? steps : grid.high;
   return round_half_even(steps);
 }
@@ -161,7 +162,7 @@ void with_code_type(DataType storage, Function function) {
   }
 }
 
-// Scale and zero_point of one channel: (5) to (8). `params` has its bits, sign and narrowness already.
+// Scale and zero_point of one channel, (5) to (8). `params` already has its bits, sign and narrowness.
 void append_channel(QuantParams& params, double min, double max, Scheme scheme) {
   min = std::min(min, 0.0);
   max = std::max(max, 0.0);
@@ -170,8 +171,8 @@ void append_channel(QuantParams& params, double min, double max, Scheme scheme) 
   const std::int32_t middle = params.is_signed ? 0 : std::int32_t{1} << (params.bits - 1);
   double scale = symmetric ? std::max(-min, max) / (qmax - middle) : (max - min) / (qmax - qmin);
   if (min == 0 && max == 0) scale = 1;
-  // Below the smallest normal float, x / scale loses bits or divides by zero on CPUs that flush; the grid is then
-  // coarser than the range could have, and still covers it.
+  // Below the smallest normal float, x / scale loses bits, or divides by zero on CPUs that flush subnormals. The grid
+  // is then coarser than the range requires and still covers it.
   const float stored = std::max(static_cast<float>(scale), std::numeric_limits<float>::min());
   params.scale.push_back(stored);
   if (symmetric) {
@@ -246,7 +247,7 @@ QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec&
   const Channels split = split_at(x.shape(), axis);
   const auto values = x.data<float>();
   for (std::int64_t c = 0; c < split.count; ++c) {
-    float min = 0, max = 0;  // (5): 0 is always inside
+    float min = 0, max = 0;  // (5): the range includes 0
     for (std::int64_t o = 0; o < split.outer; ++o) {
       const auto slice = values.subspan(static_cast<std::size_t>((o * split.count + c) * split.inner),
                                         static_cast<std::size_t>(split.inner));

@@ -35,7 +35,7 @@ BlockPool::Block BlockPool::take(std::size_t bytes) {
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   if (pool_in_use != nullptr && bytes >= kLeastBytes) {
     auto& kept = pool_in_use->kept_;
-    // The smallest that is large enough.
+    // The smallest block that is large enough.
     const auto it = kept.lower_bound(bytes);
     if (it != kept.end() && (bytes >= kLargeBytes || it->first < kLargeBytes)) {
       const Block block{it->second, it->first};
@@ -45,8 +45,8 @@ BlockPool::Block BlockPool::take(std::size_t bytes) {
   }
   const Block block{static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)), bytes};
   check(block.data != nullptr, "out of memory: {} bytes are needed", bytes);
-  // The system clears memory when it is first written, page by page; of many pages it takes that longer than the
-  // tensor's owner takes to fill them.
+  // The system clears memory page by page at the first write; for many small pages, that takes longer than filling the
+  // tensor.
   if (block.bytes >= kManyPages) prefer_huge_pages(block.data, block.bytes);
   return block;
 }

@@ -1,7 +1,7 @@
-// Memory of tensors that come and go again and again, as those of a network's runs do.
+// Memory for tensors that are allocated and freed repeatedly, such as those of a network's runs.
 //
-// Left to malloc, megabytes that several threads take and give back in turn scatter over its arenas: the process grows
-// with the number of runs. Blocks of a pool are used again instead: after the first run nothing new is taken.
+// With malloc, megabytes that several threads allocate and free in turn are scattered over its arenas, and the process
+// grows with the number of runs. A pool reuses its blocks, so that nothing new is allocated after the first run.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 
 namespace bitfold {
 
-/// Keeps freed blocks for the next tensors of the thread that uses it. Blocks may outlive the pool and may be freed by
-/// any thread. Not thread-safe: one thread uses it at a time.
+/// Keeps freed blocks for the next tensors of the thread that uses it. Blocks may outlive the pool, and any thread may
+/// free them. Not thread-safe: one thread uses it at a time.
 class BlockPool {
  public:
-  /// Blocks below this many bytes are malloc's.
+  /// Blocks below this many bytes are allocated with malloc.
   static constexpr std::size_t kLeastBytes = std::size_t{1} << 10;
-  /// Tensors below this many take no block of more.
+  /// Tensors below this size never take a block above it.
   static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
 
   BlockPool() = default;
@@ -23,7 +23,7 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
   ~BlockPool();
 
-  /// While it lives, tensors of this thread take their memory from `pool` and give it back there.
+  /// While it exists, tensors of this thread allocate from and return to `pool`.
   class Use {
    public:
     explicit Use(BlockPool& pool);
@@ -35,8 +35,8 @@ class BlockPool {
     BlockPool* outer_;
   };
 
-  /// Whether this thread uses a pool. Who lends its own to what it hands out does so only where there is none: blocks
-  /// that leave one pool and are given back to another are missed in the first and heaped up in the second.
+  /// Whether this thread uses a pool. A function that allocates its results from its own pool must do so only if the
+  /// caller has no pool; otherwise blocks leave one pool and accumulate in another.
   static bool is_one_in_use();
 
   /// Bytes kept for the next tensors.
@@ -44,9 +44,9 @@ class BlockPool {
 
   struct Block {
     std::byte* data;    ///< Aligned to 64 bytes, not cleared.
-    std::size_t bytes;  ///< At least as many as were asked for.
+    std::size_t bytes;  ///< At least the requested size.
   };
-  /// From the pool this thread uses, or from malloc. Throws Error when there is no memory.
+  /// Allocates from the pool of this thread, or with malloc. Throws Error if memory runs out.
   static Block take(std::size_t bytes);
   static void give_back(Block block);
 
@@ -54,7 +54,7 @@ class BlockPool {
   std::multimap<std::size_t, std::byte*> kept_;  ///< By size.
 };
 
-/// A block held until the end of its scope.
+/// Holds a block until the end of its scope.
 class PooledBytes {
  public:
   explicit PooledBytes(std::size_t bytes);

@@ -41,7 +41,7 @@ Words shifted(std::uint64_t bits, int place) {
   return words;
 }
 
-// Number of the highest bit set; -1 for 0.
+// Index of the highest bit set; -1 for 0.
 int highest_bit(const Words& words) {
   for (std::size_t i = words.size(); i-- > 0;)
     if (words[i] != 0) return static_cast<int>(i) * kWordBits + kWordBits - 1 - std::countl_zero(words[i]);

@@ -31,7 +31,7 @@ TEST(ExactSum, small_sums_are_what_paper_says) {
 }
 
 TEST(ExactSum, loses_nothing_between_the_largest_and_the_least_float) {
-  // In double the small terms would vanish beside the large ones, whichever came first.
+  // In double, the small terms would vanish beside the large ones in any order.
   const auto sum = sum_of({kMost, kLeast, 1, kMost});
   EXPECT_EQ(sum.parts(), (std::vector<double>{2 * static_cast<double>(kMost), 1, kLeast}));
   ExactSum rest = sum;

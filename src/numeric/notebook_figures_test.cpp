@@ -1,5 +1,5 @@
-// The figures of the quantization notebook this project started from: its 4x4 tensor, codes and dequantized values.
-// Where it is right, Bitfold's grids reproduce them to the last printed digit; where it is wrong, ours differ as said.
+// The figures of the quantization notebook that this project began with: its 4x4 tensor, codes and dequantized values.
+// Where it is right, Bitfold's grids give the printed digits; where it is wrong, the differences are as stated.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -27,19 +27,19 @@ void expect_printed(const Tensor& x, const std::vector<double>& expected) {
 TEST(Notebook, asymmetric_8_bits_has_its_scale_and_an_integer_zero_point) {
   const QuantParams p = choose_params(kMin, kMax, {.bits = 8});
   EXPECT_EQ(std::llround(double{p.scale[0]} * 1e4), 213);  // tensor(0.0213)
-  // Its cell 5 shows 103.5259 as the code of -0.0078, so of 0: a zero_point between two codes, and 0 off the grid.
+  // Its cell 5 shows 103.5259 as the code of -0.0078, and so of 0: a zero_point between two codes, with 0 off the grid.
   EXPECT_NEAR(-double{kMin} / p.scale[0], 103.5259, 0.003);
   EXPECT_EQ(p.zero_point[0], 104);
   const std::vector<std::uint8_t> codes{0, 123, 130, 160, 122, 180, 73, 100, 65, 104, 164, 96, 255, 180, 133, 57};
   EXPECT_EQ(quantize(x_f(), p), Tensor::from<std::uint8_t>({4, 4}, codes));
 }
 
-// x_f is printed to four decimals, and the notebook's scale came from the digits behind them: its 103.5259 = 2.2066 /
-// scale and its 0.8312 = 39 scale leave [0.021314, 0.0213141), where the printed extremes would give 0.02131412.
+// x_f is printed to four decimals, but the notebook's scale was computed from more digits: its 103.5259 = 2.2066 /
+// scale and 0.8312 = 39 scale imply [0.021314, 0.0213141), while the printed extremes would give 0.02131412.
 constexpr float kNotebookScale = 0.02131405F;
 
-// Its dequantized values are (round(x / scale) + zp - zp) * scale: the fractional zero_point cancels but at the
-// minimum, which its clamp to 0 moves by the fraction, from -2.2167 to -2.2066.
+// Its dequantized values are (round(x / scale) + zp - zp) * scale. The fractional zero_point cancels except at the
+// minimum, which the clamp to 0 moves by the fraction, from -2.2167 to -2.2066.
 TEST(Notebook, its_asymmetric_scale_gives_its_values) {
   const QuantParams p{.scale = {kNotebookScale}, .zero_point = {104}, .bits = 8};
   expect_printed(snap(x_f(), p), {-2.2167, 0.4050, 0.5542, 1.1936, 0.3837, 1.6199, -0.6607, -0.0853,  //
@@ -67,7 +67,8 @@ TEST(Notebook, our_symmetric_grid_does_not_clip_the_maximum) {
   EXPECT_FLOAT_EQ(snapped.data<float>()[12], kMax);  // the notebook: 2.7069
 }
 
-// `int(q_min - x_min / scale)` cuts 103.53 to 103: its maximum then needs code 254, and its minimum -1, which clips.
+// `int(q_min - x_min / scale)` truncates 103.53 to 103; the maximum then needs code 254, and the minimum -1, which is
+// clipped.
 TEST(Notebook, truncating_the_zero_point_clips_the_minimum) {
   const QuantParams cut{.scale = {(kMax - kMin) / 255}, .zero_point = {103}, .bits = 8};
   expect_printed(snap(Tensor::from<float>({1}, std::vector<float>{kMin}), cut), {-2.1954});

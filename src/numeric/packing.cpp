@@ -1,9 +1,9 @@
-// Codes of 2 and 4 bits, several to a byte: how ONNX files store them, docs/internals/arithmetic.md (19).
+// Codes of 2 and 4 bits, several to a byte, as stored in ONNX files; docs/internals/arithmetic.md (19).
 //
 //   4 bits   byte k = code[2k] | code[2k+1] << 4                          low nibble first
 //   2 bits   byte k = code[4k] | code[4k+1] << 2 | ... | code[4k+3] << 6
 //
-// Signed codes keep their two's complement's low bits; the unused bits of a last byte are 0. (ONNX, onnx.proto,
+// Signed codes keep the low bits of their two's complement; unused bits of the last byte are 0. (ONNX, onnx.proto,
 // TensorProto.int32_data and the INT4 and INT2 types.)
 #include <cstdint>
 

@@ -8,7 +8,7 @@
 
 namespace bitfold::testing {
 
-/// Of float32, normal around 0; the same ones every time.
+/// Normally distributed float32 around 0; the same numbers for the same seed.
 inline Tensor random_tensor(Shape shape, unsigned seed, float deviation = 1) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, deviation);

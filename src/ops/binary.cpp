@@ -34,7 +34,7 @@ T multiply(T a, T b) {
 template <class T>
 T divide(T a, T b) {
   if constexpr (std::is_integral_v<T>)
-    if (b == -1) return wrapping(T{0}, a, [](auto x, auto y) { return x - y; });  // the lowest / -1 would trap
+    if (b == -1) return wrapping(T{0}, a, [](auto x, auto y) { return x - y; });  // the lowest integer / -1 would trap
   return a / b;
 }
 template <class T>
@@ -77,7 +77,7 @@ void arithmetic(const Node& node, std::span<const TensorView> in, std::span<cons
   });
 }
 
-/// The result has the type of the base; the exponent may have another.
+/// The result has the type of the base; the exponent may have another type.
 void power(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   with_number_type(in[0].dtype, [&](auto base_zero) {
     with_number_type(in[1].dtype, [&](auto exponent_zero) {
@@ -87,7 +87,7 @@ void power(const Node&, std::span<const TensorView> in, std::span<const TensorVi
         if constexpr (std::is_same_v<X, float>) {
           return y == Y{2} ? x * x : std::pow(x, static_cast<float>(y));
         } else {
-          // Beyond the type's range a conversion is undefined: the nearest of its numbers then.
+          // Converting a value outside the type's range is undefined; the nearest representable number is used.
           const double value = std::pow(static_cast<double>(x), static_cast<double>(y));
           if (!(value < static_cast<double>(std::numeric_limits<X>::max()))) return std::numeric_limits<X>::max();
           if (value < static_cast<double>(std::numeric_limits<X>::lowest())) return std::numeric_limits<X>::lowest();
@@ -138,14 +138,14 @@ void logical(const Node& node, std::span<const TensorView> in, std::span<const T
   }
 }
 
-/// From left to right: the first operand is spread over the output, the others join it there.
+/// From left to right: the first operand is broadcast into the output, then combined with the others in place.
 void variadic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const VariadicKind kind = std::get<Variadic>(node.op).kind;
   with_number_type(out[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     map<T, T, T>(in[0], in[0], out[0], [](T a, T) { return a; });
     for (const TensorView& other : in.subspan(1)) {
-      // NaN wins, as in numpy.
+      // NaN propagates, as in numpy.
       if (kind == VariadicKind::min)
         map<T, T, T>(out[0], other, out[0], [](T a, T b) { return b < a || b != b ? b : a; });
       else if (kind == VariadicKind::max)

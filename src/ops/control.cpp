@@ -1,5 +1,5 @@
-// If, Loop and Scan. Their bodies are Graphs, which this folder cannot run: Reference and Session pass a function that
-// does.
+// If, Loop and Scan. Their bodies are Graphs, which this folder cannot run; Reference and Session pass a function that
+// runs them.
 #include "ops/control.h"
 
 #include <algorithm>
@@ -33,7 +33,7 @@ Tensor slice_at(const Tensor& x, std::size_t axis, std::int64_t index) {
   return y;
 }
 
-/// Tensors of one shape side by side along a new axis.
+/// Stacks tensors of one shape along a new axis.
 Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_or_negative) {
   if (parts.empty()) return Tensor(DataType::float32, {0});
   Shape shape = parts.front().shape();

@@ -3,8 +3,8 @@
 //   Conv           y[n, m, o] = bias[m] + sum over c, k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
 //   ConvTranspose  y[n, m, i * stride - pad + k * dilation] += x[n, c, i] * w[c, m, k]
 //
-// One, two or three spatial axes. The accumulators of a block of kBlock neighbouring outputs stand on the stack, so
-// that the innermost loop runs along the row.
+// One, two or three spatial axes. The accumulators of a block of kBlock adjacent outputs are on the stack, so that the
+// innermost loop runs along a row.
 #include <algorithm>
 
 #include "ops/operands.h"
@@ -87,8 +87,8 @@ Operands operands(std::span<const TensorView> in, std::span<const TensorView> ou
   return {in[0].as<float>(), in[1].as<float>(), is_given(in, 2) ? in[2].as<float>() : nullptr, out[0].as<float>()};
 }
 
-/// The outputs of row [first, first + count) that tap `offset` = k * dilation - pad reaches: x index o * stride +
-/// offset.
+/// The outputs of row [first, first + count) whose tap `offset` = k * dilation - pad lies inside the input: x index o *
+/// stride + offset.
 struct TapOutputs {
   std::int64_t begin, end;
 };
@@ -144,7 +144,7 @@ void conv(const Node& node, std::span<const TensorView> in, std::span<const Tens
     }
 }
 
-/// The input index that reaches output `o` through tap `k`, or -1.
+/// The input index that output `o` reads through tap `k`, or -1.
 std::int64_t source_index(const WindowAxis& axis, std::int64_t o, std::int64_t k) {
   const std::int64_t position = o + axis.pad_begin - k * axis.dilation;
   if (position < 0 || position % axis.stride != 0) return -1;
@@ -163,7 +163,7 @@ void accumulate_transposed(const Window3d& a, const float* x, const float* w, co
       const float* row = x + (iz * ay.in + iy) * ax.in;
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
-        // Output o = i * stride + shift lies in the block.
+        // Output o = i * stride + shift is in the block.
         const std::int64_t shift = kx * ax.dilation - ax.pad_begin - out[2];
         const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-shift, ax.stride));
         const std::int64_t end = std::min(ax.in, ceil_div(count - shift, ax.stride));
@@ -200,7 +200,7 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
 }  // namespace
 namespace {
 
-// Attributes that a file may leave out: the kernel's size is that of the weights, the rest has one entry per axis.
+// Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
 std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
   if (window.kernel.empty()) {
     const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
@@ -213,7 +213,7 @@ std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
   return settle_kernel(std::get<Conv>(op).window, in);
 }
-// Padding by auto_pad stays as it is: output_shape has a say in it.
+// auto_pad stays unresolved, because output_shape affects the padding.
 std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
   Window& window = std::get<ConvTranspose>(op).window;
   const AutoPad auto_pad = window.auto_pad;
@@ -227,7 +227,7 @@ std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
 std::int64_t conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
   return product(out[0]) * product(std::span(in[1]).subspan(1));
 }
-// Every input element meets every weight of its group.
+// Every input element is multiplied by every weight of its group.
 std::int64_t conv_transpose_macs(const Node&, std::span<const Shape> in, std::span<const Shape>) {
   return product(in[0]) * product(std::span(in[1]).subspan(1));
 }

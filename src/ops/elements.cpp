@@ -11,7 +11,7 @@ using Number = Element;
 
 constexpr std::int64_t kLowest = std::numeric_limits<std::int64_t>::min();
 
-/// Where an elementwise operator reads an input for output element `flat`, numpy broadcasting.
+/// The index of the input element that an elementwise operator reads for output element `flat` (numpy broadcasting).
 std::size_t source_index(std::int64_t flat, const Shape& output, const Shape& input) {
   std::int64_t index = 0, stride = 1;
   for (std::size_t i = 0; i < output.size(); ++i) {
@@ -28,16 +28,16 @@ std::size_t source_index(std::int64_t flat, const Shape& output, const Shape& in
 
 Number divide(std::int64_t a, std::int64_t b) {
   if (b == 0 || (a == kLowest && b == -1)) return std::nullopt;
-  return a / b;  // ONNX truncates, as C++ does
+  return a / b;  // ONNX truncates, like C++
 }
 
 Number modulo(std::int64_t a, std::int64_t b) {
   if (b == 0 || b == -1) return b == 0 ? Number() : Number(0);
   const std::int64_t r = a % b;
-  return r != 0 && (r < 0) != (b < 0) ? r + b : r;  // the sign of the divisor, as numpy's mod
+  return r != 0 && (r < 0) != (b < 0) ? r + b : r;  // the sign of the divisor, as in numpy's mod
 }
 
-/// Unknown when it overflows.
+/// Unknown on overflow.
 Number evaluate(BinaryKind kind, std::int64_t a, std::int64_t b) {
   std::int64_t r = 0;
   switch (kind) {
@@ -99,7 +99,8 @@ bool is_same_element(const Number& a, const Number& b) {
   return a && b ? *a == *b : !a && !b && a.dimension < 0 && a.dimension == b.dimension;
 }
 
-/// An operand that is the size of a dimension: never negative, and unchanged by what is neutral.
+/// An operation on the size of a dimension, which is never negative and stays the same dimension under neutral
+/// operands.
 Number apply_to_dimension(BinaryKind kind, const Number& dimension, const Number& other, bool is_first) {
   if (!other) return {};
   const bool commutes = kind == BinaryKind::add || kind == BinaryKind::mul;
@@ -117,7 +118,7 @@ Number evaluate(BinaryKind kind, const Number& a, const Number& b) {
   return {};
 }
 
-/// One output element from the inputs' elements at the same place.
+/// One output element from the input elements at the same position.
 Number evaluate(const Op& op, const std::vector<Number>& x) {
   if (std::holds_alternative<Where>(op)) {
     if (!x[0]) return is_same_element(x[1], x[2]) ? x[1] : Number();

@@ -1,5 +1,5 @@
-// An operator's attributes, each described once: the text form, the ONNX reader and writer, and the fingerprint of a
-// network all walk these descriptions.
+// Descriptions of operator attributes. The text form, the ONNX reader and writer, and the fingerprint of a network all
+// use them.
 #pragma once
 
 #include <algorithm>
@@ -19,26 +19,26 @@
 
 namespace bitfold::ops {
 
-/// An attribute's value, in the types that ONNX has. A DataType is a number in a file and a word in the text form.
+/// The value of an attribute, in ONNX's types. A DataType is a number in a file and a word in the text form.
 using AttributeValue = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>, std::vector<float>,
                                     std::vector<std::string>, Tensor, DataType>;
 
 struct Field {
   std::string_view name;  ///< ONNX's name: "kernel_shape".
-  /// None where a file needs no attribute.
+  /// Empty if a file does not need the attribute.
   std::function<std::optional<AttributeValue>(const Op& op)> get;
-  /// Throws Error on a wrong type or a value out of range. A result is the reason why Bitfold has no operator with that
+  /// Throws Error on a wrong type or a value out of range. Returns the reason if Bitfold has no operator with that
   /// value.
   std::function<std::optional<std::string>(Op& op, const AttributeValue& value)> set;
-  bool is_required = false;  ///< A file without it is malformed.
-  bool is_internal = false;  ///< Part of the text form only: ONNX has no such attribute.
-  /// The type of the value that set() takes, as an index into AttributeValue.
+  bool is_required = false;  ///< Whether a file without it is malformed.
+  bool is_internal = false;  ///< Used in the text form only; ONNX has no such attribute.
+  /// The type accepted by set(), as an index into AttributeValue.
   std::size_t type = 0;
-  /// Whether a file leaves this value out although it is not the prototype's; none: never.
+  /// Whether a file omits this value although it differs from the prototype's; null means never.
   bool (*is_implied)(const AttributeValue& value) = nullptr;
 };
 
-/// A word of a file and the enumerator it stands for.
+/// A word in a file and its enumerator.
 template <class E>
 struct Word {
   std::string_view word;
@@ -110,7 +110,7 @@ void from_value(std::string_view name, const AttributeValue& value, Interval ran
 
 }  // namespace detail
 
-/// An attribute that is a member of the operator's struct. Entries of lists must be in `range`, too.
+/// An attribute that is a member of the operator's struct. Entries of lists must also be in `range`.
 template <class O, class T>
 Field field(std::string_view name, T O::*member, Interval range = {}) {
   return {.name = name,
@@ -121,7 +121,7 @@ Field field(std::string_view name, T O::*member, Interval range = {}) {
           },
           .type = detail::type_index<T>()};
 }
-/// A member of a member: an entry of a Window.
+/// A member of a member, such as an entry of a Window.
 template <class O, class S, class T>
 Field field(std::string_view name, S O::*part, T S::*member, Interval range = {}) {
   return {.name = name,
@@ -133,7 +133,7 @@ Field field(std::string_view name, S O::*part, T S::*member, Interval range = {}
           .type = detail::type_index<T>()};
 }
 
-/// An enumeration that files spell in words. A word that is not in the list is a form that Bitfold lacks.
+/// An enumeration written as words in files. Other words are forms that Bitfold lacks.
 template <class E, class Get>
 Field word_field(std::string_view name, Get member_of, std::vector<Word<E>> words) {
   return {.name = name,
@@ -165,12 +165,12 @@ Field field(std::string_view name, S O::*part, E S::*member, std::vector<Word<E>
       name, [=](Op& op) -> E& { return (std::get<O>(op).*part).*member; }, std::move(words));
 }
 
-/// An attribute that must be there.
+/// Makes an attribute mandatory.
 inline Field required(Field field) {
   field.is_required = true;
   return field;
 }
-/// A list that files leave out when it is empty.
+/// A list that files omit if it is empty.
 inline Field omitted_when_empty(Field field) {
   field.get = [get = field.get](const Op& op) {
     std::optional<AttributeValue> value = get(op);
@@ -179,14 +179,14 @@ inline Field omitted_when_empty(Field field) {
   };
   return field;
 }
-/// A member that no file has as an attribute.
+/// A member that is not an attribute in files.
 template <class O, class T>
 Field internal(std::string_view name, T O::*member) {
   Field made = field(name, member);
   made.is_internal = true;
   return made;
 }
-/// An attribute without influence on inference: read and dropped.
+/// An attribute without effect on inference; it is read and dropped.
 template <class T>
 Field ignored(std::string_view name) {
   return {.name = name,
@@ -194,7 +194,7 @@ Field ignored(std::string_view name) {
           .set = [](Op&, const AttributeValue&) -> std::optional<std::string> { return std::nullopt; },
           .type = detail::type_index<T>()};
 }
-/// An attribute of which Bitfold has one value only.
+/// An attribute of which Bitfold supports a single value.
 template <class T>
 Field only(std::string_view name, T value) {
   return {.name = name,
@@ -206,7 +206,7 @@ Field only(std::string_view name, T value) {
           .type = detail::type_index<T>()};
 }
 
-/// All ones: what dilations are where a file does not say. ONNX Runtime's quantized pools refuse even those.
+/// Whether all entries are 1, the default of dilations. ONNX Runtime's quantized pools reject even explicit ones.
 inline bool is_all_ones(const AttributeValue& value) {
   const auto* list = std::get_if<std::vector<std::int64_t>>(&value);
   return list != nullptr && std::ranges::all_of(*list, [](std::int64_t entry) { return entry == 1; });

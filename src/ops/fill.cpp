@@ -1,4 +1,4 @@
-// Operators that repeat elements, and that make tensors from shapes and numbers.
+// Operators that repeat elements or create tensors from shapes and numbers.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,7 +9,7 @@
 namespace bitfold::ops {
 namespace {
 
-/// Far from where a few sums leave int64.
+/// Small enough that a few sums cannot overflow int64.
 bool is_moderate(std::int64_t v) {
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
   return v > -kMost && v < kMost;
@@ -86,7 +86,7 @@ Outputs infer_constant_of_shape(const Inputs& in) {
   return {y};
 }
 
-/// ceil((limit - start) / delta), where the three reals are constant.
+/// ceil((limit - start) / delta), if the three reals are constant.
 std::optional<std::int64_t> real_range_count(const Inputs& in) {
   for (std::size_t i = 0; i < 3; ++i)
     if (in[i].dtype != DataType::float32 || in[i].scales.size() != 1) return std::nullopt;

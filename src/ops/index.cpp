@@ -1,4 +1,4 @@
-// Operators that take elements by index: Slice, Gather, Pad.
+// Operators that select elements by index: Slice, Gather, Pad.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,13 +9,13 @@
 namespace bitfold::ops {
 namespace {
 
-/// Far from where a few sums leave int64.
+/// Small enough that a few sums cannot overflow int64.
 bool is_moderate(std::int64_t v) {
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
   return v > -kMost && v < kMost;
 }
 
-/// "To the end", as exporters write it: the largest int32 or int64.
+/// "To the end" as written by exporters: the largest int32 or int64.
 constexpr std::int64_t kBeyondAnySize = std::numeric_limits<std::int32_t>::max();
 
 struct Bounds {
@@ -32,10 +32,10 @@ Bounds clamp_slice(std::int64_t start, std::int64_t end, std::int64_t step, std:
     const std::int64_t stop = std::clamp<std::int64_t>(from_end(end), 0, size);
     b.count = stop > b.start ? (stop - b.start - 1) / step + 1 : 0;
   } else {
-    // Unlike numpy's, a start before the first element is the first element.
+    // Unlike in numpy, a start before the first element means the first element.
     b.start = std::min(std::max<std::int64_t>(from_end(start), 0), size - 1);
     const std::int64_t stop = std::clamp<std::int64_t>(from_end(end), -1, size - 1);
-    // -(step + 1) + 1 would overflow for the lowest int64; such a step takes one element at most.
+    // -(step + 1) + 1 would overflow for the lowest int64; such a step selects at most one element.
     const std::int64_t stride = step < -size - 1 ? size + 1 : -step;
     b.count = b.start > stop ? (b.start - stop - 1) / stride + 1 : 0;
   }
@@ -76,7 +76,7 @@ Outputs infer_slice(const Inputs& in) {
     }
     const Bounds b = clamp_slice((*starts)[i], (*ends)[i], steps[i], size);
     shape[axis] = b.count;
-    // Rows of a small matrix or elements of a vector: enough for shape arithmetic.
+    // Rows of a small matrix or elements of a vector suffice for shape arithmetic.
     if (in[0].elements && axis == 0 && axes.size() == 1) {
       const std::int64_t row = size == 0 ? 0 : std::ssize(*in[0].elements) / size;
       elements = Elements{};
@@ -140,7 +140,7 @@ Outputs infer_pad(const Inputs& in) {
 
 namespace {
 
-/// Where a slice starts, after ONNX's wrapping and clamping; bounds may be the extremes of int64.
+/// The start of a slice after ONNX's wrapping and clamping. Bounds may be the extremes of int64.
 std::int64_t slice_start(std::int64_t start, std::int64_t step, std::int64_t dim) {
   if (start < 0) start += dim;
   return std::clamp<std::int64_t>(start, 0, step > 0 ? dim : std::max<std::int64_t>(0, dim - 1));
@@ -181,7 +181,7 @@ void gather(const Node& node, std::span<const TensorView> in, std::span<const Te
     }
 }
 
-/// One axis of a Pad. Negative padding crops first: [low, low + size) of the input is what is padded.
+/// One axis of a Pad. Negative padding crops first, so that [low, low + size) of the input is padded.
 struct PadAxis {
   std::int64_t begin = 0, low = 0, size = 0;
 };
@@ -204,7 +204,7 @@ PadAxes pad_axes(std::span<const TensorView> in) {
   return axes;
 }
 
-/// The input index behind output index `i`.
+/// The input index that output index `i` reads.
 std::int64_t pad_source(const PadAxis& a, PadMode mode, std::int64_t i) {
   const std::int64_t j = i - a.begin, last = a.size - 1;
   if (mode == PadMode::edge || last <= 0)
@@ -230,7 +230,7 @@ void pad_constant(std::span<const TensorView> in, const TensorView& out, const P
        out.data + first_to * static_cast<std::int64_t>(sizeof(T)));
 }
 
-/// Reflect and edge: every output element has an input element; the last axis runs inside.
+/// Reflect and edge modes: every output element reads an input element; the last axis is the inner loop.
 template <class T>
 void pad_mapped(const TensorView& in, const TensorView& out, const PadAxes& axes, PadMode mode) {
   const auto shape = out.shape;

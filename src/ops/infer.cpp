@@ -15,7 +15,7 @@ std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
 }
 
 std::int64_t multiply(std::int64_t a, std::int64_t b) {
-  if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size stays the same one
+  if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size keeps its identity
   if (is_unknown(a) || is_unknown(b)) return a == 0 || b == 0 ? 0 : kDynamic;
   std::int64_t product = 0;
   if (__builtin_mul_overflow(a, b, &product)) fail("sizes {} and {} multiply beyond any memory", a, b);
@@ -39,7 +39,7 @@ Shape broadcast(const Shape& a, const Shape& b) {
     if (out == 1 || (is_unknown(out) && !is_unknown(other))) {
       out = other;
     } else if (is_unknown(out)) {
-      out = kDynamic;  // of two unknown sizes either may be 1
+      out = kDynamic;  // either of two unknown sizes may be 1
     } else {
       check(is_unknown(other), "shapes {} and {} do not broadcast", to_string(a), to_string(b));
     }
@@ -65,7 +65,7 @@ Outputs infer_elementwise(const Inputs& in, DataType dtype) {
   return {y};
 }
 
-/// A size that no memory holds would overflow what is computed from it.
+/// Rejects sizes that do not fit any memory, before computations on them overflow.
 void check_size(const Shape& shape, const std::string& what) {
   std::int64_t count = 1;
   bool is_too_large = false;

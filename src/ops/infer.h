@@ -1,4 +1,4 @@
-// Shape rules: what they read, and what several of them share.
+// Input and helpers of shape rules.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ using Elements = std::vector<Element>;
 /// Larger tensors are data, not shape arithmetic.
 inline constexpr std::int64_t kMostElements = 4096;
 
-/// More elements than any tensor of a network; what a hostile file asks for beyond it is refused before arithmetic on
-/// it could overflow.
+/// More elements than in any real tensor. Larger requests of a malicious file are rejected before arithmetic on them
+/// could overflow.
 inline constexpr std::int64_t kMostValueElements = std::int64_t{1} << 48;
 
-/// Longer float constants are no scales of a Resize.
+/// Longer float constants are not the scales of a Resize.
 inline constexpr std::int64_t kMaxScaleCount = 16;
 
-/// One node's inputs, with absent ones told apart.
+/// The inputs of one node; absent ones can be distinguished.
 struct Inputs {
   const Node& node;
   std::span<const ValueInfo> infos;
@@ -33,25 +33,25 @@ struct Inputs {
   const ValueInfo& operator[](std::size_t i) const { return infos[i]; }
   std::size_t size() const { return node.inputs.size(); }
   const std::optional<Shape>& shape(std::size_t i) const { return infos[i].shape; }
-  /// The elements of an integer input, all of them known.
+  /// The elements of an integer input, if all are known.
   std::optional<std::vector<std::int64_t>> known(std::size_t i) const;
 };
 
 using Outputs = std::vector<ValueInfo>;
 
 inline bool is_unknown(std::int64_t dim) { return dim < 0; }
-/// The dimension an element of a shape stands for.
+/// The dimension that an element of a shape represents.
 inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
 std::int64_t multiply(std::int64_t a, std::int64_t b);             ///< Unknown if either is; Error on overflow.
-std::int64_t normalize_axis(std::int64_t axis, std::size_t rank);  ///< Error when outside [-rank, rank).
-/// Of values of that rank; false where there are no axes.
+std::int64_t normalize_axis(std::int64_t axis, std::size_t rank);  ///< Throws Error outside [-rank, rank).
+/// For values of that rank; false if there are no axes.
 constexpr bool is_last_axis(std::int64_t axis, std::size_t rank) {
   return rank > 0 && (axis == -1 || axis == static_cast<std::int64_t>(rank) - 1);
 }
-Shape broadcast(const Shape& a, const Shape& b);  ///< numpy; Error when they do not fit.
+Shape broadcast(const Shape& a, const Shape& b);  ///< numpy broadcasting; throws Error if the shapes do not fit.
 inline bool is_integer(DataType t) { return t == DataType::int64 || t == DataType::int32 || t == DataType::boolean; }
 
-void check_size(const Shape& shape, const std::string& what);  ///< Error beyond kMostValueElements.
+void check_size(const Shape& shape, const std::string& what);  ///< Throws Error above kMostValueElements.
 
 inline ValueInfo real(std::optional<Shape> shape) {
   return {.dtype = DataType::float32, .shape = std::move(shape), .elements = {}};
@@ -64,14 +64,14 @@ inline ValueInfo like(const ValueInfo& x, std::optional<Shape> shape) {
 
 inline std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-/// Drops elements that do not fill the shape.
+/// Drops elements that do not match the shape.
 inline ValueInfo with_elements(ValueInfo info, std::optional<Elements> elements) {
   if (elements && info.shape && is_static(*info.shape) && element_count(*info.shape) == std::ssize(*elements))
     info.elements = std::move(elements);
   return info;
 }
 
-/// Rank known, sizes not.
+/// A shape of known rank and unknown sizes.
 inline Shape all_dynamic(std::int64_t rank) { return Shape(at(rank), kDynamic); }
 
 /// The number of elements of a rank-1 input: the rank of a shape it describes.
@@ -87,7 +87,7 @@ Outputs infer_same(const Inputs& in);
 Outputs infer_elementwise(const Inputs& in);
 Outputs infer_elementwise(const Inputs& in, DataType dtype);
 
-/// Elements of an elementwise operator's output, where they can be told.
+/// Elements of an elementwise operator's output, if they can be determined.
 std::optional<Elements> elementwise_elements(const Op& op, const Inputs& in, const Shape& output, DataType dtype);
 std::optional<Elements> reduced_elements(const Reduce& op, const Inputs& in);
 

@@ -7,7 +7,7 @@
 namespace bitfold::ops {
 namespace {
 
-/// The size along the axis of a concatenation. Sizes are limited to 2^48, so that a sum of two does not overflow.
+/// The size along the axis of a concatenation. Sizes are limited to 2^48, so a sum of two does not overflow.
 std::int64_t add(std::int64_t a, std::int64_t b) {
   if (a == 0 || b == 0) return a == 0 ? b : a;
   return is_unknown(a) || is_unknown(b) ? kDynamic : std::min(a + b, kMostValueElements + 1);
@@ -79,7 +79,7 @@ Outputs infer_split(const Inputs& in) {
   return outputs;
 }
 
-/// `part` is a run of the axis of `whole`, `start` elements of the axis in. Bytes.
+/// In bytes: `part` is a contiguous piece of the axis of `whole`, beginning at `start`.
 struct Runs {
   std::size_t outer, part, whole, start;
 };
@@ -102,7 +102,7 @@ void concat(const Node& node, std::span<const TensorView> in, std::span<const Te
   }
 }
 
-/// An unused output has no data but still a shape.
+/// An unused output has no data but has a shape.
 void split(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const std::size_t axis = wrapped_axis(std::get<Split>(node.op).axis, in[0].shape.size());
   std::int64_t start = 0;
@@ -134,7 +134,8 @@ std::vector<OperatorInfo> join_operators() {
        .prototype = Split{},
        .inputs = {{"input", kWholeBytes, 'T'}, {"split", kIndex, 0, Presence::optional, Use::parameter}},
        .outputs = {{"outputs", kWholeBytes, 'T', Presence::variadic}},
-       .fields = {field("axis", &Split::axis), ignored<std::int64_t>("num_outputs")},  // the node has them
+       // counted from the node's outputs
+       .fields = {field("axis", &Split::axis), ignored<std::int64_t>("num_outputs")},
        .infer = infer_split,
        .evaluate = split,
        .traits = moves,

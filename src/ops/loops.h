@@ -1,8 +1,7 @@
 // Nested loops over strided tensors, with as few levels as the strides allow.
 //
-// Broadcasting is a stride of 0, a transposition a permutation of strides, a slice a start and a multiple of them. So
-// one nest serves every operator that walks tensors in step, and its innermost level is a long run where the
-// tensors are dense.
+// Broadcasting is a stride of 0, a transposition permutes strides, and a slice offsets and multiplies them. So one loop
+// nest serves every operator that visits tensors in step, and its innermost level is long if the tensors are dense.
 #pragma once
 
 #include <array>
@@ -25,7 +24,7 @@ inline void check_rank(std::span<const std::int64_t> shape) {
   check(shape.size() <= kMaxRank, "a tensor of rank {} is beyond the highest supported, {}", shape.size(), kMaxRank);
 }
 
-/// In elements, of a dense row-major tensor.
+/// Strides of a dense row-major tensor, in elements.
 inline Strides dense_strides(std::span<const std::int64_t> shape) {
   check_rank(shape);
   Strides strides;
@@ -37,7 +36,7 @@ inline Strides dense_strides(std::span<const std::int64_t> shape) {
   return strides;
 }
 
-/// Strides with which a dense tensor of `shape` is read as one of shape `wide` (numpy broadcasting).
+/// Strides for reading a dense tensor of `shape` as one of shape `wide` (numpy broadcasting).
 inline Strides broadcast_strides(std::span<const std::int64_t> shape, std::span<const std::int64_t> wide) {
   check_rank(wide);
   check(shape.size() <= wide.size(), "rank {} does not broadcast to rank {}", shape.size(), wide.size());
@@ -52,13 +51,13 @@ inline Strides broadcast_strides(std::span<const std::int64_t> shape, std::span<
   return strides;
 }
 
-/// A nest over K tensors.
+/// A loop nest over K tensors.
 template <int K>
 class Loops {
  public:
   using Steps = std::array<std::int64_t, K>;
 
-  /// Adds a level inside those added so far: `size` iterations, each moving tensor k by steps[k] elements.
+  /// Adds an innermost level with `size` iterations, each of which advances tensor k by steps[k] elements.
   void add(std::int64_t size, const Steps& steps) {
     if (size == 0) empty_ = true;
     if (size <= 1) return;
@@ -71,7 +70,7 @@ class Loops {
     levels_[depth_++] = {size, steps};
   }
 
-  /// Calls row(offsets, size, steps) for each run of the innermost level; offsets in elements.
+  /// Calls row(offsets, size, steps) for each iteration of the outer levels; offsets are in elements.
   template <class Row>
   void for_each_row(Row row) const {
     if (empty_) return;
@@ -95,7 +94,7 @@ class Loops {
   }
 
  private:
-  static constexpr std::size_t kMaxDepth = 2 * kMaxRank;  // a Tile has two levels per axis
+  static constexpr std::size_t kMaxDepth = 2 * kMaxRank;  // a Tile needs two levels per axis
   struct Level {
     std::int64_t size = 1;
     Steps steps{};

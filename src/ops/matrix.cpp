@@ -1,9 +1,8 @@
 // Matrix products by their definition, accumulated in double and rounded once:
 //
 //   Gemm    y = alpha * A' * B' + beta * C, C broadcast to y
-//   MatMul  numpy.matmul: the last two axes multiply, those before broadcast; a vector is a row on the left, a column
-//   on the
-//           right, and its axis vanishes from y
+//   MatMul  numpy.matmul: the last two axes are multiplied, the others broadcast; a vector is a row on the left or a
+//           column on the right, and its axis is removed from y
 #include <algorithm>
 
 #include "ops/operands.h"

@@ -1,4 +1,4 @@
-// Normalizations and Softmax. Sums, means and variances are taken in double.
+// Normalizations and Softmax. Sums, means and variances are computed in double.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -83,7 +83,7 @@ void layer_norm(const Node& node, std::span<const TensorView> in, std::span<cons
   if (is_given(in, 2)) map<float, float, float>(out[0], in[2], out[0], [](float y, float beta) { return y + beta; });
 }
 
-/// y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta
+/// y = x / (bias + alpha / size * sum of x^2 over `size` adjacent channels)^beta
 void lrn(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Lrn>(node.op);
   const auto shape = in[0].shape;
@@ -104,7 +104,7 @@ void lrn(const Node& node, std::span<const TensorView> in, std::span<const Tenso
     }
 }
 
-/// One distribution of n elements, `step` apart. The largest is taken out first, so that nothing overflows.
+/// One distribution of n elements with stride `step`. The maximum is subtracted first, so that nothing overflows.
 void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bool log) {
   float top = -std::numeric_limits<float>::infinity();
   for (std::int64_t i = 0; i < n; ++i) top = std::max(top, x[i * step]);
@@ -126,7 +126,7 @@ void softmax(const Node& node, std::span<const TensorView> in, std::span<const T
   const auto& op = std::get<Softmax>(node.op);
   const auto shape = in[0].shape;
   if (shape.empty()) return softmax_row(in[0].as<float>(), out[0].as<float>(), 1, 1, op.log);
-  // The flattened form may name the axis after the last: distributions of one element.
+  // The flattened form may name the axis after the last one: distributions of one element.
   const bool is_past_end = op.flattened && op.axis == static_cast<std::int64_t>(shape.size());
   const std::size_t axis = is_past_end ? shape.size() : wrapped_axis(op.axis, shape.size());
   const std::int64_t outer = product(shape.first(axis));

@@ -1,4 +1,4 @@
-// What operator functions read from their node and their small operands.
+// Access to small operands of operator functions.
 #pragma once
 
 #include <array>
@@ -34,14 +34,14 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
   }
 }
 
-/// -1 is the last axis.
+/// Wraps negative axes; -1 is the last axis.
 inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
   const auto r = static_cast<std::int64_t>(rank);
   check(axis >= -r && axis < r, "axis {} of a tensor of rank {}", axis, rank);
   return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
 }
 
-/// How the element functions of a row move elements that keep their order.
+/// Evaluation of operators that keep the order of elements in memory.
 void copy_elements(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out);
 
 inline std::int64_t product(std::span<const std::int64_t> dims) {

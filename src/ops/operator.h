@@ -1,8 +1,8 @@
-// The operator table: one row says everything that is known of an operator.
+// The operator table. One row contains all facts about an operator.
 //
-// A row stands in its family's file (conv.cpp, reduce.cpp, ...), next to the operator's shape rule and its evaluation.
-// Every other folder asks the row: the text form and the ONNX reader and writer walk its fields, verify() its slots,
-// Reference and Session its accepted types and its evaluation, the planner its role. A new operator is a struct in
+// A row is in its family's file (conv.cpp, reduce.cpp, ...), next to the operator's shape rule and its evaluation.
+// Every other folder reads the row: the text form and the ONNX reader and writer use its fields, verify() its slots,
+// Reference and Session its accepted types and its evaluation, and the planner its role. A new operator is a struct in
 // include/bitfold/ops.h, a row, and a case in the sweep test.
 #pragma once
 
@@ -26,19 +26,19 @@ enum class Presence {
   variadic,  ///< Last slot only: any number of values, at least one unless `optional` inputs precede it.
 };
 
-/// What a slot's value is to the operator.
+/// How the operator uses the value in a slot.
 enum class Use {
   data,       ///< Elements that the operator computes with or moves.
-  weights,    ///< The constant factor of a product: rounded to a grid of its own.
+  weights,    ///< The constant factor of a product; gets a grid of its own.
   bias,       ///< Added to a product's accumulators.
-  fill,       ///< The real that a Pad writes.
-  parameter,  ///< Axes, shapes, indices, bounds: never on a grid.
+  fill,       ///< The real that a Pad fills in.
+  parameter,  ///< Axes, shapes, indices or bounds; never on a grid.
 };
 
 struct Slot {
   std::string_view name;  ///< ONNX's name: "X".
   TypeSet types;          ///< Element types that evaluate() accepts.
-  /// Slots with the same letter have the same element type; 0: independent.
+  /// Slots with the same letter have the same element type; 0 means independent.
   char group = 0;
   Presence presence = Presence::required;
   Use use = Use::data;
@@ -47,94 +47,95 @@ struct Slot {
 /// How the planner treats a node of the operator.
 enum class Role {
   in_float,    ///< Runs in float.
-  product,     ///< Multiplies by constant weights: the reason to quantize.
-  movement,    ///< Moves or selects elements: inputs and outputs share one grid.
-  clip,        ///< Clamps to constant bounds: a grid that ends at the bounds does its work.
+  product,     ///< Multiplies by constant weights; the main target of quantization.
+  movement,    ///< Moves or selects elements; inputs and outputs share one grid.
+  clip,        ///< Clamps to constant bounds; an output grid that ends at the bounds replaces it.
   arithmetic,  ///< Every input and output has its own grid.
 };
 
-/// Facts about what an operator computes. All false is safe: nothing is then assumed.
+/// Facts about the computation. False is always safe.
 struct Traits {
   /// Output element i depends on the inputs' elements at i only, after numpy broadcasting.
   bool elementwise = false;
   /// Every output element is an element of a data input (or a fill value), unchanged.
   bool moves_elements = false;
-  /// Only the shape changes: elements keep their order in memory.
+  /// Changes only the shape: elements keep their order in memory.
   bool keeps_order = false;
   /// f(s x) = s f(x) for every s > 0, in all data inputs together.
   bool commutes_with_positive_scale = false;
-  /// Reads the shape of its inputs, never their elements.
+  /// Reads the shapes of its inputs but not their elements.
   bool reads_shape_only = false;
   /// Channels (axis 1) do not mix: output channel c depends on channel c of the data inputs only.
   bool keeps_channels = false;
-  /// Two runs with equal inputs may differ: never folded.
+  /// Two runs with equal inputs may differ; never folded.
   bool is_random = false;
 };
 
-/// Inputs and outputs as the node lists them; an absent optional one is a view without data. Output views have the type
-/// and shape of the row's infer function. Allocates nothing in proportion to the data. Inputs and outputs do not
-/// overlap. Throws Error, starting with the node, where the data itself is impossible: an index out of range.
+/// Inputs and outputs are in the node's order; an absent optional one is a view without data. Output views have the
+/// type and shape given by the row's infer function. Memory allocated does not grow with the data. Inputs and outputs
+/// do not overlap. Throws Error beginning with the node if the data is invalid, such as an index out of range.
 using Evaluate = void (*)(const Node& node, std::span<const TensorView> inputs, std::span<const TensorView> outputs);
-/// For outputs whose shape depends on the data: allocates them.
+/// For outputs whose shape depends on the data; allocates them.
 using EvaluateDynamic = std::vector<Tensor> (*)(const Node& node, std::span<const TensorView> inputs);
-/// Types and shapes of the outputs. Throws Error (without saying where) when the shapes contradict the operator.
+/// Types and shapes of the outputs. Throws Error (without the place) if the shapes contradict the operator.
 using Infer = Outputs (*)(const Inputs& inputs);
-/// Completes a node as read from a file from what is known of its inputs: kernel_shape from the weights, perm from the
-/// rank. A result is the reason why Bitfold has no such form of the operator.
+/// Completes a node read from a file with facts about its inputs: kernel_shape from the weights, perm from the rank.
+/// Returns the reason if Bitfold lacks this form of the operator.
 using Settle = std::optional<std::string> (*)(Op& op, const Inputs& inputs);
-/// Multiply-accumulates of one run.
+/// Multiply-accumulates per run.
 using CountMacs = std::int64_t (*)(const Node& node, std::span<const Shape> inputs, std::span<const Shape> outputs);
 
 struct OperatorInfo {
   std::string_view name;         ///< ONNX's operator type.
-  std::string_view domain = {};  ///< Empty: ai.onnx.
-  /// The first opset with this form. Older ones are lifted to it on import and lowered to on export (onnx/versions.h).
+  std::string_view domain = {};  ///< Empty means ai.onnx.
+  /// The first opset with this form. Import lifts older forms to it, and export lowers it to older opsets
+  /// (onnx/versions.h).
   int since = 1;
   Op prototype;  ///< With every attribute's default.
   std::vector<Slot> inputs, outputs;
   std::vector<Field> fields = {};
   Infer infer = nullptr;
-  Evaluate evaluate = nullptr;                 ///< None: see evaluate_dynamic, or cannot be run.
-  EvaluateDynamic evaluate_dynamic = nullptr;  ///< Set where evaluate cannot be.
+  Evaluate evaluate = nullptr;                 ///< Null if evaluate_dynamic is set, or the operator cannot be run.
+  EvaluateDynamic evaluate_dynamic = nullptr;  ///< Set if the output shapes depend on the data.
   Settle settle = nullptr;
   Traits traits = {};
   Role role = Role::in_float;
-  /// Why a node of the operator runs in float although its role says otherwise; empty where it does not.
+  /// The reason why a node of the operator runs in float in spite of its role; empty if it does not.
   std::string_view (*why_in_float)(const Op& op) = nullptr;
-  /// Whether the traits moves_elements and role movement hold for this node; none: always.
+  /// Whether the trait moves_elements and the role movement apply to this node; null means always.
   bool (*moves_when)(const Op& op) = nullptr;
   CountMacs macs = nullptr;
-  /// True for the inner operators that no file has: Requantize, Opaque.
+  /// Whether the operator does not exist in files: Requantize, Opaque.
   bool is_internal = false;
   /// The number of bodies (If 2, Loop and Scan 1).
   int bodies = 0;
 };
 
-/// The row of an operator. Every Op has one.
+/// The row of an operator; every Op has one.
 const OperatorInfo& info(const Op& op);
 /// All rows, family by family.
 std::span<const OperatorInfo> all_operators();
-/// The row of that name in any domain: for the text form, where names are unique. Null when there is none.
+/// The row with that name in any domain, for the text form, where names are unique. Null if there is none.
 const OperatorInfo* find_operator_named(std::string_view name);
-/// Null when the table has no such operator.
+/// Null if the table has no such operator.
 const OperatorInfo* find_operator(std::string_view domain, std::string_view name);
 
-/// The slot that input (or output) `index` of a node fills; the last one repeats where it is variadic. Null beyond it.
+/// The slot of input (or output) `index` of a node; a variadic last slot repeats. Null past the end.
 const Slot* slot_at(std::span<const Slot> slots, std::size_t index);
-/// The inputs with that use, present ones only, in order.
+/// The present inputs with that use, in order.
 std::vector<ValueId> inputs_with(const Node& node, Use use);
-/// The input with that use; none where it is absent.
+/// The input with that use; ValueId::none if it is absent.
 ValueId input_with(const Node& node, Use use);
 inline bool moves_elements(const Op& op) {
   const OperatorInfo& row = info(op);
   return row.traits.moves_elements && (row.moves_when == nullptr || row.moves_when(op));
 }
 
-/// Throws Error (without saying where) when a node has too few or too many inputs, outputs or bodies, or lacks a
-/// required one.
+/// Throws Error (without the place) if a node has too few or too many inputs, outputs or bodies, or lacks a required
+/// one.
 void check_slots(const Node& node);
-/// Why the node cannot be evaluated on inputs and outputs of these types, by slot and type: "input 'X' is float16;
-/// accepted: float32". None when it can.
+/// The reason, by slot and type, why the node cannot be evaluated on these types: "input 'X' is float16; accepted:
+/// float32". Empty if it can.
 std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs,
                                             std::span<const ValueInfo> outputs);
 

@@ -1,7 +1,7 @@
 // Pooling over one, two or three spatial axes.
 //
-// Padding never wins a maximum. An average divides by the taps inside the input, or with count_include_pad by those
-// inside the padded input: what ceil_mode adds beyond the padding counts in neither.
+// Padding never wins a maximum. An average divides by the number of taps inside the input or, with count_include_pad,
+// inside the padded input; taps that ceil_mode adds past the padding count in neither case.
 #include "ops/pool.h"
 
 #include <algorithm>
@@ -37,7 +37,7 @@ Outputs infer_global_pool(const Inputs& in) {
 
 namespace {
 
-/// The taps [begin, end) of output `o` that fall inside the input, and how many fall inside the padded input.
+/// The taps [begin, end) of output `o` inside the input, and the number of taps inside the padded input.
 struct Taps {
   std::int64_t begin = 0, end = 0, padded_count = 0;
 };
@@ -91,7 +91,7 @@ void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
     }
 }
 
-/// The common window, 2 x 2 without padding inside the input: in a form that vectorizes.
+/// The common 2 x 2 window without padding, in a form that vectorizes.
 bool is_2x2(const Window3d& a) {
   for (const WindowAxis& axis : {a[1], a[2]})
     if (axis.kernel != 2 || axis.stride != 2 || axis.dilation != 1 || axis.pad_begin != 0 || axis.out * 2 > axis.in)
@@ -191,7 +191,7 @@ std::vector<OperatorInfo> pool_operators() {
        .prototype = Pool{.kind = PoolKind::max},
        .inputs = x,
        .outputs = y,
-       .fields = fields + std::vector{ignored<std::int64_t>("storage_order")},  // of the indices
+       .fields = fields + std::vector{ignored<std::int64_t>("storage_order")},  // affects only the order of indices
        .infer = infer_pool,
        .evaluate = pool,
        .settle = settle_pool,

@@ -1,4 +1,4 @@
-// Gemm and MatMul as plain matrix products: what the loops of matmul.cpp and the oneDNN path of fast.cpp share.
+// Gemm and MatMul as plain matrix products, shared by the loops of matrix.cpp and the reference's oneDNN path.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace bitfold::ops {
 
-/// [m, k] x [k, n]; a factor that is stored transposed says so.
+/// [m, k] x [k, n]; flags mark factors that are stored transposed.
 struct Product {
   std::int64_t m = 1, n = 1, k = 1;
   bool trans_a = false, trans_b = false;
@@ -20,7 +20,7 @@ void fill_with_c(const Gemm& op, std::span<const TensorView> in, const TensorVie
 
 struct BatchedProduct {
   Product one;
-  Loops<3> batches;  ///< Offsets of y, a, b.
+  Loops<3> batches;  ///< Offsets of y, a and b.
 };
 BatchedProduct matmul_product(std::span<const TensorView> in);
 

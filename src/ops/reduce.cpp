@@ -51,7 +51,7 @@ Outputs infer_arg_reduce(const Inputs& in) {
 
 namespace {
 
-/// The nests over what stays and over what is reduced. An output is dense in the order of what stays.
+/// Loop nests over the kept and the reduced axes. An output is dense in the order of the kept axes.
 struct Axes {
   Loops<1> kept, reduced;
   std::int64_t reduced_count = 1;
@@ -72,7 +72,7 @@ Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
   return axes;
 }
 
-/// Sum: double for reals, int64 for integers, wrapping.
+/// The type of sums: double for reals, wrapping int64 for integers.
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::int64_t>;
 
@@ -91,7 +91,7 @@ W times(W a, W b) {
     return a * b;
 }
 
-/// accumulated = f(accumulated, x) over the reduced axes of the output at `base`.
+/// Folds f(accumulated, x) over the reduced axes of the output at `base`.
 template <class T, class F>
 Wide<T> fold(const Axes& axes, const T* base, Wide<T> start, F f) {
   Wide<T> result = start;
@@ -107,7 +107,7 @@ Wide<T> highest(const Axes& axes, const T* x) {
   using W = Wide<T>;
   const W start = std::is_same_v<T, float> ? static_cast<W>(-std::numeric_limits<double>::infinity())
                                            : static_cast<W>(std::numeric_limits<T>::lowest());
-  return fold(axes, x, start, [](W a, W v) { return v > a || v != v ? v : a; });  // NaN wins, as in numpy
+  return fold(axes, x, start, [](W a, W v) { return v > a || v != v ? v : a; });  // NaN propagates, as in numpy
 }
 
 template <class T>
@@ -118,7 +118,7 @@ Wide<T> lowest(const Axes& axes, const T* x) {
   return fold(axes, x, start, [](W a, W v) { return v < a || v != v ? v : a; });
 }
 
-/// log(sum(exp(x))), the largest taken out first so that nothing overflows.
+/// log(sum(exp(x))); the maximum is subtracted first, so that nothing overflows.
 double log_sum_exp(const Axes& axes, const float* x) {
   const double top = highest(axes, x);
   if (!std::isfinite(top)) return top;

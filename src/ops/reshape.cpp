@@ -1,4 +1,4 @@
-// Operators that give elements another shape or order, for every type of whole bytes.
+// Operators that change the shape or order of elements, for all types of whole bytes.
 #include <algorithm>
 #include <numeric>
 
@@ -20,8 +20,8 @@ Outputs infer_flatten(const Inputs& in) {
   return {like(in[0], Shape{rows, columns})};
 }
 
-/// product(numerator) / product(denominator), equal sizes cancelled though they be unknown; kDynamic where that does
-/// not tell. Throws Error where it leaves a remainder.
+/// product(numerator) / product(denominator), where equal sizes cancel even if unknown; kDynamic if the result remains
+/// unknown. Throws Error if there is a remainder.
 std::int64_t quotient(Shape numerator, const Shape& denominator) {
   std::int64_t divisor = 1;
   for (std::int64_t dim : denominator) {
@@ -36,7 +36,7 @@ std::int64_t quotient(Shape numerator, const Shape& denominator) {
   for (std::int64_t dim : numerator) rest = multiply(rest, dim);
   if (divisor == 1) return rest;
   if (is_unknown(divisor)) return kDynamic;
-  // What is left of the numerator may be one unknown size times what is left of the denominator.
+  // The rest of the numerator may be one unknown size times the rest of the denominator.
   std::int64_t known = 1, unknown = 1;
   for (std::int64_t dim : numerator)
     (is_unknown(dim) ? unknown : known) = multiply(is_unknown(dim) ? unknown : known, dim);
@@ -45,7 +45,7 @@ std::int64_t quotient(Shape numerator, const Shape& denominator) {
   return known / divisor;
 }
 
-/// The entry of a Reshape's target that follows from the others: its -1, or else its only unknown one.
+/// The entry of a Reshape's target that follows from the others: its -1, or else its only unknown entry.
 std::optional<std::size_t> solvable_entry(const Shape& target, std::optional<std::size_t> inferred) {
   const auto unknown = std::count(target.begin(), target.end(), kDynamic);
   if (unknown != 1) return std::nullopt;
@@ -169,7 +169,7 @@ void transpose(const Node& node, std::span<const TensorView> in, std::span<const
 
 namespace {
 
-// Without perm the axes are reversed, which needs the rank.
+// Without perm the axes are reversed, for which the rank must be known.
 std::optional<std::string> settle_transpose(Op& op, const Inputs& in) {
   auto& perm = std::get<Transpose>(op).perm;
   if (!perm.empty()) return std::nullopt;

@@ -1,10 +1,11 @@
 // Resize: every output element is a weighted sum of 1 (nearest), 2 (linear) or 4 (cubic) input elements per axis.
 //
 // The source coordinate x of output i, for an axis of n inputs, m outputs and scale s (given, or m / n):
-//   half_pixel (i + 0.5) / s - 0.5; pytorch_half_pixel the same, but 0 where m = 1; asymmetric i / s;
+//   half_pixel (i + 0.5) / s - 0.5; pytorch_half_pixel the same, but 0 if m = 1; asymmetric i / s;
 //   align_corners i * (n - 1) / (m - 1)
-// Coordinates are computed in float, as ONNX Runtime does: at ties the nearest element depends on it. Beyond the edge
-// the edge repeats. Cubic weights: R. Keys, "Cubic convolution interpolation for digital image processing", 1981.
+// Coordinates are computed in float, as in ONNX Runtime, because the nearest element at ties depends on it. Coordinates
+// outside the input read its edge. Cubic weights: R. Keys, "Cubic convolution interpolation for digital image
+// processing", 1981.
 #include <algorithm>
 #include <cmath>
 
@@ -35,7 +36,7 @@ Outputs infer_resize(const Inputs& in) {
     for (std::size_t i = 0; i < x.size(); ++i) {
       const float scale = in[2].scales[i];
       check(scale > 0 && scale < 1e6F, "a scale of {}", scale);
-      // In float32, as ONNX Runtime does: 10 * 0.7 is 7 there, and 6.9999999 in double.
+      // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
       if (scale == 1)
         y[i] = x[i];
       else if (!is_unknown(x[i]))
@@ -71,7 +72,7 @@ struct ResizeAxis {
   bool is_resized = false;
 };
 
-/// The inputs that make one output along one axis: offsets in elements of x.
+/// The inputs of one output along one axis, as offsets in elements of x.
 struct Taps {
   int count = 1;
   std::array<std::int64_t, 4> offset{};
@@ -107,7 +108,7 @@ std::int64_t nearest_index(ResizeNearest mode, float x) {
   return 0;
 }
 
-/// Weights of the elements at -1, 0, 1, 2 around a coordinate of fraction t.
+/// Weights of the elements at -1, 0, 1, 2 around a coordinate with fraction t.
 std::array<float, 4> cubic_weights(float t, float a) {
   const float u = 1 - t;
   const auto near = [a](float d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
@@ -132,7 +133,7 @@ Taps taps(const Resize& op, const ResizeAxis& a, std::int64_t i) {
           cubic_weights(x - static_cast<float>(floor), op.cubic_coeff_a)};
 }
 
-/// All combinations of the outer axes' taps: one list per output row.
+/// All combinations of the outer axes' taps; one list per output row.
 struct Combination {
   static constexpr std::size_t kMost = 64;  // three outer axes of four taps
   std::array<std::int64_t, kMost> offset{};
@@ -142,7 +143,7 @@ struct Combination {
   void multiply(const Node& node, const Taps& t) {
     const auto n = static_cast<std::size_t>(t.count);
     check(count * n <= kMost, "{} interpolates too many axes at once", where(node));
-    for (std::size_t k = n; k-- > 0;)  // the first block last: it is what the others are made from
+    for (std::size_t k = n; k-- > 0;)  // the first block last, because the others are computed from it
       for (std::size_t i = 0; i < count; ++i) {
         offset[k * count + i] = offset[i] + t.offset[k];
         weight[k * count + i] = weight[i] * t.weight[k];
@@ -258,7 +259,7 @@ std::vector<OperatorInfo> resize_operators() {
                                                    {"ceil", ResizeNearest::ceil}}),
             field("cubic_coeff_a", &Resize::cubic_coeff_a), only<std::int64_t>("antialias", 0),
             only<std::int64_t>("exclude_outside", 0), only<std::string>("keep_aspect_ratio_policy", "stretch"),
-            ignored<float>("extrapolation_value")},  // of tf_crop_and_resize, which no word above names
+            ignored<float>("extrapolation_value")},  // used by tf_crop_and_resize only, which is not supported
        .infer = infer_resize,
        .evaluate = resize,
        .settle = settle_resize,

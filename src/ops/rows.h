@@ -55,7 +55,7 @@ void with_number_type(DataType dtype, F f) {
   }
 }
 
-/// Calls f with an unsigned integer as wide as an element: for moving elements whatever they are.
+/// Calls f with an unsigned integer of the element's width, to move elements of any type.
 template <class F>
 void with_width(DataType dtype, F f) {
   switch (bit_width(dtype)) {
@@ -72,7 +72,7 @@ void with_width(DataType dtype, F f) {
   }
 }
 
-/// Copies elements as the nest says: offset 0 counts in `to`, offset 1 in `from`.
+/// Copies elements along a loop nest: offset 0 applies to `to`, offset 1 to `from`.
 inline void copy(DataType dtype, const Loops<2>& loops, const std::byte* from, std::byte* to) {
   with_width(dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -1,4 +1,4 @@
-// The table made of all families, and the questions that its rows answer in one way for every operator.
+// The table of all families, and queries that work the same for every operator.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -10,7 +10,7 @@ namespace bitfold {
 namespace ops {
 namespace {
 
-// What tells members of a family apart.
+// The kind of a member within its family.
 template <class T>
 int kind_of(const T& op) {
   if constexpr (requires { op.kind; })
@@ -140,7 +140,7 @@ std::optional<std::string> why_not_accepted(const Node& node, std::span<const Va
       return fmt::format("inputs '{}' and '{}' are {} and {}; they must have one type", first->second.first->name,
                          slot.name, to_string(first->second.second), to_string(type));
   }
-  // A type that an attribute names: Cast's, ConstantOfShape's.
+  // A type given by an attribute, as in Cast and ConstantOfShape.
   for (std::size_t i = 0; i < outputs.size() && i < node.outputs.size(); ++i) {
     const Slot& slot = *slot_at(row.outputs, i);
     if (node.outputs[i] != ValueId::none && !slot.types.contains(outputs[i].dtype))

@@ -1,4 +1,4 @@
-// Elementwise functions of one tensor, as ONNX defines them. Round is half to even.
+// Elementwise functions of one tensor, as defined by ONNX. Round is half to even.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -23,7 +23,8 @@ float hard_sigmoid(float x, float alpha, float beta) { return std::max(0.0F, std
 template <class T>
 T negated(T x) {
   if constexpr (std::is_integral_v<T>)
-    return static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(x));  // the lowest wraps to itself, as in numpy
+    // the lowest integer wraps to itself, as in numpy
+    return static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(x));
   else
     return -x;
 }
@@ -32,7 +33,7 @@ void identity(const Node&, std::span<const TensorView> in, std::span<const Tenso
   if (const std::size_t bytes = size_bytes(out[0]); bytes > 0) std::memcpy(out[0].data, in[0].data, bytes);
 }
 
-/// The kinds that integers have, too.
+/// The kinds that also exist for integers.
 void arithmetic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const UnaryKind kind = std::get<Unary>(node.op).kind;
   with_number_type(in[0].dtype, [&](auto zero) {
@@ -102,7 +103,7 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
   switch (op.kind) {
     case ParametricKind::leaky_relu:
-      // The larger of x and a x, where it is that, is one vector instruction; a branch on the sign is mispredicted.
+      // max(x, a x) is one vector instruction, while a branch on the sign is often mispredicted.
       if (a > 0 && a <= 1) return apply([a](float x) { return std::max(x, a * x); });
       return apply([a](float x) { return x < 0 ? a * x : x; });
     case ParametricKind::elu:
@@ -118,7 +119,7 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
   }
 }
 
-/// Where min > max, every element becomes max, as ONNX says.
+/// If min > max, every element becomes max, as in ONNX.
 void clip(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);

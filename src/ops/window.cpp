@@ -7,7 +7,7 @@
 namespace bitfold::ops {
 namespace {
 
-// Far above any real network, and far below where sums and products of a few would leave int64.
+// Above any real network, and small enough that sums and products of a few cannot overflow int64.
 constexpr std::int64_t kMostExtent = std::int64_t{1} << 31;
 
 void check_window(const Window& w, std::size_t rank) {

@@ -1,4 +1,4 @@
-// Convolutions and matrix products of the reference by oneDNN: the same function as their plain loops, but accumulated
+// Convolutions and matrix products of the reference with oneDNN: the same functions as the plain loops, but accumulated
 // in float.
 #pragma once
 
@@ -13,26 +13,25 @@
 
 namespace bitfold::reference {
 
-/// Of a convolution's data: whether channels come last.
+/// Whether a convolution's input is channels-last.
 struct ImageLayouts {
   bool in = false;
-  bool out = false;  ///< When asked: whether they may; afterwards: whether they do.
+  bool out = false;  ///< Before the call, whether the output may be channels-last; afterwards, whether it is.
 };
 
-/// Safe to use from several threads at once.
+/// Thread-safe.
 class FastProducts {
  public:
-  /// Runs the node if it is one of those: a Gemm, a MatMul, a 1-D or 2-D Conv whose weights and bias are constant (a
-  /// node must come with the same ones every time). False when it is not, and nothing was done.
-  /// With channels last where `layouts` says so.
+  /// Runs the node if it is a Gemm, a MatMul, or a 1-D or 2-D Conv with constant weights and bias (which must be the
+  /// same in every call). Returns false and does nothing for other nodes. `layouts` selects channels-last images.
   bool run(NodeId id, const Node& node, bool has_constant_weights, std::span<const TensorView> in,
            std::span<const TensorView> out, ImageLayouts& layouts);
 
  private:
   struct Entry {
     onednn::PlainConvShape shape;
-    int threads;                                    // oneDNN divides the work when a primitive is made
-    std::shared_ptr<const onednn::PlainConv> conv;  // null where oneDNN has none
+    int threads;                                    // oneDNN divides the work when a primitive is created
+    std::shared_ptr<const onednn::PlainConv> conv;  // null if oneDNN has no implementation
   };
   bool conv(NodeId id, const Node& node, std::span<const TensorView> in, std::span<const TensorView> out,
             ImageLayouts& layouts);

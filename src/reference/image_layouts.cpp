@@ -22,7 +22,7 @@ std::size_t images_in_any_order(const Graph& graph, const Node& node) {
   if (!has_one_output || graph.value(node.outputs[0]).dtype != DataType::float32) return 0;
   if (const auto* pool = std::get_if<Pool>(&node.op))
     return pool->kind == PoolKind::max && pool->window.kernel.size() <= 2 ? 1 : 0;
-  // The data inputs come first; what follows must be scalars.
+  // The data inputs come first; the others must be scalars.
   const ops::OperatorInfo& row = ops::info(node.op);
   if (!row.traits.elementwise || row.evaluate == nullptr) return 0;
   const std::size_t images = ops::inputs_with(node, ops::Use::data).size();

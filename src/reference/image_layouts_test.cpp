@@ -1,4 +1,4 @@
-// Images with channels last against images with channels first: the same bits.
+// Channels-last and channels-first images give the same bits.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@ Window window(std::int64_t kernel, std::int64_t stride, std::int64_t pad) {
   return {.kernel = {kernel, kernel}, .strides = {stride, stride}, .dilations = {1, 1}, .pads = {pad, pad, pad, pad}};
 }
 
-/// Convolutions with all between them that runs in either order, and what reads images in one order only.
+/// Convolutions, operators that run in either order, and operators that need one order.
 Graph network(std::int64_t size) {
   Graph g;
   const auto conv = [&](const std::string& name, ValueId x, std::int64_t in, std::int64_t out, std::int64_t kernel) {
@@ -62,7 +62,7 @@ TEST(ImageLayouts, give_the_same_bits) {
       ASSERT_EQ(any.size(), first.size());
       for (auto& [id, tensor] : first) {
         ASSERT_EQ(any[id].shape(), tensor.shape());
-        // Sample by sample the same elements.
+        // Each sample has the same elements.
         const auto a = tensor.mutable_data<float>(), b = any[id].mutable_data<float>();
         const auto elements = a.size() / static_cast<std::size_t>(batch);
         for (std::size_t n = 0; n < a.size(); n += elements) {

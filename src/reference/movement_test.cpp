@@ -117,7 +117,7 @@ TEST(DepthToSpace, both_orders) {
 struct ResizeCase {
   ResizeMode mode;
   ResizeCoordinates coordinates;
-  std::vector<float> up, down;  // 1 2 3 4 to seven and to three elements
+  std::vector<float> up, down;  // 1 2 3 4 resized to seven and to three elements
 };
 
 TEST(Resize, modes_and_coordinates_give_onnx_values) {
@@ -174,7 +174,7 @@ TEST(Resize, interpolates_two_axes_with_the_scales_given) {
   expect_op(Resize{ResizeMode::linear}, {floats({1, 1, 2, 2}, {1, 2, 3, 4}), std::nullopt, floats({4}, {1, 1, 2, 2})},
             floats({1, 1, 4, 4},
                    {1, 1.25F, 1.75F, 2, 1.5F, 1.75F, 2.25F, 2.5F, 2.5F, 2.75F, 3.25F, 3.5F, 3, 3.25F, 3.75F, 4}));
-  // 0.7 of 5 is 3.5: three elements, placed by the scale of 0.7 and not by 3 / 5.
+  // 0.7 of 5 is 3.5: three elements, placed by the scale 0.7 and not by 3 / 5.
   expect_op(Resize{ResizeMode::linear}, {iota({1, 1, 1, 5}), std::nullopt, floats({4}, {1, 1, 1, 0.7F})},
             floats({1, 1, 1, 3}, {1.21428573F, 2.64285707F, 4.0714283F}));
   expect_op(Resize{ResizeMode::cubic}, {iota({1, 1, 4, 4}), std::nullopt, floats({4}, {1, 1, 0.8F, 0.8F})},

@@ -1,5 +1,5 @@
-// Running one operator on given tensors through Reference, and comparing with literal numbers. The expected ones in the
-// tests are worked by hand or come from ONNX Runtime 1.32.
+// Runs one operator on given tensors through Reference and compares with literal numbers, which were computed by hand
+// or by ONNX Runtime 1.32.
 #pragma once
 
 #include <fmt/format.h>
@@ -60,7 +60,7 @@ inline std::vector<Tensor> run_op(Op op, const Inputs& inputs, int output_count 
   return Reference(graph, std::move(options)).run(given);
 }
 
-/// Floats within 1e-6 relative, or absolute below 1; all else exactly.
+/// Floats within 1e-6 relative, or absolute below 1; other types exactly.
 inline void expect_equal(const Tensor& actual, const Tensor& expected) {
   ASSERT_EQ(actual.dtype(), expected.dtype());
   ASSERT_EQ(to_string(actual.shape()), to_string(expected.shape()));

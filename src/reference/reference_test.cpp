@@ -18,8 +18,7 @@ namespace {
 
 using bitfold::testing::data_folder;
 
-/// The measure of agreement: the largest difference relative to the largest magnitude of `expected`: single elements
-/// may be near 0.
+/// The largest difference relative to the largest magnitude of `expected`, because single elements may be near 0.
 double relative_error(const Tensor& actual, const Tensor& expected) {
   EXPECT_EQ(actual.shape(), expected.shape());
   if (actual.size() != expected.size()) return INFINITY;
@@ -27,7 +26,7 @@ double relative_error(const Tensor& actual, const Tensor& expected) {
   for (std::int64_t i = 0; i < actual.size(); ++i) {
     const auto k = static_cast<std::size_t>(i);
     const double difference = std::abs(static_cast<double>(actual.data<float>()[k]) - expected.data<float>()[k]);
-    if (!(difference <= error)) error = difference;  // NaN counts, too
+    if (!(difference <= error)) error = difference;  // also true for NaN
     top = std::max(top, std::abs(static_cast<double>(expected.data<float>()[k])));
   }
   return error / top;
@@ -49,7 +48,7 @@ Tensor samples(const Tensor& x, std::int64_t first, std::int64_t count) {
       x.dtype(), shape, {x.bytes() + static_cast<std::size_t>(first) * bytes, static_cast<std::size_t>(count) * bytes});
 }
 
-/// How many samples the graph takes at a time, when its input has `count`.
+/// The graph's batch size for an input with `count` samples.
 std::int64_t batch_of(const Graph& graph, std::int64_t count) {
   const std::int64_t declared = graph.value(graph.inputs()[0]).shape->front();
   return declared == kDynamic ? count : declared;
@@ -82,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Golden,
 
 QuantParams quarter_grid() { return {.scale = {0.25F}, .zero_point = {0}, .bits = 8, .is_signed = true}; }
 
-// What a caller with a pool of its own gets and lets go comes from that pool, or it would grow with every run.
+// Results returned to a caller with its own pool must come from that pool, or it would grow with every run.
 TEST(Reference, takes_no_more_of_its_caller_s_pool_from_run_to_run) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 20000});

@@ -1,4 +1,4 @@
-// Between reals and codes.
+// Conversion between reals and codes.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace bitfold::engine {
 
-/// `batch` images of `channels` planes of `pixels` reals, whose codes are channels-last; {1, 1, n}: n elements in
+/// `batch` images of `channels` planes of `pixels` reals, with channels-last codes; {1, 1, n} means n elements in
 /// order.
 struct Planes {
   std::int64_t batch = 1, channels = 1, pixels = 1;
@@ -42,11 +42,10 @@ class DequantizeStep final : public Step {
   const ConvertKernels& kernels_;
 };
 
-/// Reals to the nearest reals of a grid that is held as reals: more than 8 bits, or per channel.
-/// Operands: snapped (write), reals (read).
+/// Reals to the nearest reals on a grid with more than 8 bits or per channel. Operands: snapped (write), reals (read).
 class SnapStep final : public Step {
  public:
-  /// `axis_stride`: elements from one channel to the next.
+  /// `axis_stride` is the number of elements from one channel to the next.
   SnapStep(QuantParams params, std::int64_t count, std::int64_t axis_stride);
   void run(const Team& team) noexcept override;
 

@@ -1,4 +1,4 @@
-// Moving elements without computing: layouts, Transpose, Slice, Concat, Split, Pad.
+// Moves elements without computing: layouts, Transpose, Slice, Concat, Split, Pad.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace bitfold::engine {
 
-/// destination[offset + sum(i_d * stride_d)] = source[offset + sum(i_d * stride_d)] for all i below `shape`.
-/// Offsets and strides count elements; strides may be negative or 0 (the source's only).
+/// destination[offset + sum(i_d * stride_d)] = source[offset + sum(i_d * stride_d)] for all i below `shape`. Offsets
+/// and strides count elements; strides may be negative or, in the source only, 0.
 struct Movement {
   Shape shape;
   std::vector<std::int64_t> source_strides, destination_strides;
@@ -21,7 +21,7 @@ struct Movement {
 class CopyStep final : public Step {
  public:
   struct Fill {
-    std::int64_t count = 0;     ///< Elements; 0: no filling.
+    std::int64_t count = 0;     ///< Elements to fill; 0 means none.
     std::uint32_t pattern = 0;  ///< The element's bytes, lowest first.
   };
   /// `element_bytes` is 1, 2, 4 or 8. Add the destination as operand 0, then one source per movement.

@@ -1,4 +1,4 @@
-// Float steps that are one loop over their elements.
+// Float steps that are a single loop over elements.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class AddStep final : public Step {
   std::int64_t count_;
 };
 
-/// Sets a flag where one of `count` reals is not between -Magnitudes::kChecked and that. Operands: x (read).
+/// Sets a flag if one of `count` reals is outside [-Magnitudes::kChecked, Magnitudes::kChecked]. Operands: x (read).
 class MagnitudeStep final : public Step {
  public:
   MagnitudeStep(std::shared_ptr<bool> has_large_values, std::int64_t count)

@@ -1,4 +1,4 @@
-// Operators that the engine has no step of its own for: the reference's function, on the plan's buffers.
+// Operators without a step of their own: their plain evaluation on the plan's buffers.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace bitfold::engine {
 
-/// Operands: one per output that is used (write), then one per input that is present (read), in the node's order.
+/// Operands: one per used output (write), then one per present input (read), in the node's order.
 class GenericStep final : public Step {
  public:
   struct View {
@@ -29,7 +29,8 @@ class GenericStep final : public Step {
   std::vector<TensorView> input_views_, output_views_;
 };
 
-/// out[i] = in[source[i]]: moves of codes that strides cannot say, such as Resize. Operands: out (write), in (read).
+/// out[i] = in[source[i]]: moves of codes that strides cannot express, such as Resize. Operands: out (write), in
+/// (read).
 class GatherStep final : public Step {
  public:
   explicit GatherStep(std::vector<std::int32_t> source) : source_(std::move(source)) {}

@@ -11,7 +11,7 @@ void IntegerConvStep::pack(std::uint8_t* packed, std::int64_t image, std::int64_
   packer.pack(at<std::uint8_t>(1) + image * packer.image_bytes(), packed, padding_.zero_point, begin, end);
 }
 
-/// Panel by panel, so that what is packed is still in the cache when it is read.
+/// Panel by panel, so that packed rows are still in the cache when they are read.
 void IntegerConvStep::pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin,
                                    std::int64_t end, std::byte* scratch) noexcept {
   const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();
@@ -33,7 +33,7 @@ void IntegerConvStep::pack_together(const Team& team, const std::uint8_t* residu
   const bool by_channels = conv_.splits_by_channels(threads_);
   const std::int64_t units = by_channels ? conv_.channel_unit_count() : conv_.units_per_image();
   for (std::int64_t image = 0; image < padding_.batch; ++image) {
-    if (image > 0) team.wait();  // all have read the one before
+    if (image > 0) team.wait();  // all threads have read the previous image
     for_each_part(team, threads_, padding_.packer.rows(),
                   [&](std::int64_t begin, std::int64_t end) { pack(packed, image, begin, end); });
     team.wait();

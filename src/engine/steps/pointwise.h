@@ -1,4 +1,4 @@
-// Steps over codes that are no matrix product.
+// Steps on codes other than matrix products.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace bitfold::engine {
 
-/// codes to codes through 256 entries: Requantize, and any function of one value. Operands: out (write), in (read).
+/// Codes to codes through a table of 256 entries: Requantize, and any function of one value. Operands: out (write), in
+/// (read).
 class TableStep final : public Step {
  public:
   TableStep(const CodeTable& table, std::int64_t count, Isa isa)
