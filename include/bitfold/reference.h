@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct ReferenceOptions {
   bool plain_loops = false;
   /// Called with every computed value (reals, snapped where it has a grid), graph inputs included, in execution order.
   std::function<void(ValueId, const Tensor&)> on_value;
+  /// The same for values of bodies, in every run of a body. `prefix` says which body: see body_prefix().
+  std::function<void(const std::string& prefix, ValueId, const Tensor&)> on_body_value;
   /// Most memory for one value; a node that computes a larger one is refused. 0: usable_memory() at that moment.
   std::size_t max_memory_bytes = 0;
   /// on_value may see the elements of a sample in any order, which is faster. Shapes are as ever.

@@ -10,6 +10,7 @@
 #include "bitfold/cpu.h"
 #include "numeric/release_pages.h"
 #include "numeric/rounding.h"
+#include "ops/window.h"
 #include "ops/operator.h"
 
 namespace bitfold::engine {
@@ -230,28 +231,14 @@ int Lowering::constant_buffer(const Tensor& tensor) {
 
 std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const Shape& out) {
   if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
-  std::int64_t begin[2] = {}, end[2] = {};
-  for (std::size_t i = 0; i < 2; ++i) {
-    const std::int64_t extent = (w.kernel[i] - 1) * w.dilations[i] + 1;
-    const std::int64_t total = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2]);
-    switch (w.auto_pad) {
-      case AutoPad::none:
-        begin[i] = w.pads[i];
-        break;
-      case AutoPad::same_upper:
-        begin[i] = total / 2;
-        break;
-      case AutoPad::same_lower:
-        begin[i] = total - total / 2;
-        break;
-      case AutoPad::valid:
-        begin[i] = 0;
-        break;
-    }
-    end[i] = std::max<std::int64_t>(0, (out[i + 2] - 1) * w.strides[i] + extent - in[i + 2] - begin[i]);
-  }
-  return Window2dShape{w.kernel[0],    w.kernel[1], w.strides[0], w.strides[1], w.dilations[0],
-                       w.dilations[1], begin[0],    begin[1],     end[0],       end[1]};
+  const ops::Window3d axes = ops::window_3d(w, in, out);
+  const ops::WindowAxis &h = axes[1], &v = axes[2];
+  // What the last window reads beyond the input: in ceil_mode more than the node's own padding.
+  const auto pad_end = [](const ops::WindowAxis& a) {
+    return std::max<std::int64_t>(0, (a.out - 1) * a.stride + a.extent() - a.in - a.pad_begin);
+  };
+  return Window2dShape{h.kernel,   v.kernel,    h.stride,    v.stride,   h.dilation,
+                       v.dilation, h.pad_begin, v.pad_begin, pad_end(h), pad_end(v)};
 }
 
 }  // namespace bitfold::engine

@@ -167,6 +167,8 @@ std::string op_name(const Op& op) {
   return row.domain.empty() || row.is_internal ? std::string(row.name) : fmt::format("{}.{}", row.domain, row.name);
 }
 
+std::string body_prefix(const Node& node, std::size_t body) { return fmt::format("{}.{}/", node.name, body); }
+
 std::string where(const Node& node) { return fmt::format("[{} '{}']", op_name(node.op), node.name); }
 
 }  // namespace bitfold

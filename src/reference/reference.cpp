@@ -143,8 +143,8 @@ struct Reference::Impl {
           shapes_tell = false;
       }
       std::vector<Reference> bodies;
-      for (const auto& body : node.bodies)
-        bodies.emplace_back(*body, ReferenceOptions{.plain_loops = options.plain_loops});
+      for (std::size_t b = 0; b < node.bodies.size(); ++b)
+        bodies.emplace_back(*node.bodies[b], options_of_body(body_prefix(node, b)));
       steps.push_back({id,
                        &row,
                        std::move(bodies),
@@ -154,6 +154,18 @@ struct Reference::Impl {
                        shapes_tell,
                        {}});
     }
+  }
+
+  ReferenceOptions options_of_body(const std::string& prefix) const {
+    ReferenceOptions own{.plain_loops = options.plain_loops,
+                         .max_memory_bytes = options.max_memory_bytes,
+                         .any_order = options.any_order};
+    if (!options.on_body_value) return own;
+    own.on_value = [prefix, tell = options.on_body_value](ValueId id, const Tensor& t) { tell(prefix, id, t); };
+    own.on_body_value = [prefix, tell = options.on_body_value](const std::string& inner, ValueId id, const Tensor& t) {
+      tell(prefix + inner, id, t);
+    };
+    return own;
   }
 
   // Grids may belong to channels.
