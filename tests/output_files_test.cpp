@@ -28,7 +28,7 @@ TEST_F(OutputFiles, devices_and_pipes_stay) {
   EXPECT_TRUE(fs::is_fifo(path("pipe")));
 }
 
-TEST_F(OutputFiles, standard_output_under_any_name_gets_the_result_alone) {
+TEST_F(OutputFiles, standard_output_under_any_name_receives_only_the_result) {
   for (const char* name : {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}) {
     const ToolResult result = shell(fmt::format("{} --json {} 2>/dev/null", inspect(), name));
     EXPECT_TRUE(is_json(result.output)) << name << "\n" << result.output;
@@ -62,7 +62,7 @@ TEST_F(OutputFiles, one_file_for_two_results_is_refused) {
                  {"--json and --report both write"});
 }
 
-TEST_F(OutputFiles, what_is_read_is_never_overwritten) {
+TEST_F(OutputFiles, input_files_are_never_overwritten) {
   fs::create_symlink("model.onnx", path("link.onnx"));
   const std::string before = read_text(model());
   for (const std::string& output : {model(), path("link.onnx")}) {
@@ -95,7 +95,7 @@ TEST_F(OutputFiles, sizes_count_external_data_under_any_name) {
             fs::file_size(path("renamed.onnx")) + fs::file_size(path("big.onnx.data")));
 }
 
-TEST_F(OutputFiles, are_known_to_be_writable_before_any_work) {
+TEST_F(OutputFiles, are_checked_before_any_work) {
   expect_refused(fmt::format("fold {} -o {} --json {}", model(), out(), path("none/a.json")),
                  {"none/a.json", "No such file"});
   expect_refused(fmt::format("fold {} -o {} --json {}", model(), out(), folder_.path().string()), {"is a folder"});

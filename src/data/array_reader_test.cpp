@@ -81,7 +81,7 @@ class ArrayRows : public ::testing::Test {
   testing::TemporaryFolder folder_;
 };
 
-TEST_F(ArrayRows, are_the_same_in_every_layout) {
+TEST_F(ArrayRows, are_equal_in_every_layout) {
   // 5000 rows make columns of 10 kB, which are read in parts; 7 rows make columns of which many are read at once.
   for (const std::int64_t rows : {7, 5000}) {
     const std::int64_t columns = rows == 7 ? 50000 : 2;
@@ -101,7 +101,7 @@ TEST_F(ArrayRows, are_the_same_in_every_layout) {
   }
 }
 
-TEST_F(ArrayRows, of_half_floats_and_booleans_are_converted) {
+TEST_F(ArrayRows, half_floats_and_booleans_are_converted) {
   const auto halves = open(npy(header("<f2", "(2, 1)"), std::string("\x00\x3c\x00\xc0", 4)));
   EXPECT_EQ(halves->dtype(), DataType::float32);
   EXPECT_EQ(halves->read(1, 1).data<float>()[0], -2);
@@ -109,12 +109,12 @@ TEST_F(ArrayRows, of_half_floats_and_booleans_are_converted) {
   EXPECT_TRUE(flags->read(1, 1).data<bool>()[0]);
 }
 
-TEST_F(ArrayRows, beyond_the_array_are_refused) {
+TEST_F(ArrayRows, out_of_range_are_refused) {
   const auto reader = open(file_of(4, 2, false, false));
   expect_error([&] { reader->read(3, 2); }, "rows 3 to 5 were asked for, it has 4");
 }
 
-TEST_F(ArrayRows, may_be_none) {
+TEST_F(ArrayRows, may_be_empty) {
   for (const std::string order : {"False", "True"})
     for (const std::string shape : {"(0, 3)", "(3, 0)"}) {
       const std::string file = npy(header("<f4", shape, order), "");
@@ -123,7 +123,7 @@ TEST_F(ArrayRows, may_be_none) {
     }
 }
 
-TEST_F(ArrayRows, of_a_damaged_archive_are_an_error_once_all_are_read) {
+TEST_F(ArrayRows, damaged_archive_is_an_error_at_the_end) {
   for (const bool fortran : {false, true}) {
     const std::string file = file_of(100, 20, fortran, false);
     for (testing::RawEntry entry : {stored("x.npy", file), deflated("x.npy", file)}) {
@@ -138,7 +138,7 @@ TEST_F(ArrayRows, of_a_damaged_archive_are_an_error_once_all_are_read) {
   }
 }
 
-TEST_F(ArrayRows, the_first_do_not_need_the_rest) {
+TEST_F(ArrayRows, first_rows_can_be_read_alone) {
   testing::RawEntry entry = stored("x.npy", file_of(100, 20, false, false));
   entry.stored.back() = static_cast<char>(entry.stored.back() ^ 1);  // its checksum is wrong, which shows at the end
   const auto reader = open(zip({entry}));
@@ -146,7 +146,7 @@ TEST_F(ArrayRows, the_first_do_not_need_the_rest) {
   expect_error([&] { reader->read(4, 96); }, "checksum");
 }
 
-TEST_F(ArrayRows, of_a_file_that_has_become_shorter_are_an_error) {
+TEST_F(ArrayRows, truncated_file_is_an_error) {
   const auto reader = open(file_of(100, 20, false, false));
   std::filesystem::resize_file(path(), 3000);
   expect_rows(*reader, 0, 4, 20);

@@ -263,7 +263,7 @@ std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& wher
       fail("{}: labels of type {}; integers expected", where, to_string(array.dtype()));
   }
   for (std::size_t i = 0; i < labels.size(); ++i)
-    check(labels[i] >= 0, "{}: label {} of sample {} is no class index", where, labels[i], i);
+    check(labels[i] >= 0, "{}: label {} of sample {} is not a class index", where, labels[i], i);
   return labels;
 }
 

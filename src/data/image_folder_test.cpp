@@ -187,7 +187,7 @@ bool has_note(const Dataset& dataset, const std::string& part) {
                      [&](const std::string& note) { return note.find(part) != std::string::npos; });
 }
 
-TEST(ImageFolder, leaves_out_links_and_pipes_that_cannot_be_read_and_names_them) {
+TEST(ImageFolder, skips_and_names_unreadable_links_and_pipes) {
   TemporaryFolder folder;
   put(folder, "good.png", png(plain_image(4, 4, 1)));
   std::filesystem::create_symlink("loop.png", folder / "loop.png");
@@ -260,7 +260,7 @@ TEST(ImageFolder, says_how_to_make_an_image_fit) {
   EXPECT_EQ(open(folder, {.preprocess = preprocess}).source->next(1)->inputs[0].shape(), (Shape{1, 3, 4, 4}));
 }
 
-TEST(ImageFolder, needs_one_size_where_the_input_leaves_it_open) {
+TEST(ImageFolder, requires_equal_sizes_if_the_input_size_is_open) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(8, 6, 1)));
   put(folder, "b.png", png(plain_image(6, 8, 1)));
@@ -269,7 +269,7 @@ TEST(ImageFolder, needs_one_size_where_the_input_leaves_it_open) {
   expect_error([&] { dataset.source->next(2); }, "b.png': a sample of shape 3x8x6 after others of 3x6x8");
 }
 
-TEST(ImageFolder, refuses_inputs_that_take_no_images) {
+TEST(ImageFolder, refuses_inputs_that_do_not_accept_images) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(4, 4, 1)));
   const std::string path = folder.path().string();

@@ -97,7 +97,7 @@ TEST(Npy, names_what_is_wrong) {
 TEST(Npy, reports_every_truncation) {
   const std::string file = npy(header("<f4", "(2, 2)"), std::string(16, 'x'));
   for (std::size_t size = 0; size < file.size(); ++size)
-    EXPECT_THROW(parse_npy(bytes_of(file).first(size), "x"), Error) << size;
+    EXPECT_NE(load_error(file.substr(0, size)).find("'x.npy': "), std::string::npos) << size;
 }
 
 TEST(Npz, reads_stored_and_deflated_entries) {
@@ -152,7 +152,8 @@ TEST(Npz, survives_any_single_damaged_byte) {
       } catch (const Error&) {
       }
     }
-    EXPECT_THROW(parse_npz(bytes_of(file).first(at), "a.npz"), Error) << at;
+    const std::string error = message([&] { parse_npz(bytes_of(file).first(at), "a.npz"); });
+    EXPECT_NE(error.find("'a.npz': not a zip archive"), std::string::npos) << at << ": " << error;
   }
 }
 
@@ -178,10 +179,13 @@ TEST(SaveNpy, reads_back_equal) {
 TEST(SaveNpy, refuses_what_the_format_cannot_hold) {
   testing::TemporaryFolder folder;
   const Tensor x(DataType::float32, {1});
-  EXPECT_THROW(save_npy((folder / "a.npy").string(), {{"x", x}, {"y", x}}), Error);
-  EXPECT_THROW(save_npy((folder / "a.npz").string(), {{"x", x}, {"x", x}}), Error);
-  EXPECT_THROW(save_npy((folder / "a.bin").string(), {{"x", x}}), Error);
-  EXPECT_THROW(save_npy((folder / "a.npy").string(), {{"x", Tensor(DataType::int4, {1})}}), Error);
+  const auto save_error = [&](const char* name, const std::vector<NamedTensor>& arrays) {
+    return message([&] { save_npy((folder / name).string(), arrays); });
+  };
+  EXPECT_NE(save_error("a.npy", {{"x", x}, {"y", x}}).find("holds one; use .npz"), std::string::npos);
+  EXPECT_NE(save_error("a.npz", {{"x", x}, {"x", x}}).find("two arrays are named 'x'"), std::string::npos);
+  EXPECT_NE(save_error("a.bin", {{"x", x}}).find("must end in .npy or .npz"), std::string::npos);
+  EXPECT_NE(save_error("a.npy", {{"x", Tensor(DataType::int4, {1})}}).find("no element type int4"), std::string::npos);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 

@@ -24,7 +24,7 @@ std::vector<double> per_channel(const std::vector<float>& values, std::int64_t c
         "--{} has {} numbers; the input has {} channels", flag, values.size(), channels);
   std::vector<double> result(values.begin(), values.end());
   result.resize(static_cast<std::size_t>(channels), result[0]);
-  for (const double value : result) check(std::isfinite(value), "--{}: {} is no finite number", flag, value);
+  for (const double value : result) check(std::isfinite(value), "--{}: {} is not a finite number", flag, value);
   return result;
 }
 
@@ -68,7 +68,7 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
 
   // 1/255 as a double, so that 8-bit pixels become the floats nearest to pixel / 255.
   scale_ = options.scale ? *options.scale : source_is_uint8 ? 1.0 / 255 : 1;
-  check(std::isfinite(scale_) && scale_ != 0, "--scale: {} is no usable number", scale_);
+  check(std::isfinite(scale_) && scale_ != 0, "--scale: {} is not a finite number other than 0", scale_);
   mean_ = per_channel(options.mean, channels_, 0, "mean");
   std_ = per_channel(options.std, channels_, 1, "std");
   for (const double std : std_) check(std > 0, "--std: {} is not above 0", std);

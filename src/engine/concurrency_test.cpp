@@ -98,7 +98,7 @@ class Concurrency : public ::testing::TestWithParam<Network> {
 INSTANTIATE_TEST_SUITE_P(Networks, Concurrency, ::testing::ValuesIn(kNetworks),
                          [](const auto& test) { return std::string(test.param.name); });
 
-TEST_P(Concurrency, sessions_that_share_packed_weights_give_the_results_of_one) {
+TEST_P(Concurrency, sessions_sharing_packed_weights_give_the_same_results) {
   Session first(builder.graph);
   first.run({{work.inputs[0]}});
   const std::size_t packed = first.packed_weight_bytes();
@@ -109,7 +109,7 @@ TEST_P(Concurrency, sessions_that_share_packed_weights_give_the_results_of_one) 
   EXPECT_EQ(first.packed_weight_bytes(), packed);
 }
 
-TEST_P(Concurrency, weights_are_packed_once_though_all_ask_at_the_same_time) {
+TEST_P(Concurrency, concurrent_requests_pack_weights_once) {
   std::vector<Session> sessions;
   sessions.emplace_back(builder.graph);
   while (sessions.size() < kThreads) sessions.push_back(sessions[0].sharing_weights());
@@ -119,7 +119,7 @@ TEST_P(Concurrency, weights_are_packed_once_though_all_ask_at_the_same_time) {
   EXPECT_EQ(sessions[0].packed_weight_bytes(), alone.packed_weight_bytes());
 }
 
-TEST_P(Concurrency, sessions_are_made_of_one_graph_at_the_same_time) {
+TEST_P(Concurrency, sessions_of_one_graph_can_be_created_concurrently) {
   EXPECT_EQ(in_threads([&](int t) {
               Session session(builder.graph);
               return work.wrong_runs(session, t);
@@ -127,7 +127,7 @@ TEST_P(Concurrency, sessions_are_made_of_one_graph_at_the_same_time) {
             0);
 }
 
-TEST_P(Concurrency, a_session_made_here_runs_in_a_thread_of_its_own) {
+TEST_P(Concurrency, a_session_may_run_in_another_thread) {
   Session session(builder.graph);
   session.run({{work.inputs[0]}});
   int wrong = -1;
@@ -139,7 +139,7 @@ TEST_P(Concurrency, a_session_made_here_runs_in_a_thread_of_its_own) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST_P(Concurrency, sessions_of_several_threads_each_give_the_results_of_one) {
+TEST_P(Concurrency, concurrent_sessions_with_several_threads_give_the_same_results) {
   EXPECT_EQ(in_threads([&](int t) {
               Session session(builder.graph, {.threads = 1 + t % 3});
               return work.wrong_runs(session, t);

@@ -145,7 +145,7 @@ TEST(ShapeInference, an_expand_target_with_minus_ones_replaced_keeps_the_batch) 
 }
 
 // 2^42 elements if they were stored one by one.
-TEST(ShapeInference, elements_of_integers_that_double_are_given_up_beyond_a_bound) {
+TEST(ShapeInference, elements_are_not_tracked_above_the_bound) {
   Graph g;
   ValueId x = integers(g, "x", {1, 2});
   const auto doubled = [&] { return g.add(Concat{}, "concat", {x, x}, g.unique_name("y")); };
@@ -176,7 +176,7 @@ TEST(ShapeInference, no_operator_makes_more_elements_than_the_bound) {
   }
 }
 
-TEST(ShapeInference, sizes_beyond_any_memory_are_refused_wherever_they_come_from) {
+TEST(ShapeInference, sizes_beyond_any_memory_are_refused_from_every_source) {
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
   const auto refuses = [](auto&& build) {
     Graph g;

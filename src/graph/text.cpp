@@ -116,7 +116,9 @@ class GraphReader {
     if (line.accept("grid")) value.quant = text::read_grid(line);
     if (role == "const") {
       check(value.shape && is_static(*value.shape), "a constant needs a shape");
-      check(element_count(*value.shape) <= std::int64_t{1} << 28, "a constant of shape {}", to_string(*value.shape));
+      constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;  // a short text must not fill the memory with zeros
+      constant_bytes_ += storage_bytes(stored, element_count(*value.shape));
+      check(constant_bytes_ <= kMostBytes, "the constants take more than {} bytes", kMostBytes);
       Tensor tensor(stored, *value.shape);
       if (line.accept("="))
         text::read_elements(line, tensor);
@@ -178,6 +180,7 @@ class GraphReader {
   bool is_body_ = false;
   int line_number_ = 0;
   Graph graph_;
+  std::uint64_t constant_bytes_ = 0;
 };
 
 }  // namespace

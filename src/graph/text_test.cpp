@@ -30,7 +30,7 @@ Graph small_graph() {
   return g;
 }
 
-TEST(GraphText, reads_back_what_it_wrote) {
+TEST(GraphText, reads_its_own_output) {
   const Graph g = small_graph();
   const std::string text = print_graph(g);
   EXPECT_EQ(print_graph(parse_graph(text)), text);
@@ -40,7 +40,7 @@ TEST(GraphText, reads_back_what_it_wrote) {
   EXPECT_EQ(read, original);
 }
 
-TEST(GraphText, tells_large_constants_apart_by_their_hash) {
+TEST(GraphText, distinguishes_large_constants_by_hash) {
   Graph a, b;
   std::vector<float> numbers(100, 0.5F);
   a.mark_output(a.add_constant("w", Tensor::from<float>({100}, numbers)));
@@ -50,7 +50,7 @@ TEST(GraphText, tells_large_constants_apart_by_their_hash) {
   EXPECT_EQ(parse_graph(print_graph(a)).value(ValueId{0}).constant, Tensor(DataType::float32, {100}));
 }
 
-TEST(GraphText, names_the_line_that_makes_no_sense) {
+TEST(GraphText, names_the_invalid_line) {
   try {
     parse_graph("graph \"g\"\nnode Convolve \"c\" () -> () {}\n");
     FAIL() << "no error";

@@ -40,7 +40,7 @@ std::string refusal(const Graph& g, Stage stage) {
   return "";
 }
 
-TEST(Verify, accepts_a_graph_that_is_as_it_should_be) { EXPECT_EQ(refusal(QuantizedConv().g, Stage::quantized), ""); }
+TEST(Verify, accepts_a_valid_graph) { EXPECT_EQ(refusal(QuantizedConv().g, Stage::quantized), ""); }
 
 struct BrokenGrid {
   const char* name;
@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "[Conv 'conv'] bias 'b' has zero_point 1 at channel 1, expected 0"}),
     [](const auto& made) { return std::string(made.param.name); });
 
-TEST(Verify, wants_the_bias_on_the_accumulators_grid) {
+TEST(Verify, requires_the_bias_on_the_accumulators_grid) {
   QuantizedConv c;
   c.g.value(c.b).quant->scale[1] *= 1.00001F;
   EXPECT_NE(refusal(c.g, Stage::quantized).find("[Conv 'conv'] bias 'b' has scale"), std::string::npos);
@@ -113,7 +113,7 @@ TEST(Verify, counts_inputs) {
   EXPECT_EQ(refusal(h, Stage::imported), "[Add 'add'] lacks input 1 ('B'), which is not optional");
 }
 
-TEST(Verify, finds_work_left_to_optimize) {
+TEST(Verify, detects_graphs_that_are_not_optimized) {
   Graph g;
   const ValueId c = g.add_constant("c", Tensor::from<float>({1}, std::vector<float>{1}));
   const ValueId e = g.add(Unary{UnaryKind::exp}, "exp", {c}, "e");

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kElements = 1 << 16;
 
-TEST(BlockPool, the_next_tensor_takes_the_memory_of_the_last_and_is_cleared) {
+TEST(BlockPool, the_next_tensor_reuses_memory_and_is_cleared) {
   BlockPool pool;
   const BlockPool::Use use(pool);
   const std::byte* first = nullptr;
@@ -74,7 +74,7 @@ TEST(BlockPool, tensors_outlive_their_pool_and_may_end_on_another_thread) {
   std::thread([t = std::move(t)]() mutable { t = Tensor(); }).join();
 }
 
-TEST(BlockPool, the_pool_of_the_outer_scope_comes_back) {
+TEST(BlockPool, leaving_a_scope_restores_the_outer_pool) {
   BlockPool outer, inner;
   const BlockPool::Use use_outer(outer);
   { const BlockPool::Use use_inner(inner); }

@@ -21,7 +21,7 @@ ExactSum sum_of(const std::vector<float>& terms) {
   return sum;
 }
 
-TEST(ExactSum, small_sums_are_what_paper_says) {
+TEST(ExactSum, small_sums_equal_hand_computed_values) {
   EXPECT_EQ(ExactSum{}.value(), 0);
   EXPECT_TRUE(ExactSum{}.parts().empty());
   EXPECT_EQ(sum_of({1.5F, -0.25F}).parts(), std::vector<double>{1.25});
@@ -71,7 +71,7 @@ TEST(ExactSum, carries_and_borrows_run_through_every_word) {
   EXPECT_EQ(borrowed, sum);
 }
 
-TEST(ExactSum, refuses_what_no_sum_of_floats_can_be) {
+TEST(ExactSum, refuses_values_that_are_not_sums_of_floats) {
   ExactSum sum;
   for (const double x : {std::nan(""), HUGE_VAL, -1e300, 1e-46, 1e-320, kLeast * 1.5})
     EXPECT_THROW(sum.add(x), Error) << x;

@@ -32,7 +32,7 @@ TEST(Pack, puts_the_lowest_two_bits_first) {
   EXPECT_EQ(bytes_of(s), (std::vector<int>{0b01001110}));
 }
 
-TEST(Pack, unpack_gives_every_code_back) {
+TEST(Pack, unpack_restores_every_code) {
   for (int bits : {2, 4})
     for (int count : {0, 1, 2, 3, 4, 5, 7, 8, 33}) {
       std::vector<std::int8_t> s;

@@ -9,7 +9,7 @@
 namespace bitfold {
 namespace {
 
-TEST(RoundHalfEven, sends_ties_to_the_even_integer) {
+TEST(RoundHalfEven, rounds_ties_to_the_even_integer) {
   for (std::int32_t n = -1000; n <= 1000; ++n) {
     const float tie = static_cast<float>(n) + 0.5F;
     EXPECT_EQ(round_half_even(tie), n % 2 == 0 ? n : n + 1) << tie;
@@ -17,7 +17,7 @@ TEST(RoundHalfEven, sends_ties_to_the_even_integer) {
   }
 }
 
-TEST(RoundHalfEven, tells_the_neighbours_of_a_tie_from_the_tie) {
+TEST(RoundHalfEven, rounds_numbers_next_to_a_tie_correctly) {
   for (float tie : {0.5F, 1.5F, 2.5F, 126.5F, 127.5F, 1048576.5F}) {
     const auto below = static_cast<std::int32_t>(tie);
     EXPECT_EQ(round_half_even(std::nextafter(tie, 0.0F)), below);

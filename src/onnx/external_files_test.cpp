@@ -62,7 +62,7 @@ TEST_F(ExternalFiles, are_found_under_any_name) {
   EXPECT_TRUE(external_files(path("whole.onnx")).empty());
 }
 
-TEST_F(ExternalFiles, of_damaged_models_are_none_or_some) {
+TEST_F(ExternalFiles, of_damaged_models_do_not_crash) {
   save_onnx(network(1), path("a.onnx"), kExternal);
   const std::vector<std::byte> bytes = read_file(path("a.onnx"));
   for (std::size_t size = 0; size < bytes.size(); ++size) {
@@ -73,7 +73,7 @@ TEST_F(ExternalFiles, of_damaged_models_are_none_or_some) {
   EXPECT_TRUE(external_files(folder_.path().string()).empty());
 }
 
-TEST_F(ExternalFiles, take_a_free_name_and_go_with_their_model) {
+TEST_F(ExternalFiles, get_a_free_name_and_are_removed_with_their_model) {
   const std::string model = path("a.onnx");
   save_onnx(network(1), model, kExternal);
   EXPECT_EQ(names_in(folder_.path()), (std::vector<std::string>{"a.onnx", "a.onnx.data"}));
@@ -88,7 +88,7 @@ TEST_F(ExternalFiles, take_a_free_name_and_go_with_their_model) {
   EXPECT_EQ(loaded_value(model), 4);
 }
 
-TEST_F(ExternalFiles, of_others_are_neither_replaced_nor_removed) {
+TEST_F(ExternalFiles, of_other_models_are_neither_replaced_nor_removed) {
   write_file(path("a.onnx.data"), std::string_view("of someone else"));
   save_onnx(network(1), path("a.onnx"), kExternal);
   EXPECT_EQ(read_file(path("a.onnx.data")).size(), 15u);
@@ -109,7 +109,7 @@ TEST_F(ExternalFiles, need_a_regular_file) {
   EXPECT_FALSE(fs::exists("/dev/null.data"));
 }
 
-TEST_F(ExternalFiles, go_with_models_whose_names_leave_no_room) {
+TEST_F(ExternalFiles, work_with_models_of_maximal_name_length) {
   const std::string model = path(std::string(250, 'm') + ".onnx");
   save_onnx(network(1), model, kExternal);
   EXPECT_EQ(loaded_value(model), 1);

@@ -274,7 +274,7 @@ class ExternalData : public ::testing::Test {
   testing::TemporaryFolder folder_;
 };
 
-TEST_F(ExternalData, is_read_from_its_offset) {
+TEST_F(ExternalData, reads_from_its_offset) {
   const Graph graph = external("weights", "4", "16").load(model_folder());
   EXPECT_EQ(*graph.value(graph.find("w")).constant, floats({4}, {1, 2, 3, 4}));
 }
@@ -311,7 +311,7 @@ TEST(Saving, to_a_full_device) {
   expect_error([] { save_onnx(large_graph(), "/dev/full"); }, {"/dev/full", "space"});
 }
 
-TEST(Saving, what_onnx_has_no_form_for_leaves_the_old_file) {
+TEST(Saving, a_graph_without_an_onnx_form_leaves_the_old_file) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "model.onnx").string();
   write_file(path, "old");

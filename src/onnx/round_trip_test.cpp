@@ -37,7 +37,7 @@ void expect_same(const Graph& graph, const Graph& loaded) {
 
 class RoundTrip : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(RoundTrip, gives_back_a_real_model) {
+TEST_P(RoundTrip, preserves_a_real_model) {
   BITFOLD_NEEDS_DATA();
   const Graph graph = load_onnx((testing::data_folder() / "models" / GetParam()).string());
   expect_same(graph, save_and_load(graph));
@@ -118,7 +118,7 @@ Graph random_graph(unsigned seed) {
   return g;
 }
 
-TEST(RoundTrip, gives_back_generated_graphs_with_grids) {
+TEST(RoundTrip, preserves_generated_graphs_with_grids) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     SCOPED_TRACE(seed);
     const Graph graph = random_graph(seed);
@@ -142,7 +142,7 @@ TEST(RoundTrip, keeps_constants_of_every_type) {
   expect_same(g, save_and_load(g));
 }
 
-TEST(RoundTrip, keeps_operators_it_does_not_know) {
+TEST(RoundTrip, preserves_unknown_operators) {
   Graph g;
   g.name = "unknown";
   const ValueId x = g.add_input("x", DataType::float32, {2});
@@ -153,7 +153,7 @@ TEST(RoundTrip, keeps_operators_it_does_not_know) {
   expect_same(g, save_and_load(g));
 }
 
-TEST(RoundTrip, survives_names_that_look_like_its_own) {
+TEST(RoundTrip, preserves_names_that_look_like_generated_ones) {
   Graph g;
   g.name = "names";
   const ValueId x = g.add_input("x", DataType::float32, {2});

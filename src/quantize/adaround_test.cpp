@@ -103,7 +103,7 @@ TEST(AdaRound, comes_near_the_best_of_all_roundings) {
   }
 }
 
-TEST(AdaRound, never_leaves_a_channel_worse_and_moves_weights_to_neighbouring_codes_only) {
+TEST(AdaRound, never_makes_a_channel_worse_and_uses_only_neighbouring_codes) {
   constexpr std::int64_t kDepth = 40;
   Layer layer = some_layer(300, kDepth, 40);
   const Layer before = layer;

@@ -29,13 +29,13 @@ TEST(BiasCorrection, is_the_mean_error) {
   EXPECT_DOUBLE_EQ(change({-3}, {}), -1.5);
 }
 
-TEST(BiasCorrection, counts_errors_by_the_slope_behind_them) {
+TEST(BiasCorrection, weights_errors_by_the_slope_of_the_activation) {
   EXPECT_DOUBLE_EQ(change({2, -4}, {.low = 0}), 1);  // what a Relu takes for 0 has no error
   EXPECT_DOUBLE_EQ(change({-4, -2}, {.low = 0}), 0);
   EXPECT_DOUBLE_EQ(change({2, 20}, {.high = 4}), 1);  // nor what a Clip cuts off
 }
 
-TEST(BiasCorrection, is_less_by_what_samples_leave_unsure) {
+TEST(BiasCorrection, shrinks_with_the_variance_over_samples) {
   // Errors 1 and 2: mean 1.5, and the variance of the mean is (0.25 + 0.25) / 2^2 * 2 / 1 = 0.25.
   EXPECT_DOUBLE_EQ(change({2, 4}, {}), 1.5 * (1 - 0.25 / 2.25));
   // Errors 1 and -2: mean -0.5, variance 2.25, more than the mean's square.

@@ -35,7 +35,7 @@ MemorySource one_large() {
 const QuantParams kWide{.scale = {4}, .zero_point = {0}, .bits = 2};      // 0, 4, 8, 12
 const QuantParams kFine{.scale = {0.25F}, .zero_point = {0}, .bits = 2};  // 0, 0.25, 0.5, 0.75
 
-TEST(ChooseGrids, what_counts_is_what_the_readers_make_of_a_value) {
+TEST(ChooseGrids, selects_by_the_error_at_the_outputs) {
   MemorySource samples = one_large();
   // y = 0.5 + 8 w. On the wide grid 8 w, on the fine one 0.5 + 0.75 w: errors of 0.5 and of 7.25 w.
   for (const auto& [weight, best] : {std::pair(1.0F, 0U), {0.1F, 0U}, {0.05F, 1U}, {0.0F, 1U}}) {
@@ -90,7 +90,7 @@ TEST(ChooseGrids, without_samples_is_an_error) {
   EXPECT_THROW(choose_grids(graph, {}, none), Error);
 }
 
-TEST(AutomaticObserver, takes_the_range_that_serves_the_output_and_says_so) {
+TEST(AutomaticObserver, selects_and_reports_the_range_with_the_least_output_error) {
   // 2 bits for 0.5 and 8, of which only the 0.5 counts: mse covers the 8, the percentile does not.
   const Graph graph = two_inputs(0);
   std::vector<float> values;
@@ -111,7 +111,7 @@ TEST(AutomaticObserver, takes_the_range_that_serves_the_output_and_says_so) {
   EXPECT_NEAR(code * grid->scale[0], 0.5F, 0.02F);
 }
 
-TEST(AutomaticObserver, does_without_the_average_where_the_calibration_lacks_it_and_the_average_alone_names_the_value) {
+TEST(AutomaticObserver, skips_moving_average_if_the_calibration_lacks_it) {
   const Graph graph = two_inputs(1);
   MemorySource samples = one_large();
   Calibration calibration;
@@ -126,7 +126,7 @@ TEST(AutomaticObserver, does_without_the_average_where_the_calibration_lacks_it_
   }
 }
 
-TEST(AutomaticObserver, without_samples_is_an_error_that_says_so) {
+TEST(AutomaticObserver, without_samples_is_a_clear_error) {
   const Graph graph = two_inputs(1);
   MemorySource samples = one_large();
   const Calibration calibration = calibrate(graph, samples);

@@ -24,7 +24,7 @@ InputMoments moments_of(const std::vector<std::vector<double>>& x, const std::ve
 
 const ChannelGrid kUnit{.scale = 1, .zero_point = 0, .qmin = -8, .qmax = 7};
 
-TEST(HessianRounding, of_inputs_that_never_go_together_is_to_the_nearest) {
+TEST(HessianRounding, uncorrelated_inputs_round_to_nearest) {
   const std::vector<std::vector<double>> x{{3, 0, 0}, {0, 2, 0}, {0, 0, 1}};
   const InputMoments moments = moments_of(x, x);
   const HessianRounding rounding(moments);
@@ -33,7 +33,7 @@ TEST(HessianRounding, of_inputs_that_never_go_together_is_to_the_nearest) {
   EXPECT_EQ(codes, (std::vector<int>{0, -2, 7}));
 }
 
-TEST(HessianRounding, the_second_weight_takes_up_the_error_of_the_first) {
+TEST(HessianRounding, the_second_weight_compensates_the_error_of_the_first) {
   // Both inputs are nearly the same, the second a little stronger: it is rounded first, 0.4 -> 0, and the other becomes
   // 0.4 + 0.4 * 1.1 / 1 = 0.84 -> 1, since the outputs are 1 * w0 + 1.1 * w1.
   const std::vector<std::vector<double>> x{{1, 1.1}};
@@ -45,7 +45,7 @@ TEST(HessianRounding, the_second_weight_takes_up_the_error_of_the_first) {
   EXPECT_NEAR(left, 0.16 * 0.16, 1e-6);  // 0.84 - 1; to nearest it would be 0.84
 }
 
-TEST(HessianRounding, knows_the_squared_error_of_the_outputs_for_errors_of_the_weights) {
+TEST(HessianRounding, computes_the_output_error_of_given_weight_errors) {
   // Outputs 1 * 0.5 + 2 * -1 = -1.5, 3 * 0.5 + 1 * -1 = 0.5 and 0.5 * 0.5 - 4 * 1 = -3.75.
   const std::vector<std::vector<double>> x{{1, 2}, {3, 1}, {0.5, 4}};
   const InputMoments moments = moments_of(x, x);
@@ -101,7 +101,7 @@ TEST(HessianRounding, adapts_weights_to_inputs_that_the_quantized_network_change
   EXPECT_NEAR(w[1], -1.4, 1e-6);
 }
 
-TEST(HessianRounding, inputs_that_are_always_zero_do_no_harm) {
+TEST(HessianRounding, inputs_that_are_always_zero_are_accepted) {
   const std::vector<std::vector<double>> x{{0, 0}};
   const InputMoments moments = moments_of(x, x);
   const HessianRounding rounding(moments);

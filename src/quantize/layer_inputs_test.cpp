@@ -52,7 +52,7 @@ TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
   EXPECT_DOUBLE_EQ(moments[0].cross[0], (1 - 0) * 0 + 0 * 2 + (3 - 4) * 4 + 0 * 4);
 }
 
-TEST(LayerRows, are_at_most_so_many) {
+TEST(LayerRows, are_limited_in_number) {
   const Graph graph = conv_graph(1);
   std::vector<float> rows;
   EXPECT_EQ(LayerRows(graph, graph.topological_order()[0], 3).read(Tensor(DataType::float32, {1, 2, 2, 2}), 0, rows),

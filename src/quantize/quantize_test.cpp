@@ -11,7 +11,7 @@ namespace {
 
 using namespace testing;
 
-TEST(Quantize, skipped_nodes_stay_in_float_and_their_neighbours_do_not) {
+TEST(Quantize, only_skipped_nodes_stay_in_float) {
   Net net;
   net.graph.mark_output(net.conv("c3", net.relu("r", net.conv("c2", net.conv("c1", net.input("x"))))));
   const auto result = net.quantize({.skip = {"c2_node"}});

@@ -40,7 +40,7 @@ TEST(Statistics, bins_count_exactly_the_values_of_their_intervals) {
   }
 }
 
-TEST(Statistics, bin_width_is_the_least_power_of_two_that_holds_every_value) {
+TEST(Statistics, bin_width_is_the_least_power_of_two_that_covers_every_value) {
   EXPECT_EQ(statistics_of(std::vector<float>{2047.5F}).bin_width, 1);
   EXPECT_EQ(statistics_of(std::vector<float>{2048}).bin_width, 2);
   EXPECT_EQ(statistics_of(std::vector<float>{-2048}).bin_width, 1);
@@ -78,7 +78,7 @@ TEST(Statistics, widening_over_the_whole_float_range_loses_no_count) {
   EXPECT_EQ(at(-1), 2);
 }
 
-TEST(Statistics, zeros_alone_have_a_histogram) {
+TEST(Statistics, all_zeros_have_a_histogram) {
   const auto zeros = statistics_of(std::vector<float>{0, -0.0F, 0});
   EXPECT_EQ(zeros.bins[ValueStatistics::kBinCount / 2], 3);
   EXPECT_FALSE(std::signbit(statistics_of(std::vector<float>{-0.0F}).min));
@@ -102,7 +102,7 @@ TEST(Statistics, extremes_of_samples_add_up_exactly_in_any_order_and_grouping) {
   EXPECT_NEAR(forwards.sample_minima.value(), minima, 1e-6);
 }
 
-TEST(Statistics, know_no_samples_where_some_values_belong_to_none) {
+TEST(Statistics, have_no_samples_if_some_values_lack_one) {
   ValueStatistics known, unknown;
   known.add_sample(std::vector<float>{1, 2});
   unknown.add(std::vector<float>{3});
@@ -115,7 +115,7 @@ TEST(Statistics, know_no_samples_where_some_values_belong_to_none) {
   }
 }
 
-TEST(Statistics, nothing_changes_nothing) {
+TEST(Statistics, adding_nothing_changes_nothing) {
   ValueStatistics statistics;
   statistics.add({});
   statistics.merge({});
@@ -126,7 +126,7 @@ TEST(Statistics, nothing_changes_nothing) {
   EXPECT_EQ(statistics, before);
 }
 
-TEST(Statistics, refuses_what_is_not_finite_and_says_where) {
+TEST(Statistics, refuses_non_finite_values_and_names_the_index) {
   for (const std::size_t index : {0U, 3U, 16U, 20U}) {
     std::vector<float> values(21, 1);
     values[index] = index % 2 == 0 ? std::numeric_limits<float>::quiet_NaN() : -std::numeric_limits<float>::infinity();

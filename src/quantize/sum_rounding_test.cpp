@@ -15,7 +15,7 @@ QuantParams unit_grid(int channels) {
   return grid;
 }
 
-TEST(SumRounding, moves_the_element_nearest_to_the_middle) {
+TEST(SumRounding, moves_the_element_nearest_to_the_midpoint) {
   // Nearest: 0 0 0 0 with errors -0.3 -0.2 -0.4 -0.3: their sum of -1.2 asks for one move, of 0.4 to 1.
   const Tensor w = Tensor::from<float>({1, 1, 2, 2}, std::vector<float>{0.3F, 0.2F, 0.4F, 0.3F});
   const Tensor q = quantize_keeping_sums(w, 0, 4, unit_grid(1));

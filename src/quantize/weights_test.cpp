@@ -28,7 +28,7 @@ std::vector<double> bias_reals(const Graph& graph) {
   return {reals.data<float>().begin(), reals.data<float>().end()};
 }
 
-TEST(Weights, a_bias_beyond_int32_raises_its_channels_scale_and_no_other) {
+TEST(Weights, a_bias_beyond_int32_raises_only_its_channels_scale) {
   ProductCase product(Tensor::from<float>({2, 2}, std::vector{1e-6F, -1e-6F, 0.5F, 0.25F}),
                       Tensor::from<float>({2}, std::vector{500.0F, 500.0F}));
   const auto result = product.net.quantize();
@@ -67,7 +67,7 @@ TEST(Weights, tiny_scales_do_not_underflow) {
   EXPECT_GT(grid(product.net.quantize().graph, "b")->scale[0], 0);
 }
 
-TEST(Weights, alpha_and_beta_of_a_gemm_go_into_its_constants) {
+TEST(Weights, alpha_and_beta_of_a_gemm_are_folded_into_its_constants) {
   ProductCase product(Tensor::from<float>({2, 2}, std::vector{0.1F, 0.2F, 0.3F, 0.4F}),
                       Tensor::from<float>({1, 2}, std::vector{1.0F, 2.0F}),
                       {.alpha = 2, .beta = 0.5F, .trans_b = false});
@@ -111,7 +111,7 @@ TEST(Weights, per_tensor_have_one_scale) {
   EXPECT_EQ(grid(result.graph, "c.b")->axis, -1);
 }
 
-TEST(Weights, that_are_not_finite_are_refused_by_node) {
+TEST(Weights, non_finite_weights_are_refused_by_node) {
   ProductCase product(Tensor::from<float>({1, 2}, std::vector{0.1F, NAN}), Tensor::from<float>({1}, std::vector{0.0F}));
   const std::string text = complaint([&] { product.net.quantize(); });
   EXPECT_EQ(text.find("[Gemm 'g'] weights"), 0U) << text;

@@ -66,7 +66,7 @@ TEST(Parametric, kinds_give_onnx_values) {
   expect({Kind::thresholded_relu, 1}, {0, 0, 0, 0, 0, 2.5F, 4});
 }
 
-TEST(Clip, bounds_may_be_absent_and_max_wins_over_min) {
+TEST(Clip, bounds_may_be_absent_and_max_overrides_min) {
   const Tensor x = floats({3}, {-1, 0.5F, 3});
   expect_op(Clip{}, {x, floats({}, {0}), floats({}, {1})}, floats({3}, {0, 0.5F, 1}));
   expect_op(Clip{}, {x, std::nullopt, floats({}, {1})}, floats({3}, {-1, 0.5F, 1}));

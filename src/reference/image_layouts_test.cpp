@@ -74,7 +74,7 @@ TEST(ImageLayouts, give_the_same_bits) {
     }
 }
 
-TEST(ImageLayouts, of_one_node_alone_are_the_graphs) {
+TEST(ImageLayouts, of_a_single_node_are_in_the_graphs_order) {
   const Graph graph = network(8);
   const Tensor x = random_tensor({2, 3, 8, 8}, 9);
   Seen first;

@@ -14,7 +14,7 @@ TEST(Concat, joins_along_any_axis) {
   expect_op(Concat{0}, {int64s({1}), int64s({2, 3}), int64s({0}, {})}, int64s({1, 2, 3}));
 }
 
-TEST(Split, cuts_evenly_or_as_told) {
+TEST(Split, cuts_evenly_or_by_given_sizes) {
   const auto even = run_op(Split{1}, {iota({2, 4})}, 2);
   expect_equal(even[0], floats({2, 2}, {1, 2, 5, 6}));
   expect_equal(even[1], floats({2, 2}, {3, 4, 7, 8}));
@@ -82,7 +82,7 @@ TEST(Tile, repeats_the_whole) {
   expect_op(Tile{}, {iota({2}), int64s({0})}, floats({0}, {}));
 }
 
-TEST(ShapeOf, gives_a_range_of_dimensions) {
+TEST(ShapeOf, returns_a_range_of_dimensions) {
   const Tensor x = iota({2, 3, 4});
   expect_op(ShapeOf{}, {x}, int64s({2, 3, 4}));
   expect_op(ShapeOf{-2, -1}, {x}, int64s({3}));

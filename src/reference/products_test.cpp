@@ -10,7 +10,7 @@ TEST(Conv, strides_and_pads_one_axis) {
             floats({1, 1, 3}, {4.5F, 20.5F, 32.5F}));
 }
 
-TEST(Conv, dilates_and_pads_each_side_by_itself) {
+TEST(Conv, dilates_and_pads_each_side_separately) {
   expect_op(Conv{window({2, 2}, {}, {2, 2}, {0, 1, 1, 0})}, {iota({1, 1, 4, 4}), floats({1, 1, 2, 2}, {1, 2, 3, 4})},
             floats({1, 1, 3, 3}, {44, 78, 88, 68, 118, 128, 20, 31, 34}));
 }
@@ -25,7 +25,7 @@ TEST(Conv, takes_three_spatial_axes) {
             floats({1, 1, 1, 1, 2}, {278, 314}));
 }
 
-TEST(Conv, resolves_auto_pad_from_the_size_it_meets) {
+TEST(Conv, resolves_auto_pad_from_the_input_size) {
   const Inputs inputs{iota({1, 1, 1, 4}), floats({1, 1, 1, 3}, {1, 10, 100})};
   expect_op(Conv{window({1, 3}, {1, 2}, {}, {}, AutoPad::same_upper)}, inputs, floats({1, 1, 1, 2}, {321, 43}));
   expect_op(Conv{window({1, 3}, {1, 2}, {}, {}, AutoPad::same_lower)}, inputs, floats({1, 1, 1, 2}, {210, 432}));
@@ -56,7 +56,7 @@ TEST(ConvTranspose, dilates_and_adds_bias) {
             floats({1, 1, 5}, {1.5F, 2.5F, 13.5F, 20.5F, 30.5F}));
 }
 
-TEST(ConvTranspose, makes_the_output_shape_asked_for) {
+TEST(ConvTranspose, gives_the_requested_output_shape) {
   const Inputs inputs{iota({1, 1, 3}), floats({1, 1, 3}, {1, 10, 100})};
   const Tensor first = floats({1, 1, 6}, {1, 10, 102, 20, 203, 30}),
                last = floats({1, 1, 6}, {10, 102, 20, 203, 30, 300});
@@ -79,7 +79,7 @@ TEST(Gemm, transposes_scales_and_broadcasts_c) {
   expect_op(Gemm{}, {iota({1, 2}), iota({2, 2})}, floats({1, 2}, {7, 10}));
 }
 
-TEST(MatMul, is_numpys_at_every_rank) {
+TEST(MatMul, equals_numpy_at_every_rank) {
   expect_op(MatMul{}, {iota({2, 1, 2, 3}), iota({3, 3, 1})},
             floats({2, 3, 2, 1}, {14, 32, 32, 77, 50, 122, 50, 68, 122, 167, 194, 266}));
   expect_op(MatMul{}, {iota({3}), iota({3, 2})}, floats({2}, {22, 28}));
@@ -103,14 +103,14 @@ TEST(MaxPool, ceil_mode_keeps_the_last_part) {
   expect_op(Pool{PoolKind::max, window({2, 2}, {2, 2})}, {x}, floats({1, 1, 2, 2}, {25, 23, 15, 13}));
 }
 
-TEST(MaxPool, dilates_and_padding_never_wins) {
+TEST(MaxPool, dilates_and_ignores_padding) {
   expect_op(Pool{PoolKind::max, window({1, 2}, {}, {1, 3}, {0, 1, 0, 1})}, {iota({1, 1, 1, 6})},
             floats({1, 1, 1, 5}, {3, 4, 5, 6, 4}));
   expect_op(Pool{PoolKind::max, window({2}, {1}, {1}, {1, 1})}, {floats({1, 1, 2}, {-5, -7})},
             floats({1, 1, 3}, {-5, -5, -7}));
 }
 
-TEST(AveragePool, counts_padding_when_told_but_never_what_ceil_mode_adds) {
+TEST(AveragePool, counts_padding_if_requested_but_not_positions_added_by_ceil_mode) {
   const auto pool = [](std::vector<std::int64_t> pads, bool count_pad) {
     return Pool{PoolKind::average, window({1, 3}, {1, 2}, {}, std::move(pads)), true, count_pad};
   };

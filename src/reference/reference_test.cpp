@@ -82,7 +82,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Golden,
 QuantParams quarter_grid() { return {.scale = {0.25F}, .zero_point = {0}, .bits = 8, .is_signed = true}; }
 
 // Results returned to a caller with its own pool must come from that pool, or it would grow with every run.
-TEST(Reference, takes_no_more_of_its_caller_s_pool_from_run_to_run) {
+TEST(Reference, does_not_grow_the_pool_of_its_caller) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 20000});
   const ValueId a = g.add(Unary{UnaryKind::relu}, "relu", {x}, "a");
@@ -114,7 +114,7 @@ TEST(Reference, snaps_inputs_constants_and_computed_values_to_their_grids) {
   EXPECT_EQ(out[0], Tensor::from<float>({2}, std::vector<float>{0.75F, 0.5F}));
 }
 
-TEST(Reference, requantize_gives_one_consumer_the_snapped_value_and_another_the_whole) {
+TEST(Reference, requantize_separates_snapped_and_unsnapped_readers) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, {1});
   const ValueId snapped = graph.add(Requantize{}, "r", {x}, "snapped");
@@ -125,7 +125,7 @@ TEST(Reference, requantize_gives_one_consumer_the_snapped_value_and_another_the_
   EXPECT_EQ(out[0].data<float>()[0], 0.125F);
 }
 
-TEST(Reference, tells_every_value_once_in_order) {
+TEST(Reference, reports_every_value_once_in_order) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, {kDynamic});
   const ValueId a = graph.add(Unary{UnaryKind::relu}, "a", {x}, "a");
@@ -251,7 +251,7 @@ TEST(Reference, a_model_by_onednn_equals_the_plain_loops) {
   }
 }
 
-TEST(Reference, threads_may_share_one) {
+TEST(Reference, is_thread_safe) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, {kDynamic, 3, 16, 16});
   const ValueId w = graph.add_constant("w", pseudo_random({8, 3, 3, 3}, 7));
