@@ -10,8 +10,8 @@
 #include "bitfold/cpu.h"
 #include "numeric/release_pages.h"
 #include "numeric/rounding.h"
-#include "ops/window.h"
 #include "ops/operator.h"
+#include "ops/window.h"
 
 namespace bitfold::engine {
 
