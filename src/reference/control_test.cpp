@@ -1,6 +1,8 @@
 // If, Loop and Scan through Reference: values, shapes, captured values, and what is refused.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "bitfold/passes.h"
 #include "reference/op_testing.h"
 
@@ -67,6 +69,15 @@ end
 output "a"
 output "all"
 )");
+}
+
+std::string message_of(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
 }
 
 TEST(Control, if_runs_the_branch_of_its_condition_with_captured_values) {
