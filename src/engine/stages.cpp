@@ -294,11 +294,13 @@ std::vector<Tensor> Stages::evaluate_inferred(const Node& node, std::span<const 
     fail("{} {}", where(node), e.what());
   }
   std::vector<Tensor> outputs;
+  outputs.reserve(made.size());
   std::vector<TensorView> views;
   for (std::size_t i = 0; i < made.size(); ++i) {
     const bool is_used = node.outputs[i] != ValueId::none;
     outputs.push_back(is_used ? Tensor(made[i].dtype, *made[i].shape) : Tensor());
-    views.push_back({made[i].dtype, made[i].shape.value_or(Shape{}), is_used ? outputs[i].mutable_bytes() : nullptr});
+    if (!made[i].shape) made[i].shape.emplace();  // views refer to it
+    views.push_back({made[i].dtype, *made[i].shape, is_used ? outputs[i].mutable_bytes() : nullptr});
   }
   ops::info(node.op).evaluate(node, inputs, views);
   return outputs;
