@@ -375,8 +375,8 @@ TEST(Session, errors_of_a_run_name_the_node) {
   expect_error([&] { (void)session.run({{b.uniform_tensor({4, 2}, -1, 1), index}}); }, "[Gather 'Gather_node']");
 }
 
-/// What a child process does that runs a float network with `bytes` more address space than it has: its exit status, or
-/// the signal that ended it, negated.
+/// Runs a float network in a child process that may take `bytes` more address space. Returns its exit status, or the
+/// signal that ended it, negated.
 int run_within(std::size_t bytes) {
   const pid_t child = fork();
   if (child == 0) {
@@ -476,7 +476,7 @@ TEST(Session, memory_that_runs_out_is_an_error) {
   EXPECT_GT(failures, 20);
 }
 
-TEST(Session, says_what_is_wrong_with_its_inputs) {
+TEST(Session, refuses_inputs_that_do_not_fit) {
   GraphBuilder b = integer_network();
   Session session(b.graph);
   EXPECT_THROW(session.run({}), Error);

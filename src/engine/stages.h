@@ -86,7 +86,7 @@ class Stages {
   std::vector<std::uint8_t> needed_;  ///< By NodeId.
   std::vector<NodeId> order_;
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< By the shapes of the graph's inputs.
-  std::size_t bytes_ = 0;                                       ///< What stages occupy.
+  std::size_t bytes_ = 0;                                       ///< Memory of all stages.
   std::vector<const Stage*> visited_;                           ///< By the last run.
   mutable std::vector<StepInfo> steps_;
   std::map<std::string, Tensor> kept_;
