@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   std::size_t max_memory = 0;
   app.add_option("--max-memory", max_memory,
                  "Refuse networks whose values need more, e.g. 8GB (default: what the machine has available)")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(CLI::AsSizeValue(true))
       ->each([](const std::string& bytes) { limit_memory(std::stoull(bytes)); });
   app.get_formatter()->column_width(34);
   cli::add_inspect(app);

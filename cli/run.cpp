@@ -20,7 +20,7 @@ struct Options {
   std::unique_ptr<Output> output;
 };
 
-/// Arrays of the file in graph input order: by name, or the only one for the only input.
+/// The file's arrays in graph input order: by name, or the only array for the only input.
 std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays, const std::string& path) {
   if (graph.inputs().size() == 1 && arrays.size() == 1) return {arrays.front().tensor};
   std::vector<Tensor> inputs;

@@ -60,6 +60,35 @@ TEST_F(BadInput, conv_with_mismatched_channels) {
   expect_refused("inspect " + path("channels.onnx"), {"channels.onnx", "conv7", "3", "5"});
 }
 
+TEST_F(BadInput, index_out_of_range_names_file_and_node) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {4, 2}), i = g.add_input("i", DataType::int64, {1});
+  g.mark_output(g.add(Gather{0}, "pick", {x, i}, "y"));
+  infer_shapes(g);
+  save_onnx(g, path("gather.onnx"));
+  save_npy(path("inputs.npz"), {{"x", Tensor(DataType::float32, {4, 2})},
+                                {"i", Tensor::from<std::int64_t>({1}, std::vector<std::int64_t>{9})}});
+  for (const char* engine : {"", " --simulate"})
+    expect_refused(fmt::format("run {} --input {}{}", path("gather.onnx"), path("inputs.npz"), engine),
+                   {"gather.onnx: [Gather 'pick']", "9"});
+}
+
+TEST_F(BadInput, network_that_needs_more_memory_than_allowed) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1, 4});
+  const ValueId shape =
+      g.add_constant("shape", Tensor::from<std::int64_t>({3}, std::vector<std::int64_t>{1000, 1000, 4}));
+  g.mark_output(g.add(Reduce{}, "sum", {g.add(Expand{}, "enlarge", {x, shape}, "large")}, "y"));
+  infer_shapes(g);
+  save_onnx(g, path("large.onnx"));
+  save_npy(path("x.npy"), {{"", Tensor(DataType::float32, {1, 4})}});
+  const std::string run = fmt::format("run {} --input {}", path("large.onnx"), path("x.npy"));
+  EXPECT_EQ(run_tool(run).status, 0);
+  for (const char* engine : {"", " --simulate"})
+    expect_refused(run + " --max-memory 10MB" + engine,
+                   {"large.onnx: [Expand 'enlarge']", "16.0 MB, more than the 10.0 MB of memory"});
+}
+
 TEST_F(BadInput, unwritable_output) {
   expect_refused(fmt::format("fold {} -o {}", model(), path("no/such/folder/out.onnx")), {"no/such/folder/out.onnx"});
 }

@@ -53,8 +53,8 @@ struct ValueInfo {
   std::vector<float> scales;
 };
 
-/// Names body number `body` of a node: "decoder.0/". In front of the name of one of the body's values it names that value
-/// in the outer graph; prefixes of nested bodies follow one another.
+/// Names body number `body` of a node: "decoder.0/". In front of the name of one of the body's values it names that
+/// value in the outer graph; prefixes of nested bodies follow one another.
 std::string body_prefix(const Node& node, std::size_t body);
 
 /// The node in messages: "[Conv 'layer2.0.conv1']".

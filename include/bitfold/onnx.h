@@ -1,4 +1,4 @@
-// ONNX files in and out.
+// Reads and writes ONNX files.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace bitfold {
 
-/// Reads an ONNX model (opset 7 to 25, external data in the same folder). QuantizeLinear / DequantizeLinear pairs become
-/// grids on values. Files are mapped: large constants borrow their memory, so no other process may truncate the files
-/// in place while the graph exists (replacing and deleting them is safe). The result satisfies Stage::imported. Throws
-/// Error naming file, node and value on anything malformed.
+/// Reads an ONNX model (opset 7 to 25, external data in the same folder). QuantizeLinear / DequantizeLinear pairs
+/// become grids on values. Files are mapped: large constants borrow their memory, so no other process may truncate the
+/// files in place while the graph exists (replacing and deleting them is safe). The result satisfies Stage::imported.
+/// Throws Error naming file, node and value on anything malformed.
 Graph load_onnx(const std::string& path);
 
-/// The same from memory; `name` stands for the file in errors, `folder` is where external data is looked for.
+/// The same from memory. `name` replaces the file name in errors; `folder` contains external data.
 Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder = ".");
 
 /// The files that hold a model's external data, each once; none for a file that is not a model. Reads no weights.
@@ -31,9 +31,9 @@ struct SaveOptions {
   std::size_t external_above_bytes = 0;
 };
 
-/// Writes opset 21, IR version 10; grids become QuantizeLinear / DequantizeLinear pairs in the form that ONNX Runtime's
-/// CPU provider fuses. Written under a temporary name and renamed (invariant 9). load_onnx gives back an equal graph
-/// (invariant 6). Throws Error when the path cannot be written, leaving nothing behind.
+/// Writes opset 21, IR version 10. Grids become QuantizeLinear / DequantizeLinear pairs in the form that ONNX Runtime's
+/// CPU provider fuses. Written under a temporary name and renamed (invariant 9). load_onnx returns an equal graph
+/// (invariant 6). Throws Error if the path cannot be written; then no file is left.
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options = {});
 
 /// The size of the file that save_onnx would write, in bytes, external data included.

@@ -23,8 +23,8 @@ struct SessionOptions {
   /// Most memory for one value, and for all intermediate values of a run together; a network that needs more is refused
   /// before it runs. 0: usable_memory() at that moment.
   std::size_t max_memory_bytes = 0;
-  /// Keep intermediate values readable by value(): all on a grid, and all others that a step computes. Takes more memory,
-  /// and tables and sums are no longer fused into convolutions; results are the same to the byte.
+  /// Keep intermediate values readable by value(): all on a grid, and all others that a step computes. Takes more
+  /// memory, and tables and sums are no longer fused into convolutions; results are the same to the byte.
   bool keep_values = false;
 };
 
@@ -34,18 +34,18 @@ struct StepInfo {
   std::string op;      ///< "Conv+Relu"
   std::string kernel;  ///< "gemm.avx512vnni 12x32", "onednn jit:avx512_core"
   bool is_integer = false;
-  std::int64_t mac_count = 0;                ///< Multiply-accumulates of one run.
+  std::int64_t mac_count = 0;                ///< Multiply-accumulates per run.
   std::vector<std::string> inputs, outputs;  ///< Value names.
 };
 
-/// Only its plans and scratch memory change after construction: one Session serves one caller at a time. Its plans share
-/// packed weights. Different threads may construct and run sessions at the same time, if the graph does not change
-/// meanwhile. Each session starts its own threads, SessionOptions::threads of them: with one session per core, leave
-/// `threads` at 1, which starts none.
+/// Only its plans and scratch memory change after construction: one Session serves one caller at a time. Its plans
+/// share packed weights. Different threads may construct and run sessions at the same time, if the graph does not
+/// change meanwhile. Each session starts its own threads, SessionOptions::threads of them: with one session per core,
+/// leave `threads` at 1, which starts none.
 class Session {
  public:
-  /// Compiles for the shapes of the graph's inputs. If they have dynamic dimensions, each run with new shapes compiles a
-  /// plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only at run time
+  /// Compiles for the shapes of the graph's inputs. If they have dynamic dimensions, each run with new shapes compiles
+  /// a plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only at run time
   /// (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
   explicit Session(const Graph& graph, SessionOptions options = {});
   ~Session();
@@ -56,8 +56,8 @@ class Session {
   /// the packed weights of this one, and may outlive it.
   Session sharing_weights() const;
 
-  /// Inputs in graph input order, outputs in graph output order, all as reals. Throws Error if types or shapes do not fit
-  /// the graph, if the data is impossible (an index out of range), or if memory runs out.
+  /// Inputs in graph input order, outputs in graph output order, all as reals. Throws Error if types or shapes do not
+  /// fit the graph, if the data is impossible (an index out of range), or if memory runs out.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
   /// The same into tensors of the right shapes. Allocates nothing if the input shapes have been seen before and all
   /// shapes follow from them.
@@ -72,8 +72,8 @@ class Session {
   std::size_t arena_lower_bound() const;
   std::size_t packed_weight_bytes() const;
 
-  /// An intermediate value of the last run: codes if it has a grid (type QuantParams::storage()), reals otherwise, in the
-  /// graph's layout. Needs keep_values. Throws Error if keeps() is false for the name.
+  /// An intermediate value of the last run: codes if it has a grid (type QuantParams::storage()), reals otherwise, in
+  /// the graph's layout. Needs keep_values. Throws Error if keeps() is false for the name.
   Tensor value(const std::string& name) const;
   /// Whether value() has it: false for inputs, outputs, constants, and reals that exist only inside a fused step.
   bool keeps(const std::string& name) const;

@@ -11,7 +11,7 @@
 
 namespace bitfold {
 
-/// Element types. int4/uint4/int2/uint2 are packed, lowest bits first (ONNX's order).
+/// Element types. int4, uint4, int2 and uint2 are packed, lowest bits first (ONNX's order).
 enum class DataType {
   float32,
   float64,
@@ -41,15 +41,14 @@ int bit_width(DataType dtype);
 /// Bytes that `count` elements occupy; packed types round up to a whole byte.
 std::size_t storage_bytes(DataType dtype, std::int64_t count);
 
-/// Row-major dimensions, outermost first. kDynamic stands for one known only when the model runs.
+/// Row-major dimensions, outermost first. kDynamic stands for a dimension known only at run time.
 using Shape = std::vector<std::int64_t>;
 inline constexpr std::int64_t kDynamic = -1;
 
-/// Product of the dimensions (1 for a scalar). Throws Error if one is negative or the product
-/// leaves int64.
+/// Product of the dimensions (1 for a scalar). Throws Error if one is negative or the product exceeds int64.
 std::int64_t element_count(const Shape& shape);
 bool is_static(const Shape& shape);
-/// "1x3x?x224"; "scalar" when empty.
+/// "1x3x?x224"; "scalar" if empty.
 std::string to_string(const Shape& shape);
 
 /// The DataType that stores T: float32 for float, boolean for bool.
@@ -88,12 +87,12 @@ class Tensor {
   const Shape& shape() const { return shape_; }
   std::int64_t dim(int axis) const { return shape_[static_cast<std::size_t>(axis)]; }
   int rank() const { return static_cast<int>(shape_.size()); }
-  /// Elements, not bytes.
+  /// Number of elements, not bytes.
   std::int64_t size() const { return size_; }
   std::size_t size_bytes() const { return storage_bytes(dtype_, size_); }
   bool is_borrowed() const { return is_borrowed_; }
 
-  /// Throws Error when T is not the element type.
+  /// Throws Error if T is not the element type.
   template <class T>
   std::span<const T> data() const;
   /// Detaches from other copies and from borrowed memory first. Throws Error when T is not the element type.
@@ -105,7 +104,7 @@ class Tensor {
   /// The same bytes under another shape of equal size.
   Tensor reshaped(Shape shape) const;
 
-  /// Same type, shape and bytes. (NaN equals NaN here: this compares storage.)
+  /// Equality of type, shape and bytes; NaN equals NaN, because storage is compared.
   bool operator==(const Tensor& other) const;
 
  private:
@@ -122,7 +121,7 @@ class Tensor {
 struct TensorView {
   DataType dtype = DataType::float32;
   std::span<const std::int64_t> shape;
-  std::byte* data = nullptr;  ///< Read-only by contract where the view is an operator's input.
+  std::byte* data = nullptr;  ///< Must not be written if the view is an operator's input.
 
   template <class T>
   T* as() const {

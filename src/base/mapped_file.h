@@ -12,7 +12,8 @@ namespace bitfold {
 /// place ends every process that reads the lost part (SIGBUS), as with any mapping.
 class MappedFile {
  public:
-  /// Returns the same mapping for a file that is mapped already and unchanged. Throws Error naming `path` and the reason.
+  /// Returns the same mapping for a file that is mapped already and unchanged. Throws Error naming `path` and the
+  /// reason.
   static std::shared_ptr<const MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -42,7 +42,8 @@ std::string in_words(std::size_t bytes) {
   const auto number = static_cast<double>(bytes);
   if (number >= 1e12) return fmt::format("{:.1f} TB", number * 1e-12);
   if (number >= 1e9) return fmt::format("{:.1f} GB", number * 1e-9);
-  return fmt::format("{:.1f} MB", number * 1e-6);
+  if (number >= 1e6) return fmt::format("{:.1f} MB", number * 1e-6);
+  return fmt::format("{} bytes", bytes);
 }
 
 }  // namespace

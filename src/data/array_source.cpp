@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/first_failure.h"
 #include "data/preprocess.h"
 #include "data/sources.h"
 
@@ -179,8 +180,11 @@ class ArrayInput {
 
   template <class T>
   void run(const T* pixels, float* out, std::int64_t size, std::int64_t count) const {
+    FirstFailure failure;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t i = 0; i < count; ++i) preprocessor_->run(pixels + i * stride_, layout_, out + i * size);
+    for (std::int64_t i = 0; i < count; ++i)
+      failure.watch([&] { preprocessor_->run(pixels + i * stride_, layout_, out + i * size); });
+    failure.rethrow();
   }
 
   std::string where_;

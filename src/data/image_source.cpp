@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/first_failure.h"
 #include "data/image.h"
 #include "data/preprocess.h"
 #include "data/sources.h"
@@ -210,8 +211,11 @@ class ImageSource : public BatchSource {
     const std::span<float> values = tensor.mutable_data<float>();
     const auto row = [&](std::size_t i) { return values.subspan((first + i) * elements, elements); };
     std::vector<Outcome> outcomes(chosen.size());
+    FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
-    for (std::size_t i = 0; i < chosen.size(); ++i) outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i));
+    for (std::size_t i = 0; i < chosen.size(); ++i)
+      failure.watch([&] { outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i)); });
+    failure.rethrow();
     std::size_t good = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       if (!outcomes[i].unreadable.empty()) {

@@ -276,7 +276,7 @@ TEST(ParseIdx, survives_any_truncation_and_false_size) {
     expect_error([&] { parse_idx(std::span(bytes).first(size), "a"); }, "'a': ");
 }
 
-// The real data, preprocessed as its README says, is what the float networks were fed.
+// The real data, preprocessed as documented, equals the inputs of the float networks.
 void expect_golden(const std::string& data, const std::string& golden, const Preprocess& preprocess) {
   const auto arrays = load_npy((testing::data_folder() / "data/golden" / golden).string());
   const Tensor& wanted = arrays[0].tensor;

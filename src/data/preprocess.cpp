@@ -11,7 +11,7 @@ namespace {
 
 bool is_image_channels(std::int64_t dim) { return dim == 1 || dim == 3; }
 
-// ITU-R 601 luma; for 8 bits in the fixed point that Pillow's convert("L") uses.
+// ITU-R 601 luma, in the 8-bit fixed point of Pillow's convert("L").
 std::uint8_t luma(std::uint8_t r, std::uint8_t g, std::uint8_t b) {
   return static_cast<std::uint8_t>((r * 19595U + g * 38470U + b * 7471U + 0x8000U) >> 16);
 }
@@ -40,7 +40,7 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
   const std::size_t rank = input.shape.size();
   check(rank >= 2 && rank <= 4, "input '{}' of shape {} takes no images", input.name, to_string(input.shape));
   if (rank == 4) {
-    // Channels stand where the dimension is 1 or 3; first when both are, or the model leaves them open.
+    // The channel axis is the one with size 1 or 3; the first axis if both qualify or the model leaves them open.
     const bool last = is_image_channels(input.shape[3]) && !is_image_channels(input.shape[1]);
     layout_ = last ? InputLayout::nhwc : InputLayout::nchw;
     channels_ = known(last ? 3 : 1).value_or(source_channels);
@@ -82,7 +82,7 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
 ImageSize Preprocessor::resized(std::int64_t width, std::int64_t height) const {
   if (options_.resize_exact) return *options_.resize_exact;
   if (!options_.resize_short) return {width, height};
-  // The long side is cut to whole pixels, as torchvision does.
+  // The long side is truncated to whole pixels, as in torchvision.
   const std::int64_t side = *options_.resize_short;
   return width <= height ? ImageSize{side, side * height / width} : ImageSize{side * width / height, side};
 }

@@ -10,7 +10,7 @@ namespace bitfold::engine {
 
 std::byte* Arena::reserve(std::size_t bytes) {
   if (memory_ != nullptr && bytes <= bytes_) return memory_.get();
-  // Lengths that grow from run to run must not allocate each time.
+  // Avoids an allocation per run when lengths grow from run to run.
   const std::size_t grown = memory_ == nullptr ? bytes : std::max(bytes, bytes_ + bytes_ / 4);
   memory_.reset();
   bytes_ = 0;
@@ -39,7 +39,7 @@ std::vector<Tensor> outputs_for(const Plan& plan) {
   return outputs;
 }
 
-// Not check(): it would make the strings of its message, which allocates, in every run (invariant 7).
+// Not check(), which would build its message and so allocate in every run (invariant 7).
 void check_outputs(std::span<const Tensor> given, std::span<const DataType> types, std::span<const Shape> shapes) {
   if (given.size() != shapes.size()) fail("the graph has {} outputs, got {} tensors", shapes.size(), given.size());
   for (std::size_t i = 0; i < given.size(); ++i)

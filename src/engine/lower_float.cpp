@@ -248,7 +248,7 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
 bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
   const Node& node = l.graph.node(id);
   const auto w = window_2d(pool.window, l.shape(node.inputs[0]), l.shape(node.outputs[0]));
-  // What ceil_mode adds at the end counts as no padding in an average: oneDNN cannot say that.
+  // Columns that ceil_mode adds at the end do not count as padding in an average; oneDNN has no such pool.
   if (!w || (node.outputs.size() > 1 && node.outputs[1] != ValueId::none)) return false;
   if (pool.kind == PoolKind::average && pool.count_include_pad && pool.ceil_mode) return false;
   using Kind = onednn::Primitive::Pool;

@@ -1,7 +1,7 @@
-// Everything without a step of its own: the reference's function of the operator, in reals.
+// Operators without a step of their own: the operator's plain evaluation on reals.
 //
-// Elementwise operators do not care in which order elements lie, and Softmax only needs its axis renamed: they
-// take channels-last values as they are. All others read and write the plain layout.
+// Elementwise operators do not depend on the order of elements, and Softmax only needs its axis renamed, so both accept
+// channels-last values. All others read and write the plain layout.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -16,7 +16,7 @@ namespace {
 
 Shape channels_last(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
 
-/// `s` with leading ones to rank 4 where at most one dimension is not 1, so that its elements lie the same in any
+/// `s` with leading ones to rank 4, if at most one dimension is not 1; its elements then have the same order in any
 /// layout.
 std::optional<Shape> widened(const Shape& s) {
   if (s.size() > 4 || std::count_if(s.begin(), s.end(), [](auto d) { return d != 1; }) > 1) return std::nullopt;
@@ -70,7 +70,7 @@ void lower_generic(Lowering& l, NodeId id) {
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId output = node.outputs[i];
     if (output == ValueId::none) {
-      // The function reads the shape, as the sizes of a Split, and writes no data.
+      // The function reads the shape, such as the sizes of a Split, and writes no data.
       const ValueInfo unused = l.output_info(id, i);
       outputs.push_back({unused.dtype, *unused.shape, false});
       continue;
@@ -132,7 +132,7 @@ bool lower_gather(Lowering& l, NodeId id) {
   if (const auto* pad = std::get_if<Pad>(&node.op); pad != nullptr && pad->mode == PadMode::constant) return false;
   const auto grid = l.code_grid(y);
   const std::int64_t count = element_count(l.shape(x));
-  // Indices travel through the operator as float32: exact below 2^24.
+  // Indices pass through the operator as float32, which is exact below 2^24.
   if (!moves || !grid || count >= (1 << 24) || node.outputs.size() != 1) return false;
   std::vector<float> indices(static_cast<std::size_t>(count)),
       moved(static_cast<std::size_t>(element_count(l.shape(y))));

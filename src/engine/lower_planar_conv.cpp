@@ -1,4 +1,4 @@
-// Float convolutions from planes to planes.
+// Float convolutions with planar input and output.
 #include <algorithm>
 
 #include "base/check.h"

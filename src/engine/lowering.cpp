@@ -233,7 +233,7 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
   if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
   const ops::Window3d axes = ops::window_3d(w, in, out);
   const ops::WindowAxis &h = axes[1], &v = axes[2];
-  // What the last window reads beyond the input: in ceil_mode more than the node's own padding.
+  // The last window may read further beyond the input than the node's own padding, in ceil_mode.
   const auto pad_end = [](const ops::WindowAxis& a) {
     return std::max<std::int64_t>(0, (a.out - 1) * a.stride + a.extent() - a.in - a.pad_begin);
   };

@@ -76,7 +76,7 @@ class Lowering {
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
   /// Whether the value is a constant of reals: float32, or codes on a grid.
   bool has_constant_reals(ValueId id) const;
-  /// A constant's reals (float32); decodes them anew each time.
+  /// A constant's reals (float32); each call decodes them.
   std::optional<Tensor> constant_reals(ValueId id) const;
   /// A float constant with one element.
   std::optional<float> constant_scalar(ValueId id) const;

@@ -253,7 +253,7 @@ void Lowering::add_outputs() {
     const DataType type = from.is_code ? DataType::float32 : from.dtype;
     const Shape& lies = from.layout_shape();
     const int width = bit_width(type) / 8;
-    // What lies as the caller wants it is computed in the caller's memory. Values that are kept must outlive the run.
+    // A value in the plain layout is computed in the caller's memory. Values that are kept must outlive the run.
     Buffer& made_in = program_.buffers[static_cast<std::size_t>(from.buffer)];
     if (!from.is_code && made_in.storage == Storage::arena && !options.keep_values &&
         std::ranges::equal(strides_of(lies, from.layout), strides_of(lies, Layout::plain))) {

@@ -17,7 +17,7 @@ class Lowering;
 
 class Magnitudes {
  public:
-  /// What a step that looks at a value accepts: far above the reals of working networks, and far enough below the
+  /// The largest magnitude that a step that looks at a value accepts: far above the reals of working networks, and far enough below the
   /// largest float for some products in a row.
   static constexpr float kChecked = 1e15F;
   /// Sums of millions of numbers up to here are finite.

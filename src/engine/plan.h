@@ -1,4 +1,4 @@
-// A graph lowered for concrete input shapes: steps in order, buffers placed in one arena.
+// A graph lowered for given input shapes: ordered steps and buffers placed in one arena.
 #pragma once
 
 #include <cstddef>
@@ -22,27 +22,28 @@ struct Buffer {
   Storage storage = Storage::arena;
   std::size_t bytes = 0;
   std::shared_ptr<const std::byte> constant;  ///< For Storage::constant.
-  std::size_t slot = 0;                       ///< Which graph input or output.
+  std::size_t slot = 0;                       ///< The index of the graph input or output.
 };
 
 /// The order of a value's elements in memory. Channels-last applies to values of rank 4 only: dimensions [N,C,H,W]
 /// stored as [N,H,W,C].
 enum class Layout { plain, channels_last };
 
-/// Strides, in elements and in the order of `shape`, of a dense value in that layout.
+/// Strides of a dense value in that layout, in elements and in the order of `shape`.
 std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout);
 
 /// Where a graph value can be found: reals (or integers of any type), or 8-bit codes stored unsigned.
 ///
 /// A value of rank 2 may be a flattened image whose elements are still in channels-last order: then `folded` is the
-/// image's shape, and `layout` is the layout of that image. A product with constant weights permutes the weights instead.
+/// image's shape, and `layout` is the layout of that image. A product with constant weights permutes the weights
+/// instead.
 struct Slot {
   int buffer = -1;
   bool is_code = false;
-  DataType dtype = DataType::float32;  ///< As stored; uint8 for codes.
+  DataType dtype = DataType::float32;  ///< Type in memory; uint8 for codes.
   Layout layout = Layout::plain;
   Shape shape;   ///< In the graph's order of axes, for either layout.
-  Shape folded;  ///< Empty, or the rank-4 shape that `layout` is about.
+  Shape folded;  ///< Empty, or the rank-4 shape to which `layout` refers.
 
   const Shape& layout_shape() const { return folded.empty() ? shape : folded; }
 };
@@ -57,9 +58,9 @@ struct Program {
     Slot slot;
     std::optional<QuantParams> quant;
   };
-  /// Set by steps that look at magnitudes; null where there are none.
+  /// Set by steps that check magnitudes; null if there are none.
   std::shared_ptr<bool> has_large_values;
-  std::map<std::string, Kept> kept;  ///< By value name; filled only when values are to be kept.
+  std::map<std::string, Kept> kept;  ///< By value name; filled only if values are kept.
 };
 
 class Plan {
@@ -73,21 +74,21 @@ class Plan {
   const std::vector<DataType>& output_types() const { return program_.output_types; }
   const std::vector<StepInfo>& steps() const { return infos_; }
   std::size_t arena_bytes() const { return arena_bytes_; }
-  /// The most that the buffers of one step need: no arena can be smaller.
+  /// The largest amount that one step needs; no arena can be smaller.
   std::size_t arena_lower_bound() const { return arena_lower_bound_; }
-  /// Roughly what the plan itself occupies: steps and the tables they hold, without weights and arena.
+  /// Approximate size of the plan: its steps and their tables, without weights and arena.
   std::size_t own_bytes() const;
 
   /// Gives intermediate values their memory: arena_bytes() bytes, 64-byte aligned, which other plans may use between
   /// runs. Allocates nothing; returns at once if the address has not changed.
   void bind(std::byte* arena);
 
-  /// After bind(). Types and shapes have been checked. Allocates nothing. Throws Error where the data itself is
-  /// impossible. `step_us` is empty or gets the microseconds of each step.
-  /// False where magnitudes were found at which fused steps may have lost a NaN: see Magnitudes.
+  /// Requires bind(), and inputs of checked types and shapes. Allocates nothing. Throws Error if the data is invalid.
+  /// `step_us` is empty or receives the microseconds of each step. Returns false if magnitudes were found at which
+  /// fused steps may have lost a NaN; see Magnitudes.
   bool run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us = {});
 
-  /// Codes or reals of a kept value of the last run, in the graph's own layout. Throws Error on an unknown name.
+  /// Codes or reals of a kept value after the last run, in the graph's layout. Throws Error on an unknown name.
   Tensor value(const std::string& name) const;
   bool keeps(const std::string& name) const { return program_.kept.contains(name); }
   std::vector<std::string> kept_names() const;
@@ -109,7 +110,7 @@ class Plan {
   void place(const SessionOptions& options);
   void check_memory(std::size_t limit) const;
   void divide_into_sections();
-  /// Steps [begin, end), this thread's part of them. `step_us` may be empty.
+  /// This thread's part of steps [begin, end). `step_us` may be empty.
   void run_steps(const Section& section, const Team& team, std::span<double> step_us) noexcept;
   const std::byte* address(int buffer) const;
 
@@ -118,7 +119,7 @@ class Plan {
   std::vector<StepInfo> infos_;
   int cores_;
   std::vector<Section> sections_;
-  std::vector<External> externals_;  ///< Operands whose address comes with each run.
+  std::vector<External> externals_;  ///< Operands whose address is set in each run.
   std::vector<std::size_t> offsets_;
   std::size_t arena_bytes_ = 0, arena_lower_bound_ = 0;
   std::byte* arena_ = nullptr;

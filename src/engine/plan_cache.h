@@ -76,7 +76,7 @@ class PlanCache {
     plans_.pop_back();
   }
 
-  Plans plans_;  ///< The most recently used one first.
+  Plans plans_;  ///< Most recently used first.
   std::unordered_multimap<std::size_t, Plans::iterator> by_hash_;
   std::size_t bytes_ = 0;
 };

@@ -263,7 +263,7 @@ std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Te
   const Node& node = graph_.node(id);
   if (!node.bodies.empty())
     return ops::run_bodies(node, inputs, [&](std::size_t index, std::span<const Tensor> arguments) {
-      return body(id, index).run(arguments);
+      return body(id, index, arguments).run(arguments);
     });
   std::vector<TensorView> views;
   for (const auto& input : inputs)  // operators only read their inputs; the view has no const form
@@ -306,11 +306,16 @@ std::vector<Tensor> Stages::evaluate_inferred(const Node& node, std::span<const 
   return outputs;
 }
 
-Executor& Stages::body(NodeId id, std::size_t index) {
-  auto& executor = bodies_[{id, index}];
-  if (executor == nullptr)
-    executor = std::make_unique<Executor>(*graph_.node(id).bodies[index], options_, weights_.body({id, index}), arena_);
-  return *executor;
+Executor& Stages::body(NodeId id, std::size_t index, std::span<const Tensor> arguments) {
+  Body& body = bodies_[{id, index}];
+  if (body.executor != nullptr) return *body.executor;
+  body.graph = std::make_unique<Graph>(*graph_.node(id).bodies[index]);
+  // Files need not say the types of a body's inputs.
+  const auto& inputs = body.graph->inputs();
+  for (std::size_t i = 0; i < std::min(inputs.size(), arguments.size()); ++i)
+    if (DataType& type = body.graph->value(inputs[i]).dtype; type == DataType::unknown) type = arguments[i].dtype();
+  body.executor = std::make_unique<Executor>(*body.graph, options_, weights_.body({id, index}), arena_);
+  return *body.executor;
 }
 
 Tensor Stages::tensor(ValueId id, const Stage& stage, const Values& values) {

@@ -74,7 +74,8 @@ class Stages {
   std::vector<Tensor> evaluate(NodeId id, std::span<const std::optional<Tensor>> inputs);
   std::vector<Tensor> evaluate_inferred(const Node& node, std::span<const ValueInfo> infos,
                                         std::span<const TensorView> inputs) const;
-  Executor& body(NodeId id, std::size_t index);
+  /// The executor of a node's body, made for the types of the arguments.
+  Executor& body(NodeId id, std::size_t index, std::span<const Tensor> arguments);
   /// A value that has been computed, is known or is constant, as reals.
   Tensor tensor(ValueId id, const Stage& stage, const Values& values);
 
@@ -85,11 +86,15 @@ class Stages {
   std::vector<std::uint8_t> needed_;  ///< By NodeId.
   std::vector<NodeId> order_;
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< By the shapes of the graph's inputs.
-  std::size_t bytes_ = 0;                                       ///< What stages occupy.
+  std::size_t bytes_ = 0;                                       ///< Memory of all stages.
   std::vector<const Stage*> visited_;                           ///< By the last run.
   mutable std::vector<StepInfo> steps_;
   std::map<std::string, Tensor> kept_;
-  std::map<std::pair<NodeId, std::size_t>, std::unique_ptr<Executor>> bodies_;
+  struct Body {
+    std::unique_ptr<Graph> graph;  ///< A copy whose inputs all have types.
+    std::unique_ptr<Executor> executor;
+  };
+  std::map<std::pair<NodeId, std::size_t>, Body> bodies_;
 };
 
 }  // namespace bitfold::engine

@@ -174,5 +174,105 @@ TEST(Stages, errors_name_the_node) {
   EXPECT_EQ(message(10), "");
 }
 
+ValueId scalar_input(Graph& graph, const std::string& name, DataType type) { return graph.add_input(name, type, {}); }
+
+/// Adds a node with bodies and outputs of these types.
+std::vector<ValueId> add_control(Graph& graph, Op op, std::vector<ValueId> inputs, std::vector<Graph> bodies,
+                                 std::size_t outputs) {
+  Node node{
+      .name = op_name(op) + "_node", .op = std::move(op), .inputs = std::move(inputs), .outputs = {}, .bodies = {}};
+  for (Graph& body : bodies) {
+    infer_shapes(body);
+    node.bodies.push_back(std::make_shared<const Graph>(std::move(body)));
+  }
+  for (std::size_t i = 0; i < outputs; ++i) node.outputs.push_back(graph.add_value({.name = graph.unique_name("out")}));
+  std::vector<ValueId> made = node.outputs;
+  graph.add_node(std::move(node));
+  return made;
+}
+
+Tensor trip_count(std::int64_t count) { return Tensor::from<std::int64_t>({}, std::vector<std::int64_t>{count}); }
+
+TEST(Stages, a_loop_equals_the_reference) {
+  GraphBuilder b;
+  const ValueId count = scalar_input(b.graph, "count", DataType::int64);
+  const ValueId x = b.input({kDynamic, 4}, std::nullopt);
+  GraphBuilder body;
+  (void)scalar_input(body.graph, "i", DataType::int64);
+  const ValueId goes_on = scalar_input(body.graph, "goes_on", DataType::boolean);
+  const ValueId carried = body.input({kDynamic, 4}, std::nullopt), captured = body.input({kDynamic, 4}, std::nullopt);
+  const ValueId weights = body.graph.add_constant("w", body.uniform_tensor({4, 4}, -0.3F, 0.3F));
+  const ValueId next = body.node(Unary{UnaryKind::relu}, {body.node(Gemm{}, {carried, weights})});
+  for (const ValueId id : {goes_on, body.node(Binary{BinaryKind::add}, {next, captured}), next}) body.output(id);
+  const auto outputs = add_control(b.graph, Loop{.captured = 1},
+                                   {count, ValueId::none, b.node(Unary{UnaryKind::tanh}, {x}), x}, {body.graph}, 2);
+  b.output(b.node(Unary{UnaryKind::exp}, {outputs[0]}));
+  b.output(outputs[1]);
+  infer_shapes(b.graph);
+  Session session(b.graph);
+  const Reference reference(b.graph);
+  for (const auto& [rows, trips] : {std::pair<std::int64_t, std::int64_t>{2, 3}, {2, 5}, {3, 1}, {2, 3}}) {
+    const std::vector<Tensor> inputs{trip_count(trips), b.uniform_tensor({rows, 4}, -1, 1)};
+    const auto got = session.run(inputs);
+    expect_close(got, reference.run(inputs));
+    EXPECT_EQ(got[1].shape(), (Shape{trips, rows, 4}));
+  }
+  EXPECT_GT(session.packed_weight_bytes(), 0U) << "the body's weights count";
+}
+
+TEST(Stages, an_if_runs_one_of_its_bodies) {
+  GraphBuilder b;
+  const ValueId condition = scalar_input(b.graph, "condition", DataType::boolean);
+  const ValueId x = b.input({3, 4}, std::nullopt);
+  std::vector<Graph> bodies;
+  for (const bool is_first : {true, false}) {
+    GraphBuilder body;
+    const ValueId y = body.input({3, 4}, std::nullopt);
+    // Outputs of different shapes.
+    body.output(is_first ? body.node(Unary{UnaryKind::exp}, {y}) : body.node(Reshape{}, {y, body.integers({2, 6})}));
+    bodies.push_back(body.graph);
+  }
+  const auto outputs = add_control(b.graph, If{}, {condition, x}, std::move(bodies), 1);
+  b.output(b.node(Unary{UnaryKind::neg}, {outputs[0]}));
+  infer_shapes(b.graph);
+  Session session(b.graph);
+  const Reference reference(b.graph);
+  for (const bool value : {true, false, true}) {
+    Tensor condition_value(DataType::boolean, {});
+    condition_value.mutable_bytes()[0] = std::byte{value};
+    const std::vector<Tensor> inputs{condition_value, b.uniform_tensor({3, 4}, -1, 1)};
+    const auto got = session.run(inputs);
+    expect_close(got, reference.run(inputs));
+    EXPECT_EQ(got[0].shape(), value ? (Shape{3, 4}) : (Shape{2, 6}));
+  }
+}
+
+TEST(Stages, a_scan_inside_a_loop_equals_the_reference) {
+  GraphBuilder b;
+  const ValueId count = scalar_input(b.graph, "count", DataType::int64);
+  const ValueId x = b.input({kDynamic, 4}, std::nullopt);
+  GraphBuilder step;  // of the Scan: running sums of rows
+  const ValueId sum = step.input({4}, std::nullopt), row = step.input({4}, std::nullopt);
+  const ValueId total = step.node(Binary{BinaryKind::add}, {sum, row});
+  step.output(total);
+  step.output(step.node(Unary{UnaryKind::tanh}, {total}));
+  GraphBuilder body;
+  (void)scalar_input(body.graph, "i", DataType::int64);
+  const ValueId goes_on = scalar_input(body.graph, "goes_on", DataType::boolean);
+  const ValueId rows = body.input({kDynamic, 4}, std::nullopt);
+  const ValueId zeros = body.graph.add_constant("zeros", Tensor(DataType::float32, {4}));
+  const auto scanned = add_control(body.graph, Scan{.scan_inputs = 1}, {zeros, rows}, {step.graph}, 2);
+  body.output(goes_on);
+  body.output(body.node(Unary{UnaryKind::exp}, {scanned[1]}));
+  const auto outputs = add_control(b.graph, Loop{}, {count, ValueId::none, x}, {body.graph}, 1);
+  b.output(outputs[0]);
+  infer_shapes(b.graph);
+  Session session(b.graph);
+  for (const std::int64_t length : {3, 5, 3}) {
+    const std::vector<Tensor> inputs{trip_count(3), b.uniform_tensor({length, 4}, -1, 1)};
+    expect_close(session.run(inputs), Reference(b.graph).run(inputs));
+  }
+}
+
 }  // namespace
 }  // namespace bitfold::engine

@@ -19,7 +19,7 @@ enum class Access { read, write, scratch };
 struct Operand {
   int buffer = -1;  ///< Index into the plan's buffers.
   Access access = Access::read;
-  std::byte* data = nullptr;  ///< Set by the plan; 64-byte aligned but for graph inputs and outputs of callers.
+  std::byte* data = nullptr;  ///< Set by the plan; aligned to 64 except for callers' inputs and outputs.
 };
 
 class Step {
@@ -29,7 +29,7 @@ class Step {
   virtual void run(const Team& team) noexcept = 0;
   /// The number of threads of a team among which the work is divided.
   virtual int threads() const { return 1; }
-  /// Roughly what it occupies, for deciding how many plans are kept: names, operands and tables of its own.
+  /// Approximate size in bytes, which determines how many plans are kept: names, operands and tables.
   virtual std::size_t own_bytes() const { return 1024; }
   /// Whether it starts threads itself; if so, it must be called outside of any team.
   virtual bool has_own_threads() const { return false; }
@@ -42,11 +42,11 @@ class Step {
   const std::vector<Operand>& operands() const { return operands_; }
 
   StepInfo info;
-  /// Set by run() when it failed: an index out of range in the data, no memory left.
+  /// Set by run() on failure: an index out of range in the data, or no memory.
   std::exception_ptr failure;
 
  protected:
-  /// Calls f() and keeps what it throws as the failure.
+  /// Calls f() and stores its exception as the failure.
   template <class F>
   void fallible(F f) noexcept {
     try {
@@ -55,7 +55,7 @@ class Step {
       failure = std::current_exception();
     }
   }
-  /// The address of the operand added as number `index`.
+  /// The address of operand number `index`.
   template <class T>
   T* at(int index) const {
     return reinterpret_cast<T*>(operands_[static_cast<std::size_t>(index)].data);

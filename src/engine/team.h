@@ -11,8 +11,8 @@
 
 namespace bitfold::engine {
 
-/// A spinning barrier. std::barrier puts threads to sleep after a few microseconds, and waking one takes longer than most
-/// steps: up to a tick of the scheduler if another process wants the core.
+/// A spinning barrier. std::barrier puts threads to sleep after a few microseconds, and waking one takes longer than
+/// most steps: up to a tick of the scheduler if another process wants the core.
 class Barrier {
  public:
   /// `has_cores`: whether there is a core for each thread. If so, threads spin for milliseconds before they sleep;

@@ -33,7 +33,7 @@ TEST(Team, waits_until_all_have_come) {
   EXPECT_EQ(wrong, std::vector<int>(kThreads, 0));
 }
 
-TEST(Team, wakes_who_has_gone_to_sleep) {
+TEST(Team, wakes_sleeping_threads) {
   Barrier barrier(false);
   int value = 0;
   std::jthread late([&] {

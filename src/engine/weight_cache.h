@@ -97,8 +97,8 @@ class WeightCache {
   std::size_t packed_bytes() const;
 
  private:
-  /// The key's entry of the table, made if it is missing. Entries are added once they are complete, so that an exception
-  /// leaves none.
+  /// The key's entry of the table, made if it is missing. Entries are added once they are complete, so that an
+  /// exception leaves none.
   template <class Table, class Make>
   auto& find_or_make(Table& table, const typename Table::key_type& key, const Make& make);
 

@@ -42,7 +42,7 @@ std::string Graph::unique_name(std::string_view stem) const {
 
 NodeId Graph::add_node(Node node) {
   const auto id = static_cast<NodeId>(nodes_.size());
-  // All checks before the first change: a throw leaves the graph as it was.
+  // All checks come before the first change, so that an exception leaves the graph unchanged.
   for (ValueId in : node.inputs)
     if (in != ValueId::none) check_id(in);
   for (ValueId out : node.outputs) {
@@ -210,7 +210,7 @@ void Graph::replace_value(ValueId from, ValueId to) {
   std::replace(outputs_.begin(), outputs_.end(), from, to);
   is_output_[index(from)] = 0;
   is_output_[index(to)] = 1;
-  // The caller knows the output by its name: the names change places.
+  // Callers refer to the output by name, so the names are exchanged.
   std::swap(value(from).name, value(to).name);
   by_name_[value(from).name] = from;
   by_name_[value(to).name] = to;

@@ -49,7 +49,8 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 OutputTerms::OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap) {
   // Neither the portable kernels nor Winograd's read them.
   if (cap > Isa::portable && filter.form() == FilterForm::direct)
-    quick_steps = QuickSteps({filter.multipliers(), filter.magnitude_bounds().size()}, filter.magnitude_bounds(), output);
+    quick_steps =
+        QuickSteps({filter.multipliers(), filter.magnitude_bounds().size()}, filter.magnitude_bounds(), output);
   if (output.has_residual)
     sum = prepared(pointwise_kernels(cap), CodeBinary::add, {output.add.product, output.add.residual, output.add.sum});
 }
@@ -213,33 +214,35 @@ void IntegerConv::run_depthwise(const OutputPart& s, const std::uint8_t* image, 
     return (count - 1) * stride + window_extent(kernel, dilation);
   };
   const bool is_unpadded = unpadded.height > 0;
-  depthwise_->run(
-      {.x = image,
-       .in_height = is_unpadded ? unpadded.height : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
-       .in_width = is_unpadded ? unpadded.width : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
-       .x_row = images_.x.row,
-       .pad_top = unpadded.pad_top,
-       .pad_left = unpadded.pad_left,
-       .padding = images_.padding,
-       .row_begin = s.row,
-       .row_end = s.row + s.count,
-       .out_width = images_.out_width,
-       .stride_h = images_.stride_h,
-       .stride_w = images_.stride_w,
-       .dilation_h = f.dilation_h,
-       .dilation_w = f.dilation_w,
-       .channels = f.in_channels,
-       .kernel_h = f.kernel_h,
-       .kernel_w = f.kernel_w,
-       .weights = filter_->weights(),
-       .bias = filter_->bias(),
-       .multipliers = filter_->multipliers(),
-       .terms = terms_->quick_steps.terms(),
-       .y = out,
-       .y_row = images_.y.row,
-       .y_stride = images_.y.pixel,
-       .output = &output_,
-       .steps_fit = filter_->multipliers_below_one()});
+  depthwise_->run({.x = image,
+                   .in_height = is_unpadded
+                                    ? unpadded.height
+                                    : rows_under(images_.out_height, images_.stride_h, f.kernel_h, f.dilation_h),
+                   .in_width = is_unpadded ? unpadded.width
+                                           : rows_under(images_.out_width, images_.stride_w, f.kernel_w, f.dilation_w),
+                   .x_row = images_.x.row,
+                   .pad_top = unpadded.pad_top,
+                   .pad_left = unpadded.pad_left,
+                   .padding = images_.padding,
+                   .row_begin = s.row,
+                   .row_end = s.row + s.count,
+                   .out_width = images_.out_width,
+                   .stride_h = images_.stride_h,
+                   .stride_w = images_.stride_w,
+                   .dilation_h = f.dilation_h,
+                   .dilation_w = f.dilation_w,
+                   .channels = f.in_channels,
+                   .kernel_h = f.kernel_h,
+                   .kernel_w = f.kernel_w,
+                   .weights = filter_->weights(),
+                   .bias = filter_->bias(),
+                   .multipliers = filter_->multipliers(),
+                   .terms = terms_->quick_steps.terms(),
+                   .y = out,
+                   .y_row = images_.y.row,
+                   .y_stride = images_.y.pixel,
+                   .output = &output_,
+                   .steps_fit = filter_->multipliers_below_one()});
 }
 
 /// Applies the table and adds the residual, while the rows are still in the cache.

@@ -59,7 +59,7 @@ std::size_t storage_bytes(DataType dtype, std::int64_t count) {
 }
 
 std::int64_t element_count(const Shape& shape) {
-  // 2^56 elements: more than any machine holds, and far from overflow when multiplied by an element's size.
+  // 2^56 elements: more than any machine can hold, and no overflow when multiplied by an element's size.
   constexpr std::int64_t kMost = std::int64_t{1} << 56;
   std::int64_t count = 1;
   for (std::int64_t dim : shape) {
@@ -167,7 +167,7 @@ Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte
   check(bytes.size() == t.size_bytes(), "a {} tensor of shape {} needs {} bytes, got {}", to_string(dtype),
         to_string(t.shape_), t.size_bytes(), bytes.size());
   if (!bytes.empty()) std::memcpy(t.bytes_.get(), bytes.data(), bytes.size());
-  // A file may hold any byte; a bool of C++ is 0 or 1.
+  // A file may contain any byte; a C++ bool is 0 or 1.
   if (dtype == DataType::boolean)
     for (std::int64_t i = 0; i < t.size_; ++i)
       if (t.bytes_.get()[i] != std::byte{0}) t.bytes_.get()[i] = std::byte{1};
@@ -219,7 +219,7 @@ bool Tensor::operator==(const Tensor& other) const {
           std::memcmp(bytes_.get(), other.bytes_.get(), size_bytes()) == 0);
 }
 
-// The element types that code asks for by name.
+// Element types that code requests by name.
 #define BITFOLD_INSTANTIATE(T)                                \
   template Tensor Tensor::from<T>(Shape, std::span<const T>); \
   template std::span<const T> Tensor::data<T>() const;        \

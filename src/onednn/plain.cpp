@@ -28,6 +28,7 @@ void reorder(const memory& from, memory& to) {
 using Forward = dnnl::convolution_forward;
 
 Forward::primitive_desc describe(const PlainConvShape& s, const memory::dims& weight_dims, bool has_bias) {
+  check_room_for_code();
   const memory::desc x({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::any), w(weight_dims, kFloat, Tag::any);
   const memory::desc y({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::any);
   const memory::desc bias = has_bias ? memory::desc({s.out_channels}, kFloat, Tag::x) : memory::desc();

@@ -19,6 +19,7 @@ constexpr auto kFloat = memory::data_type::f32;
 memory::desc image(const Image& i) { return {{i.batch, i.channels, i.height, i.width}, kFloat, Tag::nhwc}; }
 
 dnnl::primitive_attr attributes(const Epilogue& epilogue, const memory::desc& residual) {
+  check_room_for_code();
   dnnl::post_ops ops;
   if (epilogue.has_residual) ops.append_binary(dnnl::algorithm::binary_add, residual);
   if (epilogue.activation == Activation::relu) ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
@@ -201,6 +202,7 @@ std::size_t Primitive::packed_bytes() const { return impl_->weights ? impl_->pac
 const PackedLayout& Primitive::packed_layout() const { return impl_->packed_layout; }
 
 void Primitive::pack(const float* plain, void* packed) const {
+  check_room_for_code();
   // oneDNN has no memory over const data; it is only read
   memory from(impl_->plain_weights, cpu(), const_cast<float*>(plain));
   memory to(impl_->packed_weights, cpu(), packed);

@@ -1,5 +1,5 @@
-// An ONNX file without its weights: the elements of large initializers are kept out of protobuf, which would hold a copy
-// of all of them while a model is read or written.
+// An ONNX file without its weights: the elements of large initializers are kept out of protobuf, which would hold a
+// copy of all of them while a model is read or written.
 #pragma once
 
 #include <onnx/onnx_pb.h>

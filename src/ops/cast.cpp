@@ -9,8 +9,8 @@
 namespace bitfold::ops {
 namespace {
 
-/// C's conversion, but for reals beyond the range of an integer type, which C leaves undefined: they saturate, NaN is
-/// 0.
+/// C's conversion, except that reals outside the range of an integer type, which C leaves undefined, saturate, and NaN
+/// becomes 0.
 template <class To, class From>
 To converted(From x) {
   if constexpr (std::is_same_v<From, float> && std::is_integral_v<To>) {

@@ -1,4 +1,4 @@
-// The two operators that no file has.
+// The two operators that do not exist in files.
 #include <cstring>
 
 #include "ops/operands.h"

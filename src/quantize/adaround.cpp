@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/first_failure.h"
 #include "onednn/plain.h"
 
 namespace bitfold::quantization {
@@ -206,12 +207,14 @@ void adaround(const AdaRoundProblem& problem, std::span<RoundedChannel> channels
   if (problem.rows == 0 || problem.depth == 0) return;
   const Shared shared(problem, options);
   const auto count = static_cast<std::int64_t>(channels.size());
+  FirstFailure failure;
 #pragma omp parallel for schedule(dynamic, 1)
   for (std::int64_t first = 0; first < count; first += kBlockChannels)
-    Block(shared, first,
-          channels.subspan(static_cast<std::size_t>(first),
-                           static_cast<std::size_t>(std::min(kBlockChannels, count - first))))
-        .run();
+    failure.watch([&] {
+      const std::int64_t size = std::min(kBlockChannels, count - first);
+      Block(shared, first, channels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size))).run();
+    });
+  failure.rethrow();
 }
 
 }  // namespace bitfold::quantization

@@ -8,7 +8,7 @@
 namespace bitfold::quantization {
 namespace {
 
-// Moments of given rows: what the quantized network feeds a layer, and what the float network does.
+// Moments of given rows: inputs of a layer in the quantized and in the float network.
 InputMoments moments_of(const std::vector<std::vector<double>>& x, const std::vector<std::vector<double>>& y) {
   InputMoments m(static_cast<std::int64_t>(x[0].size()));
   const std::size_t n = x[0].size();
@@ -34,15 +34,15 @@ TEST(HessianRounding, uncorrelated_inputs_round_to_nearest) {
 }
 
 TEST(HessianRounding, the_second_weight_compensates_the_error_of_the_first) {
-  // Both inputs are nearly the same, the second a little stronger: it is rounded first, 0.4 -> 0, and the other becomes
-  // 0.4 + 0.4 * 1.1 / 1 = 0.84 -> 1, since the outputs are 1 * w0 + 1.1 * w1.
+  // The inputs are nearly equal and the second is slightly stronger, so it is rounded first, 0.4 -> 0. The other
+  // becomes 0.4 + 0.4 * 1.1 / 1 = 0.84 -> 1, because the outputs are 1 * w0 + 1.1 * w1.
   const std::vector<std::vector<double>> x{{1, 1.1}};
   const InputMoments moments = moments_of(x, x);
   const HessianRounding rounding(moments, 1e-9);
   std::vector<int> codes(2);
   const double left = rounding.round(std::vector<double>{0.4, 0.4}, kUnit, codes);
   EXPECT_EQ(codes, (std::vector<int>{1, 0}));
-  EXPECT_NEAR(left, 0.16 * 0.16, 1e-6);  // 0.84 - 1; to nearest it would be 0.84
+  EXPECT_NEAR(left, 0.16 * 0.16, 1e-6);  // 0.84 - 1; rounding to nearest would leave 0.84
 }
 
 TEST(HessianRounding, computes_the_output_error_of_given_weight_errors) {
@@ -89,7 +89,7 @@ TEST(HessianRounding, returns_the_squared_error_of_the_outputs) {
 }
 
 TEST(HessianRounding, adapts_weights_to_inputs_that_the_quantized_network_changed) {
-  // It feeds the layer half of what the float network does: the weights double.
+  // The layer's input is half of the float network's, so the weights double.
   const std::vector<std::vector<double>> x{{1, 0.5}, {-0.5, 1}, {0.25, 2}};
   std::vector<std::vector<double>> y = x;
   for (auto& row : y)

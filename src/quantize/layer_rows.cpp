@@ -56,7 +56,7 @@ std::int64_t LayerRows::read_windows(const Tensor& x, std::int64_t group, std::v
   rows.assign(static_cast<std::size_t>(count * view_.depth), 0.0F);
   const std::span<const float> values = x.data<float>();
   for (std::int64_t r = 0; r < count; ++r) {
-    // The middle of each of `count` even parts.
+    // The middle of each of `count` equal parts.
     const std::int64_t position = (2 * r + 1) * present / (2 * count);
     const std::int64_t image = position / (out_h * out_w), oh = position / out_w % out_h, ow = position % out_w;
     float* row = rows.data() + r * view_.depth;

@@ -92,7 +92,7 @@ TEST(Quantize, takes_any_bit_width) {
         net.quantize({.weight_bits = weight_bits, .activation_bits = bits, .observer = Observer::min_max});
     EXPECT_EQ(grid(result.graph, "c1"), choose_params(-2, 3, {.bits = bits}));
     EXPECT_EQ(grid(result.graph, "c1.w")->qmax(), (1 << (weight_bits - 1)) - 1);
-    // Symmetric codes leave the lowest one out.
+    // Symmetric codes exclude the lowest one.
     EXPECT_EQ(grid(result.graph, "c1.w")->qmin(), (weight_bits == 8 ? 1 : 0) - (1 << (weight_bits - 1)));
   }
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "base/first_failure.h"
 #include "graph/activation.h"
 #include "quantize/adaround.h"
 #include "quantize/bias_correction.h"
@@ -210,10 +211,14 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
       const InputMoments& m = moments[static_cast<std::size_t>(g)];
       rounding.emplace(m, damping_for(m));  // factorizes
     }
+    FirstFailure failure;
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      channels[static_cast<std::size_t>(g * view->channels + c)] =
-          layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
+      failure.watch([&] {
+        channels[static_cast<std::size_t>(g * view->channels + c)] =
+            layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
+      });
+    failure.rethrow();
   }
   const LayerReals exact = layer.exact();
   if (layer.has_bias() && recipe.bias_correction != BiasCorrection::none) {

@@ -25,7 +25,7 @@ ValueId input(const Graph& graph, NodeId id, std::size_t slot) {
 
 Classified refuse(std::string reason) { return {Role::none, std::move(reason)}; }
 
-// Shared by the products: data in `slot 0`, constant float weights of `rank` in slot 1.
+// Shared by the products: data in slot 0, constant float weights of `rank` in slot 1.
 std::string weight_problem(const Graph& graph, NodeId id, std::size_t rank) {
   const ValueId x = input(graph, id, 0), w = input(graph, id, 1);
   if (!graph.is_constant(w)) return "its weights are not constant";

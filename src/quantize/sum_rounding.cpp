@@ -17,6 +17,8 @@
 #include <cmath>
 #include <vector>
 
+#include "base/first_failure.h"
+
 namespace bitfold::quantization {
 namespace {
 
@@ -68,28 +70,31 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
   const std::size_t outer = inner * channels == 0 ? 0 : w.size() / (inner * channels);
   const auto kernel = static_cast<std::size_t>(kernel_size);
   constexpr std::size_t kWorthThreads = 16384;  // weights
+  FirstFailure failure;
 #pragma omp parallel if (w.size() > kWorthThreads)
   {
     std::vector<Element> elements;
     std::vector<Element*> movable;
 #pragma omp for schedule(dynamic, 4)
-    for (std::size_t c = 0; c < channels; ++c) {
-      const std::size_t slot = grid.per_channel() ? c : 0;
-      elements.clear();
-      for (std::size_t o = 0; o < outer; ++o)
-        for (std::size_t i = 0; i < inner; ++i) {
-          const std::size_t index = (o * channels + c) * inner + i;
-          const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
-          // A clipped weight's error is no rounding error: its neighbours should not make up for it.
-          const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
-          elements.push_back({index, is_clipped ? 0 : error, is_clipped});
-        }
-      const bool has_kernels = kernel > 1 && elements.size() % kernel == 0;
-      for (std::size_t k = 0; has_kernels && k < elements.size(); k += kernel)
-        cancel<Code>(elements, k, k + kernel, q, grid.qmin(), grid.qmax(), movable);
-      cancel<Code>(elements, 0, elements.size(), q, grid.qmin(), grid.qmax(), movable);
-    }
+    for (std::size_t c = 0; c < channels; ++c)
+      failure.watch([&] {
+        const std::size_t slot = grid.per_channel() ? c : 0;
+        elements.clear();
+        for (std::size_t o = 0; o < outer; ++o)
+          for (std::size_t i = 0; i < inner; ++i) {
+            const std::size_t index = (o * channels + c) * inner + i;
+            const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
+            // A clipped weight's error is no rounding error: its neighbours should not make up for it.
+            const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
+            elements.push_back({index, is_clipped ? 0 : error, is_clipped});
+          }
+        const bool has_kernels = kernel > 1 && elements.size() % kernel == 0;
+        for (std::size_t k = 0; has_kernels && k < elements.size(); k += kernel)
+          cancel<Code>(elements, k, k + kernel, q, grid.qmin(), grid.qmax(), movable);
+        cancel<Code>(elements, 0, elements.size(), q, grid.qmin(), grid.qmax(), movable);
+      });
   }
+  failure.rethrow();
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ QuantParams unit_grid(int channels) {
 }
 
 TEST(SumRounding, moves_the_element_nearest_to_the_midpoint) {
-  // Nearest: 0 0 0 0 with errors -0.3 -0.2 -0.4 -0.3: their sum of -1.2 asks for one move, of 0.4 to 1.
+  // Nearest codes are 0 0 0 0 with errors -0.3 -0.2 -0.4 -0.3. Their sum of -1.2 requires one move, of 0.4 to 1.
   const Tensor w = Tensor::from<float>({1, 1, 2, 2}, std::vector<float>{0.3F, 0.2F, 0.4F, 0.3F});
   const Tensor q = quantize_keeping_sums(w, 0, 4, unit_grid(1));
   EXPECT_EQ(std::vector<std::int8_t>(q.data<std::int8_t>().begin(), q.data<std::int8_t>().end()),
@@ -24,7 +24,7 @@ TEST(SumRounding, moves_the_element_nearest_to_the_midpoint) {
 }
 
 TEST(SumRounding, kernels_are_balanced_before_channels) {
-  // Two kernels, errors -0.4 * 4 and +0.4 * 4: each needs two moves, though the channel's sum is 0 from the start.
+  // Two kernels with errors -0.4 * 4 and +0.4 * 4: each needs two moves, although the channel's sum is already 0.
   const Tensor w = Tensor::from<float>({1, 2, 2, 2}, std::vector<float>{.4F, .4F, .4F, .4F, .6F, .6F, .6F, .6F});
   const Tensor q = quantize_keeping_sums(w, 0, 4, unit_grid(1));
   int first = 0, second = 0;

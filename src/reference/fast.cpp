@@ -10,7 +10,7 @@
 namespace bitfold::reference {
 namespace {
 
-constexpr std::size_t kShapesPerNode = 4;  // a batch size, the remainder's, and room for two input sizes
+constexpr std::size_t kShapesPerNode = 4;  // a batch size, the remainder of the samples, and two more input sizes
 
 onednn::PlainConvShape conv_shape(const Conv& op, const ops::Window3d& a, const TensorView& x, const TensorView& y) {
   const auto& [depth, h, w] = a;
@@ -93,7 +93,7 @@ std::shared_ptr<const onednn::PlainConv> FastProducts::find(NodeId id, const one
     made = std::make_shared<const onednn::PlainConv>(shape, in[1].as<float>(), bias);
     release_mapped_pages(std::span(in[1].data, storage_bytes(in[1].dtype, in[1].size())));  // it has a copy
   } catch (const Error&) {
-    // Some windows, such as one smaller than its padding, oneDNN does not take: the plain loops do.
+    // oneDNN rejects some windows, such as one smaller than its padding; the plain loops handle those.
   }
   entries.push_back({shape, threads, made});
   return made;

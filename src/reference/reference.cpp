@@ -1,4 +1,4 @@
-// Node by node in topological order, with the shapes that the data turns out to have.
+// Runs nodes in topological order, with the shapes that the data has.
 #include "bitfold/reference.h"
 
 #include <algorithm>
@@ -23,10 +23,10 @@ using reference::Held;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
-// Operators only read their inputs; the view has no const form.
+// Operators only read their inputs; views have no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
 
-// at() says where.
+// at() returns the place for errors.
 template <class At>
 void snap_value(const Graph& graph, ValueId id, const At& at, Tensor& t) {
   const auto& grid = graph.value(id).quant;
@@ -45,19 +45,19 @@ struct Reference::Impl {
     NodeId id;
     const ops::OperatorInfo* row;
     std::vector<Reference> bodies;
-    bool has_constant_weights;   // every input but the first is a constant
+    bool has_constant_weights;   // every input except the first is constant
     std::size_t images;          // see images_in_any_order()
-    bool may_give_any_order;     // its outputs' channels may come last
-    bool shapes_tell_shapes;     // of its outputs, whatever elements its inputs have
+    bool may_give_any_order;     // its outputs may be channels-last
+    bool shapes_tell_shapes;     // input shapes determine output shapes, independent of input elements
     std::vector<ValueId> dying;  // values that no later step reads
   };
 
-  // What a step's outputs were when its inputs last had these shapes.
+  // A step's outputs for the input shapes of its last run.
   struct Inferred {
     std::vector<Shape> inputs;
     std::vector<ValueInfo> outputs;
   };
-  // What a run leaves for the next one.
+  // State kept from one run for the next.
   struct Leftovers {
     BlockPool pool;
     std::vector<Inferred> inferred;  // by step
@@ -75,7 +75,7 @@ struct Reference::Impl {
   std::vector<std::unique_ptr<Decoded>> decoded;
   mutable reference::FastProducts fast;
   mutable std::mutex leftovers_lock;
-  mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // as many as runs have been under way at once
+  mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // one per concurrent run so far
 
   Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
     constants.resize(graph.value_capacity());
@@ -137,7 +137,7 @@ struct Reference::Impl {
         if (input != ValueId::none && decoded[index(input)]) inputs.back().dtype = DataType::float32;
         if (input == ValueId::none || graph.is_constant(input)) continue;
         if (i > 0) constant_weights = false;
-        // Elements of a parameter, reals (Resize, Range) or integers, may decide the shape.
+        // Elements of a parameter, reals (Resize, Range) or integers, may determine the shape.
         const ops::Slot* slot = ops::slot_at(row.inputs, i);
         if (inputs.back().dtype != DataType::float32 || (slot != nullptr && slot->use == ops::Use::parameter))
           shapes_tell = false;
@@ -168,7 +168,7 @@ struct Reference::Impl {
     return own;
   }
 
-  // Grids may belong to channels.
+  // Grids may be per channel.
   bool may_give_any_order(const Node& node) const {
     if (options.plain_loops || (options.on_value && !options.any_order)) return false;
     return std::none_of(node.outputs.begin(), node.outputs.end(),
@@ -213,7 +213,7 @@ struct Reference::Impl {
     return taken;
   }
 
-  // Whether all images that the step reads have channels last, and it may do with them as they are.
+  // Whether all images that the step reads are channels-last and it can use them directly.
   static bool reads_channels_last(const Step& step, std::span<Held* const> inputs) {
     if (step.images == 0 || !step.may_give_any_order) return false;
     for (const Held* held : inputs.first(step.images))
@@ -229,7 +229,7 @@ struct Reference::Impl {
     }
   }
 
-  // Returns whether the output has channels last.
+  // Returns whether the output is channels-last.
   bool execute(const Step& step, std::span<Held* const> inputs, std::vector<TensorView>& in,
                std::span<const TensorView> out) const {
     const Node& node = graph.node(step.id);
@@ -247,7 +247,7 @@ struct Reference::Impl {
     return false;
   }
 
-  /// `inputs` as the node lists them, null where absent.
+  /// `inputs` in the node's order; null if absent.
   std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred) const {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
@@ -276,7 +276,7 @@ struct Reference::Impl {
     return outputs;
   }
 
-  /// A step whose outputs' shapes show when it runs.
+  /// A step whose output shapes are known only after it has run.
   std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs,
                                     std::vector<TensorView>& in) const {
     const Node& node = graph.node(step.id);
@@ -316,7 +316,7 @@ struct Reference::Impl {
     };
     if (step.shapes_tell_shapes && std::ranges::equal(inputs, last.inputs, has_shape)) return last.outputs;
     std::vector<ValueInfo> known;
-    last.inputs.clear();  // of no use where this fails
+    last.inputs.clear();  // invalid if the following fails
     for (const Held* held : inputs) known.push_back(held == nullptr ? ValueInfo{} : info_of(held->tensor));
     last.outputs = infer(graph.node(step.id), step.id, known);
     for (const Held* held : inputs) last.inputs.push_back(held == nullptr ? Shape{} : held->tensor.shape());

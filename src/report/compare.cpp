@@ -2,6 +2,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "base/first_failure.h"
 #include "bitfold/reference.h"
 #include "bitfold/report.h"
 #include "report/batches.h"
@@ -69,13 +70,16 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
     const auto y = session.run(report::graph_inputs(quantized_graph, *batch, samples_at_a_time));
     for (std::size_t i = 0; i < x.size(); ++i)
       if (x[i].dtype() == DataType::float32) output_sums[i].add(x[i].data<float>(), y[i].data<float>());
+    FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
-    for (std::size_t i = 0; i < shared.size(); ++i) {
-      const auto it = float_values.find(quantized_graph.value(shared[i]).name);
-      if (it == float_values.end() || !session.keeps(it->first)) continue;
-      const Tensor quantized = reals(quantized_graph, shared[i], session);
-      if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
-    }
+    for (std::size_t i = 0; i < shared.size(); ++i)
+      failure.watch([&] {
+        const auto it = float_values.find(quantized_graph.value(shared[i]).name);
+        if (it == float_values.end() || !session.keeps(it->first)) return;
+        const Tensor quantized = reals(quantized_graph, shared[i], session);
+        if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
+      });
+    failure.rethrow();
     const auto classes = report::class_count(x.front());
     has_scores = has_scores && classes.has_value();
     for (std::int64_t i = 0; has_scores && i < batch->sample_count; ++i) {

@@ -39,7 +39,8 @@ Movement simplified(const Movement& m) {
   return out;
 }
 
-/// The two innermost dimensions. A transposing pair is walked in square tiles, so that both sides stay in cache.
+/// Copies the two innermost dimensions. A transposing pair is processed in square tiles, so that both sides stay in the
+/// cache.
 template <class T>
 void copy_plane(const T* from, T* to, std::int64_t rows, std::int64_t columns,
                 const std::array<std::int64_t, 4>& strides) {
@@ -88,7 +89,7 @@ void move(const Movement& m, const T* from, T* to) {
 CopyStep::CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill)
     : element_bytes_(element_bytes), fill_(fill) {
   for (const Movement& m : movements) {
-    // Nothing to move; kept, so that operands and movements stay in step.
+    // An empty movement is kept, so that operands and movements correspond.
     const bool empty = std::any_of(m.shape.begin(), m.shape.end(), [](auto d) { return d == 0; });
     movements_.push_back(empty ? Movement{.shape = {0}, .source_strides = {1}, .destination_strides = {1}}
                                : simplified(m));

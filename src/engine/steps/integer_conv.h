@@ -1,4 +1,4 @@
-// Convolutions and matrix products over codes.
+// Convolutions and matrix products on codes.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ class IntegerConvStep final : public Step {
   void run(const Team& team) noexcept override;
   int threads() const override { return threads_; }
 
-  /// Brings weights of a later step closer.
+  /// Prefetches weights of a later step.
   void fetch_ahead(const IntegerConvStep& later) {
     conv_.fetch_ahead(later.conv_.weights(), later.conv_.splits_by_channels(later.threads_));
   }
@@ -42,9 +42,9 @@ class IntegerConvStep final : public Step {
  private:
   static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Half of the second-level cache.
 
-  /// Rows [begin, end) of an image.
+  /// Packs rows [begin, end) of an image.
   void pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
-  /// Or memory would grow with threads.
+  /// Otherwise memory would grow with the number of threads.
   bool packs_together() const {
     return threads_ > 1 && packed_image_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
   }
@@ -52,7 +52,7 @@ class IntegerConvStep final : public Step {
   /// Units [begin, end) of all images.
   void pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
-  /// Whole cache lines, so that threads do not write to each other's.
+  /// Whole cache lines, so that threads do not share lines.
   static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
   std::size_t packed_image_bytes() const {
     return whole_lines(static_cast<std::size_t>(padding_.packer.packed_bytes() + kOverread));

@@ -14,7 +14,7 @@ class OnednnStep final : public Step {
   /// The primitive is made for one of `count` images, which lie one after another.
   struct Images {
     std::int64_t count = 1;
-    std::size_t source_bytes = 0, destination_bytes = 0;  ///< Of one image; a residual is as large as the destination.
+    std::size_t source_bytes = 0, destination_bytes = 0;  ///< Per image; a residual is as large as the destination.
   };
   Images images;
 

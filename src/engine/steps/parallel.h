@@ -1,4 +1,4 @@
-// Dividing a step's work among the threads of a team.
+// Divides a step's work among the threads of a team.
 #pragma once
 
 #include <algorithm>
@@ -25,13 +25,13 @@ void for_each_numbered_part(const Team& team, int threads, std::int64_t count, B
   if (part < parts) body(count * part / parts, count * (part + 1) / parts, part);
 }
 
-/// Calls body(begin, end).
+/// Calls body(begin, end) on this thread's part of [0, count).
 template <class Body>
 void for_each_part(const Team& team, int threads, std::int64_t count, Body body) noexcept {
   for_each_numbered_part(team, threads, count, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
-/// Calls body(image, first, count) on runs of rows that together are even parts of all rows of all images.
+/// Calls body(image, first, count) on runs of rows that together form equal parts of all rows of all images.
 template <class Body>
 void for_each_run(const Team& team, int threads, std::int64_t images, std::int64_t rows, Body body) noexcept {
   for_each_part(team, threads, images * rows, [&](std::int64_t begin, std::int64_t end) {

@@ -1,4 +1,4 @@
-// A float convolution from planes to planes.
+// A float convolution with planar input and output.
 #pragma once
 
 #include <cstring>
@@ -9,7 +9,7 @@
 
 namespace bitfold::engine {
 
-/// Operands: y (write), x (read), weights (read), bias (read), then one image padded with zeros (scratch), if any.
+/// Operands: y (write), x (read), weights (read), bias (read), then one zero-padded image (scratch), if needed.
 class PlanarConvStep final : public Step {
  public:
   struct Images {
@@ -28,7 +28,7 @@ class PlanarConvStep final : public Step {
     for (std::int64_t n = 0; n < images_.batch; ++n) {
       const float* x = at<float>(1) + n * conv_.in_channels * images_.height * images_.width;
       if (images_.is_padded()) {
-        if (n > 0) team.wait();  // all have read the image before
+        if (n > 0) team.wait();  // all threads have read the previous image
         if (team.rank() == 0) pad(x);
         team.wait();
         x = at<float>(4);
