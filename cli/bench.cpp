@@ -78,7 +78,7 @@ Shape parse_shape(const std::string& text) {
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
     if (error != std::errc() || end != word.data() + word.size() || size < 1)
-      throw CLI::ValidationError("--shape", fmt::format("'{}' is no list of sizes like 1,3,48,320", text));
+      throw CLI::ValidationError("--shape", fmt::format("'{}': expected a list of sizes such as 1,3,48,320", text));
     shape.push_back(size);
   }
   return shape;

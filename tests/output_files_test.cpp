@@ -112,7 +112,7 @@ TEST_F(OutputFiles, lost_standard_output_is_an_error) {
     EXPECT_EQ(closed.status, 1) << command;
     EXPECT_NE(closed.output.find("Bad file descriptor"), std::string::npos) << command << "\n" << closed.output;
   }
-  // What was asked for is there all the same.
+  // The requested file exists nevertheless.
   EXPECT_EQ(shell(fmt::format("{} fold {} -o {} >&-", BITFOLD_TOOL_PATH, model(), out())).status, 1);
   EXPECT_EQ(run_tool("inspect " + out()).status, 0);
 }

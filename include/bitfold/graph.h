@@ -143,7 +143,7 @@ std::string where(const Graph& graph, NodeId id);
 /// contradict the operator. Outputs whose shape depends on unknown data have no shape.
 std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> inputs);
 
-/// What is known of a tensor before an operator reads it.
+/// The facts about a given tensor, as shape inference uses them.
 ValueInfo info_of(const Tensor& tensor);
 
 /// The information in a value itself, without its producer: declared type and shape, a constant's elements.

@@ -1,4 +1,4 @@
-// One operator of a network: a node, the values it reads and writes, and what inference knows of those values.
+// One operator of a network: a node, the values it reads and writes, and the facts that inference has about them.
 #pragma once
 
 #include <cstdint>

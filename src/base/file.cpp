@@ -14,7 +14,7 @@ namespace bitfold {
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
   struct stat info {};
-  // Asked before opening: opening a pipe waits for whoever writes to it.
+  // Checked before opening, because opening a pipe blocks until another process writes to it.
   if (::stat(path_.c_str(), &info) != 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
   check(!S_ISDIR(info.st_mode), "cannot read '{}': it is a folder", path_);
   check(S_ISREG(info.st_mode), "cannot read '{}': it is not a regular file", path_);

@@ -16,7 +16,7 @@ void prefer_huge_pages(std::byte* memory, std::size_t bytes);
 /// Zeros, aligned to 64 bytes. Whole vectors may be read past the end. Throws Error if memory runs out.
 std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
 
-/// Throws Error, "8.0 GB, more than ...", where so much may not be used; `limit` 0: see usable_memory().
+/// Throws Error, "8.0 GB, more than ...", if `bytes` exceed `limit`; 0 means usable_memory().
 void check_fits_memory(std::size_t bytes, std::size_t limit);
 
 /// Allocates such memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive. Not

@@ -82,16 +82,16 @@ class ArrayInput {
 
  private:
   void copy(const InputSpec& input) {
-    check(dtype_ == input.dtype, "{}: holds {}, input '{}' wants {}", where_, to_string(dtype_), input.name,
+    check(dtype_ == input.dtype, "{}: holds {}, input '{}' expects {}", where_, to_string(dtype_), input.name,
           to_string(input.dtype));
-    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)", where_,
+    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
     sample_shape_.assign(shape_.begin() + 1, shape_.end());
   }
 
   void convert(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
     check(dtype_ == DataType::float32 || is_uint8_,
-          "{}: holds {}, input '{}' wants float32; float16, float32, float64 and (for pixels) uint8 work", where_,
+          "{}: holds {}, input '{}' expects float32; float16, float32, float64 and (for pixels) uint8 work", where_,
           to_string(dtype_), input.name);
     const bool fits = same_sample_shape(shape_, input.shape);
     const bool touched = asks_for_anything(preprocess);
@@ -109,7 +109,7 @@ class ArrayInput {
     else
       as_numbers(input, preprocess);
     if (is_uint8_ && !preprocess.scale)
-      notes.push_back(fmt::format("{}: uint8, scaled by 1/255 (--scale says otherwise)", where_));
+      notes.push_back(fmt::format("{}: uint8, scaled by 1/255 (--scale overrides this)", where_));
   }
 
   void as_images(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
@@ -123,7 +123,7 @@ class ArrayInput {
                               input.shape[1] != 1 && input.shape[1] != 3;
       const std::int64_t wanted = input.shape.size() == 4 ? input.shape[nhwc_input ? 3 : 1] : kDynamic;
       const auto plausible = [&](std::int64_t dim) { return dim == 1 || dim == 3 || dim == wanted; };
-      check(plausible(shape_[1]) || plausible(shape_[3]), "{}: has shape {}; input '{}' wants {}", where_,
+      check(plausible(shape_[1]) || plausible(shape_[3]), "{}: has shape {}; input '{}' expects {}", where_,
             to_string(shape_), input.name, to_string(input.shape));
       const bool fits_nchw = !nhwc_input && same_sample_shape(shape_, input.shape);
       planar = !plausible(shape_[3]) || (plausible(shape_[1]) && fits_nchw);
@@ -148,7 +148,7 @@ class ArrayInput {
 
   // Samples that are no images: scale, mean and std for all elements alike.
   void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
-    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' wants {} (first: samples)", where_,
+    check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
     check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, this has shape {}", where_,
           to_string(shape_));

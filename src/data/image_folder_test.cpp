@@ -254,8 +254,9 @@ TEST(ImageFolder, fails_when_no_image_can_be_read) {
 TEST(ImageFolder, says_how_to_make_an_image_fit) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(8, 6, 1)));
-  expect_error([&] { open(folder).source->next(1); },
-               "a.png': 8x6 pixels (width x height) where input 'input' of shape ?x3x4x4 wants 4x4; use --resize 4x4");
+  expect_error(
+      [&] { open(folder).source->next(1); },
+      "a.png': 8x6 pixels (width x height) where input 'input' of shape ?x3x4x4 expects 4x4; use --resize 4x4");
   const Preprocess preprocess{.resize_short = 4, .crop = ImageSize{4, 4}};
   EXPECT_EQ(open(folder, {.preprocess = preprocess}).source->next(1)->inputs[0].shape(), (Shape{1, 3, 4, 4}));
 }
@@ -273,8 +274,8 @@ TEST(ImageFolder, refuses_inputs_that_do_not_accept_images) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(4, 4, 1)));
   const std::string path = folder.path().string();
-  expect_error([&] { open_dataset(path, {{"a", DataType::int64, {1, 3, 4, 4}}}); }, "input 'a' wants int64");
-  expect_error([&] { open_dataset(path, {{"a", DataType::float32, {1, 8, 4, 4}}}); }, "wants 8 channels");
+  expect_error([&] { open_dataset(path, {{"a", DataType::int64, {1, 3, 4, 4}}}); }, "input 'a' expects int64");
+  expect_error([&] { open_dataset(path, {{"a", DataType::float32, {1, 8, 4, 4}}}); }, "expects 8 channels");
   expect_error([&] { open_dataset(path, {{"a", {}, {1, 3, 4, 4}}, {"b", {}, {1, 3, 4, 4}}}); }, "the network has 2");
 }
 

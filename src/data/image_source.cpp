@@ -274,12 +274,12 @@ std::unique_ptr<BatchSource> make_image_source(ImageFolder folder, const std::ve
                                                const DatasetOptions& options, std::vector<std::string>& notes) {
   check(inputs.size() == 1, "'{}': images feed one input, the network has {}; use an .npz with one array per input",
         folder.path, inputs.size());
-  check(inputs[0].dtype == DataType::float32, "'{}': images become float32, input '{}' wants {}", folder.path,
+  check(inputs[0].dtype == DataType::float32, "'{}': images become float32, input '{}' expects {}", folder.path,
         inputs[0].name, to_string(inputs[0].dtype));
   if (options.limit && static_cast<std::size_t>(*options.limit) < folder.images.size())
     folder.images.resize(static_cast<std::size_t>(*options.limit));
   if (!options.preprocess.scale)
-    notes.push_back(fmt::format("'{}': pixels scaled by 1/255 (--scale says otherwise)", folder.path));
+    notes.push_back(fmt::format("'{}': pixels scaled by 1/255 (--scale overrides this)", folder.path));
   return std::make_unique<ImageSource>(std::move(folder), inputs[0], options);
 }
 

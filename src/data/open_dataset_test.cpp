@@ -171,11 +171,11 @@ TEST(Arrays, refuse_what_does_not_fit) {
   const auto open = [&](const Tensor& x, const Preprocess& preprocess = {}) {
     open_dataset(save(folder, {{"x", x}}), kSmall, {.preprocess = preprocess}).source->next(1);
   };
-  expect_error([&] { open(bytes_tensor({1, 4, 4, 3})); }, "wants 2x2; use --resize 2x2 or --crop 2x2");
+  expect_error([&] { open(bytes_tensor({1, 4, 4, 3})); }, "expects 2x2; use --resize 2x2 or --crop 2x2");
   expect_error([&] { open(bytes_tensor({1, 4, 4, 3}), {.crop = ImageSize{5, 5}}); }, "a crop of 5x5 does not fit");
-  expect_error([&] { open(bytes_tensor({1, 7})); }, "has shape 1x7, input 'input' wants ?x3x2x2");
+  expect_error([&] { open(bytes_tensor({1, 7})); }, "has shape 1x7, input 'input' expects ?x3x2x2");
   expect_error([&] { open(bytes_tensor({0, 2, 2, 3})); }, "zero samples");
-  expect_error([&] { open(Tensor(DataType::int64, {1, 3, 2, 2})); }, "holds int64, input 'input' wants float32");
+  expect_error([&] { open(Tensor(DataType::int64, {1, 3, 2, 2})); }, "holds int64, input 'input' expects float32");
   expect_error([&] { open(bytes_tensor({1, 2, 2, 3}), {.mean = {1, 2}}); }, "--mean has 2 numbers; the input has 3");
   expect_error([&] { open(Tensor(DataType::float32, {1, 2, 2, 3}), {.resize_short = 4}); }, "--resize works on uint8");
   const auto labelled = [&](const Tensor& y) {

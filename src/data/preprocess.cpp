@@ -59,10 +59,10 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
   check(channels_ != 1 || order_ == Channels::gray,
         "--channels rgb or bgr: input '{}' of shape {} has 1 channel; use gray", input.name, to_string(input.shape));
   check(channels_ == source_channels || (is_image_channels(channels_) && is_image_channels(source_channels)),
-        "input '{}' of shape {} wants {} channels, the data has {}", input.name, to_string(input.shape), channels_,
+        "input '{}' of shape {} expects {} channels, the data has {}", input.name, to_string(input.shape), channels_,
         source_channels);
   check(channels_ == source_channels || source_channels == 1 || order_ == Channels::gray,
-        "input '{}' wants {} channels, the data has {}", input.name, channels_, source_channels);
+        "input '{}' expects {} channels, the data has {}", input.name, channels_, source_channels);
   check(is_image_channels(channels_) || !options.channels, "--channels: input '{}' has {} channels", input.name,
         channels_);
 
@@ -104,7 +104,7 @@ Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const 
   if (!fits && layout_ != InputLayout::flat) {
     const std::int64_t w = width_.value_or(size.width), h = height_.value_or(size.height);
     fail(
-        "{}: {}x{} pixels (width x height) where input '{}' of shape {} wants {}x{}; use --resize {}x{} or --crop "
+        "{}: {}x{} pixels (width x height) where input '{}' of shape {} expects {}x{}; use --resize {}x{} or --crop "
         "{}x{}",
         where, size.width, size.height, input_name_, to_string(input_shape_), w, h, w, h, w, h);
   }

@@ -107,7 +107,7 @@ void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_vi
     preprocess.std = numbers(key, text);
     for (const float std : preprocess.std) check(std > 0, "std: {} is not above 0", std);
   } else if (key == "channels") {
-    check(text == "rgb" || text == "bgr" || text == "gray", "channels: '{}' is none of rgb, bgr, gray", text);
+    check(text == "rgb" || text == "bgr" || text == "gray", "channels: '{}' must be rgb, bgr or gray", text);
     preprocess.channels = text == "rgb" ? Channels::rgb : text == "bgr" ? Channels::bgr : Channels::gray;
   } else {
     fail("unknown key '{}'; {} are known{}", key, fmt::join(kKeys, ", "), did_you_mean(key, kKeys));

@@ -44,7 +44,7 @@ TEST(LoadPreprocess, names_file_line_and_key) {
   expect_error("crop = true\n", "line 1: crop: a number, a text or a list");
   expect_error("mean = [1, [2]]\n", "line 1: mean: a number, a text or a list");
   expect_error("std = [1, 0]\n", "std: 0 is not above 0");
-  expect_error("channels = 'cmyk'\n", "none of rgb, bgr, gray");
+  expect_error("channels = 'cmyk'\n", "must be rgb, bgr or gray");
   expect_error("scale = '1/0'\n", "scale: '1/0'");
   expect_error("[input]\ncrop = 2\n", "unknown key 'input'");
   expect_error("resize = \n", "p.toml' line 1");

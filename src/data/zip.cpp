@@ -33,7 +33,7 @@ struct Directory {
 };
 
 Directory find_directory(const ByteSource& bytes, const std::string& archive) {
-  // The end record is last but for a comment of at most 65535 bytes; the 64-bit locator comes right before it.
+  // The end record comes last, except for a comment of at most 65535 bytes; the 64-bit locator is directly before it.
   check(bytes.size() >= kEndOfDirectoryBytes, "'{}': not a zip archive: {} bytes", archive, bytes.size());
   constexpr std::size_t kMostBytes = kEndLocator64Bytes + kEndOfDirectoryBytes + kFull16;
   const std::uint64_t start = bytes.size() - std::min<std::uint64_t>(bytes.size(), kMostBytes);
@@ -162,7 +162,7 @@ ZipEntryReader::~ZipEntryReader() {
   if (entry_.deflated) ::inflateEnd(&stream_);
 }
 
-// Inflates into `out`, of at most 1 GiB, until it is full or zlib wants more than it is given. Returns zlib's status;
+// Inflates into `out`, of at most 1 GiB, until it is full or zlib needs more input. Returns zlib's status;
 // stream_.avail_out says how much is missing.
 int ZipEntryReader::inflate(std::span<std::byte> out) {
   constexpr std::uint64_t kReadAtOnce = 1 << 16;

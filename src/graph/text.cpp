@@ -103,7 +103,7 @@ class GraphReader {
     } else if (word == "output") {
       graph_.mark_output(value_named(line.quoted()));
     } else {
-      fail("'{}' is none of graph, meta, input, const, value, node, output", word);
+      fail("'{}' must be graph, meta, input, const, value, node or output", word);
     }
   }
 
@@ -137,7 +137,7 @@ class GraphReader {
 
   ValueId value_named(const std::string& name) {
     const ValueId id = graph_.find(name);
-    check(id != ValueId::none, "there is no value '{}'", name);
+    check(id != ValueId::none, "unknown value '{}'", name);
     return id;
   }
 

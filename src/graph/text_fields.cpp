@@ -78,7 +78,7 @@ std::string Cursor::quoted() {
     if (line_.starts_with("\\x") && line_.size() >= 4) {
       int code = 0;
       const auto [end, error] = std::from_chars(line_.data() + 2, line_.data() + 4, code, 16);
-      check(error == std::errc() && end == line_.data() + 4, "'{}' is no escape", line_.substr(0, 4));
+      check(error == std::errc() && end == line_.data() + 4, "'{}' is not an escape sequence", line_.substr(0, 4));
       out += static_cast<char>(code);
       line_.remove_prefix(4);
       continue;
@@ -96,7 +96,7 @@ std::int64_t Cursor::integer() {
   const std::string text = word();
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(error == std::errc() && end == text.data() + text.size(), "'{}' is no integer", text);
+  check(error == std::errc() && end == text.data() + text.size(), "'{}' is not an integer", text);
   return value;
 }
 
@@ -104,7 +104,7 @@ double Cursor::real() {
   const std::string text = word();
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(error == std::errc() && end == text.data() + text.size(), "'{}' is no number", text);
+  check(error == std::errc() && end == text.data() + text.size(), "'{}' is not a number", text);
   return value;
 }
 
@@ -209,7 +209,7 @@ QuantParams read_grid(Cursor& line) {
 DataType parse_dtype(std::string_view word) {
   for (int i = 0; i <= static_cast<int>(DataType::uint2); ++i)
     if (to_string(static_cast<DataType>(i)) == word) return static_cast<DataType>(i);
-  fail("'{}' is no element type", word);
+  fail("'{}' is not an element type", word);
 }
 
 }  // namespace bitfold::text

@@ -69,7 +69,7 @@ std::string print_attributes(const Op& op) {
 
 Op read_op(const std::string& word, Cursor& line) {
   const ops::OperatorInfo* row = ops::find_operator_named(word);
-  check(row != nullptr, "there is no operator '{}'", word);
+  check(row != nullptr, "unknown operator '{}'", word);
   Op op = row->prototype;
   line.expect("{");
   while (!line.accept("}")) {

@@ -55,7 +55,7 @@ TEST(GraphText, names_the_invalid_line) {
     parse_graph("graph \"g\"\nnode Convolve \"c\" () -> () {}\n");
     FAIL() << "no error";
   } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "line 2 of a graph: there is no operator 'Convolve'");
+    EXPECT_STREQ(e.what(), "line 2 of a graph: unknown operator 'Convolve'");
   }
   EXPECT_THROW(parse_graph("input \"x\" float33 [1]"), Error);
   EXPECT_THROW(parse_graph("output \"x\""), Error);

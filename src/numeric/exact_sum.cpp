@@ -66,7 +66,7 @@ void ExactSum::add(double x) {
   auto bits = static_cast<std::uint64_t>(std::ldexp(std::frexp(std::fabs(x), &exponent), kMantissaBits));
   int place = exponent - kMantissaBits - kUnitExponent;
   if (place < 0) {
-    check(place > -kMantissaBits && std::countr_zero(bits) >= -place, "{} is no sum of floats", x);
+    check(place > -kMantissaBits && std::countr_zero(bits) >= -place, "{} is not a sum of floats", x);
     bits >>= -place;
     place = 0;
   }

@@ -25,7 +25,7 @@ Graph network(float value, std::int64_t size = 256) {
   for (float& element : weight.mutable_data<float>()) element = value;
   const ValueId w = graph.add_constant("w", weight);
   graph.mark_output(graph.add(Binary{BinaryKind::mul}, "mul", {x, w}, "y"));
-  // So that a model can be told from its weights.
+  // Identifies the model that belongs to these weights.
   graph.metadata["value"] = std::to_string(value);
   return graph;
 }

@@ -102,7 +102,7 @@ Outputs infer_transpose(const Inputs& in) {
   Shape y;
   std::vector<bool> seen(x.size(), false);
   for (std::int64_t axis : op.perm) {
-    check(axis >= 0 && axis < std::ssize(x) && !seen[at(axis)], "perm {} is no permutation of {} axes",
+    check(axis >= 0 && axis < std::ssize(x) && !seen[at(axis)], "perm {} is not a permutation of {} axes",
           to_string(op.perm), x.size());
     seen[at(axis)] = true;
     y.push_back(x[at(axis)]);

@@ -112,7 +112,7 @@ struct Reference::Impl {
     return held.reals;
   }
 
-  // What a node reads: null where it is absent.
+  // The value that a node reads; null if it is absent.
   Held* argument(ValueId id, std::vector<std::optional<Held>>& values) const {
     if (id == ValueId::none) return nullptr;
     if (!values[index(id)] && decoded[index(id)]) values[index(id)] = Held{decoded_constant(id)};
@@ -257,7 +257,8 @@ struct Reference::Impl {
     std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const bool is_known = i < made.size() && made[i].shape && is_static(*made[i].shape);
-      if (!is_known) fail("{} the shape of its output {} cannot be told from its inputs", where(graph, step.id), i);
+      if (!is_known)
+        fail("{} the shape of its output {} cannot be determined from its inputs", where(graph, step.id), i);
       if (node.outputs[i] == ValueId::none) {
         out.push_back({made[i].dtype, *made[i].shape, nullptr});
         continue;
