@@ -68,16 +68,16 @@ std::string code_text(const Tensor& codes, std::int64_t i) {
 
 /// Prints the first rows of a matrix, or the first elements of other tensors.
 void print_codes(const Output& output, const Tensor& codes) {
-  constexpr std::int64_t kMostColumns = 12, kMostRows = 8;
+  constexpr std::int64_t kMaxColumns = 12, kMaxRows = 8;
   const std::int64_t columns = codes.rank() > 0 ? codes.shape().back() : 1;
   const std::int64_t rows = columns > 0 ? codes.size() / columns : 0;
-  for (std::int64_t r = 0; r < std::min(rows, kMostRows); ++r) {
+  for (std::int64_t r = 0; r < std::min(rows, kMaxRows); ++r) {
     std::string line;
-    for (std::int64_t c = 0; c < std::min(columns, kMostColumns); ++c)
+    for (std::int64_t c = 0; c < std::min(columns, kMaxColumns); ++c)
       line += fmt::format("{:>6}", code_text(codes, r * columns + c));
-    output.say(line + (columns > kMostColumns ? " ..." : ""));
+    output.say(line + (columns > kMaxColumns ? " ..." : ""));
   }
-  if (rows > kMostRows) output.say("   ...");
+  if (rows > kMaxRows) output.say("   ...");
 }
 
 void quantize_tensor(const Options& o) {
@@ -94,12 +94,12 @@ void quantize_tensor(const Options& o) {
 
   o.output->say(fmt::format("{} {}: {} bits, {}, codes {}..{}", o.input, to_string(x.shape()), o.bits, o.scheme,
                             params.qmin(), params.qmax()));
-  constexpr std::size_t kMostChannels = 16;
-  for (std::size_t i = 0; i < std::min(params.scale.size(), kMostChannels); ++i)
+  constexpr std::size_t kMaxChannels = 16;
+  for (std::size_t i = 0; i < std::min(params.scale.size(), kMaxChannels); ++i)
     o.output->say(fmt::format("{}scale {:.9g}  zero_point {}",
                               params.per_channel() ? fmt::format("channel {}: ", i) : "", params.scale[i],
                               params.zero_point[i]));
-  if (params.scale.size() > kMostChannels) o.output->say(fmt::format("... {} channels", params.scale.size()));
+  if (params.scale.size() > kMaxChannels) o.output->say(fmt::format("... {} channels", params.scale.size()));
   print_codes(*o.output, codes);
   o.output->say(fmt::format("max error {:.6g}, SQNR {:.2f} dB", error.max_abs, error.sqnr_db));
   if (!o.output_path.empty()) save_npy(o.output_path, {{o.output_path.ends_with(".npy") ? "" : "codes", codes}});

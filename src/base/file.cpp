@@ -34,9 +34,9 @@ InputFile::~InputFile() {
 }
 
 void InputFile::read(std::uint64_t at, std::span<std::byte> out) const {
-  constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // Linux reads at most 2 GiB in one call
+  constexpr std::size_t kMaxAtOnce = std::size_t{1} << 30;  // Linux reads at most 2 GiB in one call
   while (!out.empty()) {
-    const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kMostAtOnce), static_cast<off_t>(at));
+    const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kMaxAtOnce), static_cast<off_t>(at));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
     check(count > 0, "cannot read '{}': it ends after {} bytes, {} more are needed", path_, at, out.size());

@@ -60,11 +60,11 @@ struct Destination {
 
 // Follows links one by one: those in /dev that stand for open descriptors must not be followed to a file.
 Destination resolve(const std::string& name) {
-  constexpr int kMostLinks = 40;  // of Linux
+  constexpr int kMaxLinks = 40;  // of Linux
   std::error_code error;
   const fs::path descriptors = fs::canonical("/proc/self/fd", error);
   fs::path path = name;
-  for (int links = 0; links <= kMostLinks; ++links) {
+  for (int links = 0; links <= kMaxLinks; ++links) {
     const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
     const fs::path folder = fs::canonical(parent, error);
     if (error) return {path.string()};  // creating the file reports it

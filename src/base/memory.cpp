@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;      // a cache line, an AVX-512 vector
 constexpr std::size_t kReadableTail = 256;  // four AVX-512 vectors
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kLeastBlock = std::size_t{64} << 10, kMostBlock = std::size_t{32} << 20;
+constexpr std::size_t kMinBlock = std::size_t{64} << 10, kMaxBlock = std::size_t{32} << 20;
 
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -52,7 +52,7 @@ std::shared_ptr<std::byte> MemoryPieces::take(std::size_t bytes) {
   const std::size_t padded = round_up(std::max<std::size_t>(bytes, 1), kAlignment);
   if (used_ + padded > size_) {
     // As large as all blocks before it: few blocks for large networks, little memory for small ones.
-    size_ = std::max(padded, std::clamp(total_, kLeastBlock, kMostBlock));
+    size_ = std::max(padded, std::clamp(total_, kMinBlock, kMaxBlock));
     if (size_ >= kHugePage) size_ = round_up(size_ + kReadableTail, kHugePage) - kReadableTail;
     block_ = allocate(size_);
     total_ += size_;

@@ -31,7 +31,7 @@ class ByteReader {
   ByteReader& operator=(const ByteReader&) = delete;
 
   /// An upper bound: deflate expands at most 1032 to 1.
-  std::uint64_t most_bytes() const { return gzipped_ ? (std::uint64_t{bytes_.size()} + 1) * 1032 : bytes_.size(); }
+  std::uint64_t max_bytes() const { return gzipped_ ? (std::uint64_t{bytes_.size()} + 1) * 1032 : bytes_.size(); }
 
   void read(std::span<std::byte> out) {
     if (!gzipped_) {
@@ -57,10 +57,10 @@ class ByteReader {
   // trailer.
   std::size_t inflate_some(std::span<std::byte> out) {
     if (ended_) return 0;
-    constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
-    const std::size_t wanted = std::min(out.size(), kMostAtOnce), taken = stream_.total_in;
+    constexpr std::size_t kMaxAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
+    const std::size_t wanted = std::min(out.size(), kMaxAtOnce), taken = stream_.total_in;
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes_.data() + taken));
-    stream_.avail_in = static_cast<uInt>(std::min(bytes_.size() - taken, kMostAtOnce));
+    stream_.avail_in = static_cast<uInt>(std::min(bytes_.size() - taken, kMaxAtOnce));
     stream_.next_out = reinterpret_cast<Bytef*>(out.data());
     stream_.avail_out = static_cast<uInt>(wanted);
     const int status = ::inflate(&stream_, Z_NO_FLUSH);
@@ -129,7 +129,7 @@ Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name) {
   std::uint64_t size = static_cast<std::uint64_t>(bit_width(*dtype)) / 8;
   for (std::int64_t dim : shape) {
     size = dim == 0 ? 0 : size;
-    check(size <= reader.most_bytes() / std::max<std::uint64_t>(1, static_cast<std::uint64_t>(dim)),
+    check(size <= reader.max_bytes() / std::max<std::uint64_t>(1, static_cast<std::uint64_t>(dim)),
           "'{}': declares {} elements of shape {}, more than its {} bytes can hold", name, to_string(*dtype),
           to_string(shape), bytes.size());
     size *= static_cast<std::uint64_t>(dim);

@@ -19,8 +19,8 @@ namespace {
 
 void check_size(std::int64_t width, std::int64_t height, const std::string& name) {
   check(width > 0 && height > 0, "'{}': an image without pixels", name);
-  check(width <= kMostPixels / height, "'{}': {}x{} pixels; at most {} million are read", name, width, height,
-        kMostPixels / 1'000'000);
+  check(width <= kMaxPixels / height, "'{}': {}x{} pixels; at most {} million are read", name, width, height,
+        kMaxPixels / 1'000'000);
 }
 
 // stb_image does not check the checksums of PNG chunks (length, type, contents, checksum; big-endian).
@@ -80,10 +80,10 @@ void leave_on_warning(j_common_ptr jpeg, int level) {
 
 // A progressive file may repeat scans without end, and each takes as long as the whole image.
 void limit_scans(j_common_ptr jpeg) {
-  constexpr int kMostScans = 500;
-  if (!jpeg->is_decompressor || reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMostScans) return;
+  constexpr int kMaxScans = 500;
+  if (!jpeg->is_decompressor || reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMaxScans) return;
   auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
-  std::snprintf(errors->message, sizeof errors->message, "more than %d scans", kMostScans);
+  std::snprintf(errors->message, sizeof errors->message, "more than %d scans", kMaxScans);
   std::longjmp(errors->escape, 1);
 }
 
@@ -109,7 +109,7 @@ JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, b
   image.width = jpeg.image_width;
   image.height = jpeg.image_height;
   JpegResult result = JpegResult::decoded;
-  if (image.width == 0 || image.height == 0 || image.width > kMostPixels / image.height) {
+  if (image.width == 0 || image.height == 0 || image.width > kMaxPixels / image.height) {
     result = JpegResult::too_large;
   } else {
     const bool gray = jpeg.jpeg_color_space == JCS_GRAYSCALE;

@@ -18,7 +18,7 @@ struct Image {
 };
 
 /// Larger images are rejected: 100 million pixels, 300 MB decoded.
-inline constexpr std::int64_t kMostPixels = 100'000'000;
+inline constexpr std::int64_t kMaxPixels = 100'000'000;
 
 /// Decodes JPEG or PNG, independent of the extension. Transparency is dropped. Throws Error naming the image if it is
 /// neither, is damaged (even if a decoder could guess the rest), or is larger than the maximum. JPEG is decoded by

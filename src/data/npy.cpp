@@ -99,8 +99,8 @@ class PipeReader {
  private:
   std::size_t read_some(std::span<std::byte> out) {
     for (;;) {
-      constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;
-      const ssize_t count = ::read(descriptor_, out.data(), std::min(out.size(), kMostAtOnce));
+      constexpr std::size_t kMaxAtOnce = std::size_t{1} << 30;
+      const ssize_t count = ::read(descriptor_, out.data(), std::min(out.size(), kMaxAtOnce));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
       position_ += static_cast<std::uint64_t>(count);

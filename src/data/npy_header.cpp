@@ -82,7 +82,7 @@ class HeaderParser {
   }
   Shape shape() {
     Shape dims;
-    constexpr std::size_t kMostDims = 64;  // of NumPy itself
+    constexpr std::size_t kMaxDims = 64;  // of NumPy itself
     expect('(');
     while (!accept(')')) {
       skip_space();
@@ -92,7 +92,7 @@ class HeaderParser {
       at_ = static_cast<std::size_t>(end - text_.data());
       accept('L');  // a long integer in Python 2
       dims.push_back(dim);
-      if (dims.size() > kMostDims) broken("more than 64 dimensions");
+      if (dims.size() > kMaxDims) broken("more than 64 dimensions");
       if (!accept(',')) {
         expect(')');
         break;

@@ -89,9 +89,9 @@ ImageSize Preprocessor::resized(std::int64_t width, std::int64_t height) const {
 
 Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const std::string& where) const {
   ImageSize size = resized(width, height);
-  check(size.width > 0 && size.height > 0 && size.width <= kMostPixels / size.height,
+  check(size.width > 0 && size.height > 0 && size.width <= kMaxPixels / size.height,
         "{}: {}x{} pixels resized to {}x{}; between 1 and {} million pixels work", where, width, height, size.width,
-        size.height, kMostPixels / 1'000'000);
+        size.height, kMaxPixels / 1'000'000);
   if (options_.crop) {
     check(options_.crop->width <= size.width && options_.crop->height <= size.height,
           "{}: a crop of {}x{} does not fit into {}x{} pixels (width x height); use --resize first", where,

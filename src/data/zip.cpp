@@ -18,7 +18,7 @@ constexpr std::size_t kLocalHeaderBytes = 30, kDirectoryEntryBytes = 46, kEndOfD
                       kEndOfDirectory64Bytes = 56, kEndLocator64Bytes = 20;
 constexpr std::uint32_t kFull32 = 0xffffffff;  // "see the 64-bit field"
 constexpr std::uint16_t kFull16 = 0xffff;
-constexpr std::uint64_t kMostExpansion = 1032;  // deflate encodes at most 258 bytes in two bits
+constexpr std::uint64_t kMaxExpansion = 1032;  // deflate encodes at most 258 bytes in two bits
 
 // Little-endian fields by position; the caller has checked that they are in range.
 template <std::unsigned_integral T>
@@ -35,8 +35,8 @@ struct Directory {
 Directory find_directory(const ByteSource& bytes, const std::string& archive) {
   // The end record comes last, except for a comment of at most 65535 bytes; the 64-bit locator is directly before it.
   check(bytes.size() >= kEndOfDirectoryBytes, "'{}': not a zip archive: {} bytes", archive, bytes.size());
-  constexpr std::size_t kMostBytes = kEndLocator64Bytes + kEndOfDirectoryBytes + kFull16;
-  const std::uint64_t start = bytes.size() - std::min<std::uint64_t>(bytes.size(), kMostBytes);
+  constexpr std::size_t kMaxBytes = kEndLocator64Bytes + kEndOfDirectoryBytes + kFull16;
+  const std::uint64_t start = bytes.size() - std::min<std::uint64_t>(bytes.size(), kMaxBytes);
   const std::vector<std::byte> held = bytes.read(start, bytes.size() - start);
   const Bytes tail = held;
   const std::size_t last = tail.size() - kEndOfDirectoryBytes;
@@ -115,7 +115,7 @@ ZipEntry read_entry(const ByteSource& bytes, Bytes header, const std::string& ar
   check(bytes.has(start, sizes.stored), "'{}': entry '{}' is truncated", archive, entry.name);
   entry.contents = bytes.part(start, sizes.stored);
   if (entry.deflated)
-    check(entry.size / kMostExpansion <= sizes.stored, "'{}': entry '{}' cannot inflate from {} to {} bytes", archive,
+    check(entry.size / kMaxExpansion <= sizes.stored, "'{}': entry '{}' cannot inflate from {} to {} bytes", archive,
           entry.name, sizes.stored, entry.size);
   else
     check(entry.size == sizes.stored, "'{}': stored entry '{}' has {} bytes, declares {}", archive, entry.name,
@@ -180,9 +180,9 @@ int ZipEntryReader::inflate(std::span<std::byte> out) {
 
 void ZipEntryReader::read(std::span<std::byte> out) {
   check(out.size() <= remaining(), "{}: ends after {} bytes", where_, entry_.size);
-  constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
+  constexpr std::size_t kMaxAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
   while (!out.empty()) {
-    std::span<std::byte> piece = out.first(std::min(out.size(), kMostAtOnce));
+    std::span<std::byte> piece = out.first(std::min(out.size(), kMaxAtOnce));
     if (!entry_.deflated) {
       entry_.contents.read(position_, piece);
     } else {

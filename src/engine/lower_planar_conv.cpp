@@ -8,7 +8,7 @@
 namespace bitfold::engine {
 namespace {
 
-constexpr std::int64_t kMostPlanes = 4;
+constexpr std::int64_t kMaxPlanes = 4;
 
 bool is_last(const Lowering& l, ValueId value) {
   const auto& outputs = l.graph.outputs();
@@ -24,7 +24,7 @@ bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int6
   const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
   // A value on a grid of more than 8 bits is to be the same under every cap on instruction sets; oneDNN has none.
   const bool pays = is_last(l, tail.output) && !l.graph.value(tail.output).quant && l.isa >= Isa::avx2 &&
-                    l.layout(node.inputs[0]) == Layout::plain && in[1] <= kMostPlanes;
+                    l.layout(node.inputs[0]) == Layout::plain && in[1] <= kMaxPlanes;
   if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out[3] < kernel.lanes) return false;
 
   const Activation activation = tail.activation.value_or(Activation{});

@@ -33,7 +33,7 @@ bool BlockPool::is_one_in_use() { return pool_in_use != nullptr; }
 
 BlockPool::Block BlockPool::take(std::size_t bytes) {
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  if (pool_in_use != nullptr && bytes >= kLeastBytes) {
+  if (pool_in_use != nullptr && bytes >= kMinBytes) {
     auto& kept = pool_in_use->kept_;
     // The smallest block that is large enough.
     const auto it = kept.lower_bound(bytes);
@@ -52,7 +52,7 @@ BlockPool::Block BlockPool::take(std::size_t bytes) {
 }
 
 void BlockPool::give_back(Block block) {
-  if (pool_in_use != nullptr && block.bytes >= kLeastBytes)
+  if (pool_in_use != nullptr && block.bytes >= kMinBytes)
     pool_in_use->kept_.emplace(block.bytes, block.data);
   else
     std::free(block.data);

@@ -14,7 +14,7 @@ namespace bitfold {
 class BlockPool {
  public:
   /// Blocks below this many bytes are allocated with malloc.
-  static constexpr std::size_t kLeastBytes = std::size_t{1} << 10;
+  static constexpr std::size_t kMinBytes = std::size_t{1} << 10;
   /// Tensors below this size never take a block above it.
   static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
 

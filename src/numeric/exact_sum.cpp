@@ -10,7 +10,7 @@ namespace {
 
 using Words = std::array<std::uint64_t, 6>;
 constexpr int kUnitExponent = -149;
-constexpr int kMostExponent = 192;
+constexpr int kMaxExponent = 192;
 constexpr int kWordBits = 64, kMantissaBits = 53;
 
 void add_words(Words& sum, const Words& term) {
@@ -61,7 +61,7 @@ std::uint64_t bits_from(const Words& words, int place) {
 
 void ExactSum::add(double x) {
   if (x == 0) return;
-  check(std::isfinite(x) && std::fabs(x) < std::ldexp(1.0, kMostExponent), "{} is too large for a sum of floats", x);
+  check(std::isfinite(x) && std::fabs(x) < std::ldexp(1.0, kMaxExponent), "{} is too large for a sum of floats", x);
   int exponent = 0;
   auto bits = static_cast<std::uint64_t>(std::ldexp(std::frexp(std::fabs(x), &exponent), kMantissaBits));
   int place = exponent - kMantissaBits - kUnitExponent;

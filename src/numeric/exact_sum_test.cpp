@@ -13,7 +13,7 @@
 namespace bitfold {
 namespace {
 
-constexpr float kMost = std::numeric_limits<float>::max(), kLeast = std::numeric_limits<float>::denorm_min();
+constexpr float kLargest = std::numeric_limits<float>::max(), kSmallest = std::numeric_limits<float>::denorm_min();
 
 ExactSum sum_of(const std::vector<float>& terms) {
   ExactSum sum;
@@ -27,16 +27,16 @@ TEST(ExactSum, small_sums_equal_hand_computed_values) {
   EXPECT_EQ(sum_of({1.5F, -0.25F}).parts(), std::vector<double>{1.25});
   EXPECT_EQ(sum_of({-1.5F, 0.25F}).parts(), std::vector<double>{-1.25});
   EXPECT_EQ(sum_of({3, -3}), ExactSum{});
-  EXPECT_EQ(sum_of({-kLeast}).parts(), std::vector<double>{-static_cast<double>(kLeast)});
+  EXPECT_EQ(sum_of({-kSmallest}).parts(), std::vector<double>{-static_cast<double>(kSmallest)});
 }
 
 TEST(ExactSum, loses_nothing_between_the_largest_and_the_least_float) {
   // In double, the small terms would vanish beside the large ones in any order.
-  const auto sum = sum_of({kMost, kLeast, 1, kMost});
-  EXPECT_EQ(sum.parts(), (std::vector<double>{2 * static_cast<double>(kMost), 1, kLeast}));
+  const auto sum = sum_of({kLargest, kSmallest, 1, kLargest});
+  EXPECT_EQ(sum.parts(), (std::vector<double>{2 * static_cast<double>(kLargest), 1, kSmallest}));
   ExactSum rest = sum;
-  for (const float x : {-kMost, -1.0F, -kMost}) rest.add(x);
-  EXPECT_EQ(rest, sum_of({kLeast}));
+  for (const float x : {-kLargest, -1.0F, -kLargest}) rest.add(x);
+  EXPECT_EQ(rest, sum_of({kSmallest}));
 }
 
 TEST(ExactSum, does_not_depend_on_order_or_grouping) {
@@ -63,17 +63,17 @@ TEST(ExactSum, does_not_depend_on_order_or_grouping) {
 }
 
 TEST(ExactSum, carries_and_borrows_run_through_every_word) {
-  const auto sum = sum_of({-kLeast, kMost, kLeast});
-  EXPECT_EQ(sum, sum_of({kMost}));
-  ExactSum borrowed = sum_of({kMost, -kLeast});
-  EXPECT_LT(borrowed.value(), kMost);
-  borrowed.add(kLeast);
+  const auto sum = sum_of({-kSmallest, kLargest, kSmallest});
+  EXPECT_EQ(sum, sum_of({kLargest}));
+  ExactSum borrowed = sum_of({kLargest, -kSmallest});
+  EXPECT_LT(borrowed.value(), kLargest);
+  borrowed.add(kSmallest);
   EXPECT_EQ(borrowed, sum);
 }
 
 TEST(ExactSum, refuses_values_that_are_not_sums_of_floats) {
   ExactSum sum;
-  for (const double x : {std::nan(""), HUGE_VAL, -1e300, 1e-46, 1e-320, kLeast * 1.5})
+  for (const double x : {std::nan(""), HUGE_VAL, -1e300, 1e-46, 1e-320, kSmallest * 1.5})
     EXPECT_THROW(sum.add(x), Error) << x;
   EXPECT_EQ(sum, ExactSum{});
 }

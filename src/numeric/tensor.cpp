@@ -60,11 +60,11 @@ std::size_t storage_bytes(DataType dtype, std::int64_t count) {
 
 std::int64_t element_count(const Shape& shape) {
   // 2^56 elements: more than any machine can hold, and no overflow when multiplied by an element's size.
-  constexpr std::int64_t kMost = std::int64_t{1} << 56;
+  constexpr std::int64_t kMaxElements = std::int64_t{1} << 56;
   std::int64_t count = 1;
   for (std::int64_t dim : shape) {
     if (dim < 0) fail("shape {}: a dimension is {}", to_string(shape), dim);
-    if (dim != 0 && count > kMost / dim) fail("shape {}: too many elements", to_string(shape));
+    if (dim != 0 && count > kMaxElements / dim) fail("shape {}: too many elements", to_string(shape));
     count *= dim;
   }
   return count;

@@ -124,11 +124,11 @@ std::filesystem::path resolve_inside(const std::string& folder, const std::strin
 
 // Borrows `bytes` where that is possible; the pages that a copy was made of are given back.
 Tensor make_tensor(DataType dtype, const Shape& shape, const DetachedData& data) {
-  constexpr std::size_t kLeastBorrowed = 1024;  // a small tensor would keep a whole page
+  constexpr std::size_t kMinBorrowed = 1024;  // a small tensor would keep a whole page
   const std::size_t alignment = static_cast<std::size_t>(std::max(bit_width(dtype) / 8, 1));
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(data.bytes.data()) % alignment == 0;
   // A file may hold any byte where a bool of C++ is 0 or 1: booleans are copied.
-  if (data.owner != nullptr && is_aligned && dtype != DataType::boolean && data.bytes.size() >= kLeastBorrowed)
+  if (data.owner != nullptr && is_aligned && dtype != DataType::boolean && data.bytes.size() >= kMinBorrowed)
     return Tensor::borrow(data.bytes.data(), data.owner, dtype, shape);
   Tensor copy = Tensor::from_bytes(dtype, shape, data.bytes);
   release_mapped_pages(data.bytes);

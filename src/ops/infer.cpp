@@ -70,8 +70,8 @@ void check_size(const Shape& shape, const std::string& what) {
   std::int64_t count = 1;
   bool is_too_large = false;
   for (std::int64_t dim : shape) {
-    is_too_large |= dim > kMostValueElements || (dim > 0 && __builtin_mul_overflow(count, dim, &count));
-    is_too_large |= count > kMostValueElements;
+    is_too_large |= dim > kMaxValueElements || (dim > 0 && __builtin_mul_overflow(count, dim, &count));
+    is_too_large |= count > kMaxValueElements;
     if (is_too_large) break;
   }
   check(!is_too_large, "{} has shape {}, larger than any memory", what, to_string(shape));

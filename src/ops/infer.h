@@ -19,7 +19,7 @@ inline constexpr std::int64_t kMostElements = 4096;
 
 /// More elements than in any real tensor. Larger requests of a malicious file are rejected before arithmetic on them
 /// could overflow.
-inline constexpr std::int64_t kMostValueElements = std::int64_t{1} << 48;
+inline constexpr std::int64_t kMaxValueElements = std::int64_t{1} << 48;
 
 /// Longer float constants are not the scales of a Resize.
 inline constexpr std::int64_t kMaxScaleCount = 16;
@@ -51,7 +51,7 @@ constexpr bool is_last_axis(std::int64_t axis, std::size_t rank) {
 Shape broadcast(const Shape& a, const Shape& b);  ///< numpy broadcasting; throws Error if the shapes do not fit.
 inline bool is_integer(DataType t) { return t == DataType::int64 || t == DataType::int32 || t == DataType::boolean; }
 
-void check_size(const Shape& shape, const std::string& what);  ///< Throws Error above kMostValueElements.
+void check_size(const Shape& shape, const std::string& what);  ///< Throws Error above kMaxValueElements.
 
 inline ValueInfo real(std::optional<Shape> shape) {
   return {.dtype = DataType::float32, .shape = std::move(shape), .elements = {}};

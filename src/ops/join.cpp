@@ -10,7 +10,7 @@ namespace {
 /// The size along the axis of a concatenation. Sizes are limited to 2^48, so a sum of two does not overflow.
 std::int64_t add(std::int64_t a, std::int64_t b) {
   if (a == 0 || b == 0) return a == 0 ? b : a;
-  return is_unknown(a) || is_unknown(b) ? kDynamic : std::min(a + b, kMostValueElements + 1);
+  return is_unknown(a) || is_unknown(b) ? kDynamic : std::min(a + b, kMaxValueElements + 1);
 }
 
 Outputs infer_concat(const Inputs& in) {

@@ -135,14 +135,14 @@ Taps taps(const Resize& op, const ResizeAxis& a, std::int64_t i) {
 
 /// All combinations of the outer axes' taps; one list per output row.
 struct Combination {
-  static constexpr std::size_t kMost = 64;  // three outer axes of four taps
-  std::array<std::int64_t, kMost> offset{};
-  std::array<float, kMost> weight{1};
+  static constexpr std::size_t kMaxLists = 64;  // three outer axes of four taps
+  std::array<std::int64_t, kMaxLists> offset{};
+  std::array<float, kMaxLists> weight{1};
   std::size_t count = 1;
 
   void multiply(const Node& node, const Taps& t) {
     const auto n = static_cast<std::size_t>(t.count);
-    check(count * n <= kMost, "{} interpolates too many axes at once", where(node));
+    check(count * n <= kMaxLists, "{} interpolates too many axes at once", where(node));
     for (std::size_t k = n; k-- > 0;)  // the first block last, because the others are computed from it
       for (std::size_t i = 0; i < count; ++i) {
         offset[k * count + i] = offset[i] + t.offset[k];

@@ -8,13 +8,13 @@ namespace bitfold::ops {
 namespace {
 
 // Above any real network, and small enough that sums and products of a few cannot overflow int64.
-constexpr std::int64_t kMostExtent = std::int64_t{1} << 31;
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
 
 void check_window(const Window& w, std::size_t rank) {
   check(w.kernel.size() == rank && w.strides.size() == rank && w.dilations.size() == rank && w.pads.size() == 2 * rank,
         "the window has {} axes (kernel), {} (strides), {} (dilations), {} (pads); the input has {} spatial ones",
         w.kernel.size(), w.strides.size(), w.dilations.size(), w.pads.size(), rank);
-  const auto in_range = [](std::int64_t low) { return [low](std::int64_t v) { return v >= low && v < kMostExtent; }; };
+  const auto in_range = [](std::int64_t low) { return [low](std::int64_t v) { return v >= low && v < kMaxExtent; }; };
   check(std::all_of(w.kernel.begin(), w.kernel.end(), in_range(1)), "kernel {} must be positive", to_string(w.kernel));
   check(std::all_of(w.strides.begin(), w.strides.end(), in_range(1)), "strides {} must be positive",
         to_string(w.strides));
@@ -37,7 +37,7 @@ ResolvedWindow resolve_window(const Window& window, std::span<const std::int64_t
       resolved.output.push_back(kDynamic);
       continue;
     }
-    check(input < kMostExtent, "a spatial size of {} is too large", input);
+    check(input < kMaxExtent, "a spatial size of {} is too large", input);
     std::int64_t& begin = resolved.pads[i];
     std::int64_t& end = resolved.pads[rank + i];
     if (window.auto_pad == AutoPad::same_upper || window.auto_pad == AutoPad::same_lower) {
@@ -73,17 +73,17 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
   for (std::size_t i = 0; i < rank; ++i) {
     const std::int64_t input = spatial[i], stride = window.strides[i];
     const std::int64_t extra = op.output_padding.empty() ? 0 : op.output_padding[i];
-    check(input < kMostExtent && extra >= 0 && extra < kMostExtent, "a spatial size of {}, output_padding of {}", input,
+    check(input < kMaxExtent && extra >= 0 && extra < kMaxExtent, "a spatial size of {}, output_padding of {}", input,
           extra);
     const bool is_given = !op.output_shape.empty();
     if (is_given)
-      check(op.output_shape[i] >= 1 && op.output_shape[i] < kMostExtent, "output_shape has {}", op.output_shape[i]);
+      check(op.output_shape[i] >= 1 && op.output_shape[i] < kMaxExtent, "output_shape has {}", op.output_shape[i]);
     if (input < 0) {
       resolved.output.push_back(is_given ? op.output_shape[i] : kDynamic);
       continue;
     }
     const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
-    check(extent < kMostExtent, "a window of {} (dilated) is too large", extent);
+    check(extent < kMaxExtent, "a window of {} (dilated) is too large", extent);
     // At most 2^62 + 2^32: no overflow.
     const std::int64_t full = stride * std::max<std::int64_t>(input - 1, 0) + extra + extent;
     std::int64_t& begin = resolved.pads[i];

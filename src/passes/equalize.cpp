@@ -16,10 +16,10 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-constexpr int kMostRounds = 100;
+constexpr int kMaxRounds = 100;
 constexpr double kSettled = 1e-3;  // tolerance for a factor's logarithm, and for the noise
 // Limits the factor of a channel with tiny weights, whose bias would otherwise exceed the other channels.
-constexpr double kMostFactor = 1024;
+constexpr double kMaxFactor = 1024;
 
 struct State {
   Region region;
@@ -46,7 +46,7 @@ class Equalizer {
 
   /// Calls `improve` for one region after the other until it returns less than kSettled for all of them.
   void settle(const std::function<double(State&)>& improve) {
-    for (int round = 0; round < kMostRounds; ++round) {
+    for (int round = 0; round < kMaxRounds; ++round) {
       double most = 0;
       for (State& state : regions_) most = std::max(most, improve(state));
       if (most < kSettled) return;
@@ -120,13 +120,13 @@ class Equalizer {
   std::vector<State> regions_;
 };
 
-// Scales factors to mean 1 and limits them to kMostFactor. A common factor changes no grid's use, and this keeps the
+// Scales factors to mean 1 and limits them to kMaxFactor. A common factor changes no grid's use, and this keeps the
 // magnitude of values.
 Doubles normalized(Doubles factors) {
   double sum = 0;
   for (double f : factors) sum += std::log(f);
   const double mean = std::exp(sum / static_cast<double>(factors.size()));
-  for (double& f : factors) f = std::clamp(f / mean, 1 / kMostFactor, kMostFactor);
+  for (double& f : factors) f = std::clamp(f / mean, 1 / kMaxFactor, kMaxFactor);
   return factors;
 }
 

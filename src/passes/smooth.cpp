@@ -12,7 +12,7 @@ namespace bitfold {
 namespace {
 
 // Limits the factor of a channel that hardly varies.
-constexpr double kMostFactor = 1024;
+constexpr double kMaxFactor = 1024;
 
 bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape) {
   return op.axis == -1 || (shape && ops::is_last_axis(op.axis, shape->size()));
@@ -83,7 +83,7 @@ std::vector<double> smoothing(const Graph& graph, const Smoothable& at, const st
     const bool says_something = maxima[k] > 0 && weight > 0;
     const double factor =
         says_something ? std::pow(static_cast<double>(maxima[k]), strength) / std::pow(weight, 1 - strength) : 1;
-    factors.push_back(std::clamp(factor, 1 / kMostFactor, kMostFactor));
+    factors.push_back(std::clamp(factor, 1 / kMaxFactor, kMaxFactor));
   }
   return factors;
 }

@@ -10,7 +10,7 @@ namespace bitfold {
 namespace {
 
 constexpr int kWarmUpRuns = 5;
-constexpr std::int64_t kLeastRuns = 20;
+constexpr std::int64_t kMinRuns = 20;
 
 /// Deterministic, roughly normal input: sums of three uniform numbers from a 64-bit linear congruential generator
 /// (Knuth's MMIX constants). Zeros could make a kernel look faster than it is.
@@ -121,7 +121,7 @@ std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& grap
   for (const Graph* graph : graphs) contenders.emplace_back(*graph, options);
   double total_us = 0;
   const double wanted_us = options.min_time_s * 1e6 * static_cast<double>(graphs.size());
-  for (std::int64_t run = 0; run < kLeastRuns || total_us < wanted_us; ++run)
+  for (std::int64_t run = 0; run < kMinRuns || total_us < wanted_us; ++run)
     for (Contender& c : contenders) total_us += c.run_once_us();
   std::vector<BenchResult> results;
   for (Contender& c : contenders) results.push_back(c.result(options));
@@ -135,7 +135,7 @@ std::vector<StepTime> profile(const Graph& graph, const BenchOptions& options) {
   std::vector<double> times(steps.size());
   std::vector<std::vector<double>> seen(steps.size());
   double total_us = 0;
-  for (std::int64_t run = 0; run < kLeastRuns || total_us < options.min_time_s * 1e6; ++run) {
+  for (std::int64_t run = 0; run < kMinRuns || total_us < options.min_time_s * 1e6; ++run) {
     contender.session->run(contender.inputs, contender.outputs, times);
     for (std::size_t s = 0; s < times.size(); ++s) {
       seen[s].push_back(times[s]);

@@ -9,8 +9,8 @@
 namespace bitfold::report {
 namespace {
 
-constexpr std::size_t kDrawnBins = 96;      // about three pixels each on a phone
-constexpr std::size_t kMostChannels = 512;  // the number of bars a screen can show
+constexpr std::size_t kDrawnBins = 96;     // about three pixels each on a phone
+constexpr std::size_t kMaxChannels = 512;  // the number of bars a screen can show
 
 // The fraction of a bin below x.
 double part_below(double low, double high, double x) {
@@ -66,8 +66,8 @@ double used_codes(const ValueStatistics& statistics, const QuantParams& grid) {
 WeightRanges weight_ranges(const Tensor& weights, int axis) {
   std::size_t channels = static_cast<std::size_t>(weights.dim(axis)), inner = 1;
   for (int d = axis + 1; d < weights.rank(); ++d) inner *= static_cast<std::size_t>(weights.dim(d));
-  constexpr float kMost = std::numeric_limits<float>::max();
-  std::vector<float> min(channels, kMost), max(channels, -kMost);
+  constexpr float kLargestFloat = std::numeric_limits<float>::max();
+  std::vector<float> min(channels, kLargestFloat), max(channels, -kLargestFloat);
   const auto w = weights.data<float>();
   for (std::size_t i = 0; i < w.size(); ++i) {
     const std::size_t c = i / inner % channels;
@@ -87,9 +87,9 @@ WeightRanges weight_ranges(const Tensor& weights, int axis) {
     ranges.wide_count = std::count_if(reaches.begin(), reaches.end(),
                                       [&](double reach) { return reach > kWideRatio * ranges.median_reach; });
   }
-  const std::size_t drawn = std::min(channels, kMostChannels);
-  ranges.min.assign(drawn, kMost);
-  ranges.max.assign(drawn, -kMost);
+  const std::size_t drawn = std::min(channels, kMaxChannels);
+  ranges.min.assign(drawn, kLargestFloat);
+  ranges.max.assign(drawn, -kLargestFloat);
   for (std::size_t c = 0; c < channels; ++c) {
     const std::size_t slot = c * drawn / channels;
     ranges.min[slot] = std::min(ranges.min[slot], min[c]);
