@@ -26,7 +26,7 @@ void wait_without_spinning(int argc, char** argv) {
   if ((verb != "quantize" && verb != "analyze" && verb != "compare") || std::getenv("OMP_WAIT_POLICY") != nullptr)
     return;
   setenv("OMP_WAIT_POLICY", "passive", 1);
-  execv("/proc/self/exe", argv);  // where that fails, spinning it is
+  execv("/proc/self/exe", argv);  // if this fails, idle threads spin
 }
 
 // A file that grows too large and a reader that has gone are errors with a message, not the end of the process.

@@ -32,7 +32,7 @@ std::vector<std::string> values_of(const CLI::App& verb, const char* name) {
   return option == nullptr ? std::vector<std::string>{} : option->results();
 }
 
-// For --json alone "-" is standard output.
+// Only for --json, "-" means standard output.
 std::string path_of(const File& file) {
   return file.option == "--json" && file.path == "-" ? "/dev/stdout" : file.path;
 }

@@ -14,7 +14,7 @@ namespace {
 
 int first_error = 0;  // of standard output
 
-// Bytes of the UTF-8 character at the start of `text`; 0 where there is none. Overlong forms and surrogates are none.
+// Bytes of the UTF-8 character at the start of `text`; 0 if it is invalid. Overlong forms and surrogates are invalid.
 std::size_t character_bytes(std::string_view text) {
   const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
   const auto follows = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
@@ -72,7 +72,8 @@ void finish_standard_output() {
 void occupy_standard_descriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
-    // The lowest free number is this one. It is opened the wrong way round: reading or writing it goes on failing.
+    // The lowest free descriptor is this one. It is opened in the wrong direction, so that reading or writing still
+    // fails.
     if (::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
   }
 }

@@ -11,7 +11,7 @@ namespace bitfold::cli {
 /// `text` with control characters and bytes that are not UTF-8 written as \n, \t or \xNN.
 std::string printable(std::string_view text);
 
-/// Writes `line`, made printable, and a newline. A failure is kept for finish_standard_output: the work goes on.
+/// Writes `line`, made printable, and a newline. A failure is recorded for finish_standard_output, and work continues.
 void print_line(std::FILE* to, std::string_view line);
 /// Writes text that is not for people, as it is.
 void print_raw(std::FILE* to, std::string_view text);

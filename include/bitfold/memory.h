@@ -1,15 +1,15 @@
-// How much memory networks may use.
+// The memory that networks may use.
 #pragma once
 
 #include <cstddef>
 
 namespace bitfold {
 
-/// Bytes that a network's values may take where options do not say: what limit_memory() set, else what the machine has
-/// available at the moment, within the limit of its control group. The largest number where the system does not tell.
+/// Default limit in bytes for the values of a network: the limit_memory() setting, else the memory that the machine has
+/// available at the moment, within the limit of its control group. The largest number if the system does not report it.
 std::size_t usable_memory();
 
-/// Sets it for the whole process; 0: back to what the machine has available.
+/// Sets the limit for the whole process; 0 restores the default.
 void limit_memory(std::size_t bytes);
 
 }  // namespace bitfold

@@ -26,7 +26,7 @@ struct Node {
   std::vector<ValueId> inputs;   ///< ValueId::none for absent optional inputs.
   std::vector<ValueId> outputs;  ///< ValueId::none for unused optional outputs.
   /// The networks that If, Loop and Scan run. Each is closed: a value of the outer graph that a body reads is an input
-  /// of the node and of the body (ops.h says at which position).
+  /// of both the node and the body, at the position given in ops.h.
   std::vector<std::shared_ptr<const Graph>> bodies;
 
   /// Bodies are compared by content.

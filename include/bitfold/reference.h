@@ -15,13 +15,13 @@ namespace bitfold {
 struct ReferenceOptions {
   /// Plain loops only: slow, and independent of oneDNN.
   bool plain_loops = false;
-  /// Called with every computed value (reals, snapped where it has a grid), graph inputs included, in execution order.
+  /// Called with every computed value (reals, snapped if it has a grid) and graph input, in execution order.
   std::function<void(ValueId, const Tensor&)> on_value;
-  /// The same for values of bodies, in every run of a body. `prefix` says which body: see body_prefix().
+  /// The same for the values of bodies, in every run of a body. `prefix` identifies the body; see body_prefix().
   std::function<void(const std::string& prefix, ValueId, const Tensor&)> on_body_value;
   /// Most memory for one value; a node that computes a larger one is refused. 0: usable_memory() at that moment.
   std::size_t max_memory_bytes = 0;
-  /// on_value may see the elements of a sample in any order, which is faster. Shapes are as ever.
+  /// Lets on_value receive the elements of a sample in any order, which is faster. Shapes do not change.
   bool any_order = false;
 };
 
@@ -36,9 +36,9 @@ class Reference {
   /// Inputs in graph input order; returns the graph outputs. Throws Error naming the node when shapes do not fit.
   std::vector<Tensor> run(std::span<const Tensor> inputs) const;
 
-  /// One node alone, on given reals; its outputs are snapped to their grids. For layer-by-layer comparison.
-  /// `inputs` has one tensor per input of the node, in its order; those for constants and absent inputs are not
-  /// read. An unused output comes back as an empty tensor.
+  /// Runs one node on given reals; its outputs are snapped to their grids. For layer-by-layer comparison. `inputs` has
+  /// one tensor per input of the node, in its order; tensors for constants and absent inputs are ignored. An unused
+  /// output is returned as an empty tensor.
   std::vector<Tensor> run_node(NodeId id, std::span<const Tensor> inputs) const;
 
  private:

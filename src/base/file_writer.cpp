@@ -29,7 +29,7 @@ struct Slot {
 };
 std::array<Slot, 16> slots;
 
-// The slot that holds `name` from now on; -1 when all are taken or the name is too long to be a file's.
+// The slot that stores `name`; -1 if all are taken or the name is longer than any file's.
 int remember(const std::string& name) {
   if (name.size() >= PATH_MAX) return -1;
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -58,7 +58,7 @@ struct Destination {
   int descriptor = -1;
 };
 
-// Follows links one by one: those in /dev that stand for open descriptors must not be followed to a file.
+// Follows links one by one, because those in /dev that represent open descriptors must not be resolved to a file.
 Destination resolve(const std::string& name) {
   constexpr int kMaxLinks = 40;  // of Linux
   std::error_code error;
@@ -117,7 +117,7 @@ FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
   const Destination destination = resolve(path_);
   target_ = destination.path;
   if (destination.descriptor >= 0) {
-    if (destination.descriptor == STDOUT_FILENO) std::fflush(stdout);  // what was printed before stays before
+    if (destination.descriptor == STDOUT_FILENO) std::fflush(stdout);  // keeps the order of output
     const int flags = ::fcntl(destination.descriptor, F_GETFL);
     check(flags >= 0 && (flags & O_ACCMODE) != O_RDONLY, "cannot write '{}': {}", path_, std::strerror(EBADF));
     const int descriptor = ::dup(destination.descriptor);

@@ -92,7 +92,7 @@ void release_mapped_pages(std::span<const std::byte> bytes) {
   const std::lock_guard lock(all.mutex);
   auto mapping = all.ends.upper_bound(begin);
   if (mapping == all.ends.begin() || (--mapping)->second < end) return;
-  // Pages of a private mapping that was never written: what is dropped comes back from the file.
+  // Pages of a private mapping that was never written; dropped pages are read from the file again.
   ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 

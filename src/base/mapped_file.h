@@ -1,4 +1,4 @@
-// Files read through memory mappings: their bytes take no memory of their own, and the system may drop and reload them.
+// Files read through memory mappings: the system may drop and reload their pages, so they need no memory of their own.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace bitfold {
 
-/// A regular file mapped for reading. The file may be replaced or deleted meanwhile; a process that truncates it in
-/// place ends every process that reads the lost part (SIGBUS), as with any mapping.
+/// A regular file mapped for reading. The file may be replaced or deleted while it is mapped. If a process truncates it
+/// in place, every process that reads the lost part ends with SIGBUS, as with any mapping.
 class MappedFile {
  public:
   /// Returns the same mapping for a file that is mapped already and unchanged. Throws Error naming `path` and the

@@ -13,7 +13,7 @@ namespace bitfold {
 namespace {
 
 constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
-/// Smaller needs are not held against the machine's memory: reading it takes some 30 us.
+/// Smaller needs are not compared with the machine's memory, because reading it takes some 30 us.
 constexpr std::size_t kAlwaysAllowed = std::size_t{64} << 20;
 
 std::atomic<std::size_t> memory_limit{0};
@@ -25,7 +25,7 @@ std::size_t available_on_machine() {
   return kUnknown;
 }
 
-/// The number in a file of a control group; kUnknown where there is none, or "max".
+/// The number in a file of a control group; kUnknown if there is none, or if it is "max".
 std::size_t number_in(const char* path) {
   std::ifstream file(path);
   std::size_t number = 0;

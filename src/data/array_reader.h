@@ -1,5 +1,5 @@
-// Arrays in files, read by rows: the parts of an array along its first axis, one sample each. Memory holds the rows
-// that were asked for, not the array.
+// Reads arrays in files by rows, the parts of an array along its first axis. Only the requested rows are held in
+// memory.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace bitfold {
 
-/// How an array lies in a file.
+/// The layout of an array in a file.
 struct ArrayLayout {
   DataType dtype = DataType::float32;
   bool big_endian = false;
@@ -25,7 +25,7 @@ struct ArrayLayout {
   std::uint64_t bytes() const { return static_cast<std::uint64_t>(row_count()) * row_bytes(); }
 };
 
-/// Reads rows. float16 is read as float32, and every true boolean as 1. Not for several threads at a time.
+/// Reads rows. float16 is converted to float32, and every true boolean to 1. Not thread-safe.
 class ArrayReader {
  public:
   ArrayReader(ArrayLayout layout, std::string where) : layout_(std::move(layout)), where_(std::move(where)) {}
@@ -45,7 +45,7 @@ class ArrayReader {
   const std::string& where() const { return where_; }
 
  private:
-  /// Rows as they are stored, in C order.
+  /// Stored rows in C order.
   virtual void read_rows(std::int64_t first, std::int64_t count, std::span<std::byte> out) = 0;
   Tensor read(std::int64_t first, std::int64_t count, Shape shape);
 
@@ -53,13 +53,13 @@ class ArrayReader {
   std::string where_;
 };
 
-/// A stream of an array's elements that is read once from start to end. Throws Error when it ends early and, at its
-/// end, when it turns out to be damaged.
+/// A stream of an array's elements, read once from start to end. Throws Error if it ends early and, at its end, if it
+/// proves to be damaged.
 using ElementStream = std::function<void(std::span<std::byte>)>;
 
-/// `where` starts the messages of all three; `elements` holds exactly layout.bytes().
+/// `where` begins the messages of all three functions; `elements` holds exactly layout.bytes().
 std::unique_ptr<ArrayReader> make_array_reader(ArrayLayout layout, ByteSource elements, std::string where);
-/// `open` starts a new stream each time it is called. Elements in Fortran order are put into a temporary file.
+/// `open` starts a new stream in each call. Elements in Fortran order are first written to a temporary file.
 std::unique_ptr<ArrayReader> make_array_reader(ArrayLayout layout, std::function<ElementStream()> open,
                                                std::string where);
 std::unique_ptr<ArrayReader> make_array_reader(const Tensor& tensor, std::string where);

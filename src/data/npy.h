@@ -26,8 +26,8 @@ struct StoredArray {
   std::unique_ptr<ArrayReader> reader;
 };
 
-/// The arrays of a regular file, .npy or .npz; their elements are read when they are asked for. What is wrong with an
-/// archive's elements shows when the last of them have been read. Throws Error naming file and array.
+/// The arrays of a regular .npy or .npz file; their elements are read on demand. Damage of an archive's elements is
+/// detected when the last of them have been read. Throws Error naming file and array.
 std::vector<StoredArray> open_npy(const std::string& path);
 
 }  // namespace bitfold

@@ -18,19 +18,19 @@ namespace bitfold {
 
 inline constexpr std::string_view kNpyMagic = "\x93NUMPY";
 
-/// Bytes of a file in order. `remaining` is how many are left; a pipe does not say.
+/// The bytes of a file in order. `remaining` is the number left, which is unknown for a pipe.
 struct ByteStream {
   static constexpr std::uint64_t kUnknown = std::numeric_limits<std::uint64_t>::max();
   std::function<void(std::span<std::byte>)> read;
   std::function<std::uint64_t()> remaining;
 };
 
-/// Reads the header and leaves the stream at the first element. Throws Error, starting with `where`, for a bad header,
-/// and when what remains is not as long as the array.
+/// Reads the header and leaves the stream at the first element. Throws Error beginning with `where` for an invalid
+/// header, and if the remaining bytes do not match the array's size.
 ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where);
 
-/// Everything before the elements; padded so that they start at a multiple of 64 bytes, as NumPy does. Throws Error
-/// naming `path` for an element type that .npy does not have.
+/// Everything before the elements, padded to a multiple of 64 bytes as in NumPy. Throws Error naming `path` for an
+/// element type that .npy lacks.
 std::string make_npy_header(const Tensor& tensor, const std::string& path);
 
 }  // namespace bitfold

@@ -23,7 +23,7 @@
 
 namespace bitfold::engine {
 
-/// The tensor where all elements of an integer value are known before running; none otherwise.
+/// The tensor of an integer value if all elements are known before running; else empty.
 std::optional<Tensor> tensor_of(const ValueInfo& info);
 
 /// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
@@ -68,11 +68,11 @@ class Lowering {
   // Facts about values.
   const Shape& shape(ValueId id) const;
   DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
-  /// Type and shape of an output of a node that no value stands for.
+  /// Type and shape of a node's output that has no value.
   ValueInfo output_info(NodeId id, std::size_t output) const;
   /// The per-tensor grid of at most 8 bits, as codes are stored.
   std::optional<CodeGrid> code_grid(ValueId id) const;
-  /// The elements of an integer value, where all are known before running.
+  /// The elements of an integer value, if all are known before running.
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
   /// Whether the value is a constant of reals: float32, or codes on a grid.
   bool has_constant_reals(ValueId id) const;

@@ -101,7 +101,7 @@ void Plan::check_memory(std::size_t limit) const {
   try {
     check_fits_memory(arena_bytes_, limit);
   } catch (const Error& e) {
-    // The step that reads and writes most stands for those that need the memory.
+    // The step that reads and writes the most bytes is named as the one that needs the memory.
     const auto bytes = [&](const auto& step) {
       std::size_t sum = 0;
       for (const Operand& operand : step->operands()) {

@@ -1,4 +1,4 @@
-// The plans of one graph, found by their input shapes.
+// The plans of one graph by input shapes.
 #pragma once
 
 #include <algorithm>
@@ -16,14 +16,14 @@
 
 namespace bitfold::engine {
 
-/// The least recently used plans are dropped where plans occupy too much memory.
+/// Drops the least recently used plans if plans occupy too much memory.
 class PlanCache {
  public:
   bool empty() const { return plans_.empty(); }
   /// The plan found or added last.
   const Plan& front() const { return *plans_.front().plan; }
 
-  /// Null where there is none. Allocates nothing.
+  /// Null if there is none. Allocates nothing.
   Plan* find(std::span<const Tensor> inputs, bool fuses_clamps) {
     const auto [begin, end] = by_hash_.equal_range(hash(inputs, fuses_clamps));
     for (auto it = begin; it != end; ++it) {
@@ -81,7 +81,8 @@ class PlanCache {
   std::size_t bytes_ = 0;
 };
 
-/// The memory of intermediate values, which the plans of a session and of its nodes' bodies use in turn.
+/// The memory of intermediate values, shared by the plans of a session and of its nodes' bodies, which run one at a
+/// time.
 class Arena {
  public:
   /// At least `bytes`, aligned to 64.

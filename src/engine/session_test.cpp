@@ -306,7 +306,7 @@ TEST(Session, runs_a_split_of_which_some_outputs_are_absent) {
   }
 }
 
-/// A Conv, the activation after it and a second Conv, through Reference where there are no options.
+/// A Conv, an activation and a second Conv; runs in Reference if there are no options.
 std::vector<Tensor> through_activation(const Op& op, const Tensor& image, const Tensor& weights, bool has_residual,
                                        const SessionOptions* options) {
   GraphBuilder b;

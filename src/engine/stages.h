@@ -1,11 +1,12 @@
-// Runs a graph some of whose shapes are known only at run time: NonZero, a Loop, a Slice whose bounds are computed.
+// Runs a graph in which some shapes are known only at run time: those after NonZero, a Loop, or a Slice with computed
+// bounds.
 //
 //     inputs -> [plan of stage 1] -> run-time nodes -> [plan of stage 2] -> run-time nodes -> ... -> outputs
 //
-// A stage holds all nodes whose output shapes can be inferred from what has been computed before. Run-time nodes stand
-// between stages; each allocates its outputs when it runs: through its operator's evaluation, or, for If, Loop and
-// Scan, through an executor of each body. What can be inferred next depends on the shapes that they gave, so stages
-// form a tree: a stage has one successor for each set of shapes that came out of its run-time nodes.
+// A stage contains all nodes whose output shapes can be inferred from what has been computed before. Between stages are
+// run-time nodes. Each allocates its outputs when it runs: through its operator's evaluation or, for If, Loop and Scan,
+// through an executor of each body. Later shapes depend on the shapes of these outputs, so stages form a tree: a stage
+// has one successor for each combination of output shapes of its run-time nodes.
 #pragma once
 
 #include <cstdint>
@@ -30,11 +31,11 @@ class Executor;
 struct Stage {
   Graph graph;                  ///< The stage's nodes. Nodes, constants and computed values keep their ids.
   std::vector<ValueId> inputs;  ///< In the order of `graph`'s inputs, by their ids in the whole graph.
-  /// Null where the stage computes nothing that is read after it.
-  std::unique_ptr<Plan> plan, exact_plan;  ///< exact_plan: made when magnitudes ask for it (Magnitudes).
+  /// Null if nothing that the stage computes is read later.
+  std::unique_ptr<Plan> plan, exact_plan;  ///< exact_plan is created on demand, see Magnitudes.
   std::vector<NodeId> run_time_nodes;
   std::vector<ValueId> arriving;      ///< Outputs of the run-time nodes that are read later.
-  std::map<ValueId, Tensor> known;    ///< Results of shape arithmetic so far: constants from now on.
+  std::map<ValueId, Tensor> known;    ///< Results of shape arithmetic so far, treated as constants.
   std::vector<std::uint8_t> is_done;  ///< By NodeId: computed in this stage or before.
   std::vector<ValueId> dying;         ///< Values that nothing reads after this stage.
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< By the shapes of `arriving`.
@@ -43,14 +44,14 @@ struct Stage {
 
 class Stages {
  public:
-  /// All of them must outlive it.
+  /// All arguments must outlive it.
   Stages(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena);
   ~Stages();
 
   /// Types and shapes of the inputs have been checked. Fills `step_us` with the times of the first steps.
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<double> step_us);
 
-  // About the last run.
+  // Results of the last run.
   bool has_run() const { return !visited_.empty(); }
   const std::vector<StepInfo>& steps() const;
   std::size_t arena_bytes() const;
@@ -61,7 +62,7 @@ class Stages {
  private:
   using Values = std::vector<std::optional<Tensor>>;  ///< By ValueId.
 
-  /// The stage after `before`, or the first one where that is null.
+  /// The stage after `before`, or the first stage if it is null.
   Stage& next_stage(Stage* before, const Values& values);
   std::unique_ptr<Stage> make_stage(const Stage* before, const Values& values);
   std::vector<NodeId> find_nodes(Stage& stage, const Values& values) const;
@@ -76,7 +77,7 @@ class Stages {
                                         std::span<const TensorView> inputs) const;
   /// The executor of a node's body, made for the types of the arguments.
   Executor& body(NodeId id, std::size_t index, std::span<const Tensor> arguments);
-  /// A value that has been computed, is known or is constant, as reals.
+  /// The reals of a value that has been computed, is known or is constant.
   Tensor tensor(ValueId id, const Stage& stage, const Values& values);
 
   const Graph& graph_;
@@ -86,12 +87,12 @@ class Stages {
   std::vector<std::uint8_t> needed_;  ///< By NodeId.
   std::vector<NodeId> order_;
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< By the shapes of the graph's inputs.
-  std::size_t bytes_ = 0;                                       ///< Memory of all stages.
-  std::vector<const Stage*> visited_;                           ///< By the last run.
+  std::size_t bytes_ = 0;                                       ///< Memory of all stages, in bytes.
+  std::vector<const Stage*> visited_;                           ///< Stages visited in the last run.
   mutable std::vector<StepInfo> steps_;
   std::map<std::string, Tensor> kept_;
   struct Body {
-    std::unique_ptr<Graph> graph;  ///< A copy whose inputs all have types.
+    std::unique_ptr<Graph> graph;  ///< A copy in which all inputs have types.
     std::unique_ptr<Executor> executor;
   };
   std::map<std::pair<NodeId, std::size_t>, Body> bodies_;

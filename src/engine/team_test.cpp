@@ -1,4 +1,4 @@
-// Teams of threads: the same bytes as one thread alone, whichever way a step's work is divided.
+// Teams of threads give the same bytes as one thread, however a step's work is divided.
 #include "engine/team.h"
 
 #include <gtest/gtest.h>

@@ -81,7 +81,7 @@ class Primitive {
   std::size_t packed_bytes() const;  ///< 0 for a pool.
   /// Equal for primitives that read the same packed weights.
   const PackedLayout& packed_layout() const;
-  /// `plain` row-major as said at the factory; `packed` 64-byte aligned.
+  /// `plain` is row-major as documented at the factory function; `packed` is aligned to 64 bytes.
   void pack(const float* plain, void* packed) const;
 
   /// Throws Error when oneDNN fails, as when memory runs out.

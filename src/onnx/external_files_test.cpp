@@ -30,7 +30,7 @@ Graph network(float value, std::int64_t size = 256) {
   return graph;
 }
 
-/// The value of a model and its weights; an error where they differ.
+/// The value of a model and its weights; an error if they differ.
 float loaded_value(const std::string& path) {
   const Graph graph = load_onnx(path);
   const Tensor weight = *graph.value(graph.find("w")).constant;
@@ -118,7 +118,7 @@ TEST_F(ExternalFiles, work_with_models_of_maximal_name_length) {
   EXPECT_EQ(names_in(folder_.path()).size(), 2u);
 }
 
-// A process that replaces model and weights again and again is killed at some moment: what is left is a pair.
+// A process that replaces model and weights repeatedly is killed at a random moment; the files must still match.
 TEST_F(ExternalFiles, are_never_paired_with_another_model) {
   const std::string model = path("a.onnx");
   save_onnx(network(0), model, kExternal);

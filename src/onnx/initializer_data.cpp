@@ -23,7 +23,7 @@ constexpr std::size_t kLargeData = 1024;
 struct Field {
   int number = 0;
   bool has_length = false;
-  Bytes whole, contents;  ///< `contents` only where it has a length.
+  Bytes whole, contents;  ///< `contents` only if it has a length.
 };
 
 /// Calls visit(field) for each field of a message. False when the bytes are not a message.
@@ -98,13 +98,13 @@ bool shrink_graph(Bytes graph, std::string& to, InitializerData& data) {
 
 Bytes as_bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-/// A serialized model without raw_data, cut where it goes.
+/// A serialized model without raw_data, divided at the places where it belongs.
 struct Skeleton {
   std::string bytes;
   struct Cut {
     std::size_t begin, end;  ///< `bytes` up to `begin` are written, then `header`, and `bytes` go on at `end`.
     std::string header;
-    std::size_t data_end;  ///< Where in `bytes` the raw_data goes; none where it is SIZE_MAX.
+    std::size_t data_end;  ///< Position of the raw_data in `bytes`; SIZE_MAX if there is none.
     Bytes data;
   };
   std::vector<Cut> cuts;

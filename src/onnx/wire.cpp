@@ -122,7 +122,7 @@ std::filesystem::path resolve_inside(const std::string& folder, const std::strin
   return path;
 }
 
-// Borrows `bytes` where that is possible; the pages that a copy was made of are given back.
+// Borrows `bytes` if possible; otherwise copies them and releases their pages.
 Tensor make_tensor(DataType dtype, const Shape& shape, const DetachedData& data) {
   constexpr std::size_t kMinBorrowed = 1024;  // a small tensor would keep a whole page
   const std::size_t alignment = static_cast<std::size_t>(std::max(bit_width(dtype) / 8, 1));

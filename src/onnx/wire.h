@@ -29,18 +29,17 @@ std::optional<DataType> data_type_of_onnx(int number);
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
 
-/// Where the elements of a tensor lie that were kept out of protobuf (see initializer_data.h).
+/// The elements of a tensor that were kept out of protobuf (see initializer_data.h).
 struct DetachedData {
-  std::span<const std::byte> bytes;   ///< Null data: protobuf has the elements.
-  std::shared_ptr<const void> owner;  ///< Keeps `bytes` alive; null: they must be copied.
+  std::span<const std::byte> bytes;   ///< Null data means that protobuf has the elements.
+  std::shared_ptr<const void> owner;  ///< Keeps `bytes` alive; if null, they must be copied.
 };
 
-/// A tensor with its elements, whichever field or file holds them. Elements in an external file or in `detached` memory
-/// with an owner are borrowed from the mapping where their alignment allows it, all others are copied. External data is
-/// looked for inside `folder` only. Throws Error naming the tensor when sizes disagree; allocates nothing before they
-/// agree.
+/// A tensor with its elements, from any field or file. Elements in an external file, or in `detached` memory with an
+/// owner, are borrowed from the mapping if their alignment allows it; all others are copied. External data must be
+/// inside `folder`. Throws Error naming the tensor if sizes disagree; nothing is allocated before this check.
 Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, const DetachedData& detached = {});
-/// As above; raw_data is moved out of `proto`, not copied.
+/// The same, but moves raw_data out of `proto` instead of copying it.
 Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder);
 
 /// The external file that holds a tensor's elements, relative to the model's folder; none for other tensors.
@@ -50,7 +49,7 @@ std::int64_t external_file_bytes(const std::string& location, const std::string&
 
 /// Elements as raw_data.
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor);
-/// Name, type and shape alone.
+/// A TensorProto with name, type and shape only.
 onnx::TensorProto write_tensor_header(const std::string& name, const Tensor& tensor);
 
 }  // namespace bitfold

@@ -1,5 +1,5 @@
-// Parts of a network through which a factor per channel can be moved: what lies between linear layers and commutes with
-// multiplying each channel by a positive number. Internal to passes/.
+// Parts of a network through which a factor per channel can move: values between linear layers, connected by operators
+// that commute with positive factors per channel. Internal to passes/.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,16 @@
 
 namespace bitfold {
 
-/// Values that must share one factor per channel, and the layers at the region's edges.
+/// Values that share one factor per channel, and the layers that write and read them.
 struct Region {
   std::int64_t channels = 0;
   std::vector<ValueId> values;
-  std::vector<NodeId> producers, consumers;  ///< Linear layers; one may be both of two different regions.
-  std::optional<float> clips_at;             ///< The least magnitude at which a Clip inside may change a value.
+  /// Linear layers; a layer may be the consumer of one region and the producer of another.
+  std::vector<NodeId> producers, consumers;
+  std::optional<float> clips_at;  ///< The least magnitude at which a Clip inside the region may change a value.
 };
 
-/// All regions with linear layers at every edge, in the order of their first value. Shapes must be known along axis 1.
+/// All regions bounded by linear layers, in the order of their first value. Shapes must be known along axis 1.
 std::vector<Region> find_regions(const Graph& graph);
 
 }  // namespace bitfold

@@ -61,7 +61,7 @@ std::string product_problem(const Graph& graph, NodeId id) {
   return bias_problem(graph, id, weights.dim(output_axis(node.op)));
 }
 
-/// Why a Clip or Pad with these parameters runs in float; empty where it does not.
+/// The reason why a Clip or Pad with these parameters runs in float; empty if it does not.
 std::string parameter_problem(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   if (ops::info(node.op).role == ops::Role::clip && !find_clamp(graph, id)) return "its bounds are not constant";
@@ -71,7 +71,7 @@ std::string parameter_problem(const Graph& graph, NodeId id) {
   return fill == ValueId::none || scalar_constant(graph, fill) == 0.0F ? "" : "it pads with something other than 0";
 }
 
-/// Why a node that runs in integers where its neighbours do cannot; empty where it can.
+/// The reason why a node that runs in integers if its neighbours do cannot; empty if it can.
 std::string data_problem(const Graph& graph, NodeId id) {
   for (ValueId in : data_inputs(graph, id)) {
     if (graph.is_constant(in)) return fmt::format("its input {} is constant", quoted(graph, in));

@@ -10,11 +10,10 @@
 
 namespace bitfold::engine {
 
-/// Brings each image into the form that the convolution reads (padded, above all) if it is not in it, then convolves.
-/// Images are formed one at a time, so the convolution's images are 0 elements apart then. Each thread forms what it
-/// reads, because cache lines that another core has just written arrive slowly; large images are formed together.
-/// Operands: out (write), in (read), then packed_bytes() of packed images (scratch), the residual (read) and
-/// scratch_bytes() of scratch where there are such.
+/// Packs each image into the form that the convolution reads, if necessary (mainly to pad it), then convolves it. One
+/// image at a time, so the images of the convolution's x are 0 elements apart. Each thread packs what it reads, because
+/// lines written by another core arrive slowly; large images are packed jointly. Operands: out (write), in (read), then
+/// packed_bytes() of packed images (scratch), the residual (read) and scratch_bytes() of scratch, if needed.
 class IntegerConvStep final : public Step {
  public:
   /// For `batch` images. The border around each is filled with the code of real 0 (invariant 2).
