@@ -259,14 +259,14 @@ TEST(ParseIdx, survives_any_truncation_and_false_size) {
   const std::string file = idx_file(3, {2, 2, 2}, std::string(8, 'x'));
   EXPECT_EQ(parse(file).shape(), (Shape{2, 2, 2}));
   for (std::size_t size = 0; size < file.size(); ++size)
-    expect_error([&] { parse(file.substr(0, size)); }, size < 16 ? "'a': truncated" : "more than its");
+    expect_error([&] { parse(file.substr(0, size)); }, "'a': truncated");
   expect_error([&] { parse(file + "x"); }, "'a': bytes left over");
   expect_error(
       [&] {
         parse(idx_file(3, {0xffffffff, 0xffffffff, 0xffffffff}, ""));
       },
       "more than its 16 bytes can hold");
-  expect_error([&] { parse(idx_file(3, {0xffffffff, 0, 0xffffffff}, "x")); }, "bytes left over");
+  expect_error([&] { parse(idx_file(3, {0xffffffff, 0, 0xffffffff}, "x")); }, "more than its 17 bytes can hold");
   TemporaryFolder folder;
   const std::string path = (folder / "a.gz").string();
   write_gzipped(path, file);
