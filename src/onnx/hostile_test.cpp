@@ -288,7 +288,7 @@ TEST_F(ExternalData, outside_the_folder_is_refused) {
 TEST_F(ExternalData, too_short_or_missing_is_refused) {
   expect_refused_there(external("weights", "8", ""), {"'w'", "20 bytes"});
   expect_refused_there(external("weights", "18446744073709551615", ""), {"'w'"});
-  expect_refused_there(external("weights", "minus", ""), {"'w'", "no number"});
+  expect_refused_there(external("weights", "minus", ""), {"'w'", "not a number"});
   expect_refused_there(external("weights", "0", "8"), {"'w'", "length"});
   expect_refused_there(external("nothing", "", ""), {"'w'", "not a file"});
 }
