@@ -80,7 +80,7 @@ TEST(Npy, reads_booleans_and_scalars) {
   EXPECT_EQ(tensor.data<bool>()[0], true);
 }
 
-TEST(Npy, names_what_is_wrong) {
+TEST(Npy, names_the_fault) {
   EXPECT_NE(load_error("").find("'x.npy': not an .npy array"), std::string::npos);
   EXPECT_NE(load_error(npy(header("<c8", "(1,)"), "12345678")).find("elements of type '<c8'"), std::string::npos);
   EXPECT_NE(load_error(npy("{'descr': [('a', '<f4')], }", "")).find("named fields"), std::string::npos);
@@ -176,7 +176,7 @@ TEST(SaveNpy, reads_back_equal) {
   EXPECT_EQ(read_file(single).size() % 64, 24u);  // elements start at a multiple of 64 bytes
 }
 
-TEST(SaveNpy, refuses_what_the_format_cannot_hold) {
+TEST(SaveNpy, refuses_types_that_the_format_lacks) {
   testing::TemporaryFolder folder;
   const Tensor x(DataType::float32, {1});
   const auto save_error = [&](const char* name, const std::vector<NamedTensor>& arrays) {

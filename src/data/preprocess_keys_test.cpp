@@ -50,7 +50,7 @@ TEST(LoadPreprocess, names_file_line_and_key) {
   expect_error("resize = \n", "p.toml' line 1");
 }
 
-TEST(SetPreprocess, reads_both_kinds_of_resize_the_last_one_counting) {
+TEST(SetPreprocess, reads_both_kinds_of_resize_and_uses_the_last) {
   Preprocess preprocess;
   set_preprocess(preprocess, "resize", "320x240");
   EXPECT_EQ(preprocess.resize_exact->width, 320);

@@ -152,8 +152,8 @@ bool lower_float(Lowering& lowering, NodeId id);     ///< through oneDNN and the
 void lower_generic(Lowering& lowering, NodeId id);   ///< the reference's function of the operator
 
 /// The grid of the codes that a step computing `value` may write: the value's own grid, or, if it has none and its only
-/// reader is a Relu or Clip onto a grid, that grid limited to the codes of the bounds. Rounding keeps order, so clamping
-/// codes equals snapping clamped reals.
+/// reader is a Relu or Clip onto a grid, that grid limited to the codes of the bounds. Rounding keeps order, so
+/// clamping codes equals snapping clamped reals.
 struct CodeTarget {
   ValueId output = ValueId::none;
   CodeGrid grid;

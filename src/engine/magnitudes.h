@@ -17,8 +17,8 @@ class Lowering;
 
 class Magnitudes {
  public:
-  /// The largest magnitude that a step that looks at a value accepts: far above the reals of working networks, and far enough below the
-  /// largest float for some products in a row.
+  /// The largest magnitude that a step that looks at a value accepts: far above the reals of working networks, and far
+  /// enough below the largest float for some products in a row.
   static constexpr float kChecked = 1e15F;
   /// Sums of millions of numbers up to here are finite.
   static constexpr double kFinite = 1e30;

@@ -157,7 +157,7 @@ bool has_step(const Session& session, const std::string& kernel) {
   return std::any_of(steps.begin(), steps.end(), [&](const StepInfo& s) { return s.kernel.find(kernel) == 0; });
 }
 
-TEST(Session, a_lone_convolution_of_few_planes_reads_and_writes_them_as_they_lie) {
+TEST(Session, a_single_convolution_reads_and_writes_planes) {
   if (isa_cap() < Isa::avx2) GTEST_SKIP() << "this CPU has no AVX2";
   for (const bool is_leaky : {false, true}) {
     GraphBuilder b;
@@ -193,7 +193,7 @@ TEST(Session, attention_runs_in_one_dnn_and_equals_the_reference) {
   }
 }
 
-TEST(Session, an_output_that_others_read_and_that_is_given_out_twice_is_right_each_time) {
+TEST(Session, an_output_with_readers_that_is_listed_twice_is_correct) {
   GraphBuilder b;
   const ValueId x = b.input({2, 3, 20, 20}, std::nullopt);
   const ValueId w = b.graph.add_constant("w", b.uniform_tensor({4, 3, 3, 3}, -1, 1));
@@ -270,7 +270,7 @@ TEST(Session, limits_the_number_of_threads) {
   expect_error([&] { Session(b.graph, {.threads = -1}); }, "threads is -1");
 }
 
-TEST(Session, that_was_moved_from_is_an_error) {
+TEST(Session, a_moved_from_session_is_an_error) {
   GraphBuilder b = integer_network();
   Session session(b.graph);
   const std::vector<Tensor> inputs{b.uniform_tensor({1, 3, 8, 8}, -2, 2)};
@@ -326,7 +326,7 @@ std::vector<Tensor> through_activation(const Op& op, const Tensor& image, const 
                             : Session(b.graph, *options).run({{image}});
 }
 
-TEST(Session, nan_passes_relu_and_clip_fused_or_not) {
+TEST(Session, nan_passes_fused_and_separate_relu_and_clip) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   struct Case {
     const char* name;

@@ -12,7 +12,7 @@
 namespace bitfold::engine {
 namespace {
 
-TEST(Team, waits_until_all_have_come) {
+TEST(Team, waits_for_all_threads) {
   constexpr int kThreads = 4, kPhases = 2000;
   Barrier barrier(false);
   std::vector<int> reached(kThreads);  // each thread writes its own, and reads the others' after the barrier
@@ -88,7 +88,7 @@ void expect_same_bytes(GraphBuilder b) {
   }
 }
 
-TEST(Team, of_any_size_computes_the_same_bytes) { expect_same_bytes(network()); }
+TEST(Team, every_size_computes_the_same_bytes) { expect_same_bytes(network()); }
 
 TEST(Team, pads_large_images_together) {
   GraphBuilder b = large_images();

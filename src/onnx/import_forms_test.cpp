@@ -50,7 +50,7 @@ TEST(OlderOpset, same_padding_becomes_explicit_with_the_odd_element_at_the_end) 
   EXPECT_EQ(window.pads, (std::vector<std::int64_t>{1, 0, 1, 1}));
 }
 
-TEST(Split, has_as_many_parts_as_outputs_whether_they_are_read_or_not) {
+TEST(Split, has_one_part_per_output_even_if_unused) {
   for (const bool has_sizes : {false, true}) {
     ModelBuilder b(13);
     b.input("x", {1, 6}).output("first");
@@ -64,7 +64,7 @@ TEST(Split, has_as_many_parts_as_outputs_whether_they_are_read_or_not) {
   }
 }
 
-TEST(Dimension, of_minus_one_is_open) {
+TEST(Dimension, minus_one_means_unknown) {
   ModelBuilder b;
   b.input("x", {-1, 3, -1}).output("y");
   b.node("Relu", "relu", {"x"}, {"y"});
@@ -93,7 +93,7 @@ ModelBuilder with_pair(const std::string& from, const std::string& to) {
   return b;
 }
 
-TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
+TEST(Pair, becomes_the_grid_of_a_value_without_other_readers) {
   ModelBuilder b = with_pair("r", "rq");
   b.node("Relu", "relu", {"x"}, {"r"});
   b.node("Exp", "exp", {"rq"}, {"y"});
@@ -105,7 +105,7 @@ TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
   EXPECT_EQ(graph.find("rq"), ValueId::none);
 }
 
-TEST(Pair, is_a_requantize_when_another_node_reads_the_value_unsnapped) {
+TEST(Pair, becomes_a_requantize_if_another_node_reads_the_unsnapped_value) {
   ModelBuilder b = with_pair("r", "rq");
   b.node("Relu", "relu", {"x"}, {"r"});
   b.node("Add", "add", {"r", "rq"}, {"y"});
