@@ -457,7 +457,8 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     }
     check(serialized_bytes(model, elements) <= kMost, "the model does not fit 2 GB");
     serialize_model(
-        model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); }, release_mapped_pages);
+        model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); },
+        [](std::span<const std::byte> bytes) { release_mapped_pages(bytes); });
     commit(file, data);
     // Nothing refers to these any more. A file that cannot be removed only takes space.
     for (const std::string& old : old_data) ::unlink(old.c_str());
