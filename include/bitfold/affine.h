@@ -23,19 +23,27 @@ std::string_view to_string(Granularity granularity);
 Scheme parse_scheme(std::string_view word);
 Granularity parse_granularity(std::string_view word);
 
-/// A grid of reals, one per tensor or one per channel.
+/// A grid of reals: one for a tensor, one for each index along an axis (a channel), or one for each block of
+/// `block_size` neighbours along the axis. The last block of a row may be shorter.
 struct QuantParams {
-  std::vector<float> scale;              ///< One entry, or one per channel; > 0 and finite.
-  std::vector<std::int32_t> zero_point;  ///< One entry per scale: the code of real 0, within [qmin, qmax].
+  /// One entry, or one per channel; > 0 and finite. With blocks: one per block, row-major in grid_shape().
+  std::vector<float> scale;
+  std::vector<std::int32_t> zero_point;  ///< The code of real 0, within [qmin, qmax]; one for each scale.
   int bits = 8;                          ///< 2..16, or 32 for biases.
   bool is_signed = false;
-  bool narrow = false;  ///< Signed without the lowest code, so that the grid is symmetric: [-127, 127].
-  int axis = -1;        ///< The channel axis; -1 for one grid per tensor.
+  bool narrow = false;          ///< Signed without its lowest code, so that the grid is symmetric: [-127, 127].
+  int axis = -1;                ///< The axis of channels or blocks; -1 for one grid per tensor.
+  std::int64_t block_size = 0;  ///< Elements along `axis` that share a grid; 0: no blocks. Constants only.
 
   /// The lowest and highest code. These and storage() throw Error if `bits` is invalid.
   std::int32_t qmin() const;
   std::int32_t qmax() const;
+  /// Whether there is more than one grid: one per channel or per block.
   bool per_channel() const { return axis >= 0; }
+  bool has_blocks() const { return block_size > 0; }
+  /// The shape that scales and zero points have for a tensor of shape `x`: a scalar, a row of channels, or x's shape with
+  /// the axis divided by block_size, rounded up. Throws Error when the axis is outside x.
+  Shape grid_shape(const Shape& x) const;
   /// The element type of codes, one code per element: int8 or uint8 up to 8 bits, int16 or uint16 up to 16, int32
   /// beyond.
   DataType storage() const;
@@ -62,11 +70,15 @@ QuantParams choose_params(float min, float max, const GridSpec& spec);
 /// NaN or infinite elements, naming the index of the first one.
 QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec& spec);
 
+/// One grid for each block of `block_size` elements along `axis`, from its own minimum and maximum. `x` is float32.
+/// Throws Error on NaN or infinite elements, naming the first one's index.
+QuantParams choose_params_per_block(const Tensor& x, int axis, std::int64_t block_size, const GridSpec& spec);
+
 /// (3): q = clamp(round_half_even(x / scale) + zero_point); same shape, type params.storage(). Throws Error on NaN or
 /// infinity, naming the index and value of the first one.
 Tensor quantize(const Tensor& x, const QuantParams& params);
 
-/// (1) in float32: (q - zero_point) as float, times scale.
+/// (1) in float32: (q - zero_point) as float, times scale. Codes have the type params.storage(), or are packed.
 Tensor dequantize(const Tensor& codes, const QuantParams& params);
 
 /// dequantize(quantize(x)): x moved to the nearest reals on the grid.
@@ -77,9 +89,15 @@ Tensor snap(const Tensor& x, const QuantParams& params);
 std::int32_t requantize(std::int32_t accumulator, float multiplier, std::int32_t zero_point, std::int32_t qmin,
                         std::int32_t qmax);
 
+/// Whether codes on the grid can be held in this type: params.storage(), or a packed type of the same sign and enough
+/// bits.
+bool can_hold_codes(DataType dtype, const QuantParams& params);
+
 /// (19): codes of 2 or 4 bits, one per element of int8 or uint8, to the packed type of the same sign, and back. Throws
 /// Error on a code that does not fit.
 Tensor pack(const Tensor& codes, int bits);
 Tensor unpack(const Tensor& packed);
+/// One code per element: unpack() where the tensor is packed, the tensor itself otherwise.
+Tensor unpacked(const Tensor& codes);
 
 }  // namespace bitfold

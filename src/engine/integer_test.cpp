@@ -189,6 +189,27 @@ TEST(IntegerProduct, gemm_and_matmul_equal_the_simulation) {
   expect_equals_simulation(b);
 }
 
+TEST(IntegerProduct, weights_in_blocks_are_decoded_and_run_in_float) {
+  for (const int axis : {0, 1}) {
+    GraphBuilder b;
+    const ValueId x = b.input({3, 10}, unsigned_grid(0.02F, 100));
+    const Tensor reals = b.uniform_tensor({10, 6}, -1, 1);
+    const QuantParams grid = choose_params_per_block(reals, axis, 4, {.bits = 4, .is_signed = true});
+    const ValueId w = b.constant(pack(quantize(reals, grid), 4), grid);
+    b.graph.value(w).dtype = DataType::float32;
+    b.output(b.node(MatMul{}, {x, w}));
+    verify(b.graph, Stage::quantized);
+    Session session(b.graph);
+    const std::vector<Tensor> inputs{b.uniform_tensor({3, 10}, -2, 2)};
+    const Tensor got = session.run(inputs)[0], expected = Reference(b.graph).run(inputs)[0];
+    for (std::size_t i = 0; i < 18; ++i) EXPECT_NEAR(got.data<float>()[i], expected.data<float>()[i], 1e-5F);
+    bool is_explained = false;
+    for (const StepInfo& step : session.steps())
+      is_explained |= step.kernel.find("(float: weights have a grid in blocks)") != std::string::npos;
+    EXPECT_TRUE(is_explained);
+  }
+}
+
 TEST(IntegerProduct, reads_a_flattened_image_without_transposing_it) {
   GraphBuilder b;
   const ValueId x = b.input({2, 6, 3, 4}, unsigned_grid(0.02F, 90)), cw = b.weights({5, 6, 1, 1}, 0);

@@ -114,8 +114,9 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
   if (!value.constant || !value.quant) return "weights are not constants on a grid";
   const QuantParams& q = *value.quant;
   if (q.bits > 8) return "weights have more than 8 bits";
+  if (q.has_blocks()) return "weights have a grid in blocks";
   if (q.per_channel() && q.axis != p.channel_axis) return "weights have a grid per input channel";
-  const Tensor codes = bit_width(value.constant->dtype()) < 8 ? unpack(*value.constant) : *value.constant;
+  const Tensor codes = unpacked(*value.constant);
   const bool is_signed = codes.dtype() == DataType::int8;
   if (!is_signed && codes.dtype() != DataType::uint8) return "weights are not stored in bytes";
   const std::size_t depth = p.k_index.size();

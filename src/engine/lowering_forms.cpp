@@ -16,7 +16,7 @@ std::string form_text(Layout layout) { return layout == Layout::channels_last ? 
 
 /// Codes of a constant, from their storage type to unsigned, in memory that kernels may read past.
 Tensor to_unsigned(const Tensor& codes) {
-  const Tensor wide = bit_width(codes.dtype()) < 8 ? unpack(codes) : codes;
+  const Tensor wide = unpacked(codes);
   const auto out = allocate_zeroed(wide.size_bytes());
   if (wide.size() > 0) std::memcpy(out.get(), wide.bytes(), wide.size_bytes());
   if (wide.dtype() == DataType::int8)
@@ -93,6 +93,7 @@ void Lowering::define_reals(ValueId id, Slot slot) {
     quantized(id, slot, slot.layout);
     return;
   }
+  check(!quant->has_blocks(), "value '{}' has a grid in blocks; only constants can have one", graph.value(id).name);
   Slot snapped = slot;
   snapped.buffer = arena_buffer(storage_bytes(slot.dtype, element_count(slot.shape)));
   const auto strides = strides_of(slot.layout_shape(), slot.layout);

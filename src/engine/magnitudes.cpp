@@ -71,7 +71,7 @@ double Magnitudes::constant(ValueId id) {
   return l_.weights.magnitude(id, [&] {
     const auto reals = l_.constant_reals(id);
     const double most = reals ? largest(*reals) : kUnknown;
-    release_mapped_pages(*l_.graph.value(id).constant);
+    if (reals) release_mapped_pages(*l_.graph.value(id).constant);
     return most;
   });
 }
@@ -83,7 +83,7 @@ double Magnitudes::product(NodeId id, double input) {
   const double weights = l_.weights.row_sum(id, [&] {
     const auto reals = l_.constant_reals(node.inputs[1]);
     const double sum = reals && reals->rank() >= 2 ? largest_row_sum(*reals, rows_are_outputs) : kUnknown;
-    release_mapped_pages(*l_.graph.value(node.inputs[1]).constant);
+    if (reals) release_mapped_pages(*l_.graph.value(node.inputs[1]).constant);
     return sum;
   });
   double bias = 0;

@@ -37,8 +37,9 @@ std::string print_constant(const Tensor& tensor) {
 }
 
 std::string print_grid(const QuantParams& q) {
-  return fmt::format(" grid bits={} signed={:d} narrow={:d} axis={} scale={} zero_point={}", q.bits, q.is_signed,
-                     q.narrow, q.axis, text::print(q.scale), text::print(q.zero_point));
+  const std::string blocks = q.has_blocks() ? fmt::format(" block_size={}", q.block_size) : "";
+  return fmt::format(" grid bits={} signed={:d} narrow={:d} axis={}{} scale={} zero_point={}", q.bits, q.is_signed,
+                     q.narrow, q.axis, blocks, text::print(q.scale), text::print(q.zero_point));
 }
 
 /// What a value is, after the word that says its role.

@@ -199,6 +199,10 @@ QuantParams read_grid(Cursor& line) {
   grid.narrow = line.integer() != 0;
   field("axis");
   grid.axis = static_cast<int>(line.integer());
+  if (line.accept("block_size")) {
+    line.expect("=");
+    grid.block_size = line.integer();
+  }
   field("scale");
   for (double v : line.reals()) grid.scale.push_back(static_cast<float>(v));
   field("zero_point");

@@ -40,6 +40,20 @@ TEST(GraphText, reads_its_own_output) {
   EXPECT_EQ(read, original);
 }
 
+TEST(GraphText, keeps_blocks_and_packed_codes) {
+  Graph g;
+  const Tensor codes = pack(Tensor::from<std::int8_t>({2, 3}, std::vector<std::int8_t>{-8, 7, 0, 1, 2, 3}), 4);
+  const ValueId w = g.add_constant("w", codes);
+  g.value(w).dtype = DataType::float32;
+  g.value(w).quant = QuantParams{
+      .scale = {1, 2, 3, 4}, .zero_point = {0, 1, 2, 3}, .bits = 4, .is_signed = true, .axis = 1, .block_size = 2};
+  g.mark_output(w);
+  const std::string text = print_graph(g);
+  EXPECT_NE(text.find("codes int4 grid bits=4 signed=1 narrow=0 axis=1 block_size=2 scale="), std::string::npos)
+      << text;
+  EXPECT_EQ(parse_graph(text), g);
+}
+
 TEST(GraphText, distinguishes_large_constants_by_hash) {
   Graph a, b;
   std::vector<float> numbers(100, 0.5F);

@@ -72,9 +72,10 @@ void check_codes(const Tensor& codes, const QuantParams& grid, const std::string
           static_cast<std::int32_t>(data[i]), i, low, high);
 }
 
-void verify_codes(const Tensor& codes, const QuantParams& grid, const std::string& at) {
-  check(codes.dtype() == grid.storage(), "{} holds {} codes; a grid of {} {} bits needs {}", at,
-        to_string(codes.dtype()), grid.is_signed ? "signed" : "unsigned", grid.bits, to_string(grid.storage()));
+void verify_codes(const Tensor& held, const QuantParams& grid, const std::string& at) {
+  check(can_hold_codes(held.dtype(), grid), "{} holds {} codes; a grid of {} {} bits needs {}", at,
+        to_string(held.dtype()), grid.is_signed ? "signed" : "unsigned", grid.bits, to_string(grid.storage()));
+  const Tensor codes = unpacked(held);
   switch (grid.storage()) {
     case DataType::int8:
       check_codes<std::int8_t>(codes, grid, at);
@@ -91,7 +92,7 @@ void verify_codes(const Tensor& codes, const QuantParams& grid, const std::strin
     default:
       return;  // every int32 is a code
   }
-  release_mapped_pages(codes);
+  release_mapped_pages(held);
 }
 
 void verify_grid(const Graph& graph, ValueId id) {
@@ -109,8 +110,19 @@ void verify_grid(const Graph& graph, ValueId id) {
     check(grid.zero_point[i] >= grid.qmin() && grid.zero_point[i] <= grid.qmax(),
           "{} has zero_point {} at {}, outside [{}, {}]", at, grid.zero_point[i], i, grid.qmin(), grid.qmax());
   }
+  check(grid.block_size >= 0, "{} has blocks of {} elements", at, grid.block_size);
+  check(!grid.has_blocks() || grid.per_channel(), "{} has blocks of {} elements and no axis", at, grid.block_size);
+  check(!grid.has_blocks() || value.constant.has_value(),
+        "{} has a grid in blocks of {} elements; only constants can have one", at, grid.block_size);
   if (!grid.per_channel()) {
     check(grid.scale.size() == 1, "{} has {} scales and no channel axis", at, grid.scale.size());
+  } else if (grid.has_blocks()) {
+    const Shape& shape = value.constant->shape();
+    check(static_cast<std::size_t>(grid.axis) < shape.size(), "{} has blocks along axis {}, but shape {}", at,
+          grid.axis, to_string(shape));
+    const Shape blocks = grid.grid_shape(shape);
+    check(element_count(blocks) == std::ssize(grid.scale), "{} has {} scales for blocks of shape {}", at,
+          grid.scale.size(), to_string(blocks));
   } else if (value.shape) {
     const auto axis = static_cast<std::size_t>(grid.axis);
     check(axis < value.shape->size(), "{} has its channel axis at {}, but shape {}", at, axis, to_string(*value.shape));
@@ -132,7 +144,7 @@ void verify_bias(const Graph& graph, NodeId id) {
   const auto& x = graph.value(node.inputs[0]).quant;
   const auto& w = graph.value(node.inputs[1]).quant;
   const auto& bias = graph.value(node.inputs[2]).quant;
-  if (!x || !w || !bias || bias->bits != 32 || x->per_channel()) return;
+  if (!x || !w || !bias || bias->bits != 32 || x->per_channel() || w->has_blocks()) return;
   const std::string& name = graph.value(node.inputs[2]).name;
   check(w->scale.size() == 1 || bias->scale.size() == 1 || w->scale.size() == bias->scale.size(),
         "{} bias '{}' has {} scales, the weights have {}", where(graph, id), name, bias->scale.size(), w->scale.size());

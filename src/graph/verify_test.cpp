@@ -79,6 +79,22 @@ INSTANTIATE_TEST_SUITE_P(
                      c.g.value(c.w).quant->zero_point.pop_back();
                    },
                    "constant 'w' has 1 scales for 2 channels"},
+        BrokenGrid{"blocks_without_an_axis",
+                   [](auto& c) {
+                     c.g.value(c.w).quant->axis = -1;
+                     c.g.value(c.w).quant->block_size = 2;
+                   },
+                   "constant 'w' has blocks of 2 elements and no axis"},
+        BrokenGrid{"negative_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = -2; },
+                   "constant 'w' has blocks of -2 elements"},
+        BrokenGrid{"too_few_scales_for_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = 1; },
+                   "constant 'w' has 2 scales for blocks of shape "},
+        BrokenGrid{"blocks_of_a_computed_value",
+                   [](auto& c) {
+                     c.g.value(c.y).quant->axis = 1;
+                     c.g.value(c.y).quant->block_size = 2;
+                   },
+                   "[Conv 'conv'] output 'y' has a grid in blocks of 2 elements; only constants can have one"},
         BrokenGrid{"a_bias_zero_point", [](auto& c) { c.g.value(c.b).quant->zero_point[1] = 1; },
                    "[Conv 'conv'] bias 'b' has zero_point 1 at channel 1, expected 0"}),
     [](const auto& made) { return std::string(made.param.name); });

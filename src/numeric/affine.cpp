@@ -43,9 +43,14 @@ void check_finite(const Tensor& x) {
        to_string(x.shape()), *bad);
 }
 
-// A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel.
+// A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel. With blocks, the
+// scales are [outer, blocks, inner].
 struct Channels {
   std::int64_t outer = 1, count = 1, inner = 1;
+  std::int64_t block_size = 0;  // 0: no blocks
+
+  std::int64_t blocks() const { return count == 0 ? 0 : (count - 1) / block_size + 1; }
+  std::int64_t grid_count() const { return block_size > 0 ? outer * blocks() * inner : count; }
 };
 
 Channels split_at(const Shape& shape, int axis) {
@@ -67,11 +72,14 @@ Channels split_at(const Shape& shape, int axis) {
 }
 
 Channels check_grid(const QuantParams& params, const Shape& shape) {
-  const Channels split = split_at(shape, params.axis);
-  const auto count = static_cast<std::size_t>(split.count);
+  Channels split = split_at(shape, params.axis);
+  check(params.block_size >= 0 && (params.block_size == 0 || params.axis >= 0), "blocks of {} along axis {}",
+        params.block_size, params.axis);
+  split.block_size = params.block_size;
+  const auto count = static_cast<std::size_t>(split.grid_count());
   check(params.scale.size() == count && params.zero_point.size() == count,
-        "{} scales and {} zero_points for {} channels (axis {} of shape {})", params.scale.size(),
-        params.zero_point.size(), count, params.axis, to_string(shape));
+        "{} scales and {} zero_points for {} {} (axis {} of shape {})", params.scale.size(), params.zero_point.size(),
+        count, params.has_blocks() ? "blocks" : "channels", params.axis, to_string(shape));
   for (float scale : params.scale)
     check(scale > 0 && std::isfinite(scale), "scale {}: must be positive and finite", scale);
   const std::int32_t qmin = params.qmin(), qmax = params.qmax();
@@ -116,9 +124,28 @@ float real_of(std::int64_t code, const ChannelGrid& grid) {
   return static_cast<float>(code - grid.zero_point) * grid.scale;
 }
 
-// to[i] = function(from[i], grid of i's channel).
+// Calls visit(index of the block's grid, its first element, its size); its elements are `inner` apart.
+template <class Visit>
+void for_each_block(const Channels& split, const Visit& visit) {
+  const std::int64_t blocks = split.blocks();
+  for (std::int64_t o = 0; o < split.outer; ++o)
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t begin = b * split.block_size, size = std::min(split.block_size, split.count - begin);
+      for (std::int64_t i = 0; i < split.inner; ++i)
+        visit((o * blocks + b) * split.inner + i, (o * split.count + begin) * split.inner + i, size);
+    }
+}
+
+// to[i] = function(from[i], grid of i's channel or block).
 template <class From, class To, class Function>
 void map_channels(const From* from, To* to, const QuantParams& params, const Channels& split, Function function) {
+  if (split.block_size > 0) {
+    for_each_block(split, [&](std::int64_t block, std::int64_t first, std::int64_t size) {
+      const ChannelGrid grid = channel_grid(params, block);
+      for (std::int64_t k = 0, i = first; k < size; ++k, i += split.inner) to[i] = function(from[i], grid);
+    });
+    return;
+  }
   for (std::int64_t o = 0; o < split.outer; ++o)
     for (std::int64_t c = 0; c < split.count; ++c) {
       const ChannelGrid grid = channel_grid(params, c);
@@ -231,6 +258,16 @@ DataType QuantParams::storage() const {
   return is_signed ? DataType::int16 : DataType::uint16;
 }
 
+Shape QuantParams::grid_shape(const Shape& x) const {
+  if (axis < 0) return {};
+  check(static_cast<std::size_t>(axis) < x.size(), "axis {} of a tensor of shape {}", axis, to_string(x));
+  if (!has_blocks()) return {x[static_cast<std::size_t>(axis)]};
+  Shape shape = x;
+  std::int64_t& blocks = shape[static_cast<std::size_t>(axis)];
+  if (blocks > 0) blocks = (blocks - 1) / block_size + 1;
+  return shape;
+}
+
 QuantParams choose_params(float min, float max, const GridSpec& spec) {
   check(std::isfinite(min) && std::isfinite(max), "range [{}, {}]: both bounds must be finite", min, max);
   check(min <= max, "range [{}, {}]: the minimum is above the maximum", min, max);
@@ -261,6 +298,28 @@ QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec&
   return params;
 }
 
+QuantParams choose_params_per_block(const Tensor& x, int axis, std::int64_t block_size, const GridSpec& spec) {
+  QuantParams params = empty_params(spec);
+  check(axis >= 0 && axis < x.rank(), "axis {} of a tensor of shape {}", axis, to_string(x.shape()));
+  check(block_size >= 1, "blocks of {} elements", block_size);
+  check_finite(x);
+  params.axis = axis;
+  params.block_size = block_size;
+  Channels split = split_at(x.shape(), axis);
+  split.block_size = block_size;
+  const auto values = x.data<float>();
+  for_each_block(split, [&](std::int64_t, std::int64_t first, std::int64_t size) {
+    float min = 0, max = 0;  // (5): 0 is always inside
+    for (std::int64_t k = 0; k < size; ++k) {
+      const float v = values[static_cast<std::size_t>(first + k * split.inner)];
+      min = std::min(min, v);
+      max = std::max(max, v);
+    }
+    append_channel(params, min, max, spec.scheme);
+  });
+  return params;
+}
+
 Tensor quantize(const Tensor& x, const QuantParams& params) {
   const Channels split = check_grid(params, x.shape());
   check_finite(x);
@@ -271,10 +330,11 @@ Tensor quantize(const Tensor& x, const QuantParams& params) {
 
 Tensor dequantize(const Tensor& codes, const QuantParams& params) {
   const Channels split = check_grid(params, codes.shape());
-  check(codes.dtype() == params.storage(), "codes are {}, their grid stores {}", to_string(codes.dtype()),
+  check(can_hold_codes(codes.dtype(), params), "codes are {}, their grid stores {}", to_string(codes.dtype()),
         to_string(params.storage()));
+  const Tensor wide = unpacked(codes);
   Tensor x(DataType::float32, codes.shape());
-  with_code_type(params.storage(), [&]<class Code>() { dequantize_from<Code>(codes, x, params, split); });
+  with_code_type(params.storage(), [&]<class Code>() { dequantize_from<Code>(wide, x, params, split); });
   return x;
 }
 

@@ -287,6 +287,81 @@ TEST(Snap, equals_dequantize_of_quantize) {
     }
 }
 
+// x is [2, 5, 2]; blocks of 2 along axis 1 give scales [2, 3, 2], the last block with one element.
+QuantParams blocked_grid() {
+  QuantParams p{.bits = 4, .is_signed = true, .axis = 1, .block_size = 2};
+  for (int i = 0; i < 12; ++i) {
+    p.scale.push_back(std::ldexp(1.0F, i - 6));
+    p.zero_point.push_back(i % 3 - 1);
+  }
+  return p;
+}
+
+TEST(Blocks, have_a_scale_each_in_row_major_order) {
+  const QuantParams p = blocked_grid();
+  EXPECT_EQ(p.grid_shape({2, 5, 2}), (Shape{2, 3, 2}));
+  Tensor codes(DataType::int8, {2, 5, 2});
+  for (std::size_t i = 0; i < 20; ++i) codes.mutable_data<std::int8_t>()[i] = static_cast<std::int8_t>(i % 15) - 7;
+  const Tensor reals = dequantize(codes, p);
+  for (std::size_t a = 0, i = 0; a < 2; ++a)
+    for (std::size_t b = 0; b < 5; ++b)
+      for (std::size_t c = 0; c < 2; ++c, ++i) {
+        const std::size_t block = (a * 3 + b / 2) * 2 + c;
+        const int steps = codes.data<std::int8_t>()[i] - p.zero_point[block];
+        EXPECT_EQ(reals.data<float>()[i], static_cast<float>(steps) * p.scale[block]) << i;
+      }
+  EXPECT_EQ(quantize(reals, p), codes);
+  EXPECT_EQ(snap(reals, p), reals);
+  EXPECT_EQ(dequantize(pack(codes, 4), p), reals);
+}
+
+TEST(Blocks, are_chosen_from_their_own_extremes) {
+  Tensor x(DataType::float32, {3, 7});
+  for (std::size_t i = 0; i < 21; ++i) x.mutable_data<float>()[i] = static_cast<float>(i * i) - 30;
+  for (const int axis : {0, 1}) {
+    const GridSpec spec{.bits = 4, .is_signed = true};
+    const QuantParams p = choose_params_per_block(x, axis, 3, spec);
+    const Shape blocks = p.grid_shape(x.shape());
+    EXPECT_EQ(blocks, axis == 0 ? (Shape{1, 7}) : (Shape{3, 3}));
+    ASSERT_EQ(std::ssize(p.scale), element_count(blocks));
+    for (std::size_t r = 0; r < 3; ++r)
+      for (std::size_t c = 0; c < 7; ++c) {
+        float min = 0, max = 0;
+        for (std::size_t i = 0; i < 3; ++i)
+          for (std::size_t j = 0; j < 7; ++j) {
+            const bool is_in_block = axis == 0 ? j == c : i == r && j / 3 == c / 3;
+            const float v = x.data<float>()[i * 7 + j];
+            if (is_in_block) min = std::min(min, v), max = std::max(max, v);
+          }
+        const QuantParams expected = choose_params(min, max, spec);
+        const std::size_t at = axis == 0 ? c : r * 3 + c / 3;
+        EXPECT_EQ(p.scale[at], expected.scale[0]);
+        EXPECT_EQ(p.zero_point[at], expected.zero_point[0]);
+      }
+    EXPECT_EQ(snap(x, p), dequantize(quantize(x, p), p));
+  }
+}
+
+TEST(Blocks, that_do_not_fit_are_errors) {
+  const Tensor x(DataType::float32, {2, 5, 2});
+  QuantParams p = blocked_grid();
+  p.block_size = 3;
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
+  p.axis = -1;
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 along axis -1");
+  p.axis = 3;
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 of a tensor of shape 2x5x2");
+  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks of 0 elements");
+  EXPECT_EQ(error_of([&] {
+              dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
+            }),
+            "codes are uint4, their grid stores int8");
+  EXPECT_EQ(error_of([&] {
+              dequantize(Tensor(DataType::int2, {2, 5, 2}), blocked_grid());
+            }),
+            "codes are int2, their grid stores int8");
+}
+
 TEST(Requantize, rounds_half_to_even) {
   EXPECT_EQ(requantize(5, 0.5F, 0, -128, 127), 2);
   EXPECT_EQ(requantize(7, 0.5F, 0, -128, 127), 4);

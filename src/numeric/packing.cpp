@@ -75,4 +75,13 @@ Tensor unpack(const Tensor& packed) {
   return codes;
 }
 
+Tensor unpacked(const Tensor& codes) { return bit_width(codes.dtype()) < 8 ? unpack(codes) : codes; }
+
+bool can_hold_codes(DataType dtype, const QuantParams& params) {
+  if (dtype == params.storage()) return true;
+  const bool is_signed = dtype == DataType::int4 || dtype == DataType::int2;
+  const bool is_unsigned = dtype == DataType::uint4 || dtype == DataType::uint2;
+  return (is_signed || is_unsigned) && is_signed == params.is_signed && bit_width(dtype) >= params.bits;
+}
+
 }  // namespace bitfold

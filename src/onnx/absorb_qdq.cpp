@@ -18,8 +18,9 @@ bool is_type(const Op& op, std::string_view type) {
 
 struct QdqAttributes {
   std::optional<std::int64_t> axis;
+  std::int64_t block_size = 0;  ///< 0: no blocks.
   std::optional<DataType> output_dtype;
-  bool is_known = true;  ///< No blocks, nothing unheard of.
+  bool is_known = true;  ///< False where an attribute is not understood.
 };
 
 QdqAttributes read_attributes(const Opaque& op) {
@@ -32,7 +33,10 @@ QdqAttributes read_attributes(const Opaque& op) {
     } else if (attribute.name() == "output_dtype") {
       if (attribute.i() != 0) found.output_dtype = data_type_of_onnx(static_cast<int>(attribute.i()));
       found.is_known &= attribute.i() == 0 || found.output_dtype.has_value();
-    } else if (attribute.name() == "block_size" || attribute.name() == "precision") {
+    } else if (attribute.name() == "block_size") {
+      check(attribute.i() >= 0, "block_size is {}; it must not be negative", attribute.i());
+      found.block_size = attribute.i();
+    } else if (attribute.name() == "precision") {
       found.is_known &= attribute.i() == 0;
     } else if (attribute.name() != "saturate") {  // which concerns float8 alone
       found.is_known = false;
@@ -46,9 +50,6 @@ const Tensor* plain_constant(const Graph& graph, const std::vector<ValueId>& inp
   const Value& value = graph.value(inputs[slot]);
   return value.quant ? nullptr : &*value.constant;
 }
-
-// Codes one per element, whatever the file packs.
-Tensor unpacked(const Tensor& codes) { return bit_width(codes.dtype()) < 8 ? unpack(codes) : codes; }
 
 template <class T>
 void append(const Tensor& tensor, std::vector<std::int32_t>& to) {
@@ -123,25 +124,49 @@ std::optional<int> channel_axis(const Tensor& scale, std::optional<std::int64_t>
   return static_cast<int>(at);
 }
 
-// The grid a node's scale and zero_point describe, for codes of `code_type`.
+// The axis of the blocks of a constant; an error where scales do not fit it.
+int block_axis(const Shape& x, const QdqAttributes& given, const Shape& scale) {
+  const auto rank = static_cast<std::int64_t>(x.size());
+  const std::int64_t named = given.axis.value_or(1), axis = named < 0 ? named + rank : named;
+  check(axis >= 0 && axis < rank, "axis {} of a tensor of rank {}", named, rank);
+  const QuantParams blocks{.axis = static_cast<int>(axis), .block_size = given.block_size};
+  const Shape expected = blocks.grid_shape(x);
+  check(scale == expected, "has scales of shape {}; blocks of {} along axis {} of shape {} need {}", to_string(scale),
+        given.block_size, axis, to_string(x), to_string(expected));
+  return static_cast<int>(axis);
+}
+
+// The grid that a node's scale and zero_point describe, for codes of `code_type`. None for what no grid expresses:
+// blocks of a computed value among it.
 std::optional<QuantParams> read_grid(const Graph& graph, const std::vector<ValueId>& inputs, const QdqAttributes& given,
                                      DataType code_type) {
   const Tensor* scale = plain_constant(graph, inputs, 1);
   const bool has_zero_point = inputs.size() > 2 && inputs[2] != ValueId::none;
   const Tensor* zero_point = plain_constant(graph, inputs, 2);
   if (!given.is_known || scale == nullptr || (has_zero_point && zero_point == nullptr)) return std::nullopt;
-  if (scale->dtype() != DataType::float32 || scale->rank() > 1 || scale->size() == 0) return std::nullopt;
+  const bool has_blocks = given.block_size > 0;
+  if (has_blocks && !graph.is_constant(inputs[0])) return std::nullopt;
+  if (scale->dtype() != DataType::float32 || (scale->rank() > 1 && !has_blocks) || scale->size() == 0)
+    return std::nullopt;
   if (!holds_codes(code_type) || (zero_point != nullptr && zero_point->dtype() != code_type)) return std::nullopt;
-  const std::optional<int> axis = channel_axis(*scale, given.axis, graph.value(inputs[0]).shape);
+  const std::optional<int> axis =
+      has_blocks ? std::optional(block_axis(graph.value(inputs[0]).constant->shape(), given, scale->shape()))
+                 : channel_axis(*scale, given.axis, graph.value(inputs[0]).shape);
   if (!axis) return std::nullopt;
 
-  QuantParams grid{.bits = bit_width(code_type), .is_signed = is_signed_type(code_type), .axis = *axis};
+  QuantParams grid{.bits = bit_width(code_type),
+                   .is_signed = is_signed_type(code_type),
+                   .axis = *axis,
+                   .block_size = given.block_size};
   const auto scales = scale->data<float>();
   grid.scale.assign(scales.begin(), scales.end());
   for (float s : grid.scale) check(s > 0 && std::isfinite(s), "scale is {}; it must be positive and finite", s);
   grid.zero_point = zero_point ? to_int32(*zero_point) : std::vector<std::int32_t>(grid.scale.size(), 0);
   check(grid.zero_point.size() == grid.scale.size(), "has {} zero_points for {} scales", grid.zero_point.size(),
         grid.scale.size());
+  check(!has_blocks || zero_point == nullptr || zero_point->shape() == scale->shape(),
+        "has zero_points of shape {} and scales of shape {}", zero_point ? to_string(zero_point->shape()) : "",
+        to_string(scale->shape()));
   return grid;
 }
 
@@ -263,7 +288,8 @@ bool all_within(const Tensor& codes, std::int32_t low, std::int32_t high) {
   return std::all_of(values.begin(), values.end(), [&](T code) { return code >= low && code <= high; });
 }
 
-bool codes_within(const Tensor& codes, std::int32_t low, std::int32_t high) {
+bool codes_within(const Tensor& held, std::int32_t low, std::int32_t high) {
+  const Tensor codes = unpacked(held);
   switch (codes.dtype()) {
     case DataType::int8:
       return all_within<std::int8_t>(codes, low, high);
@@ -295,8 +321,9 @@ bool is_dequantize(const Op& op) { return is_type(op, "DequantizeLinear"); }
 
 DataType file_type(const Value& value) {
   const QuantParams& grid = *value.quant;
-  if (value.constant && grid.bits <= 4) return grid.is_signed ? DataType::int4 : DataType::uint4;
-  return grid.storage();
+  if (!value.constant || grid.bits > 4) return grid.storage();
+  if (bit_width(value.constant->dtype()) < 8) return value.constant->dtype();
+  return grid.is_signed ? DataType::int4 : DataType::uint4;
 }
 
 bool infers_narrow(const Value& value) {
@@ -323,7 +350,7 @@ std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, con
     result.constant = bit_width(code_type) < 8 ? pack(codes, bit_width(code_type)) : codes;
     result.dtype = code_type;
   } else {
-    result.constant = unpacked(*x);
+    result.constant = *x;
     result.quant = grid;
   }
   return result;

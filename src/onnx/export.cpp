@@ -168,6 +168,10 @@ Tensor zero_points(const Value& value, const Shape& shape) {
       return pack(make(std::int8_t{}), 4);
     case DataType::uint4:
       return pack(make(std::uint8_t{}), 4);
+    case DataType::int2:
+      return pack(make(std::int8_t{}), 2);
+    case DataType::uint2:
+      return pack(make(std::uint8_t{}), 2);
     case DataType::int8:
       return make(std::int8_t{});
     case DataType::uint8:
@@ -184,7 +188,10 @@ Tensor zero_points(const Value& value, const Shape& shape) {
 // The names of a grid's scale and zero_point.
 std::vector<std::string> Exporter::write_grid(const Value& value, bool with_zero_point) {
   const QuantParams& grid = *value.quant;
-  const Shape shape = grid.per_channel() ? Shape{static_cast<std::int64_t>(grid.scale.size())} : Shape{};
+  const Shape channels{static_cast<std::int64_t>(grid.scale.size())};
+  const Shape shape = grid.has_blocks()    ? grid.grid_shape(value.constant->shape())
+                      : grid.per_channel() ? channels
+                                           : Shape{};
   std::vector<std::string> names{fresh(value.name + "/scale")};
   add_initializer(names[0], Tensor::from(shape, grid.scale));
   if (!with_zero_point) return names;
@@ -213,6 +220,7 @@ std::string Exporter::clipped(const Value& value, const std::string& from) {
 void Exporter::write_pair(const Value& value, const std::string& from, const std::string& to, const char* mark,
                           const std::string& node_name) {
   const QuantParams& grid = *value.quant;
+  check(!grid.has_blocks(), "value '{}' has a grid in blocks; only constants can have one", value.name);
   check(grid.bits <= 16, "value '{}': a computed value's grid has {} bits; ONNX quantizes to at most 16", value.name,
         grid.bits);
   const std::vector<std::string> names = write_grid(value, true);
@@ -241,9 +249,9 @@ void Exporter::write_constant(ValueId id) {
   if (graph_.consumers(id).empty() && !graph_.is_output(id)) return;
   if (!value.quant) return add_initializer(value.name, *value.constant);
   const QuantParams& grid = *value.quant;
-  const bool is_packed = bit_width(file_type(value)) < 8;
+  const bool must_pack = file_type(value) != value.constant->dtype();
   const std::string codes = fresh(value.name + "/codes");
-  add_initializer(codes, is_packed ? pack(*value.constant, 4) : *value.constant);
+  add_initializer(codes, must_pack ? pack(*value.constant, bit_width(file_type(value))) : *value.constant);
   // Without one it is 0 of the codes' type.
   const bool has_zero_point =
       std::any_of(grid.zero_point.begin(), grid.zero_point.end(), [](auto z) { return z != 0; }) || grid.bits <= 16;
@@ -251,6 +259,7 @@ void Exporter::write_constant(ValueId id) {
   inputs.insert(inputs.begin(), codes);
   onnx::NodeProto& node = add("DequantizeLinear", fresh(value.name + "/dq_node"), inputs, value.name);
   if (grid.per_channel()) set_integer(node, "axis", grid.axis);
+  if (grid.has_blocks()) set_integer(node, "block_size", grid.block_size);
 }
 
 // Softmax before opset 13, over all axes from one on: Flatten, Softmax over the last axis, Reshape back.
@@ -448,7 +457,8 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     }
     check(serialized_bytes(model, elements) <= kMost, "the model does not fit 2 GB");
     serialize_model(
-        model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); }, release_mapped_pages);
+        model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); },
+        [](std::span<const std::byte> bytes) { release_mapped_pages(bytes); });
     commit(file, data);
     // Nothing refers to these any more. A file that cannot be removed only takes space.
     for (const std::string& old : old_data) ::unlink(old.c_str());

@@ -238,6 +238,26 @@ TEST(BadGrid, scales_that_do_not_fit_the_channels) {
   expect_refused(b, {"[DequantizeLinear 'dq']", "2 scales", "3 channels"});
 }
 
+ModelBuilder blocked(const Shape& scale, std::int64_t block_size, std::int64_t axis) {
+  ModelBuilder b;
+  b.constant("w", Tensor(DataType::int4, {4, 6}))
+      .constant("s", Tensor::from(scale, std::vector<float>(static_cast<std::size_t>(element_count(scale)), 1.0F)));
+  auto& node = b.output("y").node("DequantizeLinear", "dq", {"w", "s"}, {"y"});
+  set_integer(node, "axis", axis);
+  set_integer(node, "block_size", block_size);
+  return b;
+}
+TEST(BadGrid, blocks_that_do_not_fit) {
+  blocked({4, 3}, 2, 1).load();
+  expect_refused(blocked({4, 2}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4x2", "blocks of 2", "need 4x3"});
+  expect_refused(blocked({4}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4;", "need 4x3"});
+  expect_refused(blocked({4, 3}, 2, 2), {"[DequantizeLinear 'dq']", "axis 2 of a tensor of rank 2"});
+  expect_refused(blocked({4, 3}, -2, 1), {"[DequantizeLinear 'dq']", "block_size is -2"});
+  ModelBuilder b = blocked({4, 3}, 2, 1);
+  b.constant("z", Tensor(DataType::int4, {12})).graph().mutable_node(0)->add_input("z");
+  expect_refused(b, {"[DequantizeLinear 'dq']", "zero_points of shape 12", "scales of shape 4x3"});
+}
+
 // External data -------------------------------------------------------------------------------------------------------
 
 ModelBuilder external(const std::string& location, const std::string& offset, const std::string& length) {

@@ -69,7 +69,7 @@ class Importer {
     check_header();
     read_constants_and_inputs();
     read_declarations();
-    for (int i : sort_nodes(file_, given_)) import_node(file_.node(i));
+    for (int i : sort_nodes(file_, given_)) import_node(*model_.mutable_graph()->mutable_node(i));
     for (const auto& output : file_.output()) mark_output(output);
     absorb_qdq(graph_, marks_);
     settle_grids(graph_);
@@ -84,13 +84,13 @@ class Importer {
   void check_header();
   void read_constants_and_inputs();
   void read_declarations();
-  void import_node(const onnx::NodeProto& node);
-  void import_checked(const onnx::NodeProto& node);
+  void import_node(onnx::NodeProto& node);
+  void import_checked(onnx::NodeProto& node);
   void mark_output(const onnx::ValueInfoProto& output);
   void name_nodes();
 
   Tensor take_initializer(int i);
-  std::optional<Tensor> constant_of(const onnx::NodeProto& node);
+  std::optional<Tensor> constant_of(onnx::NodeProto& node);
   bool fold_qdq(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output);
   Opaque make_opaque(const onnx::NodeProto& node);
   bool import_flattened_softmax(const onnx::NodeProto& node, const NodeImport& at);
@@ -190,8 +190,11 @@ Tensor Importer::take_initializer(int i) {
 }
 
 // The elements of a Constant node; none for any other node.
-std::optional<Tensor> Importer::constant_of(const onnx::NodeProto& node) {
+std::optional<Tensor> Importer::constant_of(onnx::NodeProto& node) {
   if (node.op_type() != "Constant" || !is_default_domain(node.domain())) return std::nullopt;
+  for (auto& attribute : *node.mutable_attribute())
+    if (attribute.name() == "value" && attribute.type() == onnx::AttributeProto::TENSOR && attribute.t().has_raw_data())
+      return take_tensor(*attribute.mutable_t(), folder_);
   AttributeReader attributes(node, folder_);
   const auto length = [](const auto& values) { return Shape{static_cast<std::int64_t>(values.size())}; };
   if (auto tensor = attributes.tensor("value")) return tensor;
@@ -318,7 +321,7 @@ void Importer::infer(NodeId id) {
   }
 }
 
-void Importer::import_node(const onnx::NodeProto& node) {
+void Importer::import_node(onnx::NodeProto& node) {
   try {
     import_checked(node);
   } catch (const Error& error) {
@@ -326,7 +329,7 @@ void Importer::import_node(const onnx::NodeProto& node) {
   }
 }
 
-void Importer::import_checked(const onnx::NodeProto& node) {
+void Importer::import_checked(onnx::NodeProto& node) {
   check(!node.op_type().empty(), "has no operator type");
   if (auto constant = constant_of(node)) {
     check(node.output_size() == 1 && !node.output(0).empty(), "has no output");

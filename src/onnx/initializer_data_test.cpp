@@ -2,7 +2,6 @@
 #include "onnx/initializer_data.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -10,6 +9,7 @@
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
 #include "onnx/model_builder.h"
+#include "testing.h"
 
 namespace bitfold {
 namespace {
@@ -34,20 +34,6 @@ ModelBuilder model_with_constants(const std::vector<std::int64_t>& sizes) {
 }
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("bitfold-onnx-" + std::to_string(::getpid()))) {
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 TEST(InitializerData, large_tensors_stay_in_the_file_and_come_back_byte_for_byte) {
   const std::string bytes = model_with_constants({3, 1000, 0, 256, 5000, 255}).model.SerializeAsString();
@@ -105,8 +91,8 @@ TEST(InitializerData, bytes_that_are_not_a_model_are_refused) {
 }
 
 TEST(LoadedGraph, borrows_constants_from_the_file_and_outlives_it) {
-  const TemporaryFolder folder;
-  const std::string path = folder.file("model.onnx");
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "model.onnx").string();
   const ModelBuilder b = model_with_constants({4096, 5});
   write_file(path, b.model.SerializeAsString());
   const Graph loaded = load_onnx(path);
@@ -124,8 +110,8 @@ TEST(LoadedGraph, borrows_constants_from_the_file_and_outlives_it) {
 }
 
 TEST(LoadedGraph, can_replace_the_files_that_it_borrows_from) {
-  const TemporaryFolder folder;
-  const std::string path = folder.file("model.onnx");
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "model.onnx").string();
   save_onnx(model_with_constants({4096, 3000}).load(), path, {.external_above_bytes = 64});
   const Graph graph = load_onnx(path);
   save_onnx(graph, path, {.external_above_bytes = 64});
@@ -135,8 +121,8 @@ TEST(LoadedGraph, can_replace_the_files_that_it_borrows_from) {
 }
 
 TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
-  const TemporaryFolder folder;
-  const std::string path = folder.file("model.onnx");
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "model.onnx").string();
   save_onnx(model_with_constants({4096, 3000}).load(), path, {.external_above_bytes = 64});
   const auto model_size = static_cast<std::int64_t>(std::filesystem::file_size(path));
   const auto data_size = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data"));
@@ -148,18 +134,19 @@ TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
   for (auto& tensor : *model.mutable_graph()->mutable_initializer())
     for (auto& entry : *tensor.mutable_external_data())
       if (entry.key() == "location") entry.set_value("weights.bin");
-  std::filesystem::rename(path + ".data", folder.file("weights.bin"));
+  std::filesystem::rename(path + ".data", (folder / "weights.bin").string());
   write_file(path, model.SerializeAsString());
   EXPECT_EQ(onnx_file_bytes(path), static_cast<std::int64_t>(model.ByteSizeLong()) + data_size);
-  std::filesystem::remove(folder.file("weights.bin"));
+  std::filesystem::remove((folder / "weights.bin").string());
   EXPECT_THROW(onnx_file_bytes(path), Error);
 }
 
 TEST(SavedModel, has_the_size_that_model_bytes_foretells) {
-  const TemporaryFolder folder;
+  const testing::TemporaryFolder folder;
   const Graph graph = model_with_constants({4096, 3, 300}).load();
-  save_onnx(graph, folder.file("model.onnx"));
-  EXPECT_EQ(model_bytes(graph), static_cast<std::int64_t>(std::filesystem::file_size(folder.file("model.onnx"))));
+  save_onnx(graph, (folder / "model.onnx").string());
+  EXPECT_EQ(model_bytes(graph),
+            static_cast<std::int64_t>(std::filesystem::file_size((folder / "model.onnx").string())));
 }
 
 }  // namespace

@@ -3,14 +3,15 @@
 // In a file                                          In a Graph
 //   x -> QuantizeLinear -> DequantizeLinear -> y       x with a grid, whose consumers read x; or Requantize x -> y,
 //                                                      y with a grid, where something else reads x unsnapped
-//   codes -> DequantizeLinear -> w                     constant w with codes and a grid
+//   codes -> DequantizeLinear -> w                     constant w with codes and a grid, which may have blocks
 //
-// What a file's types cannot say is written beside them, and read back, so that a graph survives (invariant 6):
-//   metadata "bitfold.bits:V"     the bits of V's grid, where they are fewer than its type's (6 bits are stored in
-//   uint8) metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() would say otherwise
-//   doc_string kGridClip          of a Clip that keeps an activation on a grid narrower than its type: part of the grid
-//   doc_string kRequantize        of a QuantizeLinear or Identity that is a Requantize node
-//   doc_string kFlattenedSoftmax  of the Reshape that ends a Softmax of the form before opset 13
+// Facts that the types of a file cannot express are written as metadata and read back, so that a graph survives
+// (invariant 6):
+//   metadata "bitfold.bits:V"     the bits of V's grid where its type has more (6 bits are stored in uint8)
+//   metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() gives another answer
+//   doc_string kGridClip          marks a Clip that keeps an activation on a grid narrower than its type
+//   doc_string kRequantize        marks a QuantizeLinear or Identity that is a Requantize node
+//   doc_string kFlattenedSoftmax  marks the Reshape that ends a Softmax of the form before opset 13
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -30,15 +31,16 @@ inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";
 
-/// The type a value's codes have in a file: constants the narrowest of ONNX at opset 21 (int4, int8, int16, int32, and
-/// their unsigned forms); computed values at least 8 bits, for ONNX Runtime refuses pools of 4-bit codes.
+/// The type a value's codes have in a file. Constants: the packed type that they are held in, or else the narrowest type
+/// of opset 21 (int4, int8, int16, int32, and their unsigned forms). Computed values: at least 8 bits, since ONNX Runtime
+/// refuses pools of 4-bit codes.
 DataType file_type(const Value& value);
 
-/// What the importer takes for narrow when the file does not say: signed constants of at most 8 bits with zero_point 0
-/// none of whose codes is the lowest, as symmetric weights are.
+/// Whether the importer assumes a narrow grid where metadata does not say: for signed constants of at most 8 bits with
+/// zero_point 0 that do not use the lowest code, as symmetric weights do not.
 bool infers_narrow(const Value& value);
 
-/// Nodes whose doc_string says that they are part of a grid.
+/// Nodes whose doc_string marks them as part of a grid.
 struct QdqMarks {
   std::set<NodeId> grid_clips, requantizes;
 };

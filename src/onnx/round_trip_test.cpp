@@ -63,7 +63,8 @@ Tensor random_codes(std::mt19937& random, const Shape& shape, const QuantParams&
   };
   if (grid.bits == 32) return fill(std::int32_t{});
   if (grid.bits > 8) return grid.is_signed ? fill(std::int16_t{}) : fill(std::uint16_t{});
-  return grid.is_signed ? fill(std::int8_t{}) : fill(std::uint8_t{});
+  const Tensor codes = grid.is_signed ? fill(std::int8_t{}) : fill(std::uint8_t{});
+  return grid.bits <= 4 ? pack(codes, 4) : codes;
 }
 
 // A chain of layers whose values carry grids or not, with Requantize nodes, snapped and unsnapped outputs.
@@ -140,6 +141,45 @@ TEST(RoundTrip, keeps_constants_of_every_type) {
   g.name = "constants";
   g.compact();
   expect_same(g, save_and_load(g));
+}
+
+TEST(RoundTrip, keeps_blocks_of_every_packed_type) {
+  std::mt19937 random(3);
+  for (const DataType type : {DataType::int4, DataType::uint4, DataType::int2, DataType::uint2, DataType::int8})
+    for (const int axis : {0, 1}) {
+      SCOPED_TRACE(std::string(to_string(type)) + ", axis " + std::to_string(axis));
+      QuantParams grid{.bits = bit_width(type),
+                       .is_signed = type == DataType::int4 || type == DataType::int2 || type == DataType::int8,
+                       .axis = axis,
+                       .block_size = 3};
+      const Shape shape{6, 8};
+      for (std::int64_t i = 0; i < element_count(grid.grid_shape(shape)); ++i) {
+        grid.scale.push_back(0.25F * static_cast<float>(1 + random() % 8));
+        grid.zero_point.push_back(static_cast<int>(random() % 3) + (grid.is_signed ? -1 : 0));
+      }
+      Tensor codes(grid.storage(), shape);
+      for (std::size_t i = 0; i < 48; ++i) {
+        const auto code =
+            grid.qmin() + static_cast<int>(random() % static_cast<unsigned>(grid.qmax() - grid.qmin() + 1));
+        codes.mutable_bytes()[i] = static_cast<std::byte>(code);
+      }
+      codes.mutable_bytes()[0] = static_cast<std::byte>(grid.qmin());  // so that the grid is not narrow
+      Graph g;
+      g.name = "blocks";
+      const ValueId w = g.add_constant("w", type == DataType::int8 ? codes : pack(codes, bit_width(type)));
+      g.value(w).dtype = DataType::float32;
+      g.value(w).quant = grid;
+      const ValueId y = g.add(MatMul{}, "product", {g.add_input("x", DataType::float32, {2, 6}), w}, "y");
+      g.value(y).shape = Shape{2, 8};
+      g.mark_output(y);
+      g.compact();
+      verify(g, Stage::quantized);
+      const Graph loaded = save_and_load(g);
+      expect_same(g, loaded);
+      const Value& read = loaded.value(loaded.find("w"));
+      EXPECT_EQ(read.constant->dtype(), type);
+      EXPECT_EQ(dequantize(*read.constant, *read.quant), dequantize(codes, grid));
+    }
 }
 
 TEST(RoundTrip, preserves_unknown_operators) {

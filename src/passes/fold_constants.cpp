@@ -6,6 +6,7 @@
 #include "graph/foldable.h"
 #include "passes/rewrite.h"
 #include "graph/runnable.h"
+#include "numeric/release_pages.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -54,6 +55,8 @@ bool compute(Graph& graph, NodeId id, const Infos& infos) {
                               : TensorView{});
   }
   ops::info(node.op).evaluate(node, inputs, outputs);
+  for (ValueId in : node.inputs)
+    if (in != ValueId::none) release_mapped_pages(*graph.value(in).constant);
   become_constants(graph, id, std::move(results));
   return true;
 }

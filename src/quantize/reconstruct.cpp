@@ -24,7 +24,7 @@ class Reconstruction {
         float_(float_constants(float_graph, id)),
         grid_(*graph.value(node_.inputs[1]).quant),
         input_(*graph.value(node_.inputs[0]).quant),
-        codes_(*graph.value(node_.inputs[1]).constant) {}
+        codes_(unpacked(*graph.value(node_.inputs[1]).constant)) {}
 
   /// Channel `c` of group `g`, rounded anew unless `rounding` is null: errors making up for each other, or each weight
   /// to its nearest code. The bias stays.

@@ -260,7 +260,7 @@ QuantParams bias_grid(const QuantParams& input, const QuantParams& weights) {
 void set_codes(Value& value, Tensor codes, QuantParams grid) {
   value.dtype = DataType::float32;
   value.shape = codes.shape();
-  value.constant = std::move(codes);
+  value.constant = grid.bits <= 4 ? pack(codes, 4) : std::move(codes);
   value.quant = std::move(grid);
 }
 
