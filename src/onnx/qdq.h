@@ -8,9 +8,11 @@
 // What a file's types cannot say is written beside them, and read back, so that a graph survives (invariant 6):
 //   metadata "bitfold.bits:V"     the bits of V's grid, where they are fewer than its type's (6 bits are stored in
 //   uint8) metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() would say otherwise
+//   the same of a value V in a body: "bitfold.bits@PATH:V", where PATH is "NODE.INDEX/" for each node around the body
 //   doc_string kGridClip          of a Clip that keeps an activation on a grid narrower than its type: part of the grid
 //   doc_string kRequantize        of a QuantizeLinear or Identity that is a Requantize node
 //   doc_string kFlattenedSoftmax  of the Reshape that ends a Softmax of the form before opset 13
+//   doc_string kBodyOutput        of an Identity that gives a body's output a name of its own
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -27,6 +29,13 @@ namespace bitfold {
 inline constexpr const char* kGridClip = "bitfold.grid_clip";
 inline constexpr const char* kRequantize = "bitfold.requantize";
 inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
+inline constexpr const char* kBodyOutput = "bitfold.body_output";
+/// The doc_string of a graph whose name is empty, which ONNX forbids.
+inline constexpr const char* kUnnamed = "bitfold.unnamed";
+/// The Graph::opset of a file whose own opset is higher, because its content needs that.
+inline constexpr const char* kOpsetKey = "bitfold.opset";
+/// Earlier versions of Bitfold wrote such keys, with a domain after them.
+inline constexpr const char* kOldOpsetKey = "bitfold.opset:";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";
 
