@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
@@ -15,6 +16,7 @@ namespace {
 struct Options {
   std::string model, output_path;
   std::vector<std::string> skip;
+  std::optional<std::int64_t> opset;
   std::unique_ptr<Output> output;
 };
 
@@ -22,7 +24,7 @@ void fold(const Options& o) {
   Graph graph = load_float(o.model, "fold");
   const std::size_t nodes_before = graph.node_count();
   const auto records = optimize(graph, {.skip = o.skip});
-  save_onnx(graph, o.output_path);
+  save_onnx(graph, o.output_path, {.opset = o.opset});
   nlohmann::ordered_json passes = nlohmann::ordered_json::array();
   std::vector<std::vector<std::string>> rows{{"pass", "changes", "time"}};
   for (const auto& record : records) {
@@ -48,6 +50,7 @@ void add_fold(CLI::App& app) {
   verb->add_option("model", o->model, "The float ONNX model")->required();
   verb->add_option("-o,--output", o->output_path, "Where to write the folded model")->required();
   verb->add_option("--skip-pass", o->skip, "Leave out a pass, by name (may be repeated)");
+  add_opset_flag(*verb, o->opset);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold fold model.onnx -o folded.onnx");
   verb->callback([o] { fold(*o); });

@@ -63,4 +63,10 @@ std::vector<std::string> describe_interface(const Graph& graph) {
   return {describe("inputs:  ", graph.inputs()), describe("outputs: ", graph.outputs())};
 }
 
+void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset) {
+  verb.add_option("--opset", opset,
+                  "Opset of the file to write, 7 to 28 (default: the model's own, or the lowest above it that the "
+                  "content needs)");
+}
+
 }  // namespace bitfold::cli

@@ -1,6 +1,9 @@
 // Loading a network the way the verbs use it.
 #pragma once
 
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,5 +40,8 @@ std::vector<NamedTensor> load_arrays(const std::string& path);
 
 /// Two lines, "inputs: ..." and "outputs: ...", with names, types and shapes.
 std::vector<std::string> describe_interface(const Graph& graph);
+
+/// --opset: the opset of the file to be written.
+void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset);
 
 }  // namespace bitfold::cli

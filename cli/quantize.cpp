@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "bitfold/calibrate.h"
 #include "bitfold/cpu.h"
@@ -30,6 +31,7 @@ struct Options {
       target;
   double smooth = 0;
   int threads = 0;
+  std::optional<std::int64_t> opset;
   CLI::App* verb = nullptr;
   std::unique_ptr<DataOptions> data_options;
   std::unique_ptr<ReportOptions> report;
@@ -226,7 +228,7 @@ void quantize_model(const Options& o) {
   // A search without data has found, and measured, what is quantized by its ranges alone.
   const QuantizeResult result =
       without_data && !mixed ? *without_data : quantize_graph(graph, calibration, recipe, samples.source.get());
-  save_onnx(result.graph, o.output_path);
+  save_onnx(result.graph, o.output_path, {.opset = o.opset});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   print_summary(o, result, calibration, seconds);
   if (o.report->wants_report()) {
@@ -330,6 +332,7 @@ void add_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
   verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
+  add_opset_flag(*verb, o->opset);
   verb->add_option("--save-calibration", o->save_calibration_path, "Keep the statistics as JSON");
   add_common_flags(*verb, *o);
   o->mixed = std::make_unique<MixedOptions>(*verb);

@@ -21,7 +21,8 @@ struct Options {
 };
 
 /// The file's arrays in graph input order: by name, or the only array for the only input.
-std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays, const std::string& path) {
+std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays, const std::string& path,
+                            const Output& output) {
   if (graph.inputs().size() == 1 && arrays.size() == 1) return {arrays.front().tensor};
   std::vector<Tensor> inputs;
   for (ValueId id : graph.inputs()) {
@@ -32,12 +33,17 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
     if (found == nullptr) throw Error(fmt::format("{}: has no array '{}', which the network reads", path, name));
     inputs.push_back(found->tensor);
   }
+  for (const auto& array : arrays) {
+    const ValueId id = graph.find(array.name);
+    if (id == ValueId::none || !graph.is_input(id))
+      output.say(fmt::format("'{}': array '{}' is not used", path, array.name));
+  }
   return inputs;
 }
 
 void run_model(const Options& o) {
   const Graph graph = load_optimized(o.model);
-  const auto inputs = arrange(graph, load_arrays(o.input), o.input);
+  const auto inputs = arrange(graph, load_arrays(o.input), o.input, *o.output);
   const auto outputs = naming_file(o.model, [&] {
     return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
   });

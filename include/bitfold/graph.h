@@ -32,6 +32,8 @@ struct Value {
 class Graph {
  public:
   std::string name;
+  /// The opset of the file that the graph was read from, which saving keeps where it can; 0: from no file.
+  std::int64_t opset = 0;
   std::map<std::string, std::string> metadata;  ///< ONNX metadata_props; kept through import and export.
 
   /// Throws Error if the name is already used.

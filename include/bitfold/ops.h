@@ -303,6 +303,7 @@ struct Requantize {
 struct Opaque {
   std::string domain, type;
   std::vector<std::string> attributes;  ///< Each a serialized onnx.AttributeProto.
+  std::int64_t opset = 0;  ///< The version of the domain's operator set that it is of.
   std::string reason;  ///< Why it is none of Bitfold's operators; empty where Bitfold has no operator of the name.
   bool operator==(const Opaque&) const = default;
 };

@@ -257,6 +257,7 @@ void Graph::compact() {
   remove_dead();
   Graph packed;
   packed.name = name;
+  packed.opset = opset;
   packed.metadata = metadata;
   std::vector<ValueId> renamed(values_.size(), ValueId::none);
   const auto keep = [&](ValueId id) {

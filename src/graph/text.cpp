@@ -1,6 +1,7 @@
 // A graph as text, and back.
 //
 //   graph "lenet"
+//   opset 17
 //   meta "producer" "pytorch"
 //   input "x" float32 [?,3,28,28]
 //   const "conv1.weight" float32 [20,3,5,5] #91c0ffee12345678
@@ -94,6 +95,8 @@ class GraphReader {
     const std::string word = line.word();
     if (word == "graph") {
       graph_.name = line.quoted();
+    } else if (word == "opset") {
+      graph_.opset = line.integer();
     } else if (word == "meta") {
       const std::string key = line.quoted();
       graph_.metadata[key] = line.quoted();
@@ -104,7 +107,7 @@ class GraphReader {
     } else if (word == "output") {
       graph_.mark_output(value_named(line.quoted()));
     } else {
-      fail("'{}' must be graph, meta, input, const, value, node or output", word);
+      fail("'{}' must be graph, opset, meta, input, const, value, node or output", word);
     }
   }
 
@@ -188,6 +191,7 @@ class GraphReader {
 
 std::string print_graph(const Graph& graph) {
   std::string out = fmt::format("graph {}\n", text::quoted(graph.name));
+  if (graph.opset != 0) out += fmt::format("opset {}\n", graph.opset);
   for (const auto& [key, value] : graph.metadata)
     out += fmt::format("meta {} {}\n", text::quoted(key), text::quoted(value));
   for (ValueId id : graph.inputs()) out += fmt::format("input {}\n", print_value(graph.value(id)));

@@ -9,9 +9,11 @@
 // (invariant 6):
 //   metadata "bitfold.bits:V"     the bits of V's grid where its type has more (6 bits are stored in uint8)
 //   metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() gives another answer
+//   "bitfold.bits@PATH:V"         the same for a value V in a body; PATH is "NODE.INDEX/" for each node around the body
 //   doc_string kGridClip          marks a Clip that keeps an activation on a grid narrower than its type
 //   doc_string kRequantize        marks a QuantizeLinear or Identity that is a Requantize node
 //   doc_string kFlattenedSoftmax  marks the Reshape that ends a Softmax of the form before opset 13
+//   doc_string kBodyOutput        marks an Identity that gives a body's output a name of its own
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -28,6 +30,13 @@ namespace bitfold {
 inline constexpr const char* kGridClip = "bitfold.grid_clip";
 inline constexpr const char* kRequantize = "bitfold.requantize";
 inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
+inline constexpr const char* kBodyOutput = "bitfold.body_output";
+/// The doc_string of a graph whose name is empty, which ONNX forbids.
+inline constexpr const char* kUnnamed = "bitfold.unnamed";
+/// The Graph::opset of a file whose own opset is higher, because its content needs that.
+inline constexpr const char* kOpsetKey = "bitfold.opset";
+/// Earlier versions of Bitfold wrote such keys, with a domain after them.
+inline constexpr const char* kOldOpsetKey = "bitfold.opset:";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";
 
@@ -36,11 +45,11 @@ inline constexpr const char* kNarrowKey = "bitfold.narrow:";
 /// refuses pools of 4-bit codes.
 DataType file_type(const Value& value);
 
-/// Whether the importer assumes a narrow grid where metadata does not say: for signed constants of at most 8 bits with
-/// zero_point 0 that do not use the lowest code, as symmetric weights do not.
+/// What the importer takes for narrow when the file does not say: signed constants of at most 8 bits with zero_point 0
+/// none of whose codes is the lowest, as symmetric weights are.
 bool infers_narrow(const Value& value);
 
-/// Nodes whose doc_string marks them as part of a grid.
+/// Nodes whose doc_string says that they are part of a grid.
 struct QdqMarks {
   std::set<NodeId> grid_clips, requantizes;
 };

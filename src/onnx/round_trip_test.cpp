@@ -186,9 +186,9 @@ TEST(RoundTrip, preserves_unknown_operators) {
   Graph g;
   g.name = "unknown";
   const ValueId x = g.add_input("x", DataType::float32, {2});
-  const ValueId y = g.add(Opaque{"acme", "Frobnicate", {}}, "frob", {x, ValueId::none, x}, "y");
+  const ValueId y =
+      g.add(Opaque{.domain = "acme", .type = "Frobnicate", .opset = 3}, "frob", {x, ValueId::none, x}, "y");
   g.mark_output(y);
-  g.metadata["bitfold.opset:acme"] = "3";
   g.compact();
   expect_same(g, save_and_load(g));
 }

@@ -9,19 +9,17 @@
 namespace bitfold {
 namespace {
 
-using Producers = std::unordered_map<std::string, int>;
+using Producers = std::unordered_map<std::string, std::size_t>;
+using Nodes = std::span<const onnx::NodeProto* const>;
 
-Producers find_producers(const onnx::GraphProto& graph, const std::set<std::string>& given) {
+Producers find_producers(Nodes nodes) {
   Producers producers;
-  for (int i = 0; i < graph.node_size(); ++i) {
-    const onnx::NodeProto& node = graph.node(i);
-    for (const std::string& name : node.output()) {
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    for (const std::string& name : nodes[i]->output()) {
       if (name.empty()) continue;
-      check(!given.contains(name), "{} produces '{}', which is a graph input or initializer", where(node), name);
       const auto [it, fresh] = producers.emplace(name, i);
-      check(fresh, "{} produces '{}', which {} produces already", where(node), name, where(graph.node(it->second)));
+      check(fresh, "{} produces '{}', which {} produces already", where(*nodes[i]), name, where(*nodes[it->second]));
     }
-  }
   return producers;
 }
 
@@ -62,33 +60,37 @@ std::set<std::string> captured_names(const onnx::NodeProto& node) {
   return captured;
 }
 
-std::vector<int> sort_nodes(const onnx::GraphProto& graph, const std::set<std::string>& given) {
-  const Producers producers = find_producers(graph, given);
-  const auto count = static_cast<std::size_t>(graph.node_size());
-  std::vector<int> missing(count, 0);
-  std::vector<std::vector<int>> readers(count);
-  for (int i = 0; i < graph.node_size(); ++i) {
-    for (const std::string& name : graph.node(i).input()) {
-      if (name.empty() || given.contains(name)) continue;
+std::vector<std::size_t> sort_nodes(Nodes nodes, const std::function<bool(const std::string& name)>& is_given) {
+  const Producers producers = find_producers(nodes);
+  std::vector<int> missing(nodes.size(), 0);
+  std::vector<std::vector<std::size_t>> readers(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const auto read = [&](const std::string& name) {
+      if (name.empty()) return;
       const auto producer = producers.find(name);
-      check(producer != producers.end(), "{} reads '{}', which nothing produces", where(graph.node(i)), name);
-      ++missing[static_cast<std::size_t>(i)];
-      readers[static_cast<std::size_t>(producer->second)].push_back(i);
-    }
+      if (producer == producers.end()) {
+        check(is_given(name), "{} reads '{}', which nothing produces", where(*nodes[i]), name);
+        return;
+      }
+      ++missing[i];
+      readers[producer->second].push_back(i);
+    };
+    for (const std::string& name : nodes[i]->input()) read(name);
+    for (const std::string& name : captured_names(*nodes[i])) read(name);
   }
-  std::priority_queue<int, std::vector<int>, std::greater<>> ready;
-  for (int i = 0; i < graph.node_size(); ++i)
-    if (missing[static_cast<std::size_t>(i)] == 0) ready.push(i);
-  std::vector<int> order;
+  std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (missing[i] == 0) ready.push(i);
+  std::vector<std::size_t> order;
   while (!ready.empty()) {
-    const int i = ready.top();
+    const std::size_t i = ready.top();
     ready.pop();
     order.push_back(i);
-    for (int reader : readers[static_cast<std::size_t>(i)])
-      if (--missing[static_cast<std::size_t>(reader)] == 0) ready.push(reader);
+    for (std::size_t reader : readers[i])
+      if (--missing[reader] == 0) ready.push(reader);
   }
-  for (std::size_t i = 0; i < count; ++i)
-    check(missing[i] == 0, "{} is part of a cycle, or behind one", where(graph.node(static_cast<int>(i))));
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    check(missing[i] == 0, "{} is part of a cycle, or follows one", where(*nodes[i]));
   return order;
 }
 

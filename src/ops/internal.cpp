@@ -35,7 +35,8 @@ std::vector<OperatorInfo> internal_operators() {
            .inputs = {{"inputs", {}, 0, Presence::variadic}},
            .outputs = {{"outputs", {}, 0, Presence::variadic}},
            .fields = {internal("domain", &Opaque::domain), internal("type", &Opaque::type),
-                      internal("attributes", &Opaque::attributes), internal("reason", &Opaque::reason)},
+                      internal("attributes", &Opaque::attributes), internal("opset", &Opaque::opset),
+                      internal("reason", &Opaque::reason)},
            .infer = infer_opaque,
            .is_internal = true}};
 }

@@ -46,7 +46,7 @@ inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataT
 /// Every type whose elements fill whole bytes.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
 /// What Cast converts between.
-inline constexpr TypeSet kCastable = kReal | kInteger | kBoolean;
+inline constexpr TypeSet kCastable = kWholeBytes;
 inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
 
 }  // namespace bitfold::ops

@@ -1,0 +1,270 @@
+#include "onnx/lift.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+
+namespace bitfold {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+using Reason = std::optional<std::string>;
+
+/// An attribute of an older opset becomes the constant input that it is today.
+void attribute_to_input(NodeForm& node, std::string_view name, std::size_t slot) {
+  const auto values = node.take<Ints>(name);
+  if (!values) return;
+  check(!node.has(slot), "has {} both as attribute and as input", name);
+  node.set_constant(slot, name, int64_vector(*values));
+}
+
+constexpr const char* kTraining = "is in training mode; export the model for inference (model.eval())";
+
+/// More than one output meant training, and until opset 8 statistics could differ from element to element.
+Reason lift_batch_norm(NodeForm& node) {
+  const auto& outputs = node.proto.output();
+  check(std::count_if(outputs.begin(), outputs.end(), [](const auto& name) { return !name.empty(); }) <= 1, kTraining);
+  if (node.take<std::int64_t>("spatial").value_or(1) != 1) return "its statistics are per element (spatial=0)";
+  return std::nullopt;
+}
+Reason check_batch_norm(NodeForm& node) {
+  check(node.take<std::int64_t>("training_mode").value_or(0) == 0, kTraining);
+  return std::nullopt;
+}
+
+/// The bounds were attributes; the type's extremes, the defaults, mean no bound.
+Reason lift_clip(NodeForm& node) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest(), kHighest = std::numeric_limits<float>::max();
+  const float low = node.take<float>("min").value_or(kLowest), high = node.take<float>("max").value_or(kHighest);
+  if (low != kLowest) node.set_constant(1, "min", float_scalar(low));
+  if (high != kHighest) node.set_constant(2, "max", float_scalar(high));
+  return std::nullopt;
+}
+
+/// In inference Dropout passes its input on.
+Reason lift_dropout(NodeForm& node) {
+  node.attributes.clear();  // ratio, seed
+  if (node.output_count > 1) return "its mask is used";
+  if (node.has(2)) {
+    const Tensor* training = node.constant(2);
+    if (training == nullptr) return "whether it trains is computed";
+    if (training->size() != 1 || training->bytes()[0] != std::byte{0}) return "it is in training mode";
+  }
+  check(!node.inputs.empty(), "has no inputs");
+  node.inputs.resize(1);
+  node.type = "Identity";
+  return std::nullopt;
+}
+
+/// Before opset 28 the remainder of Python's sign was of integers only.
+Reason check_mod(NodeForm& node) {
+  const auto fmod = node.attributes.find("fmod");
+  const bool is_c = fmod != node.attributes.end() && fmod->second == ops::AttributeValue(std::int64_t{1});
+  if (!is_c && node.has(0) && node.graph.value(node.inputs[0]).dtype == DataType::float32)
+    return "fmod=0 is not defined for reals before opset 28";
+  return std::nullopt;
+}
+
+Reason lift_pad(NodeForm& node) {
+  attribute_to_input(node, "pads", 1);
+  const float value = node.take<float>("value").value_or(0);
+  if (value != 0) node.set_constant(2, "value", float_scalar(value));
+  return std::nullopt;
+}
+
+Reason lift_axes(NodeForm& node) {
+  attribute_to_input(node, "axes", 1);
+  return std::nullopt;
+}
+
+/// The region of interest belongs to tf_crop_and_resize, which is declined. An optional tensor of opset 11 and 12 was
+/// left out by giving an empty one.
+Reason check_resize(NodeForm& node) {
+  if (node.has(1)) node.inputs[1] = ValueId::none;
+  for (std::size_t slot : {2U, 3U})
+    if (const Tensor* given = node.constant(slot); given != nullptr && given->size() == 0)
+      node.inputs[slot] = ValueId::none;
+  check(node.has(2) != node.has(3), "has {} of scales and sizes, expected one", node.has(2) ? "both" : "none");
+  return std::nullopt;
+}
+
+/// Upsample and the first Resize: x, scales; output index times 1/scale, rounded down.
+Reason lift_upsample(NodeForm& node) {
+  const auto mode = node.attributes.find("mode");
+  if (mode != node.attributes.end() && mode->second == ops::AttributeValue(std::string("bilinear")))
+    mode->second = std::string("linear");
+  if (const auto scales = node.take<std::vector<float>>("scales"))
+    node.set_constant(1, "scales", Tensor::from({static_cast<std::int64_t>(scales->size())}, *scales));
+  check(node.inputs.size() == 2 && node.has(1), "has no scales");
+  node.inputs = {node.inputs[0], ValueId::none, node.inputs[1]};
+  node.attributes["coordinate_transformation_mode"] = std::string("asymmetric");
+  node.attributes["nearest_mode"] = std::string("floor");
+  node.type = "Resize";
+  return std::nullopt;
+}
+
+Reason lift_scan(NodeForm&) { return "Scan of opset 8 has a batch axis"; }
+
+Reason lift_slice(NodeForm& node) {
+  attribute_to_input(node, "starts", 1);
+  attribute_to_input(node, "ends", 2);
+  attribute_to_input(node, "axes", 3);
+  check(node.has(1) && node.has(2), "attribute 'starts' or 'ends' is missing");
+  return std::nullopt;
+}
+
+Reason lift_softmax(NodeForm& node) {
+  const std::int64_t axis = node.take<std::int64_t>("axis").value_or(1);
+  node.attributes["axis"] = axis;
+  if (!is_along_one_axis(node.shape(0), axis)) node.internal["flattened"] = std::int64_t{1};
+  return std::nullopt;
+}
+
+Reason lift_split(NodeForm& node) {
+  attribute_to_input(node, "split", 1);
+  return std::nullopt;
+}
+
+/// The number of outputs is what the node has.
+Reason check_split(NodeForm& node) {
+  if (const auto count = node.take<std::int64_t>("num_outputs"))
+    check(*count == node.proto.output_size(), "num_outputs is {}, the node has {}", *count, node.proto.output_size());
+  return std::nullopt;
+}
+
+/// Up to opset `last` an operator has the form that `function` turns into the next one. Null: the next form includes
+/// the older one. A function for kLatestOpset looks at what the operator's row does not express.
+struct Lift {
+  std::string_view type;
+  std::int64_t last;
+  Reason (*function)(NodeForm& node);
+};
+/// For one operator, in the order of opsets.
+constexpr Lift kLifts[] = {
+    {"ArgMax", 11, nullptr},
+    {"ArgMin", 11, nullptr},
+    {"AveragePool", 18, nullptr},
+    {"BatchNormalization", 13, lift_batch_norm},
+    {"BatchNormalization", kLatestOpset, check_batch_norm},
+    {"Cast", 8, nullptr},
+    {"Clip", 10, lift_clip},
+    {"Dropout", kLatestOpset, lift_dropout},
+    {"Equal", 10, nullptr},
+    {"Flatten", 8, nullptr},
+    {"Greater", 8, nullptr},
+    {"If", 15, nullptr},
+    {"Less", 8, nullptr},
+    {"LogSoftmax", 12, lift_softmax},
+    {"Loop", 15, nullptr},
+    {"Max", 7, nullptr},
+    {"MaxPool", 11, nullptr},
+    {"Mean", 7, nullptr},
+    {"Min", 7, nullptr},
+    {"Mod", 27, check_mod},
+    {"PRelu", 8, nullptr},
+    {"Pad", 10, lift_pad},
+    {"Pad", 17, nullptr},
+    {"Pow", 12, nullptr},
+    {"ReduceL1", 17, lift_axes},
+    {"ReduceL2", 17, lift_axes},
+    {"ReduceLogSum", 17, lift_axes},
+    {"ReduceLogSumExp", 17, lift_axes},
+    {"ReduceMax", 17, lift_axes},
+    {"ReduceMean", 17, lift_axes},
+    {"ReduceMin", 17, lift_axes},
+    {"ReduceProd", 17, lift_axes},
+    {"ReduceSum", 12, lift_axes},
+    {"ReduceSumSquare", 17, lift_axes},
+    {"Reshape", 13, nullptr},
+    {"Resize", 10, lift_upsample},
+    {"Resize", 18, nullptr},
+    {"Resize", kLatestOpset, check_resize},
+    {"Scan", 8, lift_scan},
+    {"Scan", 15, nullptr},
+    {"Shape", 14, nullptr},
+    {"Slice", 9, lift_slice},
+    {"Softmax", 12, lift_softmax},
+    {"Split", 12, lift_split},
+    {"Split", 17, nullptr},
+    {"Split", kLatestOpset, check_split},
+    {"Squeeze", 12, lift_axes},
+    {"Sum", 7, nullptr},
+    {"Unsqueeze", 12, lift_axes},
+    {"Upsample", 9, lift_upsample},
+};
+
+}  // namespace
+
+bool is_along_one_axis(const std::optional<Shape>& shape, std::int64_t axis) {
+  if (axis == -1) return true;
+  if (!shape) return false;
+  const auto rank = static_cast<std::int64_t>(shape->size());
+  const std::int64_t first = axis < 0 ? axis + rank : axis;
+  for (std::int64_t i = first + 1; i >= 0 && i < rank; ++i)
+    if ((*shape)[static_cast<std::size_t>(i)] != 1) return false;
+  return true;
+}
+
+const Tensor* NodeForm::constant(std::size_t slot) const {
+  if (!has(slot)) return nullptr;
+  const Value& value = graph.value(inputs[slot]);
+  return value.constant && !value.quant ? &*value.constant : nullptr;
+}
+
+std::optional<Shape> NodeForm::shape(std::size_t slot) const {
+  return has(slot) ? graph.value(inputs[slot]).shape : std::nullopt;
+}
+
+void NodeForm::set_constant(std::size_t slot, std::string_view what, Tensor tensor) {
+  if (inputs.size() <= slot) inputs.resize(slot + 1, ValueId::none);
+  const std::string key = fmt::format("{}{}=", kConstantName, what);
+  if (const std::size_t at = proto.doc_string().find(key); at != std::string::npos) {
+    const std::size_t begin = at + key.size();
+    inputs[slot] = add_constant(proto.doc_string().substr(begin, proto.doc_string().find('\n', begin) - begin), true,
+                                std::move(tensor));
+    return;
+  }
+  const std::string owner = proto.output_size() > 0 ? proto.output(0) : proto.name();
+  inputs[slot] = add_constant(fmt::format("{}/{}", owner, what), false, std::move(tensor));
+}
+
+template <class T>
+std::optional<T> NodeForm::take(std::string_view name) {
+  const auto it = attributes.find(name);
+  if (it == attributes.end()) return std::nullopt;
+  const T* typed = std::get_if<T>(&it->second);
+  check(typed != nullptr, "attribute '{}' has another type than opset {} gives it", name, opset);
+  T value = *typed;
+  attributes.erase(it);
+  return value;
+}
+
+std::optional<std::string> lift(NodeForm& node) {
+  std::int64_t reached = node.opset;
+  for (const Lift& older : kLifts) {
+    if (older.type != node.type || reached > older.last) continue;
+    if (older.function != nullptr)
+      if (Reason reason = older.function(node)) return reason;
+    if (older.type != node.type) return std::nullopt;  // another operator, in its present form
+    reached = std::min(older.last + 1, kLatestOpset);
+  }
+  return std::nullopt;
+}
+
+bool has_lift(std::string_view type, std::int64_t opset, std::int64_t since) {
+  return std::ranges::any_of(
+      kLifts, [&](const Lift& older) { return older.type == type && opset <= older.last && older.last < since; });
+}
+
+bool has_lift(std::string_view type) {
+  return std::ranges::any_of(kLifts, [&](const Lift& older) { return older.type == type; });
+}
+
+Tensor int64_vector(const std::vector<std::int64_t>& values) {
+  return Tensor::from({static_cast<std::int64_t>(values.size())}, values);
+}
+
+Tensor float_scalar(float value) { return Tensor::from<float>({}, std::span<const float>(&value, 1)); }
+
+}  // namespace bitfold

@@ -1,0 +1,215 @@
+// Nodes of older opsets take the present form of their operators.
+#include "onnx/lift.h"
+
+#include <gtest/gtest.h>
+
+#include "onnx/attributes.h"
+#include "onnx/model_builder.h"
+#include "ops/operator.h"
+
+namespace bitfold {
+namespace {
+
+using testing::floats;
+using testing::ModelBuilder;
+using Ints = std::vector<std::int64_t>;
+
+const Node& only_node(const Graph& graph) {
+  EXPECT_EQ(graph.node_count(), 1u);
+  return graph.node(graph.nodes().at(0));
+}
+
+Ints integers(const Graph& graph, std::size_t slot) {
+  const Node& node = only_node(graph);
+  if (slot >= node.inputs.size() || !graph.is_constant(node.inputs[slot])) return {};
+  const auto values = graph.value(node.inputs[slot]).constant->data<std::int64_t>();
+  return {values.begin(), values.end()};
+}
+
+std::string reason(const Graph& graph) {
+  const auto* opaque = std::get_if<Opaque>(&only_node(graph).op);
+  return opaque == nullptr ? "" : opaque->reason;
+}
+
+TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
+  // Operators that ONNX got after opset 7.
+  const std::map<std::string_view, int> kFirst{{"Celu", 12},
+                                               {"ConstantOfShape", 9},
+                                               {"Erf", 9},
+                                               {"Expand", 8},
+                                               {"Gelu", 20},
+                                               {"Mish", 18},
+                                               {"GreaterOrEqual", 12},
+                                               {"Mod", 10},
+                                               {"LayerNormalization", 17},
+                                               {"LessOrEqual", 12},
+                                               {"Range", 11},
+                                               {"HardSwish", 14},
+                                               {"Round", 11},
+                                               {"Sign", 9},
+                                               {"ThresholdedRelu", 10},
+                                               {"Where", 9},
+                                               {"Scan", 8},
+                                               {"Resize", 10}};
+  for (const ops::OperatorInfo& row : ops::all_operators()) {
+    if (row.is_internal || !row.domain.empty()) continue;
+    const auto first = kFirst.find(row.name);
+    for (int opset = first == kFirst.end() ? 7 : first->second; opset < row.since; ++opset)
+      EXPECT_TRUE(has_lift(row.name, opset, row.since)) << row.name << " of opset " << opset;
+  }
+}
+
+TEST(OlderOpset, clip_bounds_become_constant_inputs) {
+  ModelBuilder b(9);
+  b.input("x", {2}).output("y");
+  set_real(b.node("Clip", "clip", {"x"}, {"y"}), "max", 6);
+  const Graph graph = b.load();
+  const Node& node = only_node(graph);
+  EXPECT_TRUE(std::holds_alternative<Clip>(node.op));
+  ASSERT_EQ(node.inputs.size(), 3u);
+  EXPECT_EQ(node.inputs[1], ValueId::none);
+  EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({}, {6}));
+}
+
+TEST(OlderOpset, softmax_over_the_last_axis_is_the_newer_form_and_others_are_flattened) {
+  for (const auto& [axis, flattened] : {std::pair{2, false}, std::pair{1, true}}) {
+    ModelBuilder b(9);
+    b.input("x", {1, 3, 4}).output("y");
+    set_integer(b.node("Softmax", "softmax", {"x"}, {"y"}), "axis", axis);
+    EXPECT_EQ(only_node(b.load()).op, Op(Softmax{axis, false, flattened}));
+  }
+}
+
+TEST(OlderOpset, softmax_without_an_axis_is_over_axis_1) {
+  ModelBuilder b(12);
+  b.input("x", {2, 3}).output("y");
+  b.node("LogSoftmax", "softmax", {"x"}, {"y"});
+  EXPECT_EQ(only_node(b.load()).op, Op(Softmax{1, true, false}));
+}
+
+TEST(OlderOpset, axes_of_reductions_become_an_input) {
+  for (const auto& [type, opset] : {std::pair{"ReduceSum", 12}, {"ReduceMean", 17}, {"ReduceLogSumExp", 11}}) {
+    ModelBuilder b(opset);
+    b.input("x", {2, 3, 4}).output("y");
+    set_integers(b.node(type, "reduce", {"x"}, {"y"}), "axes", {1, 2});
+    EXPECT_EQ(integers(b.load(), 1), (Ints{1, 2})) << type;
+  }
+}
+
+TEST(OlderOpset, axes_of_squeeze_and_unsqueeze_become_an_input) {
+  for (const char* type : {"Squeeze", "Unsqueeze"}) {
+    ModelBuilder b(12);
+    b.input("x", {1, 3}).output("y");
+    set_integers(b.node(type, "n", {"x"}, {"y"}), "axes", {0});
+    EXPECT_EQ(integers(b.load(), 1), (Ints{0})) << type;
+  }
+}
+
+TEST(OlderOpset, ranges_of_slice_become_inputs) {
+  ModelBuilder b(9);
+  b.input("x", {4, 5}).output("y");
+  onnx::NodeProto& slice = b.node("Slice", "slice", {"x"}, {"y"});
+  set_integers(slice, "starts", {1});
+  set_integers(slice, "ends", {3});
+  set_integers(slice, "axes", {1});
+  const Graph graph = b.load();
+  EXPECT_EQ(integers(graph, 1), (Ints{1}));
+  EXPECT_EQ(integers(graph, 2), (Ints{3}));
+  EXPECT_EQ(integers(graph, 3), (Ints{1}));
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{4, 2}));
+}
+
+TEST(OlderOpset, pads_and_their_value_become_inputs) {
+  ModelBuilder b(10);
+  b.input("x", {2}).output("y");
+  onnx::NodeProto& pad = b.node("Pad", "pad", {"x"}, {"y"});
+  set_integers(pad, "pads", {1, 2});
+  set_real(pad, "value", 3);
+  const Graph graph = b.load();
+  EXPECT_EQ(integers(graph, 1), (Ints{1, 2}));
+  EXPECT_EQ(*graph.value(only_node(graph).inputs.at(2)).constant, floats({}, {3}));
+}
+
+TEST(OlderOpset, sizes_of_split_become_an_input) {
+  ModelBuilder b(11);
+  b.input("x", {6}).output("a");
+  set_integers(b.node("Split", "split", {"x"}, {"a", "b"}), "split", {2, 4});
+  EXPECT_EQ(integers(b.load(), 1), (Ints{2, 4}));
+}
+
+TEST(OlderOpset, upsample_and_the_first_resize_round_down_without_an_offset) {
+  const Resize expected{ResizeMode::nearest, ResizeCoordinates::asymmetric, ResizeNearest::floor};
+  for (const auto& [type, opset] : {std::pair{"Upsample", 7}, {"Upsample", 9}, {"Resize", 10}}) {
+    ModelBuilder b(opset);
+    b.input("x", {1, 1, 2, 2}).output("y");
+    if (opset == 7) {
+      set_reals(b.node(type, "up", {"x"}, {"y"}), "scales", {1, 1, 2, 2});
+    } else {
+      b.constant("scales", floats({4}, {1, 1, 2, 2}));
+      b.node(type, "up", {"x", "scales"}, {"y"});
+    }
+    const Graph graph = b.load();
+    EXPECT_EQ(only_node(graph).op, Op(expected)) << type << opset;
+    EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{1, 1, 4, 4})) << type << opset;
+  }
+}
+
+TEST(OlderOpset, empty_inputs_of_resize_are_absent) {
+  ModelBuilder b(11);
+  b.input("x", {1, 1, 2, 2}).output("y").constant("none", Tensor(DataType::float32, {0}));
+  b.constant("sizes", Tensor::from<std::int64_t>({4}, Ints{1, 1, 4, 4}));
+  b.node("Resize", "resize", {"x", "none", "none", "sizes"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(only_node(graph).inputs[1], ValueId::none);
+  EXPECT_EQ(only_node(graph).inputs[2], ValueId::none);
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{1, 1, 4, 4}));
+}
+
+TEST(OlderOpset, dropout_passes_its_input_on) {
+  for (int opset : {7, 12, 22}) {
+    ModelBuilder b(opset);
+    b.input("x", {2}).output("y");
+    b.node("Dropout", "drop", {"x"}, {"y", "mask"});
+    EXPECT_EQ(only_node(b.load()).op, Op(Unary{UnaryKind::identity})) << opset;
+    b.output("mask");
+    EXPECT_EQ(reason(b.load()), "its mask is used") << opset;
+  }
+}
+
+TEST(OlderOpset, batch_norm_with_statistics_per_element_is_declined) {
+  ModelBuilder b(7);
+  b.input("x", {1, 2, 3, 3}).constant("p", floats({2}, {1, 1})).output("y");
+  set_integer(b.node("BatchNormalization", "bn", {"x", "p", "p", "p", "p"}, {"y"}), "spatial", 0);
+  EXPECT_NE(reason(b.load()).find("spatial=0"), std::string::npos);
+}
+
+TEST(OlderOpset, operator_that_does_not_exist_yet_is_declined) {
+  ModelBuilder b(13);
+  b.input("x", {2}).output("y");
+  b.node("Mish", "mish", {"x"}, {"y"});
+  EXPECT_EQ(reason(b.load()), "opset 13 does not have it, 18 is the first");
+}
+
+TEST(OlderOpset, mod_of_reals_by_pythons_rule_is_declined) {
+  ModelBuilder b(13);
+  b.input("x", {2}).input("y", {2}).output("z");
+  b.node("Mod", "mod", {"x", "y"}, {"z"});
+  EXPECT_NE(reason(b.load()).find("fmod=0"), std::string::npos);
+}
+
+TEST(OlderOpset, constants_get_the_names_that_the_file_says) {
+  ModelBuilder b(13);
+  b.input("x", {2, 3}).output("y").output("z");
+  for (const char* name : {"y", "z"}) {
+    onnx::NodeProto& reduce = b.node("ReduceMean", name, {"x"}, {name});
+    set_integers(reduce, "axes", {1});
+    reduce.set_doc_string(std::string(kConstantName) + "axes=shared\n");
+  }
+  const Graph graph = b.load();
+  const ValueId shared = graph.find("shared");
+  ASSERT_NE(shared, ValueId::none);
+  EXPECT_EQ(graph.consumers(shared).size(), 2u);
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,82 @@
+// QuantizeLinear and DequantizeLinear nodes in the places where other tools put them.
+#include <gtest/gtest.h>
+
+#include "onnx/attributes.h"
+#include "onnx/model_builder.h"
+
+namespace bitfold {
+namespace {
+
+using testing::floats;
+using testing::ModelBuilder;
+
+ModelBuilder with_pair(const std::string& from, const std::string& to) {
+  ModelBuilder b;
+  b.input("x", {2}).constant("s", floats({}, {0.5F})).constant("z", Tensor(DataType::uint8, {}));
+  b.node("QuantizeLinear", "quantize", {from, "s", "z"}, {"codes"});
+  b.node("DequantizeLinear", "dequantize", {"codes", "s", "z"}, {to});
+  return b;
+}
+
+TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
+  ModelBuilder b = with_pair("r", "rq");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.node("Exp", "exp", {"rq"}, {"y"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 2u);
+  ASSERT_TRUE(graph.value(graph.find("r")).quant.has_value());
+  EXPECT_EQ(graph.value(graph.find("r")).quant->bits, 8);
+  EXPECT_EQ(graph.find("rq"), ValueId::none);
+}
+
+TEST(Pair, is_a_requantize_when_another_node_reads_the_value_unsnapped) {
+  ModelBuilder b = with_pair("r", "rq");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.node("Add", "add", {"r", "rq"}, {"y"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_FALSE(graph.value(graph.find("r")).quant.has_value());
+  ASSERT_TRUE(graph.value(graph.find("rq")).quant.has_value());
+  EXPECT_TRUE(std::holds_alternative<Requantize>(graph.node(graph.producer(graph.find("rq"))).op));
+}
+
+TEST(Pair, at_a_graph_output_keeps_the_output_name) {
+  ModelBuilder b = with_pair("r", "y");
+  b.node("Relu", "relu", {"x"}, {"r"});
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 1u);
+  EXPECT_EQ(graph.value(graph.outputs().at(0)).name, "y");
+  EXPECT_TRUE(graph.value(graph.outputs().at(0)).quant.has_value());
+}
+
+TEST(Pair, with_a_computed_scale_stays_as_it_is) {
+  ModelBuilder b;
+  b.input("x", {2}).input("s", {}).output("y");
+  b.node("QuantizeLinear", "quantize", {"x", "s"}, {"codes"});
+  b.node("DequantizeLinear", "dequantize", {"codes", "s"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node_count(), 2u);
+  for (NodeId id : graph.nodes()) EXPECT_TRUE(std::holds_alternative<Opaque>(graph.node(id).op));
+}
+
+// As torch.onnx.export writes initializers that are equal.
+TEST(Qdq, scales_behind_an_identity_are_constants) {
+  const auto build = [](bool through) {
+    ModelBuilder b(13);
+    b.input("x", {2, 8}).constant("s", floats({}, {0.5F})).output("y");
+    b.constant("z", Tensor::from<std::uint8_t>({}, std::vector<std::uint8_t>{128}));
+    if (through) b.node("Identity", "first", {"s"}, {"s1"});
+    if (through) b.node("Identity", "second", {"s1"}, {"s2"});
+    const std::string scale = through ? "s2" : "s";
+    b.node("QuantizeLinear", "q", {"x", scale, "z"}, {"codes"});
+    b.node("DequantizeLinear", "dq", {"codes", scale, "z"}, {"d"});
+    b.node("Relu", "relu", {"d"}, {"y"});
+    return b.load();
+  };
+  EXPECT_EQ(print_graph(build(true)), print_graph(build(false)));
+}
+
+}  // namespace
+}  // namespace bitfold

@@ -1,0 +1,140 @@
+// One graph of a file, the main one or the body of a node, becomes a Graph.
+//
+// Reals of float16, bfloat16 and float64 become float32 inside: constants are converted, a graph input or output keeps
+// the file's type and has a Cast beside it, and so does what an operator reads or gives that Bitfold does not have.
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "bitfold/graph.h"
+#include "onnx/functions.h"
+#include "onnx/initializer_data.h"
+#include "onnx/lift.h"
+#include "onnx/qdq.h"
+#include "ops/operator.h"
+
+namespace bitfold {
+
+/// What all graphs of a file share.
+struct ModelFile {
+  ModelFile(onnx::ModelProto& proto, InitializerData detached, std::shared_ptr<const void> memory,
+            std::string data_folder)
+      : model(proto),
+        data(std::move(detached)),
+        owner(std::move(memory)),
+        folder(std::move(data_folder)),
+        functions(proto) {}
+
+  onnx::ModelProto& model;            ///< Its initializers lose their elements as they are read.
+  InitializerData data;               ///< What parse_model() left out of `model`.
+  std::shared_ptr<const void> owner;  ///< Keeps that memory; null: it must be copied.
+  std::string folder;                 ///< Where external data lies.
+  Functions functions;
+  /// The opset that the file had before its content asked for a higher one; 0 where that is unknown.
+  std::int64_t earlier_opset = 0;
+  /// Metadata of values in bodies, by the body's path.
+  std::map<std::string, std::map<std::string, std::string>> body_metadata = {};
+};
+
+/// A value of an outer graph as a body sees it.
+struct Captured {
+  std::string name;
+  DataType file_type = DataType::float32;
+  Value value;  ///< A constant is copied into the body, anything else becomes one of its inputs.
+};
+
+class GraphReader {
+ public:
+  /// A body has a path: "" is the main graph. All references outlive the reader.
+  GraphReader(ModelFile& file, const onnx::GraphProto& graph, const Opsets& opsets, std::string path = "");
+
+  /// `inputs`: what the outer graph says of a body's own inputs. Grids and inferred shapes are set.
+  Graph read(std::span<const ValueInfo> inputs = {}, std::span<const Captured> captured = {});
+  /// The element types of the outputs in the file. After read().
+  const std::vector<DataType>& output_types() const { return output_types_; }
+
+ private:
+  /// A value by its name in the file. One of an ordinary type is `real`.
+  struct FileValue {
+    DataType type = DataType::float32;    ///< In the file.
+    ValueId real = ValueId::none;         ///< For other reals: as float32; none until something reads it.
+    ValueId raw = ValueId::none;          ///< For other reals: in the file's type; none until something reads it.
+    std::optional<Tensor> elements = {};  ///< Of a constant that is not in the graph yet.
+  };
+
+  // The graph: read_graph.cpp.
+  bool is_body() const { return !path_.empty(); }
+  void read_initializers();
+  Tensor take_initializer(int i);
+  void read_inputs(std::span<const ValueInfo> infos);
+  void add_captured(std::span<const Captured> captured);
+  void read_declarations(std::span<const SourceNode> nodes);
+  void mark_output(const onnx::ValueInfoProto& output);
+  void fuse_casts();
+  void name_nodes();
+
+  // Values: read_graph.cpp.
+  std::string fresh(const std::string& stem) const;
+  ValueId add_constant(const std::string& name, bool has_name, Tensor tensor);
+  ValueId read_value(const std::string& name);
+  ValueId read_raw(const std::string& name);
+  void give_up_name(ValueId id, const std::string& name);
+  ValueId add_cast(ValueId from, DataType to, const std::string& output);
+  const ValueInfo& info(ValueId id);
+  std::vector<ValueInfo> infos_of(const std::vector<ValueId>& ids);
+
+  // Nodes: read_node.cpp.
+  void read_node(const SourceNode& source);
+  void read_checked(const SourceNode& source);
+  bool read_mark(const onnx::NodeProto& node);
+  bool skip_identity(const onnx::NodeProto& node);
+  bool read_flattened_softmax(const onnx::NodeProto& node);
+  std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
+  void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);
+  bool fold_grid(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output);
+  std::optional<std::string> read_bodies(const SourceNode& source, NodeForm& form, Node& made,
+                                         std::vector<DataType>& output_types);
+  std::optional<std::string> set_fields(const NodeForm& form, const ops::OperatorInfo& row, Op& op,
+                                        std::optional<DataType>& file_type);
+  NodeId add_node(const onnx::NodeProto& node, Node made, std::size_t output_count);
+  void infer(NodeId id);
+  DataType file_type_of_output(const onnx::NodeProto& node, NodeId id, std::size_t output,
+                               std::optional<DataType> attribute);
+  std::size_t count_outputs(const onnx::NodeProto& node) const;
+  std::int64_t opset_of(const onnx::NodeProto& node, const Opsets& opsets) const;
+
+  ModelFile& file_;
+  const onnx::GraphProto& proto_;
+  const Opsets& opsets_;
+  const std::string path_;
+  Graph graph_;
+  std::unordered_map<std::string, FileValue> values_;
+  std::map<std::string, ValueInfo> declared_;  // types and shapes that the file says
+  std::set<std::string> read_, names_;         // names that something reads; all names of the file's graph
+  std::set<std::string> own_, outputs_;        // names of inputs and initializers; of outputs
+  std::set<NodeId> file_casts_, own_casts_;    // Casts to other reals: of the file, and made here
+  QdqMarks marks_;
+  std::vector<std::optional<ValueInfo>> infos_;  // per value, filled as nodes need them
+  std::vector<DataType> output_types_;
+};
+
+/// After grids were found in a graph and its bodies: what a body captured has the name and the grid that it has
+/// outside.
+void adopt_captured(Graph& graph);
+
+/// The attributes that hold the bodies of an If, Loop or Scan, in the order of Node::bodies.
+std::vector<std::string_view> body_names(const Op& op);
+/// The number of inputs of a node with bodies that are captured values, which are the last.
+std::size_t captured_count(const Node& node);
+
+}  // namespace bitfold

@@ -1,0 +1,389 @@
+// One node of a file becomes a node of the graph: brought into its operator's present form (lift.h), its attributes set
+// through the fields of the operator's row, completed by the row. A node for which one of these declines stays as it
+// is, with the reason.
+#include <algorithm>
+
+#include "base/check.h"
+#include "numeric/reals.h"
+#include "onnx/attributes.h"
+#include "onnx/opset_history.h"
+#include "onnx/read_graph.h"
+#include "onnx/sort_nodes.h"
+#include "onnx/wire.h"
+#include "ops/operator.h"
+
+namespace bitfold {
+namespace {
+
+/// The element of a Constant node; none for any other node.
+std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string& folder) {
+  if (node.op_type() != "Constant" || !domain_of(node.domain()).empty()) return std::nullopt;
+  const auto length = [](const auto& values) { return Shape{static_cast<std::int64_t>(values.size())}; };
+  for (const auto& attribute : node.attribute()) {
+    const auto value = read_attribute(attribute, folder);
+    if (!value) continue;
+    if (const auto* tensor = std::get_if<Tensor>(&*value)) return *tensor;
+    if (const auto* real = std::get_if<float>(&*value)) return float_scalar(*real);
+    if (const auto* reals = std::get_if<std::vector<float>>(&*value)) return Tensor::from(length(*reals), *reals);
+    if (const auto* integers = std::get_if<std::vector<std::int64_t>>(&*value)) return int64_vector(*integers);
+    if (const auto* integer = std::get_if<std::int64_t>(&*value))
+      return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(integer, 1));
+  }
+  fail("holds no number (sparse or text constants are not supported)");
+}
+
+bool has_subgraph_with_call(const onnx::GraphProto& graph, const Functions& functions) {
+  return std::ranges::any_of(graph.node(), [&](const onnx::NodeProto& node) {
+    return functions.is_call(node) || std::ranges::any_of(node.attribute(), [&](const auto& attribute) {
+             return attribute.has_g() && has_subgraph_with_call(attribute.g(), functions);
+           });
+  });
+}
+
+bool is_tensor_graph(const onnx::GraphProto& graph) {
+  const auto is_tensor = [](const onnx::ValueInfoProto& info) {
+    return info.type().has_tensor_type() || info.type().value_case() == onnx::TypeProto::VALUE_NOT_SET;
+  };
+  return std::ranges::all_of(graph.input(), is_tensor) && std::ranges::all_of(graph.output(), is_tensor);
+}
+
+}  // namespace
+
+void GraphReader::read_node(const SourceNode& source) {
+  try {
+    read_checked(source);
+  } catch (const Error& error) {
+    fail("{} {}", where(*source.proto), error.what());
+  }
+}
+
+void GraphReader::read_checked(const SourceNode& source) {
+  const onnx::NodeProto& node = *source.proto;
+  check(!node.op_type().empty(), "has no operator type");
+  if (auto constant = constant_of(node, file_.folder)) {
+    check(node.output_size() == 1 && !node.output(0).empty(), "has no output");
+    FileValue value{.type = constant->dtype(), .elements = std::move(constant)};
+    values_[node.output(0)] = std::move(value);
+    return;
+  }
+  const std::size_t output_count = count_outputs(node);
+  if (output_count == 0) return;  // its outputs are not read
+  if (read_mark(node) || skip_identity(node)) return;
+  if (std::optional<std::string> reason = read_known(source, output_count))
+    read_unknown(source, output_count, std::move(*reason));
+}
+
+// Up to the last one that something reads; all where the number of outputs says what the others are.
+std::size_t GraphReader::count_outputs(const onnx::NodeProto& node) const {
+  std::size_t count = 0;
+  for (int i = 0; i < node.output_size(); ++i)
+    if (!node.output(i).empty() && read_.contains(node.output(i))) count = static_cast<std::size_t>(i) + 1;
+  const std::string& type = node.op_type();
+  const bool needs_all = type == "Split" || type == "If" || type == "Loop" || type == "Scan";
+  return needs_all && count > 0 ? static_cast<std::size_t>(node.output_size()) : count;
+}
+
+std::int64_t GraphReader::opset_of(const onnx::NodeProto& node, const Opsets& opsets) const {
+  const std::string domain = domain_of(node.domain());
+  const auto it = opsets.find(domain);
+  check(it != opsets.end(), "is of operator set '{}', which the model does not import", domain);
+  check(!domain.empty() || (it->second >= kOldestOpset && it->second <= kLatestOpset),
+        "has opset {}; supported are {} to {} (onnx.version_converter changes it)", it->second, kOldestOpset,
+        kLatestOpset);
+  return it->second;
+}
+
+// What the exporter wrote in more than one node, or as another one.
+bool GraphReader::read_mark(const onnx::NodeProto& node) {
+  if (node.doc_string().empty() || !domain_of(node.domain()).empty()) return false;
+  if (node.op_type() == "Identity" && node.doc_string() == kBodyOutput && node.input_size() == 1) {
+    values_[node.output(0)] = values_.at(node.input(0));
+    return true;
+  }
+  if (node.op_type() == "Identity" && node.doc_string() == kRequantize && node.input_size() == 1) {
+    add_node(node, {.op = Requantize{}, .inputs = {read_value(node.input(0))}}, 1);
+    return true;
+  }
+  return node.doc_string() == kFlattenedSoftmax && read_flattened_softmax(node);
+}
+
+// An Identity of a constant gives it a second name: exporters write one initializer for equal constants and an Identity
+// for each further use. So the constant is found wherever one must be known, such as a scale.
+bool GraphReader::skip_identity(const onnx::NodeProto& node) {
+  if (node.op_type() != "Identity" || !domain_of(node.domain()).empty() || !node.doc_string().empty()) return false;
+  if (node.input_size() != 1 || node.input(0).empty() || outputs_.contains(node.output(0))) return false;
+  const FileValue& value = values_.at(node.input(0));
+  if (!value.elements && !graph_.is_constant(value.real)) return false;
+  const ValueId constant = read_value(node.input(0));
+  values_[node.output(0)] = {.type = value.type, .real = constant, .elements = value.elements};
+  return true;
+}
+
+// Reshape(Softmax(Flatten(x))), as the exporter writes it, is one operator again; what it was made of is then unread.
+bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
+  const auto producer_of = [&](ValueId id) {
+    const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);
+    return producer == NodeId::none || graph_.node(producer).inputs.empty() ? NodeId::none : producer;
+  };
+  const NodeId softmax_id = node.input_size() == 0 ? NodeId::none : producer_of(read_value(node.input(0)));
+  const auto* softmax = softmax_id == NodeId::none ? nullptr : std::get_if<Softmax>(&graph_.node(softmax_id).op);
+  if (softmax == nullptr) return false;
+  const NodeId flatten_id = producer_of(graph_.node(softmax_id).inputs[0]);
+  const auto* flatten = flatten_id == NodeId::none ? nullptr : std::get_if<Flatten>(&graph_.node(flatten_id).op);
+  if (flatten == nullptr) return false;
+  const Softmax merged{.axis = flatten->axis, .log = softmax->log, .flattened = true};
+  add_node(node, {.op = merged, .inputs = {graph_.node(flatten_id).inputs[0]}}, 1);
+  return true;
+}
+
+// An operator of the table. A result is the reason why the node is none; "" where the table has no such operator.
+std::optional<std::string> GraphReader::read_known(const SourceNode& source, std::size_t output_count) {
+  const onnx::NodeProto& node = *source.proto;
+  const std::string domain = domain_of(node.domain());
+  NodeForm form{.graph = graph_, .proto = node, .opset = opset_of(node, *source.opsets), .type = node.op_type()};
+  form.add_constant = [this](const std::string& name, bool has_name, Tensor tensor) {
+    return add_constant(name, has_name, std::move(tensor));
+  };
+  form.output_count = output_count;
+  const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
+  if (!is_known) return "";
+  for (const auto& attribute : node.attribute()) {
+    if (attribute.has_g()) continue;  // read_bodies
+    auto value = read_attribute(attribute, file_.folder);
+    if (!value) return fmt::format("attribute '{}' is of a kind that it does not have", attribute.name());
+    form.attributes[attribute.name()] = std::move(*value);
+  }
+  for (const std::string& name : node.input()) {
+    const bool reads_raw = form.type == "Cast" && !name.empty() && values_.at(name).raw != ValueId::none;
+    form.inputs.push_back(reads_raw ? values_.at(name).raw : read_value(name));
+  }
+  if (domain.empty())
+    if (auto reason = lift(form)) return reason;
+  const ops::OperatorInfo* row = ops::find_operator(domain, form.type);
+  check(row != nullptr, "operator table: no row for {}", form.type);
+  if (domain.empty() && form.opset < row->since && !has_lift(node.op_type(), form.opset, row->since))
+    return fmt::format("opset {} does not have it, {} is the first", form.opset, row->since);
+  if (ops::slot_at(row->outputs, output_count - 1) == nullptr)
+    return fmt::format("its output {} ('{}') is used", output_count - 1,
+                       node.output(static_cast<int>(output_count) - 1));
+  Node made{.op = row->prototype};
+  std::optional<DataType> file_type;
+  if (auto reason = set_fields(form, *row, made.op, file_type)) return reason;
+  std::vector<DataType> body_types;
+  if (row->bodies > 0)
+    if (auto reason = read_bodies(source, form, made, body_types)) return reason;
+  made.inputs = form.inputs;
+  made.outputs.assign(output_count, ValueId::none);
+  const std::vector<ValueInfo> infos = infos_of(made.inputs);
+  if (row->settle != nullptr)
+    if (auto reason = row->settle(made.op, ops::Inputs{made, infos})) return reason;
+  const NodeId id = add_node(node, std::move(made), output_count);
+  for (std::size_t i = 0; i < output_count; ++i) {
+    const std::string& name = node.output(static_cast<int>(i));
+    if (name.empty()) continue;
+    const auto own = i < body_types.size() ? std::optional(body_types[i]) : file_type;
+    values_[name].type = file_type_of_output(node, id, i, own);
+  }
+  if (std::holds_alternative<Cast>(graph_.node(id).op) && file_type && is_other_real(*file_type))
+    file_casts_.insert(id);
+  return std::nullopt;
+}
+
+// `file_type`: the element type that an attribute gives the output in the file.
+std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const ops::OperatorInfo& row, Op& op,
+                                                   std::optional<DataType>& file_type) {
+  const auto field_named = [&](std::string_view name, bool is_internal) {
+    const auto it = std::ranges::find_if(
+        row.fields, [&](const ops::Field& field) { return field.name == name && field.is_internal == is_internal; });
+    return it == row.fields.end() ? nullptr : &*it;
+  };
+  const auto set = [&](const ops::Field* field, const std::string& name,
+                       const ops::AttributeValue& given) -> std::optional<std::string> {
+    if (field == nullptr) return fmt::format("attribute '{}' is not known", name);
+    std::optional<ops::AttributeValue> value = value_for(*field, given);
+    if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not hold", name);
+    if (auto* dtype = std::get_if<DataType>(&*value)) {
+      file_type = *dtype;
+      if (is_other_real(*dtype)) *dtype = DataType::float32;
+    }
+    if (auto* tensor = std::get_if<Tensor>(&*value)) {
+      file_type = tensor->dtype();
+      if (is_other_real(tensor->dtype())) *tensor = to_float32(*tensor);
+    }
+    return field->set(op, *value);
+  };
+  for (const auto& [name, value] : form.attributes)
+    if (auto reason = set(field_named(name, false), name, value)) return reason;
+  for (const auto& [name, value] : form.internal)
+    if (auto reason = set(field_named(name, true), name, value)) return reason;
+  for (const ops::Field& field : row.fields)
+    check(!field.is_required || form.attributes.contains(field.name), "attribute '{}' is missing", field.name);
+  return std::nullopt;
+}
+
+// Bodies are closed: what they read from outside becomes an input of the node, and of each body in the same order.
+std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, NodeForm& form, Node& made,
+                                                    std::vector<DataType>& output_types) {
+  const onnx::NodeProto& node = *source.proto;
+  std::vector<const onnx::GraphProto*> graphs;
+  for (const std::string_view name : body_names(made.op)) {
+    const onnx::AttributeProto* attribute = find_attribute(node, name);
+    check(attribute != nullptr && attribute->has_g(), "attribute '{}' is missing", name);
+    if (!is_tensor_graph(attribute->g())) return "its body passes values that are not tensors";
+    graphs.push_back(&attribute->g());
+  }
+  if (std::holds_alternative<Loop>(made.op) && form.inputs.size() < 2) form.inputs.resize(2, ValueId::none);
+  std::vector<ValueInfo> infos;
+  for (const ValueInfo& outer : infos_of(form.inputs)) infos.push_back({.dtype = outer.dtype});
+  if (std::holds_alternative<If>(made.op)) infos.clear();
+  if (std::holds_alternative<Loop>(made.op)) {
+    infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
+    infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
+  }
+  std::vector<Captured> captured;
+  std::int64_t count = 0;
+  for (const std::string& name : captured_names(node)) {
+    const ValueId id = read_value(name);
+    captured.push_back({name, values_.at(name).type, graph_.value(id)});
+    if (graph_.is_constant(id)) continue;
+    captured.back().value.quant.reset();
+    form.inputs.push_back(id);
+    ++count;
+  }
+  if (auto* loop = std::get_if<Loop>(&made.op)) loop->captured = count;
+  if (auto* scan = std::get_if<Scan>(&made.op)) scan->captured = count;
+  for (std::size_t i = 0; i < graphs.size(); ++i) {
+    check(static_cast<std::size_t>(graphs[i]->input_size()) == infos.size(), "'{}' has {} inputs, expected {}",
+          body_names(made.op)[i], graphs[i]->input_size(), infos.size());
+    GraphReader reader(file_, *graphs[i], *source.opsets, fmt::format("{}{}.{}/", path_, node.name(), i));
+    made.bodies.push_back(std::make_shared<const Graph>(reader.read(infos, captured)));
+    if (i == 0) output_types = reader.output_types();
+  }
+  if (std::holds_alternative<Loop>(made.op) && !output_types.empty()) output_types.erase(output_types.begin());
+  return std::nullopt;
+}
+
+// Stays a node of the file. It reads and gives values in the file's types.
+void GraphReader::read_unknown(const SourceNode& source, std::size_t output_count, std::string reason) {
+  const onnx::NodeProto& node = *source.proto;
+  Opaque op{.domain = domain_of(node.domain()), .type = node.op_type(), .reason = std::move(reason)};
+  op.opset = opset_of(node, *source.opsets);
+  if (file_.earlier_opset > 0 && op.domain.empty() && file_.earlier_opset < op.opset &&
+      opsets_of_same_meaning(op.type, file_.earlier_opset).last >= op.opset)
+    op.opset = file_.earlier_opset;
+  for (const auto& attribute : node.attribute()) {
+    check(attribute.t().data_location() != onnx::TensorProto::EXTERNAL, "attribute '{}' lies in another file",
+          attribute.name());
+    check(!attribute.has_g() || !has_subgraph_with_call(attribute.g(), file_.functions),
+          "calls a function of the model inside its subgraph, which is not supported (onnx.inliner removes it)");
+    op.attributes.push_back(attribute.SerializeAsString());
+  }
+  const std::set<std::string> captured = captured_names(node);
+  check(captured.empty(), "reads '{}' of the outer graph inside its subgraph, which is not supported{}{}",
+        captured.empty() ? "" : *captured.begin(), op.reason.empty() ? "" : ": ", op.reason);
+  const bool is_grid = is_quantize(op) || is_dequantize(op);
+  Node made{};
+  for (const std::string& name : node.input()) made.inputs.push_back(is_grid ? read_value(name) : read_raw(name));
+  if (fold_grid(op, made.inputs, node.output(0))) return;
+  const bool is_dequantized = is_dequantize(op) && node.input_size() > 1 && !node.input(1).empty();
+  const DataType scale_type = is_dequantized ? values_.at(node.input(1)).type : DataType::unknown;
+  const bool reads_other_reals = !is_grid && std::ranges::any_of(node.input(), [&](const std::string& name) {
+    return !name.empty() && is_other_real(values_.at(name).type);
+  });
+  made.op = std::move(op);
+  add_node(node, std::move(made), output_count);
+  for (std::size_t i = 0; i < output_count; ++i) {
+    const std::string& name = node.output(static_cast<int>(i));
+    if (name.empty()) continue;
+    FileValue& value = values_[name];
+    value.type = is_dequantized ? scale_type : graph_.value(value.real).dtype;
+    check(!reads_other_reals || value.type != DataType::unknown,
+          "reads reals that are not float32, and the file does not say of what type its output '{}' is "
+          "(onnx.shape_inference adds that)",
+          name);
+    if (!is_grid && is_other_real(value.type)) std::swap(value.real, value.raw);
+  }
+}
+
+bool GraphReader::fold_grid(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output) {
+  if (!is_quantize(op) && !is_dequantize(op)) return false;
+  auto folded = fold_constant_qdq(graph_, op, inputs);
+  if (!folded) return false;
+  folded->name = output;
+  FileValue value{.type = folded->dtype};
+  value.real = graph_.add_value(std::move(*folded));
+  values_[output] = value;
+  return true;
+}
+
+NodeId GraphReader::add_node(const onnx::NodeProto& node, Node made, std::size_t output_count) {
+  made.name = node.name();
+  for (int i = 0; made.name.empty(); ++i) made.name = node.output(i);
+  made.outputs.clear();
+  const bool is_opaque = std::holds_alternative<Opaque>(made.op);
+  for (std::size_t i = 0; i < output_count; ++i) {
+    const std::string& name = node.output(static_cast<int>(i));
+    made.outputs.push_back(ValueId::none);
+    if (name.empty()) continue;
+    const auto declared = declared_.find(name);
+    Value value{.name = name, .dtype = DataType::unknown};
+    if (declared != declared_.end()) value.shape = declared->second.shape;
+    if (declared != declared_.end() && is_opaque) value.dtype = declared->second.dtype;
+    made.outputs[i] = graph_.add_value(std::move(value));
+    values_[name] = {.real = made.outputs[i]};
+  }
+  const NodeId id = graph_.add_node(std::move(made));
+  infer(id);
+  if (node.doc_string() == kGridClip) marks_.grid_clips.insert(id);
+  if (node.doc_string() == kRequantize) marks_.requantizes.insert(id);
+  return id;
+}
+
+// Types and shapes as far as they are known, so that later nodes can use them.
+void GraphReader::infer(NodeId id) {
+  const Node& node = graph_.node(id);
+  const std::vector<ValueInfo> inputs = infos_of(node.inputs);
+  std::vector<ValueInfo> inferred = infer_node(node, inputs);
+  if (!inferred.empty() && !inputs.empty() && node.outputs[0] != ValueId::none) {
+    DataType& first = graph_.value(node.outputs[0]).dtype;
+    if (is_quantize(node.op) || is_dequantize(node.op)) inferred[0].shape = inputs[0].shape;
+    const bool has_zero_point = node.inputs.size() > 2 && node.inputs[2] != ValueId::none;
+    if (is_quantize(node.op)) first = has_zero_point ? inputs[2].dtype : DataType::uint8;
+    if (is_dequantize(node.op)) first = DataType::float32;
+  }
+  for (std::size_t i = 0; i < node.outputs.size() && i < inferred.size(); ++i) {
+    if (node.outputs[i] == ValueId::none) continue;
+    Value& value = graph_.value(node.outputs[i]);
+    if (inferred[i].shape) value.shape = inferred[i].shape;
+    inferred[i].shape = value.shape;
+    if (std::holds_alternative<Opaque>(node.op))
+      inferred[i].dtype = value.dtype;
+    else
+      value.dtype = inferred[i].dtype;
+    info(node.outputs[i]);
+    infos_[static_cast<std::size_t>(node.outputs[i])] = std::move(inferred[i]);
+  }
+}
+
+// Reals are float32 here. Which they are in the file follows from the attribute that says it, or the file's
+// declaration, or the inputs whose type the operator's row says the output has.
+DataType GraphReader::file_type_of_output(const onnx::NodeProto& node, NodeId id, std::size_t output,
+                                          std::optional<DataType> attribute) {
+  const Node& made = graph_.node(id);
+  const DataType type = graph_.value(made.outputs[output]).dtype;
+  if (type != DataType::float32) return type;
+  if (attribute && is_any_real(*attribute)) return *attribute;
+  const auto declared = declared_.find(node.output(static_cast<int>(output)));
+  if (declared != declared_.end() && is_any_real(declared->second.dtype)) return declared->second.dtype;
+  const ops::OperatorInfo& row = ops::info(made.op);
+  const ops::Slot* slot = ops::slot_at(row.outputs, output);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(node.input_size()); ++i) {
+    const ops::Slot* from = ops::slot_at(row.inputs, i);
+    const std::string& name = node.input(static_cast<int>(i));
+    if (from == nullptr || slot == nullptr || from->group != slot->group || from->group == 0 || name.empty()) continue;
+    if (is_any_real(values_.at(name).type)) return values_.at(name).type;
+  }
+  return DataType::float32;
+}
+
+}  // namespace bitfold

@@ -1,0 +1,110 @@
+// One Graph, the network or the body of a node, becomes a graph of a file. Grids become QuantizeLinear /
+// DequantizeLinear pairs:
+//
+//   computed value v, graph input v    v -> QuantizeLinear -> v/q -> DequantizeLinear -> v/dq, which v's consumers read
+//   the same as graph output           v/raw -> QuantizeLinear -> v/q -> DequantizeLinear -> v
+//   Requantize x -> y                  x -> QuantizeLinear -> y/q -> DequantizeLinear -> y
+//   constant w                         w/codes -> DequantizeLinear -> w
+//
+// ONNX Runtime's CPU provider runs a node in integers where every tensor input comes from a DequantizeLinear and every
+// output goes to a QuantizeLinear and is no graph output; the forms above are those. Scales and zero points are
+// initializers. What ONNX's types cannot say stands in metadata (qdq.h).
+//
+// Constant codes of 2 and 3 bits are stored in int4 (int2 needs opset 25, which few runtimes read), all other codes
+// below 8 bits in int8 or uint8. A runtime would let such an activation use the whole of the wider type, so a Clip in
+// front keeps it on its grid; narrow grids of 8 and 16 bits do without, for the Clip would keep ONNX Runtime from
+// fusing and the one code too many is only reached by reals outside the calibrated range. An operator that only moves
+// elements of a value on the same grid needs no Clip, and must not get one: ONNX Runtime 1.32 moves the pairs around
+// such nodes and then refuses a model with signed codes after a Clip.
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "bitfold/graph.h"
+
+namespace bitfold {
+
+/// Up to this size (bytes) the elements of an initializer stay in the model's message.
+inline constexpr std::size_t kSmallTensor = 1024;
+
+/// What all graphs of a file that is being written share.
+struct ModelWriting {
+  std::int64_t opset = 0;                                ///< Of the default domain.
+  std::set<std::string> taken = {};                      ///< Names of values and nodes, in any graph.
+  std::map<std::string, std::int64_t> domains = {};      ///< Other domains that nodes are of, and their versions.
+  std::map<std::string, std::string> domain_users = {};  ///< The first node of each, for messages.
+  std::map<std::string, std::string> metadata = {};
+  /// The elements of large initializers of the main graph, by index, which are not in the message.
+  std::vector<std::optional<Tensor>> data = {};
+};
+
+/// The names of all values of a graph and its bodies.
+void take_names(const Graph& graph, std::set<std::string>& taken);
+
+class GraphWriter {
+ public:
+  /// A body has a writer of the graph around it, and a path (qdq.h). All references outlive the writer.
+  GraphWriter(ModelWriting& model, const Graph& graph, onnx::GraphProto& file, GraphWriter* outer = nullptr,
+              std::string path = "");
+
+  /// Throws Error naming value or node for what ONNX has no form for. `captured`: for a body, the outer values that its
+  /// last inputs stand for.
+  void write(std::span<const ValueId> captured = {});
+
+ private:
+  // The graph and its nodes: write_graph.cpp.
+  void bind_captured(std::span<const ValueId> captured);
+  void write_input(ValueId id);
+  void write_outputs();
+  void write_value_info(ValueId id, const std::string& name);
+  void write_node(NodeId id);
+  void write_operator(NodeId id);
+  void write_fields(const Node& node, onnx::NodeProto& written);
+  void write_bodies(const Node& node, onnx::NodeProto& written);
+  void write_unknown(const Node& node, onnx::NodeProto& written);
+  void write_flattened_softmax(const Node& node);
+  void write_metadata();
+  onnx::NodeProto& add(const char* type, const std::string& node_name, const std::vector<std::string>& inputs,
+                       const std::string& output);
+  void add_initializer(const std::string& name, const Tensor& tensor);
+  void append(onnx::NodeProto node);
+
+  // Names: write_graph.cpp.
+  std::string fresh(const std::string& stem);
+  std::string own_name(ValueId id);
+  std::string raw_name(ValueId id);
+  std::string read_name(ValueId id);
+  bool is_outer_name(const std::string& name) const;
+  bool shares_constant(const Value& value);
+  void need_constant(const std::string& name);
+
+  // Grids: write_grids.cpp.
+  void write_constant(ValueId id);
+  void write_snapped_outputs(const Node& node, const std::vector<std::string>& raw_names);
+  void write_requantize(const Node& node);
+  void write_pair(const Value& value, const std::string& from, const std::string& to, const char* mark,
+                  const std::string& node_name);
+  std::vector<std::string> write_grid(const Value& value, bool with_zero_point);
+  std::string clipped(const Value& value, const std::string& from);
+
+  ModelWriting& model_;
+  const Graph& graph_;
+  onnx::GraphProto& file_;
+  GraphWriter* outer_;
+  const std::string path_;
+  std::map<ValueId, std::string> read_names_;           // where it is not the value's own
+  std::map<ValueId, std::string> own_names_;            // where an outer graph has the value's name
+  std::unordered_map<std::string, ValueId> constants_;  // not written yet: nothing has read them
+};
+
+}  // namespace bitfold
