@@ -229,17 +229,15 @@ TEST(AbsorbHighBias, moves_all_of_the_mean_where_nothing_rectifies) {
 
 // Weights 0.6 and 0.6 of a grid whose step is 1 (the third is 127): their error is 0.4 each, times means 3 and 5. What
 // is left of it is less than half a unit of the bias.
-TEST(DataFree, takes_the_foreseen_mean_error_off_the_bias) {
+TEST(DataFree, subtracts_the_predicted_mean_error_from_the_bias) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 3});
   const ValueId w = constant(g, "w", {1, 3}, {0.6F, 0.6F, 127}), b = constant(g, "b", {1}, {0});
   g.mark_output(g.add(Gemm{.trans_b = true}, "fc", {x, w, b}, "y"));
   const InputRange range{.min = {2, 4, -1}, .max = {4, 6, 1}};
   const auto bias_of = [&](BiasCorrection correction) {
-    Recipe recipe = data_free_recipe();
-    recipe.bias_correction = correction;
-    recipe.rounding = Rounding::nearest;
-    const Graph q = quantize_data_free(g, {}, range, recipe).quantized.graph;
+    const Recipe recipe{.rounding = Rounding::nearest, .bias_correction = correction};
+    const Graph q = quantize(calibrate_without_data(g, {}, range, recipe), nullptr).graph;
     const Value& value = q.value(q.node(q.producer(q.find("y"))).inputs[2]);
     return static_cast<double>(value.constant->data<std::int32_t>()[0]) * static_cast<double>(value.quant->scale[0]);
   };
@@ -249,15 +247,16 @@ TEST(DataFree, takes_the_foreseen_mean_error_off_the_bias) {
 
 TEST(DataFree, refuses_what_needs_samples) {
   const Graph g = absorbing();
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.rounding = Rounding::gptq}), Error);
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.bias_correction = BiasCorrection::empirical}), Error);
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.observer = Observer::automatic}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.rounding = Rounding::gptq}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.bias_correction = BiasCorrection::empirical}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.observer = Observer::automatic}), Error);
 }
 
 TEST(DataFree, is_the_same_every_time) {
   const Graph g = absorbing();
   const BatchNormTable table{{"h", {.mean = {10, 0.5}, .deviation = {2, 1}}}};
-  EXPECT_EQ(quantize_data_free(g, table, {}).quantized.graph, quantize_data_free(g, table, {}).quantized.graph);
+  EXPECT_EQ(quantize(calibrate_without_data(g, table), nullptr).graph,
+            quantize(calibrate_without_data(g, table), nullptr).graph);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A layer as a matrix product, and the rows it multiplies its weights with.
+// A layer as a matrix product, and the input rows of that product.
 #pragma once
 
 #include <algorithm>
@@ -21,18 +21,18 @@ struct ProductView {
   }
 };
 
-/// None where the node is no such product.
+/// Absent where the node is not such a product.
 std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 
-/// Rows at output positions that are evenly spread over the image.
+/// Reads input rows at output positions that are evenly spread over the image.
 class LayerRows {
  public:
   static constexpr std::int64_t kMostPerSample = 256;
 
-  /// Of product `id`; at most `most_rows` of a tensor.
+  /// For product `id`; at most `most_rows` per tensor.
   LayerRows(const Graph& graph, NodeId id, std::int64_t most_rows = kMostPerSample);
 
-  /// Writes rows [count][depth] of one group, x the layer's first input. Returns count.
+  /// Writes rows [count][depth] of one group of x, the layer's first input. Returns count.
   std::int64_t read(const Tensor& x, std::int64_t group, std::vector<float>& rows) const;
 
  private:

@@ -40,14 +40,6 @@ double squared_error(const std::vector<float>& values, float lo, float hi, const
   return sum;
 }
 
-TEST(Observer, names_parse_back) {
-  for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse, Observer::moving_average,
-                           Observer::entropy, Observer::automatic})
-    EXPECT_EQ(parse_observer(to_string(o)), o);
-  EXPECT_EQ(to_string(Observer::automatic), "auto");
-  EXPECT_THROW(parse_observer("minmax"), Error);
-}
-
 TEST(Observer, min_max_is_exact) {
   const auto statistics = statistics_of({-0.3F, 2.7F, 1});
   const auto range = observe(statistics, Observer::min_max, kUnsigned8);

@@ -112,6 +112,21 @@ TEST(PairedRuns, keep_values_on_grids_as_they_are) {
   EXPECT_NE(seen[0].x, seen[0].y);
 }
 
+// Nothing runs before the first product, whose inputs are the samples. UndefinedBehaviorSanitizer watches.
+TEST(PairedRuns, feed_a_network_of_one_product) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DataType::float32, Shape{kDynamic, 2});
+  const ValueId w = graph.add_constant("w", Tensor::from<float>({2, 2}, std::vector<float>{1, 2, 3, 4}));
+  const ValueId y = graph.add(MatMul{}, "only", {x, w}, "y");
+  graph.mark_output(y);
+  infer_shapes(graph);
+  CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
+  PairedRuns runs(graph, graph, samples);
+  const Seen seen = run(runs, graph.producer(y));
+  EXPECT_EQ(seen.x[1], (std::vector<float>{-3, 4}));
+  EXPECT_EQ(seen.x, seen.y);
+}
+
 TEST(PairedRuns, run_from_the_start_where_no_file_can_be_written) {
   const char* const before = std::getenv("TMPDIR");
   const std::string folder = before == nullptr ? "" : before;

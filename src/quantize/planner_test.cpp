@@ -53,7 +53,7 @@ TEST(Planner, what_a_leaky_relu_alone_reads_has_a_grid_unless_bitfold_runs_it) {
     const bool is_any = target == Target::any;
     EXPECT_EQ(grid(result.graph, "c1").has_value(), is_any);
     EXPECT_EQ(grid(result.graph, "c2").has_value(), is_any);
-    EXPECT_EQ(result.rounded_behind_leaky_relu, is_any ? 0 : 2);
+    EXPECT_EQ(result.fused_leaky_relu_layers, is_any ? 0 : 2);
     EXPECT_TRUE(grid(result.graph, "c3").has_value());  // a slope above 1 could leave what the multiplier allows
     EXPECT_TRUE(grid(result.graph, "c4").has_value());  // the network gives it out, too
     for (const char* name : {"r1", "r2", "r3", "r4"}) EXPECT_TRUE(grid(result.graph, name).has_value()) << name;
@@ -130,7 +130,7 @@ TEST(Planner, a_leaky_relu_has_a_grid_on_either_side_for_any_runtime) {
   net.graph.mark_output(net.conv("c2", l));
   net.seen("l", -0.2F, 3);
   const auto result = net.quantize({.target = Target::any});
-  EXPECT_EQ(result.rounded_behind_leaky_relu, 0);
+  EXPECT_EQ(result.fused_leaky_relu_layers, 0);
   EXPECT_EQ(grid(result.graph, "c1"), choose_params(-2, 3, kUnsigned8));
   EXPECT_EQ(grid(result.graph, "l"), choose_params(-0.2F, 3, kUnsigned8));
 }

@@ -89,7 +89,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
       agreeing += report::argmax(row(x.front())) == report::argmax(row(y.front()));
     }
     result.sample_count += batch->sample_count;
-    options.progress(result.sample_count, source.sample_count());
+    options.progress("comparing", result.sample_count, source.sample_count());
   }
   check(result.sample_count > 0, "{}: no samples", source.description());
   if (has_scores) result.top1_agreement = static_cast<double>(agreeing) / static_cast<double>(result.sample_count);

@@ -41,7 +41,7 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
   while (auto batch = source.next(samples_at_a_time)) {
     const auto outputs = runner.run(report::graph_inputs(graph, *batch, samples_at_a_time));
     result.sample_count += batch->sample_count;
-    options.progress(result.sample_count, source.sample_count());
+    options.progress("evaluating", result.sample_count, source.sample_count());
     if (batch->labels.empty()) continue;
     const auto count = report::class_count(outputs.front());
     check(count.has_value(), "output '{}' has shape {}: labels need one score per class, samples x classes",

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/check.h"
+#include "base/failures.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "report/batches.h"
@@ -34,7 +35,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
 void for_each_batch(const Graph& graph, BatchSource& source, int threads,
                     const std::function<void(const Batch&, const std::vector<std::int32_t>&)>& use) {
   const std::int64_t at_a_time = batch_size(graph, 0);
-  const auto teams = static_cast<std::size_t>(threads > 0 ? threads : usable_threads());
+  const auto teams = static_cast<std::size_t>(thread_count(threads));
   std::vector<Session> sessions;
   for (std::size_t t = 0; t < teams; ++t) sessions.emplace_back(graph, SessionOptions{.threads = 1});
   source.rewind();
@@ -46,21 +47,17 @@ void for_each_batch(const Graph& graph, BatchSource& source, int threads,
       if (batch && batch->sample_count > 0) batches.push_back(std::move(*batch));
     }
     std::vector<std::vector<std::int32_t>> results(batches.size());
-    std::vector<std::string> failures(batches.size());
+    Failures failures(batches.size());
     const auto count = static_cast<std::int64_t>(batches.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(teams))
     for (std::int64_t b = 0; b < count; ++b) {
       const auto i = static_cast<std::size_t>(b);
-      try {
+      failures.guard(i, [&] {
         results[i] = answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], batches[i], at_a_time);
-      } catch (const std::exception& error) {
-        failures[i] = error.what();
-      }
+      });
     }
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-      check(failures[i].empty(), "{}", failures[i]);
-      use(batches[i], results[i]);
-    }
+    failures.rethrow_first();
+    for (std::size_t i = 0; i < batches.size(); ++i) use(batches[i], results[i]);
   }
 }
 
