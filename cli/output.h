@@ -1,4 +1,4 @@
-// What every verb prints with: JSON, tables, progress, notes.
+// Output of every verb: JSON, tables, progress, notes.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -38,7 +38,7 @@ struct Options {
   bool is_search() const { return mixed != nullptr && mixed->is_wanted(); }
 };
 
-/// What both verbs begin with.
+/// The calibrated network and its samples, with which both verbs begin.
 struct Work {
   Dataset samples;  ///< Without a source where there are saved statistics, or no data.
   CalibratedNetwork network;

@@ -1,4 +1,4 @@
-// What quantize and analyze share: the report, and the search for a mix of bit widths.
+// Options of quantize and analyze: the report, and the search for a mix of bit widths.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -16,7 +16,7 @@
 
 namespace bitfold {
 
-/// What was done with one node.
+/// The result for one node.
 struct LayerDecision {
   std::string node, op;
   bool quantized = false;
@@ -38,7 +38,7 @@ struct InputRange {
   std::vector<float> min{0}, max{1};
 };
 
-/// What is not part of the recipe.
+/// Options of a call that are not part of the recipe.
 struct QuantizeOptions {
   int threads = 0;  ///< 0: all cores. Does not change the result.
   Progress progress;
@@ -60,7 +60,7 @@ inline QuantizeResult quantize(const Graph& graph, BatchSource& samples, const R
 
 // The two halves of quantize(), for callers that measure or change something in between.
 
-/// What prepare() did.
+/// The changes that prepare() made.
 struct Preparation {
   Prepared done;
   std::vector<EqualizedRegion> equalized, smoothed;

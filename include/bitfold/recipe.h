@@ -64,7 +64,7 @@ std::string_view to_string(BiasCorrection correction);
 std::string_view to_string(Equalization equalization);
 std::string_view to_string(Target target);
 
-/// What one layer does differently. An absent field is as in the recipe.
+/// Settings of one layer that differ from the recipe. An absent field is as in the recipe.
 struct LayerRecipe {
   std::optional<int> weight_bits;
   /// Bits of its output's grid. Values that share a grid take the most bits that any of their producers asks for.
@@ -81,7 +81,7 @@ struct Recipe {
   int activation_bits = 8;
   std::optional<Scheme> weight_scheme;  ///< Absent: see weight_scheme().
   Scheme activation_scheme = Scheme::asymmetric;
-  Granularity granularity = Granularity::per_channel;  ///< Of weights. Activations have one grid per tensor.
+  Granularity granularity = Granularity::per_channel;  ///< Grids of weights; activations have one per tensor.
   Rounding rounding = Rounding::automatic;
   BiasCorrection bias_correction = BiasCorrection::automatic;
   Equalization equalization = Equalization::automatic;

@@ -39,7 +39,7 @@ auto naming_memory(const F& f) {
 
 struct Session::Impl {
   Impl(const Graph& g, const SessionOptions& o, std::shared_ptr<engine::WeightCache> w)
-      : graph(g), options(o), threads(o.threads > 0 ? o.threads : usable_threads()), weights(std::move(w)) {}
+      : graph(g), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
 
   Graph graph;
   SessionOptions options;

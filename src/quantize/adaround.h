@@ -45,7 +45,7 @@ struct AdaRoundProblem {
 struct AdaRoundOptions {
   int iterations = 2000;
   std::int64_t batch = 256;     ///< Rows per iteration.
-  float learning_rate = 0.01F;  ///< Of u, by Adam (Kingma and Ba 2015).
+  float learning_rate = 0.01F;  ///< Step of u in Adam (Kingma and Ba 2015).
 };
 
 /// Changes the codes and biases of those channels where that reduces the squared error over the rows. The result does

@@ -1,6 +1,6 @@
 // Empirical bias correction (Nagel et al. 2019, section 4.2) subtracts the mean error of a layer's outputs. But the
 // error after the activation f matters: most outputs of a convolution are negative, and a Relu turns them into zeros
-// whatever their error. So the bias changes by the b that minimizes, to first order,
+// that have no error. So the bias changes by the b that minimizes, to first order,
 //
 //   sum over rows ( f(z) - f(z_q + b) )^2,   z = w y + bias,   z_q = w_q x + bias_q,
 //

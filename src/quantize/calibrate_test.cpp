@@ -186,7 +186,7 @@ TEST(Calibrate, reports_progress_up_to_the_end) {
 }
 
 // Between two convolutions values lie in the order that the CPU's kernels like; the index is that of the tensor.
-TEST(Calibrate, names_the_index_of_what_became_infinite_in_the_tensor_s_order) {
+TEST(Calibrate, names_the_index_of_an_infinite_element_in_the_order_of_the_tensor) {
   Graph g;
   const Window plain{.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
   const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});

@@ -58,7 +58,7 @@ class PairedRuns {
   int threads_;
   Reference float_reference_;
   std::int64_t group_;   ///< Samples at a time.
-  std::int64_t groups_;  ///< Of samples.
+  std::int64_t groups_;  ///< Groups of samples.
   std::int64_t sample_count_;
   std::vector<Kept> kept_;  ///< By group of samples; empty while both run from the start.
   std::array<SpillFile, 2> files_;

@@ -1,4 +1,4 @@
-// What is done before calibration, and what it brings.
+// Changes before calibration, and their effect.
 #include <gtest/gtest.h>
 
 #include <cmath>

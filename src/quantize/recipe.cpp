@@ -1,4 +1,4 @@
-// What a recipe implies.
+// Decisions that follow from a recipe.
 #include "bitfold/recipe.h"
 
 namespace bitfold {

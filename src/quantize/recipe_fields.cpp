@@ -1,4 +1,4 @@
-// The description of every recipe field: the only place that knows its name, values, default and help.
+// Describes every recipe field: name, valid values, default and help stand here only.
 #include <fmt/ranges.h>
 
 #include <algorithm>

@@ -49,7 +49,7 @@ TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
   }
 }
 
-TEST(Recipe, without_samples_leaves_only_what_needs_none) {
+TEST(Recipe, without_samples_changes_only_fields_that_need_them) {
   for (const Rounding rounding : {Rounding::gptq, Rounding::adaround, Rounding::seq_mse, Rounding::nearest}) {
     const Recipe recipe{
         .rounding = rounding, .bias_correction = BiasCorrection::empirical, .observer = Observer::automatic};
@@ -165,7 +165,7 @@ TEST(RecipeFields, layer_settings_are_read_from_text) {
   EXPECT_MENTIONS(complaint("fc:weight_bits=x"), "weight_bits is 'x'", "2 to 8");
 }
 
-// docs/recipe.md holds this table; BITFOLD_UPDATE_DOCS=1 writes it anew.
+// docs/recipe.md holds this table; BITFOLD_UPDATE_DOCS=1 updates it.
 std::string documented_fields() {
   std::string table = "| key | flag | values | default | for one layer | what it does |\n|---|---|---|---|---|---|\n";
   for (const RecipeField& field : recipe_fields())
@@ -212,7 +212,7 @@ TEST_F(RecipeFile, a_wrong_type_or_value_is_named_with_line) {
   EXPECT_MENTIONS(syntax, "recipe.toml:2");
 }
 
-TEST_F(RecipeFile, reads_what_single_layers_do) {
+TEST_F(RecipeFile, reads_settings_of_single_layers) {
   const Recipe recipe = load_recipe(write(R"(weight_bits = 4
 [layers."conv1"]
 weight_bits = 8

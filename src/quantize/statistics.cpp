@@ -2,8 +2,8 @@
 //
 // Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount and w a power of two: the least one with
 // which every real so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x / w) /
-// 2). So the histogram of a set of reals is the same in whatever order and grouping they came. So are the sums of
-// samples' extremes, which are exact.
+// 2). So the histogram of a set of reals does not depend on their order and grouping. Nor do the sums of samples'
+// extremes, which are exact.
 #include <algorithm>
 #include <cmath>
 
