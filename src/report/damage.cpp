@@ -63,21 +63,14 @@ SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t
 Damage SampleSet::damage(const Graph& candidate) const {
   Session session(candidate, {.threads = 1});
   std::vector<ErrorSums> sums(outputs_.front().size());
-  std::int64_t agreeing = 0;
-  bool has_scores = true;
+  Agreement agreement;
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
     const std::vector<Tensor> outputs = session.run(inputs_[s]);
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (outputs[o].dtype() != DataType::float32) continue;
       sums[o].add(outputs_[s][o].data<float>(), outputs[o].data<float>());
     }
-    const auto classes = class_count(outputs.front());
-    has_scores = has_scores && classes.has_value();
-    if (!has_scores) continue;
-    const auto first = [&](const Tensor& t) {
-      return argmax(t.data<float>().first(static_cast<std::size_t>(*classes)));
-    };
-    agreeing += first(outputs_[s].front()) == first(outputs.front());
+    agreement.add(outputs_[s].front(), outputs.front(), 1);
   }
   Damage damage;
   int measured = 0;
@@ -87,7 +80,7 @@ Damage SampleSet::damage(const Graph& candidate) const {
     ++measured;
   }
   damage.noise /= std::max(measured, 1);
-  if (has_scores) damage.agreement = static_cast<double>(agreeing) / static_cast<double>(size());
+  damage.agreement = agreement.value();
   return damage;
 }
 
