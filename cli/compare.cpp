@@ -47,7 +47,7 @@ void compare_models(const Options& o) {
   o.output->say_all(dataset.notes);
   Comparison result;
   {
-    ProgressBar bar("comparing");
+    ProgressBar bar;
     result = compare(float_graph, quantized_graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
   }
   const auto times = bench_interleaved({&float_graph, &quantized_graph},

@@ -1,10 +1,10 @@
-// Quantizing without data: --data-free, and what its inputs are like.
+// Quantizing without data: --data-free, and the range of the inputs.
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <string>
+#include <vector>
 
-#include "bitfold/data_free.h"
+#include "bitfold/quantize.h"
 #include "data_options.h"
 #include "output.h"
 
@@ -14,15 +14,13 @@ class DataFreeOptions {
  public:
   explicit DataFreeOptions(CLI::App& verb);
   bool is_wanted() const { return is_wanted_; }
-  bool leaves_high_biases() const { return leaves_high_biases_; }
-  /// Says what it took the inputs to be. Throws Error where the file, a flag or a layer does not allow it.
-  DataFreeResult quantize(const std::string& model, const Recipe& recipe, const DataOptions& data_options,
-                          const Output& output) const;
 
- private:
+  /// The range of the inputs, from --input-range or the preprocessing flags; prints it. Throws Error when it does not
+  /// fit the network.
   InputRange range(const Graph& graph, const DataOptions& data_options, const Output& output) const;
 
-  bool is_wanted_ = false, leaves_high_biases_ = false;
+ private:
+  bool is_wanted_ = false;
   std::vector<float> range_;
 };
 

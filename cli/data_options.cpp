@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bitfold/error.h"
+#include "output.h"
 
 namespace bitfold::cli {
 namespace {
@@ -57,6 +58,7 @@ DatasetOptions DataOptions::resolve() const {
   DatasetOptions options;
   options.limit = values_->limit;
   options.strict = values_->strict;
+  options.warn = print_warning;
   if (!values_->preprocess_file.empty()) options.preprocess = load_preprocess(values_->preprocess_file);
   for (std::size_t i = 0; i < kFlags.size(); ++i) {
     if (!values_->texts[i]) continue;

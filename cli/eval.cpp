@@ -26,7 +26,7 @@ void eval(const Options& o) {
   o.output->say_all(dataset.notes);
   Evaluation result;
   {
-    ProgressBar bar("evaluating");
+    ProgressBar bar;
     result = naming_file(o.model, [&] {
       return evaluate(
           graph, *dataset.source,

@@ -90,29 +90,45 @@ void Output::table(const std::vector<std::vector<std::string>>& rows) const {
   }
 }
 
-ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), is_terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressBar::ProgressBar() : is_terminal_(isatty(STDERR_FILENO) == 1) {}
 
-ProgressBar::~ProgressBar() {
+void ProgressBar::clear() {
   if (drawn_) fmt::print(stderr, "\r\033[K");
+  drawn_ = false;
 }
 
-Progress ProgressBar::progress() {
-  if (!is_terminal_) return {};
-  return {.report = &ProgressBar::draw, .context = this};
+Progress ProgressBar::progress(const std::atomic<bool>* cancel) {
+  if (!is_terminal_) return {.cancel = cancel};
+  return {.report = [this](std::string_view phase, std::int64_t done, std::int64_t total) { draw(phase, done, total); },
+          .cancel = cancel};
 }
 
-void ProgressBar::draw(void* self, std::int64_t done, std::int64_t total) {
+void ProgressBar::draw(std::string_view phase, std::int64_t done, std::int64_t total) {
   constexpr double kInterval_s = 0.1;
   constexpr int kWidth = 30;
-  auto* bar = static_cast<ProgressBar*>(self);
   const double now = now_s();
-  if (now - bar->last_s_ < kInterval_s && done < total) return;
-  bar->last_s_ = now;
-  bar->drawn_ = true;
+  if (now - last_s_ < kInterval_s && done < total) return;
+  last_s_ = now;
+  drawn_ = true;
   const int filled = total > 0 ? static_cast<int>(std::min<std::int64_t>(kWidth, kWidth * done / total)) : 0;
-  fmt::print(stderr, "\r{} [{}{}] {}/{}", bar->label_, std::string(static_cast<std::size_t>(filled), '#'),
+  fmt::print(stderr, "\r\033[K{} [{}{}] {}/{}", phase, std::string(static_cast<std::size_t>(filled), '#'),
              std::string(static_cast<std::size_t>(kWidth - filled), '.'), done, total);
   std::fflush(stderr);
+}
+
+void print_warning(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
+
+void write_text(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream file(temporary, std::ios::binary);
+  file << text;
+  file.close();
+  std::error_code code;
+  if (file) std::filesystem::rename(temporary, path, code);
+  if (!file || code) {
+    std::filesystem::remove(temporary, code);
+    throw Error(fmt::format("{}: cannot be written", path));
+  }
 }
 
 std::string percent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }

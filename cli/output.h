@@ -1,4 +1,4 @@
-// What every verb prints with: JSON, tables, progress, notes.
+// Output of every verb: JSON, tables, progress, notes.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "bitfold/batch.h"
+#include "bitfold/progress.h"
 
 namespace bitfold::cli {
 
@@ -33,22 +33,30 @@ class Output {
   std::FILE* people_ = stdout;
 };
 
-/// A bar on standard error while it lives, when that is a terminal.
+/// A progress bar on standard error, when that is a terminal, labelled with the phase of the call that reports to it.
 class ProgressBar {
  public:
-  explicit ProgressBar(std::string label);
-  ~ProgressBar();
+  ProgressBar();
+  ~ProgressBar() { clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
-  Progress progress();
+  /// Valid while the bar lives. Ctrl-C during a measurement or search sets `cancel`; null: Ctrl-C ends the program.
+  Progress progress(const std::atomic<bool>* cancel = nullptr);
+  /// Removes the bar from the terminal.
+  void clear();
 
  private:
-  static void draw(void* self, std::int64_t done, std::int64_t total);
-  std::string label_;
+  void draw(std::string_view phase, std::int64_t done, std::int64_t total);
   bool is_terminal_;
   bool drawn_ = false;
   double last_s_ = 0;
 };
+
+/// A library's warning, on standard error.
+void print_warning(const std::string& text);
+
+/// Writes a file under a temporary name and renames it. Throws Error when it cannot be written.
+void write_text(const std::string& path, const std::string& text);
 
 /// "99.18 %"
 std::string percent(double fraction);

@@ -12,170 +12,136 @@
 #include "bitfold/cpu.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
-#include "bitfold/passes.h"
 #include "data_free_options.h"
 #include "data_options.h"
 #include "model.h"
 #include "output.h"
+#include "recipe_options.h"
 #include "report_options.h"
 #include "verbs.h"
 
 namespace bitfold::cli {
 namespace {
 
-/// What the flags say; a flag that was given overrides the recipe file.
+/// The flags of quantize and analyze; analyze has no output, search or data-free mode.
 struct Options {
-  std::string model, output_path, data, recipe_path, load_calibration_path, save_calibration_path;
-  Recipe flags;
-  std::string scheme, weight_scheme, activation_scheme, granularity, observer, rounding, bias_correction, equalization,
-      target;
-  double smooth = 0;
+  std::string model, output_path, data, load_calibration_path, save_calibration_path;
   int threads = 0;
   std::optional<std::int64_t> opset;
   CLI::App* verb = nullptr;
+  std::unique_ptr<RecipeOptions> recipe;
   std::unique_ptr<DataOptions> data_options;
   std::unique_ptr<ReportOptions> report;
   std::unique_ptr<MixedOptions> mixed;
   std::unique_ptr<DataFreeOptions> data_free;
   std::unique_ptr<Output> output;
+
+  bool is_data_free() const { return data_free != nullptr && data_free->is_wanted(); }
+  bool is_search() const { return mixed != nullptr && mixed->is_wanted(); }
 };
 
-const std::map<std::string, Scheme> kSchemes{{"symmetric", Scheme::symmetric}, {"asymmetric", Scheme::asymmetric}};
-const std::map<std::string, Granularity> kGranularities{{"per_tensor", Granularity::per_tensor},
-                                                        {"per_channel", Granularity::per_channel}};
-
-Recipe recipe_of(const Options& o, const Recipe& base) {
-  Recipe recipe = o.recipe_path.empty() ? base : load_recipe(o.recipe_path, base);
-  const auto given = [&](const char* flag) { return o.verb->count(flag) > 0; };
-  if (given("--weight-bits")) recipe.weight_bits = o.flags.weight_bits;
-  if (given("--activation-bits")) recipe.activation_bits = o.flags.activation_bits;
-  if (given("--scheme")) recipe.weight_scheme = recipe.activation_scheme = kSchemes.at(o.scheme);
-  if (given("--weight-scheme")) recipe.weight_scheme = kSchemes.at(o.weight_scheme);
-  if (given("--activation-scheme")) recipe.activation_scheme = kSchemes.at(o.activation_scheme);
-  if (given("--granularity")) recipe.granularity = kGranularities.at(o.granularity);
-  if (given("--observer")) recipe.observer = parse_observer(o.observer);
-  if (given("--rounding")) recipe.rounding = parse_rounding(o.rounding);
-  if (given("--bias-correction")) recipe.bias_correction = parse_bias_correction(o.bias_correction);
-  if (given("--equalize")) recipe.equalization = parse_equalization(o.equalization);
-  if (given("--smooth")) recipe.smooth = o.smooth;
-  if (o.data_free != nullptr && o.data_free->leaves_high_biases()) recipe.absorb = false;
-  if (given("--target")) recipe.target = parse_target(o.target);
-  if (given("--percentile")) {
-    recipe.percentile = o.flags.percentile;
-    if (!given("--observer")) recipe.observer = Observer::percentile;
-  }
-  if (given("--skip")) recipe.skip = o.flags.skip;
-  check_recipe(recipe);
-  return recipe;
-}
-
-/// What quantize and analyze begin with.
+/// The calibrated network and its samples, with which both verbs begin.
 struct Work {
-  Graph graph;
-  Dataset samples;  ///< Without a source where there are saved statistics instead.
-  Calibration calibration;
-  Recipe recipe;                            ///< With what is done before calibration chosen.
-  std::optional<QuantizeResult> quantized;  ///< Without data: all at once.
+  Dataset samples;  ///< Without a source where there are saved statistics, or no data.
+  CalibratedNetwork network;
 };
 
-Graph float_graph(const Options& o) {
+void check_sources(const Options& o) {
+  if (o.is_data_free()) {
+    if (!o.data.empty() || !o.load_calibration_path.empty())
+      throw Error("--data-free: there is data; leave out --data-free, or --calibrate and --calibration");
+    if (!o.save_calibration_path.empty())
+      throw Error("--save-calibration: with --data-free there are no statistics of samples to save; leave it out");
+    return;
+  }
   if (o.data.empty() == o.load_calibration_path.empty())
     throw CLI::RequiredError(
         fmt::format("one of --calibrate DATA{} and --calibration FILE", o.data_free == nullptr ? "" : ", --data-free"));
-  Graph graph = load_float(o.model, o.verb->get_name());
-  optimize(graph);
-  return graph;
 }
 
-// Statistics in a file are of the network as it is in its file.
-void keep_channels(const Options& o, Recipe& recipe) {
-  if (o.data.empty() ? o.load_calibration_path.empty() : o.save_calibration_path.empty()) return;
-  if (recipe.smooth)
-    throw Error(fmt::format("--smooth: changes what values hold, which statistics in a file do not know; leave {} out",
-                            o.data.empty() ? "--calibration" : "--save-calibration"));
-  if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
+void check_statistics_only(const Options& o, const Recipe& recipe) {
+  if (!needs_samples(recipe)) return;
+  std::string asking;
+  if (reads_samples(recipe.rounding)) asking += fmt::format("--rounding {}", to_string(recipe.rounding));
+  if (recipe.bias_correction == BiasCorrection::empirical)
+    asking += fmt::format("{}--bias-correction empirical", asking.empty() ? "" : ", ");
+  if (recipe.observer == Observer::automatic) asking += fmt::format("{}--observer auto", asking.empty() ? "" : ", ");
+  throw Error(fmt::format("{}: holds statistics only; {} needs the samples: pass --calibrate DATA",
+                          o.load_calibration_path, asking));
+}
+
+/// Statistics in a file are of the network as it is in its own file, neither equalized nor smoothed.
+Recipe without_preparation(const Options& o, Recipe recipe) {
+  if (o.load_calibration_path.empty() && o.save_calibration_path.empty()) return recipe;
+  const char* flag = o.data.empty() ? "--calibration" : "--save-calibration";
+  const auto refuse = [&](const std::string& what) {
     throw Error(
-        fmt::format("--equalize {}: changes what values hold, which statistics in a file do not know; leave {} out",
-                    to_string(recipe.equalization), o.data.empty() ? "--calibration" : "--save-calibration"));
+        fmt::format("{}: changes the values, so that statistics in a file would not hold; leave out {}", what, flag));
+  };
+  if (recipe.smooth) refuse("--smooth");
+  if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
+    refuse(fmt::format("--equalize {}", to_string(recipe.equalization)));
   if (recipe.equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
-    o.output->say(fmt::format("{}: statistics in a file are of the network as it is, so nothing is equalized",
-                              o.data.empty() ? "--calibration" : "--save-calibration"));
+    o.output->say(fmt::format("{}: statistics in a file are of the network as it is, so nothing is equalized", flag));
   recipe.equalization = Equalization::none;
+  return recipe;
 }
 
-void say_equalized(const Options& o, const std::vector<EqualizedRegion>& regions) {
+void say_prepared(const Options& o, const Recipe& asked, const CalibratedNetwork& network) {
+  const Preparation& preparation = network.preparation;
   std::size_t channels = 0;
-  for (const EqualizedRegion& region : regions) channels += region.factors.size();
-  if (!regions.empty())
-    o.output->say(fmt::format("equalized {} channels between layers, in {} places", channels, regions.size()));
+  for (const EqualizedRegion& region : preparation.equalized) channels += region.factors.size();
+  if (!preparation.equalized.empty())
+    o.output->say(
+        fmt::format("equalized {} channels between layers, in {} places", channels, preparation.equalized.size()));
+  if (preparation.done.smooth) o.output->say(fmt::format("smoothed {} normalizations", preparation.smoothed.size()));
+  if (o.is_data_free())
+    o.output->say(fmt::format("predicted from {} BatchNorms; biases of {} channels absorbed", network.batch_norm_count,
+                              network.absorbed_channels));
+  else if (!asked.observer && network.recipe.observer == Observer::min_max)
+    o.output->say("observer min_max: the network has LayerNormalizations, whose few large values matter");
 }
 
-void equalize(const Options& o, Work& work) {
-  ProgressBar bar("equalizing");
-  const Preparation done = prepare(work.graph, work.recipe, work.samples.source.get(), bar.progress());
-  work.recipe.equalization = done.equalization;
-  say_equalized(o, done.regions);
-  if (work.recipe.smooth) o.output->say(fmt::format("smoothed {} normalizations", done.smoothed.size()));
-}
-
-Work foreseen(const Options& o, const Recipe& recipe) {
-  if (!o.data.empty() || !o.load_calibration_path.empty())
-    throw Error("--data-free: there is data; leave --data-free or --calibrate and --calibration out");
-  if (!o.save_calibration_path.empty())
-    throw Error("--save-calibration: with --data-free there are no statistics of samples to keep; leave it out");
-  DataFreeResult made = o.data_free->quantize(o.model, recipe, *o.data_options, *o.output);
-  say_equalized(o, made.regions);
-  // Whoever quantizes once more has the ranges, but not the means that corrected biases.
-  Recipe recipe_after = made.quantized.recipe;
-  recipe_after.bias_correction = BiasCorrection::none;
-  return {.graph = std::move(made.float_graph),
-          .samples = {},
-          .calibration = std::move(made.calibration),
-          .recipe = std::move(recipe_after),
-          .quantized = std::move(made.quantized)};
+QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
+  return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning};
 }
 
 Work calibrated(const Options& o) {
-  Graph graph = float_graph(o);
-  const Recipe base = default_recipe(graph);
-  Recipe recipe = recipe_of(o, base);
-  if (base != Recipe{} && recipe_of(o, Recipe{}).observer != recipe.observer)  // neither a flag nor the file says
-    o.output->say(fmt::format("observer {}: the network has LayerNormalizations, whose few large values count",
-                              to_string(base.observer)));
-  if (needs_samples(recipe) && o.data.empty())
-    throw Error(
-        fmt::format("{}: holds statistics only; --rounding {} with --bias-correction {} and --observer {} needs the "
-                    "samples: pass --calibrate DATA",
-                    o.load_calibration_path, to_string(recipe.rounding), to_string(recipe.bias_correction),
-                    to_string(recipe.observer)));
-  keep_channels(o, recipe);
-  Work work{.graph = std::move(graph), .samples = {}, .calibration = {}, .recipe = std::move(recipe), .quantized = {}};
-  if (o.data.empty()) {
-    work.calibration = load_calibration(o.load_calibration_path);
-    return work;
+  check_sources(o);
+  if (o.threads > 0) limit_threads(o.threads);  // also for reading images
+  const Graph graph = load_float(o.model, o.verb->get_name());
+  const Recipe asked = o.recipe->resolve();
+  Work work;
+  ProgressBar bar;
+  QuantizeOptions options = library_options(o, bar);
+  if (o.is_data_free()) {
+    options.input_range = o.data_free->range(graph, *o.data_options, *o.output);
+    work.network = calibrate_network(graph, nullptr, asked, options);
+  } else if (o.data.empty()) {
+    check_statistics_only(o, asked);
+    const Recipe recipe = without_preparation(o, asked);
+    work.network = calibrate_network(graph, load_calibration(o.load_calibration_path), recipe, options);
+  } else {
+    const Recipe recipe = without_preparation(o, asked);
+    work.samples = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
+    o.output->say_all(work.samples.notes);
+    // Reports, searches and files need the statistics of every value.
+    options.keeps_all_statistics =
+        o.mixed == nullptr || o.is_search() || o.report->wants_report() || !o.save_calibration_path.empty();
+    work.network = calibrate_network(graph, work.samples.source.get(), recipe, options);
   }
-  work.samples = open_dataset(o.data, input_specs(work.graph), o.data_options->resolve());
-  o.output->say_all(work.samples.notes);
-  equalize(o, work);
-  // Reports, searches and files want to know of every value.
-  const bool searches = o.mixed == nullptr || o.mixed->is_wanted();
-  ProgressBar bar("calibrating");
-  CalibrateOptions options{.threads = o.threads, .values = {}, .progress = bar.progress()};
-  if (!searches && !o.report->wants_report() && o.save_calibration_path.empty())
-    options.values = values_to_calibrate(work.graph, work.recipe);
-  work.calibration = calibrate(work.graph, *work.samples.source, options);
+  bar.clear();
+  say_prepared(o, asked, work.network);
   return work;
 }
 
-QuantizeResult quantize_graph(const Graph& graph, const Calibration& calibration, const Recipe& recipe,
-                              BatchSource* samples) {
-  if (samples == nullptr) return quantize(graph, calibration, recipe);
-  ProgressBar bar("choosing with samples");
-  return quantize(graph, calibration, recipe, *samples, bar.progress());
+QuantizeResult quantized(const Options& o, const Work& work) {
+  ProgressBar bar;
+  return quantize(work.network, work.samples.source.get(), library_options(o, bar));
 }
 
 void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
-  // Layers with weights are what people ask about; each that stays in float is named with its reason.
+  // Layers with weights that stay in float are named with the reason.
   int quantized = 0, total = 0;
   for (const auto& layer : result.decisions) {
     const bool has_weights =
@@ -194,11 +160,11 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
                                 ? "without data"
                                 : fmt::format("calibrated on {} samples", calibration.sample_count),
                             seconds));
-  if (result.rounded_behind_leaky_relu > 0)
+  if (result.fused_leaky_relu_layers > 0)
     o.output->say(fmt::format(
-        "layers that round behind their LeakyRelu: {}, which is more accurate; other runtimes compute them in "
-        "float (--target any: in integers)",
-        result.rounded_behind_leaky_relu));
+        "{} layers fuse LeakyRelu before rounding (more accurate; other runtimes run them in float; --target any "
+        "avoids it)",
+        result.fused_leaky_relu_layers));
   std::map<Observer, int> counts;
   for (const auto& [value, observer] : result.observers) ++counts[observer];
   for (const auto& [observer, count] : counts)
@@ -209,31 +175,29 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
 }
 
 void quantize_model(const Options& o) {
-  if (o.threads > 0) limit_threads(o.threads);
   std::error_code ignored;  // where either file does not exist, they are not the same
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
-    throw Error(
-        fmt::format("{}: is the float model itself, which compare still needs; write to another file", o.output_path));
+    throw Error(fmt::format("{}: the output would overwrite the float model; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
-  const Work work = o.data_free->is_wanted() ? foreseen(o, recipe_of(o, data_free_recipe())) : calibrated(o);
-  const auto& [graph, samples, calibration, prepared, without_data] = work;
-  Recipe recipe = prepared;
-  if (!o.save_calibration_path.empty()) save_calibration(calibration, o.save_calibration_path);
+  Work work = calibrated(o);
+  CalibratedNetwork& network = work.network;
+  if (!o.save_calibration_path.empty()) save_calibration(network.calibration, o.save_calibration_path);
+  // A search and a report quantize again and again, with the calibration alone: predicted means are not part of it.
+  Recipe repeated = network.recipe;
+  if (o.is_data_free()) repeated.bias_correction = BiasCorrection::none;
   std::optional<MixedPrecision> mixed;
-  if (o.mixed->is_wanted()) {
-    mixed = o.mixed->search(graph, calibration, recipe, samples.source.get(), *o.report, *o.data_options, *o.output,
-                            o.threads);
-    recipe = mixed->recipe;
+  if (o.is_search()) {
+    mixed = o.mixed->search(network.graph, network.calibration, repeated, work.samples.source.get(), *o.report,
+                            *o.data_options, *o.output, o.threads);
+    repeated = network.recipe = mixed->recipe;
   }
-  // A search without data has found, and measured, what is quantized by its ranges alone.
-  const QuantizeResult result =
-      without_data && !mixed ? *without_data : quantize_graph(graph, calibration, recipe, samples.source.get());
+  const QuantizeResult result = quantized(o, work);
   save_onnx(result.graph, o.output_path, {.opset = o.opset});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  print_summary(o, result, calibration, seconds);
+  print_summary(o, result, network.calibration, seconds);
   if (o.report->wants_report()) {
-    Analysis analysis = o.report->analyze(graph, calibration, recipe, samples.source.get(), *o.data_options, *o.output,
-                                          o.threads, result, false);
+    Analysis analysis = o.report->analyze(network.graph, network.calibration, repeated, work.samples.source.get(),
+                                          *o.data_options, *o.output, o.threads, result, false);
     analysis.model = o.model.substr(o.model.rfind('/') + 1);
     analysis.mixed = mixed;
     o.report->write(analysis, *o.output);
@@ -244,7 +208,7 @@ void quantize_model(const Options& o) {
         {{"name", layer.node}, {"op", layer.op}, {"quantized", layer.quantized}, {"reason", layer.reason}});
   nlohmann::ordered_json json{{"model", o.model},
                               {"output", o.output_path},
-                              {"samples", calibration.sample_count},
+                              {"samples", network.calibration.sample_count},
                               {"seconds", seconds},
                               {"float_bytes", file_bytes(o.model)},
                               {"quantized_bytes", file_bytes(o.output_path)},
@@ -255,73 +219,27 @@ void quantize_model(const Options& o) {
   o.output->write(json);
 }
 
-// Quantizes in memory only: what would happen, and why.
+/// Quantizes in memory only, and explains the result.
 void analyze_model(const Options& o) {
-  if (o.threads > 0) limit_threads(o.threads);
   const Work work = calibrated(o);
-  const QuantizeResult quantized = quantize_graph(work.graph, work.calibration, work.recipe, work.samples.source.get());
-  Analysis analysis = o.report->analyze(work.graph, work.calibration, work.recipe, work.samples.source.get(),
-                                        *o.data_options, *o.output, o.threads, quantized, true);
+  const CalibratedNetwork& network = work.network;
+  const QuantizeResult result = quantized(o, work);
+  Analysis analysis = o.report->analyze(network.graph, network.calibration, network.recipe, work.samples.source.get(),
+                                        *o.data_options, *o.output, o.threads, result, true);
   analysis.model = o.model.substr(o.model.rfind('/') + 1);
   print_analysis(analysis, *o.output);
   o.report->write(analysis, *o.output);
   o.output->write(nlohmann::ordered_json::parse(analysis_json(analysis)));
 }
 
-void add_recipe_flags(CLI::App& verb, Options& o) {
-  const auto words = [](const auto& map) {
-    std::vector<std::string> keys;
-    for (const auto& entry : map) keys.push_back(entry.first);
-    return CLI::IsMember(keys);
-  };
-  // Ranges are checked by check_recipe, which says what the numbers mean.
-  verb.add_option("--weight-bits", o.flags.weight_bits, "2..8 (default 8)");
-  verb.add_option("--activation-bits", o.flags.activation_bits, "2..8 or 16 (default 8)");
-  verb.add_option("--scheme", o.scheme, "For weights and activations at once")->check(words(kSchemes));
-  verb.add_option("--weight-scheme", o.weight_scheme,
-                  "symmetric or asymmetric (default: symmetric at 8 bits, asymmetric below)")
-      ->check(words(kSchemes));
-  verb.add_option("--activation-scheme", o.activation_scheme, "asymmetric (default) or symmetric")
-      ->check(words(kSchemes));
-  verb.add_option("--granularity", o.granularity, "Of weights: per_channel (default) or per_tensor")
-      ->check(words(kGranularities));
-  verb.add_option(
-      "--rounding", o.rounding,
-      "Of weights: gptq (least output error on the samples), adaround (gptq, then all weights of a layer together by "
-      "gradient descent through its activation), seq_mse (each to its nearest, on the scale of least output error), "
-      "squant (errors cancel in each kernel) or nearest; "
-      "auto (default) is gptq below 8 bits, else squant");
-  verb.add_option(
-      "--bias-correction", o.bias_correction,
-      "empirical: take the mean error of each layer, as samples show it, off its bias, or none; auto (default) is "
-      "empirical with samples, none with saved statistics, and analytic with --data-free");
-  verb.add_option("--equalize", o.equalization,
-                  "Scales moved between layers before quantizing: noise (least expected noise), weights (equal ranges, "
-                  "Nagel et al. 2019) or none; auto (default) is noise with --granularity per_tensor, else none");
-  verb.add_option(
-      "--smooth", o.smooth,
-      "SmoothQuant between LayerNormalizations and their MatMuls: alpha, 0 to 1, often 0.5 (default: none)");
-  verb.add_option(
-      "--target", o.target,
-      "What is to run the result: bitfold (default) has no grid in front of a LeakyRelu, which is more accurate and "
-      "needs this tool's engine to be fast; any has one on every value between layers, as ONNX Runtime wants it");
-  verb.add_option("--observer", o.observer,
-                  "How activation ranges are chosen: mse (default), min_max (default with --data-free, and of networks "
-                  "with LayerNormalizations), "
-                  "moving_average, percentile, entropy, or auto: "
-                  "for each value the one that harms the outputs least on the samples");
-  verb.add_option("--percentile", o.flags.percentile, "For the percentile observer, over 50 to 100 (default 99.99)");
-  verb.add_option("--skip", o.flags.skip, "A layer to leave in float, by node name (may be repeated)");
-  verb.add_option("--recipe", o.recipe_path, "TOML with the same keys: weight_bits = 4 ...; flags override it");
-}
-
 void add_common_flags(CLI::App& verb, Options& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
-  verb.add_option("--calibrate", o.data, "Samples: IDX folder, .npy, .npz or image folder; some 100 are enough");
-  verb.add_option("--calibration", o.load_calibration_path, "Statistics saved earlier, instead of samples");
-  verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
-  add_recipe_flags(verb, o);
+  verb.add_option("--calibrate", o.data, "Samples: IDX folder, .npy, .npz or image folder; about 100 are enough");
+  verb.add_option("--calibration", o.load_calibration_path,
+                  "Statistics written by --save-calibration, instead of samples");
+  verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, kMaxThreads));
+  o.recipe = std::make_unique<RecipeOptions>(verb);
   o.data_options = std::make_unique<DataOptions>(verb);
   o.report = std::make_unique<ReportOptions>(verb);
 }
@@ -333,7 +251,7 @@ void add_quantize(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
   verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
   add_opset_flag(*verb, o->opset);
-  verb->add_option("--save-calibration", o->save_calibration_path, "Keep the statistics as JSON");
+  verb->add_option("--save-calibration", o->save_calibration_path, "Write the statistics of the samples as JSON");
   add_common_flags(*verb, *o);
   o->mixed = std::make_unique<MixedOptions>(*verb);
   o->data_free = std::make_unique<DataFreeOptions>(*verb);
@@ -344,7 +262,7 @@ void add_quantize(CLI::App& app) {
 
 void add_analyze(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("analyze", "Which layers quantization hurts, why, and what to do about it");
+  CLI::App* verb = app.add_subcommand("analyze", "Find the layers that quantization hurts, the causes and remedies");
   add_common_flags(*verb, *o);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold analyze model.onnx --calibrate imagenet/calib --crop 224 --report report.html");

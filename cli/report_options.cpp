@@ -50,15 +50,15 @@ ReportOptions::ReportOptions(CLI::App& verb) {
   verb.add_option("--eval", evaluation_path_, "Samples to evaluate on; with labels, accuracy is reported")
       ->type_name("DATA")
       ->group(kReportGroup);
-  verb.add_option("--eval-limit", evaluation_limit_, "Use at most N samples of it")
+  verb.add_option("--eval-limit", evaluation_limit_, "Use at most N samples of --eval")
       ->type_name("N")
       ->check(CLI::PositiveNumber)
       ->group(kReportGroup);
-  verb.add_option("--samples", samples_, "Samples for measuring layer by layer (default: 64)")
+  verb.add_option("--samples", samples_, "Samples to measure each layer on (default 64)")
       ->type_name("N")
       ->check(CLI::PositiveNumber)
       ->group(kReportGroup);
-  verb.add_option("--time-budget", time_budget_s_, "End measuring or searching after so many seconds")
+  verb.add_option("--time-budget", time_budget_s_, "Seconds after which measuring or searching ends")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber)
       ->group(kReportGroup);
@@ -66,7 +66,7 @@ ReportOptions::ReportOptions(CLI::App& verb) {
 
 Dataset ReportOptions::open_evaluation(const Graph& graph, const DataOptions& data_options,
                                        const Output& output) const {
-  if (evaluation_path_.empty()) throw Error("--eval DATA is missing: accuracy has to be measured on something");
+  if (evaluation_path_.empty()) throw Error("--eval DATA is missing: the search measures accuracy on it");
   DatasetOptions options = data_options.resolve();
   options.limit = evaluation_limit_;
   Dataset dataset = open_dataset(evaluation_path_, input_specs(graph), options);
@@ -81,26 +81,23 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
   Dataset evaluation;
   if (has_evaluation()) evaluation = open_evaluation(graph, data_options, output);
-  // One stands in for the other where there is only one: they are read one after the other.
+  // Where there is only one of the two, it serves both: they are read one after the other.
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
   if (!has_evaluation())
-    output.say(
-        "errors are measured on the samples that chose roundings and biases: --eval DATA measures them on others");
-  ProgressBar measuring("measuring layers"), comparing("comparing");
+    output.say("errors are measured on the calibration samples; --eval DATA measures them on others");
+  ProgressBar bar;
   AnalysisOptions options{.threads = threads, .has_accuracy = has_evaluation()};
   options.sensitivity.sample_count = samples_;
   options.sensitivity.threads = threads;
   options.sensitivity.time_budget_s = time_budget_s_;
-  options.sensitivity.progress = measuring.progress();
-  options.comparing = comparing.progress();
   options.quantized = &quantized;
   if (!measures_sensitivity) {
     options.sensitivity.weight_bits = {};
     options.sensitivity.all_but_one = false;
   }
   const CatchInterrupt scope;
-  options.sensitivity.interrupted = &interrupted;
+  options.sensitivity.progress = bar.progress(&interrupted);
   return bitfold::analyze(graph, calibration, recipe, measured_on, compared_on, options);
 }
 
@@ -111,17 +108,18 @@ void ReportOptions::write(const Analysis& analysis, const Output& output) const 
 }
 
 MixedOptions::MixedOptions(CLI::App& verb) : verb_(&verb) {
-  verb.add_option("--max-drop", max_drop_,
-                  "Find the smallest file that loses at most so many points of top-1 accuracy on --eval")
+  verb.add_option(
+          "--max-drop", max_drop_,
+          "Find the smallest file whose top-1 accuracy on --eval is at most this many percentage points below float")
       ->type_name("POINTS")
       ->check(CLI::NonNegativeNumber)
       ->group(kMixedGroup);
-  verb.add_option("--mixed", weight_bits_, "Weight bits a layer may have (default: 4,8, or --weight-bits and 8)")
+  verb.add_option("--mixed", weight_bits_, "Weight bits to choose from (default 4,8, or --weight-bits and 8)")
       ->type_name("BITS,...")
       ->delimiter(',')
       ->check(CLI::Range(2, 8))
       ->group(kMixedGroup);
-  verb.add_option("--resume", state_path_, "Keep the search's measurements in this file, and go on from it")
+  verb.add_option("--resume", state_path_, "File that keeps the measurements of the search; an existing one is resumed")
       ->type_name("FILE")
       ->group(kMixedGroup);
 }
@@ -131,12 +129,12 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
                                     const Output& output, int threads) const {
   Dataset evaluation = report.open_evaluation(graph, data_options, output);
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
-  // Fewer bits asked for as a rule are what the search may use, unless --mixed says otherwise.
+  // Without --mixed, --weight-bits below 8 sets the low end of the search.
   std::vector<int> weight_bits = weight_bits_;
   if (verb_->count("--mixed") == 0 && recipe.weight_bits < 8) weight_bits = {recipe.weight_bits, 8};
   MixedPrecision mixed;
   {
-    ProgressBar bar("searching");
+    ProgressBar bar;
     const CatchInterrupt scope;
     mixed = search_mixed_precision(graph, calibration, measured_on, *evaluation.source, recipe,
                                    {.max_drop = *max_drop_,
@@ -145,23 +143,23 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
                                     .samples = samples,
                                     .threads = threads,
                                     .time_budget_s = report.time_budget_s(),
-                                    .interrupted = &interrupted,
                                     .state_path = state_path_,
-                                    .progress = bar.progress()});
+                                    .progress = bar.progress(&interrupted)});
   }
   const char* metric = mixed.has_labels ? "top-1" : "agreement";
-  if (!mixed.is_complete) output.say("the search was ended early: what follows is the best so far");
+  if (!mixed.is_complete) output.say("the search ended early; this is the best mix so far");
   if (mixed.best < 0) {
     double nearest = std::numeric_limits<double>::infinity();
     for (const MixPoint& point : mixed.points) nearest = std::min(nearest, point.drop);
     throw Error(fmt::format(
-        "--max-drop {}: no mix that keeps it was found: {}; give the search more time or allow more", *max_drop_,
+        "--max-drop {}: no mix within it was found: {}; allow more time or a larger drop", *max_drop_,
         mixed.points.empty()
-            ? "there was no time to measure any"
-            : fmt::format("of the {} measured the best loses {:.2f} points", mixed.points.size(), nearest)));
+            ? "the time ended before the first was measured"
+            : fmt::format("the best of the {} measured loses {:.2f} points", mixed.points.size(), nearest)));
   }
   const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
-  std::vector<std::vector<std::string>> rows{{"smaller or better than all others", metric, "drop", "chosen"}};
+  std::vector<std::vector<std::string>> rows{
+      {"size (smaller or more accurate than all others)", metric, "drop", "chosen"}};
   std::vector<const MixPoint*> front;
   for (const MixPoint& point : mixed.points)
     if (point.is_on_front || &point == &best) front.push_back(&point);
@@ -170,8 +168,8 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
     rows.push_back({bytes(static_cast<double>(point->bytes)), percent(point->score), fmt::format("{:.2f}", point->drop),
                     point == &best ? "*" : ""});
   output.table(rows);
-  output.say(fmt::format("promise of {} points kept on {} samples: {} {} in float, {} in {}; {} mixes measured",
-                         *max_drop_, mixed.evaluation_samples, percent(mixed.float_score), metric, percent(best.score),
+  output.say(fmt::format("within {} points on {} samples: {} {} in float, {} in {}; {} mixes measured", *max_drop_,
+                         mixed.evaluation_samples, percent(mixed.float_score), metric, percent(best.score),
                          bytes(static_cast<double>(best.bytes)), mixed.points.size()));
   return mixed;
 }

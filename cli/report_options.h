@@ -1,4 +1,4 @@
-// What quantize and analyze share: the report, and the search for a mix of bit widths.
+// Options of quantize and analyze: the report, and the search for a mix of bit widths.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -26,8 +26,8 @@ class ReportOptions {
 
   /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
   Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
-  /// Everything for the report of `quantized`, every layer's sensitivity at length or in brief. `samples` may be null
-  /// where there is evaluation data.
+  /// Measures everything that the report of `quantized` shows; with `measures_sensitivity` each layer also at several
+  /// bit widths. `samples` may be null where there is evaluation data.
   Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
                    const DataOptions& data_options, const Output& output, int threads, const QuantizeResult& quantized,
                    bool measures_sensitivity) const;
@@ -41,12 +41,12 @@ class ReportOptions {
   double time_budget_s_ = 0;
 };
 
-/// The promise: --max-drop, --mixed, --resume.
+/// The search for a mix of bit widths: --max-drop, --mixed, --resume.
 class MixedOptions {
  public:
   explicit MixedOptions(CLI::App& verb);
   bool is_wanted() const { return max_drop_.has_value(); }
-  /// Throws Error when no mix keeps the promise. Ctrl-C ends the search with the best mix so far.
+  /// Throws Error when no mix is within --max-drop. Ctrl-C ends the search with the best mix so far.
   MixedPrecision search(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
                         const ReportOptions& report, const DataOptions& data_options, const Output& output,
                         int threads) const;
@@ -58,7 +58,7 @@ class MixedOptions {
   std::string state_path_;
 };
 
-/// Layers with weights, those furthest from float first, and what stands out.
+/// Prints the layers with weights, those with the largest errors first, and the findings.
 void print_analysis(const Analysis& analysis, const Output& output);
 
 }  // namespace bitfold::cli

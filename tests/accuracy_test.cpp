@@ -43,8 +43,7 @@ Dataset dataset(const Graph& graph, const std::string& path, const DatasetOption
 Graph quantized(const Graph& graph, const std::string& calibration_path, const DatasetOptions& options,
                 const Recipe& recipe = {}) {
   const Dataset data = dataset(graph, calibration_path, options);
-  const Calibration calibration = calibrate(graph, *data.source);
-  return quantize(graph, calibration, recipe, *data.source).graph;
+  return quantize(graph, *data.source, recipe).graph;
 }
 
 const DatasetOptions kMnist{.preprocess = {.mean = {0.1307F}, .std = {0.3081F}}};
@@ -105,7 +104,7 @@ TEST(Accuracy, resnet20_without_data_loses_at_most_a_point) {
   some.limit = 2000;
   const Dataset data = dataset(graph, "cifar10/val.npz", some);
   const double before = evaluate(graph, *data.source).top1.value();
-  const Graph codes = quantize_data_free(graph, batch_norm_table(imported), pixels).quantized.graph;
+  const Graph codes = quantize(imported, nullptr, {}, {.input_range = pixels}).graph;
   const double after = evaluate(codes, *data.source).top1.value();
   std::printf("%.2f %% in float, %.2f %% quantized without data\n", 100 * before, 100 * after);
   EXPECT_LE(100 * (before - after), 1.0);
@@ -117,11 +116,8 @@ TEST(Accuracy, bias_correction_without_data_improves_6_bits) {
   const Graph graph = float_network("vww-mobilenetv1");
   const Dataset data = dataset(graph, "imagenet/val", kSmallImages);
   const auto db = [&](BiasCorrection correction) {
-    Recipe recipe = data_free_recipe();
-    recipe.weight_bits = 6;
-    recipe.rounding = Rounding::nearest;
-    recipe.bias_correction = correction;
-    const Graph codes = quantize_data_free(graph, batch_norm_table(imported), {}, recipe).quantized.graph;
+    const Recipe recipe{.weight_bits = 6, .rounding = Rounding::nearest, .bias_correction = correction};
+    const Graph codes = quantize(imported, nullptr, recipe).graph;
     return sqnr_db(graph, "without data, 6 bits", codes, *data.source);
   };
   EXPECT_GE(db(BiasCorrection::analytic), db(BiasCorrection::none) + 3);
@@ -135,9 +131,7 @@ TEST(Accuracy, equalization_improves_weights_with_one_grid_for_all_channels) {
   const Dataset test = dataset(graph, "mnist/test", some);
   const auto db = [&](Equalization equalization) {
     const Recipe recipe{.granularity = Granularity::per_tensor, .equalization = equalization};
-    Graph prepared = graph;
-    prepare(prepared, recipe, nullptr);
-    return sqnr_db(graph, "one grid per tensor", quantized(prepared, "mnist/calib", kMnist, recipe), *test.source);
+    return sqnr_db(graph, "one grid per tensor", quantized(graph, "mnist/calib", kMnist, recipe), *test.source);
   };
   EXPECT_GE(db(Equalization::weights), db(Equalization::none) + 1);
 }
@@ -148,9 +142,8 @@ TEST(Accuracy, equalization_makes_one_grid_as_good_as_one_per_channel) {
   const Graph graph = float_network("vww-mobilenetv1");
   const auto db = [&](const char* what, const Recipe& recipe) {
     const Dataset data = dataset(graph, "imagenet/calib", kSmallImages);
-    Graph prepared = graph;
-    prepare(prepared, recipe, data.source.get());
-    const Graph codes = quantize(prepared, calibrate(prepared, *data.source), recipe).graph;
+    const CalibratedNetwork network = calibrate_network(graph, data.source.get(), recipe);
+    const Graph codes = quantize(network, nullptr).graph;
     const Dataset test = dataset(graph, "imagenet/val", kSmallImages);
     return sqnr_db(graph, what, codes, *test.source);
   };

@@ -46,8 +46,7 @@ void write_network(const Network& network, const fs::path& folder) {
 
   optimize(graph);
   Dataset data = open_dataset(path(".npy"), {{"input", DataType::float32, *graph.value(graph.inputs()[0]).shape}});
-  const Calibration calibration = calibrate(graph, *data.source);
-  const QuantizeResult result = quantize(graph, calibration, {}, *data.source);
+  const QuantizeResult result = quantize(graph, *data.source);
   save_onnx(result.graph, path(".int8.onnx"));
   const Comparison comparison = compare(graph, result.graph, *data.source);
   fmt::print("{}: {:.1f} MB, int8 {:.1f} MB, output SQNR {:.1f} dB\n", network.name,

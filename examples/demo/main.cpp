@@ -87,12 +87,9 @@ struct Row {
   double top1 = 0, agreement = 0, sqnr_db = 0, file_bytes = 0, latency_us = 0;
 };
 
-/// Quantizes weights and activations to n bits.
-Graph quantized_at(int bits, const Graph& graph, const Calibration& calibration, BatchSource& samples) {
-  Recipe recipe;
-  recipe.weight_bits = bits;
-  recipe.activation_bits = bits;
-  return quantize(graph, calibration, recipe, samples).graph;
+/// Weights and activations of n bits.
+Graph quantized_at(int bits, const Graph& graph, BatchSource& samples) {
+  return quantize(graph, samples, {.weight_bits = bits, .activation_bits = bits}).graph;
 }
 
 void print_table(const std::vector<Row>& rows) {
@@ -118,14 +115,13 @@ void quantize_at_every_width(const Samples& samples, const WorkFolder& folder) {
   const DatasetOptions options{.preprocess = {.mean = {0.1307F}, .std = {0.3081F}}};
   Dataset calibration_data = open_dataset(samples.calibration, specs, options);
   Dataset test_data = open_dataset(samples.test, specs, options);
-  const Calibration calibration = calibrate(graph, *calibration_data.source);
-  fmt::print("calibrated on {}\n", calibration_data.source->description());
+  fmt::print("calibrating on {}\n", calibration_data.source->description());
 
   std::vector<Row> rows{{.name = "float"}};
   std::vector<Graph> graphs{graph};
   for (int bits : {8, 6, 4, 2}) {
     rows.push_back({.name = fmt::format("{} bits", bits)});
-    graphs.push_back(quantized_at(bits, graph, calibration, *calibration_data.source));
+    graphs.push_back(quantized_at(bits, graph, *calibration_data.source));
   }
   std::vector<const Graph*> pointers;
   pointers.reserve(graphs.size());

@@ -76,8 +76,7 @@ void walk_network() {
   bitfold::optimize(original);
 
   Images calibration_images(64, 1000), test_images(256, 2000);
-  const bitfold::Calibration calibration = bitfold::calibrate(original, calibration_images);
-  const Graph ours = bitfold::quantize(original, calibration).graph;
+  const Graph ours = bitfold::quantize(original, calibration_images).graph;
 
   const auto& fc1 = theirs.value(theirs.find("fc1.weight")).constant;
   std::printf(

@@ -95,9 +95,8 @@ struct AnalysisOptions {
   int threads = 0;
   bool has_accuracy = false;  ///< `comparison` is evaluation data: accuracy against its labels is measured too.
   double bench_time_s = 0.5;  ///< For the latencies; 0: only the least number of runs.
-  Progress comparing;
-  /// The network to speak of, where it has been made; else it is quantize(graph, calibration, recipe). Sensitivity is
-  /// measured without the refinements that need samples.
+  /// The result to analyze; null: quantize(graph, calibration, recipe). Sensitivity is measured without the refinements
+  /// that need samples.
   const QuantizeResult* quantized = nullptr;
 };
 
@@ -111,8 +110,6 @@ std::vector<Finding> diagnose(const LayerAnalysis& layer, const Analysis& whole)
 
 /// The analysis as JSON, one object; numbers that are not finite become null.
 std::string analysis_json(const Analysis& analysis);
-/// The recipe alone, as it stands in analysis_json under "recipe".
-std::string recipe_json(const Recipe& recipe);
 /// The search alone, as it stands in analysis_json under "mixed".
 std::string mixed_precision_json(const MixedPrecision& mixed);
 /// One HTML file that needs nothing else: styles, scripts, the chart library and the data are in it.

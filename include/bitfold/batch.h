@@ -1,4 +1,4 @@
-// Samples, a batch at a time: what calibration, evaluation and comparison read.
+// Samples read in batches, for calibration, evaluation and comparison.
 #pragma once
 
 #include <cstdint>
@@ -26,17 +26,6 @@ class BatchSource {
   virtual std::int64_t sample_count() const = 0;
   virtual bool has_labels() const = 0;
   virtual std::string description() const = 0;  ///< "10000 samples from mnist/test (IDX)"
-};
-
-/// Called with the work done and to do, at most a few times a second; for progress bars.
-using ProgressFunction = void (*)(void* context, std::int64_t done, std::int64_t total);
-/// What it calls may throw, to end the work.
-struct Progress {
-  ProgressFunction report = nullptr;
-  void* context = nullptr;
-  void operator()(std::int64_t done, std::int64_t total) const {
-    if (report != nullptr) report(context, done, total);
-  }
 };
 
 }  // namespace bitfold

@@ -19,7 +19,9 @@
 #include "bitfold/onnx.h"                // IWYU pragma: export
 #include "bitfold/ops.h"                 // IWYU pragma: export
 #include "bitfold/passes.h"              // IWYU pragma: export
+#include "bitfold/progress.h"            // IWYU pragma: export
 #include "bitfold/quantize.h"            // IWYU pragma: export
+#include "bitfold/recipe.h"              // IWYU pragma: export
 #include "bitfold/reference.h"           // IWYU pragma: export
 #include "bitfold/report.h"              // IWYU pragma: export
 #include "bitfold/sensitivity.h"         // IWYU pragma: export

@@ -1,8 +1,9 @@
-// Statistics of a network's values over sample data, and the observers that turn them into ranges.
+// Statistics of a network's values over sample data, and the ranges that observers choose from them.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,16 +13,12 @@
 #include "bitfold/batch.h"
 #include "bitfold/exact_sum.h"
 #include "bitfold/graph.h"
+#include "bitfold/progress.h"
+#include "bitfold/recipe.h"
 
 namespace bitfold {
 
-/// How the range of a value is chosen (docs/internals/observers.md). `automatic` takes, for each grid, the one of the
-/// others that harms the outputs of the network least on samples. Its word is "auto".
-enum class Observer { min_max, percentile, mse, moving_average, entropy, automatic };
-std::string_view to_string(Observer observer);
-Observer parse_observer(std::string_view word);  ///< Throws Error naming the valid words.
-
-/// What one value looked like: exact extremes, and counts in equal bins around 0. Constant size.
+/// Statistics of one value: exact extremes, and a histogram of equal bins around 0. Constant size.
 struct ValueStatistics {
   float min = 0, max = 0;
   std::int64_t count = 0;
@@ -32,23 +29,34 @@ struct ValueStatistics {
 
   static constexpr int kBinCount = 4096;
 
-  /// Sums of the extremes of single samples; sample_count is 0 where they are not known of all values.
+  /// Sums of the extremes of single samples; sample_count is 0 where they are not known for all values.
   std::int64_t sample_count = 0;
   ExactSum sample_minima, sample_maxima;
 
-  /// Values of no known sample. Throws Error on NaN or infinity, naming the index; the statistics are then of no use.
+  /// Adds values of unknown samples. Throws Error on NaN or infinity, naming the index; the statistics are then
+  /// invalid.
   void add(std::span<const float> values);
-  /// All the values of one sample. Throws Error as add() does.
+  /// Adds all the values of one sample. Throws Error as add() does.
   void add_sample(std::span<const float> values);
   void merge(const ValueStatistics& other);
   bool operator==(const ValueStatistics&) const = default;
 };
 
-/// Keyed by value name. Saved as JSON.
+/// How prepare() changed the network whose statistics these are.
+struct Prepared {
+  Equalization equalization = Equalization::none;  ///< Never automatic.
+  std::optional<double> smooth;                    ///< SmoothQuant's alpha; absent: not smoothed.
+
+  bool operator==(const Prepared&) const = default;
+};
+
+/// Statistics by value name. Saved as JSON.
 struct Calibration {
   std::map<std::string, ValueStatistics> values;
   std::int64_t sample_count = 0;
+  Prepared prepared;
 
+  /// Throws Error when the other network was prepared differently.
   void merge(const Calibration& other);
   bool operator==(const Calibration&) const = default;
 };
@@ -58,27 +66,31 @@ void save_calibration(const Calibration& calibration, const std::string& path);
 Calibration load_calibration(const std::string& path);
 
 struct CalibrateOptions {
-  std::int64_t batch_size =
-      0;            ///< Samples at a time; 0: chosen so that memory stays small. Does not change the result.
-  int threads = 0;  ///< 0: all cores.
-  /// Names of the values to keep statistics of (values_to_calibrate()); empty: all. Others must be finite all the same.
-  std::vector<std::string> values;
+  std::int64_t batch_size = 0;  ///< Samples at a time; 0: chosen to keep memory small. Does not change the result.
+  int threads = 0;              ///< 0: all cores.
+  /// Names of the values to keep statistics of, usually values_to_calibrate(); absent: all. NaN or infinity in one of
+  /// them is an Error.
+  std::optional<std::vector<std::string>> values;
+  /// Also keep the statistics of all other values whose elements are finite.
+  bool keeps_others = false;
+  /// What prepare() returned for this network; quantize() refuses a recipe that asks for something else.
+  Prepared prepared;
   Progress progress;
 };
 
-/// One pass over `source`: statistics of the float values that are computed or fed. The graph is not changed; the
-/// result does not depend on batch size or thread count. Throws Error when there are no samples or one holds NaN.
+/// Runs all samples and returns statistics of the float values that are computed or fed. The graph is not changed; the
+/// result does not depend on batch size or thread count. Throws Error when there are no samples, and naming value, node
+/// and sample on NaN or infinity.
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options = {});
 
 struct ObservedRange {
   float min = 0, max = 0;
 };
 
-/// The range an observer proposes for a grid of that spec. `percentile` is in (50, 100], read by Observer::percentile
-/// only. Throws Error where moving_average finds no extremes of single samples, and for `automatic`, which statistics
-/// alone cannot decide. `negative_gain`: what the value's only reader multiplies negative numbers by (LeakyRelu's
-/// alpha). Below 1, the lower end is the one with the least squared error behind that reader: it pays to clip what is
-/// about to shrink, for a finer step elsewhere.
+/// The range that an observer chooses for a grid of that spec. `percentile`, in (50, 100], is read by
+/// Observer::percentile only. `negative_gain` is the factor by which the value's only reader multiplies negative
+/// numbers (LeakyRelu's alpha); below 1, the lower end minimizes the squared error after that reader. Throws Error
+/// where moving_average lacks the extremes of single samples, and for `automatic`, which needs samples.
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec,
                       double percentile = 99.99, float negative_gain = 1);
 

@@ -1,4 +1,4 @@
-// Measuring what each channel of a network's values looks like.
+// Measures statistics of each channel of a network's values.
 #pragma once
 
 #include <string>
@@ -6,15 +6,16 @@
 
 #include "bitfold/batch.h"
 #include "bitfold/equalize.h"
+#include "bitfold/progress.h"
 
 namespace bitfold {
 
-/// Of every float value of at least two axes whose number of channels does not change, over the source's first
-/// `most_samples`. The result does not depend on the number of threads. Throws Error when there are no samples.
+/// Statistics of every float value that has at least two axes and a constant number of channels, over the source's
+/// first `most_samples`. They do not depend on the number of threads. Throws Error when there are no samples.
 ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t most_samples = 128,
                               const Progress& progress = {});
 
-/// Of the named values, which must be float32 of one last dimension; otherwise as measure_channels().
+/// Maxima of the named values, which must be float32 with a constant last dimension; otherwise as measure_channels().
 FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string>& values, BatchSource& source,
                                std::int64_t most_samples = 128, const Progress& progress = {});
 

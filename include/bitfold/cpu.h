@@ -20,11 +20,17 @@ std::string_view to_string(Isa isa);
 /// Throws Error naming the valid words.
 Isa parse_isa(std::string_view word);
 
-/// How many cores work takes that is not told, or told "all": those that the process may use, or what the environment
-/// variable OMP_NUM_THREADS says, or, in threads that called it, limit_threads().
+/// Default thread count of the calling thread: the last limit_threads(), else OMP_NUM_THREADS, else the cores available
+/// to the process.
 int usable_threads();
 
-/// Sets it for the calling thread only. At least 1.
+/// Sets usable_threads() for the calling thread. Throws Error unless count is 1 to kMaxThreads.
 void limit_threads(int count);
+
+inline constexpr int kMaxThreads = 1024;
+
+/// The thread count that an option `threads` asks for: 0 stands for usable_threads(). Throws Error unless it is 0 to
+/// kMaxThreads.
+int thread_count(int threads);
 
 }  // namespace bitfold

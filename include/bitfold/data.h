@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitfold/batch.h"
+#include "bitfold/progress.h"
 #include "bitfold/tensor.h"
 
 namespace bitfold {
@@ -51,19 +52,18 @@ struct InputSpec {
 struct DatasetOptions {
   Preprocess preprocess;
   std::optional<std::int64_t> limit;  ///< At most that many samples.
-  bool strict = false;                ///< A sample that cannot be read is an error rather than skipped with a warning.
+  bool strict = false;                ///< A sample that cannot be read is an Error; else it is skipped with a warning.
+  WarningFunction warn = {};          ///< Receives the name of each skipped sample.
 };
 
-/// An opened dataset; `notes` says what was guessed (format, layout, scale), `warnings` what was skipped so far.
 struct Dataset {
   std::unique_ptr<BatchSource> source;
-  std::vector<std::string> notes;
+  std::vector<std::string> notes;  ///< What was guessed: format, layout, scale.
 };
 
 /// Opens `path`: a folder of IDX files (plain or gzipped), a .npy or .npz file, a folder of JPEG/PNG images with
 /// labels.txt ("file index" per line) or with one subfolder per class. Throws Error naming the file when it is
 /// none of these, holds no samples, or does not fit `inputs` (shape, type).
-/// Warnings (skipped samples) go to stderr.
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options = {});
 
 /// One named array of an .npz, or the one array of an .npy (name empty).

@@ -1,4 +1,4 @@
-// Scales moved between layers before quantizing, so that no channel is much narrower than the grid it must share.
+// Moves scales between layers before quantizing, so that no channel is much narrower than the grid it shares.
 #pragma once
 
 #include <map>
@@ -9,37 +9,38 @@
 
 namespace bitfold {
 
-/// What each channel (axis 1) of a value looks like, over all samples and positions; entries by channel.
+/// Statistics of each channel (axis 1) of a value over all samples and positions.
 struct ChannelStatistics {
   std::vector<float> min, max;
   std::vector<double> mean_square;
 };
 
-/// By value name.
+/// Statistics by value name.
 using ChannelTable = std::map<std::string, ChannelStatistics>;
 
-/// The grids that come after.
+/// The grids that the network will get.
 struct EqualizeOptions {
   int weight_bits = 8, activation_bits = 8;
-  bool per_channel = true;  ///< Whether each output channel's weights have a grid of their own.
+  bool per_channel = true;  ///< One grid per output channel of weights, instead of one per tensor.
 };
 
-/// Values whose channels share one scale, because only operators that commute with it lie between them.
+/// Values whose channels share scales, because all operators between them commute with scaling.
 struct EqualizedRegion {
-  std::vector<std::string> values, renamed;  ///< Names before and now, "NAME_equalized".
-  std::vector<double> factors;               ///< By channel: what it holds now is so many times what it held.
+  std::vector<std::string> values, renamed;  ///< Names before and after ("NAME_equalized").
+  std::vector<double> factors;               ///< By channel: the factor by which its values were multiplied.
 };
 
 /// Cross-layer equalization of weights (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
 /// Correction", section 4.1). Where the weights that compute channel c have range r1[c] and those that read it r2[c],
 /// the channel is multiplied by sqrt(r2[c] / r1[c]) (equation 11), repeatedly over all regions until nothing changes.
-/// The function stays the same but for the rounding of floats. `graph` satisfies Stage::optimized. A region with a
-/// Clip, which statistics would have to show not to clip, takes no part.
+/// The function stays the same except for float rounding. `graph` satisfies Stage::optimized. A region with a Clip is
+/// left out, since only statistics could show that it does not clip.
 std::vector<EqualizedRegion> equalize_weights(Graph& graph);
 
 /// The same transformation with factors that minimize the expected noise of the quantized layers' outputs
-/// (docs/internals/equalization.md): noise of the weights on both sides, and of the values in between. No region is changed where that would not help. Values that are not in the table count as 0; a region
-/// whose layers read one of them takes no part, nor does one with a Clip that clips.
+/// (docs/internals/equalization.md), from the weights on both sides and the values between. A region is changed only where that
+/// helps. Values that are not in the table count as 0; a region whose layers read one of them is left out, and so is
+/// one with a Clip that clips.
 std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& table, const EqualizeOptions& options);
 
 /// The largest magnitude of each entry of a value's last axis, over all samples; by value name.
@@ -48,11 +49,11 @@ using FeatureMaxima = std::map<std::string, std::vector<float>>;
 /// SmoothQuant (Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
 /// Models", equation 4): where products with constant weights read a LayerNormalization, its entry k is divided by
 /// s[k] = max |x[k]|^strength / max |w[k]|^(1 - strength), through its scale and shift, and the weights that read it
-/// are multiplied by it. Where something else reads it too, the products get a second LayerNormalization of their own.
-/// The function stays the same but for the rounding of floats. Changed values are called "NAME_smoothed". Values that
-/// the table lacks stay as they are. Throws Error unless 0 <= strength <= 1.
+/// are multiplied by it. Where other nodes read it too, the products get a second LayerNormalization of their own. The
+/// function stays the same except for float rounding. Changed values are called "NAME_smoothed". Values that the table
+/// lacks are not changed. Throws Error unless 0 <= strength <= 1.
 std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMaxima& maxima, double strength = 0.5);
-/// The values that smooth_normalizations() would change, given their maxima.
+/// Names of the values that smooth_normalizations() would change, given their maxima.
 std::vector<std::string> smoothable_values(const Graph& graph);
 
 }  // namespace bitfold

@@ -8,6 +8,7 @@
 
 #include "bitfold/batch.h"
 #include "bitfold/graph.h"
+#include "bitfold/progress.h"
 #include "bitfold/session.h"
 
 namespace bitfold {

@@ -1,7 +1,6 @@
-// Which layers quantization hurts: each measured alone, and the whole without each.
+// The error that quantization causes, layer by layer: each layer alone, and the whole network without each.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,15 +9,16 @@
 #include "bitfold/batch.h"
 #include "bitfold/calibrate.h"
 #include "bitfold/graph.h"
+#include "bitfold/progress.h"
 #include "bitfold/quantize.h"
 
 namespace bitfold {
 
-/// What a quantized network does to the outputs, against the float one on the same samples.
+/// The output error of a quantized network against the float one on the same samples.
 struct Damage {
-  /// sum (x - y)^2 / sum x^2 over all samples: noise to signal. The mean of it over the graph's float outputs.
+  /// Noise to signal, sum (x - y)^2 / sum x^2 over all samples; the mean over the graph's float outputs.
   double noise = 0;
-  /// Fraction of samples whose first output has the same argmax; absent where it is no vector of scores.
+  /// Fraction of samples whose first output has the same argmax; absent where it is not a vector of scores.
   std::optional<double> agreement;
 
   /// -10 log10(noise); +infinity without noise.
@@ -27,15 +27,14 @@ struct Damage {
 
 struct SensitivityOptions {
   std::vector<int> weight_bits{8, 4};  ///< Each layer alone is measured at each of these, 2..8.
-  bool all_but_one = true;             ///< Also the network quantized but for each layer.
-  /// Samples, taken evenly over the source. They are kept in memory with the float network's outputs: fewer where that
-  /// would take more than 256 MB. One sample at a time, so that neither they nor `threads` change another's result.
+  bool all_but_one = true;             ///< Also measure the whole network with each layer in float.
+  /// Samples, taken evenly over the source and kept in memory with the float network's outputs; fewer where that would
+  /// take more than 256 MB.
   std::int64_t sample_count = 64;
   int threads = 0;  ///< 0: all cores. Each measures another candidate, on one core.
-  /// Stops measuring after so many seconds; 0: never. What is not measured by then is absent from the result.
+  /// Seconds after which measuring stops; 0: none. What is not measured by then is absent from the result.
   double time_budget_s = 0;
-  const std::atomic<bool>* interrupted = nullptr;  ///< Stops likewise when it becomes true.
-  Progress progress;
+  Progress progress;  ///< Cancelling stops measuring likewise.
 };
 
 struct LayerSensitivity {
@@ -45,8 +44,8 @@ struct LayerSensitivity {
   /// the recipe.
   std::vector<std::optional<Damage>> alone;
   std::optional<Damage> all_but;  ///< The network as in the recipe, this layer in float.
-  /// Of the noise of all layers, each alone as in the recipe: this one's part. The parts are of a sum of powers, which
-  /// is what independent errors add up to.
+  /// This layer's noise divided by the sum of all layers' noise, each alone as in the recipe. Powers of independent
+  /// errors add up.
   std::optional<double> error_share;
 };
 

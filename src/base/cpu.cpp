@@ -86,8 +86,13 @@ Isa parse_isa(std::string_view word) {
 int usable_threads() { return omp_get_max_threads(); }
 
 void limit_threads(int count) {
-  check(count >= 1, "threads is {}; it must be positive", count);
+  check(count >= 1 && count <= kMaxThreads, "threads is {}; expected 1 to {}", count, kMaxThreads);
   omp_set_num_threads(count);
+}
+
+int thread_count(int threads) {
+  check(threads >= 0 && threads <= kMaxThreads, "threads is {}; expected 0 (all cores) to {}", threads, kMaxThreads);
+  return threads > 0 ? threads : usable_threads();
 }
 
 }  // namespace bitfold

@@ -1,20 +1,34 @@
-// Words for the enumerators of an enum, in the order of the enum.
+// The words that stand for the enumerators of an enum in files, flags and messages.
 #pragma once
 
-#include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
-
-#include "base/check.h"
+#include <utility>
+#include <vector>
 
 namespace bitfold {
 
-/// Throws Error "unknown KIND 'WORD': it is one of ..." if `word` matches no enumerator.
+/// One row per enumerator. Writing, parsing and listing the words all read these rows.
 template <class Enum, std::size_t kCount>
-Enum parse_word(std::string_view kind, std::string_view word, const std::array<std::string_view, kCount>& words) {
-  const auto found = std::find(words.begin(), words.end(), word);
-  check(found != words.end(), "unknown {} '{}': it is one of {}", kind, word, fmt::join(words, ", "));
-  return static_cast<Enum>(found - words.begin());
-}
+struct EnumWords {
+  std::array<std::pair<Enum, std::string_view>, kCount> rows;
+
+  constexpr std::string_view word(Enum value) const {
+    for (const auto& [candidate, word] : rows)
+      if (candidate == value) return word;
+    return "?";
+  }
+  std::optional<Enum> find(std::string_view word) const {
+    for (const auto& [candidate, known] : rows)
+      if (known == word) return candidate;
+    return std::nullopt;
+  }
+  std::vector<std::string_view> words() const {
+    std::vector<std::string_view> all;
+    for (const auto& [candidate, word] : rows) all.push_back(word);
+    return all;
+  }
+};
 
 }  // namespace bitfold

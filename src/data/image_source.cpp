@@ -119,6 +119,7 @@ class ImageSource : public BatchSource {
   ImageSource(ImageFolder folder, const InputSpec& input, const DatasetOptions& options)
       : folder_(std::move(folder)),
         strict_(options.strict),
+        warn_(options.warn),
         preprocessor_(input, options.preprocess, 3, true),
         unreadable_(folder_.images.size()) {}
 
@@ -220,7 +221,7 @@ class ImageSource : public BatchSource {
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       if (!outcomes[i].unreadable.empty()) {
         if (strict_) throw Error(outcomes[i].unreadable);
-        fmt::print(stderr, "warning: skipped {}\n", outcomes[i].unreadable);
+        if (warn_) warn_(fmt::format("skipped {}", outcomes[i].unreadable));
         unreadable_[chosen[i]] = true;
         ++unreadable_count_;
         continue;
@@ -234,6 +235,7 @@ class ImageSource : public BatchSource {
 
   ImageFolder folder_;
   bool strict_ = false;
+  WarningFunction warn_;
   Preprocessor preprocessor_;
   std::vector<bool> unreadable_;
   std::int64_t unreadable_count_ = 0;

@@ -45,7 +45,7 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
     : graph(source),
       options(session_options),
       isa(session_options.isa.value_or(isa_cap())),
-      threads(session_options.threads > 0 ? session_options.threads : usable_threads()),
+      threads(thread_count(session_options.threads)),
       fuses_clamps(fuse_clamps),
       weights(weight_cache),
       infos_(infer_values(source, input_shapes)) {

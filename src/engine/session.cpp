@@ -13,8 +13,6 @@
 namespace bitfold {
 namespace {
 
-constexpr int kMaxThreads = 1024;
-
 /// OpenMP's thread count for the calling thread, put back at the end.
 class ThreadCount {
  public:
@@ -41,7 +39,7 @@ auto naming_memory(const F& f) {
 
 struct Session::Impl {
   Impl(const Graph& g, const SessionOptions& o, std::shared_ptr<engine::WeightCache> w)
-      : graph(g), options(o), threads(o.threads > 0 ? o.threads : usable_threads()), weights(std::move(w)) {}
+      : graph(g), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
 
   Graph graph;
   SessionOptions options;
@@ -69,8 +67,6 @@ Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
 
 Session::Session(const Graph& graph, SessionOptions options)
     : Session(naming_memory([&] {
-        check(options.threads >= 0 && options.threads <= kMaxThreads, "threads is {}; expected 0 (all cores) to {}",
-              options.threads, kMaxThreads);
         check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}",
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
         check_runnable(graph, infer_values(graph));

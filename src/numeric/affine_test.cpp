@@ -66,6 +66,14 @@ TEST(QuantParams, refuses_other_bits) {
   }
 }
 
+TEST(QuantParams, an_empty_grid_is_refused) {
+  const Tensor x = Tensor::from<float>({2}, std::vector<float>{1, 2});
+  const std::string expected = "0 scales and 0 zero_points for 1 channels (axis -1 of shape 2)";
+  EXPECT_EQ(error_of([&] { quantize(x, {}); }), expected);
+  EXPECT_EQ(error_of([&] { snap(x, {}); }), expected);
+  EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::uint8, {2}), {}); }), expected);
+}
+
 TEST(Words, parse_what_they_print) {
   for (Scheme s : {Scheme::symmetric, Scheme::asymmetric}) EXPECT_EQ(parse_scheme(to_string(s)), s);
   for (Granularity g : {Granularity::per_tensor, Granularity::per_channel})

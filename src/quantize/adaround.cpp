@@ -10,9 +10,10 @@
 namespace bitfold::quantization {
 namespace {
 
-constexpr std::int64_t kBlockChannels = 32;  // of one unit of work: results must not depend on the number of threads
+// Channels per unit of work. A constant, so that results do not depend on the number of threads.
+constexpr std::int64_t kBlockChannels = 32;
 constexpr float kDecay = 0.9F, kSquareDecay = 0.999F, kTiny = 1e-12F;
-// The penalty starts after this share of the iterations and ends at this multiple of the error's curvature.
+// The penalty starts after this fraction of the iterations and ends at this multiple of the error's curvature.
 constexpr double kWarmUp = 0.2, kLastPenalty = 2;
 
 /// Adam's step for one parameter; the corrections undo the bias of the first iterations.
@@ -31,8 +32,7 @@ struct Adam {
   }
 };
 
-/// Rows in an order in which every run of them is a sample of all. A linear congruential generator (Knuth's MMIX
-/// constants) makes the same order anywhere.
+/// Rows in a random order, the same on every machine: a linear congruential generator with Knuth's MMIX constants.
 std::vector<float> shuffled(std::span<const float> from, std::int64_t rows, std::int64_t width) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(rows));
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -47,7 +47,7 @@ std::vector<float> shuffled(std::span<const float> from, std::int64_t rows, std:
   return to;
 }
 
-/// What all channels share.
+/// The data that all channels read.
 struct Shared {
   const AdaRoundProblem& problem;
   AdaRoundOptions options;
@@ -67,7 +67,7 @@ struct Shared {
   }
 };
 
-/// Some channels, which no other's errors concern.
+/// A block of channels. Channels are independent of each other.
 class Block {
  public:
   Block(const Shared& shared, std::int64_t first, std::span<RoundedChannel> channels)
@@ -93,7 +93,7 @@ class Block {
  private:
   std::size_t at(std::int64_t c, std::int64_t k) const { return static_cast<std::size_t>(c * p_.depth + k); }
 
-  /// z = the channels' outputs over the batch from `row` on, and their errors behind the activation.
+  /// z = the channels' outputs over the batch from `row` on, and their errors after the activation.
   void go_forward(std::int64_t row) {
     for (std::int64_t r = 0; r < shared_.batch; ++r) std::copy_n(bias_.data(), count_, z_.data() + r * count_);
     onednn::multiply_add({shared_.batch, count_, p_.depth, false, true}, 1, shared_.x.data() + row * p_.depth,
@@ -124,7 +124,7 @@ class Block {
     return sums;
   }
 
-  /// The mean square of the activation's slope where the float network goes through it.
+  /// The mean square of the activation's slope at the float network's outputs.
   double squared_slope(std::int64_t channel) const {
     double sum = 0;
     for (std::int64_t r = 0; r < p_.rows; ++r) {
@@ -180,7 +180,7 @@ class Block {
         if (!p_.moves_bias) continue;
         float slope = 0;
         for (std::int64_t r = 0; r < shared_.batch; ++r) slope += errors_[static_cast<std::size_t>(r * count_ + c)];
-        // In steps of the grid: what a weight moves an output by where the input is 1.
+        // In steps of the grid, the change of an output for one code of a weight whose input is 1.
         const auto j = static_cast<std::size_t>(c);
         bias_[j] -= scale * adam.step(slope, bias_first[j], bias_second[j]);
       }

@@ -52,7 +52,7 @@ Layer some_layer(std::int64_t rows, std::int64_t depth, std::int64_t count) {
   return layer;
 }
 
-/// Of channel `c` with these codes and this bias.
+/// The squared error of channel `c` with these codes and this bias.
 double squared_error(const Layer& layer, std::size_t c, const std::vector<int>& codes, double bias,
                      const Activation& activation) {
   const std::size_t depth = codes.size(), count = layer.channels.size();

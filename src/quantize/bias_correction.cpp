@@ -1,16 +1,16 @@
-// Empirical bias correction (Nagel et al. 2019, section 4.2) takes the mean error off a layer's outputs. But what
-// counts is the error behind the activation f: most outputs of a convolution are negative, and a Relu takes them for
-// zeros whatever their error. So the bias moves by the b that makes
+// Empirical bias correction (Nagel et al. 2019, section 4.2) subtracts the mean error of a layer's outputs. But the
+// error after the activation f matters: most outputs of a convolution are negative, and a Relu turns them into zeros
+// that have no error. So the bias changes by the b that minimizes, to first order,
 //
 //   sum over rows ( f(z) - f(z_q + b) )^2,   z = w y + bias,   z_q = w_q x + bias_q,
 //
-// least to first order, y what the float network feeds the layer and x what the quantized one does:
+// with y and x the layer's inputs in the float and the quantized network:
 //
 //   b = sum s^2 (z - z_q) / sum s^2,   s = f'(z)                                                      (1)
 //
-// Errors of one image go together, and where large activations are clipped a few images decide the mean. What it says
-// of other images is less by its own noise: with v the variance of (1) over samples, b is multiplied by 1 - v / b^2, or
-// by 0 (James and Stein 1961).
+// Errors of one image are correlated, and where large activations are clipped a few images decide the mean. b is
+// therefore shrunk by its own noise: with v the variance of (1) over samples, it is multiplied by max(0, 1 - v / b^2)
+// (James and Stein 1961).
 #include "quantize/bias_correction.h"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct Sums {
   std::vector<double> errors, slopes;
 };
 
-/// What (1) and its variance need of all groups' sums e and s, for one channel: no more than of one group.
+/// Sums over groups of samples from which (1) and its variance follow, for one channel.
 struct Spread {
   std::int64_t count = 0;
   double e = 0, s = 0, e_e = 0, e_s = 0, s_s = 0;

@@ -1,4 +1,4 @@
-// What a layer's error over samples says of its bias.
+// Empirical bias correction of one layer.
 #pragma once
 
 #include <vector>
@@ -14,13 +14,13 @@ struct LayerReals {
   std::vector<float> weights, bias;
 };
 
-/// Writes what group `g` of the layer makes of `count` rows [count][depth]: z [count][channels].
+/// Computes the outputs z [count][channels] of group `g` of the layer for `count` rows [count][depth].
 void layer_outputs(const ProductView& view, const LayerReals& layer, std::int64_t g, const std::vector<float>& rows,
                    std::int64_t count, std::vector<float>& z);
 
-/// What to add to the biases of product `id` of the quantized network, whose weights and biases are `rounded`, so that
-/// its outputs behind `activation` are, on average over the samples, those of the float network, where they are
-/// `exact`. See bias_correction.cpp for the equations. By channel.
+/// The correction of each channel's bias of product `id` of the quantized network, such that its outputs after
+/// `activation` equal the float network's on average over the samples. `exact` and `rounded` are the layer's weights
+/// and biases in the float and the quantized network. bias_correction.cpp has the equations.
 std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView& view, const Activation& activation,
                                  const LayerReals& exact, const LayerReals& rounded);
 

@@ -40,7 +40,7 @@ TEST(BiasCorrection, shrinks_with_the_variance_over_samples) {
   EXPECT_DOUBLE_EQ(change({2, 4}, {}), 1.5 * (1 - 0.25 / 2.25));
   // Errors 1 and -2: mean -0.5, variance 2.25, more than the mean's square.
   EXPECT_DOUBLE_EQ(change({2, -4}, {}), 0);
-  // The same behind a slope of 0.5 for negative numbers: (1 - 0.25 * 2) / 1.25 = 0.4, residuals 0.6 and -0.6.
+  // The same after a slope of 0.5 for negative numbers: (1 - 0.25 * 2) / 1.25 = 0.4, residuals 0.6 and -0.6.
   EXPECT_DOUBLE_EQ(change({2, -4}, {.negative_slope = 0.5F}), 0);
   // Errors 1 and -0.2: (1 - 0.25 * 0.2) / 1.25 = 0.76, residuals 0.24 and -0.24.
   EXPECT_NEAR(change({2, -0.4F}, {.negative_slope = 0.5F}), 0.76 * (1 - 2 * 0.24 * 0.24 / 1.5625 * 2 / 0.5776), 1e-6);

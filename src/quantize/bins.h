@@ -1,4 +1,4 @@
-// The bins of a value's histogram that hold something.
+// The non-empty bins of a histogram.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,11 @@
 namespace bitfold::quantization {
 
 struct Bin {
-  double low, high;  ///< Cut to the values' own range.
+  double low, high;  ///< Limited to the range of the values.
   double count;
 };
 
-/// In ascending order.
+/// The non-empty bins in ascending order.
 inline std::vector<Bin> used_bins(const ValueStatistics& statistics) {
   constexpr int kHalf = ValueStatistics::kBinCount / 2;
   std::vector<Bin> used;

@@ -1,8 +1,8 @@
-// Running a network in floats over sample data, keeping statistics only.
+// Runs a network in float over sample data and keeps statistics only.
 //
-// Every sample runs by itself on one core (a graph with a fixed batch: that many at once), and several run at the same
-// time. So neither the batch size nor the thread count enters the arithmetic, and histograms and sums of extremes merge
-// exactly: the result is the same bits whatever they are. A batch that does not fill a graph's fixed one is filled by
+// Each sample runs by itself on one core (for a graph with a fixed batch, each group of that many samples), and several
+// run at the same time. Batch size and thread count therefore do not enter the arithmetic, and histograms and sums of
+// extremes merge exactly: the result is the same bits for all of them. A group that the data does not fill is filled by
 // repeating its last sample.
 #include "bitfold/calibrate.h"
 
@@ -16,7 +16,6 @@
 #include "bitfold/reference.h"
 #include "graph/release_pages.h"
 #include "numeric/block_pool.h"
-#include "quantize/finite.h"
 #include "quantize/samples.h"
 
 namespace bitfold {
@@ -25,52 +24,74 @@ namespace {
 constexpr std::int64_t kMostSamples = 256;                    // at a time
 constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // of all threads' histograms
 
-// Each thread has histograms of its own for all values: on many cores fewer of them count, so that memory stays small.
+// Each thread has its own histograms of all values; fewer threads run where those would take too much memory.
 int counting_threads(int threads, const Graph& graph, const CalibrateOptions& options) {
-  const std::size_t values = options.values.empty() ? graph.values().size() : options.values.size();
+  const bool keeps_all = !options.values || options.keeps_others;
+  const std::size_t values = keeps_all ? graph.values().size() : options.values->size();
   const auto bytes =
       static_cast<std::int64_t>(std::max<std::size_t>(values, 1) * ValueStatistics::kBinCount * sizeof(std::int64_t));
   return static_cast<int>(std::clamp<std::int64_t>(kMostBytes / bytes, 1, threads));
 }
 
-// The statistics of every value, by thread: they are merged at the end.
+/// The statistics of every value, by thread; merged at the end.
 class Collector {
  public:
-  /// The graph takes `group` samples at a time. Values of these names are counted, or all where there are none.
-  Collector(const Graph& graph, std::int64_t group, int threads, const std::vector<std::string>& names)
-      : graph_(graph), group_(group), is_wanted_(graph.value_capacity()) {
-    const std::set<std::string_view> wanted(names.begin(), names.end());
-    for (ValueId id : graph.values()) is_wanted_[index(id)] = names.empty() || wanted.contains(graph.value(id).name);
-    by_thread_.assign(static_cast<std::size_t>(threads), std::vector<ValueStatistics>(graph.value_capacity()));
+  /// The graph takes `group` samples at a time.
+  Collector(const Graph& graph, std::int64_t group, int threads, const CalibrateOptions& options)
+      : graph_(graph),
+        group_(group),
+        prepared_(options.prepared),
+        needs_(graph.value_capacity(), Need::none),
+        by_thread_(static_cast<std::size_t>(threads), std::vector<Seen>(graph.value_capacity())) {
+    std::set<std::string_view> wanted;
+    if (options.values) wanted.insert(options.values->begin(), options.values->end());
+    for (ValueId id : graph.values()) {
+      const bool is_required = !options.values || wanted.contains(graph.value(id).name);
+      needs_[index(id)] = is_required ? Need::required : options.keeps_others ? Need::if_finite : Need::none;
+    }
   }
 
   void add(std::size_t thread, ValueId id, const Tensor& tensor) {
-    if (tensor.dtype() != DataType::float32) return;
+    const Need need = needs_[index(id)];
+    Seen& seen = by_thread_[thread][index(id)];
+    if (tensor.dtype() != DataType::float32 || need == Need::none || !seen.is_finite) return;
     try {
-      if (is_wanted_[index(id)])
-        add_samples(tensor, by_thread_[thread][index(id)]);
-      else
-        quantization::check_finite(tensor.data<float>());
+      add_samples(tensor, seen.statistics);
     } catch (const Error& error) {
-      const NodeId producer = graph_.producer(id);
-      const std::string from = producer == NodeId::none ? "the input data:" : where(graph_, producer);
-      fail("{} value '{}' {}: {}", from, graph_.value(id).name, producer == NodeId::none ? "holds" : "became",
-           error.what());
+      if (need == Need::required) refuse(id, error.what());
+      seen.is_finite = false;
     }
   }
 
   Calibration take(std::int64_t sample_count) {
-    Calibration calibration;
-    calibration.sample_count = sample_count;
+    Calibration calibration{.sample_count = sample_count, .prepared = prepared_};
     for (ValueId id : graph_.values()) {
-      ValueStatistics& all = by_thread_.front()[index(id)];
-      for (std::size_t t = 1; t < by_thread_.size(); ++t) all.merge(by_thread_[t][index(id)]);
+      const auto is_infinite = [&](const std::vector<Seen>& seen) { return !seen[index(id)].is_finite; };
+      if (std::any_of(by_thread_.begin(), by_thread_.end(), is_infinite)) continue;
+      ValueStatistics& all = by_thread_.front()[index(id)].statistics;
+      for (std::size_t t = 1; t < by_thread_.size(); ++t) all.merge(by_thread_[t][index(id)].statistics);
       if (all.count > 0) calibration.values[graph_.value(id).name] = std::move(all);
     }
     return calibration;
   }
 
  private:
+  enum class Need : std::uint8_t { none, if_finite, required };
+  struct Seen {
+    ValueStatistics statistics;
+    bool is_finite = true;
+  };
+
+  [[noreturn]] void refuse(ValueId id, const char* what) const {
+    const NodeId producer = graph_.producer(id);
+    const std::string& name = graph_.value(id).name;
+    if (producer == NodeId::none) fail("input '{}' holds {}; check the data and its preprocessing", name, what);
+    fail(
+        "{} value '{}' is {}, so that it can have no grid; leave the nodes that compute and read it in float "
+        "(--skip '{}')",
+        where(graph_, producer), name, what, graph_.node(producer).name);
+  }
+
   // A value whose first dimension does not count samples is the same for all of them: one sample.
   void add_samples(const Tensor& tensor, ValueStatistics& seen) const {
     const std::span<const float> values = tensor.data<float>();
@@ -83,16 +104,16 @@ class Collector {
 
   const Graph& graph_;
   std::int64_t group_;
-  std::vector<bool> is_wanted_;                          // by value
-  std::vector<std::vector<ValueStatistics>> by_thread_;  // and value
+  Prepared prepared_;
+  std::vector<Need> needs_;                   // by value
+  std::vector<std::vector<Seen>> by_thread_;  // and value
 };
 
 }  // namespace
 
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
-  check(options.threads >= 0, "threads is {}; it must be 0 (all cores) or positive", options.threads);
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
-  const int threads = counting_threads(options.threads > 0 ? options.threads : usable_threads(), graph, options);
+  const int threads = counting_threads(thread_count(options.threads), graph, options);
   const std::int64_t group = quantization::fixed_batch(graph);
   // A few megabytes, so that cores seldom wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMostSamples));
@@ -100,12 +121,12 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   // A multiple of the graph's own batch keeps groups alike.
   const std::int64_t batch_size = (wanted + group - 1) / group * group;
 
-  Collector collector(graph, group, threads, options.values);
+  Collector collector(graph, group, threads, options);
   const auto on_value = [&](ValueId id, const Tensor& t) {
     collector.add(static_cast<std::size_t>(omp_get_thread_num()), id, t);
   };
   const Reference reference(graph, {.on_value = on_value, .any_order = true});
-  // Samples and the values computed from them take the memory of those before: however many there are.
+  // Samples and their values reuse the memory of those before them.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use(pools.front());
   source.rewind();
@@ -121,12 +142,12 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
     try {
       run(reference);
     } catch (const Error&) {
-      // In an order of the CPU's choice the index that is named would be another on each.
+      // Again in the graph's order of elements: the index in the message must not depend on the CPU.
       run(Reference(graph, {.on_value = on_value}));
       throw;
     }
     sample_count += batch->sample_count;
-    options.progress(sample_count, std::max(sample_count, source.sample_count()));
+    options.progress("calibrating", sample_count, std::max(sample_count, source.sample_count()));
   }
   release_mapped_constants(graph);
   check(sample_count > 0, "calibration data holds no samples: {}", source.description());

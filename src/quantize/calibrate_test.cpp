@@ -62,7 +62,8 @@ TEST(Calibrate, sees_every_value_of_every_sample) {
 TEST(Calibrate, keeps_statistics_of_the_named_values_only) {
   const Graph graph = small_network(kDynamic);
   MemorySource source(random_tensor({5, 3, 9, 9}, 11));
-  const Calibration all = calibrate(graph, source), some = calibrate(graph, source, {.values = {"r", "x"}});
+  const Calibration all = calibrate(graph, source),
+                    some = calibrate(graph, source, {.values = std::vector<std::string>{"r", "x"}});
   ASSERT_EQ(some.values.size(), 2U);
   for (const auto& [name, statistics] : some.values) EXPECT_EQ(statistics, all.values.at(name));
 }
@@ -134,25 +135,58 @@ TEST(Calibrate, a_value_that_overflows_names_its_node) {
   samples.mutable_data<float>()[243] = 3e38F;
   samples.mutable_data<float>()[244] = 3e38F;
   MemorySource source(samples);
-  for (const auto& names : {std::vector<std::string>{}, {"x", "y"}}) {
+  for (const auto& names : {std::optional<std::vector<std::string>>{}, std::optional(std::vector<std::string>{"c"})}) {
     const std::string text = complaint([&] { calibrate(small_network(kDynamic), source, {.values = names}); });
-    for (const char* word : {"sample 1", "[Conv 'conv']", "'c'"}) EXPECT_NE(text.find(word), std::string::npos) << text;
+    for (const char* word : {"calibration sample 1", "[Conv 'conv']", "'c' is infinite at index", "--skip 'conv'"})
+      EXPECT_NE(text.find(word), std::string::npos) << text;
   }
+}
+
+TEST(Calibrate, ignores_infinities_of_values_that_are_not_wanted) {
+  Tensor samples = random_tensor({4, 3, 9, 9}, 8);
+  samples.mutable_data<float>()[243] = -3e38F;
+  samples.mutable_data<float>()[244] = 3e38F;
+  MemorySource source(samples);
+  const Graph graph = small_network(kDynamic);
+  CalibrateOptions options{.values = std::vector<std::string>{"x"}};
+  EXPECT_EQ(calibrate(graph, source, options).values.size(), 1U);
+  options.keeps_others = true;
+  Calibration kept;
+  for (const int threads : {1, 2}) {
+    options.threads = threads;
+    const Calibration calibration = calibrate(graph, source, options);
+    EXPECT_TRUE(calibration.values.contains("x"));
+    EXPECT_FALSE(calibration.values.contains("c"));
+    if (threads > 1) EXPECT_EQ(calibration, kept);
+    kept = calibration;
+  }
+}
+
+TEST(Calibrate, no_wanted_value_is_not_the_same_as_all) {
+  MemorySource source(random_tensor({4, 3, 9, 9}, 8));
+  EXPECT_TRUE(calibrate(small_network(kDynamic), source, {.values = std::vector<std::string>{}}).values.empty());
+}
+
+TEST(Calibrate, can_be_cancelled) {
+  MemorySource source(random_tensor({4, 3, 9, 9}, 8));
+  const std::atomic<bool> cancel{true};
+  EXPECT_THROW(calibrate(small_network(kDynamic), source, {.progress = {.cancel = &cancel}}), Cancelled);
 }
 
 TEST(Calibrate, reports_progress_up_to_the_end) {
   MemorySource source(random_tensor({9, 3, 9, 9}, 9));
   std::vector<std::int64_t> seen;
-  const auto note = [](void* context, std::int64_t done, std::int64_t total) {
+  const auto note = [&](std::string_view phase, std::int64_t done, std::int64_t total) {
+    EXPECT_EQ(phase, "calibrating");
     EXPECT_EQ(total, 9);
-    static_cast<std::vector<std::int64_t>*>(context)->push_back(done);
+    seen.push_back(done);
   };
-  calibrate(small_network(kDynamic), source, {.batch_size = 4, .progress = {note, &seen}});
+  calibrate(small_network(kDynamic), source, {.batch_size = 4, .progress = {.report = note}});
   EXPECT_EQ(seen, (std::vector<std::int64_t>{4, 8, 9}));
 }
 
 // Between two convolutions values lie in the order that the CPU's kernels like; the index is that of the tensor.
-TEST(Calibrate, names_the_index_of_what_became_infinite_in_the_tensor_s_order) {
+TEST(Calibrate, names_the_index_of_an_infinite_element_in_the_order_of_the_tensor) {
   Graph g;
   const Window plain{.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
   const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});

@@ -50,7 +50,13 @@ Json to_json(const ValueStatistics& statistics) {
   return json;
 }
 
-// Reads one file; every complaint names the file and the key.
+Json to_json(const Prepared& prepared) {
+  Json json{{"equalization", to_string(prepared.equalization)}};
+  if (prepared.smooth) json["smooth"] = *prepared.smooth;
+  return json;
+}
+
+// Reads one file; every error names the file and the key.
 class Reader {
  public:
   explicit Reader(const std::string& path) : path_(path) {
@@ -70,6 +76,7 @@ class Reader {
     check(version == kVersion, "{}: version is {}; this program reads {}", path_, version, kVersion);
     Calibration calibration;
     calibration.sample_count = integer(json_, "sample_count", "sample_count");
+    if (json_.contains("prepared")) calibration.prepared = prepared(json_["prepared"]);
     const Json& values = member(json_, "values", "values");
     check(values.is_object(), "{}: values is not an object", path_);
     for (const auto& [name, json] : values.items())
@@ -100,6 +107,23 @@ class Reader {
     check(json.is_number() && std::fabs(json.get<double>()) <= std::numeric_limits<float>::max(),
           "{}: {} is not a finite float: {}", path_, where, json.dump());
     return static_cast<float>(json.get<double>());
+  }
+
+  Prepared prepared(const Json& json) const {
+    const Json& equalization = member(json, "equalization", "prepared.equalization");
+    Prepared read;
+    // The words and the range are those of the recipe's fields of these names.
+    const Json recipe{{"equalization", equalization},
+                      {"smooth", json.contains("smooth") ? json["smooth"] : Json(nullptr)}};
+    try {
+      const Recipe parsed = parse_recipe_json(recipe.dump());
+      read = {.equalization = parsed.equalization, .smooth = parsed.smooth};
+    } catch (const Error& error) {
+      fail("{}: prepared: {}", path_, error.what());
+    }
+    check(read.equalization != Equalization::automatic, "{}: prepared.equalization is auto; it must be what was done",
+          path_);
+    return read;
   }
 
   ValueStatistics statistics(const Json& json, const std::string& where) const {
@@ -183,6 +207,7 @@ void save_calibration(const Calibration& calibration, const std::string& path) {
   json["format"] = kFormat;
   json["version"] = kVersion;
   json["sample_count"] = calibration.sample_count;
+  if (calibration.prepared != Prepared{}) json["prepared"] = to_json(calibration.prepared);
   json["values"] = Json::object();
   for (const auto& [name, statistics] : calibration.values) json["values"][name] = to_json(statistics);
   std::string text;

@@ -46,6 +46,16 @@ class CalibrationFile : public ::testing::Test {
   std::string path_;
 };
 
+TEST_F(CalibrationFile, keeps_how_the_network_was_prepared) {
+  EXPECT_EQ(saved_text().find("prepared"), std::string::npos);
+  calibration_.prepared = {.equalization = Equalization::noise, .smooth = 0.5};
+  save_calibration(calibration_, path_);
+  EXPECT_EQ(load_calibration(path_), calibration_);
+  EXPECT_NE(complaint("noise", "auto").find("prepared.equalization is auto"), std::string::npos);
+  EXPECT_NE(complaint("noise", "loud").find("equalization is 'loud'"), std::string::npos);
+  EXPECT_NE(complaint("0.5", "1.5").find("smooth is 1.5"), std::string::npos);
+}
+
 TEST_F(CalibrationFile, comes_back_as_it_was) {
   save_calibration(calibration_, path_);
   EXPECT_EQ(load_calibration(path_), calibration_);

@@ -36,11 +36,11 @@ std::vector<Channel> channels_of(const Tensor& tensor) {
   return channels;
 }
 
-/// One value over all samples. Sums are exact, so that they do not depend on the order of samples.
+/// One value over all samples. Sums are exact, hence independent of the order of samples.
 struct Total {
   std::vector<Channel> channels;  // extremes only
   std::vector<ExactSum> squares;
-  std::int64_t count = 0;  // of one channel's numbers
+  std::int64_t count = 0;  // elements per channel
   bool is_regular = true;
 
   void add(const std::vector<Channel>& seen, std::int64_t seen_count) {
@@ -60,13 +60,13 @@ struct Total {
 };
 
 void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& source, std::int64_t most_samples,
-              const Progress& progress) {
+              std::string_view phase, const Progress& progress) {
   const Reference reference(graph, options);
   quantization::for_first_samples(
       source, quantization::fixed_batch(graph), usable_threads(), most_samples,
       [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
       [&](std::int64_t, std::int64_t seen) {
-        progress(seen, std::max(seen, std::min(most_samples, source.sample_count())));
+        progress(phase, seen, std::max(seen, std::min(most_samples, source.sample_count())));
         return most_samples;
       });
 }
@@ -83,7 +83,7 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
     const std::lock_guard guard(lock);
     totals[graph.value(id).name].add(seen, tensor.size() / tensor.dim(1));
   };
-  run_over(graph, {.on_value = collect}, source, most_samples, progress);
+  run_over(graph, {.on_value = collect}, source, most_samples, "equalizing", progress);
   ChannelTable table;
   for (const auto& [name, total] : totals) {
     if (!total.is_regular) continue;
@@ -116,7 +116,7 @@ FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string
     total.resize(std::max(total.size(), seen.size()));
     for (std::size_t k = 0; k < seen.size(); ++k) total[k] = std::max(total[k], seen[k]);
   };
-  run_over(graph, {.on_value = collect}, source, most_samples, progress);
+  run_over(graph, {.on_value = collect}, source, most_samples, "smoothing", progress);
   return maxima;
 }
 

@@ -12,12 +12,12 @@
 namespace bitfold::quantization {
 namespace {
 
-// The first candidate comes from the statistics of all samples, the errors from some: another must be clearly better.
+// The first candidate comes from the statistics of all samples, the errors from a few: another must be clearly better.
 constexpr double kClearly = 0.95;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
-// The sum of term(i), in lanes that are independent so that additions overlap.
+// The sum of term(i)^2, in independent lanes so that additions overlap.
 template <class Term>
 double sum_of_squares(std::size_t count, const Term& term) {
   std::array<double, 8> lanes{};
@@ -41,7 +41,7 @@ double squared_distance(const Tensor& x, const Tensor& y) {
   return sum_of_squares(a.size(), [a, b](std::size_t i) { return static_cast<double>(a[i] - b[i]); });
 }
 
-/// What becomes of the network's outputs when the members of one group lie on a grid.
+/// Computes the network's outputs with the members of one group on a grid.
 class Consequence {
  public:
   Consequence(const Graph& graph, const std::vector<NodeId>& order, const std::vector<ValueId>& members)
@@ -55,7 +55,7 @@ class Consequence {
       nodes_.push_back(id);
       for (ValueId out : used_outputs(graph, id)) is_changed[index(out)] = true;
     }
-    // Members that no changed node computes are snapped to begin with.
+    // Members that no changed node computes are snapped at the start.
     for (ValueId id : members) {
       const NodeId producer = graph.producer(id);
       if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) roots_.push_back(id);
@@ -182,9 +182,9 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
                                       const ChooseOptions& options, const Progress& progress) {
   Chooser chooser(graph, choices);
   const std::int64_t group = fixed_batch(graph);
-  const int threads = options.threads > 0 ? options.threads : usable_threads();
+  const int threads = thread_count(options.threads);
   std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
-  std::int64_t limit = group;  // the first ones tell how many to take
+  std::int64_t limit = group;  // the first group shows how many samples are affordable
   for_first_samples(
       samples, group, threads, limit,
       [&](std::int64_t part, std::span<const Tensor> inputs) {
@@ -195,7 +195,7 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
         if (seen <= group)
           limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.least_samples,
                              std::max(options.least_samples, options.most_samples));
-        progress(seen, std::min(limit, std::max(seen, samples.sample_count())));
+        progress("choosing grids", seen, std::min(limit, std::max(seen, samples.sample_count())));
         return limit;
       });
   std::vector<std::size_t> best;

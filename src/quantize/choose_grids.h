@@ -1,4 +1,4 @@
-// Which of several grids for a value harms the network's outputs least, measured on samples.
+// Chooses among several grids for a value by the error of the network's outputs on samples.
 #pragma once
 
 #include <array>
@@ -12,31 +12,31 @@
 
 namespace bitfold::quantization {
 
-/// What Observer::automatic chooses from, the one that measured best alone first.
+/// The observers that Observer::automatic chooses from. The first is the most accurate one if used for all values.
 inline constexpr std::array kAutomaticObservers{Observer::mse, Observer::entropy, Observer::percentile,
                                                 Observer::moving_average, Observer::min_max};
 
-/// The grids among which one group of values has a choice.
+/// A group of values that share a grid, and the candidates for it.
 struct GridChoice {
   std::vector<ValueId> members;
-  std::vector<QuantParams> candidates;  ///< The first one is taken where several do equally well.
+  std::vector<QuantParams> candidates;  ///< The first one is chosen where several are equally good.
 };
 
 struct ChooseOptions {
-  /// Of the source's first ones as many as take `work` elements computed for all candidates, within these limits.
+  /// The number of samples is such that all candidates together compute `work` elements, within these limits.
   std::int64_t least_samples = 16, most_samples = 128;
   std::int64_t work = std::int64_t{4} << 30;
   int threads = 0;  ///< 0: all cores.
 };
 
-/// For each choice the number of its best candidate: the one with which the error of the network's outputs is least
-/// when its members alone lie on that grid and everything else stays in float (another than the first, if it is 5 %
-/// less). The error is the sum over outputs of the squared error relative to the squared output, over all samples:
+/// Returns the index of the best candidate of each choice: the one with the least error of the network's outputs when
+/// only the choice's members are quantized and everything else stays in float. Another candidate than the first must be
+/// 5 % better. The error is the sum over outputs of the squared error relative to the squared output, over all samples:
 ///
 ///   sum_o  sum_n |y'_o,n - y_o,n|^2 / sum_n |y_o,n|^2
 ///
-/// The float network runs once for each sample, and for each candidate only what comes after the members. The same
-/// whatever the number of threads. Memory: the values of one sample for each core. `progress` counts samples.
+/// The float network runs once per sample; for each candidate only the nodes after the members run again. The result
+/// does not depend on the number of threads. Memory: the values of one sample per core. `progress` counts samples.
 std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<GridChoice>& choices, BatchSource& samples,
                                       const ChooseOptions& options = {}, const Progress& progress = {});
 

@@ -57,7 +57,7 @@ TEST(ChooseGrids, the_first_candidate_stays_unless_another_is_clearly_better) {
   }
 }
 
-// x -> conv -> relu -> conv, where x and the two values behind it each choose between a coarse grid and a fine one.
+// x -> conv -> relu -> conv, where x and the two values after it each choose between a coarse grid and a fine one.
 TEST(ChooseGrids, does_not_depend_on_threads_or_the_graphs_batch) {
   const auto network = [](std::int64_t batch) {
     Graph g;

@@ -1,8 +1,8 @@
 #include "bitfold/data_free.h"
 
 #include "base/check.h"
+#include "quantize/defaults.h"
 #include "quantize/foresee.h"
-#include "quantize/means.h"
 #include "quantize/prepare.h"
 
 namespace bitfold {
@@ -10,7 +10,7 @@ namespace {
 
 using quantization::Foreseen;
 
-// Equalized values have other names and other sizes.
+// Renames and scales the entries of equalized values.
 void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) {
   for (const EqualizedRegion& region : regions)
     for (std::size_t v = 0; v < region.values.size(); ++v) {
@@ -27,30 +27,27 @@ void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) 
 
 }  // namespace
 
-DataFreeResult quantize_data_free(const Graph& graph, const BatchNormTable& batch_norms, const InputRange& range,
-                                  const Recipe& recipe) {
+CalibratedNetwork calibrate_without_data(const Graph& graph, const BatchNormTable& batch_norms, const InputRange& range,
+                                         const Recipe& recipe) {
   check_recipe(recipe);
-  check(!needs_samples(recipe),
-        "without data there are no samples for rounding '{}', bias correction '{}' or observer '{}'",
-        to_string(recipe.rounding), to_string(recipe.bias_correction), to_string(recipe.observer));
-  check(!recipe.smooth, "without data nothing is known of what normalizations give: leave smooth out");
-  DataFreeResult result{.quantized = {}, .float_graph = graph, .calibration = {}, .regions = {}};
-  Graph& prepared = result.float_graph;
-  infer_shapes(prepared);
+  check(!needs_samples(recipe) && !recipe.smooth, "{}, and there is no data", quantization::samples_missing(recipe));
+  CalibratedNetwork network{.graph = graph, .recipe = recipe};
+  infer_shapes(network.graph);
   BatchNormTable table = batch_norms;
-  Recipe chosen = recipe;
-  if (chosen.equalization == Equalization::automatic) chosen.equalization = Equalization::noise;
-  result.regions = quantization::equalize(prepared, chosen.equalization, chosen, [&] {
-                     return quantization::channel_table_of(prepared, quantization::foresee(prepared, table, range));
-                   }).regions;
-  follow(table, result.regions);
-  if (chosen.absorb) result.absorbed_channels = absorb_high_bias(prepared, table);
-  const Foreseen values = quantization::foresee(prepared, table, range);
-  result.calibration = quantization::calibration_of(prepared, values);
-  quantization::ChannelMeans means;
-  for (const auto& [id, tensor] : values) means[prepared.value(id).name] = quantization::channel_means(tensor);
-  result.quantized = quantization::quantize_with_means(prepared, result.calibration, chosen, means);
-  return result;
+  network.recipe.observer = recipe.observer.value_or(quantization::default_observer(graph, true));
+  if (recipe.equalization == Equalization::automatic) network.recipe.equalization = Equalization::noise;
+  network.preparation = quantization::equalize(network.graph, network.recipe.equalization, network.recipe, [&] {
+    return quantization::channel_table_of(network.graph, quantization::foresee(network.graph, table, range));
+  });
+  follow(table, network.preparation.equalized);
+  if (recipe.absorb) network.absorbed_channels = absorb_high_bias(network.graph, table);
+  network.batch_norm_count = batch_norms.size();
+  const Foreseen values = quantization::foresee(network.graph, table, range);
+  network.calibration = quantization::calibration_of(network.graph, values);
+  network.calibration.prepared = network.preparation.done;
+  for (const auto& [id, tensor] : values)
+    network.means[network.graph.value(id).name] = quantization::channel_means(tensor);
+  return network;
 }
 
 }  // namespace bitfold

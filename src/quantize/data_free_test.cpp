@@ -80,7 +80,7 @@ TEST(Foresee, a_layer_without_batch_norm_follows_from_its_inputs) {
   EXPECT_THROW(foresee(g, {}, {.min = {1}, .max = {1}}), Error);
 }
 
-TEST(Foresee, refuses_by_name_what_it_does_not_understand) {
+TEST(Foresee, refuses_unknown_operators_by_name) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});
   g.mark_output(g.add(Lrn{.size = 3}, "lrn", {x}, "y"));
@@ -124,7 +124,7 @@ Graph absorbing(float pad = 0) {
 }
 
 // c = max(0, beta - 3 gamma) = 10 - 3 * 2 = 4 of channel 0, nothing of channel 1 (0.5 < 3): b1 - 4, b2 + 2 * 4.
-TEST(AbsorbHighBias, moves_what_is_always_there) {
+TEST(AbsorbHighBias, moves_the_mean_of_channels_above_zero) {
   Graph g = absorbing();
   BatchNormTable table{{"h", {.mean = {10, 0.5}, .deviation = {2, 1}}}};
   EXPECT_EQ(absorb_high_bias(g, table), 1);
@@ -148,7 +148,7 @@ TEST(AbsorbHighBias, leaves_a_layer_that_pads_with_zeros) {
   EXPECT_EQ(absorb_high_bias(g, table), 0);
 }
 
-// Channel 1 keeps the grid's upper end at 14 - 0 = 14 whatever is moved (2 + 6 * 2), so of channel 0, whose end is at
+// Channel 1 keeps the grid's upper end at 14 - 0 = 14 independent of what is moved (2 + 6 * 2), so of channel 0, whose end is at
 // 16, no more than 2 of the 7 that could be moved.
 TEST(AbsorbHighBias, moves_no_more_than_narrows_the_grid) {
   Graph g = absorbing();
@@ -160,7 +160,7 @@ TEST(AbsorbHighBias, moves_no_more_than_narrows_the_grid) {
 }
 
 // A Clip to 11 stays out of reach of mean 10, deviation 1/3 only: 10 + 3 * 1/3 = 11.
-TEST(AbsorbHighBias, keeps_what_a_clip_may_reach) {
+TEST(AbsorbHighBias, keeps_values_that_a_clip_may_reach) {
   for (const double deviation : {1.0 / 3, 0.5}) {
     Graph g = absorbing();
     const NodeId relu = g.producer(g.find("a"));
@@ -172,7 +172,7 @@ TEST(AbsorbHighBias, keeps_what_a_clip_may_reach) {
   }
 }
 
-// What the Clip cuts off does not count: the end falls from 6 to the 5.5 that another channel has (1 + 6 * 0.75).
+// Values that the Clip cuts off do not count: the end falls from 6 to the 5.5 that another channel has (1 + 6 * 0.75).
 TEST(AbsorbHighBias, lowers_the_end_that_a_clip_leaves) {
   const auto absorbed = [](double other_deviation) {
     Graph g = absorbing();
@@ -229,17 +229,15 @@ TEST(AbsorbHighBias, moves_all_of_the_mean_where_nothing_rectifies) {
 
 // Weights 0.6 and 0.6 of a grid whose step is 1 (the third is 127): their error is 0.4 each, times means 3 and 5. What
 // is left of it is less than half a unit of the bias.
-TEST(DataFree, takes_the_foreseen_mean_error_off_the_bias) {
+TEST(DataFree, subtracts_the_predicted_mean_error_from_the_bias) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 3});
   const ValueId w = constant(g, "w", {1, 3}, {0.6F, 0.6F, 127}), b = constant(g, "b", {1}, {0});
   g.mark_output(g.add(Gemm{.trans_b = true}, "fc", {x, w, b}, "y"));
   const InputRange range{.min = {2, 4, -1}, .max = {4, 6, 1}};
   const auto bias_of = [&](BiasCorrection correction) {
-    Recipe recipe = data_free_recipe();
-    recipe.bias_correction = correction;
-    recipe.rounding = Rounding::nearest;
-    const Graph q = quantize_data_free(g, {}, range, recipe).quantized.graph;
+    const Recipe recipe{.rounding = Rounding::nearest, .bias_correction = correction};
+    const Graph q = quantize(calibrate_without_data(g, {}, range, recipe), nullptr).graph;
     const Value& value = q.value(q.node(q.producer(q.find("y"))).inputs[2]);
     return static_cast<double>(value.constant->data<std::int32_t>()[0]) * static_cast<double>(value.quant->scale[0]);
   };
@@ -247,17 +245,18 @@ TEST(DataFree, takes_the_foreseen_mean_error_off_the_bias) {
   EXPECT_NEAR(bias_of(BiasCorrection::automatic), -0.4 * (3 + 5), 0.05);
 }
 
-TEST(DataFree, refuses_what_needs_samples) {
+TEST(DataFree, refuses_recipes_that_need_samples) {
   const Graph g = absorbing();
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.rounding = Rounding::gptq}), Error);
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.bias_correction = BiasCorrection::empirical}), Error);
-  EXPECT_THROW(quantize_data_free(g, {}, {}, {.observer = Observer::automatic}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.rounding = Rounding::gptq}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.bias_correction = BiasCorrection::empirical}), Error);
+  EXPECT_THROW(calibrate_without_data(g, {}, {}, {.observer = Observer::automatic}), Error);
 }
 
 TEST(DataFree, is_the_same_every_time) {
   const Graph g = absorbing();
   const BatchNormTable table{{"h", {.mean = {10, 0.5}, .deviation = {2, 1}}}};
-  EXPECT_EQ(quantize_data_free(g, table, {}).quantized.graph, quantize_data_free(g, table, {}).quantized.graph);
+  EXPECT_EQ(quantize(calibrate_without_data(g, table), nullptr).graph,
+            quantize(calibrate_without_data(g, table), nullptr).graph);
 }
 
 }  // namespace

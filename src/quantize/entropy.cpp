@@ -14,7 +14,7 @@
 namespace bitfold::quantization {
 namespace {
 
-// What the logarithms' own rounding makes of 0, amply.
+// An upper bound of the logarithms' rounding error.
 constexpr double kRoundOff = 1e-12;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 

@@ -1,4 +1,4 @@
-// How much of a histogram's information a grid loses.
+// The loss of information when a histogram is put on a grid.
 #pragma once
 
 #include <vector>
@@ -7,19 +7,19 @@
 
 namespace bitfold::quantization {
 
-/// The Kullback-Leibler divergence between a value's histogram and what a grid leaves of it (Migacz, "8-bit Inference
-/// with TensorRT", 2017), for grids of one kind:
+/// The Kullback-Leibler divergence between a value's histogram P and its quantized histogram Q (Migacz, "8-bit
+/// Inference with TensorRT", 2017), for grids of one spec:
 ///
 ///   KL(P || Q) = sum_i P_i ln(P_i / Q_i)
 ///
-/// over the bins that the grid does not clip. P counts the clipped values in the outermost of them; Q counts them
-/// nowhere, and spreads what has one code evenly over the bins that hold something of it. Both add up to 1. The bin of
-/// 0 is left out: every grid has a code for 0, and what a Relu cuts off is often half of all values.
+/// over the bins that the grid does not clip. P counts clipped values in the outermost of these bins. Q does not count
+/// them, and spreads the values of each code evenly over the non-empty bins of that code. Both add up to 1. The bin of
+/// 0 is left out: every grid has a code for 0, and after a Relu often half of all values are 0.
 class Divergence {
  public:
   Divergence(const ValueStatistics& statistics, const GridSpec& spec);
 
-  /// In nats. Infinite where the grid clips everything, or is finer than the histogram, which cannot tell then.
+  /// The divergence in nats. Infinite where the grid clips every bin or is finer than the histogram.
   double operator()(float lo, float hi) const;
 
  private:

@@ -1,6 +1,6 @@
-// Distributions are carried as samples: any elementwise operator is then the operator itself, and a sum of independent
-// values is the sum of samples in unrelated orders. Samples are the middles of equally likely parts, shuffled by a
-// fixed generator, so that one value's mean and spread are exact and the result is the same everywhere.
+// A distribution is represented by samples: an elementwise operator is then applied to the samples, and a sum of
+// independent values is the sum of samples in independent orders. Samples are the middles of equally likely parts,
+// shuffled by a fixed generator, so that mean and spread of a value are exact and results are the same everywhere.
 #include "quantize/foresee.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr auto kCount = static_cast<std::size_t>(kForeseen);
 
-// The standard normal's quantile, by bisection of its distribution function: few are needed, once.
+// The quantile of the standard normal distribution, by bisection.
 double normal_quantile(double p) {
   double low = -10, high = 10;
   for (int i = 0; i < 80; ++i) {
@@ -47,7 +47,7 @@ class Foresight {
   }
 
  private:
-  // Numbers of one channel in an order that no other channel has.
+  // Writes the numbers of one channel in a random order.
   template <class Number>
   void fill(Tensor& tensor, std::size_t channel, std::vector<Number> numbers) {
     for (std::size_t i = kCount - 1; i > 0; --i) std::swap(numbers[i], numbers[random_() % (i + 1)]);
@@ -81,7 +81,8 @@ class Foresight {
           std::max(range.min.size(), range.max.size()));
     for (std::size_t c = 0; c < channels; ++c) {
       const double low = entry(range.min, c), high = entry(range.max, c);
-      check(low < high, "input '{}': its range is {} to {}; the first must be less", graph_.value(id).name, low, high);
+      check(low < high, "input '{}': its range is {} to {}; the first number must be less than the second",
+            graph_.value(id).name, low, high);
       std::vector<double> numbers(kCount);
       for (std::size_t i = 0; i < kCount; ++i)
         numbers[i] = low + (high - low) * static_cast<double>(i) / static_cast<double>(kCount - 1);
@@ -123,13 +124,14 @@ class Foresight {
     if (keeps_values(node)) return rearranged(node, out);
     if (const auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && !softmax->log)
       return uniform(out, {.min = {0}, .max = {1}});
-    fail("{}: what it computes cannot be foreseen without data; pass --calibrate DATA with some 100 typical samples",
+    fail("{}: its output cannot be predicted without data; pass --calibrate DATA with about 100 typical samples",
          where(graph_, id));
   }
 
-  // A layer without a BatchNorm: a sum of many, so nearly normal. Were its input channels independent, variances would
-  // add up (within a kernel inputs are alike, as neighbouring pixels are, or independent too: whichever spreads more);
-  // did all move together, deviations would. Real ones lie between: their geometric mean is taken.
+  // A layer without a BatchNorm is a sum of many terms, hence nearly normal. If its input channels were independent,
+  // variances would add up (within a kernel, inputs are either equal, as neighbouring pixels nearly are, or
+  // independent: the larger variance is used); if they were fully correlated, deviations would. Real channels lie
+  // between, so the geometric mean of both is used.
   Tensor product(NodeId id) {
     const Node& node = graph_.node(id);
     const Tensor& x = values_.at(node.inputs[0]);
@@ -151,7 +153,7 @@ class Foresight {
     };
     for_each_weight(node.op, weights.shape(), [&](std::size_t i, std::int64_t out, std::int64_t in) {
       const auto o = static_cast<std::size_t>(out);
-      const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 where channels are no longer apart
+      const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 where channels have been mixed
       const double w = static_cast<double>(weights.data<float>()[i]);
       if (summed[o] != k) finish(o);
       summed[o] = k;
@@ -181,7 +183,7 @@ class Foresight {
            std::holds_alternative<BatchNorm>(node.op);
   }
 
-  // A constant that varies over what is one number here counts as any of its numbers, and so does then what it meets.
+  // A constant that varies along an axis that has length 1 here is mixed into one distribution.
   Tensor computed(NodeId id) {
     const Node& node = graph_.node(id);
     const std::int64_t channels = channels_of(node.outputs[0]);
@@ -198,7 +200,7 @@ class Foresight {
         ids.push_back(in);
         continue;
       }
-      check(found != values_.end() || graph_.is_constant(in), "{}: input '{}' cannot be foreseen without data",
+      check(found != values_.end() || graph_.is_constant(in), "{}: input '{}' cannot be predicted without data",
             where(graph_, id), graph_.value(in).name);
       Tensor tensor = found != values_.end() ? found->second : *graph_.value(in).constant;
       if (!fits && tensor.size() > 1 && tensor.dtype() == DataType::float32) tensor = mixed({tensor}, node.outputs[0]);
@@ -209,7 +211,7 @@ class Foresight {
     return Reference(alone).run(inputs).front();
   }
 
-  /// Whether every number of its output is one of its input's, or a mean or extreme of neighbours.
+  /// Whether every output element is an input element, or a mean or extreme of neighbouring ones.
   static bool keeps_values(const Node& node) {
     const auto* reduce = std::get_if<Reduce>(&node.op);
     if (reduce != nullptr)
@@ -233,7 +235,7 @@ class Foresight {
                                 std::holds_alternative<DepthToSpace>(node.op) || concat != nullptr;
     const std::int64_t before = sources.front().dim(1);
     const auto& shape = graph_.value(node.inputs[0]).shape;
-    // Behind a Flatten each channel is a block.
+    // After a Flatten each channel is a block.
     const bool is_flat = channels % before == 0 && shape && shape->size() >= 2 && (*shape)[1] == before &&
                          (std::holds_alternative<Flatten>(node.op) || std::holds_alternative<Reshape>(node.op));
     if (!moves_channels && (channels == before || is_flat)) return repeated(sources.front(), out, channels);
@@ -263,7 +265,7 @@ class Foresight {
     return tensor;
   }
 
-  // All channels' numbers in one.
+  // Mixes all channels into one.
   Tensor mixed(const std::vector<Tensor>& sources, ValueId out) {
     std::vector<float> all;
     for (const Tensor& source : sources)

@@ -1,4 +1,4 @@
-// What a network's values hold, foreseen without data.
+// Predicts the distributions of a network's values without data.
 #pragma once
 
 #include <map>
@@ -7,12 +7,13 @@
 
 namespace bitfold::quantization {
 
-/// Equally likely numbers of each channel, independent of those of other channels: [kForeseen][channels], and as many
-/// axes of length 1 as the value has more. A value whose channels are no longer apart has one.
+/// Distributions by value: equally likely numbers of each channel, independent of other channels', as a tensor of shape
+/// [kForeseen][channels], with further axes of length 1 up to the value's rank. A value whose channels have been mixed
+/// has one channel.
 using Foreseen = std::map<ValueId, Tensor>;
 inline constexpr std::int64_t kForeseen = 1024;
 
-/// Of every float value that is computed or fed. Throws Error naming a node that is not understood.
+/// Predicts every float value that is computed or fed. Throws Error naming a node whose output cannot be predicted.
 Foreseen foresee(const Graph& graph, const BatchNormTable& table, const InputRange& range);
 
 Calibration calibration_of(const Graph& graph, const Foreseen& values);

@@ -24,7 +24,7 @@ HessianRounding::HessianRounding(const InputMoments& moments, double damping)
   std::stable_sort(order_.begin(), order_.end(), [&](std::int64_t a, std::int64_t b) { return h(a, a) < h(b, b); });
   double trace = 0;
   for (std::int64_t i = 0; i < n; ++i) trace += h(i, i);
-  // Inputs that are all 0 leave rounding to nearest.
+  // With inputs that are all 0, this is rounding to nearest.
   const double added = trace > 0 ? damping * trace / static_cast<double>(n) : 1;
 
   // Cholesky, row by row: R_ij = (H_ij - sum_{k < i} R_ki R_kj) / R_ii
@@ -35,7 +35,7 @@ HessianRounding::HessianRounding(const InputMoments& moments, double damping)
           h(order_[static_cast<std::size_t>(i)], order_[static_cast<std::size_t>(j)]) + (i == j ? added : 0);
   for (std::int64_t i = 0; i < n; ++i) {
     double* row = r.data() + i * n;
-    // The damping keeps every pivot above 0 but for rounding errors, of which it is far larger.
+    // The damping keeps every pivot positive; it is far larger than rounding errors.
     const double pivot = std::sqrt(std::max(row[i], added * 1e-6));
     row[i] = pivot;
     for (std::int64_t j = i + 1; j < n; ++j) row[j] /= pivot;

@@ -1,17 +1,17 @@
-// Rounding the weights of one output channel together, so that their errors cancel in the output.
+// Rounds the weights of one output channel together, so that their errors cancel in the output.
 //
 // The squared error of the output over sample inputs x, rows of X, is
 //
 //   |X (w - w_q)|^2 = (w - w_q)' H (w - w_q),   H = X' X
 //
-// With H = R' R, R upper triangular, the last weight is rounded first, and each weight before it takes up what the
-// errors of those after it do to the output:
+// With H = R' R, R upper triangular, the last weight is rounded first, and each weight before it compensates for the
+// output errors of those after it:
 //
 //   q_j = round( w_j + sum_{k > j} R_jk / R_jj (w_k - q_k) )
 //
 // which is the order of GPTQ (Frantar et al. 2023, "GPTQ: Accurate Post-Training Quantization for Generative
 // Pre-trained Transformers", algorithm 1) and of OBQ (Frantar and Alistarh 2022) with a fixed order, without the
-// inverse of H: both leave the same conditional errors, R_jj^2 (t_j - q_j)^2, where t_j is what is rounded.
+// inverse of H: both leave the same conditional errors, R_jj^2 (t_j - q_j)^2, where t_j is the number to round.
 #pragma once
 
 #include <algorithm>
@@ -22,12 +22,12 @@
 
 namespace bitfold::quantization {
 
-/// The inputs of one group of a layer, over all samples.
+/// Second moments of the inputs of one group of a layer, over all samples.
 struct InputMoments {
   std::int64_t depth = 0, rows = 0;
-  std::vector<double> second;         ///< [depth][depth], sum of x x', x what the quantized network feeds the layer.
-  std::vector<double> cross;          ///< [depth][depth], sum of (y - x) x', y what the float network feeds it.
-  std::vector<float> rows_x, rows_y;  ///< [rows][depth] of them, where they are kept.
+  std::vector<double> second;         ///< [depth][depth], sum of x x', x the input in the quantized network.
+  std::vector<double> cross;          ///< [depth][depth], sum of (y - x) x', y the input in the float network.
+  std::vector<float> rows_x, rows_y;  ///< [rows][depth], where they are kept.
 
   explicit InputMoments(std::int64_t k);
 };
@@ -44,25 +44,25 @@ struct ChannelGrid {
   double real(int code) const { return scale * (code - zero_point); }
 };
 
-/// Rounds channels whose inputs have these moments. Moments of few samples say little in most directions: `damping`
-/// times the mean of the diagonal of H is added to it, as in GPTQ.
+/// Rounds channels whose inputs have these moments. `damping` times the mean of H's diagonal is added to the diagonal,
+/// as in GPTQ: moments of few samples are unreliable in most directions.
 class HessianRounding {
  public:
   /// `moments` must outlive it.
   explicit HessianRounding(const InputMoments& moments, double damping = 0.01);
   explicit HessianRounding(InputMoments&&, double = 0) = delete;
 
-  /// The real weights that do to the quantized network's inputs what `w` does to the float network's, in the least
-  /// squares sense: w H* = w (H + cross), solved with the damped H.
+  /// The real weights whose outputs for the quantized network's inputs are closest, in the least squares sense, to
+  /// those of `w` for the float network's inputs: w* H = w (H + cross), solved with the damped H.
   std::vector<double> adapted(std::span<const double> w) const;
   /// The squared error of the outputs for such errors of the weights, d' H d.
   double error(std::span<const double> differences) const;
-  /// Writes a code for each of `w`; returns the squared error that is left, in units of `w` times inputs.
+  /// Writes a code for each of `w`; returns the remaining squared error of the outputs.
   double round(std::span<const double> w, const ChannelGrid& grid, std::span<int> codes) const;
 
  private:
   std::int64_t depth_;
-  std::vector<std::int64_t> order_;  ///< Inputs by rising energy: the strongest are rounded first, from the end.
+  std::vector<std::int64_t> order_;  ///< Inputs by rising energy: rounding goes from the end, the strongest first.
   std::vector<double> factor_;       ///< R, [depth][depth], rows in that order.
   const InputMoments& moments_;
 };

@@ -1,4 +1,4 @@
-// The moments of what a layer multiplies its weights with, over sample data.
+// Second moments of a layer's inputs over sample data.
 #pragma once
 
 #include <vector>
@@ -9,9 +9,9 @@
 
 namespace bitfold::quantization {
 
-/// Moments of the inputs of product `id`, by group, over the samples of `runs`: the same whatever the number of
-/// threads, since sums are made in the order of samples. With `keeps_rows` also the rows themselves; fewer, where they
-/// would take more than 256 MiB.
+/// Moments of the inputs of product `id`, by group, over the samples of `runs`. They do not depend on the number of
+/// threads: sums are made in the order of samples. `keeps_rows` keeps the rows too, fewer where they would take more
+/// than 256 MiB.
 std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_rows = false);
 
 }  // namespace bitfold::quantization

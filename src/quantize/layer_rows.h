@@ -1,4 +1,4 @@
-// A layer as a matrix product, and the rows it multiplies its weights with.
+// A layer as a matrix product, and the input rows of that product.
 #pragma once
 
 #include <algorithm>
@@ -14,25 +14,25 @@ namespace bitfold::quantization {
 /// outputs [rows][channels] = inputs [rows][depth] times weights [channels][depth].
 struct ProductView {
   std::int64_t groups = 1, channels = 1, depth = 1;   ///< Channels and depth of one group.
-  std::int64_t channel_stride = 1, depth_stride = 1;  ///< Of the weight tensor's elements.
+  std::int64_t channel_stride = 1, depth_stride = 1;  ///< In elements of the weight tensor.
 
   std::size_t weight_index(std::int64_t group, std::int64_t channel, std::int64_t k) const {
     return static_cast<std::size_t>((group * channels + channel) * channel_stride + k * depth_stride);
   }
 };
 
-/// None where the node is no such product.
+/// Absent where the node is not such a product.
 std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 
-/// Rows at output positions that are evenly spread over the image.
+/// Reads input rows at output positions that are evenly spread over the image.
 class LayerRows {
  public:
   static constexpr std::int64_t kMostPerSample = 256;
 
-  /// Of product `id`; at most `most_rows` of a tensor.
+  /// For product `id`; at most `most_rows` per tensor.
   LayerRows(const Graph& graph, NodeId id, std::int64_t most_rows = kMostPerSample);
 
-  /// Writes rows [count][depth] of one group, x the layer's first input. Returns count.
+  /// Writes rows [count][depth] of one group of x, the layer's first input. Returns count.
   std::int64_t read(const Tensor& x, std::int64_t group, std::vector<float>& rows) const;
 
  private:

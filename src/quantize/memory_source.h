@@ -11,7 +11,7 @@
 
 namespace bitfold::testing {
 
-/// Of one input, with labels or without.
+/// Samples of one input, with or without labels.
 class MemorySource final : public BatchSource {
  public:
   explicit MemorySource(Tensor samples, std::vector<std::int64_t> labels = {})

@@ -1,9 +1,9 @@
-// From a value's statistics to the range its grid should cover.
+// Chooses the range of a value's grid from its statistics.
 //
-// min_max covers everything seen. percentile leaves (100 - p) % of the values out at either end. mse takes the range
-// with the least expected squared error of rounding and clipping, summed over the histogram:
+// min_max covers everything seen. percentile leaves (100 - p) % of the values out at either end. mse minimizes the
+// expected squared error of rounding and clipping, summed over the histogram:
 //
-//   E(lo, hi) = sum_i n_i g_i^2 (c_i - snap(c_i))^2,  c_i the middle of bin i, g_i the gain of what reads the value
+//   E(lo, hi) = sum_i n_i g_i^2 (c_i - snap(c_i))^2,  c_i the middle of bin i, g_i the gain of the value's reader
 //
 // (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1; there over the values themselves).
 // moving_average takes the mean of samples' extremes, entropy the range whose grid keeps the histogram's shape best
@@ -13,7 +13,6 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "base/words.h"
 #include "bitfold/calibrate.h"
 #include "quantize/bins.h"
 #include "quantize/entropy.h"
@@ -24,7 +23,7 @@ namespace {
 using quantization::Bin;
 using quantization::used_bins;
 
-// The real below which `fraction` of the values lie, each bin's values taken as spread evenly over it.
+// The quantile of the values, assuming that each bin's values are spread evenly over it.
 double quantile(const std::vector<Bin>& bins, double total, double fraction) {
   double left = fraction * total;
   for (const Bin& bin : bins) {
@@ -42,7 +41,7 @@ ObservedRange observe_percentile(const ValueStatistics& statistics, double perce
           static_cast<float>(quantile(bins, total, percentile / 100))};
 }
 
-// E(lo, hi) for one kind of grid.
+// E(lo, hi) for grids of one spec.
 class ExpectedError {
  public:
   ExpectedError(const ValueStatistics& statistics, const GridSpec& spec, float negative_gain) : spec_(spec) {
@@ -79,11 +78,10 @@ class ExpectedError {
   std::vector<float> middles_, weights_;
 };
 
-// The ends tried are kShrink^k of the extreme: down to 6 % of it.
+// The ends tried are kShrink^k times the extreme, down to 6 % of it.
 constexpr float kShrink = 0.97F;
 constexpr int kSteps = 90;
-// What a shorter range must gain, relative to the present cost: more than the last bits of a logarithm, which differ
-// between processors.
+// Least relative gain of a shorter range: more than the last bits of a logarithm, which differ between processors.
 constexpr double kLeastGain = 1e-9;
 
 template <class Cost>
@@ -108,8 +106,8 @@ ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec
     const float end = best_end(std::max(-min, max), [&](float e) { return error(-e, e); });
     return {std::max(min, -end), std::min(max, end)};
   }
-  // One end at a time: what either end clips does not depend on the other, only the rounding error does, so that two
-  // rounds suffice.
+  // One end at a time, twice: the clipping error of an end does not depend on the other end, only the rounding error
+  // does.
   ObservedRange range{min, max};
   for (int round = 0; round < 2; ++round) {
     if (max > 0) range.max = best_end(max, [&](float hi) { return error(range.min, hi); });
@@ -118,7 +116,7 @@ ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec
   return range;
 }
 
-// A smoother max than the largest value of all: an outlier counts as one sample of many.
+// The mean of the samples' extremes: an outlier counts as one sample of many.
 ObservedRange observe_moving_average(const ValueStatistics& statistics) {
   const auto count = static_cast<double>(statistics.sample_count);
   check(count > 0,
@@ -127,7 +125,7 @@ ObservedRange observe_moving_average(const ValueStatistics& statistics) {
           static_cast<float>(statistics.sample_maxima.value() / count)};
 }
 
-// The range with its lower end raised as far as that lessens the error behind a reader that shrinks negative numbers.
+// Raises the lower end as far as that reduces the error after a reader that shrinks negative numbers.
 ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statistics, const GridSpec& spec,
                               float negative_gain) {
   if (range.min >= 0 || spec.scheme == Scheme::symmetric) return range;
@@ -136,14 +134,7 @@ ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statis
   return range;
 }
 
-constexpr std::array<std::string_view, 6> kObserverNames{"min_max",        "percentile", "mse",
-                                                         "moving_average", "entropy",    "auto"};
-
 }  // namespace
-
-std::string_view to_string(Observer observer) { return kObserverNames.at(static_cast<std::size_t>(observer)); }
-
-Observer parse_observer(std::string_view word) { return parse_word<Observer>("observer", word, kObserverNames); }
 
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec, double percentile,
                       float negative_gain) {

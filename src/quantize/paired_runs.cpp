@@ -25,7 +25,7 @@ Graph part_before(const Graph& graph, NodeId id) {
   return part;
 }
 
-/// Values on a grid of up to 8 bits are kept as their codes, which takes a quarter of the memory.
+/// Values on a grid of up to 8 bits are kept as codes, in a quarter of the memory.
 bool is_kept_as_codes(const Value& value, const Tensor& reals) {
   return value.quant && value.quant->bits <= 8 && !value.quant->per_channel() && reals.dtype() == DataType::float32;
 }
@@ -67,9 +67,9 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
                      const std::function<void(std::int64_t)>& done) {
   std::vector<Segment> segments;
   for (const Side& side : sides_) segments.emplace_back(*side.graph, first_input(*side.graph, id), side.done);
-  // Where all is kept already, as when a node is asked for again, nothing is run, and it stays where it is.
+  // A node that is requested again needs nothing new: all its inputs are kept.
   const bool advances = kept_.empty() || !segments[0].empty() || !segments[1].empty();
-  std::optional<Reference> reference;  // anew: constants have changed since the last node
+  std::optional<Reference> reference;  // constants have changed since the last node
   if (!segments[1].empty()) reference.emplace(part_before(graph(), id));
   const std::array<const Reference*, 2> references{&float_reference_, reference ? &*reference : nullptr};
 
@@ -84,9 +84,9 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
     std::int64_t own_bytes = 0;
     for (std::size_t s = 0; s < sides_.size(); ++s) {
       Values values = start_values(s, first + part, inputs);
-      segments[s].run(*sides_[s].graph, *references[s], values);
+      if (!segments[s].empty()) segments[s].run(*sides_[s].graph, *references[s], values);
       wanted[s] = *values[index(first_input(*sides_[s].graph, id))];
-      // A batch that the source could not fill was filled up with copies of its last sample.
+      // A batch that the source could not fill holds copies of its last sample: remove them.
       const std::int64_t present = std::min(group_, sample_count_ - (first + part) * group_);
       if (present < group_ && wanted[s].rank() > 0 && wanted[s].dim(0) == group_)
         wanted[s] = take_samples(wanted[s], 0, present);

@@ -82,7 +82,7 @@ TEST(PairedRuns, feed_layer_after_layer_whether_values_are_kept_or_not) {
     const Seen first = run(runs, net.products[0]);
     EXPECT_EQ(first.y[1], (std::vector<float>{-3, 4}));
     EXPECT_EQ(first.x, first.y);
-    // What follows a layer that was asked for sees it as it is then.
+    // A layer sees the layers before it with their present constants.
     Value& w = quantized.graph.value(quantized.graph.node(net.products[0]).inputs[1]);
     w.constant = Tensor::from<float>({2, 2}, std::vector<float>{3, 0, -3, 6});
     const Seen second = run(runs, net.products[1]);
@@ -112,6 +112,21 @@ TEST(PairedRuns, keep_values_on_grids_as_they_are) {
   EXPECT_NE(seen[0].x, seen[0].y);
 }
 
+// Nothing runs before the first product, whose inputs are the samples. UndefinedBehaviorSanitizer watches.
+TEST(PairedRuns, feed_a_network_of_one_product) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DataType::float32, Shape{kDynamic, 2});
+  const ValueId w = graph.add_constant("w", Tensor::from<float>({2, 2}, std::vector<float>{1, 2, 3, 4}));
+  const ValueId y = graph.add(MatMul{}, "only", {x, w}, "y");
+  graph.mark_output(y);
+  infer_shapes(graph);
+  CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
+  PairedRuns runs(graph, graph, samples);
+  const Seen seen = run(runs, graph.producer(y));
+  EXPECT_EQ(seen.x[1], (std::vector<float>{-3, 4}));
+  EXPECT_EQ(seen.x, seen.y);
+}
+
 TEST(PairedRuns, run_from_the_start_where_no_file_can_be_written) {
   const char* const before = std::getenv("TMPDIR");
   const std::string folder = before == nullptr ? "" : before;
@@ -127,7 +142,7 @@ TEST(PairedRuns, run_from_the_start_where_no_file_can_be_written) {
     setenv("TMPDIR", folder.c_str(), 1);
 }
 
-TEST(PairedRuns, read_whole_batches_and_leave_out_what_fills_the_last_one_up) {
+TEST(PairedRuns, read_whole_batches_without_the_copies_that_fill_the_last_one) {
   for (const std::int64_t budget : {std::int64_t{0}, std::int64_t{1} << 20U}) {
     Net net(1);
     net.graph.value(net.graph.inputs()[0]).shape = Shape{2, 2};

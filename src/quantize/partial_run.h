@@ -1,4 +1,4 @@
-// Parts of a network, run on the values of one sample.
+// Runs parts of a network on the values of one sample.
 #pragma once
 
 #include <optional>
@@ -10,21 +10,20 @@
 
 namespace bitfold::quantization {
 
-/// By ValueId, Graph::value_capacity() of them; absent where there is none (yet, or any more).
+/// By ValueId, Graph::value_capacity() entries; absent where not computed yet or no longer needed.
 using Values = std::vector<std::optional<Tensor>>;
 
-/// The graph's inputs, snapped where they have a grid; all else absent. Throws Error when there are too few or too
-/// many.
+/// Values with only the graph's inputs, snapped where they have a grid. Throws Error when their number is wrong.
 Values input_values(const Graph& graph, std::span<const Tensor> inputs);
 
-/// Computes the outputs of node `id` from `values`, into them.
+/// Computes the outputs of node `id` from `values` and stores them there.
 void run_node(const Graph& graph, const Reference& reference, NodeId id, Values& values);
 
-/// Some nodes of a graph, from values that are there to others.
+/// The nodes of a graph that lead from some values to another.
 class Segment {
  public:
-  /// What computes `wanted` (none: an empty segment) from the graph's inputs and what nodes that are `done` (by NodeId)
-  /// made. Afterwards there are `wanted` and live_values(); all else is let go after its last use.
+  /// The nodes that compute `wanted` (none: an empty segment) from the graph's inputs and the outputs of nodes that are
+  /// `done` (by NodeId). run() leaves `wanted` and live_values(); other values are freed after their last use.
   Segment(const Graph& graph, ValueId wanted, const std::vector<bool>& done);
 
   void run(const Graph& graph, const Reference& reference, Values& values) const;
@@ -32,7 +31,7 @@ class Segment {
 
   /// The nodes done before and those of the segment, by NodeId.
   const std::vector<bool>& done() const { return done_; }
-  /// What nodes that are not done read of those that are, and of the inputs.
+  /// Inputs and outputs of done nodes that nodes not done read.
   const std::vector<ValueId>& live_values() const { return live_; }
 
  private:

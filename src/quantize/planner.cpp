@@ -48,7 +48,7 @@ class Planner {
     }
   }
 
-  // A product starts integers, the others continue them.
+  // A product may start a region of integer nodes; other nodes may only continue one.
   void go_forward() {
     for (NodeId id : order_) {
       NodePlan& plan = at(id);
@@ -63,7 +63,7 @@ class Planner {
     }
   }
 
-  // What no integer node reads is dropped, from the end.
+  // From the end: a node that no integer node reads runs in float.
   void go_backward() {
     for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
       NodePlan& plan = at(*it);
@@ -77,7 +77,7 @@ class Planner {
     }
   }
 
-  // A convolution's output has a grid in any case: better the one behind its Relu.
+  // A convolution's output always has a grid; after its Relu it is the finer one.
   bool ends_convolution(NodeId id) {
     if (at(id).role != Role::clip) return false;
     const ValueId in = data_inputs(graph_, id).front();
@@ -110,7 +110,7 @@ class Planner {
     return producer != NodeId::none && at(producer).in_integers;
   }
 
-  // A value computed (or fed) as reals and read both ways: the integer nodes read a snapped copy.
+  // Where integer and float nodes read the same real value, the integer nodes read a snapped copy.
   void split_mixed_values() {
     for (ValueId value : graph_.values()) {
       if (graph_.is_constant(value) || comes_in_integers(value)) continue;
@@ -134,7 +134,7 @@ class Planner {
   bool needs_grid(ValueId value) {
     if (graph_.is_constant(value)) return false;
     if (!comes_in_integers(value)) {
-      // The reals a Requantize reads are not on a grid.
+      // The input of a Requantize is not on a grid.
       const auto& readers = graph_.consumers(value);
       return std::any_of(readers.begin(), readers.end(), [&](NodeId id) {
         return !std::holds_alternative<Requantize>(graph_.node(id).op) && reads_as_codes(id, value);
@@ -145,8 +145,8 @@ class Planner {
     return !may_give_reals || is_read_as_codes(value);
   }
 
-  // What Session computes before it rounds.
-  bool is_rounded_behind_leaky_relu(ValueId value) {
+  // Session applies a LeakyRelu to the accumulators, before it rounds them.
+  bool is_fused_with_leaky_relu(ValueId value) {
     if (target_ != Target::bitfold || graph_.is_constant(value) || !comes_in_integers(value)) return false;
     if (at(graph_.producer(value)).role != Role::product || !graph_.has_single_consumer(value)) return false;
     const NodeId reader = graph_.consumers(value).front();
@@ -161,7 +161,7 @@ class Planner {
     return plan.role == Role::clip && graph_.has_single_consumer(data_inputs(graph_, id).front());
   }
 
-  // Its only reader ties it to what it becomes there.
+  // A value whose only reader shares its grid is counted through that reader's output.
   bool is_counted(ValueId value) {
     return !(graph_.has_single_consumer(value) && ties(graph_.consumers(value).front()));
   }
@@ -169,8 +169,8 @@ class Planner {
   void tie_groups() {
     std::map<ValueId, ValueId> parent;  // union-find; ordered, so that groups come out in order of their first member
     for (ValueId value : graph_.values()) {
-      if (is_rounded_behind_leaky_relu(value))
-        ++plan_.rounded_behind_leaky_relu;
+      if (is_fused_with_leaky_relu(value))
+        ++plan_.fused_leaky_relu_layers;
       else if (needs_grid(value))
         parent[value] = value;
     }

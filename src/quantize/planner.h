@@ -1,16 +1,15 @@
-// Which nodes run in integers, which values get grids, and which share one.
+// Decides which nodes run in integers, which values get grids, and which values share one.
 //
-// 1. A product (Conv, Gemm, MatMul) runs in integers wherever its weights allow. The nodes between products follow,
-// where
-//    everything they read comes from integer nodes or graph inputs and something that reads them runs in integers: an
-//    island of integers around a single pool would cost two conversions and an error, and save nothing.
+// 1. A product (Conv, Gemm, MatMul) runs in integers wherever its weights allow. A node between products runs in
+// integers
+//    where all its inputs come from integer nodes or graph inputs and one of its readers runs in integers: a single
+//    integer pool among float nodes would need two conversions, add an error and save nothing.
 // 2. Every value between integer nodes gets a grid. A Gemm or MatMul that only float nodes read has none: its
 //    accumulators become reals directly, which is more accurate, and ONNX Runtime fuses that too. A Conv always has
-//    one, because there ONNX Runtime fuses only Conv -> QuantizeLinear. For Target::bitfold, what a LeakyRelu alone
-//    reads of a product has none either.
-// 3. Nodes that move or select codes tie their inputs and outputs to one grid. So does a Relu or Clip that alone reads
-// its
-//    input: snapping to a grid that ends at the bounds is what it does, and it can be removed.
+//    one, because there ONNX Runtime fuses only Conv -> QuantizeLinear. For Target::bitfold, a product's output that
+//    only a LeakyRelu reads has no grid either.
+// 3. Nodes that move or select codes share one grid between inputs and outputs. So does a Relu or Clip that is the only
+//    reader of its input: a grid that ends at its bounds does the same, so that the node can be removed.
 #pragma once
 
 #include <string>
@@ -28,21 +27,21 @@ struct NodePlan {
   std::string reason;  ///< Why not.
 };
 
-/// A value's range is the union over those of the same group that count.
+/// Values that share a grid. Its range is the union of the ranges of the counted ones.
 struct GridGroup {
   std::vector<ValueId> members;  ///< All of them get the grid.
-  std::vector<ValueId> counted;  ///< Without those that only become another member.
+  std::vector<ValueId> counted;  ///< Without those whose only reader makes another member of them.
 };
 
 struct Plan {
   std::vector<NodePlan> nodes;  ///< By NodeId.
   std::vector<GridGroup> groups;
-  int rounded_behind_leaky_relu = 0;  ///< Products, for Target::bitfold.
+  int fused_leaky_relu_layers = 0;  ///< Products rounded after their LeakyRelu, for Target::bitfold.
   const NodePlan& at(NodeId id) const { return nodes[static_cast<std::size_t>(id)]; }
 };
 
-/// Changes the graph where one value must be two: Requantize nodes. A Requantize's output is counted through its input.
-/// `skip` holds names of nodes to leave in float; throws Error on an unknown one.
+/// Adds Requantize nodes where some readers need the value on a grid and others do not; the range of a Requantize's
+/// output is that of its input. `skip` holds names of nodes to leave in float; throws Error on an unknown one.
 Plan make_plan(Graph& graph, const std::vector<std::string>& skip, Target target = Target::bitfold);
 
 }  // namespace bitfold::quantization

@@ -27,7 +27,7 @@ TEST(Planner, inputs_weights_and_outputs_of_a_convolution_get_grids) {
   EXPECT_TRUE(decision(result, "c_node").quantized);
 }
 
-TEST(Planner, a_relu_behind_a_convolution_becomes_its_grid) {
+TEST(Planner, a_relu_after_a_convolution_becomes_its_grid) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.relu("r", net.conv("c1", net.input("x")))));
   net.seen("r", 0, 3);
@@ -38,7 +38,7 @@ TEST(Planner, a_relu_behind_a_convolution_becomes_its_grid) {
   EXPECT_TRUE(decision(result, "r_node").quantized);
 }
 
-TEST(Planner, what_a_leaky_relu_alone_reads_has_a_grid_unless_bitfold_runs_it) {
+TEST(Planner, the_input_of_a_leaky_relu_has_a_grid_unless_the_target_is_bitfold) {
   for (const Target target : {Target::any, Target::bitfold}) {
     Net net;
     const auto leaky = [&](const std::string& name, ValueId in, float alpha) {
@@ -53,7 +53,7 @@ TEST(Planner, what_a_leaky_relu_alone_reads_has_a_grid_unless_bitfold_runs_it) {
     const bool is_any = target == Target::any;
     EXPECT_EQ(grid(result.graph, "c1").has_value(), is_any);
     EXPECT_EQ(grid(result.graph, "c2").has_value(), is_any);
-    EXPECT_EQ(result.rounded_behind_leaky_relu, is_any ? 0 : 2);
+    EXPECT_EQ(result.fused_leaky_relu_layers, is_any ? 0 : 2);
     EXPECT_TRUE(grid(result.graph, "c3").has_value());  // a slope above 1 could leave what the multiplier allows
     EXPECT_TRUE(grid(result.graph, "c4").has_value());  // the network gives it out, too
     for (const char* name : {"r1", "r2", "r3", "r4"}) EXPECT_TRUE(grid(result.graph, name).has_value()) << name;
@@ -61,7 +61,7 @@ TEST(Planner, what_a_leaky_relu_alone_reads_has_a_grid_unless_bitfold_runs_it) {
   }
 }
 
-TEST(Planner, a_relu_behind_the_last_convolution_goes_too) {
+TEST(Planner, a_relu_after_the_last_convolution_is_removed) {
   Net net;
   net.graph.mark_output(net.relu("r", net.conv("c", net.input("x"))));
   net.seen("r", 0, 3);
@@ -70,7 +70,7 @@ TEST(Planner, a_relu_behind_the_last_convolution_goes_too) {
   EXPECT_EQ(result.graph.value(result.graph.outputs()[0]).name, "r");
 }
 
-TEST(Planner, a_clip_alone_behind_its_convolution_goes_unless_the_grid_reaches_beyond) {
+TEST(Planner, a_clip_after_its_convolution_is_removed_unless_the_grid_exceeds_it) {
   for (const float top : {4.5F, 6.0F, 9.0F}) {
     Net net;
     const ValueId x = net.input("x");
@@ -103,7 +103,7 @@ TEST(Planner, a_relu_whose_input_others_read_stays_between_two_grids) {
   EXPECT_EQ(std::count(names.begin(), names.end(), "Relu"), 1);
 }
 
-TEST(Planner, a_relu_behind_a_pool_clips_in_the_convolution_before) {
+TEST(Planner, a_relu_after_a_pool_clips_in_the_convolution_before_it) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.relu("r", net.max_pool("p", net.conv("c1", net.input("x"))))));
   net.seen("r", 0, 3);
@@ -130,12 +130,12 @@ TEST(Planner, a_leaky_relu_has_a_grid_on_either_side_for_any_runtime) {
   net.graph.mark_output(net.conv("c2", l));
   net.seen("l", -0.2F, 3);
   const auto result = net.quantize({.target = Target::any});
-  EXPECT_EQ(result.rounded_behind_leaky_relu, 0);
+  EXPECT_EQ(result.fused_leaky_relu_layers, 0);
   EXPECT_EQ(grid(result.graph, "c1"), choose_params(-2, 3, kUnsigned8));
   EXPECT_EQ(grid(result.graph, "l"), choose_params(-0.2F, 3, kUnsigned8));
 }
 
-TEST(Planner, nodes_that_move_codes_share_the_grid_of_what_they_become) {
+TEST(Planner, nodes_that_move_codes_share_one_grid) {
   Net net;
   const ValueId p = net.max_pool("p", net.conv("c1", net.input("x")));
   const ValueId t = net.graph.add(Transpose{{0, 1, 3, 2}}, "t_node", {p}, "t");
@@ -147,7 +147,7 @@ TEST(Planner, nodes_that_move_codes_share_the_grid_of_what_they_become) {
     EXPECT_EQ(grid(result.graph, name), choose_params(0, 3, kUnsigned8)) << name;
 }
 
-TEST(Planner, a_value_read_before_and_behind_a_pool_keeps_its_range) {
+TEST(Planner, a_value_read_before_and_after_a_pool_keeps_its_range) {
   Net net;
   const ValueId c = net.conv("c1", net.input("x"));
   net.graph.mark_output(net.conv("c2", net.max_pool("p", c)));
@@ -195,7 +195,7 @@ TEST(Planner, a_product_that_another_reads_has_a_grid) {
   EXPECT_FALSE(grid(result.graph, "g2"));
 }
 
-TEST(Planner, what_no_product_reads_stays_in_float) {
+TEST(Planner, nodes_that_no_product_reads_stay_in_float) {
   Net net;
   const ValueId c = net.conv("c", net.input("x"));
   const ValueId p = net.graph.add(GlobalPool{}, "p_node", {c}, "p");

@@ -15,31 +15,32 @@ Equalization resolved(const Recipe& recipe, bool has_samples) {
 
 Preparation quantization::equalize(Graph& graph, Equalization equalization, const Recipe& recipe,
                                    const std::function<ChannelTable()>& table) {
-  Preparation done{.equalization = equalization, .regions = {}, .smoothed = {}};
-  if (equalization == Equalization::weights) done.regions = equalize_weights(graph);
+  Preparation preparation{.done = {.equalization = equalization}};
+  if (equalization == Equalization::weights) preparation.equalized = equalize_weights(graph);
   if (equalization == Equalization::noise)
-    done.regions = equalize_noise(graph, table(),
-                                  {.weight_bits = recipe.weight_bits,
-                                   .activation_bits = recipe.activation_bits,
-                                   .per_channel = recipe.granularity == Granularity::per_channel});
-  return done;
+    preparation.equalized = equalize_noise(graph, table(),
+                                           {.weight_bits = recipe.weight_bits,
+                                            .activation_bits = recipe.activation_bits,
+                                            .per_channel = recipe.granularity == Granularity::per_channel});
+  return preparation;
 }
 
 Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, const Progress& progress) {
   check_recipe(recipe);
   std::vector<EqualizedRegion> smoothed;
   if (recipe.smooth) {
-    check(samples != nullptr, "smoothing needs sample inputs, which show what normalizations give");
+    check(samples != nullptr, "smooth needs sample inputs, which show the range of each normalization's outputs");
     const std::vector<std::string> values = smoothable_values(graph);
     if (!values.empty())
       smoothed = smooth_normalizations(graph, measure_features(graph, values, *samples, 128, progress), *recipe.smooth);
   }
-  Preparation done = quantization::equalize(graph, resolved(recipe, samples != nullptr), recipe, [&] {
-    check(samples != nullptr, "equalization 'noise' needs sample inputs, which show what channels hold");
+  Preparation preparation = quantization::equalize(graph, resolved(recipe, samples != nullptr), recipe, [&] {
+    check(samples != nullptr, "equalization 'noise' needs sample inputs, which show the range of each channel");
     return measure_channels(graph, *samples, 128, progress);
   });
-  done.smoothed = std::move(smoothed);
-  return done;
+  preparation.done.smooth = recipe.smooth;
+  preparation.smoothed = std::move(smoothed);
+  return preparation;
 }
 
 }  // namespace bitfold

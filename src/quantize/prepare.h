@@ -1,4 +1,4 @@
-// What a recipe does to a float network before its ranges are known. Internal to quantize/.
+// Changes to the float network before calibration. Internal to quantize/.
 #pragma once
 
 #include <functional>
@@ -7,7 +7,7 @@
 
 namespace bitfold::quantization {
 
-/// As `equalization`, which is not automatic, says; `table` is asked for what channels hold if that matters.
+/// Equalizes as `equalization` says, which is not automatic. `table` is called where channel statistics are needed.
 Preparation equalize(Graph& graph, Equalization equalization, const Recipe& recipe,
                      const std::function<ChannelTable()>& table);
 

@@ -1,4 +1,4 @@
-// What is done before calibration, and what it brings.
+// Changes before calibration, and their effect.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -58,9 +58,9 @@ TEST(Prepare, smoothing_saves_a_normalization_with_a_few_large_outputs) {
   const auto quality = [&](const std::optional<double>& smooth) {
     Graph g = original;
     const Recipe recipe{.smooth = smooth};
-    const Preparation done = prepare(g, recipe, &samples);
-    EXPECT_EQ(done.smoothed.size(), smooth ? 1U : 0U);
-    const Calibration calibration = calibrate(g, samples);
+    const Preparation preparation = prepare(g, recipe, &samples);
+    EXPECT_EQ(preparation.smoothed.size(), smooth ? 1U : 0U);
+    const Calibration calibration = calibrate(g, samples, {.prepared = preparation.done});
     return sqnr_db(original, quantize(g, calibration, recipe).graph, random_tensor({32, 4, kWidth}, 2));
   };
   const double plain = quality(std::nullopt), smoothed = quality(0.5);
@@ -72,6 +72,29 @@ TEST(Prepare, smoothing_needs_samples) {
   Graph g = uneven_block();
   EXPECT_THROW(prepare(g, {.smooth = 0.5}, nullptr), Error);
   EXPECT_THROW(prepare(g, {.smooth = 2}, nullptr), Error);
+}
+
+// The text of the Error that quantize() throws for a recipe that was not prepared.
+std::string refusal(const Recipe& recipe, const Prepared& prepared) {
+  const Graph g = uneven_block();
+  testing::MemorySource samples(random_tensor({8, 4, kWidth}, 1));
+  const Calibration calibration = calibrate(g, samples, {.prepared = prepared});
+  try {
+    quantize(g, calibration, recipe);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(Prepare, a_recipe_that_was_not_prepared_is_refused) {
+  EXPECT_NE(refusal({.smooth = 0.5}, {}).find("smooth 0.5"), std::string::npos);
+  EXPECT_NE(refusal({.smooth = 0.5}, {.smooth = 0.7}).find("smoothed with 0.7"), std::string::npos);
+  EXPECT_NE(refusal({.equalization = Equalization::weights}, {}).find("equalization 'weights'"), std::string::npos);
+  EXPECT_NE(refusal({.equalization = Equalization::none}, {.equalization = Equalization::noise}).find("'noise'"),
+            std::string::npos);
+  EXPECT_EQ(refusal({}, {.equalization = Equalization::noise, .smooth = 0.5}), "none");
+  EXPECT_EQ(refusal({.equalization = Equalization::noise}, {.equalization = Equalization::noise}), "none");
 }
 
 TEST(MeasureFeatures, takes_the_largest_magnitude_of_each_entry_of_the_last_axis) {

@@ -1,5 +1,5 @@
-// From a float graph and its statistics to a graph with grids: the plan (planner.h), then the ranges, then the
-// constants (weights.h), then the Relus and Clips that their grid already expresses go.
+// Turns a float graph and its statistics into a graph with grids: makes the plan (planner.h), chooses grids, quantizes
+// constants (weights.h), and removes the Relus and Clips that the grids already express.
 #include "bitfold/quantize.h"
 
 #include <algorithm>
@@ -9,10 +9,11 @@
 
 #include "base/check.h"
 #include "base/nearest.h"
+#include "base/thread_limit.h"
 #include "graph/activation.h"
 #include "graph/release_pages.h"
 #include "quantize/choose_grids.h"
-#include "quantize/means.h"
+#include "quantize/defaults.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
 #include "quantize/weights.h"
@@ -24,7 +25,7 @@ using quantization::GridGroup;
 using quantization::Plan;
 using quantization::Role;
 
-// The value whose statistics say what `id` looks like: a Requantize's output looks like its input.
+// The value whose statistics hold for `id`: for a Requantize's output, its input.
 ValueId observed_value(const Graph& graph, ValueId id) {
   const NodeId producer = graph.producer(id);
   const bool is_copy = producer != NodeId::none && std::holds_alternative<Requantize>(graph.node(producer).op);
@@ -36,12 +37,14 @@ void check_calibration(const Graph& graph, const Calibration& calibration, const
     for (ValueId id : group.counted) {
       const std::string& name = graph.value(observed_value(graph, id)).name;
       check(calibration.values.contains(name),
-            "the calibration knows nothing of value '{}': it was made with another network; calibrate this one", name);
+            "the calibration has no statistics of value '{}': it is of another network, or the value was not finite; "
+            "calibrate this network with values_to_calibrate()",
+            name);
     }
   }
 }
 
-// What the only reader of a value multiplies negative numbers by: alpha of a LeakyRelu, otherwise 1.
+// The factor by which the only reader of a value multiplies negative numbers: alpha of a LeakyRelu, otherwise 1.
 float negative_gain(const Graph& graph, ValueId id) {
   if (!graph.has_single_consumer(id)) return 1;
   const auto activation = find_activation(graph, graph.consumers(id).front());
@@ -62,7 +65,7 @@ int group_bits(const Graph& graph, const GridGroup& group, const Recipe& recipe)
   return most.value_or(recipe.activation_bits);
 }
 
-// The recipe as one layer follows it.
+// The recipe with the settings of one layer applied.
 Recipe recipe_of(const Graph& graph, NodeId id, const Recipe& recipe) {
   Recipe own = recipe;
   const LayerRecipe* layer = layer_recipe(graph, id, recipe);
@@ -70,7 +73,8 @@ Recipe recipe_of(const Graph& graph, NodeId id, const Recipe& recipe) {
   return own;
 }
 
-// Every name in `layers` is a node's, and weight bits go to products only. Returns all nodes to leave in float.
+// Checks that every name in `layers` is a node, and that weight bits are for products. Returns the nodes to leave in
+// float.
 std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) {
   std::map<std::string_view, NodeId> nodes;
   std::vector<std::string_view> names;
@@ -104,8 +108,7 @@ QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibra
   return choose_params(all.min, all.max, spec);
 }
 
-// The first value of a group without extremes of single samples, which an older calibration file lacks; none if all
-// have them.
+// The first value of a group that lacks the extremes of single samples; none if all have them.
 ValueId lacks_samples(const Graph& graph, const GridGroup& group, const Calibration& calibration) {
   for (ValueId id : group.counted) {
     const auto& statistics = calibration.values.at(graph.value(observed_value(graph, id)).name);
@@ -114,7 +117,7 @@ ValueId lacks_samples(const Graph& graph, const GridGroup& group, const Calibrat
   return ValueId::none;
 }
 
-// One grid for each group. Where the recipe leaves the choice, also which observer proposed it, by value name.
+// One grid for each group. With Observer::automatic, also the observer chosen, by value name.
 std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const Calibration& calibration,
                                      const Recipe& recipe, BatchSource* samples, const Progress& progress,
                                      std::map<std::string, Observer>& chosen) {
@@ -126,7 +129,7 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
             "value '{}': the calibration lacks the extremes of single samples, which observer moving_average needs: "
             "calibrate again",
             lacking == ValueId::none ? "" : graph.value(lacking).name);
-      grids.push_back(group_grid(graph, group, calibration, recipe, recipe.observer));
+      grids.push_back(group_grid(graph, group, calibration, recipe, *recipe.observer));
     }
     return grids;
   }
@@ -153,14 +156,14 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
   return grids;
 }
 
-// Whether no code of the grid lies outside the bounds: a bound's own code is the grid's end, or the bound is beyond it.
+// Whether the whole grid lies within the bounds.
 bool ends_within(const QuantParams& grid, const Activation& clamp) {
   const double scale = grid.scale[0], zero_point = grid.zero_point[0];
   return std::nearbyint(clamp.low / scale) + zero_point <= grid.qmin() &&
          std::nearbyint(clamp.high / scale) + zero_point >= grid.qmax();
 }
 
-// Removes a Relu or Clip whose input has the same grid as its output and clips already.
+// Removes a Relu or Clip whose input and output share a grid that lies within its bounds.
 bool remove_clip(Graph& graph, NodeId id) {
   const ValueId in = graph.node(id).inputs[0], out = graph.node(id).outputs[0];
   const auto& grid = graph.value(out).quant;
@@ -182,28 +185,50 @@ LayerDecision decide(const Graph& graph, NodeId id, const Plan& plan) {
           .reason = plan.at(id).reason};
 }
 
-/// What refines weights and biases beyond their own numbers; each may be null.
+/// Data that refines weights and biases; each may be null.
 struct Knowledge {
   BatchSource* samples = nullptr;
-  const quantization::ChannelMeans* means = nullptr;
+  const ChannelMeans* means = nullptr;
 };
 
-Recipe resolved(Recipe recipe, const Knowledge& knowledge) {
+bool has_layer_norm(const Graph& graph) {
+  const std::vector<NodeId> nodes = graph.nodes();
+  return std::any_of(nodes.begin(), nodes.end(),
+                     [&](NodeId id) { return std::holds_alternative<LayerNorm>(graph.node(id).op); });
+}
+
+Recipe resolved(Recipe recipe, const Graph& graph, const Prepared& prepared, const Knowledge& knowledge) {
   if (recipe.bias_correction == BiasCorrection::automatic)
     recipe.bias_correction = knowledge.means != nullptr     ? BiasCorrection::analytic
                              : knowledge.samples != nullptr ? BiasCorrection::empirical
                                                             : BiasCorrection::none;
   if (recipe.rounding == Rounding::automatic)
     recipe.rounding = knowledge.samples != nullptr && recipe.weight_bits < 8 ? Rounding::gptq : Rounding::squant;
+  if (!recipe.observer) recipe.observer = quantization::default_observer(graph, knowledge.means != nullptr);
+  recipe.equalization = prepared.equalization;
+  recipe.smooth = prepared.smooth;
   return recipe;
+}
+
+/// The recipe must agree with the preparation of the calibrated network.
+void check_prepared(const Recipe& recipe, const Prepared& prepared) {
+  check(recipe.equalization == Equalization::automatic || recipe.equalization == prepared.equalization,
+        "the recipe asks for equalization '{}' and the calibration is of a network prepared with '{}': call prepare() "
+        "before calibrate(), or quantize(graph, samples, recipe), which does both",
+        to_string(recipe.equalization), to_string(prepared.equalization));
+  check(!recipe.smooth || recipe.smooth == prepared.smooth,
+        "the recipe asks for smooth {} and the calibration is of a network that was {}: call prepare() before "
+        "calibrate(), or quantize(graph, samples, recipe), which does both",
+        recipe.smooth.value_or(0),
+        prepared.smooth ? fmt::format("smoothed with {}", *prepared.smooth) : "not smoothed");
 }
 
 bool refines_weights(const Recipe& recipe) {
   return reads_samples(recipe.rounding) || recipe.bias_correction == BiasCorrection::empirical;
 }
 
-/// Where weights need samples: product after product, each with inputs from those before it as they now are. Decisions
-/// are those of `nodes`, which are in topological order.
+/// Refines product after product with samples; each gets its inputs from the already refined ones. Decisions are those
+/// of `nodes`, which are in topological order.
 void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes, const Plan& plan,
             BatchSource& samples, const Progress& progress) {
   std::vector<std::size_t> products;
@@ -211,23 +236,23 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
     if (plan.at(nodes[i]).in_integers && plan.at(nodes[i]).role == Role::product) products.push_back(i);
   const bool rounds = reads_samples(result.recipe.rounding);
   const char* const untouched =
-      rounds ? "weights' rounding takes no account of samples" : "its bias is not corrected with samples";
-  // A mean needs fewer samples than a rounding: with 64 instead of 100 Tiny Darknet has 27.2 dB all the same.
+      rounds ? "its weights are not rounded with samples" : "its bias is not corrected with samples";
+  // A mean needs fewer samples than a rounding: Tiny Darknet has 27.2 dB with 64 as with 100.
   const std::int64_t most_samples = rounds ? 128 : 64;
   quantization::PairedRuns runs(float_graph, result.graph, samples, {.most_samples = most_samples});
   for (std::size_t done = 0; done < products.size(); ++done) {
     const std::size_t i = products[done];
-    const std::string kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, runs);
+    const auto kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, runs);
     release_mapped_constants(float_graph);
     std::string& reason = result.decisions[i].reason;
-    if (!kept.empty()) reason += fmt::format("{}{}: {}", reason.empty() ? "" : "; ", untouched, kept);
-    progress(static_cast<std::int64_t>(done + 1), static_cast<std::int64_t>(products.size()));
+    if (kept) reason += fmt::format("{}{}: {}", reason.empty() ? "" : "; ", untouched, kept->text);
+    progress("refining layers", static_cast<std::int64_t>(done + 1), static_cast<std::int64_t>(products.size()));
   }
 }
 
-/// The mean error of each layer, foreseen, off its bias.
+/// Subtracts each layer's predicted mean error from its bias.
 void correct_biases(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes,
-                    const Plan& plan, const quantization::ChannelMeans& means) {
+                    const Plan& plan, const ChannelMeans& means) {
   for (NodeId id : nodes) {
     if (!plan.at(id).in_integers || plan.at(id).role != Role::product) continue;
     const auto found = means.find(float_graph.value(float_graph.node(id).inputs[0]).name);
@@ -240,18 +265,18 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   BatchSource* const samples = knowledge.samples;
   check_recipe(asked);
   check(knowledge.means != nullptr || asked.bias_correction != BiasCorrection::analytic,
-        "bias correction 'analytic' is for quantizing without data; with samples, take 'empirical'");
-  const Recipe recipe = resolved(asked, knowledge);
+        "bias correction 'analytic' is for quantizing without data; with samples, use 'empirical'");
+  check_prepared(asked, calibration.prepared);
+  const Recipe recipe = resolved(asked, float_graph, calibration.prepared, knowledge);
   for (ValueId id : float_graph.values())
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
-  QuantizeResult result{
-      .graph = float_graph, .decisions = {}, .recipe = recipe, .observers = {}, .rounded_behind_leaky_relu = 0};
+  QuantizeResult result{.graph = float_graph, .recipe = recipe};
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
   const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
-  result.rounded_behind_leaky_relu = plan.rounded_behind_leaky_relu;
+  result.fused_leaky_relu_layers = plan.fused_leaky_relu_layers;
   check_calibration(graph, calibration, plan);
   const std::vector<QuantParams> grids =
       group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);
@@ -290,9 +315,7 @@ std::vector<std::string> values_to_calibrate(const Graph& float_graph, const Rec
 }
 
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
-  check(!needs_samples(recipe),
-        "rounding '{}' with bias correction '{}' and observer '{}' needs sample inputs, not only their statistics",
-        to_string(recipe.rounding), to_string(recipe.bias_correction), to_string(recipe.observer));
+  check(!needs_samples(recipe), "{}, not only their statistics", quantization::samples_missing(recipe));
   return quantize_with(graph, calibration, recipe, {}, {});
 }
 
@@ -301,9 +324,29 @@ QuantizeResult quantize(const Graph& graph, const Calibration& calibration, cons
   return quantize_with(graph, calibration, recipe, {.samples = &samples}, progress);
 }
 
-QuantizeResult quantization::quantize_with_means(const Graph& graph, const Calibration& calibration,
-                                                 const Recipe& recipe, const ChannelMeans& means) {
-  return quantize_with(graph, calibration, recipe, {.means = &means}, {});
+QuantizeResult quantize(const CalibratedNetwork& network, BatchSource* samples, const QuantizeOptions& options) {
+  const ThreadLimit limit(thread_count(options.threads));
+  check(samples != nullptr || !needs_samples(network.recipe), "{}", quantization::samples_missing(network.recipe));
+  Knowledge knowledge{.samples = samples};
+  if (samples == nullptr && !network.means.empty()) knowledge.means = &network.means;
+  return quantize_with(network.graph, network.calibration, network.recipe, knowledge, options.progress);
+}
+
+Observer quantization::default_observer(const Graph& graph, bool is_without_data) {
+  // The few large values that LayerNormalizations let through matter (docs/internals/observers.md).
+  return is_without_data || has_layer_norm(graph) ? Observer::min_max : Observer::mse;
+}
+
+std::string quantization::samples_missing(const Recipe& recipe) {
+  std::string asking;
+  const auto add = [&](bool needs, std::string_view field, std::string_view word) {
+    if (needs) asking += fmt::format("{}{} '{}'", asking.empty() ? "" : " and ", field, word);
+  };
+  add(reads_samples(recipe.rounding), "rounding", to_string(recipe.rounding));
+  add(recipe.bias_correction == BiasCorrection::empirical, "bias_correction", to_string(recipe.bias_correction));
+  add(recipe.observer == Observer::automatic, "observer", "auto");
+  add(recipe.smooth.has_value(), "smooth", fmt::format("{}", recipe.smooth.value_or(0)));
+  return fmt::format("{} needs sample inputs", asking);
 }
 
 LayerDecision can_quantize(const Graph& graph, NodeId id) {

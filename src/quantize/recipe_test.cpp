@@ -1,9 +1,13 @@
+#include "bitfold/recipe.h"
+
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
 
 #include "base/file.h"
 #include "bitfold/error.h"
-#include "bitfold/graph.h"
-#include "bitfold/quantize.h"
+#include "quantize/recipe_changes.h"
 #include "testing.h"
 
 namespace bitfold {
@@ -31,16 +35,6 @@ class RecipeFile : public ::testing::Test {
   for (const std::string mentioned_ : {__VA_ARGS__}) \
   EXPECT_NE((text).find(mentioned_), std::string::npos) << mentioned_ << " is not in: " << (text)
 
-TEST(Recipe, suits_the_network) {
-  Graph graph;
-  const ValueId x = graph.add_input("x", DataType::float32, {2, 8});
-  graph.mark_output(graph.add(Unary{UnaryKind::relu}, "relu", {x}, "y"));
-  EXPECT_EQ(default_recipe(graph), Recipe{});
-  const ValueId ones = graph.add_constant("ones", Tensor::from<float>({8}, std::vector<float>(8, 1.0F)));
-  graph.mark_output(graph.add(LayerNorm{}, "norm", {x, ones}, "z"));
-  EXPECT_EQ(default_recipe(graph), Recipe{.observer = Observer::min_max});
-}
-
 TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
   for (int bits = -1; bits <= 33; ++bits) {
     const bool weights = bits >= 2 && bits <= 8, activations = weights || bits == 16;
@@ -55,7 +49,7 @@ TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
   }
 }
 
-TEST(Recipe, without_samples_leaves_only_what_needs_none) {
+TEST(Recipe, without_samples_changes_only_fields_that_need_them) {
   for (const Rounding rounding : {Rounding::gptq, Rounding::adaround, Rounding::seq_mse, Rounding::nearest}) {
     const Recipe recipe{
         .rounding = rounding, .bias_correction = BiasCorrection::empirical, .observer = Observer::automatic};
@@ -105,6 +99,95 @@ skip = ["conv1", "fc"]
   EXPECT_EQ(recipe, expected);
 }
 
+// As a TOML file writes it.
+std::string toml(const RecipeValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* word = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", *word);
+  if (const auto* names = std::get_if<std::vector<std::string>>(&value))
+    return fmt::format("[\"{}\"]", fmt::join(*names, "\", \""));
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
+  return fmt::format("{}", std::get<double>(value));
+}
+
+TEST_F(RecipeFile, every_field_is_read_from_toml_and_json) {
+  for (const RecipeField& field : recipe_fields()) {
+    const Recipe expected = bitfold::testing::changed_recipe(field);
+    EXPECT_NE(expected, Recipe{}) << field.name;
+    const std::string line = field.get ? fmt::format("{} = {}\n", field.name, toml(field.get(expected)))
+                                       : fmt::format("[layers.conv1]\n{} = {}\n", field.name,
+                                                     toml(field.get_layer(expected.layers.at("conv1"))));
+    EXPECT_EQ(load_recipe(write(line)), expected) << line;
+    EXPECT_EQ(parse_recipe_json(recipe_json(expected)), expected) << recipe_json(expected);
+    EXPECT_EQ(load_recipe(write(recipe_json(expected))), expected) << "as a file of --recipe";
+    EXPECT_NE(recipe_json(expected), recipe_json({})) << field.name;
+  }
+}
+
+TEST(RecipeFields, describe_every_member) {
+  // A member that is added here must be added to recipe_fields(), too.
+  const auto [a, b, c, d, e, f, g, h, i, j, k, l, m, n, layers] = Recipe{};
+  const auto [x, y, z] = LayerRecipe{};
+  std::size_t whole = 0, of_layers = 0;
+  for (const RecipeField& field : recipe_fields()) {
+    whole += field.get ? 1 : 0;
+    of_layers += field.get_layer ? 1 : 0;
+    EXPECT_EQ(static_cast<bool>(field.get), static_cast<bool>(field.set)) << field.name;
+    EXPECT_FALSE(field.help.empty()) << field.name;
+    EXPECT_EQ(field.flag.empty(), !field.get) << field.name;
+  }
+  EXPECT_EQ(whole, 14U);
+  EXPECT_EQ(of_layers, 3U);
+}
+
+TEST(RecipeFields, absent_and_unsupported_values_are_told_apart) {
+  EXPECT_EQ(parse_recipe_json(R"({"smooth": null})", {.smooth = 0.5}).smooth, std::nullopt);
+  for (const char* text : {R"({"smooth": [1]})", R"({"smooth": {}})", R"({"skip": [1]})", R"({"weight_bits": null})"})
+    EXPECT_THROW(parse_recipe_json(text), Error) << text;
+}
+
+TEST(RecipeFields, layer_settings_are_read_from_text) {
+  Recipe recipe;
+  set_layer(recipe, "block:1/conv=a:weight_bits=4");
+  set_layer(recipe, "fc:in_float=true");
+  EXPECT_EQ(recipe.layers.at("block:1/conv=a").weight_bits, 4);
+  EXPECT_TRUE(recipe.layers.at("fc").in_float);
+  const auto complaint = [&](const std::string& text) -> std::string {
+    try {
+      set_layer(recipe, text);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  EXPECT_MENTIONS(complaint("fc"), "'fc'", "NODE:KEY=VALUE");
+  EXPECT_MENTIONS(complaint("fc:weight_bit=4"), "'weight_bit'", "did you mean 'weight_bits'");
+  EXPECT_MENTIONS(complaint("fc:weight_bits=9"), "weight_bits is 9", "2 to 8");
+  EXPECT_MENTIONS(complaint("fc:weight_bits=x"), "weight_bits is 'x'", "2 to 8");
+}
+
+// docs/recipe.md holds this table; BITFOLD_UPDATE_DOCS=1 updates it.
+std::string documented_fields() {
+  std::string table = "| key | flag | values | default | for one layer | what it does |\n|---|---|---|---|---|---|\n";
+  for (const RecipeField& field : recipe_fields())
+    table += fmt::format("| `{}` | {} | {} | {} | {} | {} |\n", field.name,
+                         field.flag.empty() ? "" : fmt::format("`{}`", field.flag), field.values, field.default_value,
+                         field.get_layer ? "yes" : "", field.help);
+  return table;
+}
+
+TEST(RecipeFields, are_documented) {
+  const std::string path = std::string(BITFOLD_SOURCE_DIR) + "/docs/recipe.md";
+  const std::vector<std::byte> bytes = read_file(path);
+  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::size_t first = text.find("| key |"), last = text.find("\n\n", first);
+  ASSERT_NE(first, std::string::npos);
+  ASSERT_NE(last, std::string::npos);
+  if (std::getenv("BITFOLD_UPDATE_DOCS") != nullptr)
+    write_file(path, text.replace(first, last + 1 - first, documented_fields()));
+  else
+    EXPECT_EQ(text.substr(first, last + 1 - first), documented_fields()) << "BITFOLD_UPDATE_DOCS=1 updates the table";
+}
+
 TEST_F(RecipeFile, keys_left_out_keep_their_defaults) { EXPECT_EQ(load_recipe(write("# nothing\n")), Recipe{}); }
 
 TEST_F(RecipeFile, an_unknown_key_is_named_with_line_and_nearest_key) {
@@ -129,7 +212,7 @@ TEST_F(RecipeFile, a_wrong_type_or_value_is_named_with_line) {
   EXPECT_MENTIONS(syntax, "recipe.toml:2");
 }
 
-TEST_F(RecipeFile, reads_what_single_layers_do) {
+TEST_F(RecipeFile, reads_settings_of_single_layers) {
   const Recipe recipe = load_recipe(write(R"(weight_bits = 4
 [layers."conv1"]
 weight_bits = 8

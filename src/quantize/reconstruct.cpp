@@ -26,8 +26,8 @@ class Reconstruction {
         input_(*graph.value(node_.inputs[0]).quant),
         codes_(unpacked(*graph.value(node_.inputs[1]).constant)) {}
 
-  /// Channel `c` of group `g`, rounded anew unless `rounding` is null: errors making up for each other, or each weight
-  /// to its nearest code. The bias stays.
+  /// Channel `c` of group `g`. `rounding` rounds it again, with errors that cancel or each weight to its nearest code;
+  /// null keeps its codes. The bias is not changed.
   RoundedChannel channel(const HessianRounding* rounding, bool to_nearest, std::int64_t g, std::int64_t c) const {
     const auto depth = static_cast<std::size_t>(view_.depth);
     const std::size_t slot = slot_of(g, c);
@@ -45,7 +45,7 @@ class Reconstruction {
     return best;
   }
 
-  /// w y - w_q x, the weights of channel `c` of group `g` in float and as they were rounded.
+  /// w y - w_q x, with the float and the rounded weights of channel `c` of group `g`.
   template <class Number>
   double error(const RoundedChannel& rounded, std::int64_t g, std::int64_t c, std::span<const Number> y,
                std::span<const Number> x) const {
@@ -56,7 +56,7 @@ class Reconstruction {
     return sum;
   }
 
-  /// False, and nothing is changed, where an accumulator might leave int32.
+  /// Returns false and changes nothing where an accumulator might leave int32.
   bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;
@@ -69,7 +69,7 @@ class Reconstruction {
         set_code(index(g, c, k), channels[i].codes[k]);
         magnitude += std::abs(channels[i].codes[k] - grid.zero_point[slot]);
       }
-      const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as the bias's grid has it
+      const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as in the bias's grid
       const double b = std::nearbyint(channels[i].bias / unit);
       if (!(accumulator_load(std::abs(b) + 1, input_span(input_), magnitude) < 1)) return false;
       bias.push_back(static_cast<std::int32_t>(b));
@@ -125,8 +125,8 @@ class Reconstruction {
       codes_.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
   }
 
-  /// Codes for the channel's weights on the best of some scales around the present one, which was chosen for the
-  /// weights' own errors. A grid of the whole tensor stays: other channels share it.
+  /// Rounds the channel's weights on the best of some scales around the present one, which minimizes only the weights'
+  /// own errors. A per-tensor grid is kept: other channels share it.
   void round(const HessianRounding& rounding, bool to_nearest, RoundedChannel& channel) const {
     const std::vector<double> own = channel.real;
     channel.real = rounding.adapted(own);
@@ -151,7 +151,7 @@ class Reconstruction {
       for (double factor : {0.75, 0.8, 0.85, 0.9, 0.95, 1.05, 1.1, 1.15, 1.2, 1.3}) attempt(present.scale * factor);
   }
 
-  /// The error is that against the weights that would be best.
+  /// Returns the output error relative to the best real weights.
   static double round_to_nearest(const HessianRounding& rounding, const std::vector<double>& w,
                                  const std::vector<double>& best, const ChannelGrid& grid, std::vector<int>& codes) {
     std::vector<double> differences(w.size());
@@ -170,14 +170,14 @@ class Reconstruction {
   Tensor codes_;
 };
 
-/// GPTQ's 1 %, and more where there are few rows for the depth: a fully connected layer sees one row per sample, and
-/// what so few rows show is fitted too well. Measured at 4 bits, 100 samples: LeNet 30.6 dB instead of 28.6, and
-/// ResNet-20 and MobileNetV1, with 20 to 500 rows for each input, gain 0.5 dB.
+/// GPTQ's 1 %, and more where there are few rows for the depth, against overfitting: a fully connected layer has one
+/// row per sample. Measured at 4 bits with 100 samples: LeNet 30.6 dB instead of 28.6; ResNet-20 and MobileNetV1, with
+/// 20 to 500 rows per input, gain 0.5 dB.
 double damping_for(const InputMoments& moments) {
   return 0.01 + 0.1 * static_cast<double>(moments.depth) / static_cast<double>(std::max<std::int64_t>(1, moments.rows));
 }
 
-/// Rounds the channels of group `g`, which have codes, through what follows the layer.
+/// Improves the rounding of the channels of group `g` by AdaRound.
 void descend(const Graph& float_graph, NodeId id, const ProductView& view, const InputMoments& m,
              const LayerReals& exact, bool moves_bias, std::int64_t g, std::vector<RoundedChannel>& channels) {
   std::vector<float> targets;
@@ -195,13 +195,14 @@ void descend(const Graph& float_graph, NodeId id, const ProductView& view, const
 
 }  // namespace
 
-std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, PairedRuns& runs) {
+std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe,
+                                  PairedRuns& runs) {
   const auto view = product_view(graph, id);
-  if (!view) return "it is no product of one or two spatial dimensions";
-  if (!graph.value(graph.node(id).inputs[0]).quant) return "its input has no grid";
+  if (!view) return Reason{"it is not a product of one or two spatial dimensions"};
+  if (!graph.value(graph.node(id).inputs[0]).quant) return Reason{"its input has no grid"};
   Reconstruction layer(float_graph, graph, id, *view);
   const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
-  if (!rounds && !layer.has_bias()) return "";  // nothing to correct
+  if (!rounds && !layer.has_bias()) return std::nullopt;  // nothing to correct
   std::vector<InputMoments> moments;
   if (rounds) moments = input_moments(runs, id, descends);
   std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->channels));
@@ -228,7 +229,8 @@ std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const
   }
   for (std::int64_t g = 0; descends && g < view->groups; ++g)
     descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
-  return layer.store(channels) ? "" : "an accumulator might leave int32";
+  if (!layer.store(channels)) return Reason{"an accumulator might leave int32"};
+  return std::nullopt;
 }
 
 void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means) {

@@ -1,6 +1,7 @@
-// Weights and biases refined with sample data, one layer after the other.
+// Refines weights and biases with sample data, one layer after the other.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "bitfold/graph.h"
@@ -9,15 +10,20 @@
 
 namespace bitfold::quantization {
 
-/// Rounds the weights of product `id` of `graph`, the quantized one of `runs`, anew and corrects its bias, as the
-/// recipe says, so that it does to what the quantized network feeds it what the float layer does to what the float
-/// network feeds it. Ids are the same in both graphs. Returns why not where it cannot be, and leaves the node as it is;
-/// otherwise nothing.
-std::string reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe, PairedRuns& runs);
+/// Why something was not done.
+struct Reason {
+  std::string text;
+};
 
-/// Corrects the bias of product `id` for inputs whose channels have these means, the weights as they are (Nagel et al.
-/// 2019, section 4.2.1). Nothing is changed where the means are not those of its input channels, or where an
-/// accumulator might leave int32.
+/// Rounds the weights of product `id` again and corrects its bias, as the recipe says: the layer's outputs for the
+/// inputs that it gets in the quantized network should equal the float layer's for its inputs in the float network.
+/// `graph` is the quantized one of `runs`; ids are the same in both. Where that is impossible, leaves the node as it is
+/// and returns the reason.
+std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe,
+                                  PairedRuns& runs);
+
+/// Corrects the bias of product `id` for inputs whose channels have these means (Nagel et al. 2019, section 4.2.1).
+/// Changes nothing where there is not one mean per input channel, or where an accumulator might leave int32.
 void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means);
 
 }  // namespace bitfold::quantization

@@ -1,4 +1,4 @@
-// What a node is to the planner, as far as the node alone tells.
+// The role of a node in the plan, as far as it follows from the node alone.
 #pragma once
 
 #include <optional>

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 
 #include "base/check.h"
+#include "base/failures.h"
 
 namespace bitfold::quantization {
 
@@ -20,7 +20,7 @@ std::int64_t fixed_batch(const Graph& graph) {
 
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most) {
   constexpr std::int64_t kBytes = 4 << 20;
-  constexpr std::int64_t kOpenSize = 256;  // what a size that the network leaves open is taken for
+  constexpr std::int64_t kOpenSize = 256;  // assumed for a size that the network leaves open
   std::int64_t sample_bytes = 1;
   for (ValueId id : graph.inputs()) {
     std::int64_t bytes = bit_width(graph.value(id).dtype) / 8;
@@ -49,26 +49,17 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
 
 void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t)>& use) {
-  std::vector<std::string> failures(static_cast<std::size_t>(count));
+  Failures failures(static_cast<std::size_t>(count));
 #pragma omp parallel num_threads(pools.size())
   {
     const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
-    omp_set_num_threads(1);  // of whatever runs inside: also where this team has one thread only
+    omp_set_num_threads(1);  // for what use() calls, also where this team has one thread only
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t i = 0; i < count; ++i) {
-      try {
-        use(i);
-      } catch (const std::exception& error) {
-        std::string& failure = failures[static_cast<std::size_t>(i)];
-        failure = error.what();
-        if (failure.empty()) failure = "failed";
-      }
-    }
+    for (std::int64_t i = 0; i < count; ++i) failures.guard(static_cast<std::size_t>(i), [&] { use(i); });
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::string& failure = failures[static_cast<std::size_t>(i)];
-    check(failure.empty(), "calibration sample {}: {}", offset + i * group, failure);
-  }
+  failures.rethrow_first([&](std::size_t i) {
+    return fmt::format("calibration sample {}: ", offset + static_cast<std::int64_t>(i) * group);
+  });
 }
 
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,

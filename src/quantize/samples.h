@@ -1,4 +1,4 @@
-// Feeding a graph with samples: how many at a time, slices of a batch, and several samples on several cores at once.
+// Feeds a graph with samples: batch sizes, slices of a batch, and several samples on several cores at once.
 #pragma once
 
 #include <cstdint>
@@ -12,29 +12,30 @@
 
 namespace bitfold::quantization {
 
-/// The samples the graph takes at a time: 1 unless its inputs declare another fixed first dimension.
+/// The number of samples that the graph takes at a time: 1 unless its inputs declare another fixed first dimension.
 std::int64_t fixed_batch(const Graph& graph);
 
-/// As many samples as take 4 MiB of inputs, at least 1 and at most `most`.
+/// The number of samples whose inputs take 4 MiB, at least 1 and at most `most`.
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most);
 
-/// Samples [first, first + count) of `all`; past its end the last one is repeated. A scalar stays as it is.
+/// Samples [first, first + count) of `all`; past its end the last one is repeated. A scalar is returned unchanged.
 Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count);
 
-/// Calls use(i) for i = 0 .. count - 1, each on one core of as many as there are pools, in any order. Tensors made
-/// meanwhile live in the core's pool. Of several failures the first one's is thrown; sample i * group + offset is what
-/// its message names.
+/// Calls use(i) for i = 0 .. count - 1, each on one core, in any order, with one thread per pool. Tensors allocated in
+/// use() live in the thread's pool. Throws the error of the lowest failed i; the message names sample i * group +
+/// offset.
 void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t)>& use);
 
-/// Calls use(g, inputs) for every group of `group` samples of the batch, as for_each_index does; `first_sample` is the
-/// number of the batch's first one, for the message.
+/// Calls use(g, inputs) for every group of `group` samples of the batch, as for_each_index() does; `first_sample` is
+/// the number of the batch's first sample, for messages.
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t, std::span<const Tensor>)>& use);
 
-/// The source's first `most` samples: calls use(g, inputs) for one group on each of `threads` cores at a time, as
-/// for_each_group does, then done(groups, seen), seen with them included, which says anew how many to read in all. What
-/// done() adds up in the order of groups does not depend on the number of threads. Throws Error when there are none.
+/// Reads the source's first `most` samples. Calls use(g, inputs) for one group on each of `threads` cores at a time, as
+/// for_each_group() does, then done(groups, seen) with the number of samples so far, which returns a new `most`. If
+/// done() adds up in the order of groups, the result does not depend on the number of threads. Throws Error when there
+/// are no samples.
 void for_first_samples(BatchSource& source, std::int64_t group, int threads, std::int64_t most,
                        const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
                        const std::function<std::int64_t(std::int64_t, std::int64_t)>& done);

@@ -36,7 +36,7 @@ std::optional<SpillFile::Place> SpillFile::write(const Tensor& tensor) {
   {
     const std::lock_guard guard(lock_);
     if (!open()) return std::nullopt;
-    // Past a limit on files' sizes the process would be killed.
+    // Beyond the limit on file sizes the process would get SIGXFSZ.
     rlimit limit{};
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         static_cast<rlim_t>(end_ + bytes) > limit.rlim_cur)
@@ -61,7 +61,7 @@ Tensor SpillFile::read(const Place& place) const {
     const ssize_t got =
         ::pread(file_, tensor.mutable_bytes() + done, static_cast<std::size_t>(bytes - done), place.offset + done);
     if (got < 0 && errno == EINTR) continue;
-    check(got > 0, "a temporary file cannot be read again: {}", got == 0 ? "it ends early" : std::strerror(errno));
+    check(got > 0, "a temporary file cannot be read: {}", got == 0 ? "it ends early" : std::strerror(errno));
     done += got;
   }
   return tensor;
@@ -70,7 +70,7 @@ Tensor SpillFile::read(const Place& place) const {
 void SpillFile::clear() {
   const std::lock_guard guard(lock_);
   end_ = 0;
-  if (file_ >= 0 && ::ftruncate(file_, 0) != 0) {  // its pages are only given back later, then
+  if (file_ >= 0 && ::ftruncate(file_, 0) != 0) {  // then its pages are freed when it is closed
   }
 }
 

@@ -1,4 +1,4 @@
-// Tensors put aside on disk, so that memory does not grow with their number.
+// Keeps tensors in a temporary file, so that memory does not grow with their number.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace bitfold::quantization {
 
-/// A file in the system's folder for temporary files (TMPDIR), which has no name and is gone with the process. May be
-/// used from several threads at once.
+/// An unnamed file in the system's folder for temporary files (TMPDIR); it disappears with the process. Safe to use
+/// from several threads at once.
 class SpillFile {
  public:
   SpillFile() = default;
@@ -24,17 +24,17 @@ class SpillFile {
     std::int64_t offset;
   };
 
-  /// None where the disk takes no more.
+  /// Absent where the disk is full.
   std::optional<Place> write(const Tensor& tensor);
-  /// Throws Error when the disk fails.
+  /// Throws Error when reading fails.
   Tensor read(const Place& place) const;
-  /// Forgets all that was written.
+  /// Discards everything written.
   void clear();
 
  private:
   bool open();
 
-  std::mutex lock_;  // of what follows; reading needs no lock
+  std::mutex lock_;  // guards writing
   int file_ = -1;
   std::int64_t end_ = 0;
 };

@@ -2,8 +2,8 @@
 //
 // Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount and w a power of two: the least one with
 // which every real so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x / w) /
-// 2). So the histogram of a set of reals is the same in whatever order and grouping they came. So are the sums of
-// samples' extremes, which are exact.
+// 2). So the histogram of a set of reals does not depend on their order and grouping. Nor do the sums of samples'
+// extremes, which are exact.
 #include <algorithm>
 #include <cmath>
 
@@ -11,13 +11,12 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/cpu.h"
 #include "kernels/convert/convert.h"
-#include "quantize/finite.h"
 
 namespace bitfold {
 namespace {
 
 constexpr int kHalf = ValueStatistics::kBinCount / 2;
-// The narrowest bin: its inverse is still finite. All reals below it in magnitude share the two bins around 0.
+// The narrowest bin whose inverse is finite. All smaller reals share the two bins around 0.
 constexpr int kLeastExponent = -126;
 static_assert(ValueStatistics::kBinCount == kHistogramBins);
 
@@ -30,7 +29,7 @@ struct Extremes {
   float min, max;
 };
 
-// In double, where the largest floats over the narrowest bin are still finite.
+// In double, where the largest float divided by the narrowest bin is finite.
 bool fits(float min, float max, float width) {
   return std::floor(static_cast<double>(min) / width) >= -kHalf && std::floor(static_cast<double>(max) / width) < kHalf;
 }
@@ -74,12 +73,12 @@ void include_range(ValueStatistics& statistics, float min, float max) {
 }
 
 void refuse(float bad, std::size_t index) {
-  fail("{} at index {}", std::isnan(bad) ? "NaN" : "an infinite value", index);
+  fail("{} at index {}", std::isnan(bad) ? "NaN" : bad > 0 ? "infinite" : "minus infinite", index);
 }
 
-// Makes bins for what stands next, of which the first real has none.
+// Widens the bins for the next block, whose first real has no bin.
 void include_next(ValueStatistics& statistics, std::span<const float> values, std::size_t index) {
-  constexpr std::size_t kBlock = 1024;  // as those to come are likely to be as large
+  constexpr std::size_t kBlock = 1024;  // the next reals are likely to be of similar size
   const auto block = values.subspan(index, std::min(kBlock, values.size() - index));
   const std::int64_t bad = kernels().find_non_finite(block.data(), std::ssize(block));
   if (bad == 0) refuse(block[0], index);
@@ -88,7 +87,7 @@ void include_next(ValueStatistics& statistics, std::span<const float> values, st
   include_range(statistics, extremes.min, extremes.max);
 }
 
-// In one pass, as nearly all reals have a bin already.
+// One pass: nearly all reals have a bin already.
 Extremes include(ValueStatistics& statistics, std::span<const float> values) {
   Extremes extremes{values[0], values[0]};
   for (std::size_t done = 0; done < values.size();) {
@@ -113,11 +112,6 @@ void forget_samples(ValueStatistics& statistics) {
 
 }  // namespace
 
-void quantization::check_finite(std::span<const float> values) {
-  const auto bad = static_cast<std::size_t>(kernels().find_non_finite(values.data(), std::ssize(values)));
-  if (bad < values.size()) refuse(values[bad], bad);
-}
-
 void ValueStatistics::add(std::span<const float> values) {
   if (values.empty()) return;
   include(*this, values);
@@ -126,9 +120,9 @@ void ValueStatistics::add(std::span<const float> values) {
 
 void ValueStatistics::add_sample(std::span<const float> values) {
   if (values.empty()) return;
-  const bool knows_samples = count == 0 || sample_count > 0;
+  const bool has_samples = count == 0 || sample_count > 0;
   const Extremes extremes = include(*this, values);
-  if (!knows_samples) return;
+  if (!has_samples) return;
   ++sample_count;
   sample_minima.add(extremes.min);
   sample_maxima.add(extremes.max);
@@ -136,19 +130,20 @@ void ValueStatistics::add_sample(std::span<const float> values) {
 
 void ValueStatistics::merge(const ValueStatistics& other) {
   if (other.bins.empty()) return;
-  const bool knows_samples = (count == 0 || sample_count > 0) && other.sample_count > 0;
+  const bool has_samples = (count == 0 || sample_count > 0) && other.sample_count > 0;
   include_range(*this, other.min, other.max);
   count += other.count;
   const int shift = std::min(31, std::ilogb(bin_width) - std::ilogb(other.bin_width));
   for (int j = -kHalf; j < kHalf; ++j)
     bins[static_cast<std::size_t>((j >> shift) + kHalf)] += other.bins[static_cast<std::size_t>(j + kHalf)];
-  if (!knows_samples) return forget_samples(*this);
+  if (!has_samples) return forget_samples(*this);
   sample_count += other.sample_count;
   sample_minima.add(other.sample_minima);
   sample_maxima.add(other.sample_maxima);
 }
 
 void Calibration::merge(const Calibration& other) {
+  check(prepared == other.prepared, "the calibrations are of networks that were equalized or smoothed differently");
   for (const auto& [name, statistics] : other.values) values[name].merge(statistics);
   sample_count += other.sample_count;
 }

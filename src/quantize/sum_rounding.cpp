@@ -1,16 +1,16 @@
-// Rounding to nearest makes the error of each weight least, but what a layer's output sees is
+// Rounding to nearest minimizes the error of each weight, but the error of a layer's output is
 //
 //   sum_k e_k x_k,   e_k = s (q_k - z) - w_k
 //
-// and the inputs x_k of one kernel are neighbouring pixels, nearly equal, and after a Relu never negative: so the
-// output error is close to mean(x) * sum_k e_k, and that sum is what should be small. Per kernel, then per output
-// channel, elements change to the code on the other side of their real value, nearest to the middle first (their own
-// error grows least), until the sum of errors is within half a step.
+// The inputs x_k of one kernel are neighbouring pixels, nearly equal and, after a Relu, never negative. So the output
+// error is close to mean(x) * sum_k e_k, and that sum should be small. Per kernel, then per output channel, elements
+// change to the code on the other side of their real value, closest to the middle first (their own error grows least),
+// until the sum of errors is within half a step.
 //
 // This is the flipping of SQuant (Guo et al., "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian
 // Approximation", ICLR 2022, section 3.3, algorithms 2 to 4), which derives it from a Hessian that is constant within a
-// kernel and within a channel. We depart in letting the channel step choose among all elements that have not moved,
-// instead of one candidate per kernel.
+// kernel and within a channel. Unlike there, the channel step chooses among all elements that have not moved, instead
+// of one candidate per kernel.
 #include "quantize/sum_rounding.h"
 
 #include <algorithm>
@@ -22,14 +22,14 @@
 namespace bitfold::quantization {
 namespace {
 
-// Errors in steps of the grid. An element moves at most once, so that it stays on one of its two neighbours.
+// Errors in steps of the grid. An element moves at most once, so that it keeps one of its two neighbouring codes.
 struct Element {
   std::size_t index;
   float error;
   bool has_moved = false;
 };
 
-// Moves elements of [first, last) until their errors add up to at most half a step. `movable` is memory to use.
+// Moves elements of [first, last) until their errors add up to at most half a step. `movable` is scratch memory.
 template <class Code>
 void cancel(std::vector<Element>& elements, std::size_t first, std::size_t last, std::span<Code> codes, int qmin,
             int qmax, std::vector<Element*>& movable) {
@@ -42,7 +42,7 @@ void cancel(std::vector<Element>& elements, std::size_t first, std::size_t last,
   for (std::size_t i = first; i < last; ++i) {
     Element& e = elements[i];
     const int moved = int{codes[e.index]} - sign;
-    // An error of the sum's sign shrinks the sum by a step when the element moves, and turns into one below a step.
+    // Moving an element whose error has the sum's sign shrinks the sum by a step, and leaves it an error below a step.
     if (!e.has_moved && e.error * static_cast<float>(sign) > 0 && moved >= qmin && moved <= qmax) movable.push_back(&e);
   }
   const std::size_t moves = std::min(count, movable.size());
@@ -84,7 +84,7 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
           for (std::size_t i = 0; i < inner; ++i) {
             const std::size_t index = (o * channels + c) * inner + i;
             const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
-            // A clipped weight's error is no rounding error: its neighbours should not make up for it.
+            // A clipped weight's error is not a rounding error: its neighbours should not compensate for it.
             const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
             elements.push_back({index, is_clipped ? 0 : error, is_clipped});
           }

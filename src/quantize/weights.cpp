@@ -1,15 +1,15 @@
-// Weights and biases as codes.
+// Quantizes weights and biases.
 //
 //   accumulator[c] = bias_q[c] + sum_k (x_q - z_x) (w_q[c,k] - z_w[c])       int32
 //   real[c]        = s_x s_w[c] accumulator[c]
 //
-// so the bias lies on the grid s_x s_w[c] with zero_point 0 (equation 13), and an accumulator stays within int32 for
-// every input when
+// So the bias lies on the grid s_x s_w[c] with zero_point 0 (equation 13), and an accumulator stays within int32 for
+// every input if
 //
 //   |bias_q[c]| + (qmax_x - qmin_x) sum_k |w_q[c,k] - z_w[c]| < 2^31                            (equation 14)
 //
-// Where it does not, the channel's weight scale is raised: that makes both terms smaller. With 16-bit inputs the second
-// term alone breaks (14) from 258 products on; they are not accumulated in int32, and only the bias has to fit.
+// Otherwise the channel's weight scale is raised, which makes both terms smaller. With 16-bit inputs the second term
+// alone violates (14) from 258 products on; they are not accumulated in int32, and only the bias has to fit.
 #include "quantize/weights.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ namespace bitfold::quantization {
 namespace {
 
 constexpr double kAccumulatorLimit = 2147483648.0;  // 2^31
-// Bits a bias has in a channel whose weights are all 0: as many as a float.
+// Codes of a bias in a channel whose weights are all 0: the precision of a float.
 constexpr double kLoneBias = 16777216.0;  // 2^24
 
 // Elements by channel: index = (outer * channels + c) * inner + i.
@@ -67,7 +67,7 @@ double squared_error(std::span<const float> w, const Channels& channels, std::pa
   return sum;
 }
 
-// As Observer::mse, but over the weights themselves: both ends shrink together.
+// Like Observer::mse, but over the weights themselves, and both ends shrink together.
 QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
                              std::pair<std::size_t, std::size_t> which, const GridSpec& spec) {
   float min = 0, max = 0;
@@ -91,7 +91,7 @@ QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
   return best;
 }
 
-// One product's constants on their way to codes.
+// Quantizes the constants of one product.
 class Constants {
  public:
   Constants(const Graph& graph, NodeId id, const Recipe& recipe)
@@ -114,7 +114,7 @@ class Constants {
   int fit() {
     give_lone_biases_precision();
     std::vector<bool> raised(channels_, false);
-    // Each round at least halves what is too much; the weights' rounding may ask for a few rounds.
+    // Rounding changes the sums, so that a few rounds may be needed; each at least halves the excess.
     for (bool is_changed = true; is_changed;) {
       is_changed = false;
       codes_ = rounding_ == Rounding::nearest ? quantize(weights_, grid_)
@@ -151,7 +151,7 @@ class Constants {
 
  private:
   std::size_t slot(std::size_t channel) const { return grid_.per_channel() ? channel : 0; }
-  // As a float product, which is what the bias's grid says.
+  // A float product, as in the bias's grid.
   double accumulator_scale(std::size_t channel) const { return input_.scale[0] * grid_.scale[slot(channel)]; }
 
   std::vector<double> absolute_sums() const {
@@ -172,7 +172,7 @@ class Constants {
     return sums;
   }
 
-  // Without weights, only the bias says how fine the channel's grid must be.
+  // Where all weights of a channel are 0, the bias alone determines its scale.
   void give_lone_biases_precision() {
     if (bias_.empty()) return;
     const Channels view(weights_.shape(), axis_);
@@ -188,7 +188,7 @@ class Constants {
         grid_.scale[s] = static_cast<float>(largest_bias[s] / input_.scale[0] / kLoneBias);
   }
 
-  // By what factor the channel's scale is too small: for equation 14, and for s_x s_w to be a normal float.
+  // The factor by which the channel's scale is too small, for equation 14 and for s_x s_w to be a normal float.
   double excess(std::size_t c, double sum) const {
     const double scale = accumulator_scale(c);
     const double exact = static_cast<double>(input_.scale[0]) * grid_.scale[slot(c)];
@@ -208,7 +208,7 @@ class Constants {
   QuantParams grid_;
 };
 
-// The constant in `slot`, or a copy of it where somebody else reads it too.
+// The constant in `slot`, or a copy of it where another node reads it too.
 ValueId own_constant(Graph& graph, NodeId id, std::size_t slot) {
   const ValueId shared = graph.node(id).inputs[slot];
   const auto& inputs = graph.node(id).inputs;
@@ -237,8 +237,7 @@ FloatConstants float_constants(const Graph& graph, NodeId id) {
   const auto channels = static_cast<std::size_t>(weights.dim(output_axis(node.op)));
   for (std::size_t c = 0; c < channels; ++c) {
     const float b = values[values.size() == 1 ? 0 : c] * (gemm != nullptr ? gemm->beta : 1.0F);
-    check(std::isfinite(b), "{} bias: {} at index {}", where(graph, id), std::isnan(b) ? "NaN" : "an infinite value",
-          c);
+    check(std::isfinite(b), "{} bias: {} at index {}", where(graph, id), std::isnan(b) ? "NaN" : "infinite", c);
     constants.bias.push_back(b);
   }
   return constants;

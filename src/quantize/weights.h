@@ -1,4 +1,4 @@
-// The constants of a product: weights as codes, and an int32 bias on the grid of the accumulators.
+// Quantizes the constants of a product: weights to codes, the bias to int32 on the grid of the accumulators.
 #pragma once
 
 #include <vector>
@@ -8,12 +8,12 @@
 
 namespace bitfold::quantization {
 
-/// Replaces the weights and bias of a Conv, Gemm or MatMul whose input has its grid. A constant that others read too is
-/// copied first. Returns for how many channels the weight scale was raised above what the weights need.
+/// Quantizes the weights and bias of a Conv, Gemm or MatMul whose input has its grid. A constant that other nodes read
+/// too is copied first. Returns the number of channels whose weight scale was raised to keep accumulators in int32.
 /// Throws Error when a weight or bias is not finite.
 int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe);
 
-/// A layer's weights and bias in float, the alpha and beta of a Gemm multiplied in.
+/// A layer's weights and bias in float, multiplied by the alpha and beta of a Gemm.
 struct FloatConstants {
   Tensor weights;
   std::vector<double> bias;  ///< One per output channel; empty where there is none.
@@ -23,17 +23,17 @@ FloatConstants float_constants(const Graph& graph, NodeId id);
 /// The axis of a Conv's, ConvTranspose's, Gemm's or MatMul's weights that counts output channels.
 int output_axis(const Op& op);
 
-/// Codes of an 8-bit input from the lowest to the highest; 0 for wider ones, which are not accumulated in int32.
+/// qmax - qmin of an input of up to 8 bits; 0 for wider ones, which are not accumulated in int32.
 int input_span(const QuantParams& input);
-/// What part of int32 an accumulator may take (equation 14): `bias` in steps of its grid, `weight_sum` the sum of
-/// magnitudes of a channel's weight codes less their zero point.
+/// The largest accumulator as a fraction of int32 (equation 14). `bias` is in steps of its grid, `weight_sum` the sum
+/// of |code - zero point| over a channel's weights.
 double accumulator_load(double bias, int input_span, double weight_sum);
 /// The grid of the bias, on which the accumulators lie (equation 13).
 QuantParams bias_grid(const QuantParams& input, const QuantParams& weights);
-/// Makes a constant one of codes.
+/// Replaces a constant by codes on a grid.
 void set_codes(Value& value, Tensor codes, QuantParams grid);
 
-/// The grid of weights: from their extremes at 8 bits; below, from the clipped range with the least squared error.
+/// The grid of weights: at 8 bits from their extremes, below from the clipped range with the least squared error.
 QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe);
 
 }  // namespace bitfold::quantization

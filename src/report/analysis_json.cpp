@@ -87,31 +87,6 @@ Json to_json(const ModelFigures& m) {
   return {{"bytes", m.bytes}, {"latency_us", m.latency_us}, {"top1", optional(m.top1)}, {"top5", optional(m.top5)}};
 }
 
-Json to_json(const Recipe& recipe) {
-  Json layers = Json::object();
-  for (const auto& [name, layer] : recipe.layers) {
-    layers[name] = Json::object();
-    if (layer.weight_bits) layers[name]["weight_bits"] = *layer.weight_bits;
-    if (layer.activation_bits) layers[name]["activation_bits"] = *layer.activation_bits;
-    if (layer.in_float) layers[name]["in_float"] = true;
-  }
-  return {{"weight_bits", recipe.weight_bits},
-          {"activation_bits", recipe.activation_bits},
-          {"weight_scheme", recipe.weight_scheme ? to_string(*recipe.weight_scheme) : "auto"},
-          {"activation_scheme", to_string(recipe.activation_scheme)},
-          {"granularity", to_string(recipe.granularity)},
-          {"rounding", to_string(recipe.rounding)},
-          {"bias_correction", to_string(recipe.bias_correction)},
-          {"equalization", to_string(recipe.equalization)},
-          {"smooth", recipe.smooth ? Json(*recipe.smooth) : Json()},
-          {"absorb", recipe.absorb},
-          {"target", to_string(recipe.target)},
-          {"observer", to_string(recipe.observer)},
-          {"percentile", recipe.percentile},
-          {"skip", recipe.skip},
-          {"layers", layers}};
-}
-
 Json to_json(const MixedPrecision& mixed) {
   Json points = Json::array();
   for (const MixPoint& point : mixed.points) {
@@ -135,14 +110,13 @@ Json to_json(const MixedPrecision& mixed) {
 
 }  // namespace
 
-std::string recipe_json(const Recipe& recipe) { return to_json(recipe).dump(); }
 std::string mixed_precision_json(const MixedPrecision& mixed) { return to_json(mixed).dump(); }
 
 std::string analysis_json(const Analysis& analysis) {
   Json json{{"format", "bitfold analysis"},
             {"version", version()},
             {"model", analysis.model},
-            {"recipe", to_json(analysis.recipe)},
+            {"recipe", Json::parse(recipe_json(analysis.recipe))},
             {"calibration_samples", analysis.calibration_samples},
             {"comparison_samples", analysis.comparison_samples},
             {"comparison_data", analysis.comparison_data},

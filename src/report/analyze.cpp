@@ -19,9 +19,7 @@ constexpr std::array<std::string_view, 9> kCauses{"wide_channels", "dead_channel
                                                   "long_tail",     "unused_grid",   "largest_share",
                                                   "low_bits",      "left_in_float", "raised_scale"};
 
-bool has_weights(const Op& op) {
-  return ops::info(op).role == ops::Role::product;
-}
+bool has_weights(const Op& op) { return ops::info(op).role == ops::Role::product; }
 
 class Analyzer {
  public:
@@ -129,14 +127,14 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
                  BatchSource& comparison_source, const AnalysisOptions& options) {
   const QuantizeResult quantized =
       options.quantized != nullptr ? *options.quantized : quantize(graph, calibration, recipe);
-  Recipe alone = recipe;
-  if (reads_samples(alone.rounding)) alone.rounding = Rounding::squant;
+  Recipe alone = without_samples(recipe);
+  if (alone.rounding == Rounding::automatic) alone.rounding = Rounding::squant;
   alone.bias_correction = BiasCorrection::none;
-  if (alone.observer == Observer::automatic) alone.observer = Observer::mse;
   Analysis analysis{.recipe = quantized.recipe, .calibration_samples = calibration.sample_count};
   analysis.sensitivity = measure_sensitivity(graph, calibration, samples, alone, options.sensitivity);
   const Comparison comparison =
-      compare(graph, quantized.graph, comparison_source, {.threads = options.threads, .progress = options.comparing});
+      compare(graph, quantized.graph, comparison_source,
+              {.threads = options.threads, .progress = {.report = options.sensitivity.progress.report}});
   analysis.comparison_samples = comparison.sample_count;
   analysis.comparison_data = comparison_source.description();
   analysis.agreement = comparison.top1_agreement;

@@ -62,12 +62,10 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
                                                   report::batch_size(quantized_graph, options.batch_size));
   std::vector<report::ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
   Comparison result;
-  std::int64_t agreeing = 0;
-  bool has_scores = true;
-  source.rewind();
-  while (auto batch = source.next(samples_at_a_time)) {
-    const auto x = reference.run(report::graph_inputs(float_graph, *batch, samples_at_a_time));
-    const auto y = session.run(report::graph_inputs(quantized_graph, *batch, samples_at_a_time));
+  report::Agreement agreement;
+  const auto add = [&](const Batch& batch) {
+    const auto x = reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time));
+    const auto y = session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time));
     for (std::size_t i = 0; i < x.size(); ++i)
       if (x[i].dtype() == DataType::float32) output_sums[i].add(x[i].data<float>(), y[i].data<float>());
     FirstFailure failure;
@@ -80,19 +78,10 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
         if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
       });
     failure.rethrow();
-    const auto classes = report::class_count(x.front());
-    has_scores = has_scores && classes.has_value();
-    for (std::int64_t i = 0; has_scores && i < batch->sample_count; ++i) {
-      const auto row = [&](const Tensor& t) {
-        return t.data<float>().subspan(static_cast<std::size_t>(i * *classes), static_cast<std::size_t>(*classes));
-      };
-      agreeing += report::argmax(row(x.front())) == report::argmax(row(y.front()));
-    }
-    result.sample_count += batch->sample_count;
-    options.progress(result.sample_count, source.sample_count());
-  }
-  check(result.sample_count > 0, "{}: no samples", source.description());
-  if (has_scores) result.top1_agreement = static_cast<double>(agreeing) / static_cast<double>(result.sample_count);
+    agreement.add(x.front(), y.front(), batch.sample_count);
+  };
+  result.sample_count = report::for_each_batch(source, samples_at_a_time, "comparing", options.progress, add);
+  result.top1_agreement = agreement.value();
   for (std::size_t i = 0; i < output_sums.size(); ++i)
     result.outputs.push_back(describe(quantized_graph, quantized_graph.outputs()[i], output_sums[i]));
   for (std::size_t i = 0; i < shared.size(); ++i)

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/check.h"
+#include "base/failures.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "quantize/roles.h"
@@ -62,21 +63,14 @@ SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t
 Damage SampleSet::damage(const Graph& candidate) const {
   Session session(candidate, {.threads = 1});
   std::vector<ErrorSums> sums(outputs_.front().size());
-  std::int64_t agreeing = 0;
-  bool has_scores = true;
+  Agreement agreement;
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
     const std::vector<Tensor> outputs = session.run(inputs_[s]);
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (outputs[o].dtype() != DataType::float32) continue;
       sums[o].add(outputs_[s][o].data<float>(), outputs[o].data<float>());
     }
-    const auto classes = class_count(outputs.front());
-    has_scores = has_scores && classes.has_value();
-    if (!has_scores) continue;
-    const auto first = [&](const Tensor& t) {
-      return argmax(t.data<float>().first(static_cast<std::size_t>(*classes)));
-    };
-    agreeing += first(outputs_[s].front()) == first(outputs.front());
+    agreement.add(outputs_[s].front(), outputs.front(), 1);
   }
   Damage damage;
   int measured = 0;
@@ -86,11 +80,11 @@ Damage SampleSet::damage(const Graph& candidate) const {
     ++measured;
   }
   damage.noise /= std::max(measured, 1);
-  if (has_scores) damage.agreement = static_cast<double>(agreeing) / static_cast<double>(size());
+  damage.agreement = agreement.value();
   return damage;
 }
 
-Stop::Stop(double time_budget_s, const std::atomic<bool>* interrupted) : interrupted_(interrupted) {
+Stop::Stop(double time_budget_s, Progress progress) : progress_(std::move(progress)) {
   check(time_budget_s >= 0, "the time budget is {} s; it must be 0 (none) or positive", time_budget_s);
   if (time_budget_s > 0)
     end_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -98,31 +92,28 @@ Stop::Stop(double time_budget_s, const std::atomic<bool>* interrupted) : interru
 }
 
 bool Stop::operator()() const {
-  return (interrupted_ != nullptr && interrupted_->load()) || (end_ && std::chrono::steady_clock::now() >= *end_);
+  return progress_.is_cancelled() || (end_ && std::chrono::steady_clock::now() >= *end_);
 }
 
 std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration& calibration, const SampleSet& samples,
                                            const std::vector<Recipe>& recipes, int threads, const Stop& stop,
                                            const std::function<void(std::size_t, const Damage&)>& measured) {
   std::vector<std::optional<Damage>> damages(recipes.size());
-  std::string failure;
+  Failures failures(recipes.size());
   std::mutex lock;
   const auto count = static_cast<std::int64_t>(recipes.size());
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads > 0 ? threads : usable_threads())
+#pragma omp parallel for schedule(dynamic, 1) num_threads(thread_count(threads))
   for (std::int64_t r = 0; r < count; ++r) {
     const auto i = static_cast<std::size_t>(r);
-    if (stop()) continue;
-    try {
+    failures.guard(i, [&] {
+      if (stop()) return;
       const Damage damage = samples.damage(quantize(graph, calibration, without_samples(recipes[i])).graph);
       const std::lock_guard guard(lock);
       damages[i] = damage;
       measured(i, damage);
-    } catch (const std::exception& error) {
-      const std::lock_guard guard(lock);
-      if (failure.empty()) failure = error.what();
-    }
+    });
   }
-  check(failure.empty(), "{}", failure);
+  failures.rethrow_first();
   return damages;
 }
 

@@ -1,7 +1,6 @@
 // Measures candidates against the float network on samples held in memory.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -31,12 +30,12 @@ class SampleSet {
 /// When to stop: at a time, or when the caller sets a flag.
 class Stop {
  public:
-  Stop(double time_budget_s, const std::atomic<bool>* interrupted);
+  Stop(double time_budget_s, Progress progress);
   bool operator()() const;
 
  private:
   std::optional<std::chrono::steady_clock::time_point> end_;
-  const std::atomic<bool>* interrupted_;
+  Progress progress_;
 };
 
 /// The damage of every recipe, several measured at a time. Empty for those not started before `stop`. `measured` is

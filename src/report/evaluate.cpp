@@ -1,4 +1,5 @@
 #include <memory>
+#include <utility>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
@@ -37,28 +38,24 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
   const std::int64_t samples_at_a_time = report::batch_size(graph, options.batch_size);
   Evaluation result;
   std::int64_t top1 = 0, top5 = 0, classes = 0;
-  source.rewind();
-  while (auto batch = source.next(samples_at_a_time)) {
-    const auto outputs = runner.run(report::graph_inputs(graph, *batch, samples_at_a_time));
-    result.sample_count += batch->sample_count;
-    options.progress(result.sample_count, source.sample_count());
-    if (batch->labels.empty()) continue;
-    const auto count = report::class_count(outputs.front());
-    check(count.has_value(), "output '{}' has shape {}: labels need one score per class, samples x classes",
+  const auto add = [&](const Batch& batch) {
+    const auto outputs = runner.run(report::graph_inputs(graph, batch, samples_at_a_time));
+    const std::int64_t first = std::exchange(result.sample_count, result.sample_count + batch.sample_count);
+    if (batch.labels.empty()) return;
+    const auto scores = report::ClassScores::of(outputs.front());
+    check(scores.has_value(), "output '{}' has shape {}: labels need one score per class, samples x classes",
           graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
-    classes = *count;
-    const auto scores = outputs.front().data<float>();
-    for (std::int64_t i = 0; i < batch->sample_count; ++i) {
-      const std::int64_t label = batch->labels[static_cast<std::size_t>(i)];
+    classes = scores->classes();
+    for (std::int64_t i = 0; i < batch.sample_count; ++i) {
+      const std::int64_t label = batch.labels[static_cast<std::size_t>(i)];
       check(label >= 0 && label < classes, "{}: sample {} has label {}, the network has {} classes",
-            source.description(), result.sample_count - batch->sample_count + i, label, classes);
-      const auto row = scores.subspan(static_cast<std::size_t>(i * classes), static_cast<std::size_t>(classes));
-      const std::int64_t rank = report::rank_of(row, label);
+            source.description(), first + i, label, classes);
+      const std::int64_t rank = report::rank_of(scores->row(i), label);
       top1 += rank < 1;
       top5 += rank < 5;
     }
-  }
-  check(result.sample_count > 0, "{}: no samples", source.description());
+  };
+  report::for_each_batch(source, samples_at_a_time, "evaluating", options.progress, add);
   if (classes > 0) {
     result.top1 = static_cast<double>(top1) / static_cast<double>(result.sample_count);
     if (classes > 5) result.top5 = static_cast<double>(top5) / static_cast<double>(result.sample_count);

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/check.h"
+#include "base/failures.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "report/batches.h"
@@ -16,52 +17,45 @@ namespace {
 // The predicted class of each sample of a batch.
 std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Batch& batch, std::int64_t at_a_time) {
   const std::vector<Tensor> outputs = session.run(graph_inputs(graph, batch, at_a_time));
-  const auto classes = class_count(outputs.front());
-  check(classes.has_value(), "output '{}' has shape {}: accuracy needs one score per class, samples x classes",
+  const auto scores = ClassScores::of(outputs.front());
+  check(scores.has_value(), "output '{}' has shape {}: accuracy needs one score per class, samples x classes",
         graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
-  const auto scores = outputs.front().data<float>();
   std::vector<std::int32_t> result;
-  for (std::int64_t i = 0; i < batch.sample_count; ++i)
-    result.push_back(static_cast<std::int32_t>(
-        argmax(scores.subspan(static_cast<std::size_t>(i * *classes), static_cast<std::size_t>(*classes)))));
-  if (!batch.labels.empty())
-    for (std::int64_t label : batch.labels)
-      check(label >= 0 && label < *classes, "the data has a label {}, the network has {} classes", label, *classes);
+  for (std::int64_t i = 0; i < batch.sample_count; ++i) result.push_back(static_cast<std::int32_t>(scores->best(i)));
+  for (std::int64_t label : batch.labels)
+    check(label >= 0 && label < scores->classes(), "the data has a label {}, the network has {} classes", label,
+          scores->classes());
   return result;
 }
 
 // Calls `use` for every batch with its predictions, in the source's order.
-void for_each_batch(const Graph& graph, BatchSource& source, int threads,
-                    const std::function<void(const Batch&, const std::vector<std::int32_t>&)>& use) {
+void predict_all(const Graph& graph, BatchSource& source, int threads,
+                 const std::function<void(const Batch&, const std::vector<std::int32_t>&)>& use) {
   const std::int64_t at_a_time = batch_size(graph, 0);
-  const auto teams = static_cast<std::size_t>(threads > 0 ? threads : usable_threads());
+  const auto teams = static_cast<std::size_t>(thread_count(threads));
   std::vector<Session> sessions;
   for (std::size_t t = 0; t < teams; ++t) sessions.emplace_back(graph, SessionOptions{.threads = 1});
-  source.rewind();
-  for (bool is_at_end = false; !is_at_end;) {
-    std::vector<Batch> batches;
-    while (batches.size() < teams * 4 && !is_at_end) {
-      auto batch = source.next(at_a_time);
-      is_at_end = !batch;
-      if (batch && batch->sample_count > 0) batches.push_back(std::move(*batch));
-    }
-    std::vector<std::vector<std::int32_t>> results(batches.size());
-    std::vector<std::string> failures(batches.size());
-    const auto count = static_cast<std::int64_t>(batches.size());
+  std::vector<Batch> waiting;
+  const auto run_waiting = [&] {
+    std::vector<std::vector<std::int32_t>> results(waiting.size());
+    Failures failures(waiting.size());
+    const auto count = static_cast<std::int64_t>(waiting.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(teams))
     for (std::int64_t b = 0; b < count; ++b) {
       const auto i = static_cast<std::size_t>(b);
-      try {
-        results[i] = answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], batches[i], at_a_time);
-      } catch (const std::exception& error) {
-        failures[i] = error.what();
-      }
+      failures.guard(i, [&] {
+        results[i] = answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], waiting[i], at_a_time);
+      });
     }
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-      check(failures[i].empty(), "{}", failures[i]);
-      use(batches[i], results[i]);
-    }
-  }
+    failures.rethrow_first();
+    for (std::size_t i = 0; i < waiting.size(); ++i) use(waiting[i], results[i]);
+    waiting.clear();
+  };
+  for_each_batch(source, at_a_time, "evaluating", {}, [&](const Batch& batch) {
+    waiting.push_back(batch);
+    if (waiting.size() == teams * 4) run_waiting();
+  });
+  run_waiting();
 }
 
 }  // namespace
@@ -69,19 +63,18 @@ void for_each_batch(const Graph& graph, BatchSource& source, int threads,
 Judge::Judge(const Graph& float_graph, BatchSource& source, int threads)
     : source_(source), threads_(threads), has_labels_(source.has_labels()) {
   std::int64_t correct = 0;
-  for_each_batch(float_graph, source_, threads_, [&](const Batch& batch, const std::vector<std::int32_t>& given) {
+  predict_all(float_graph, source_, threads_, [&](const Batch& batch, const std::vector<std::int32_t>& given) {
     sample_count_ += batch.sample_count;
     if (!has_labels_) answers_.insert(answers_.end(), given.begin(), given.end());
     for (std::size_t i = 0; has_labels_ && i < given.size(); ++i) correct += given[i] == batch.labels.at(i);
   });
-  check(sample_count_ > 0, "{}: no samples", source.description());
   if (has_labels_) float_score_ = static_cast<double>(correct) / static_cast<double>(sample_count_);
 }
 
 double Judge::score(const Graph& candidate) {
   std::int64_t correct = 0;
   std::size_t first = 0;
-  for_each_batch(candidate, source_, threads_, [&](const Batch& batch, const std::vector<std::int32_t>& given) {
+  predict_all(candidate, source_, threads_, [&](const Batch& batch, const std::vector<std::int32_t>& given) {
     for (std::size_t i = 0; i < given.size(); ++i)
       correct += given[i] == (has_labels_ ? batch.labels.at(i) : std::int64_t{answers_.at(first + i)});
     first += given.size();

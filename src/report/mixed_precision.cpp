@@ -44,8 +44,6 @@ struct Step {
   double gain;  // noise removed per byte, or per multiply-accumulate
 };
 
-struct Ended {};  // thrown to leave quantize()
-
 std::string noise_key(const WeightedLayer& layer, const LayerChoice& choice) {
   return layer.node + " " + report::to_string(choice);
 }
@@ -58,7 +56,7 @@ class Search {
         calibration_(calibration),
         recipe_(recipe),
         options_(options),
-        stop_(options.time_budget_s, options.interrupted),
+        stop_(options.time_budget_s, options.progress),
         judge_(graph, evaluation, options.threads) {
     check(options.max_drop >= 0, "max_drop is {} points; it must be 0 or positive", options.max_drop);
     weight_bits_ = options.weight_bits;
@@ -121,17 +119,9 @@ std::string Search::fingerprint(const BatchSource& samples, const BatchSource& e
   std::string text = print_graph(graph_);
   for (const auto& [name, seen] : calibration_.values)
     text += fmt::format("\n{} {} {} {}", name, seen.min, seen.max, seen.count);
-  const Recipe& r = recipe_;
-  text += fmt::format("\n{} {} {} {} {} {} {} {} {} {}", r.weight_bits, r.activation_bits,
-                      r.weight_scheme ? to_string(*r.weight_scheme) : "auto", to_string(r.activation_scheme),
-                      to_string(r.granularity), to_string(r.rounding), to_string(r.target), to_string(r.observer),
-                      r.percentile, fmt::join(r.skip, ","));
-  for (const auto& [name, layer] : r.layers)
-    text += fmt::format("\n{} {} {} {}", name, layer.weight_bits.value_or(0), layer.activation_bits.value_or(0),
-                        layer.in_float);
-  text += fmt::format("\n{} {} {} {} {} {}", samples.description(), options_.sensitivity_samples,
-                      evaluation.description(), judge_.sample_count(), to_string(r.bias_correction),
-                      options_.samples != nullptr ? options_.samples->description() : "");
+  text += "\n" + recipe_json(recipe_);
+  text += fmt::format("\n{} {} {} {} {}", samples.description(), options_.sensitivity_samples, evaluation.description(),
+                      judge_.sample_count(), options_.samples != nullptr ? options_.samples->description() : "");
   return report::hash_of(text);
 }
 
@@ -164,7 +154,7 @@ void Search::measure_noise(BatchSource& source) {
   report::measure(graph_, calibration_, samples, recipes, options_.threads, stop_,
                   [&](std::size_t i, const Damage& damage) {
                     state_.noise[noise_key(layers_[wanted[i].layer], wanted[i].choice)] = damage.noise;
-                    options_.progress(++done, static_cast<std::int64_t>(wanted.size()));
+                    options_.progress.notify("measuring layers", ++done, static_cast<std::int64_t>(wanted.size()));
                   });
   save();
 }
@@ -246,10 +236,9 @@ Recipe Search::recipe_of(const Mix& mix) const {
 // Quantizes the mix exactly as the final file. With samples this takes long, so it can stop between two layers.
 Graph Search::quantized(const Mix& mix) {
   if (options_.samples == nullptr) return quantize(graph_, calibration_, recipe_of(mix)).graph;
-  const auto stop_in_time = [](void* search, std::int64_t, std::int64_t) {
-    if (static_cast<const Search*>(search)->stop_()) throw Ended();
-  };
-  const Progress watched{.report = stop_in_time, .context = this};
+  const Progress watched{.report = [this](std::string_view, std::int64_t, std::int64_t) {
+    if (stop_()) throw Cancelled();
+  }};
   return quantize(graph_, calibration_, recipe_of(mix), *options_.samples, watched).graph;
 }
 
@@ -264,7 +253,7 @@ std::optional<bool> Search::keeps_promise(const Mix& mix) {
     Graph candidate;
     try {
       candidate = quantized(mix);
-    } catch (const Ended&) {
+    } catch (const Cancelled&) {
       is_complete_ = false;
       return std::nullopt;
     }
@@ -275,7 +264,7 @@ std::optional<bool> Search::keeps_promise(const Mix& mix) {
   const auto index = static_cast<std::size_t>(known - state_.points.data());
   if (std::find(asked_.begin(), asked_.end(), index) == asked_.end()) asked_.push_back(index);
   const auto done = static_cast<std::int64_t>(asked_.size());
-  options_.progress(done, std::max(done, expected_));
+  options_.progress.notify("searching", done, std::max(done, expected_));
   return is_kept(*known);
 }
 

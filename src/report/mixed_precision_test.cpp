@@ -11,6 +11,7 @@
 #include "bitfold/reference.h"
 #include "bitfold/report.h"
 #include "bitfold/sensitivity.h"
+#include "quantize/recipe_changes.h"
 #include "report/search_state.h"
 #include "report/test_networks.h"
 #include "testing.h"
@@ -37,10 +38,10 @@ testing::Samples labelled(const Graph& graph) {
 
 class Mixed : public ::testing::Test {
  protected:
-  MixedPrecision search(MixedPrecisionOptions options) {
+  MixedPrecision search(const MixedPrecisionOptions& options, const Recipe& recipe = {}) {
     auto some = samples(32, 3);
     auto evaluation = labelled(graph);
-    return search_mixed_precision(graph, calibration, some, evaluation, {}, options);
+    return search_mixed_precision(graph, calibration, some, evaluation, recipe, options);
   }
   double top1(const Graph& network) {
     auto evaluation = labelled(graph);
@@ -148,17 +149,13 @@ TEST_F(Mixed, a_resumed_search_has_the_same_result_as_an_uninterrupted_one) {
   for (bool is_complete = false; !is_complete; ++pieces) {
     ASSERT_LT(pieces, 40U);
     Breaker breaker;
-    const auto count = [](void* context, std::int64_t, std::int64_t) {
-      auto* b = static_cast<Breaker*>(context);
-      if (++b->calls == 4) b->stop = true;
+    const auto count = [&](std::string_view, std::int64_t, std::int64_t) {
+      if (++breaker.calls == 4) breaker.stop = true;
     };
     // Progress also counts measurements read from the file, so each part of the search allows more.
     breaker.calls = -static_cast<int>(3 * pieces);
-    const MixedPrecision piece = search({.max_drop = 1,
-                                         .threads = 2,
-                                         .interrupted = &breaker.stop,
-                                         .state_path = path,
-                                         .progress = {.report = count, .context = &breaker}});
+    const MixedPrecision piece = search(
+        {.max_drop = 1, .threads = 2, .state_path = path, .progress = {.report = count, .cancel = &breaker.stop}});
     is_complete = piece.is_complete;
     if (is_complete) {
       EXPECT_EQ(piece.recipe, whole.recipe);
@@ -169,7 +166,22 @@ TEST_F(Mixed, a_resumed_search_has_the_same_result_as_an_uninterrupted_one) {
   EXPECT_GT(pieces, 2U);  // it was interrupted
 }
 
-TEST_F(Mixed, rejects_the_state_of_a_different_search) {
+TEST_F(Mixed, a_state_of_another_recipe_is_refused) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "state.json").string();
+  search({.max_drop = 1, .state_path = path});
+  for (const RecipeField& field : recipe_fields()) {
+    try {
+      search({.max_drop = 1, .state_path = path}, testing::changed_recipe(field));
+      ADD_FAILURE() << field.name << " is not part of the fingerprint";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("another network, calibration, recipe"), std::string::npos)
+          << field.name << ": " << error.what();
+    }
+  }
+}
+
+TEST_F(Mixed, a_state_of_something_else_is_refused) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   search({.max_drop = 1, .state_path = path});

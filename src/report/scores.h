@@ -34,4 +34,49 @@ inline std::int64_t argmax(std::span<const float> scores) {
   return static_cast<std::int64_t>(best);
 }
 
+/// The scores of a batch, one row per sample. Refers to the output, which must outlive it.
+class ClassScores {
+ public:
+  /// Absent unless the output is float32 [samples, classes] or [samples, classes, 1, 1...].
+  static std::optional<ClassScores> of(const Tensor& output) {
+    const auto classes = class_count(output);
+    if (!classes) return std::nullopt;
+    return ClassScores(output.data<float>(), *classes);
+  }
+
+  std::int64_t classes() const { return classes_; }
+  std::span<const float> row(std::int64_t sample) const {
+    return scores_.subspan(static_cast<std::size_t>(sample * classes_), static_cast<std::size_t>(classes_));
+  }
+  /// The class with the largest score.
+  std::int64_t best(std::int64_t sample) const { return argmax(row(sample)); }
+
+ private:
+  ClassScores(std::span<const float> scores, std::int64_t classes) : scores_(scores), classes_(classes) {}
+
+  std::span<const float> scores_;
+  std::int64_t classes_;
+};
+
+/// Counts the samples for which two networks have the same best class.
+class Agreement {
+ public:
+  /// The first outputs of both for the same batch, whose first `samples` samples count.
+  void add(const Tensor& x, const Tensor& y, std::int64_t samples) {
+    const auto a = ClassScores::of(x), b = ClassScores::of(y);
+    has_scores_ = has_scores_ && a && b;
+    for (std::int64_t i = 0; has_scores_ && i < samples; ++i) agreeing_ += a->best(i) == b->best(i) ? 1 : 0;
+    samples_ += samples;
+  }
+  /// A fraction of 1; absent where an output is not a vector of scores.
+  std::optional<double> value() const {
+    if (!has_scores_ || samples_ == 0) return std::nullopt;
+    return static_cast<double>(agreeing_) / static_cast<double>(samples_);
+  }
+
+ private:
+  bool has_scores_ = true;
+  std::int64_t agreeing_ = 0, samples_ = 0;
+};
+
 }  // namespace bitfold::report

@@ -11,7 +11,7 @@ namespace bitfold {
 Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibration, BatchSource& source,
                                 const Recipe& recipe, const SensitivityOptions& options) {
   for (int bits : options.weight_bits) check_recipe({.weight_bits = bits});
-  const report::Stop stop(options.time_budget_s, options.interrupted);
+  const report::Stop stop(options.time_budget_s, options.progress);
   const report::SampleSet samples(graph, source, options.sample_count);
   const std::vector<report::WeightedLayer> layers = report::weighted_layers(graph, recipe);
 
@@ -43,9 +43,10 @@ Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibrati
   }
 
   std::int64_t done = 0;
-  const auto damages = report::measure(
-      graph, calibration, samples, recipes, options.threads, stop,
-      [&](std::size_t, const Damage&) { options.progress(++done, static_cast<std::int64_t>(recipes.size())); });
+  const auto damages =
+      report::measure(graph, calibration, samples, recipes, options.threads, stop, [&](std::size_t, const Damage&) {
+        options.progress.notify("measuring layers", ++done, static_cast<std::int64_t>(recipes.size()));
+      });
 
   Sensitivity result{.weight_bits = options.weight_bits, .sample_count = samples.size()};
   result.all = damages[0].value_or(Damage{});

@@ -71,7 +71,7 @@ TEST(Sensitivity, reports_that_it_was_stopped) {
   const Graph graph = classifier();
   auto source = samples(8, 5);
   const std::atomic<bool> stop{true};
-  const Sensitivity s = measure_sensitivity(graph, calibration_of(graph), source, {}, {.interrupted = &stop});
+  const Sensitivity s = measure_sensitivity(graph, calibration_of(graph), source, {}, {.progress = {.cancel = &stop}});
   EXPECT_FALSE(s.is_complete);
   ASSERT_EQ(s.layers.size(), 3U);
   EXPECT_FALSE(s.layers[0].alone[0].has_value());

@@ -29,7 +29,7 @@ function summary() {
   byId("title").textContent = data.model;
   document.title = `${data.model} \u2013 Bitfold report`;
   byId("subtitle").textContent =
-    `Weights in ${recipe.weight_bits} bits (${recipe.granularity.replace("_", " ")}, ${recipe.weight_scheme}), activations in ` +
+    `Weights in ${recipe.weight_bits} bits (${recipe.granularity.replace("_", " ")}, ${recipe.weight_scheme ?? "auto"}), activations in ` +
     `${recipe.activation_bits} bits (${recipe.activation_scheme}, range by ${recipe.observer.replace("_", "-")})` +
     (Object.keys(recipe.layers).length ? `, ${Object.keys(recipe.layers).length} layers with bits of their own` : "") +
     `. Calibrated on ${data.calibration_samples} samples, compared on ${data.comparison_samples}.`;

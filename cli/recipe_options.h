@@ -1,0 +1,26 @@
+// The flags of a recipe, one for each of recipe_fields(), and --recipe.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bitfold/recipe.h"
+
+namespace bitfold::cli {
+
+class RecipeOptions {
+ public:
+  explicit RecipeOptions(CLI::App& verb);
+
+  /// Defaults, then the file of --recipe, then the flags. Throws Error naming file or flag.
+  Recipe resolve() const;
+
+ private:
+  std::string path_, scheme_;
+  std::map<std::string_view, std::vector<std::string>> texts_;  // given values, by field name
+  std::vector<std::string> layers_;
+};
+
+}  // namespace bitfold::cli

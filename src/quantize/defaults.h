@@ -1,0 +1,16 @@
+// Choices that the pipeline and its parts make alike.
+#pragma once
+
+#include <string>
+
+#include "bitfold/quantize.h"
+
+namespace bitfold::quantization {
+
+/// The observer of a recipe that names none.
+Observer default_observer(const Graph& graph, bool is_without_data);
+
+/// "rounding 'gptq' needs sample inputs": names the fields of a recipe for which needs_samples() holds, or smooth.
+std::string samples_missing(const Recipe& recipe);
+
+}  // namespace bitfold::quantization
