@@ -16,7 +16,7 @@ HEADER_LAYER = {
     "batch": "numeric", "ops": "ops", "node": "ops", "graph": "graph", "onnx": "onnx", "passes": "passes",
     "equalize": "passes", "batch_norm_table": "passes",
     "reference": "reference", "data": "data", "peaks": "kernels",
-    "calibrate": "quantize", "channel_statistics": "quantize", "quantize": "quantize", "data_free": "quantize", "session": "engine",
+    "progress": "base", "recipe": "quantize", "calibrate": "quantize", "channel_statistics": "quantize", "quantize": "quantize", "data_free": "quantize", "session": "engine",
     "report": "report",
     "exact_sum": "numeric", "sensitivity": "report", "mixed_precision": "report", "analysis": "report",
 }

@@ -9,6 +9,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <set>
 
 #include "base/check.h"
@@ -16,6 +18,7 @@
 #include "bitfold/reference.h"
 #include "graph/release_pages.h"
 #include "numeric/block_pool.h"
+#include "quantize/bodies.h"
 #include "quantize/samples.h"
 
 namespace bitfold {
@@ -109,6 +112,18 @@ class Collector {
   std::vector<std::vector<Seen>> by_thread_;  // and value
 };
 
+/// A value of a body has no axis of samples: all its elements belong to one.
+constexpr std::int64_t kOneSample = std::numeric_limits<std::int64_t>::max();
+
+CalibrateOptions options_of_body(const std::string& prefix, const CalibrateOptions& options) {
+  CalibrateOptions own = options;
+  if (!options.values) return own;
+  own.values.emplace();
+  for (const std::string& name : *options.values)
+    if (name.starts_with(prefix)) own.values->push_back(name.substr(prefix.size()));
+  return own;
+}
+
 }  // namespace
 
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
@@ -122,10 +137,16 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   const std::int64_t batch_size = (wanted + group - 1) / group * group;
 
   Collector collector(graph, group, threads, options);
-  const auto on_value = [&](ValueId id, const Tensor& t) {
-    collector.add(static_cast<std::size_t>(omp_get_thread_num()), id, t);
+  std::map<std::string, Collector> bodies;
+  quantization::for_each_body(graph, [&](const std::string& prefix, const Graph& body) {
+    bodies.try_emplace(prefix, body, kOneSample, threads, options_of_body(prefix, options));
+  });
+  const auto thread = [] { return static_cast<std::size_t>(omp_get_thread_num()); };
+  const auto on_value = [&](ValueId id, const Tensor& t) { collector.add(thread(), id, t); };
+  const auto on_body_value = [&](const std::string& prefix, ValueId id, const Tensor& t) {
+    bodies.at(prefix).add(thread(), id, t);
   };
-  const Reference reference(graph, {.on_value = on_value, .any_order = true});
+  const Reference reference(graph, {.on_value = on_value, .on_body_value = on_body_value, .any_order = true});
   // Samples and their values reuse the memory of those before them.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use(pools.front());
@@ -143,7 +164,7 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
       run(reference);
     } catch (const Error&) {
       // Again in the graph's order of elements: the index in the message must not depend on the CPU.
-      run(Reference(graph, {.on_value = on_value}));
+      run(Reference(graph, {.on_value = on_value, .on_body_value = on_body_value}));
       throw;
     }
     sample_count += batch->sample_count;
@@ -151,7 +172,11 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   }
   release_mapped_constants(graph);
   check(sample_count > 0, "calibration data holds no samples: {}", source.description());
-  return collector.take(sample_count);
+  Calibration calibration = collector.take(sample_count);
+  for (auto& [prefix, body] : bodies)
+    for (auto& [name, statistics] : body.take(sample_count).values)
+      calibration.values[prefix + name] = std::move(statistics);
+  return calibration;
 }
 
 }  // namespace bitfold

@@ -12,6 +12,7 @@
 #include "base/thread_limit.h"
 #include "graph/activation.h"
 #include "graph/release_pages.h"
+#include "quantize/bodies.h"
 #include "quantize/choose_grids.h"
 #include "quantize/defaults.h"
 #include "quantize/planner.h"
@@ -260,8 +261,22 @@ void correct_biases(const Graph& float_graph, QuantizeResult& result, const std:
   }
 }
 
-QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibration, const Recipe& asked,
+std::vector<std::string> counted_values(const Graph& float_graph, const Recipe& recipe) {
+  Graph graph = float_graph;
+  infer_shapes(graph);
+  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
+  std::vector<std::string> names;
+  for (const GridGroup& group : plan.groups)
+    for (ValueId id : group.counted) names.push_back(graph.value(observed_value(graph, id)).name);
+  return names;
+}
+
+void quantize_bodies(const Calibration& calibration, const Recipe& recipe, const Progress& progress,
+                     QuantizeResult& result);
+
+QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibration, const Recipe& whole,
                              const Knowledge& knowledge, const Progress& progress) {
+  const Recipe asked = quantization::without_bodies(float_graph, whole);
   BatchSource* const samples = knowledge.samples;
   check_recipe(asked);
   check(knowledge.means != nullptr || asked.bias_correction != BiasCorrection::analytic,
@@ -272,6 +287,8 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
     check(!float_graph.value(id).quant, "value '{}' has a grid: the network is quantized already",
           float_graph.value(id).name);
   QuantizeResult result{.graph = float_graph, .recipe = recipe};
+  result.recipe.skip = whole.skip;
+  result.recipe.layers = whole.layers;
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
@@ -296,21 +313,56 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   if (recipe.bias_correction == BiasCorrection::analytic)
     correct_biases(float_graph, result, nodes, plan, *knowledge.means);
+  quantize_bodies(calibration, whole, progress, result);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;
 }
 
+/// Quantizes one body; its layers stay in float where no sample ran it.
+Graph quantize_body(const std::string& prefix, const Graph& body, const Calibration& calibration, const Recipe& recipe,
+                    const Progress& progress, QuantizeResult& result) {
+  const Calibration own = quantization::calibration_of_body(prefix, calibration);
+  const Recipe own_recipe = quantization::recipe_of_body(prefix, recipe);
+  const std::vector<std::string> counted = counted_values(body, quantization::without_bodies(body, own_recipe));
+  const bool was_run = std::ranges::all_of(counted, [&](const std::string& name) { return own.values.contains(name); });
+  if (!was_run) {
+    for (NodeId id : body.topological_order())
+      if (quantization::classify(body, id).role == Role::product)
+        result.decisions.push_back({.node = prefix + body.node(id).name,
+                                    .op = op_name(body.node(id).op),
+                                    .reason = "no sample reached this body"});
+    return body;
+  }
+  QuantizeResult made = quantize_with(body, own, own_recipe, {}, progress);
+  for (LayerDecision& decision : made.decisions) {
+    decision.node = prefix + decision.node;
+    result.decisions.push_back(std::move(decision));
+  }
+  result.fused_leaky_relu_layers += made.fused_leaky_relu_layers;
+  return std::move(made.graph);
+}
+
+void quantize_bodies(const Calibration& calibration, const Recipe& recipe, const Progress& progress,
+                     QuantizeResult& result) {
+  for (NodeId id : result.graph.nodes()) {
+    std::vector<std::shared_ptr<const Graph>> bodies = result.graph.node(id).bodies;
+    for (std::size_t b = 0; b < bodies.size(); ++b)
+      bodies[b] = std::make_shared<const Graph>(
+          quantize_body(body_prefix(result.graph.node(id), b), *bodies[b], calibration, recipe, progress, result));
+    if (!bodies.empty()) result.graph.set_bodies(id, std::move(bodies));
+  }
+}
+
 }  // namespace
 
-std::vector<std::string> values_to_calibrate(const Graph& float_graph, const Recipe& recipe) {
+std::vector<std::string> values_to_calibrate(const Graph& graph, const Recipe& recipe) {
   check_recipe(recipe);
-  Graph graph = float_graph;
-  infer_shapes(graph);
-  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
-  std::vector<std::string> names;
-  for (const GridGroup& group : plan.groups)
-    for (ValueId id : group.counted) names.push_back(graph.value(observed_value(graph, id)).name);
+  std::vector<std::string> names = counted_values(graph, quantization::without_bodies(graph, recipe));
+  quantization::for_each_body(graph, [&](const std::string& prefix, const Graph& body) {
+    const Recipe own = quantization::without_bodies(body, quantization::recipe_of_body(prefix, recipe));
+    for (const std::string& name : counted_values(body, own)) names.push_back(prefix + name);
+  });
   return names;
 }
 
