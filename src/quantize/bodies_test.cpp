@@ -48,12 +48,17 @@ Graph two_branches(float limit = 0) {
   return graph;
 }
 
-testing::MemorySource samples() { return testing::MemorySource(testing::random_tensor({32, kIn}, 100)); }
+testing::MemorySource samples() { return testing::MemorySource(testing::random_tensor({512, kIn}, 100)); }
 
 NodeId branch_node(const Graph& graph) {
   for (NodeId id : graph.nodes())
     if (!graph.node(id).bodies.empty()) return id;
   return NodeId::none;
+}
+
+int grid_count(const Graph& graph) {
+  const std::vector<ValueId> values = graph.values();
+  return static_cast<int>(std::ranges::count_if(values, [&](ValueId id) { return graph.value(id).quant.has_value(); }));
 }
 
 TEST(Bodies, are_calibrated_and_quantized_like_networks) {
@@ -71,19 +76,19 @@ TEST(Bodies, are_calibrated_and_quantized_like_networks) {
   };
   EXPECT_TRUE(is_quantized("if.0/then_product"));
   EXPECT_TRUE(is_quantized("if.1/else_second"));
+  double noise = 0, power = 0;
   for (unsigned seed = 900; seed < 908; ++seed) {  // some take either branch
     const std::vector<Tensor> inputs{testing::random_tensor({1, kIn}, seed)};
     const Tensor real = Reference(graph).run(inputs).front();
     const Tensor simulated = Reference(result.graph).run(inputs).front();
     const Tensor run = Session(result.graph).run(inputs).front();
-    double noise = 0, power = 0;
     for (std::size_t i = 0; i < real.data<float>().size(); ++i) {
       noise += std::pow(real.data<float>()[i] - run.data<float>()[i], 2);
       power += std::pow(real.data<float>()[i], 2);
       EXPECT_NEAR(run.data<float>()[i], simulated.data<float>()[i], 1e-4F);
     }
-    EXPECT_LT(noise, power * 1e-3);  // 30 dB
   }
+  EXPECT_LT(noise, power * 1e-3);  // 30 dB
 }
 
 TEST(Bodies, that_no_sample_reached_stay_in_float) {
@@ -93,7 +98,8 @@ TEST(Bodies, that_no_sample_reached_stay_in_float) {
   ASSERT_NE(found, result.decisions.end());
   EXPECT_FALSE(found->quantized);
   EXPECT_EQ(found->reason, "no sample reached this body");
-  EXPECT_EQ(*result.graph.node(branch_node(result.graph)).bodies[1], layer_body("else", 7));
+  EXPECT_EQ(grid_count(*result.graph.node(branch_node(result.graph)).bodies[1]), 0);
+  EXPECT_GT(grid_count(*result.graph.node(branch_node(result.graph)).bodies[0]), 0);
 }
 
 TEST(Bodies, take_skip_and_layers_under_their_prefix) {
