@@ -14,12 +14,12 @@ namespace bitfold::cli {
 namespace {
 
 struct Flag {
-  const char* key;  // of set_preprocess
+  const char* key;  // key of set_preprocess
   const char* type;
   const char* help;
 };
 
-// In the order of their effect.
+// In the order in which they are applied.
 constexpr std::array<Flag, 6> kFlags{
     {{"resize", "N|WxH", "Resize images, bilinear: short side to N pixels, or to exactly W x H"},
      {"crop", "N|WxH", "Cut out the centre"},
@@ -65,7 +65,7 @@ DatasetOptions DataOptions::resolve() const {
     try {
       set_preprocess(options.preprocess, kFlags[i].key, *values_->texts[i]);
     } catch (const Error& error) {
-      // Its message starts with the key.
+      // The message starts with the key.
       throw Error(fmt::format("--{}", error.what()));
     }
   }

@@ -18,9 +18,9 @@
 
 namespace {
 
-// By default OpenMP's idle threads spin for a while, and on a shared machine take the cores from whoever works: a run
-// beside others then lasts many times longer. How they wait is read from the environment before main() begins. Verbs
-// that time a network, or run one, keep the default, which wakes threads sooner.
+// By default OpenMP's idle threads spin for a while. On a shared machine they take cores from working threads, so that
+// a run takes many times longer. The wait policy is read from the environment before main() starts. Verbs that run or
+// time a network keep the default, which wakes threads sooner.
 void wait_without_spinning(int argc, char** argv) {
   const std::string_view verb = argc > 1 ? argv[1] : "";
   if ((verb != "quantize" && verb != "analyze" && verb != "compare") || std::getenv("OMP_WAIT_POLICY") != nullptr)

@@ -1,4 +1,4 @@
-// Loading a network the way the verbs use it.
+// Loads networks for the verbs.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -13,13 +13,13 @@
 
 namespace bitfold::cli {
 
-/// True when any value carries a grid.
+/// Whether any value has a grid.
 bool is_quantized(const Graph& graph);
 
-/// As it is in its file. Throws Error where it is quantized: `verb` is for the float model it was made from.
+/// Loads the network unchanged. Throws Error if it is quantized, because `verb` needs the float model.
 Graph load_float(const std::string& path, const std::string& verb);
 
-/// Loads and, unless the network is quantized already (its grids were chosen for the graph as it is), optimizes.
+/// Loads the network and optimizes it, unless it is already quantized; its grids were chosen for the graph as it is.
 Graph load_optimized(const std::string& path);
 
 /// Calls f() and puts the file's name in front of what it throws.
@@ -32,7 +32,7 @@ auto naming_file(const std::string& path, const F& f) {
   }
 }
 
-/// What a dataset has to deliver.
+/// The inputs that a dataset must provide.
 std::vector<InputSpec> input_specs(const Graph& graph);
 
 /// The arrays of an .npy or .npz file, or the one array that a pipe delivers as .npy.

@@ -11,8 +11,8 @@
 
 namespace bitfold::cli {
 
-/// The --json option of a verb, and its messages to people. They go to standard output, or to standard error where a
-/// result goes to standard output, so that a pipe gets the result alone.
+/// The --json option of a verb, and its other output. Text goes to standard output, or to standard error if a result
+/// goes to standard output, so that a pipe receives only the result.
 class Output {
  public:
   /// Has the verb's files checked (paths.h) when the command line is parsed.
@@ -23,9 +23,9 @@ class Output {
   /// One line for people; control characters are escaped.
   void say(const std::string& line) const;
   void say_all(const std::vector<std::string>& lines) const;
-  /// Writes the verb's result where --json says; nothing without it. Throws Error when the file cannot be written.
+  /// Writes the verb's result to the --json destination, if given. Throws Error if the file cannot be written.
   void write(const nlohmann::ordered_json& result) const;
-  /// A table with aligned columns: the first row is the header; numbers (all but column 0) are right-aligned.
+  /// Prints a table with aligned columns. The first row is the header; all columns but the first are right-aligned.
   void table(const std::vector<std::vector<std::string>>& rows) const;
 
  private:
@@ -55,7 +55,7 @@ class ProgressBar {
 /// A library's warning, on standard error.
 void print_warning(const std::string& text);
 
-/// Writes a file under a temporary name and renames it. Throws Error when it cannot be written.
+/// Writes a file under a temporary name and renames it. Throws Error if it cannot be written.
 void write_text(const std::string& path, const std::string& text);
 
 /// "99.18 %"
@@ -66,7 +66,7 @@ std::string bytes(double count);
 std::string duration(double microseconds);
 /// "41.2 M"
 std::string count(double n);
-/// A number JSON can hold: null for infinities and NaN.
+/// A number valid in JSON: null for infinities and NaN.
 nlohmann::ordered_json finite(double x);
 /// Size of a model on disk in bytes, external data included. Throws Error when it cannot be read.
 std::int64_t file_bytes(const std::string& path);

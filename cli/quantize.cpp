@@ -42,7 +42,7 @@ struct Options {
 
 /// The calibrated network and its samples, with which both verbs begin.
 struct Work {
-  Dataset samples;  ///< Without a source where there are saved statistics, or no data.
+  Dataset samples;  ///< No source if there are saved statistics, or no data.
   CalibratedNetwork network;
 };
 
@@ -175,14 +175,14 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
 }
 
 void quantize_model(const Options& o) {
-  std::error_code ignored;  // where either file does not exist, they are not the same
+  std::error_code ignored;  // if either file does not exist, they are different
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
     throw Error(fmt::format("{}: the output would overwrite the float model; write to another file", o.output_path));
   const auto begin = std::chrono::steady_clock::now();
   Work work = calibrated(o);
   CalibratedNetwork& network = work.network;
   if (!o.save_calibration_path.empty()) save_calibration(network.calibration, o.save_calibration_path);
-  // A search and a report quantize again and again, with the calibration alone: predicted means are not part of it.
+  // A search and a report quantize repeatedly with the calibration alone, which does not include predicted means.
   Recipe repeated = network.recipe;
   if (o.is_data_free()) repeated.bias_correction = BiasCorrection::none;
   std::optional<MixedPrecision> mixed;

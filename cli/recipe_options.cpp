@@ -81,7 +81,7 @@ Recipe RecipeOptions::resolve() const {
     const auto given = texts_.find(field.name);
     if (given != texts_.end() && !given->second.empty()) set(field, given->second);
   }
-  // A percentile says which observer is meant.
+  // A percentile implies the percentile observer.
   if (!texts_.at("percentile").empty() && texts_.at("observer").empty()) recipe.observer = Observer::percentile;
   for (const std::string& layer : layers_) set_layer(recipe, layer);
   check_recipe(recipe);

@@ -21,7 +21,7 @@ constexpr std::size_t kListedLayers = 12, kListedFindings = 8;
 
 std::atomic<bool> interrupted{false};
 
-/// While it lives, the first Ctrl-C sets `interrupted` and a second one ends the program as usual.
+/// While it exists, the first Ctrl-C sets `interrupted`; a second one ends the program as usual.
 class CatchInterrupt {
  public:
   CatchInterrupt() {

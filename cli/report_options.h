@@ -14,7 +14,7 @@
 
 namespace bitfold::cli {
 
-/// The evaluation data and the report: --eval, --eval-limit, --report, --samples, --time-budget.
+/// Options of the evaluation data and the report: --eval, --eval-limit, --report, --samples, --time-budget.
 class ReportOptions {
  public:
   explicit ReportOptions(CLI::App& verb);
@@ -24,14 +24,14 @@ class ReportOptions {
   double time_budget_s() const { return time_budget_s_; }
   std::int64_t samples() const { return samples_; }
 
-  /// The data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
+  /// Opens the data of --eval with the preprocessing of `data_options`. Throws Error without --eval.
   Dataset open_evaluation(const Graph& graph, const DataOptions& data_options, const Output& output) const;
-  /// Measures everything that the report of `quantized` shows; with `measures_sensitivity` each layer also at several
-  /// bit widths. `samples` may be null where there is evaluation data.
+  /// Measures everything that the report of `quantized` shows; with `measures_sensitivity`, also each layer at several
+  /// bit widths. `samples` may be null if there is evaluation data.
   Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource* samples,
                    const DataOptions& data_options, const Output& output, int threads, const QuantizeResult& quantized,
                    bool measures_sensitivity) const;
-  /// Writes the page where --report says; nothing without it.
+  /// Writes the page to the --report path, if given.
   void write(const Analysis& analysis, const Output& output) const;
 
  private:

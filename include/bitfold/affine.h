@@ -31,7 +31,7 @@ struct QuantParams {
   std::vector<std::int32_t> zero_point;  ///< The code of real 0, within [qmin, qmax]; one for each scale.
   int bits = 8;                          ///< 2..16, or 32 for biases.
   bool is_signed = false;
-  bool narrow = false;          ///< Signed without its lowest code, so that the grid is symmetric: [-127, 127].
+  bool narrow = false;          ///< Signed without the lowest code, so that the grid is symmetric: [-127, 127].
   int axis = -1;                ///< The axis of channels or blocks; -1 for one grid per tensor.
   std::int64_t block_size = 0;  ///< Elements along `axis` that share a grid; 0: no blocks. Constants only.
 
@@ -41,8 +41,8 @@ struct QuantParams {
   /// Whether there is more than one grid: one per channel or per block.
   bool per_channel() const { return axis >= 0; }
   bool has_blocks() const { return block_size > 0; }
-  /// The shape that scales and zero points have for a tensor of shape `x`: a scalar, a row of channels, or x's shape with
-  /// the axis divided by block_size, rounded up. Throws Error when the axis is outside x.
+  /// The shape that scales and zero points have for a tensor of shape `x`: a scalar, a row of channels, or x's shape
+  /// with the axis divided by block_size, rounded up. Throws Error when the axis is outside x.
   Shape grid_shape(const Shape& x) const;
   /// The element type of codes, one code per element: int8 or uint8 up to 8 bits, int16 or uint16 up to 16, int32
   /// beyond.

@@ -12,15 +12,15 @@ namespace bitfold {
 
 struct Batch {
   std::vector<Tensor> inputs;        ///< One per graph input, in its order; the first dimension counts samples.
-  std::vector<std::int64_t> labels;  ///< One per sample, or empty where the data has none.
+  std::vector<std::int64_t> labels;  ///< One per sample; empty if the data has no labels.
   std::int64_t sample_count = 0;
 };
 
-/// A stream of batches that can be read again. Memory does not grow with the number of samples.
+/// A stream of batches that can be read repeatedly. Memory does not grow with the number of samples.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
-  /// The next batch of at most `max_samples`; none at the end. Throws Error on bad data.
+  /// The next batch of at most `max_samples` samples; empty at the end. Throws Error on bad data.
   virtual std::optional<Batch> next(std::int64_t max_samples) = 0;
   virtual void rewind() = 0;
   virtual std::int64_t sample_count() const = 0;

@@ -1,4 +1,4 @@
-// All of Bitfold's public API.
+// The whole public API.
 #pragma once
 
 #include "bitfold/affine.h"              // IWYU pragma: export

@@ -23,13 +23,13 @@ struct ValueStatistics {
   float min = 0, max = 0;
   std::int64_t count = 0;
   /// Bin i counts values in [ (i - kBinCount/2) * bin_width, ... + bin_width ). bin_width is a power of two, so that
-  /// widening the histogram merges bins in pairs and loses no count, and two calibrations merge exactly.
+  /// widening the histogram merges pairs of bins without losing counts, and two calibrations merge exactly.
   float bin_width = 0;
   std::vector<std::int64_t> bins;
 
   static constexpr int kBinCount = 4096;
 
-  /// Sums of the extremes of single samples; sample_count is 0 where they are not known for all values.
+  /// Sums of the extremes of single samples; sample_count is 0 if they are not known for all values.
   std::int64_t sample_count = 0;
   ExactSum sample_minima, sample_maxima;
 
@@ -67,13 +67,13 @@ Calibration load_calibration(const std::string& path);
 
 struct CalibrateOptions {
   std::int64_t batch_size = 0;  ///< Samples at a time; 0: chosen to keep memory small. Does not change the result.
-  int threads = 0;              ///< 0: all cores.
+  int threads = 0;              ///< 0 means all cores.
   /// Names of the values to keep statistics of, usually values_to_calibrate(); absent: all. NaN or infinity in one of
   /// them is an Error.
   std::optional<std::vector<std::string>> values;
   /// Also keep the statistics of all other values whose elements are finite.
   bool keeps_others = false;
-  /// What prepare() returned for this network; quantize() refuses a recipe that asks for something else.
+  /// The result of prepare() for this network; quantize() refuses a recipe that requires a different preparation.
   Prepared prepared;
   Progress progress;
 };

@@ -1,18 +1,18 @@
-// What of the CPU may be used: which instruction sets, how many cores.
+// CPU resources Bitfold may use: instruction sets and cores.
 #pragma once
 
 #include <string_view>
 
 namespace bitfold {
 
-/// From the slowest that every CPU has to the fastest. Each level includes those before it.
+/// From the slowest, which every CPU has, to the fastest. Each includes those before it.
 enum class Isa { portable, avx2, avx512vnni, amx };
 
-/// The best level this CPU and its operating system support.
+/// The best instruction set that this CPU and its operating system support.
 Isa detected_isa();
 
-/// detected_isa(), lowered by the environment variable BITFOLD_ISA (portable, avx2, avx512vnni, amx)
-/// when it names a lower level. Throws Error when BITFOLD_ISA is set to anything else.
+/// detected_isa(), limited by the environment variable BITFOLD_ISA (portable, avx2, avx512vnni, amx). Throws Error if
+/// BITFOLD_ISA has any other value.
 Isa isa_cap();
 
 std::string_view to_string(Isa isa);
@@ -29,8 +29,7 @@ void limit_threads(int count);
 
 inline constexpr int kMaxThreads = 1024;
 
-/// The thread count that an option `threads` asks for: 0 stands for usable_threads(). Throws Error unless it is 0 to
-/// kMaxThreads.
+/// Resolves an option `threads`: 0 means usable_threads(). Throws Error unless it is 0 to kMaxThreads.
 int thread_count(int threads);
 
 }  // namespace bitfold

@@ -38,20 +38,20 @@ struct EqualizedRegion {
 std::vector<EqualizedRegion> equalize_weights(Graph& graph);
 
 /// The same transformation with factors that minimize the expected noise of the quantized layers' outputs
-/// (docs/internals/equalization.md), from the weights on both sides and the values between. A region is changed only where that
-/// helps. Values that are not in the table count as 0; a region whose layers read one of them is left out, and so is
-/// one with a Clip that clips.
+/// (docs/internals/equalization.md): noise of the weights on both sides, and of the values in between. A region is
+/// changed only if that reduces the noise. Values missing from the table count as 0. Regions whose layers read a
+/// missing value, and regions with a Clip that clips, are left unchanged.
 std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& table, const EqualizeOptions& options);
 
 /// The largest magnitude of each entry of a value's last axis, over all samples; by value name.
 using FeatureMaxima = std::map<std::string, std::vector<float>>;
 
 /// SmoothQuant (Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
-/// Models", equation 4): where products with constant weights read a LayerNormalization, its entry k is divided by
-/// s[k] = max |x[k]|^strength / max |w[k]|^(1 - strength), through its scale and shift, and the weights that read it
-/// are multiplied by it. Where other nodes read it too, the products get a second LayerNormalization of their own. The
-/// function stays the same except for float rounding. Changed values are called "NAME_smoothed". Values that the table
-/// lacks are not changed. Throws Error unless 0 <= strength <= 1.
+/// Models", equation 4). If products with constant weights read a LayerNormalization, its entry k is divided by s[k] =
+/// max |x[k]|^strength / max |w[k]|^(1 - strength), through its scale and shift, and the weights that read it are
+/// multiplied by s[k]. If it has other readers, the products get a second LayerNormalization of their own. The function
+/// stays the same except for float rounding. Changed values are called "NAME_smoothed". Values missing from the table
+/// stay unchanged. Throws Error unless 0 <= strength <= 1.
 std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMaxima& maxima, double strength = 0.5);
 /// Names of the values that smooth_normalizations() would change, given their maxima.
 std::vector<std::string> smoothable_values(const Graph& graph);

@@ -21,7 +21,7 @@ struct MixedPrecisionOptions {
   std::int64_t sensitivity_samples = 64;  ///< As SensitivityOptions::sample_count.
   /// Samples on which candidates' weights are rounded and biases corrected, as in quantize(). Null: none.
   BatchSource* samples = nullptr;
-  int threads = 0;  ///< 0: all cores.
+  int threads = 0;  ///< 0 means all cores.
   /// Seconds after which the search ends with the best mix so far; 0: none.
   double time_budget_s = 0;
   /// File that keeps the measurements, written after every step and read at the start: an interrupted search resumes,
@@ -32,36 +32,37 @@ struct MixedPrecisionOptions {
 
 /// The bits of one layer.
 struct LayerChoice {
-  int weight_bits = 8;      ///< 0 in float.
-  int activation_bits = 8;  ///< Of its output grid; 0 in float.
+  int weight_bits = 8;      ///< 0 means float.
+  int activation_bits = 8;  ///< Bits of its output grid; 0 for float.
 
   bool operator==(const LayerChoice&) const = default;
 };
 
-/// One mix that was evaluated.
+/// A mix that was evaluated.
 struct MixPoint {
-  std::vector<LayerChoice> choices;  ///< By layer, as MixedPrecision::layers.
+  std::vector<LayerChoice> choices;  ///< By layer, in the order of MixedPrecision::layers.
   std::int64_t bytes = 0;            ///< Size of the ONNX file.
-  double score = 0;                  ///< Top-1 or agreement, fraction of 1.
-  double drop = 0;                   ///< In points; negative where the mix is better than float.
-  bool is_on_front = false;          ///< No other evaluated mix is both smaller and better (Pareto).
+  double score = 0;                  ///< Top-1 or agreement, as a fraction.
+  double drop = 0;                   ///< In points; negative if the mix is better than float.
+  bool is_on_front = false;          ///< Whether no other evaluated mix is both smaller and better (Pareto).
 };
 
 struct MixedPrecision {
   std::vector<std::string> layers;  ///< Every layer with weights, in execution order.
-  std::vector<MixPoint> points;     ///< In the order of evaluation.
+  std::vector<MixPoint> points;     ///< In order of evaluation.
   int best = -1;                    ///< Index of the smallest within max_drop; -1: none was found.
-  bool has_labels = false;          ///< `score` is top-1; otherwise agreement with float.
+  bool has_labels = false;          ///< Whether `score` is top-1; otherwise agreement with float.
   double float_score = 0;
   double max_drop = 0;  ///< As in the options.
   std::int64_t evaluation_samples = 0;
   bool is_complete = true;  ///< False when the time budget or cancelling ended the search.
-  Recipe recipe;            ///< The given one with the best mix in its `layers`.
+  Recipe recipe;            ///< The given recipe with the best mix in its `layers`.
 };
 
-/// `graph`, `calibration`, `recipe` as in quantize(); the recipe's `layers` stay as they are where they say something.
-/// `sensitivity_source` orders the search; every accuracy is measured on `evaluation`. Throws Error when the first
-/// output is not a vector of scores, and when the state file is of another network, calibration, recipe or data.
+/// `graph`, `calibration` and `recipe` as in quantize(); settings in the recipe's `layers` are kept.
+/// `sensitivity_source` determines the order of the search; every accuracy is measured on `evaluation`. Throws Error if
+/// the first output is not a vector of scores, or the state file belongs to another network, calibration, recipe or
+/// data.
 MixedPrecision search_mixed_precision(const Graph& graph, const Calibration& calibration,
                                       BatchSource& sensitivity_source, BatchSource& evaluation,
                                       const Recipe& recipe = {}, const MixedPrecisionOptions& options = {});

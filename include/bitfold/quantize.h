@@ -33,7 +33,7 @@ struct QuantizeResult {
   int fused_leaky_relu_layers = 0;
 };
 
-/// The lowest and highest number of each channel of the graph's inputs; one entry stands for all channels.
+/// The lowest and highest number of each channel of the graph's inputs; a single entry applies to all channels.
 struct InputRange {
   std::vector<float> min{0}, max{1};
 };
@@ -87,13 +87,13 @@ CalibratedNetwork calibrate_network(const Graph& graph, BatchSource* samples, co
 /// statistics are of was, or would have to be, prepared.
 CalibratedNetwork calibrate_network(const Graph& graph, Calibration saved, const Recipe& recipe = {},
                                     const QuantizeOptions& options = {});
-/// The second half. `samples` may be null where there are statistics only.
+/// The second half. `samples` may be null if there are only statistics.
 QuantizeResult quantize(const CalibratedNetwork& network, BatchSource* samples, const QuantizeOptions& options = {});
 
 // The parts, for experts. They are called in this order: optimize(), prepare(), values_to_calibrate(), calibrate(),
 // quantize().
 
-/// Equalizes and smooths a float network as the recipe says. `samples` may be null: then Equalization::noise and
+/// Equalizes and smooths a float network according to the recipe. If `samples` is null, Equalization::noise and
 /// smoothing are Errors. `graph` satisfies Stage::optimized. Pass `done` on to calibrate().
 Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, const Progress& progress = {});
 
@@ -104,7 +104,8 @@ std::vector<std::string> values_to_calibrate(const Graph& graph, const Recipe& r
 /// another preparation than the calibrated network had, the calibration lacks a value, `skip` or `layers` names no node
 /// (suggesting the nearest), `layers` gives weight_bits to a node without weights, or needs_samples(recipe).
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe = {});
-/// The same with samples, which refine weights and biases (docs/internals/rounding.md, docs/internals/bias_correction.md).
+/// The same with samples, which refine weights and biases (docs/internals/rounding.md,
+/// docs/internals/bias_correction.md).
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
                         const Progress& progress = {});
 

@@ -1,4 +1,4 @@
-// The meaning of a Graph, executed in floats: the oracle everything else is compared with.
+// Executes a Graph in float arithmetic. Defines its meaning; everything else is compared with it.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 namespace bitfold {
 
 struct ReferenceOptions {
-  /// Plain loops only: slow, and independent of oneDNN.
+  /// Uses plain loops only: slow, but independent of oneDNN.
   bool plain_loops = false;
   /// Called with every computed value (reals, snapped if it has a grid) and graph input, in execution order.
   std::function<void(ValueId, const Tensor&)> on_value;
@@ -25,15 +25,15 @@ struct ReferenceOptions {
   bool any_order = false;
 };
 
-/// Checks once that every operator can be run, then runs batches of any size. Values with a grid are snapped to it:
-/// computed ones, graph inputs and constants. Intermediate values are freed after their last use. Copies share
-/// everything; run() and run_node() may be called from several threads at once (on_value then is, too).
+/// Checks on construction that every operator can be run, then runs batches of any size. Values with a grid (computed
+/// values, graph inputs and constants) are snapped to it. Intermediate values are freed after their last use. Copies
+/// share everything. Several threads may call run() and run_node() at once; on_value is then called concurrently.
 class Reference {
  public:
   /// Throws Error listing every operator that cannot be run, by name.
   explicit Reference(const Graph& graph, ReferenceOptions options = {});
 
-  /// Inputs in graph input order; returns the graph outputs. Throws Error naming the node when shapes do not fit.
+  /// Inputs in graph input order; returns the graph outputs. Throws Error naming the node if shapes do not fit.
   std::vector<Tensor> run(std::span<const Tensor> inputs) const;
 
   /// Runs one node on given reals; its outputs are snapped to their grids. For layer-by-layer comparison. `inputs` has

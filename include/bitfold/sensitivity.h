@@ -1,4 +1,4 @@
-// The error that quantization causes, layer by layer: each layer alone, and the whole network without each.
+// Measures the error that each layer causes: each layer alone, and the whole network without each layer's error.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace bitfold {
 struct Damage {
   /// Noise to signal, sum (x - y)^2 / sum x^2 over all samples; the mean over the graph's float outputs.
   double noise = 0;
-  /// Fraction of samples whose first output has the same argmax; absent where it is not a vector of scores.
+  /// Fraction of samples whose first output has the same argmax; absent if it is not a vector of scores.
   std::optional<double> agreement;
 
   /// -10 log10(noise); +infinity without noise.
@@ -26,13 +26,13 @@ struct Damage {
 };
 
 struct SensitivityOptions {
-  std::vector<int> weight_bits{8, 4};  ///< Each layer alone is measured at each of these, 2..8.
+  std::vector<int> weight_bits{8, 4};  ///< Weight bits at which each layer alone is measured, 2..8.
   bool all_but_one = true;             ///< Also measure the whole network with each layer in float.
-  /// Samples, taken evenly over the source and kept in memory with the float network's outputs; fewer where that would
-  /// take more than 256 MB.
+  /// Number of samples, taken evenly from the source and kept in memory with the float network's outputs; fewer if that
+  /// would take more than 256 MB.
   std::int64_t sample_count = 64;
-  int threads = 0;  ///< 0: all cores. Each measures another candidate, on one core.
-  /// Seconds after which measuring stops; 0: none. What is not measured by then is absent from the result.
+  int threads = 0;  ///< 0 means all cores. Each thread measures a different candidate.
+  /// Seconds after which measuring stops; 0 means no limit. Missing measurements are absent from the result.
   double time_budget_s = 0;
   Progress progress;  ///< Cancelling stops measuring likewise.
 };
@@ -40,12 +40,12 @@ struct SensitivityOptions {
 struct LayerSensitivity {
   std::string node, op;
   std::int64_t weight_count = 0;
-  /// This layer alone quantized, everything else float, at each of SensitivityOptions::weight_bits; activations as in
+  /// Only this layer quantized, everything else float, at each of SensitivityOptions::weight_bits; activations as in
   /// the recipe.
   std::vector<std::optional<Damage>> alone;
-  std::optional<Damage> all_but;  ///< The network as in the recipe, this layer in float.
-  /// This layer's noise divided by the sum of all layers' noise, each alone as in the recipe. Powers of independent
-  /// errors add up.
+  std::optional<Damage> all_but;  ///< The network as in the recipe, but with this layer in float.
+  /// This layer's share of the summed noise of all layers, each measured alone as in the recipe. Noise powers of
+  /// independent errors add up.
   std::optional<double> error_share;
 };
 
@@ -57,7 +57,7 @@ struct Sensitivity {
   bool is_complete = true;
 };
 
-/// `graph` and `calibration` as in quantize(). Throws Error where quantize() does, and when the source has no samples.
+/// `graph` and `calibration` as in quantize(). Throws Error as quantize() does, and if the source has no samples.
 Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibration, BatchSource& source,
                                 const Recipe& recipe = {}, const SensitivityOptions& options = {});
 

@@ -10,7 +10,7 @@
 namespace bitfold {
 namespace {
 
-// [n, d1, d2, ...] without n; false where the ranks or a known dimension differ.
+// Compares [n, d1, d2, ...] without n; false if the ranks or a known dimension differ.
 bool same_sample_shape(const Shape& data, const Shape& input) {
   if (data.size() != input.size()) return false;
   for (std::size_t i = 1; i < data.size(); ++i)
@@ -18,8 +18,8 @@ bool same_sample_shape(const Shape& data, const Shape& input) {
   return true;
 }
 
-// [d1, d2, ...]: an input of rank 4 without its batch. A stack of grey images, which has the same rank, is told from it
-// by a known number of channels above 1 or a known size that differs.
+// [d1, d2, ...] for an input of rank 4 without its batch. A stack of grey images has the same rank; it is distinguished
+// by a known number of channels above 1, or a known size that differs.
 bool is_one_sample(const Shape& data, const Shape& input) {
   if (input.size() != 4 || data.size() != 3 || input[1] == kDynamic || input[1] == 1) return false;
   for (std::size_t i = 0; i < data.size(); ++i)
@@ -101,7 +101,7 @@ class ArrayInput {
       notes.push_back(fmt::format("{}: floats, taken as already preprocessed", where_));
       if (fits) return copy(input);
     }
-    // Images have two or three dimensions per sample and an input that can take them.
+    // Images have two or three dimensions per sample, and their input accepts images.
     const bool is_image = (shape_.size() == 3 || shape_.size() == 4) &&
                           (input.shape.size() == 4 || !fits || asks_for_geometry(preprocess));
     if (is_image)
@@ -117,8 +117,8 @@ class ArrayInput {
     if (shape_.size() == 3) {
       layout_ = PixelLayout::planar(shape_[2], shape_[1], 1);
     } else {
-      // Channels stand where the dimension is the input's, or 1 or 3. Where both could be, pixels are NHWC, unless they
-      // fit an NCHW input as they are.
+      // The channel axis is the one whose size equals the input's, or 1 or 3. If both positions are possible, pixels
+      // are NHWC, unless they fit an NCHW input unchanged.
       const bool nhwc_input = input.shape.size() == 4 && (input.shape[3] == 1 || input.shape[3] == 3) &&
                               input.shape[1] != 1 && input.shape[1] != 3;
       const std::int64_t wanted = input.shape.size() == 4 ? input.shape[nhwc_input ? 3 : 1] : kDynamic;
@@ -146,7 +146,7 @@ class ArrayInput {
       notes.push_back(fmt::format("{}: grey, repeated to the 3 channels of input '{}'", where_, input.name));
   }
 
-  // Samples that are no images: scale, mean and std for all elements alike.
+  // Samples that are not images: scale, mean and std apply to all elements.
   void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
     check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
@@ -192,8 +192,8 @@ class ArrayInput {
   Shape shape_;  // with the number of samples
   bool is_one_sample_ = false, is_uint8_, is_narrowed_;
   DataType dtype_;           // once read
-  std::int64_t stride_ = 0;  // elements of one sample as stored
-  Shape sample_shape_;       // as fed
+  std::int64_t stride_ = 0;  // elements per stored sample
+  Shape sample_shape_;       // shape after preprocessing
   std::optional<Preprocessor> preprocessor_;
   PixelLayout layout_;
 };

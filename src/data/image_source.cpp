@@ -59,7 +59,7 @@ std::vector<fs::path> images_in(const fs::path& folder, std::vector<std::string>
   return paths;
 }
 
-// "name index" per line; the name may hold spaces.
+// "name index" per line; the name may contain spaces.
 ImageFolder read_labels(const fs::path& folder, std::vector<std::string>& notes) {
   const std::string path = (folder / "labels.txt").string();
   const std::vector<std::byte> bytes = read_file(path);
@@ -100,7 +100,7 @@ ImageFolder read_labels(const fs::path& folder, std::vector<std::string>& notes)
   return result;
 }
 
-// Round robin over the classes.
+// Takes one image of each class in turn.
 std::vector<LabelledImage> deal(const std::vector<std::vector<fs::path>>& classes) {
   std::vector<LabelledImage> images;
   for (std::size_t round = 0, dealt = 1; dealt > 0; ++round) {
@@ -126,7 +126,7 @@ class ImageSource : public BatchSource {
   std::optional<Batch> next(std::int64_t max_samples) override {
     check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
     if (sample_shape_.empty()) learn_shape();
-    // Samples are written where they stay: a batch takes its own size and little more.
+    // Samples are written to their final place, so a batch needs little more memory than its own size.
     Tensor tensor(DataType::float32, batch_shape(std::min(max_samples, images_left())));
     std::vector<std::int64_t> labels;
     while (static_cast<std::int64_t>(labels.size()) < tensor.dim(0) && images_left() > 0) read_some(tensor, labels);
@@ -136,7 +136,7 @@ class ImageSource : public BatchSource {
     }
     Batch batch;
     batch.sample_count = static_cast<std::int64_t>(labels.size());
-    if (batch.sample_count < tensor.dim(0)) {  // the last ones could not be read
+    if (batch.sample_count < tensor.dim(0)) {  // the last images could not be read
       Tensor fewer(DataType::float32, batch_shape(batch.sample_count));
       std::memcpy(fewer.mutable_bytes(), tensor.bytes(), fewer.size_bytes());
       tensor = std::move(fewer);
@@ -146,7 +146,7 @@ class ImageSource : public BatchSource {
     return batch;
   }
   void rewind() override { position_ = 0; }
-  /// Less those found unreadable so far.
+  /// Excludes those found unreadable so far.
   std::int64_t sample_count() const override {
     return static_cast<std::int64_t>(folder_.images.size()) - unreadable_count_;
   }
@@ -157,7 +157,8 @@ class ImageSource : public BatchSource {
 
  private:
   struct Outcome {
-    std::string unreadable, unfit;  // why there is no sample: a damaged file, or one that does not fit the input
+    // the reason why there is no sample: a damaged file, or one that does not fit the input
+    std::string unreadable, unfit;
   };
 
   Shape batch_shape(std::int64_t samples) const {
@@ -166,11 +167,11 @@ class ImageSource : public BatchSource {
     return shape;
   }
 
-  /// At most: some may be unreadable.
+  /// An upper bound, because some may be unreadable.
   std::int64_t images_left() const { return static_cast<std::int64_t>(folder_.images.size() - position_); }
 
-  // Only an input that leaves its size open lets the first image decide. One that cannot be read, or does not fit, is
-  // reported when its turn comes.
+  // The first image determines the size only if the input leaves it open. An image that cannot be read or does not fit
+  // is reported when its turn comes.
   void learn_shape() {
     for (std::size_t i = position_; i < folder_.images.size() && sample_shape_.empty(); ++i) {
       const std::string path = folder_.images[i].path.string();
@@ -187,7 +188,7 @@ class ImageSource : public BatchSource {
     Image image;
     try {
       image = decode_image(read_file(path), path);
-    } catch (const std::exception& error) {  // nothing may leave the parallel loop
+    } catch (const std::exception& error) {  // no exception may leave the parallel loop
       return {.unreadable = error.what()};
     }
     try {
@@ -202,7 +203,7 @@ class ImageSource : public BatchSource {
     return {};
   }
 
-  // Fills what is empty of `tensor`, whose first labels.size() samples are there, as far as the images can be read.
+  // Fills `tensor` from sample labels.size() on, as far as images can be read.
   void read_some(Tensor& tensor, std::vector<std::int64_t>& labels) {
     const std::size_t first = labels.size(), count = static_cast<std::size_t>(tensor.dim(0)) - first;
     std::vector<std::size_t> chosen;

@@ -147,7 +147,7 @@ TEST(Arrays, feed_several_inputs_by_name) {
       "the network's inputs are 'ids' (?x2), 'mask'");
 }
 
-TEST(Arrays, scale_numbers_that_are_no_images) {
+TEST(Arrays, scale_arrays_that_are_not_images) {
   TemporaryFolder folder;
   const std::vector<InputSpec> inputs{{"input", DataType::float32, {kDynamic, 4}}};
   const std::string path = save(folder, {{"x", bytes_tensor({2, 4})}});
@@ -166,7 +166,7 @@ TEST(Arrays, take_an_array_without_a_batch_as_one_sample) {
   EXPECT_EQ(values(batch->inputs[0]), values(x));
 }
 
-TEST(Arrays, refuse_what_does_not_fit) {
+TEST(Arrays, refuse_arrays_that_do_not_fit_the_input) {
   TemporaryFolder folder;
   const auto open = [&](const Tensor& x, const Preprocess& preprocess = {}) {
     open_dataset(save(folder, {{"x", x}}), kSmall, {.preprocess = preprocess}).source->next(1);
@@ -198,7 +198,7 @@ TEST(Arrays, name_the_place_of_a_nan) {
   }
 }
 
-TEST(Arrays, of_pipes_and_devices_are_refused_without_waiting) {
+TEST(Arrays, pipes_and_devices_are_refused_without_waiting) {
   TemporaryFolder folder;
   const std::string pipe = (folder / "pipe.npy").string();
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
@@ -238,7 +238,7 @@ TEST(Idx, reads_plain_and_gzipped_under_their_usual_names) {
   }
 }
 
-TEST(Idx, reports_what_does_not_match) {
+TEST(Idx, reports_mismatched_files) {
   TemporaryFolder folder;
   const std::string path = folder.path().string();
   const std::string images = (folder / "a-images-idx3-ubyte").string(),

@@ -1,4 +1,4 @@
-// Integer layers equal the simulation, under every instruction set and thread count.
+// Integer layers equal the simulation on every instruction set and with every number of threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,8 +22,8 @@ bool runs_in_integers(const Session& session) {
   return true;
 }
 
-/// Every output on a grid is within one code of the simulation and at least 99.9 % of codes are equal (all of them
-/// where there are fewer than 1000); and the bytes do not depend on instruction set and threads.
+/// Checks that every output on a grid is within one code of the simulation and that at least 99.9 % of the codes are
+/// equal (all of them if there are fewer than 1000), and that the bytes do not depend on instruction set and threads.
 void expect_equals_simulation(GraphBuilder& b, float low = -2, float high = 2, bool all_integer = true) {
   const std::vector<Tensor> inputs = inputs_for(b, low, high);
   const std::vector<Tensor> expected = Reference(b.graph).run(inputs);
@@ -75,7 +75,7 @@ void conv_equals_simulation(const ConvCase& c, int weight_bits, bool per_channel
   expect_equals_simulation(b);
 }
 
-TEST(IntegerConv, passes_a_leaky_relu_before_it_is_rounded_once) {
+TEST(IntegerConv, applies_a_leaky_relu_before_rounding) {
   for (const float alpha : {0.0F, 0.1F, 1.0F})
     for (const bool adds : {false, true}) {
       GraphBuilder b;
@@ -111,7 +111,7 @@ TEST(IntegerConv, equals_the_simulation_for_all_geometries) {
                             {8, 16, 6, 3, 1, 1, 1, 2},
                             {6, 12, 6, 3, 1, 1, 1, 6},
                             {130, 17, 4, 1, 2, 0, 1, 1},
-                            // Large enough for tiles, and for other forms of their images.
+                            // Large enough for AMX tiles, and for other forms of their images.
                             {3, 64, 33, 7, 2, 3, 1, 1},
                             {64, 128, 14, 3, 2, 1, 1, 1},
                             {128, 256, 14, 1, 2, 0, 1, 1}};
@@ -156,8 +156,8 @@ TEST(IntegerConv, gives_reals_where_its_output_has_no_grid) {
   expect_equals_simulation(b, -2, 2, false);
 }
 
-TEST(IntegerConv, runs_in_float_and_stays_right_where_integers_cannot) {
-  GraphBuilder b;  // weights on a grid with a zero point so far off that codes less zero point leave int8
+TEST(IntegerConv, runs_in_float_if_integers_are_not_possible) {
+  GraphBuilder b;  // the weights' zero point is so large that codes minus zero point exceed int8
   const ValueId x = b.input({1, 4, 5, 5}, unsigned_grid(0.02F, 100));
   Tensor codes(DataType::uint8, {6, 4, 3, 3});
   for (auto& q : codes.mutable_data<std::uint8_t>()) q = static_cast<std::uint8_t>(b.random() % 256);
@@ -288,7 +288,7 @@ TEST(IntegerTable, a_function_of_one_value_equals_the_simulation) {
   expect_equals_simulation(b);
 }
 
-TEST(IntegerEngine, conversions_stand_around_a_float_layer) {
+TEST(IntegerEngine, adds_conversions_around_a_float_layer) {
   GraphBuilder b;
   const ValueId x = b.input({2, 4, 5, 6}, unsigned_grid(0.02F, 90));
   const ValueId s = b.node(Softmax{1}, {x}, unsigned_grid(1.0F / 255, 0));

@@ -1,5 +1,5 @@
-// Float layers: convolutions, matrix products and pools through oneDNN, with what follows them fused; BatchNorm,
-// rectifiers and sums by the engine's own loops.
+// Float layers: convolutions, matrix products and pools in oneDNN with fused nodes after them; BatchNorm, rectifiers
+// and sums in the engine's own loops.
 #include <cmath>
 
 #include "base/check.h"
@@ -17,8 +17,8 @@ std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t s
   return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
 }
 
-/// Adds the step of a primitive with weights. `decode` returns them in the plain layout that the primitive packs from;
-/// it is called where they have not been packed before.
+/// Adds the step of a primitive with weights. `decode` returns them in the plain layout from which the primitive packs;
+/// it is called only if they have not been packed before.
 template <class Decode>
 OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id,
                         const Decode& decode, const std::optional<Tensor>& bias, const Slot& source,
@@ -91,7 +91,7 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   return true;
 }
 
-/// b as a row of `columns` numbers, scaled; none when it has another shape.
+/// b as a scaled row of `columns` numbers; empty if it has another shape.
 std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float factor) {
   const bool row = b.size() == columns && (b.rank() == 0 || b.dim(b.rank() - 1) == columns);
   if (!row && b.size() != 1) return std::nullopt;
@@ -100,7 +100,7 @@ std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float fact
   return Tensor::from<float>({columns}, values);
 }
 
-/// Weights of a product whose input is folded: the depth in the order in which the input's elements lie.
+/// Weights of a product whose input is folded: the depth is permuted to the order of the input's elements in memory.
 Tensor permuted(const Tensor& weights, bool transposed, const std::vector<std::int64_t>& order) {
   const auto depth = static_cast<std::int64_t>(order.size()), columns = weights.size() / depth;
   Tensor out(DataType::float32, weights.shape());
@@ -149,7 +149,7 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   return true;
 }
 
-/// Adds the step of a primitive of one argument.
+/// Adds the step of a primitive with one input.
 OnednnStep& add_plain(Lowering& l, const Node& node, onednn::Primitive primitive, const Slot& source,
                       const Slot& destination) {
   const std::size_t scratch = primitive.scratch_bytes();
@@ -163,7 +163,7 @@ OnednnStep& add_plain(Lowering& l, const Node& node, onednn::Primitive primitive
   return step;
 }
 
-/// MatMul of two values computed at run time, whose batches match.
+/// MatMul of two computed values with equal batches.
 bool lower_batched_product(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
@@ -189,7 +189,7 @@ bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive:
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   if (w.dilation_h != 1 || w.dilation_w != 1 || element_count(l.shape(y)) == 0) return false;
-  // A window wholly in the padding is the reference's business.
+  // Windows entirely in the padding are left to the plain evaluation.
   if (w.pad_top >= w.kernel_h || w.pad_left >= w.kernel_w || w.pad_bottom >= w.kernel_h || w.pad_right >= w.kernel_w)
     return false;
   const Slot source = l.reals(x, Layout::channels_last);
@@ -211,7 +211,7 @@ bool lower_gelu(Lowering& l, NodeId id) {
   return true;
 }
 
-/// Over the last axis of values that lie in the plain layout.
+/// Softmax over the last axis of values in the plain layout.
 bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
@@ -225,7 +225,7 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   return true;
 }
 
-/// Over the last axis, with constant factors and terms.
+/// LayerNormalization over the last axis, with constant scale and shift.
 bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];

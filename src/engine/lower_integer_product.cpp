@@ -1,4 +1,4 @@
-// Convolutions and matrix products in integers: weights, biases and what follows them.
+// Integer convolutions and matrix products: weights, biases and fused nodes.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -24,9 +24,10 @@ struct Product {
   ImageForm form;
   ValueId x, w, bias = ValueId::none, y;
   std::int64_t depth = 0;  ///< Products per output in the network, without those that an image form adds.
-  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. Below 0: a zero.
+  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. A negative index
+  /// means 0.
   std::int64_t channel_stride = 0;
-  std::vector<std::int64_t> k_index;  ///< Made by index_products() where weights are decoded.
+  std::vector<std::int64_t> k_index;  ///< Set by index_products() when weights are decoded.
   int channel_axis = 0;               ///< Axis of the output channels in the weight tensor.
   bool is_image = true;
 };
@@ -106,8 +107,8 @@ std::optional<Product> product_of(const Lowering& l, const Node& node) {
   return std::nullopt;
 }
 
-/// Appends the weight codes less their zero points in the order of the products, and one scale per output channel.
-/// Returns why the product cannot run in integers, or nothing.
+/// Appends the weight codes minus their zero points in the order of the products, and one scale per output channel.
+/// Returns the reason if the product cannot run in integers, else an empty string.
 std::string read_weights(const Lowering& l, const Product& p, std::vector<std::int8_t>& out,
                          std::vector<float>& scales) {
   const Value& value = l.graph.value(p.w);
@@ -141,7 +142,7 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
   return "";
 }
 
-/// The bias on the grid s_x * s_w[c]. Returns why there is none, or nothing.
+/// The bias on the grid s_x * s_w[c]. Returns the reason if there is none, else an empty string.
 std::string read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
                       std::vector<std::int32_t>& out) {
   const auto channels = static_cast<std::size_t>(p.filter.out_channels);
@@ -170,7 +171,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
   return "";
 }
 
-/// Folds the input's zero point into the bias. Returns why an accumulator may overflow, or nothing.
+/// Folds the input's zero point into the bias. Returns the reason if an accumulator may overflow, else an empty string.
 std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
                             std::vector<std::int32_t>& bias) {
   for (std::size_t c = 0; c < bias.size(); ++c) {
@@ -192,7 +193,7 @@ struct Tail {
   std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
   float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
-  CodeGrid summand, sum;  ///< Around the sum: what is added to the residual, and the result.
+  CodeGrid summand, sum;  ///< Grids of the sum's operand and its result.
   std::string op, name;
 };
 
@@ -203,7 +204,7 @@ void take(Lowering& l, Tail& tail, NodeId next) {
   tail.name = l.graph.node(next).name;
 }
 
-/// Adds a following sum with another value on a grid.
+/// Fuses a following sum with another value on a grid.
 void fuse_residual(Lowering& l, Tail& tail) {
   if (!l.graph.has_single_consumer(tail.output)) return;
   const NodeId next = l.graph.consumers(tail.output)[0];
@@ -219,12 +220,12 @@ void fuse_residual(Lowering& l, Tail& tail) {
   tail.sum = target->grid;
   take(l, tail, next);
   if (target->activation != NodeId::none) take(l, tail, target->activation);
-  // After claiming: the other operand's own convolution must not take this sum, too.
+  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
   l.ensure(other);
 }
 
-/// A following LeakyRelu onto a grid, of a value that has none itself: the accumulators pass it before they are
-/// rounded.
+/// Fuses a following LeakyRelu whose output has a grid and whose input has none: it is applied to the accumulators
+/// before they are rounded.
 bool fuse_leaky_relu(Lowering& l, Tail& tail) {
   if (l.graph.value(tail.output).quant) return false;
   const NodeId next = only_consumer(l, tail.output);
@@ -245,7 +246,7 @@ Tail fuse_tail(Lowering& l, NodeId id, ValueId y) {
     tail.grid = target->grid;
     if (target->activation != NodeId::none) take(l, tail, target->activation);
   }
-  if (l.options.keep_values) return tail;  // the codes in between are to be readable
+  if (l.options.keep_values) return tail;  // the codes in between must stay readable
   if (const NodeId next = only_consumer(l, tail.output); next != NodeId::none) {
     if (auto table = code_table(l, l.graph.node(next))) {
       tail.table = *table;

@@ -129,7 +129,7 @@ void Lowering::lower_node(NodeId id) {
   try {
     if (!lower_movement(*this, id) && !lower_integer(*this, id) && !lower_float(*this, id)) lower_generic(*this, id);
   } catch (const Error& e) {
-    if (std::string_view(e.what()).starts_with('[')) throw;  // names the node already
+    if (std::string_view(e.what()).starts_with('[')) throw;  // already names the node
     fail("{} {}", where(graph, id), e.what());
   } catch (const std::bad_alloc&) {
     fail("{} out of memory", where(graph, id));

@@ -1,8 +1,8 @@
-// Turns a graph into steps, and keeps where each value is found and in which form.
+// Lowers a graph to steps, and tracks where and in which form each value is stored.
 //
-// A value may exist in several forms at once: as reals or as codes, plain or channels-last. Each node asks for the form
-// that its step reads, and a conversion step is added the first time a form is asked for. So conversions are added only
-// where two neighbours disagree.
+// A value may exist in several forms at once: as reals or codes, plain or channels-last. Each node requests the form
+// that its step reads, and a conversion step is added at the first request for a form. So conversions are added only
+// where two adjacent steps need different forms.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ namespace bitfold::engine {
 /// The tensor of an integer value if all elements are known before running; else empty.
 std::optional<Tensor> tensor_of(const ValueInfo& info);
 
-/// The grid of a value held as codes inside the engine: always unsigned; signed codes are stored plus 128.
+/// The grid of a value stored as codes inside the engine. Codes are always unsigned; signed codes are stored plus 128.
 struct CodeGrid {
   float scale = 1;
   int zero_point = 0, qmin = 0, qmax = 255;
@@ -35,20 +35,20 @@ struct CodeGrid {
 
 inline ByteGrid byte_grid(const CodeGrid& g) { return {g.scale, g.zero_point, g.qmin, g.qmax}; }
 
-/// q = clamp(round_half_even(x / scale) + zero_point): the definition, for tables and constants.
+/// q = clamp(round_half_even(x / scale) + zero_point), by definition; for tables and constants.
 std::uint8_t quantize_code(float x, const CodeGrid& grid);
 inline float dequantize_code(int code, const CodeGrid& grid) {
   return static_cast<float>(code - grid.zero_point) * grid.scale;
 }
 
-/// A function of one code, for each of the 256.
+/// A function of one code as a table.
 using CodeTable = std::array<std::uint8_t, 256>;
 
 class IntegerConvStep;
 
 class Lowering {
  public:
-  /// `fuse_clamps`: whether oneDNN's steps may compute the Relu or Clip that follows them; see Magnitudes.
+  /// `fuse_clamps`: whether oneDNN steps may compute a Relu or Clip after them; see Magnitudes.
   Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
            WeightCache& weight_cache, bool fuse_clamps);
 
@@ -63,14 +63,14 @@ class Lowering {
   const bool fuses_clamps;
   WeightCache& weights;
   Magnitudes magnitudes{*this};
-  IntegerConvStep* last_product = nullptr;  ///< The last step added that multiplies matrices of codes.
+  IntegerConvStep* last_product = nullptr;  ///< The last integer product added.
 
   // Facts about values.
   const Shape& shape(ValueId id) const;
   DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
   /// Type and shape of a node's output that has no value.
   ValueInfo output_info(NodeId id, std::size_t output) const;
-  /// The per-tensor grid of at most 8 bits, as codes are stored.
+  /// The per-tensor grid of at most 8 bits, for unsigned storage.
   std::optional<CodeGrid> code_grid(ValueId id) const;
   /// The elements of an integer value, if all are known before running.
   std::optional<std::vector<std::int64_t>> elements(ValueId id) const;
@@ -78,7 +78,7 @@ class Lowering {
   bool has_constant_reals(ValueId id) const;
   /// A constant's reals (float32); each call decodes them.
   std::optional<Tensor> constant_reals(ValueId id) const;
-  /// A float constant with one element.
+  /// The number in a one-element float constant.
   std::optional<float> constant_scalar(ValueId id) const;
 
   // Forms of values.
@@ -101,16 +101,16 @@ class Lowering {
   void ensure(ValueId id);
   void lower_node(NodeId id);
   bool is_claimed(NodeId id) const { return claimed_[static_cast<std::size_t>(id)] != 0; }
-  /// Adds a step that looks for magnitudes above Magnitudes::kChecked.
+  /// Adds a step that checks for magnitudes above Magnitudes::kChecked.
   void check_magnitude(ValueId id);
-  /// Why a node that carries grids runs in float; shown with its step.
+  /// Records why a node with grids runs in float, for its step's description.
   void explain(NodeId id, std::string reason) { reasons_[id] = std::move(reason); }
-  /// " (float: REASON)", or nothing.
+  /// " (float: REASON)", or an empty string.
   std::string explanation(NodeId id) const;
   /// Marks the node as computed by the step of another node.
   void claim(NodeId id) { claimed_[static_cast<std::size_t>(id)] = 1; }
 
-  // Adding to the program.
+  // Additions to the program.
   int arena_buffer(std::size_t bytes);
   int constant_buffer(std::shared_ptr<const std::byte> bytes, std::size_t size);
   int constant_buffer(const Tensor& tensor);
@@ -139,17 +139,17 @@ class Lowering {
 
   std::vector<ValueInfo> infos_;
   std::vector<std::vector<Slot>> slots_;         // per value
-  std::vector<std::optional<Slot>> raw_inputs_;  // per value: a graph input with a grid, before it is snapped
+  std::vector<std::optional<Slot>> raw_inputs_;  // per value: a graph input with a grid, before snapping
   std::vector<std::uint8_t> claimed_, needed_;   // per node
   std::map<NodeId, std::string> reasons_;
   Program program_;
 };
 
 // In the order in which they are tried. Each returns true if it has lowered the node, and changes nothing otherwise.
-bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, in either form
-bool lower_integer(Lowering& lowering, NodeId id);   ///< codes in, codes out
-bool lower_float(Lowering& lowering, NodeId id);     ///< through oneDNN and the engine's own float steps
-void lower_generic(Lowering& lowering, NodeId id);   ///< the reference's function of the operator
+bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
+bool lower_integer(Lowering& lowering, NodeId id);   ///< from codes to codes
+bool lower_float(Lowering& lowering, NodeId id);     ///< in oneDNN or the engine's float steps
+void lower_generic(Lowering& lowering, NodeId id);   ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write: the value's own grid, or, if it has none and its only
 /// reader is a Relu or Clip onto a grid, that grid limited to the codes of the bounds. Rounding keeps order, so
@@ -157,10 +157,10 @@ void lower_generic(Lowering& lowering, NodeId id);   ///< the reference's functi
 struct CodeTarget {
   ValueId output = ValueId::none;
   CodeGrid grid;
-  NodeId activation = NodeId::none;  ///< The Relu or Clip, not yet claimed.
+  NodeId activation = NodeId::none;  ///< The Relu or Clip, not claimed yet.
 };
 std::optional<CodeTarget> code_target(const Lowering& lowering, ValueId value);
-/// The only reader of a value that is its first input and not claimed; none otherwise.
+/// The only reader of a value, if the value is its first input and it is not claimed; else NodeId::none.
 NodeId only_consumer(const Lowering& lowering, ValueId value);
 
 bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
@@ -180,7 +180,7 @@ bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vecto
 /// For each element of a folded row, in memory order: its index in the plain row.
 std::vector<std::int64_t> folded_order(const Slot& folded);
 
-/// Window of a convolution or pool over two axes with explicit pads for the given sizes; none for another rank.
+/// Window of a convolution or pool over two axes with explicit pads for the given sizes; empty for other ranks.
 struct Window2dShape {
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right;
 };

@@ -1,4 +1,4 @@
-// The forms of one value: codes or reals, in either layout. Each is made when something first asks for it.
+// The forms of a value: codes or reals, in either layout. Each is created at the first request.
 #include <algorithm>
 #include <cstring>
 
@@ -24,7 +24,7 @@ Tensor to_unsigned(const Tensor& codes) {
   return Tensor::borrow(out.get(), out, DataType::uint8, wide.shape());
 }
 
-/// The value's images where its layout is to change, else one run of elements.
+/// The value's images if its layout is to change, else a single run of elements.
 Planes planes_of(const Slot& slot, bool changes_layout) {
   const Shape& s = slot.layout_shape();
   if (changes_layout && slot.layout == Layout::channels_last) return {s[0], s[1], s[2] * s[3]};
@@ -61,7 +61,7 @@ Slot Lowering::reals(ValueId id, Layout layout) {
   ensure(id);
   if (slots_[static_cast<std::size_t>(id)].empty() && !raw_inputs_[static_cast<std::size_t>(id)]) define_constant(id);
   if (const Slot* exact = find(id, false, layout)) return *exact;
-  // Codes in the wanted layout are nearer than reals in the other: a code moves four times fewer bytes.
+  // Codes in the wanted layout are preferred to reals in the other one: codes are four times smaller.
   if (const Slot* same = find(id, true, layout)) return dequantized(id, *same);
   if (const Slot* other = find(id, false, std::nullopt)) return converted_layout(id, *other, layout);
   return dequantized(id, codes(id, layout));
@@ -125,7 +125,7 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
   Slot to = from;
   to.layout = layout;
   to.folded.clear();
-  // A folded value's plain order is that of its image; otherwise both layouts are about the value's own shape.
+  // The plain order of a folded value is that of its image; otherwise both layouts refer to the value's own shape.
   const Shape& shape = from.layout_shape();
   const auto before = strides_of(shape, from.layout), after = strides_of(shape, layout);
   const bool same =
@@ -141,7 +141,7 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
         copy->add_operand(-1, Access::write);
         copy->add_operand(-1, Access::read);
         copy->operands()[0].data = moved.get();
-        copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // only read
+        copy->operands()[1].data = const_cast<std::byte*>(source.constant.get());  // read only
         copy->run(Team());
         return Tensor::borrow(moved.get(), moved, from.dtype, from.shape);  // kernels may read past it
       };

@@ -10,7 +10,7 @@
 namespace bitfold::engine {
 namespace {
 
-/// Where nothing has been asked about the values before, the recursion ends here.
+/// Limits the recursion if no value has been queried before.
 constexpr int kMaxDepth = 100;
 
 double largest(const Tensor& reals) {
@@ -22,8 +22,8 @@ double largest(const Tensor& reals) {
   return most;
 }
 
-/// The largest sum of |w| that goes into one output of a product: by output channel where each has a row of its own,
-/// otherwise the sum of the largest weights by input channel.
+/// The largest sum of |w| into one output of a product. If each output channel has its own row, the largest row sum;
+/// otherwise the sum over input channels of the largest weight.
 double largest_row_sum(const Tensor& weights, bool rows_are_outputs) {
   const std::int64_t rows = weights.dim(0), columns = rows == 0 ? 0 : weights.size() / rows;
   double most = 0, sum = 0;
@@ -56,7 +56,7 @@ bool keeps_magnitude(const Op& op) {
          std::holds_alternative<Requantize>(op);
 }
 
-/// Functions between -1 and 1, given numbers.
+/// Functions with results between -1 and 1 for every number.
 bool is_within_one(const Op& op) {
   if (const auto* unary = std::get_if<Unary>(&op))
     return unary->kind == UnaryKind::sigmoid || unary->kind == UnaryKind::tanh || unary->kind == UnaryKind::erf ||
@@ -88,7 +88,7 @@ double Magnitudes::product(NodeId id, double input) {
   });
   double bias = 0;
   if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) bias = constant(node.inputs[2]);
-  if (input == 0 && std::isinf(weights)) return kUnknown;  // not NaN
+  if (input == 0 && std::isinf(weights)) return kUnknown;  // avoids NaN
   const double alpha = gemm != nullptr ? std::abs(static_cast<double>(gemm->alpha)) : 1;
   const double beta = gemm != nullptr ? std::abs(static_cast<double>(gemm->beta)) : 1;
   return alpha * weights * input + beta * bias;

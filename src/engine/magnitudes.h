@@ -1,9 +1,9 @@
-// How large the reals of a network can become, so that NaN is not lost.
+// Bounds of the magnitudes of reals in a network, so that NaN is not lost.
 //
-// oneDNN's fused Relu and Clip turn NaN into a number, where ONNX keeps it. A product of finite numbers makes NaN only
-// where its sums leave float32. So it is fused with a Relu or Clip only where the magnitudes of its inputs are known to
-// be small enough: by what the operators before it do, or because a step of the plan looks at the values. Where that
-// step finds larger numbers, infinities or NaN, the session runs the inputs again with a plan that fuses neither.
+// oneDNN's fused Relu and Clip turn NaN into a number, while ONNX keeps it. A product of finite numbers gives NaN only
+// if its sums exceed float32. So it is fused with a Relu or Clip only if the magnitudes of its inputs are known to be
+// small enough, either from the operators before it or because a step of the plan checks the values. If that step finds
+// larger numbers, infinities or NaN, the session runs the inputs again with a plan that fuses neither.
 #pragma once
 
 #include <limits>
@@ -20,17 +20,17 @@ class Magnitudes {
   /// The largest magnitude that a step that looks at a value accepts: far above the reals of working networks, and far
   /// enough below the largest float for some products in a row.
   static constexpr float kChecked = 1e15F;
-  /// Sums of millions of numbers up to here are finite.
+  /// Sums of millions of numbers up to this bound are finite.
   static constexpr double kFinite = 1e30;
   static constexpr double kUnknown = std::numeric_limits<double>::infinity();
 
   explicit Magnitudes(const Lowering& lowering) : l_(lowering) {}
 
-  /// The largest magnitude that the value can have; kUnknown where nothing is known.
+  /// The largest magnitude that the value can have; kUnknown if there is no bound.
   double of(ValueId id);
-  /// The outputs of a Conv, Gemm or MatMul with constant weights whose inputs have that magnitude.
+  /// The largest magnitude of the outputs of a Conv, Gemm or MatMul with constant weights and inputs up to `input`.
   double product(NodeId id, double input);
-  /// From now on a step checks it.
+  /// Records that a step checks the value.
   void set_checked(ValueId id) { known_[id] = kChecked; }
 
  private:

@@ -24,7 +24,7 @@ std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
 
 namespace {
 
-/// Throws Error with the step's node in front.
+/// Throws Error that begins with the step's node.
 [[noreturn]] void rethrow_failure(Step& step) {
   const auto failure = std::exchange(step.failure, nullptr);
   try {
@@ -140,7 +140,7 @@ const std::byte* Plan::address(int buffer) const {
 bool Plan::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
   if (program_.has_large_values != nullptr) *program_.has_large_values = false;
   for (const External& e : externals_) {
-    // Graph inputs are only ever read.
+    // Graph inputs are only read.
     std::byte* data = e.storage == Storage::graph_input ? const_cast<std::byte*>(inputs[e.slot].bytes())
                                                         : outputs[e.slot].mutable_bytes();
     e.step->operands()[e.operand].data = data;
@@ -194,7 +194,7 @@ Tensor Plan::value(const std::string& name) const {
   const Shape& shape = slot.layout_shape();
   const auto strides = strides_of(shape, slot.layout);
   const std::int64_t row = shape.empty() ? 1 : shape.back(), step = strides.empty() ? 1 : strides.back();
-  Shape index(shape.size());  // of the row
+  Shape index(shape.size());  // index of the row
   std::byte* to = out.mutable_bytes();
   for (std::int64_t done = 0; done < out.size(); done += row) {
     std::int64_t source = 0;

@@ -22,7 +22,7 @@
 
 namespace {
 std::atomic<std::int64_t> allocation_count{0};
-std::atomic<std::int64_t> allocations_left{-1};  ///< Until new fails; below 0: it never does.
+std::atomic<std::int64_t> allocations_left{-1};  ///< Allocations until new fails; negative: never.
 
 bool may_allocate() {
   ++allocation_count;
@@ -32,7 +32,7 @@ bool may_allocate() {
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define BITFOLD_THREAD_SANITIZER  // brings its own new and delete, which cannot be replaced; nothing is counted then
+#define BITFOLD_THREAD_SANITIZER  // its new and delete cannot be replaced, so nothing is counted
 #endif
 #endif
 
@@ -41,8 +41,7 @@ bool may_allocate() {
 #endif
 
 #ifndef BITFOLD_THREAD_SANITIZER
-// Counts every allocation of this program made through new (invariant 7).
-// Not inlined: gcc would take a free() it sees for a mismatch with a new it does not.
+// Counts all allocations made through new (invariant 7). Not inlined, because gcc would report a mismatched free().
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (!may_allocate()) throw std::bad_alloc();
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
@@ -132,7 +131,7 @@ TEST(Session, keeps_codes_of_intermediate_values_in_the_graphs_own_layout) {
   Session session(b.graph, {.keep_values = true});
   const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 8, 8}, -2, 2)};
   session.run(inputs);
-  const std::string name = b.graph.value(b.graph.node(b.graph.nodes()[2]).outputs[0]).name;  // the pool's
+  const std::string name = b.graph.value(b.graph.node(b.graph.nodes()[2]).outputs[0]).name;  // of the pool
   const Tensor codes = session.value(name);
   EXPECT_EQ(codes.dtype(), DataType::uint8);
   EXPECT_EQ(codes.shape(), (Shape{2, 8, 4, 4}));
@@ -207,7 +206,7 @@ TEST(Session, an_output_with_readers_that_is_listed_twice_is_correct) {
   Session session(b.graph);
   std::vector<Tensor> outputs = session.run(inputs);
   expect_close(outputs, expected, 1e-5);
-  outputs[2] = outputs[1] = outputs[0];  // all of one memory, until they are written
+  outputs[2] = outputs[1] = outputs[0];  // share memory until they are written
   outputs[1] = Tensor(DataType::float32, outputs[0].shape());
   outputs[2] = Tensor(DataType::float32, expected[2].shape());
   session.run(inputs, outputs);
@@ -217,7 +216,7 @@ TEST(Session, an_output_with_readers_that_is_listed_twice_is_correct) {
 
 TEST(Session, a_residual_network_is_placed_within_a_tenth_of_the_lower_bound) {
   for (const bool is_integer : {true, false}) {
-    // Blocks of two sizes, each with a branch around it that lives until the sum.
+    // Blocks of two sizes, each with a branch around it that stays live until the sum.
     GraphBuilder b;
     const auto grid = [&](float scale) { return is_integer ? std::optional(unsigned_grid(scale, 128)) : std::nullopt; };
     const auto weights = [&](Shape shape) {
@@ -253,7 +252,7 @@ TEST(Session, refuses_all_operators_it_cannot_run_by_name) {
   }
 }
 
-/// Expects an Error whose message has `part`.
+/// Expects an Error whose message contains `part`.
 template <class F>
 void expect_error(const F& f, const std::string& part) {
   try {

@@ -43,7 +43,7 @@ std::string print_grid(const QuantParams& q) {
                      q.narrow, q.axis, blocks, text::print(q.scale), text::print(q.zero_point));
 }
 
-/// What a value is, after the word that says its role.
+/// The properties of a value, after the word for its role.
 std::string print_value(const Value& value) {
   std::string line = fmt::format("{} {}", text::quoted(value.name), to_string(value.dtype));
   if (value.shape) line += " " + text::print(*value.shape);
@@ -195,7 +195,7 @@ std::string print_graph(const Graph& graph) {
   for (const auto& [key, value] : graph.metadata)
     out += fmt::format("meta {} {}\n", text::quoted(key), text::quoted(value));
   for (ValueId id : graph.inputs()) out += fmt::format("input {}\n", print_value(graph.value(id)));
-  // Values come before the nodes that name them, in their own order, so that reading gives the same ids.
+  // Values precede the nodes that name them and keep their order, so that reading gives the same ids.
   for (ValueId id : graph.values())
     if (!graph.is_input(id))
       out += fmt::format("{} {}\n", graph.is_constant(id) ? "const" : "value", print_value(graph.value(id)));

@@ -1,4 +1,4 @@
-// What a graph promises at each stage of its way, checked.
+// Checks the guarantees of each stage of a graph.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -37,10 +37,10 @@ void verify_nodes(const Graph& graph) {
 
 void verify_imported(const Graph& graph) {
   verify_nodes(graph);
-  infer_values(graph);  // throws on a cycle and on contradicting shapes
+  infer_values(graph);  // throws on cycles and contradictory shapes
 }
 
-/// The reference runs nearly everything on floats, and little on other types.
+/// The reference supports nearly all operators on floats, and few on other types.
 bool reads_floats(const Graph& graph, NodeId id) {
   return std::ranges::all_of(graph.node(id).inputs, [&](ValueId in) { return plain_constant(graph, in) != nullptr; });
 }
@@ -55,7 +55,7 @@ void verify_optimized(const Graph& graph) {
   }
 }
 
-/// Who is to blame: "[Conv 'c'] output 'y'" or "constant 'w'".
+/// The subject of an error: "[Conv 'c'] output 'y'" or "constant 'w'".
 std::string where_value(const Graph& graph, ValueId id) {
   const NodeId producer = graph.producer(id);
   const char* what = graph.is_constant(id) ? "constant" : graph.is_input(id) ? "graph input" : "value";
@@ -90,7 +90,7 @@ void verify_codes(const Tensor& held, const QuantParams& grid, const std::string
       check_codes<std::uint16_t>(codes, grid, at);
       break;
     default:
-      return;  // every int32 is a code
+      return;  // every int32 is a valid code
   }
   release_mapped_pages(held);
 }
@@ -133,11 +133,11 @@ void verify_grid(const Graph& graph, ValueId id) {
   if (value.constant) verify_codes(*value.constant, grid, at);
 }
 
-/// An int32 bias is added to the accumulator, so its grid is the accumulator's: scale s_x * s_w[c], zero_point 0.
+/// An int32 bias is added to the accumulator, so it must have the accumulator's grid: scale s_x * s_w[c], zero_point 0.
 void verify_bias(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const auto* gemm = std::get_if<Gemm>(&node.op);
-  if (gemm != nullptr && (gemm->alpha != 1 || gemm->beta != 1)) return;  // the layer is not run in integers
+  if (gemm != nullptr && (gemm->alpha != 1 || gemm->beta != 1)) return;  // the layer does not run in integers
   if (gemm == nullptr && !std::holds_alternative<Conv>(node.op) && !std::holds_alternative<ConvTranspose>(node.op))
     return;
   if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
@@ -154,7 +154,7 @@ void verify_bias(const Graph& graph, NodeId id) {
     const auto found = static_cast<double>(pick(bias->scale));
     check(pick(bias->zero_point) == 0, "{} bias '{}' has zero_point {} at channel {}, expected 0", where(graph, id),
           name, pick(bias->zero_point), c);
-    // The product is rounded to float once; a subnormal one by more than its last digit.
+    // The product is rounded to float once; a subnormal one may be off by more than its last digit.
     check(std::abs(found - expected) <= 1e-6 * expected + 2e-45,
           "{} bias '{}' has scale {} at channel {}, expected input scale * weight scale = {}", where(graph, id), name,
           found, c, expected);

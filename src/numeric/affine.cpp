@@ -43,8 +43,8 @@ void check_finite(const Tensor& x) {
        to_string(x.shape()), *bad);
 }
 
-// A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel. With blocks, the
-// scales are [outer, blocks, inner].
+// A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel. With blocks,
+// the scales are [outer, blocks, inner].
 struct Channels {
   std::int64_t outer = 1, count = 1, inner = 1;
   std::int64_t block_size = 0;  // 0: no blocks
@@ -309,7 +309,7 @@ QuantParams choose_params_per_block(const Tensor& x, int axis, std::int64_t bloc
   split.block_size = block_size;
   const auto values = x.data<float>();
   for_each_block(split, [&](std::int64_t, std::int64_t first, std::int64_t size) {
-    float min = 0, max = 0;  // (5): 0 is always inside
+    float min = 0, max = 0;  // (5): the range includes 0
     for (std::int64_t k = 0; k < size; ++k) {
       const float v = values[static_cast<std::size_t>(first + k * split.inner)];
       min = std::min(min, v);

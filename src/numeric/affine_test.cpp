@@ -74,7 +74,7 @@ TEST(QuantParams, an_empty_grid_is_refused) {
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::uint8, {2}), {}); }), expected);
 }
 
-TEST(Words, parse_what_they_print) {
+TEST(Words, printed_words_can_be_parsed) {
   for (Scheme s : {Scheme::symmetric, Scheme::asymmetric}) EXPECT_EQ(parse_scheme(to_string(s)), s);
   for (Granularity g : {Granularity::per_tensor, Granularity::per_channel})
     EXPECT_EQ(parse_granularity(to_string(g)), g);
@@ -149,8 +149,8 @@ TEST(ChooseParams, the_widest_range_does_not_overflow) {
   }
 }
 
-// Invariant 2, and the point of choosing a grid: nothing in the range is further than half a step from it. A tie in the
-// zero_point's rounding may cost the maximum another half.
+// Invariant 2, and the purpose of a grid: nothing in the range is farther than half a step from it. A tie in rounding
+// the zero_point may add another half step at the maximum.
 TEST(ChooseParams, covers_the_range_at_any_bits) {
   std::mt19937 random(2);
   std::uniform_real_distribution<float> exponent(-120, 120), unit(-1, 1);
@@ -169,13 +169,13 @@ TEST(ChooseParams, covers_the_range_at_any_bits) {
   }
 }
 
-TEST(ChooseParams, refuses_ranges_that_are_none) {
+TEST(ChooseParams, refuses_invalid_ranges) {
   EXPECT_EQ(error_of([] { choose_params(kNan, 1, {}); }), "range [nan, 1]: both bounds must be finite");
   EXPECT_EQ(error_of([] { choose_params(0, kInfinity, {}); }), "range [0, inf]: both bounds must be finite");
   EXPECT_EQ(error_of([] { choose_params(2, 1, {}); }), "range [2, 1]: the minimum is above the maximum");
 }
 
-TEST(ChooseParamsPerChannel, each_channel_has_the_grid_of_its_own_range) {
+TEST(ChooseParamsPerChannel, each_channel_gets_a_grid_for_its_own_range) {
   const Tensor x = Tensor::from<float>({2, 3, 2}, std::vector<float>{1, 2, 0, 0, -4, 1,  //
                                                                      -3, 0, 0, 0, 8, 2});
   const GridSpec spec{.is_signed = true, .scheme = Scheme::symmetric};
@@ -201,7 +201,7 @@ TEST(Quantize, rounds_half_to_even) {
   const Tensor x = vector_of({0.5F, 1.5F, 2.5F, -0.5F, -1.5F, -2.5F, 1.25F, 1.75F});
   EXPECT_EQ(elements<std::int8_t>(quantize(x, grid(1, 0, 8, true))),
             (std::vector<std::int8_t>{0, 2, 2, 0, -2, -2, 1, 2}));
-  // Ties are decided before the zero_point is added.
+  // Ties are resolved before the zero_point is added.
   EXPECT_EQ(elements<std::uint8_t>(quantize(x, grid(1, 7, 8, false))),
             (std::vector<std::uint8_t>{7, 9, 9, 7, 5, 5, 8, 9}));
 }
@@ -220,14 +220,14 @@ TEST(Quantize, saturates_at_the_ends_of_n_bits) {
             (std::vector<std::uint16_t>{65535, 0, 65535, 0}));
 }
 
-TEST(Quantize, narrow_grids_leave_out_the_lowest_code) {
+TEST(Quantize, narrow_grids_exclude_the_lowest_code) {
   QuantParams p = grid(1, 0, 8, true);
   EXPECT_EQ(quantize(vector_of({-300}), p).data<std::int8_t>()[0], -128);
   p.narrow = true;
   EXPECT_EQ(quantize(vector_of({-300}), p).data<std::int8_t>()[0], -127);
 }
 
-// Products with a rounded reciprocal would fall on the other side of some ties.
+// Products with a rounded reciprocal would end on the other side of some ties.
 TEST(Quantize, divides_by_the_scale) {
   std::mt19937 random(3);
   std::uniform_real_distribution<float> scales(0.001F, 2), steps(-128, 127);
@@ -239,7 +239,7 @@ TEST(Quantize, divides_by_the_scale) {
     const float expected = std::min(127.0F, std::max(-128.0F, std::nearbyint(quotient)));
     ASSERT_EQ(quantize(vector_of({x}), grid(scale, 0, 8, true)).data<std::int8_t>()[0], expected);
   }
-  EXPECT_GT(reciprocal_differs, 0);  // else this test could not tell
+  EXPECT_GT(reciprocal_differs, 0);  // otherwise this test would show nothing
 }
 
 TEST(Quantize, biases_have_32_bits) {
@@ -291,7 +291,7 @@ TEST(Snap, equals_dequantize_of_quantize) {
       const QuantParams channel = choose_params_per_channel(x, 1, {.bits = bits, .is_signed = is_signed});
       EXPECT_EQ(snap(x, tensor), dequantize(quantize(x, tensor), tensor));
       EXPECT_EQ(snap(x, channel), dequantize(quantize(x, channel), channel));
-      EXPECT_EQ(snap(snap(x, channel), channel), snap(x, channel));  // points of the grid stay
+      EXPECT_EQ(snap(snap(x, channel), channel), snap(x, channel));  // points of the grid stay unchanged
     }
 }
 
@@ -374,7 +374,7 @@ TEST(Requantize, rounds_half_to_even) {
   EXPECT_EQ(requantize(5, 0.5F, 0, -128, 127), 2);
   EXPECT_EQ(requantize(7, 0.5F, 0, -128, 127), 4);
   EXPECT_EQ(requantize(-5, 0.5F, 0, -128, 127), -2);
-  EXPECT_EQ(requantize(5, 0.5F, 3, 0, 255), 5);  // ties are decided before the zero_point is added
+  EXPECT_EQ(requantize(5, 0.5F, 3, 0, 255), 5);  // ties are resolved before the zero_point is added
 }
 
 TEST(Requantize, saturates) {
@@ -384,7 +384,7 @@ TEST(Requantize, saturates) {
   EXPECT_EQ(requantize(-1000, 1, 127, -127, 127), -127);
 }
 
-// 2^24 + 1 has no float32; the accumulator is rounded to 2^24 first, and that is the definition.
+// 2^24 + 1 has no float32 representation; by definition the accumulator is rounded to 2^24 first.
 TEST(Requantize, converts_the_accumulator_to_float32_first) {
   EXPECT_EQ(requantize((1 << 24) + 1, 0x1p-8F, 0, 0, 65536 * 2), 1 << 16);
   EXPECT_EQ(requantize((1 << 24) + 3, 0x1p-3F, 0, 0, 1 << 30), (1 << 21) + 0);  // (2^24 + 4) / 8 = 2^21 + 1/2

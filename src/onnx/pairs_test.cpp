@@ -18,7 +18,7 @@ ModelBuilder with_pair(const std::string& from, const std::string& to) {
   return b;
 }
 
-TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
+TEST(Pair, becomes_the_grid_of_a_value_without_other_readers) {
   ModelBuilder b = with_pair("r", "rq");
   b.node("Relu", "relu", {"x"}, {"r"});
   b.node("Exp", "exp", {"rq"}, {"y"});
@@ -30,7 +30,7 @@ TEST(Pair, sits_on_the_value_when_nothing_else_reads_it) {
   EXPECT_EQ(graph.find("rq"), ValueId::none);
 }
 
-TEST(Pair, is_a_requantize_when_another_node_reads_the_value_unsnapped) {
+TEST(Pair, becomes_a_requantize_if_another_node_reads_the_unsnapped_value) {
   ModelBuilder b = with_pair("r", "rq");
   b.node("Relu", "relu", {"x"}, {"r"});
   b.node("Add", "add", {"r", "rq"}, {"y"});

@@ -30,7 +30,7 @@ TEST(Window, same_padding_becomes_explicit_with_the_odd_element_at_the_end) {
   EXPECT_EQ(window.pads, (std::vector<std::int64_t>{1, 0, 1, 1}));
 }
 
-TEST(Split, has_as_many_parts_as_outputs_whether_they_are_read_or_not) {
+TEST(Split, has_one_part_per_output_even_if_unused) {
   for (const bool has_sizes : {false, true}) {
     ModelBuilder b(13);
     b.input("x", {1, 6}).output("first");
@@ -44,7 +44,7 @@ TEST(Split, has_as_many_parts_as_outputs_whether_they_are_read_or_not) {
   }
 }
 
-TEST(Dimension, of_minus_one_is_open) {
+TEST(Dimension, minus_one_means_unknown) {
   ModelBuilder b;
   b.input("x", {-1, 3, -1}).output("y");
   b.node("Relu", "relu", {"x"}, {"y"});

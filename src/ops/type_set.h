@@ -37,15 +37,15 @@ inline constexpr TypeSet kReal{DataType::float32};
 inline constexpr TypeSet kBoolean{DataType::boolean};
 inline constexpr TypeSet kIndex{DataType::int32, DataType::int64};
 inline constexpr TypeSet kInt64{DataType::int64};
-/// Types with arithmetic: reals and the integers that networks compute with.
+/// Types with arithmetic: reals and the common integers.
 inline constexpr TypeSet kNumber = kReal | kIndex;
 inline constexpr TypeSet kInteger{DataType::int8,  DataType::uint8,  DataType::int16, DataType::uint16,
                                   DataType::int32, DataType::uint32, DataType::int64, DataType::uint64};
-/// Reals of other widths. They stand at a network's interface only; see Cast.
+/// Reals of other widths. They occur at the interface of a network only; see Cast.
 inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
 /// Every type whose elements fill whole bytes.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
-/// What Cast converts between.
+/// The types that Cast converts.
 inline constexpr TypeSet kCastable = kWholeBytes;
 inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
 

@@ -16,7 +16,7 @@ constexpr float kDecay = 0.9F, kSquareDecay = 0.999F, kTiny = 1e-12F;
 // The penalty starts after this fraction of the iterations and ends at this multiple of the error's curvature.
 constexpr double kWarmUp = 0.2, kLastPenalty = 2;
 
-/// Adam's step for one parameter; the corrections undo the bias of the first iterations.
+/// One Adam step for a parameter; the corrections remove the bias of the first iterations.
 struct Adam {
   float rate = 0, first_correction = 0, second_correction = 0;
 
@@ -107,7 +107,7 @@ class Block {
     }
   }
 
-  /// Over all whole batches, by channel.
+  /// Sums over all whole batches, by channel.
   std::vector<double> squared_errors(std::span<const RoundedChannel> channels) {
     for (std::int64_t c = 0; c < count_; ++c) {
       const RoundedChannel& channel = channels[static_cast<std::size_t>(c)];

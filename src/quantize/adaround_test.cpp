@@ -13,7 +13,7 @@ namespace {
 
 constexpr ChannelGrid kGrid{.scale = 0.5, .zero_point = 1, .qmin = -4, .qmax = 3};
 
-/// Inputs that go together, so that rounding each weight alone is far from best.
+/// Correlated inputs, for which rounding each weight alone is far from optimal.
 std::vector<float> some_rows(std::int64_t rows, std::int64_t depth) {
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
@@ -115,7 +115,7 @@ TEST(AdaRound, never_makes_a_channel_worse_and_uses_only_neighbouring_codes) {
       EXPECT_GE(code, kGrid.qmin);
       EXPECT_LE(code, kGrid.qmax);
     }
-  // Over the rows that whole batches see: 256 of 300 in an order of its own, so by a margin.
+  // Whole batches use 256 of the 300 rows in a shuffled order, so the comparison has a margin.
   double found = 0, nearest = 0;
   for (std::size_t c = 0; c < layer.channels.size(); ++c) {
     found += squared_error(layer, c, layer.channels[c].codes, layer.channels[c].bias, {.low = 0, .high = 3});

@@ -25,7 +25,7 @@ namespace bitfold {
 namespace {
 
 constexpr std::int64_t kMostSamples = 256;                    // at a time
-constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // of all threads' histograms
+constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // for the histograms of all threads
 
 // Each thread has its own histograms of all values; fewer threads run where those would take too much memory.
 int counting_threads(int threads, const Graph& graph, const CalibrateOptions& options) {
@@ -95,7 +95,7 @@ class Collector {
         where(graph_, producer), name, what, graph_.node(producer).name);
   }
 
-  // A value whose first dimension does not count samples is the same for all of them: one sample.
+  // A value whose first dimension is not the batch is the same for all samples and counts as one sample.
   void add_samples(const Tensor& tensor, ValueStatistics& seen) const {
     const std::span<const float> values = tensor.data<float>();
     const bool is_batch = tensor.rank() > 0 && tensor.dim(0) > 0 && tensor.dim(0) % group_ == 0;
@@ -130,10 +130,10 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
   const int threads = counting_threads(thread_count(options.threads), graph, options);
   const std::int64_t group = quantization::fixed_batch(graph);
-  // A few megabytes, so that cores seldom wait for each other.
+  // A few megabytes, so that cores rarely wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMostSamples));
   const std::int64_t wanted = options.batch_size > 0 ? options.batch_size : chosen;
-  // A multiple of the graph's own batch keeps groups alike.
+  // A multiple of the graph's own batch, so that all groups have the same size.
   const std::int64_t batch_size = (wanted + group - 1) / group * group;
 
   Collector collector(graph, group, threads, options);

@@ -68,7 +68,7 @@ TEST(Calibrate, keeps_statistics_of_the_named_values_only) {
   for (const auto& [name, statistics] : some.values) EXPECT_EQ(statistics, all.values.at(name));
 }
 
-TEST(Calibrate, of_the_values_for_a_recipe_serves_it) {
+TEST(Calibrate, values_to_calibrate_suffice_for_the_recipe) {
   const Graph graph = small_network(kDynamic);
   MemorySource source(random_tensor({5, 3, 9, 9}, 12));
   const Calibration all = calibrate(graph, source);
@@ -90,7 +90,7 @@ TEST(Calibrate, does_not_depend_on_batch_size_or_threads) {
           << batch_size << " " << threads;
 }
 
-TEST(Calibrate, two_halves_merge_to_the_whole) {
+TEST(Calibrate, merging_two_halves_equals_the_whole) {
   const Graph graph = small_network(kDynamic);
   const Tensor all = random_tensor({8, 3, 9, 9}, 5);
   const auto part = [&](std::size_t first) {
@@ -185,13 +185,13 @@ TEST(Calibrate, reports_progress_up_to_the_end) {
   EXPECT_EQ(seen, (std::vector<std::int64_t>{4, 8, 9}));
 }
 
-// Between two convolutions values lie in the order that the CPU's kernels like; the index is that of the tensor.
+// Between two convolutions, values are in the order preferred by the CPU's kernels; the reported index is the tensor's.
 TEST(Calibrate, names_the_index_of_an_infinite_element_in_the_order_of_the_tensor) {
   Graph g;
   const Window plain{.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
   const ValueId x = g.add_input("x", DataType::float32, {1, 2, 4, 4});
   std::vector<float> large(32, 1);
-  large[2 * 9] = 3e38F;  // what channel 9 makes of channel 0
+  large[2 * 9] = 3e38F;  // the weight from channel 0 to channel 9
   const ValueId w = g.add_constant("w", Tensor::from<float>({16, 2, 1, 1}, large));
   const ValueId c = g.add(Conv{.window = plain}, "conv", {x, w}, "c");
   const ValueId r = g.add(Unary{UnaryKind::relu}, "relu", {c}, "r");

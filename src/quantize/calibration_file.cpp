@@ -5,8 +5,8 @@
 //                         "first_bin": 768, "bins": [1, 0, 3, ...],
 //                         "samples": 512, "sample_minima": [-640.5], "sample_maxima": [811.25]}}}
 //
-// `bins` leaves out the empty bins at both ends. The sums of samples' extremes are the numbers that add up to them
-// exactly; they and `samples` are absent where they are not known. What can be checked against the rest is.
+// `bins` omits the empty bins at both ends. Sums of samples' extremes are written as numbers that add up to them
+// exactly; they and `samples` are absent if unknown. Redundant fields are checked against each other.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -186,7 +186,7 @@ class Reader {
     check(left == 0, "{}: {}.bins add up to {}, count is {}", path_, where, read.count - left, read.count);
   }
 
-  // The bins must be those that min and max ask for.
+  // The bins must be those implied by min and max.
   void check_bins(const ValueStatistics& read, const std::string& where) const {
     ValueStatistics expected;
     expected.add(std::vector<float>{read.min, read.max});

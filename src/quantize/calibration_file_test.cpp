@@ -28,7 +28,7 @@ class CalibrationFile : public ::testing::Test {
     text << std::ifstream(path_).rdbuf();
     return text.str();
   }
-  // The complaint about a saved file in which `from` was replaced.
+  // The error message for a saved file in which `from` was replaced by `to`.
   std::string complaint(const std::string& from, const std::string& to) {
     std::string text = saved_text();
     const auto place = text.find(from);
@@ -56,7 +56,7 @@ TEST_F(CalibrationFile, keeps_how_the_network_was_prepared) {
   EXPECT_NE(complaint("0.5", "1.5").find("smooth is 1.5"), std::string::npos);
 }
 
-TEST_F(CalibrationFile, comes_back_as_it_was) {
+TEST_F(CalibrationFile, is_restored_from_its_file) {
   save_calibration(calibration_, path_);
   EXPECT_EQ(load_calibration(path_), calibration_);
 }
@@ -87,7 +87,7 @@ TEST_F(CalibrationFile, contradictions_are_named_by_key) {
   EXPECT_TRUE(mentions(complaint("\"first_bin\"", "\"last_bin\""), "first_bin is missing"));
 }
 
-TEST_F(CalibrationFile, without_extremes_of_samples_loads_but_cannot_be_averaged) {
+TEST_F(CalibrationFile, without_sample_extremes_loads_but_refuses_moving_average) {
   EXPECT_EQ(complaint(",\"samples\":4,", ",\"then\":4,"), "none");
   const ValueStatistics loaded = load_calibration(path_).values.at("samples");
   EXPECT_EQ(loaded.sample_count, 0);

@@ -66,7 +66,7 @@ class Consequence {
 
   const std::vector<ValueId>& ends() const { return ends_; }
 
-  /// The squared error of each end. Adds the elements that were computed to `work`.
+  /// The squared error at each end. Adds the number of computed elements to `work`.
   std::vector<double> noise(const Graph& graph, const Reference& reference, const Values& values,
                             const QuantParams& grid, std::int64_t& work) const {
     Values changed(values.size());
@@ -97,9 +97,9 @@ class Consequence {
   std::vector<NodeId> nodes_;
 };
 
-/// By choice, then by end.
+/// Indexed by choice and end.
 using Signals = std::vector<std::vector<double>>;
-/// By choice, then by candidate, then by end.
+/// Indexed by choice, candidate and end.
 using Noises = std::vector<std::vector<std::vector<double>>>;
 
 void add_to(std::vector<double>& sums, const std::vector<double>& terms) {
@@ -107,7 +107,7 @@ void add_to(std::vector<double>& sums, const std::vector<double>& terms) {
   for (std::size_t i = 0; i < terms.size(); ++i) sums[i] += terms[i];
 }
 
-/// Runs groups of samples and keeps the sums.
+/// Runs groups of samples and accumulates the sums.
 class Chooser {
  public:
   Chooser(const Graph& graph, const std::vector<GridChoice>& choices)
@@ -120,7 +120,7 @@ class Chooser {
   struct Measured {
     Signals signals;
     Noises noises;
-    std::int64_t work = 0;  ///< Elements computed for the candidates.
+    std::int64_t work = 0;  ///< Number of elements computed for the candidates.
   };
 
   Measured measure(std::span<const Tensor> inputs) const {

@@ -26,7 +26,7 @@ struct ChooseOptions {
   /// The number of samples is such that all candidates together compute `work` elements, within these limits.
   std::int64_t least_samples = 16, most_samples = 128;
   std::int64_t work = std::int64_t{4} << 30;
-  int threads = 0;  ///< 0: all cores.
+  int threads = 0;  ///< 0 means all cores.
 };
 
 /// Returns the index of the best candidate of each choice: the one with the least error of the network's outputs when

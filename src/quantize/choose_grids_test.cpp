@@ -15,7 +15,7 @@ namespace {
 using testing::MemorySource;
 using testing::random_tensor;
 
-// y = w x, x of two numbers; the second is large and its weight is `weight`.
+// y = w x with x of two numbers; the second number is large and its weight is `weight`.
 Graph two_inputs(float weight) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 2});
@@ -25,7 +25,7 @@ Graph two_inputs(float weight) {
   return g;
 }
 
-// (0.5, 8), 20 times: squared error alone would cover the 8, ten times over.
+// (0.5, 8), 20 times: squared error alone would always cover the 8.
 MemorySource one_large() {
   std::vector<float> values;
   for (int i = 0; i < 20; ++i) values.insert(values.end(), {0.5F, 8});
@@ -91,7 +91,7 @@ TEST(ChooseGrids, without_samples_is_an_error) {
 }
 
 TEST(AutomaticObserver, selects_and_reports_the_range_with_the_least_output_error) {
-  // 2 bits for 0.5 and 8, of which only the 0.5 counts: mse covers the 8, the percentile does not.
+  // 2 bits for 0.5 and 8, of which only the 0.5 matters: mse covers the 8, the percentile does not.
   const Graph graph = two_inputs(0);
   std::vector<float> values;
   for (int i = 0; i < 64; ++i) values.insert(values.end(), {0.5F, i == 63 ? 8.0F : 0.5F});

@@ -145,8 +145,8 @@ class Foresight {
     const auto outs = static_cast<std::size_t>(linear_layer(graph_, id)->channel_count);
     ChannelNormals normals{std::vector<double>(outs), std::vector<double>(outs)};
     std::vector<double> apart(outs), alike(outs), together(outs);
-    std::vector<double> sums(outs);              // of the present input channel's kernel
-    std::vector<std::size_t> summed(outs, ins);  // which channel that is
+    std::vector<double> sums(outs);              // sums over the current input channel's kernel
+    std::vector<std::size_t> summed(outs, ins);  // the current input channel
     const auto finish = [&](std::size_t o) {
       if (summed[o] < ins) alike[o] += sums[o] * sums[o] * variances[summed[o]];
       sums[o] = 0;
@@ -281,7 +281,7 @@ class Foresight {
   const Graph& graph_;
   const BatchNormTable& table_;
   std::vector<double> z_ = scores();
-  std::mt19937 random_{1};  // its numbers are the same everywhere, unlike those of std's distributions
+  std::mt19937 random_{1};  // gives the same numbers everywhere, unlike the standard distributions
   Foreseen values_;
 };
 

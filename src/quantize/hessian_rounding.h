@@ -27,7 +27,7 @@ struct InputMoments {
   std::int64_t depth = 0, rows = 0;
   std::vector<double> second;         ///< [depth][depth], sum of x x', x the input in the quantized network.
   std::vector<double> cross;          ///< [depth][depth], sum of (y - x) x', y the input in the float network.
-  std::vector<float> rows_x, rows_y;  ///< [rows][depth], where they are kept.
+  std::vector<float> rows_x, rows_y;  ///< [rows][depth], if they are kept.
 
   explicit InputMoments(std::int64_t k);
 };
@@ -55,7 +55,7 @@ class HessianRounding {
   /// The real weights whose outputs for the quantized network's inputs are closest, in the least squares sense, to
   /// those of `w` for the float network's inputs: w* H = w (H + cross), solved with the damped H.
   std::vector<double> adapted(std::span<const double> w) const;
-  /// The squared error of the outputs for such errors of the weights, d' H d.
+  /// The squared error of the outputs for given errors d of the weights, d' H d.
   double error(std::span<const double> differences) const;
   /// Writes a code for each of `w`; returns the remaining squared error of the outputs.
   double round(std::span<const double> w, const ChannelGrid& grid, std::span<int> codes) const;

@@ -10,8 +10,8 @@
 namespace bitfold::quantization {
 
 /// Moments of the inputs of product `id`, by group, over the samples of `runs`. They do not depend on the number of
-/// threads: sums are made in the order of samples. `keeps_rows` keeps the rows too, fewer where they would take more
-/// than 256 MiB.
+/// threads, because sums are computed in the order of samples. `keeps_rows` also keeps the rows, fewer if they would
+/// take more than 256 MiB.
 std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_rows = false);
 
 }  // namespace bitfold::quantization

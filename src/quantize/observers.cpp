@@ -55,7 +55,7 @@ class ExpectedError {
   double operator()(float lo, float hi) const {
     const QuantParams params = choose_params(lo, hi, spec_);
     const float scale = params.scale[0], inverse = 1 / scale;
-    if (!std::isfinite(inverse)) return 0;  // subnormal: there is nothing to gain
+    if (!std::isfinite(inverse)) return 0;  // subnormal: nothing to gain
     const auto lowest = static_cast<float>(params.qmin() - params.zero_point[0]);
     const auto highest = static_cast<float>(params.qmax() - params.zero_point[0]);
     // Adding and subtracting 1.5 * 2^23 rounds |t| < 2^22 half to even, without a call.
@@ -98,7 +98,7 @@ float best_end(float extreme, const Cost& cost) {
   return best;
 }
 
-// The range [lo, hi] of the least cost(lo, hi).
+// The range [lo, hi] with the least cost(lo, hi).
 template <class Cost>
 ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec, const Cost& error) {
   const float min = std::min(statistics.min, 0.0F), max = std::max(statistics.max, 0.0F);

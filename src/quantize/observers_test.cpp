@@ -47,7 +47,7 @@ TEST(Observer, min_max_is_exact) {
   EXPECT_EQ(range.max, 2.7F);
 }
 
-TEST(Observer, percentile_leaves_out_that_many_at_either_end) {
+TEST(Observer, percentile_excludes_values_at_both_ends) {
   auto values = laplace_values(100000, 1);
   const auto statistics = statistics_of(values);
   std::sort(values.begin(), values.end());
@@ -63,7 +63,7 @@ TEST(Observer, percentile_leaves_out_that_many_at_either_end) {
 }
 
 TEST(Observer, percentile_interpolates_within_a_bin) {
-  // One bin holds everything: the values count as spread evenly over [min, max].
+  // All values are in one bin and count as evenly spread over [min, max].
   const auto statistics = statistics_of({1024.25F, 1024.5F, 1024.75F});
   const auto range = observe(statistics, Observer::percentile, kUnsigned8, 75);
   EXPECT_NEAR(range.min, 1024.375F, 1e-3);
@@ -97,7 +97,7 @@ TEST(Observer, mse_comes_within_two_percent_of_the_best_range_by_brute_force) {
   }
 }
 
-TEST(Observer, mse_clips_a_lone_outlier_at_low_bits_and_keeps_zero_where_it_was) {
+TEST(Observer, mse_clips_a_single_outlier_at_low_bits_and_keeps_zero_on_the_grid) {
   auto values = laplace_values(20000, 3);
   for (float& x : values) x = std::fabs(x);
   values[7] = 40;
@@ -114,10 +114,10 @@ TEST(Observer, moving_average_is_the_mean_of_samples_extremes) {
   EXPECT_EQ(range.max, 5);   // (2 + 4 + 9) / 3
 }
 
-TEST(Observer, moving_average_of_values_of_no_known_sample_is_an_error) {
+TEST(Observer, moving_average_without_sample_extremes_is_an_error) {
   ValueStatistics statistics = statistics_of({-1, 2});
   EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
-  statistics.add_sample(std::vector<float>{5, 6});  // still not all of them
+  statistics.add_sample(std::vector<float>{5, 6});  // still not all samples
   EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
 }
 
@@ -150,19 +150,19 @@ TEST(Divergence, of_a_small_histogram_equals_the_one_on_paper) {
   EXPECT_NEAR(divergence(0, 1536), expected, 1e-12);
 }
 
-TEST(Divergence, is_nothing_where_every_code_has_one_bin_and_nothing_is_clipped) {
+TEST(Divergence, is_zero_with_one_bin_per_code_and_no_clipping) {
   const auto statistics = statistics_of({0, 700, 700, 1400, 2047});
   EXPECT_EQ(quantization::Divergence(statistics, {.bits = 2})(0, 2047), 0);
   EXPECT_GT(quantization::Divergence(statistics, {.bits = 2})(0, 1400), 0);
 }
 
-TEST(Divergence, is_infinite_for_grids_finer_than_bins_or_beside_all_values) {
+TEST(Divergence, is_infinite_for_grids_finer_than_bins_or_outside_all_values) {
   const auto statistics = statistics_of({1900, 2000, 2047});
   EXPECT_EQ(quantization::Divergence(statistics, {.bits = 8})(0, 200), HUGE_VAL);
   EXPECT_EQ(quantization::Divergence(statistics, {.bits = 2})(0, 300), HUGE_VAL);
 }
 
-TEST(Observer, entropy_clips_a_lone_outlier_and_keeps_an_even_spread) {
+TEST(Observer, entropy_clips_a_single_outlier_but_not_a_uniform_distribution) {
   for (const bool is_symmetric : {false, true}) {
     const GridSpec spec{4, is_symmetric, is_symmetric ? Scheme::symmetric : Scheme::asymmetric};
     auto values = laplace_values(20000, 4);
@@ -186,7 +186,7 @@ TEST(Observer, entropy_at_16_bits_covers_everything) {
   EXPECT_EQ(range.max, statistics.max);
 }
 
-TEST(Observer, constants_and_nothing_have_their_own_range) {
+TEST(Observer, constant_and_empty_values_have_a_range) {
   for (const Observer o : {Observer::min_max, Observer::percentile, Observer::mse, Observer::entropy}) {
     EXPECT_EQ(observe(statistics_of({0, 0}), o, kUnsigned8).max, 0);
     EXPECT_EQ(observe(statistics_of({-3, -3}), o, kUnsigned8).min, -3);

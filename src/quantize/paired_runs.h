@@ -16,7 +16,7 @@ namespace bitfold::quantization {
 
 struct PairedOptions {
   std::int64_t most_samples = 128;  ///< The source's first samples; whole batches where the network's batch is fixed.
-  /// Limit of the values kept on disk for the next node; where they would take more, it runs from further back.
+  /// Limit for values kept on disk for the next node; above it, the node runs from an earlier point.
   std::int64_t most_kept_bytes = std::int64_t{256} << 20U;
 };
 
@@ -62,7 +62,7 @@ class PairedRuns {
   std::int64_t sample_count_;
   std::vector<Kept> kept_;  ///< By group of samples; empty while both run from the start.
   std::array<SpillFile, 2> files_;
-  std::size_t kept_in_ = 0;  ///< Which of the files.
+  std::size_t kept_in_ = 0;  ///< Index of the current file.
 };
 
 }  // namespace bitfold::quantization

@@ -73,10 +73,10 @@ Seen run(PairedRuns& runs, NodeId id) {
 
 const std::vector<float> kSamples{1, 2, -3, 4, 5, -6, 0, 1, 2, 2};
 
-TEST(PairedRuns, feed_layer_after_layer_whether_values_are_kept_or_not) {
+TEST(PairedRuns, give_the_same_inputs_with_or_without_kept_values) {
   for (const std::int64_t budget : {std::int64_t{0}, std::int64_t{1} << 20U}) {
     const Net net(1);
-    Net quantized(2);  // stands for a network whose first layer was changed
+    Net quantized(2);  // represents a network whose first layer was changed
     CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
     PairedRuns runs(net.graph, quantized.graph, samples, {.most_kept_bytes = budget});
     const Seen first = run(runs, net.products[0]);
@@ -87,7 +87,7 @@ TEST(PairedRuns, feed_layer_after_layer_whether_values_are_kept_or_not) {
     w.constant = Tensor::from<float>({2, 2}, std::vector<float>{3, 0, -3, 6});
     const Seen second = run(runs, net.products[1]);
     EXPECT_EQ(second.y[0], (std::vector<float>{0, 4}));   // relu(1 - 2, 4)
-    EXPECT_EQ(second.x[0], (std::vector<float>{0, 12}));  // three times that
+    EXPECT_EQ(second.x[0], (std::vector<float>{0, 12}));  // three times these
     const Seen third = run(runs, net.products[2]);
     EXPECT_EQ(third.y[0], (std::vector<float>{-4 + 1, 8 + 2}));
     EXPECT_EQ(third.x[0], (std::vector<float>{-12 + 1, 24 + 2}));
@@ -95,7 +95,7 @@ TEST(PairedRuns, feed_layer_after_layer_whether_values_are_kept_or_not) {
   }
 }
 
-TEST(PairedRuns, keep_values_on_grids_as_they_are) {
+TEST(PairedRuns, store_values_on_grids_exactly) {
   const Net net(1);
   Net quantized(1);
   for (ValueId id : quantized.graph.values())
@@ -127,7 +127,7 @@ TEST(PairedRuns, feed_a_network_of_one_product) {
   EXPECT_EQ(seen.x, seen.y);
 }
 
-TEST(PairedRuns, run_from_the_start_where_no_file_can_be_written) {
+TEST(PairedRuns, run_from_the_start_if_no_file_can_be_written) {
   const char* const before = std::getenv("TMPDIR");
   const std::string folder = before == nullptr ? "" : before;
   setenv("TMPDIR", "/nowhere", 1);
@@ -160,7 +160,7 @@ TEST(PairedRuns, read_whole_batches_without_the_copies_that_fill_the_last_one) {
   }
 }
 
-TEST(PairedRuns, see_the_first_samples_only) {
+TEST(PairedRuns, use_the_first_samples_only) {
   const Net net(1);
   CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
   PairedRuns runs(net.graph, net.graph, samples, {.most_samples = 3});

@@ -72,7 +72,7 @@ Segment::Segment(const Graph& graph, ValueId wanted, const std::vector<bool>& do
     if (is_made && std::any_of(readers.begin(), readers.end(), [&](NodeId reader) { return !done_[index(reader)]; }))
       live_.push_back(id);
   }
-  // Values are freed after their last reader in this segment, or at once where there is none.
+  // Values are freed after their last reader in this segment, or at once if there is none.
   std::vector<bool> is_dead(graph.value_capacity());
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
     const Node& node = graph.node(step->node);

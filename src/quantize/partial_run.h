@@ -13,7 +13,7 @@ namespace bitfold::quantization {
 /// By ValueId, Graph::value_capacity() entries; absent where not computed yet or no longer needed.
 using Values = std::vector<std::optional<Tensor>>;
 
-/// Values with only the graph's inputs, snapped where they have a grid. Throws Error when their number is wrong.
+/// Values with only the graph's inputs, snapped if they have a grid. Throws Error if their number is wrong.
 Values input_values(const Graph& graph, std::span<const Tensor> inputs);
 
 /// Computes the outputs of node `id` from `values` and stores them there.

@@ -167,7 +167,7 @@ class Planner {
   }
 
   void tie_groups() {
-    std::map<ValueId, ValueId> parent;  // union-find; ordered, so that groups come out in order of their first member
+    std::map<ValueId, ValueId> parent;  // union-find; ordered, so that groups are in the order of their first members
     for (ValueId value : graph_.values()) {
       if (is_fused_with_leaky_relu(value))
         ++plan_.fused_leaky_relu_layers;

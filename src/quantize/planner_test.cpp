@@ -54,8 +54,8 @@ TEST(Planner, the_input_of_a_leaky_relu_has_a_grid_unless_the_target_is_bitfold)
     EXPECT_EQ(grid(result.graph, "c1").has_value(), is_any);
     EXPECT_EQ(grid(result.graph, "c2").has_value(), is_any);
     EXPECT_EQ(result.fused_leaky_relu_layers, is_any ? 0 : 2);
-    EXPECT_TRUE(grid(result.graph, "c3").has_value());  // a slope above 1 could leave what the multiplier allows
-    EXPECT_TRUE(grid(result.graph, "c4").has_value());  // the network gives it out, too
+    EXPECT_TRUE(grid(result.graph, "c3").has_value());  // a slope above 1 could exceed the multiplier's range
+    EXPECT_TRUE(grid(result.graph, "c4").has_value());  // the value is also an output of the network
     for (const char* name : {"r1", "r2", "r3", "r4"}) EXPECT_TRUE(grid(result.graph, name).has_value()) << name;
     EXPECT_TRUE(decision(result, "r1_node").quantized);
   }
@@ -90,7 +90,7 @@ TEST(Planner, a_clip_after_its_convolution_is_removed_unless_the_grid_exceeds_it
   }
 }
 
-TEST(Planner, a_relu_whose_input_others_read_stays_between_two_grids) {
+TEST(Planner, a_relu_whose_input_has_other_readers_stays) {
   Net net;
   const ValueId c = net.conv("c1", net.input("x"));
   net.graph.mark_output(net.conv("c2", net.relu("r", c)));
@@ -113,7 +113,7 @@ TEST(Planner, a_relu_after_a_pool_clips_in_the_convolution_before_it) {
   EXPECT_EQ(grid(result.graph, "r"), grid(result.graph, "c1"));
 }
 
-TEST(Planner, under_a_symmetric_scheme_a_relu_stays_and_shares_its_grid) {
+TEST(Planner, with_symmetric_activations_a_relu_stays_and_shares_the_grid) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.relu("r", net.conv("c1", net.input("x")))));
   net.seen("r", 0, 3);
@@ -123,7 +123,7 @@ TEST(Planner, under_a_symmetric_scheme_a_relu_stays_and_shares_its_grid) {
   EXPECT_EQ(grid(result.graph, "r")->zero_point, std::vector<std::int32_t>{0});
 }
 
-TEST(Planner, a_leaky_relu_has_a_grid_on_either_side_for_any_runtime) {
+TEST(Planner, target_any_puts_grids_on_both_sides_of_a_leaky_relu) {
   Net net;
   const ValueId c = net.conv("c1", net.input("x"));
   const ValueId l = net.graph.add(Parametric{ParametricKind::leaky_relu, 0.1F}, "l_node", {c}, "l");
@@ -158,7 +158,7 @@ TEST(Planner, a_value_read_before_and_after_a_pool_keeps_its_range) {
   EXPECT_EQ(grid(result.graph, "p"), grid(result.graph, "c1"));
 }
 
-TEST(Planner, a_sum_has_its_own_grid_and_takes_its_relu_along) {
+TEST(Planner, a_sum_has_its_own_grid_and_absorbs_its_relu) {
   Net net;
   const ValueId a = net.conv("a", net.input("x"));
   const ValueId r = net.relu("r", net.add("s", a, net.conv("b", a)));
@@ -170,7 +170,7 @@ TEST(Planner, a_sum_has_its_own_grid_and_takes_its_relu_along) {
   EXPECT_EQ(grid(result.graph, "r"), choose_params(0, 5, kUnsigned8));
 }
 
-TEST(Planner, a_product_that_only_float_nodes_read_gives_reals) {
+TEST(Planner, a_product_read_only_by_float_nodes_has_no_grid) {
   Net net;
   const ValueId f = net.graph.add(Flatten{}, "f_node", {net.conv("c", net.input("x"))}, "f");
   const ValueId g = net.gemm("g", f, 256);
@@ -183,7 +183,7 @@ TEST(Planner, a_product_that_only_float_nodes_read_gives_reals) {
   EXPECT_FALSE(decision(result, "s_node").quantized);
 }
 
-TEST(Planner, a_product_that_another_reads_has_a_grid) {
+TEST(Planner, a_product_read_by_a_product_has_a_grid) {
   Net net;
   const ValueId f = net.graph.add(Flatten{}, "f_node", {net.input("x")}, "f");
   const ValueId r = net.relu("r", net.gemm("g1", f, 256));
@@ -217,7 +217,7 @@ TEST(Planner, a_pool_of_float_results_stays_in_float) {
   EXPECT_NE(decision(result, "p_node").reason.find("'e'"), std::string::npos);
 }
 
-TEST(Planner, reals_read_both_ways_become_two_values) {
+TEST(Planner, reals_with_snapped_and_unsnapped_readers_become_two_values) {
   Net net;
   const ValueId e = net.unary(UnaryKind::exp, "e", net.input("x"));
   net.graph.mark_output(net.conv("c", e));
@@ -230,7 +230,7 @@ TEST(Planner, reals_read_both_ways_become_two_values) {
   EXPECT_EQ(std::count(names.begin(), names.end(), "Requantize"), 1);
 }
 
-TEST(Planner, weights_that_are_computed_stay_in_float_and_are_named) {
+TEST(Planner, computed_weights_stay_in_float_and_are_reported) {
   Net net;
   const ValueId x = net.input("x");
   const ValueId w = net.graph.add_input("w", DataType::float32, {4, 4, 1, 1});

@@ -7,7 +7,7 @@
 
 namespace bitfold::quantization {
 
-/// Equalizes as `equalization` says, which is not automatic. `table` is called where channel statistics are needed.
+/// Equalizes according to `equalization`, which is not automatic. `table` is called if channel statistics are needed.
 Preparation equalize(Graph& graph, Equalization equalization, const Recipe& recipe,
                      const std::function<ChannelTable()>& table);
 

@@ -17,8 +17,7 @@ using testing::random_tensor;
 
 constexpr std::int64_t kWidth = 32;
 
-/// A normalization two of whose outputs are 60 times as large as the others, as in large language models, and two
-/// products that read it.
+/// A normalization with two outputs 60 times larger than the others, as in large language models, read by two products.
 Graph uneven_block() {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, Shape{kDynamic, 4, kWidth});
@@ -52,7 +51,7 @@ double sqnr_db(const Graph& float_graph, const Graph& quantized, const Tensor& x
   return 10 * std::log10(signal / noise);
 }
 
-TEST(Prepare, smoothing_saves_a_normalization_with_a_few_large_outputs) {
+TEST(Prepare, smoothing_helps_a_normalization_with_a_few_large_outputs) {
   const Graph original = uneven_block();
   testing::MemorySource samples(random_tensor({64, 4, kWidth}, 1));
   const auto quality = [&](const std::optional<double>& smooth) {
@@ -97,7 +96,7 @@ TEST(Prepare, a_recipe_that_was_not_prepared_is_refused) {
   EXPECT_EQ(refusal({.equalization = Equalization::noise}, {.equalization = Equalization::noise}), "none");
 }
 
-TEST(MeasureFeatures, takes_the_largest_magnitude_of_each_entry_of_the_last_axis) {
+TEST(MeasureFeatures, finds_the_largest_magnitude_per_entry_of_the_last_axis) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, Shape{kDynamic, 2});
   g.mark_output(g.add(Unary{UnaryKind::neg}, "negate", {x}, "y"));

@@ -35,7 +35,7 @@ class RecipeFile : public ::testing::Test {
   for (const std::string mentioned_ : {__VA_ARGS__}) \
   EXPECT_NE((text).find(mentioned_), std::string::npos) << mentioned_ << " is not in: " << (text)
 
-TEST(Recipe, accepts_every_bit_width_it_names_and_no_other) {
+TEST(Recipe, accepts_exactly_the_documented_bit_widths) {
   for (int bits = -1; bits <= 33; ++bits) {
     const bool weights = bits >= 2 && bits <= 8, activations = weights || bits == 16;
     if (weights)

@@ -11,18 +11,18 @@ namespace bitfold::quantization {
 
 enum class Role {
   none,        ///< stays in float; the reason says why
-  product,     ///< Conv, Gemm, MatMul with constant weights: what integers are for
+  product,     ///< Conv, Gemm, MatMul with constant weights; the target of quantization
   movement,    ///< moves or selects elements: inputs and outputs share one grid
-  clip,        ///< Relu, or Clip with constant bounds: a grid that ends at the bounds does its work
-  arithmetic,  ///< Add, Mul, average pools, other activations: a grid of its own on every side
+  clip,        ///< Relu, or Clip with constant bounds; a grid that ends at the bounds replaces it
+  arithmetic,  ///< Add, Mul, average pools, other activations; separate grids for all inputs and outputs
 };
 
 struct Classified {
   Role role = Role::none;
-  std::string reason;  ///< Why none.
+  std::string reason;  ///< Reason for `none`.
 };
 
-/// Needs inferred types. What `recipe.skip` and the neighbours say comes later.
+/// Requires inferred types. `recipe.skip` and neighbouring nodes are considered later.
 Classified classify(const Graph& graph, NodeId id);
 
 /// The inputs that carry the data, without weights, biases, shapes and bounds.

@@ -54,7 +54,7 @@ void widen(ValueStatistics& statistics, float width) {
     bins[to] += bins[from];
     bins[from] = 0;
   };
-  // From the middle outwards, so that a target has been emptied before it is filled.
+  // From the middle outwards, so that each target is empty before it is filled.
   for (int j = 0; j < kHalf; ++j) move(j);
   for (int j = -1; j >= -kHalf; --j) move(j);
 }

@@ -27,7 +27,7 @@ constexpr double kAccumulatorLimit = 2147483648.0;  // 2^31
 // Codes of a bias in a channel whose weights are all 0: the precision of a float.
 constexpr double kLoneBias = 16777216.0;  // 2^24
 
-// Elements by channel: index = (outer * channels + c) * inner + i.
+// Layout of elements by channel: index = (outer * channels + c) * inner + i.
 struct Channels {
   std::size_t outer, channels, inner;
   Channels(const Shape& shape, int axis) : outer(1), channels(1), inner(1) {
@@ -172,7 +172,7 @@ class Constants {
     return sums;
   }
 
-  // Where all weights of a channel are 0, the bias alone determines its scale.
+  // If all weights of a channel are 0, the bias alone determines its scale.
   void give_lone_biases_precision() {
     if (bias_.empty()) return;
     const Channels view(weights_.shape(), axis_);

@@ -16,11 +16,11 @@ int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe);
 /// A layer's weights and bias in float, multiplied by the alpha and beta of a Gemm.
 struct FloatConstants {
   Tensor weights;
-  std::vector<double> bias;  ///< One per output channel; empty where there is none.
+  std::vector<double> bias;  ///< One per output channel; empty without a bias.
 };
-/// Throws Error when a bias is not finite.
+/// Throws Error if a bias is not finite.
 FloatConstants float_constants(const Graph& graph, NodeId id);
-/// The axis of a Conv's, ConvTranspose's, Gemm's or MatMul's weights that counts output channels.
+/// The axis of output channels in the weights of a Conv, ConvTranspose, Gemm or MatMul.
 int output_axis(const Op& op);
 
 /// qmax - qmin of an input of up to 8 bits; 0 for wider ones, which are not accumulated in int32.
@@ -28,7 +28,7 @@ int input_span(const QuantParams& input);
 /// The largest accumulator as a fraction of int32 (equation 14). `bias` is in steps of its grid, `weight_sum` the sum
 /// of |code - zero point| over a channel's weights.
 double accumulator_load(double bias, int input_span, double weight_sum);
-/// The grid of the bias, on which the accumulators lie (equation 13).
+/// The grid of the bias and of the accumulators (equation 13).
 QuantParams bias_grid(const QuantParams& input, const QuantParams& weights);
 /// Replaces a constant by codes on a grid.
 void set_codes(Value& value, Tensor codes, QuantParams grid);

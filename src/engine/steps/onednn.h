@@ -1,4 +1,4 @@
-// Float steps that oneDNN runs.
+// Float steps that run in oneDNN.
 #pragma once
 
 #include "engine/step.h"
@@ -6,7 +6,7 @@
 
 namespace bitfold::engine {
 
-/// A prepared primitive on the plan's buffers. Operand numbers are -1 where the primitive has no such argument.
+/// A prepared primitive on the plan's buffers. Operand numbers are -1 for arguments that the primitive does not have.
 class OnednnStep final : public Step {
  public:
   explicit OnednnStep(onednn::Primitive primitive) : primitive_(std::move(primitive)) {}
