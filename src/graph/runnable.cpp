@@ -1,5 +1,7 @@
 #include "graph/runnable.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "ops/operator.h"
 
@@ -35,11 +37,22 @@ class Refusals {
   std::vector<Group> groups_;
 };
 
-void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusals& refusals) {
+bool has_unknown_type(const Node& node, std::span<const ValueInfo> infos) {
+  const auto is_unknown = [&](ValueId id) {
+    return id != ValueId::none && infos[static_cast<std::size_t>(id)].dtype == DataType::unknown;
+  };
+  return std::ranges::any_of(node.inputs, is_unknown) || std::ranges::any_of(node.outputs, is_unknown);
+}
+
+void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusals& refusals, Refusals& consequences) {
   for (NodeId id : graph.topological_order()) {
     const Node& node = graph.node(id);
-    if (const auto reason = why_not_runnable(graph, id, infos)) refusals.add(node, *reason);
-    for (const auto& body : node.bodies) find_refusals(*body, infer_values(*body), refusals);
+    if (const auto reason = why_not_runnable(graph, id, infos)) {
+      // The outputs of a refused node have no known type: nodes that read them are refused for that alone.
+      const bool is_consequence = !std::holds_alternative<Opaque>(node.op) && has_unknown_type(node, infos);
+      (is_consequence ? consequences : refusals).add(node, *reason);
+    }
+    for (const auto& body : node.bodies) find_refusals(*body, infer_values(*body), refusals, consequences);
   }
 }
 
@@ -67,9 +80,10 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
 }
 
 void check_runnable(const Graph& graph, std::span<const ValueInfo> infos) {
-  Refusals refusals;
-  find_refusals(graph, infos, refusals);
+  Refusals refusals, consequences;
+  find_refusals(graph, infos, refusals, consequences);
   refusals.report();
+  consequences.report();
 }
 
 }  // namespace bitfold
