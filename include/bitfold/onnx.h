@@ -12,12 +12,12 @@
 
 namespace bitfold {
 
-/// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs become
-/// grids on values, and calls of the model's own functions the functions' nodes. Reals of float16, bfloat16 and float64
-/// become float32; a graph input or output of such a type keeps it, next to a Cast. Files are mapped: large constants
-/// borrow their memory, so no other process may truncate the files in place while the graph exists (replacing and
-/// deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on anything
-/// malformed.
+/// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs
+/// become grids on values, and calls of the model's own functions the functions' nodes. Reals of float16, bfloat16 and
+/// float64 become float32; a graph input or output of such a type keeps it, next to a Cast. Files are mapped: large
+/// constants borrow their memory, so no other process may truncate the files in place while the graph exists (replacing
+/// and deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on
+/// anything malformed.
 Graph load_onnx(const std::string& path);
 
 /// The same from memory. `name` replaces the file name in errors; `folder` contains external data.
