@@ -134,17 +134,17 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     Written exported = write_model(graph, options.opset);
     onnx::ModelProto& model = exported.model;
     InitializerData elements = exported.spans();
-    constexpr std::size_t kMost = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
+    constexpr std::size_t kMaxMessageBytes = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
     const std::vector<std::string> old_data = own_data_files(path);
     FileWriter file(path);
     std::optional<FileWriter> data;
-    if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMost) {
+    if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMaxMessageBytes) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
       check(file.is_regular(), "'{}' is not a regular file: a file of weights cannot lie beside it", path);
       data.emplace(FileWriter::NewFile{}, data_path(path));
       move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }
-    check(serialized_bytes(model, elements) <= kMost, "the model does not fit 2 GB");
+    check(serialized_bytes(model, elements) <= kMaxMessageBytes, "the model does not fit 2 GB");
     serialize_model(
         model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); },
         [](std::span<const std::byte> bytes) { release_mapped_pages(bytes); });

@@ -24,7 +24,7 @@ struct GridChoice {
 
 struct ChooseOptions {
   /// The number of samples is such that all candidates together compute `work` elements, within these limits.
-  std::int64_t least_samples = 16, most_samples = 128;
+  std::int64_t min_samples = 16, max_samples = 128;
   std::int64_t work = std::int64_t{4} << 30;
   int threads = 0;  ///< 0 means all cores.
 };
