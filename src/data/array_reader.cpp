@@ -75,7 +75,7 @@ class FortranRows : public ArrayReader {
     const std::size_t width = element_bytes(layout().dtype);
     const auto rows = static_cast<std::size_t>(layout().row_count()), wanted = static_cast<std::size_t>(count);
     const std::size_t columns = layout().row_bytes() / width;
-    // Short columns are read many at a time, of long ones only the part that is wanted.
+    // Short columns are read many at a time. Of a long column, only the requested part is read.
     constexpr std::size_t kBlockBytes = std::size_t{1} << 18, kShortColumnBytes = 8192;
     const bool is_short = rows * width <= kShortColumnBytes;
     const std::size_t block = is_short ? std::max<std::size_t>(1, kBlockBytes / (rows * width)) : 1;

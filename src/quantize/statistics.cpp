@@ -1,9 +1,9 @@
 // The histogram of one value, exact under merging.
 //
-// Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount and w a power of two: the least one with
-// which every real so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x / w) /
-// 2). So the histogram of a set of reals does not depend on their order and grouping. Nor do the sums of samples'
-// extremes, which are exact.
+// Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount. w is the smallest power of two with
+// which every real added so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x /
+// w) / 2). So the histogram of a set of reals does not depend on their order and grouping. The sums of samples'
+// extremes are exact, so they do not depend on it either.
 #include <algorithm>
 #include <cmath>
 
