@@ -35,7 +35,7 @@ enum class Rounding {
   seq_mse,    ///< Each weight to its nearest code, on the scale of least output error, layer by layer.
 };
 
-/// Whether each layer's mean output error is subtracted from its bias (Nagel et al. 2019; docs/internals/bias_correction.md).
+/// Whether each layer's mean output error is subtracted from its bias (docs/internals/bias_correction.md).
 enum class BiasCorrection {
   automatic,  ///< "auto": empirical with samples, analytic without data, none with statistics only.
   none,
