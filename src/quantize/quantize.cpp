@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "base/thread_limit.h"
+#include "bitfold/cpu.h"
 #include "graph/activation.h"
 #include "graph/release_pages.h"
 #include "quantize/bodies.h"
