@@ -237,7 +237,7 @@ double sqnr_db_with(const Graph& graph, const std::string& calibration, const st
   some.limit = 200;
   const double sqnr_db = compare(graph, codes, *dataset(graph, test, some).source).sqnr_db;
   std::printf("%s, activations of %d bits, %s: %.2f dB\n", graph.name.c_str(), recipe.activation_bits,
-              std::string(to_string(recipe.observer)).c_str(), sqnr_db);
+              recipe.observer ? std::string(to_string(*recipe.observer)).c_str() : "default observer", sqnr_db);
   return sqnr_db;
 }
 
