@@ -157,7 +157,9 @@ TEST(Calibrate, ignores_infinities_of_values_that_are_not_wanted) {
     const Calibration calibration = calibrate(graph, source, options);
     EXPECT_TRUE(calibration.values.contains("x"));
     EXPECT_FALSE(calibration.values.contains("c"));
-    if (threads > 1) EXPECT_EQ(calibration, kept);
+    if (threads > 1) {
+      EXPECT_EQ(calibration, kept);
+    }
     kept = calibration;
   }
 }
