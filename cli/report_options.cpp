@@ -36,7 +36,7 @@ class CatchInterrupt {
   CatchInterrupt& operator=(const CatchInterrupt&) = delete;
 
  private:
-  static inline void (*before_)(int) = SIG_DFL;  // a handler has no other way to it
+  static inline void (*before_)(int) = SIG_DFL;  // a signal handler can reach it only as a global
 };
 
 std::string decibels(double x) { return std::isfinite(x) ? fmt::format("{:.1f}", x) : "exact"; }

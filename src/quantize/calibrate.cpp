@@ -27,7 +27,7 @@ namespace {
 constexpr std::int64_t kMaxSamples = 256;                    // at a time
 constexpr std::int64_t kMaxBytes = std::int64_t{256} << 20;  // for the histograms of all threads
 
-// Each thread has its own histograms of all values; fewer threads run where those would take too much memory.
+// Each thread has its own histograms of all values. Fewer threads run if those would take too much memory.
 int counting_threads(int threads, const Graph& graph, const CalibrateOptions& options) {
   const bool keeps_all = !options.values || options.keeps_others;
   const std::size_t values = keeps_all ? graph.values().size() : options.values->size();

@@ -19,7 +19,7 @@ inline constexpr std::array kAutomaticObservers{Observer::mse, Observer::entropy
 /// A group of values that share a grid, and the candidates for it.
 struct GridChoice {
   std::vector<ValueId> members;
-  std::vector<QuantParams> candidates;  ///< The first one is chosen where several are equally good.
+  std::vector<QuantParams> candidates;  ///< The first one is chosen if several are equally good.
 };
 
 struct ChooseOptions {

@@ -21,7 +21,7 @@ struct ProductView {
   }
 };
 
-/// Absent where the node is not such a product.
+/// Absent if the node is not such a product.
 std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 
 /// Reads input rows at output positions that are evenly spread over the image.
