@@ -29,7 +29,7 @@ void wait_without_spinning(int argc, char** argv) {
   execv("/proc/self/exe", argv);  // if this fails, idle threads spin
 }
 
-// A file that grows too large and a reader that has gone are errors with a message, not the end of the process.
+// A file that grows too large and a closed pipe become errors with a message instead of ending the process.
 void prepare_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);

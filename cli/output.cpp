@@ -116,20 +116,7 @@ void ProgressBar::draw(std::string_view phase, std::int64_t done, std::int64_t t
   std::fflush(stderr);
 }
 
-void print_warning(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
-
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream file(temporary, std::ios::binary);
-  file << text;
-  file.close();
-  std::error_code code;
-  if (file) std::filesystem::rename(temporary, path, code);
-  if (!file || code) {
-    std::filesystem::remove(temporary, code);
-    throw Error(fmt::format("{}: cannot be written", path));
-  }
-}
+void print_warning(const std::string& text) { print_line(stderr, "warning: " + text); }
 
 std::string percent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }
 

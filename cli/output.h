@@ -55,9 +55,6 @@ class ProgressBar {
 /// A library's warning, on standard error.
 void print_warning(const std::string& text);
 
-/// Writes a file under a temporary name and renames it. Throws Error if it cannot be written.
-void write_text(const std::string& path, const std::string& text);
-
 /// "99.18 %"
 std::string percent(double fraction);
 /// "1.2 MB"; decimal units.

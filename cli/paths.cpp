@@ -23,7 +23,7 @@ constexpr const char* kOtherInputs[] = {"input",         "--input", "--data",   
                                         "--calibration", "--eval",  "--recipe", "--preprocess"};
 
 struct File {
-  std::string option;  // "--json", or what the file is to a model
+  std::string option;  // "--json", or the relation of the file to a model
   std::string path;
 };
 

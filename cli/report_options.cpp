@@ -36,7 +36,7 @@ class CatchInterrupt {
   CatchInterrupt& operator=(const CatchInterrupt&) = delete;
 
  private:
-  static inline void (*before_)(int) = SIG_DFL;  // a handler has no other way to it
+  static inline void (*before_)(int) = SIG_DFL;  // a signal handler can reach it only as a global
 };
 
 std::string decibels(double x) { return std::isfinite(x) ? fmt::format("{:.1f}", x) : "exact"; }
@@ -81,7 +81,7 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
   Dataset evaluation;
   if (has_evaluation()) evaluation = open_evaluation(graph, data_options, output);
-  // Where there is only one of the two, it serves both: they are read one after the other.
+  // If there is only one of the two, it is used for both: they are read one after the other.
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
   if (!has_evaluation())

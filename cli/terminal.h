@@ -1,5 +1,4 @@
-// Text for people: names from files never reach a terminal as control characters, and a standard output that takes no
-// more is an error.
+// Text for people: names from files never reach a terminal as control characters, and lost standard output is an error.
 #pragma once
 
 #include <cstdio>

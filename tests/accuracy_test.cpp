@@ -66,8 +66,8 @@ double lost_points(const std::string& name, const std::string& calibration, cons
 }
 
 // The lowest signal to quantization noise ratio over the outputs, in dB.
-double least_sqnr_db(const std::string& name, const std::string& calibration, const std::string& test,
-                     const DatasetOptions& options) {
+double min_sqnr_db(const std::string& name, const std::string& calibration, const std::string& test,
+                   const DatasetOptions& options) {
   const Graph graph = float_network(name);
   const Graph codes = quantized(graph, calibration, options);
   DatasetOptions some = options;
@@ -224,8 +224,8 @@ TEST(Accuracy, fewer_grids_and_corrected_biases_improve_darknet_tiny) {
 
 TEST(Accuracy, depthwise_networks_have_at_least_25_decibels) {
   BITFOLD_NEEDS_DATA();
-  EXPECT_GE(least_sqnr_db("vww-mobilenetv1", "imagenet/calib", "imagenet/val", kSmallImages), 25);
-  EXPECT_GE(least_sqnr_db("ultraface-rfb-320", "faces", "faces", kFaces), 25);
+  EXPECT_GE(min_sqnr_db("vww-mobilenetv1", "imagenet/calib", "imagenet/val", kSmallImages), 25);
+  EXPECT_GE(min_sqnr_db("ultraface-rfb-320", "faces", "faces", kFaces), 25);
 }
 
 // SQNR of the first output on 200 samples, after calibration on 128.
@@ -237,7 +237,7 @@ double sqnr_db_with(const Graph& graph, const std::string& calibration, const st
   some.limit = 200;
   const double sqnr_db = compare(graph, codes, *dataset(graph, test, some).source).sqnr_db;
   std::printf("%s, activations of %d bits, %s: %.2f dB\n", graph.name.c_str(), recipe.activation_bits,
-              std::string(to_string(recipe.observer)).c_str(), sqnr_db);
+              recipe.observer ? std::string(to_string(*recipe.observer)).c_str() : "default observer", sqnr_db);
   return sqnr_db;
 }
 

@@ -97,7 +97,7 @@ bool can_hold_codes(DataType dtype, const QuantParams& params);
 /// Error on a code that does not fit.
 Tensor pack(const Tensor& codes, int bits);
 Tensor unpack(const Tensor& packed);
-/// One code per element: unpack() where the tensor is packed, the tensor itself otherwise.
+/// One code per element: unpack() if the tensor is packed, otherwise the tensor itself.
 Tensor unpacked(const Tensor& codes);
 
 }  // namespace bitfold

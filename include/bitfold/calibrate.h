@@ -90,7 +90,7 @@ struct ObservedRange {
 /// The range that an observer chooses for a grid of that spec. `percentile`, in (50, 100], is read by
 /// Observer::percentile only. `negative_gain` is the factor by which the value's only reader multiplies negative
 /// numbers (LeakyRelu's alpha); below 1, the lower end minimizes the squared error after that reader. Throws Error
-/// where moving_average lacks the extremes of single samples, and for `automatic`, which needs samples.
+/// if moving_average lacks the extremes of single samples, and for `automatic`, which needs samples.
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec,
                       double percentile = 99.99, float negative_gain = 1);
 

@@ -11,12 +11,12 @@
 namespace bitfold {
 
 /// Statistics of every float value that has at least two axes and a constant number of channels, over the source's
-/// first `most_samples`. They do not depend on the number of threads. Throws Error when there are no samples.
-ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t most_samples = 128,
+/// first `max_samples`. They do not depend on the number of threads. Throws Error when there are no samples.
+ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t max_samples = 128,
                               const Progress& progress = {});
 
 /// Maxima of the named values, which must be float32 with a constant last dimension; otherwise as measure_channels().
 FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string>& values, BatchSource& source,
-                               std::int64_t most_samples = 128, const Progress& progress = {});
+                               std::int64_t max_samples = 128, const Progress& progress = {});
 
 }  // namespace bitfold

@@ -63,8 +63,8 @@ struct Dataset {
 };
 
 /// Opens `path`: a folder of IDX files (plain or gzipped), a .npy or .npz file, a folder of JPEG/PNG images with
-/// labels.txt ("file index" per line) or with one subfolder per class. Throws Error naming the file when it is
-/// none of these, holds no samples, or does not fit `inputs` (shape, type).
+/// labels.txt ("file index" per line) or with one subfolder per class. Throws Error naming the file if it has
+/// another format, holds no samples, or does not fit `inputs` (shape, type).
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options = {});
 
 /// One named array of an .npz, or the array of an .npy (with an empty name).

@@ -12,12 +12,12 @@
 
 namespace bitfold {
 
-/// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs become
-/// grids on values, and calls of the model's own functions the functions' nodes. Reals of float16, bfloat16 and float64
-/// become float32; a graph input or output of such a type keeps it, next to a Cast. Files are mapped: large constants
-/// borrow their memory, so no other process may truncate the files in place while the graph exists (replacing and
-/// deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on anything
-/// malformed.
+/// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs
+/// become grids on values, and calls of the model's own functions the functions' nodes. Reals of float16, bfloat16 and
+/// float64 become float32; a graph input or output of such a type keeps it, next to a Cast. Files are mapped: large
+/// constants borrow their memory, so no other process may truncate the files in place while the graph exists (replacing
+/// and deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on
+/// anything malformed.
 Graph load_onnx(const std::string& path);
 
 /// The same from memory. `name` replaces the file name in errors; `folder` contains external data.
@@ -28,20 +28,20 @@ std::vector<std::string> external_files(const std::string& path);
 
 struct SaveOptions {
   /// Initializers above this size (bytes) go to a file beside the model. 0: only when the model exceeds 2 GB, the limit
-  /// of protobuf. That file is FILE.data, or FILE.data.2 and so on where the name is taken: it never replaces a file,
-  /// so that an earlier model keeps its weights until the new model takes its place. The weights of a model that was
-  /// replaced are removed.
+  /// of protobuf. That file is FILE.data, or FILE.data.2 and so on if the name is taken: it never replaces a file, so
+  /// that an earlier model keeps its weights until the new model replaces it. The weights of the replaced model are
+  /// then removed.
   std::size_t external_above_bytes = 0;
-  /// The file's opset (7 to 28). None: Graph::opset (13 where the graph has none), or the lowest above it that the
-  /// content needs. Where an opset is asked for that lacks Gelu, HardSwish, Mish or LayerNormalization, these are
-  /// written as several operators.
+  /// The file's opset (7 to 28). None: Graph::opset (13 if the graph has none), or the lowest above it that the content
+  /// needs. If the requested opset lacks Gelu, HardSwish, Mish or LayerNormalization, these are written as several
+  /// operators.
   std::optional<std::int64_t> opset = {};
 };
 
-/// Writes the opset that SaveOptions::opset says and the lowest IR version for it. Grids become QuantizeLinear /
+/// Writes the opset of SaveOptions::opset and the lowest IR version for it. Grids become QuantizeLinear /
 /// DequantizeLinear pairs in the form that ONNX Runtime's CPU provider fuses. Written under a temporary name and
 /// renamed (invariant 9). load_onnx returns an equal graph (invariant 6). Throws Error if the path cannot be written or
-/// the opset cannot say the content; then no file is left.
+/// the opset cannot express the content; then no file is left.
 void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& options = {});
 
 /// The size of the file that save_onnx would write, in bytes, external data included.

@@ -43,7 +43,7 @@ struct QuantizeOptions {
   int threads = 0;  ///< 0: all cores. Does not change the result.
   Progress progress;
   WarningFunction warn;
-  /// Also keep statistics of values that get no grid, as reports, searches and saved calibrations want.
+  /// Also keep statistics of values that get no grid, which reports, searches and saved calibrations need.
   bool keeps_all_statistics = false;
   InputRange input_range;  ///< Without data.
 };

@@ -22,12 +22,12 @@ enum class Observer {
   mse,             ///< Least expected squared error of rounding and clipping.
   moving_average,  ///< Mean of the samples' extremes.
   entropy,         ///< Least loss of the histogram's shape (KL divergence).
-  automatic,       ///< "auto": for each value the one that harms the outputs least on samples; slow.
+  automatic,       ///< "auto": for each value the observer with the least output error on samples; slow.
 };
 
 /// How weights are rounded to codes (docs/internals/rounding.md).
 enum class Rounding {
-  automatic,  ///< "auto": gptq below 8 bits where there are samples, else squant.
+  automatic,  ///< "auto": gptq below 8 bits if there are samples, else squant.
   nearest,    ///< Each weight to its nearest code.
   squant,     ///< Errors cancel in each kernel and output channel (SQuant, Guo et al. 2022). Needs no data.
   gptq,       ///< Least squared output error on samples (GPTQ, Frantar et al. 2023), layer by layer.
@@ -35,7 +35,7 @@ enum class Rounding {
   seq_mse,    ///< Each weight to its nearest code, on the scale of least output error, layer by layer.
 };
 
-/// Whether each layer's mean output error is subtracted from its bias (Nagel et al. 2019; docs/internals/bias_correction.md).
+/// Whether each layer's mean output error is subtracted from its bias (docs/internals/bias_correction.md).
 enum class BiasCorrection {
   automatic,  ///< "auto": empirical with samples, analytic without data, none with statistics only.
   none,
@@ -96,7 +96,7 @@ struct Recipe {
   bool operator==(const Recipe&) const = default;
 };
 
-/// A field's value on its way from or to a file or flag; monostate where it is absent.
+/// A field's value as files and flags hold it; monostate if absent.
 using RecipeValue = std::variant<std::monostate, bool, std::int64_t, double, std::string, std::vector<std::string>>;
 
 /// One field, described once. TOML, JSON, command-line flags, --help, docs/recipe.md and the fingerprint of a mixed
@@ -107,8 +107,8 @@ struct RecipeField {
   std::string_view name;  ///< The key in TOML and JSON, and the C++ member.
   std::string_view flag;  ///< "--weight-bits".
   Type type = Type::word;
-  std::string values;         ///< The valid ones: "2 to 8", "symmetric, asymmetric".
-  std::string default_value;  ///< "8"; what it stands for where the default is chosen for the network.
+  std::string values;         ///< The valid values: "2 to 8", "symmetric, asymmetric".
+  std::string default_value;  ///< "8"; or the rule, if the default is chosen for the network.
   std::string_view help;      ///< One sentence without a full stop.
 
   /// Null for a field of layers only.
@@ -123,7 +123,7 @@ struct RecipeField {
 /// In the order of the members of Recipe, then fields of layers only.
 std::span<const RecipeField> recipe_fields();
 
-/// A value given as text, as flags are. Throws Error naming the field when it is not of the field's type.
+/// Converts text, as a flag holds it, to the field's type. Throws Error naming the field if that fails.
 RecipeValue parse_value(const RecipeField& field, const std::string& text);
 /// Applies "NODE:KEY=VALUE", a setting of a single layer. Throws Error naming the text.
 void set_layer(Recipe& recipe, const std::string& text);
@@ -147,7 +147,7 @@ Scheme weight_scheme(const Recipe& recipe);
 bool reads_samples(Rounding rounding);
 /// Whether the recipe needs sample inputs, beyond their statistics, to choose grids, roundings and biases.
 bool needs_samples(const Recipe& recipe);
-/// The recipe with everything that needs samples left to be chosen without.
+/// The recipe in which every field that needs samples has a value that does not.
 Recipe without_samples(Recipe recipe);
 
 }  // namespace bitfold

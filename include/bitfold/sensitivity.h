@@ -34,7 +34,7 @@ struct SensitivityOptions {
   int threads = 0;  ///< 0 means all cores. Each thread measures a different candidate.
   /// Seconds after which measuring stops; 0 means no limit. Missing measurements are absent from the result.
   double time_budget_s = 0;
-  Progress progress;  ///< Cancelling stops measuring likewise.
+  Progress progress;  ///< Cancelling stops measuring in the same way.
 };
 
 struct LayerSensitivity {

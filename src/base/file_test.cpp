@@ -147,7 +147,7 @@ TEST(IsSameFile, sees_through_links_and_names_of_descriptors) {
   EXPECT_FALSE(is_same_file("/dev/stderr", "/dev/stdout"));
 }
 
-TEST(FileWriter, keeps_the_permissions_of_what_it_replaces) {
+TEST(FileWriter, keeps_the_permissions_of_the_replaced_file) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "a").string();
   write_file(path, "old");
@@ -186,7 +186,7 @@ TEST(FileWriter, creates_a_new_file_beside_those_that_exist) {
   EXPECT_EQ(file_count(folder), 2u);
 }
 
-TEST(FileWriterDeathTest, a_signal_removes_what_is_unfinished) {
+TEST(FileWriterDeathTest, a_signal_removes_unfinished_files) {
   testing::TemporaryFolder folder;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     EXPECT_EXIT(
@@ -219,7 +219,7 @@ TEST(FileWriter, reports_folders_and_missing_ones) {
   EXPECT_EQ(file_count(folder), 0u);
 }
 
-TEST(ReadFile, reports_what_is_not_a_regular_file) {
+TEST(ReadFile, reports_files_that_are_not_regular) {
   testing::TemporaryFolder folder;
   const std::string missing = (folder / "none").string(), pipe = (folder / "pipe").string();
   expect_error([&] { read_file(missing); }, "cannot read '" + missing + "': No such file");

@@ -160,7 +160,7 @@ FileWriter::FileWriter(NewFile, std::string path) : path_(std::move(path)) {
   slot_ = remember(path_);
 }
 
-// False, with errno set, where the file cannot be created.
+// Returns false and sets errno if the file cannot be created.
 bool FileWriter::create(const std::string& name) {
   const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) return false;

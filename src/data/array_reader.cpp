@@ -50,7 +50,7 @@ void reverse_elements(Tensor& tensor) {
   for (std::size_t at = 0; at < tensor.size_bytes(); at += width) std::reverse(bytes + at, bytes + at + width);
 }
 
-// Rows that lie one after the other.
+// Rows that are stored one after the other.
 class PlacedRows : public ArrayReader {
  public:
   PlacedRows(ArrayLayout layout, ByteSource elements, std::string where)
@@ -75,7 +75,7 @@ class FortranRows : public ArrayReader {
     const std::size_t width = element_bytes(layout().dtype);
     const auto rows = static_cast<std::size_t>(layout().row_count()), wanted = static_cast<std::size_t>(count);
     const std::size_t columns = layout().row_bytes() / width;
-    // Short columns are read many at a time, of long ones only the part that is wanted.
+    // Short columns are read many at a time. Of a long column, only the requested part is read.
     constexpr std::size_t kBlockBytes = std::size_t{1} << 18, kShortColumnBytes = 8192;
     const bool is_short = rows * width <= kShortColumnBytes;
     const std::size_t block = is_short ? std::max<std::size_t>(1, kBlockBytes / (rows * width)) : 1;
@@ -98,7 +98,7 @@ class FortranRows : public ArrayReader {
     }
   }
 
-  // Visits the elements of one row in Fortran order; place() is where each is in C order.
+  // Visits the elements of one row in Fortran order; place() is the position of each in C order.
   class Columns {
    public:
     explicit Columns(const Shape& shape) : shape_(shape), stride_(shape.size(), 1), index_(shape.size(), 0) {
@@ -153,7 +153,7 @@ class StreamedRows : public ArrayReader {
   std::uint64_t position_ = 0;
 };
 
-// A file without a name, which goes when it is closed.
+// A file without a name, which disappears when it is closed.
 int open_temporary(const std::string& where) {
   std::error_code error;
   std::string path = (std::filesystem::temp_directory_path(error) / "bitfold-XXXXXX").string();

@@ -140,7 +140,8 @@ TEST_F(ArrayRows, damaged_archive_is_an_error_at_the_end) {
 
 TEST_F(ArrayRows, first_rows_can_be_read_alone) {
   testing::RawEntry entry = stored("x.npy", file_of(100, 20, false, false));
-  entry.stored.back() = static_cast<char>(entry.stored.back() ^ 1);  // its checksum is wrong, which shows at the end
+  // The checksum is wrong, which is detected at the end.
+  entry.stored.back() = static_cast<char>(entry.stored.back() ^ 1);
   const auto reader = open(zip({entry}));
   expect_rows(*reader, 0, 4, 20);
   expect_error([&] { reader->read(4, 96); }, "checksum");

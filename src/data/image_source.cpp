@@ -33,7 +33,7 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return paths;
 }
 
-// Why an entry of a folder is not a file that can be read; empty where it is one. Nothing here throws: one bad link
+// The reason why an entry of a folder is not a readable file; empty if it is one. Nothing here throws: one bad link
 // must not refuse a folder.
 std::string why_unreadable(const fs::path& path) {
   std::error_code error;

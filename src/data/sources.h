@@ -12,8 +12,8 @@
 namespace bitfold {
 
 /// Arrays as stored; read and converted a batch at a time. One array per input, in the inputs' order; `labels` empty or
-/// one per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array for what does not
-/// fit the inputs. Adds what it guesses to `notes`.
+/// one per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array if an array does
+/// not fit the inputs. Adds its guesses to `notes`.
 struct ArrayData {
   std::string path, kind;
   std::vector<StoredArray> arrays;

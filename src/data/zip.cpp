@@ -163,7 +163,7 @@ ZipEntryReader::~ZipEntryReader() {
 }
 
 // Inflates into `out`, of at most 1 GiB, until it is full or zlib needs more input. Returns zlib's status;
-// stream_.avail_out says how much is missing.
+// stream_.avail_out holds the number of missing bytes.
 int ZipEntryReader::inflate(std::span<std::byte> out) {
   constexpr std::uint64_t kReadAtOnce = 1 << 16;
   if (stream_.avail_in == 0) {
@@ -186,7 +186,7 @@ void ZipEntryReader::read(std::span<std::byte> out) {
     if (!entry_.deflated) {
       entry_.contents.read(position_, piece);
     } else {
-      const int status = inflate(piece);  // Z_OK says that something was read or written
+      const int status = inflate(piece);  // Z_OK means that something was read or written
       piece = piece.first(piece.size() - stream_.avail_out);
       check(status == Z_OK || (status == Z_STREAM_END && piece.size() == out.size()),
             "{}: its compressed data is damaged", where_);
@@ -199,7 +199,7 @@ void ZipEntryReader::read(std::span<std::byte> out) {
 
 void ZipEntryReader::finish() {
   check(remaining() == 0, "{}: {} bytes left over", where_, remaining());
-  // A stream that ended gives an error; one that has more to give fills `beyond`.
+  // A stream that has ended returns an error; a stream with more contents fills `beyond`.
   std::byte beyond{};
   if (entry_.deflated) {
     inflate({&beyond, 1});

@@ -17,7 +17,7 @@ namespace bitfold::engine {
 
 class Executor {
  public:
-  /// All of them must outlive it.
+  /// All arguments must outlive the executor.
   Executor(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena);
   ~Executor();
   Executor(const Executor&) = delete;
@@ -31,7 +31,7 @@ class Executor {
   /// Into tensors that must have the right types and shapes. `step_us` is empty or has one entry for each of steps().
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
-  /// Whether there is a plan to ask about: the one compiled or run last, or all stages of the last run.
+  /// Whether there is a plan to describe: the one compiled or run last, or all stages of the last run.
   bool is_compiled() const;
   const std::vector<StepInfo>& steps() const;
   std::size_t arena_bytes() const;
@@ -41,7 +41,7 @@ class Executor {
 
  private:
   void check_inputs(std::span<const Tensor> inputs) const;
-  /// Null where the graph has stages.
+  /// Null if the graph has stages.
   Plan* plan_for(std::span<const Tensor> inputs);
   Plan* compile_plan(std::vector<Shape> shapes, bool fuses_clamps);
   void run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
@@ -51,7 +51,7 @@ class Executor {
   WeightCache& weights_;
   Arena& arena_;
   PlanCache plans_;
-  std::unique_ptr<Stages> stages_;  ///< Once a shape was found to be known only at run time.
+  std::unique_ptr<Stages> stages_;  ///< Set once a shape was found to be known only at run time.
 };
 
 }  // namespace bitfold::engine

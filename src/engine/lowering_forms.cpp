@@ -145,7 +145,7 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
         copy->run(Team());
         return Tensor::borrow(moved.get(), moved, from.dtype, from.shape);  // kernels may read past it
       };
-      // Integers may be results of shape arithmetic, which other plans have other ones of.
+      // Integers may be results of shape arithmetic, which differ between plans.
       const bool is_shared = from.is_code || from.dtype == DataType::float32;
       const ConstantKey key{id, from.is_code, layout == Layout::channels_last};
       to.buffer = constant_buffer(is_shared ? weights.constant(key, move) : move());

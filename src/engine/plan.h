@@ -65,7 +65,7 @@ struct Program {
 
 class Plan {
  public:
-  /// Buffers of kept values live to the end. Throws Error where the arena would take more memory than the options
+  /// Buffers of kept values live to the end. Throws Error if the arena would take more memory than the options
   /// allow.
   Plan(Program program, std::vector<Shape> input_shapes, const SessionOptions& options);
 

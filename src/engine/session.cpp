@@ -1,29 +1,16 @@
 // Session: options, threads and errors around the executor of a graph.
 #include "bitfold/session.h"
 
-#include <omp.h>
-
 #include <new>
 
 #include "base/check.h"
+#include "base/thread_limit.h"
 #include "bitfold/cpu.h"
 #include "engine/executor.h"
 #include "graph/runnable.h"
 
 namespace bitfold {
 namespace {
-
-/// OpenMP's thread count for the calling thread, put back at the end.
-class ThreadCount {
- public:
-  explicit ThreadCount(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
-  ~ThreadCount() { omp_set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 /// Calls f(); where memory runs out, the Error says so.
 template <class F>
@@ -61,7 +48,7 @@ Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
     if (!shape || !is_static(*shape)) return;
     shapes.push_back(*shape);
   }
-  const ThreadCount scope(impl_->threads);
+  const ThreadLimit scope(impl_->threads);
   naming_memory([&] { impl_->executor.compile(std::move(shapes)); });
 }
 
@@ -88,7 +75,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 std::vector<Tensor> Session::run(std::span<const Tensor> inputs) {
   return naming_memory([&] {
-    const ThreadCount scope(impl().threads);
+    const ThreadLimit scope(impl().threads);
     return impl().executor.run(inputs);
   });
 }
@@ -97,7 +84,7 @@ void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) { r
 
 void Session::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us) {
   naming_memory([&] {
-    const ThreadCount scope(impl().threads);
+    const ThreadLimit scope(impl().threads);
     impl().executor.run(inputs, outputs, step_us);
   });
 }

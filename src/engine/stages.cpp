@@ -310,7 +310,7 @@ Executor& Stages::body(NodeId id, std::size_t index, std::span<const Tensor> arg
   Body& body = bodies_[{id, index}];
   if (body.executor != nullptr) return *body.executor;
   body.graph = std::make_unique<Graph>(*graph_.node(id).bodies[index]);
-  // Files need not say the types of a body's inputs.
+  // Files need not declare the types of a body's inputs.
   const auto& inputs = body.graph->inputs();
   for (std::size_t i = 0; i < std::min(inputs.size(), arguments.size()); ++i)
     if (DataType& type = body.graph->value(inputs[i]).dtype; type == DataType::unknown) type = arguments[i].dtype();

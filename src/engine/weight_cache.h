@@ -43,7 +43,7 @@ struct ProductFacts {
 struct FilterKey {
   ProductKey product;
   FilterForm form = FilterForm::direct;
-  ValueId output = ValueId::none;                     ///< The step's, after fusion.
+  ValueId output = ValueId::none;                     ///< The output of the step, after fusion.
   std::optional<std::array<float, 4>> residual_grid;  ///< Scale, zero point, qmin and qmax of what is added, if any.
 
   auto operator<=>(const FilterKey&) const = default;

@@ -13,7 +13,7 @@ using ops::Elements;
 
 /// The elements of a constant small enough to be shape arithmetic.
 std::optional<Elements> elements_of(const Tensor& t) {
-  if (t.size() > ops::kMostElements) return std::nullopt;
+  if (t.size() > ops::kMaxElements) return std::nullopt;
   Elements e;
   if (t.dtype() == DataType::int64) {
     for (auto v : t.data<std::int64_t>()) e.emplace_back(v);
@@ -103,7 +103,7 @@ std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> i
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].shape) ops::check_size(*outputs[i].shape, fmt::format("output {}", i));
     // Enforces the bound for every rule, including rules that do not check it.
-    if (outputs[i].elements && std::ssize(*outputs[i].elements) > ops::kMostElements) outputs[i].elements.reset();
+    if (outputs[i].elements && std::ssize(*outputs[i].elements) > ops::kMaxElements) outputs[i].elements.reset();
   }
   return outputs;
 }

@@ -23,7 +23,7 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kMostPrintedElements = 16;
+constexpr std::int64_t kMaxPrintedElements = 16;
 
 std::uint64_t hash_of(const Tensor& tensor) {
   std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a's offset basis and prime
@@ -33,7 +33,7 @@ std::uint64_t hash_of(const Tensor& tensor) {
 }
 
 std::string print_constant(const Tensor& tensor) {
-  if (tensor.size() > kMostPrintedElements) return fmt::format(" #{:016x}", hash_of(tensor));
+  if (tensor.size() > kMaxPrintedElements) return fmt::format(" #{:016x}", hash_of(tensor));
   return " = " + text::print_elements(tensor);
 }
 
@@ -120,9 +120,9 @@ class GraphReader {
     if (line.accept("grid")) value.quant = text::read_grid(line);
     if (role == "const") {
       check(value.shape && is_static(*value.shape), "a constant needs a shape");
-      constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;  // a short text must not fill the memory with zeros
+      constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 28;  // a short text must not fill the memory with zeros
       constant_bytes_ += storage_bytes(stored, element_count(*value.shape));
-      check(constant_bytes_ <= kMostBytes, "the constants take more than {} bytes", kMostBytes);
+      check(constant_bytes_ <= kMaxBytes, "the constants take more than {} bytes", kMaxBytes);
       Tensor tensor(stored, *value.shape);
       if (line.accept("="))
         text::read_elements(line, tensor);

@@ -1,4 +1,4 @@
-// Reals of other widths than float32: float16, bfloat16 and float64 stand at a network's interface and in its files.
+// Reals of other widths than float32: float16, bfloat16 and float64 occur at a network's interface and in its files.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// From QuantizeLinear / DequantizeLinear nodes to grids. See qdq.h for the two forms.
+// Converts QuantizeLinear / DequantizeLinear nodes to grids. qdq.h describes the two forms.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -20,7 +20,7 @@ struct QdqAttributes {
   std::optional<std::int64_t> axis;
   std::int64_t block_size = 0;  ///< 0: no blocks.
   std::optional<DataType> output_dtype;
-  bool is_known = true;  ///< False where an attribute is not understood.
+  bool is_known = true;  ///< False if an attribute is not understood.
 };
 
 QdqAttributes read_attributes(const Opaque& op) {
@@ -38,7 +38,7 @@ QdqAttributes read_attributes(const Opaque& op) {
       found.block_size = attribute.i();
     } else if (attribute.name() == "precision") {
       found.is_known &= attribute.i() == 0;
-    } else if (attribute.name() != "saturate") {  // which concerns float8 alone
+    } else if (attribute.name() != "saturate") {  // concerns float8 only
       found.is_known = false;
     }
   }
@@ -103,8 +103,8 @@ bool is_signed_type(DataType dtype) {
          dtype == DataType::int2;
 }
 
-// The axis of a scale with several entries; none for one grid for the whole tensor. A scale [1] speaks for one channel
-// only where the node names an axis that has one.
+// The axis of a scale with several entries; none if one grid covers the whole tensor. A scale [1] is per channel only
+// if the node names an axis of length 1.
 std::optional<int> channel_axis(const Tensor& scale, std::optional<std::int64_t> axis,
                                 const std::optional<Shape>& shape) {
   if (scale.rank() == 0) return -1;
@@ -124,7 +124,7 @@ std::optional<int> channel_axis(const Tensor& scale, std::optional<std::int64_t>
   return static_cast<int>(at);
 }
 
-// The axis of the blocks of a constant; an error where scales do not fit it.
+// The axis of the blocks of a constant. Throws Error if the scales do not fit the constant.
 int block_axis(const Shape& x, const QdqAttributes& given, const Shape& scale) {
   const auto rank = static_cast<std::int64_t>(x.size());
   const std::int64_t named = given.axis.value_or(1), axis = named < 0 ? named + rank : named;
@@ -136,8 +136,8 @@ int block_axis(const Shape& x, const QdqAttributes& given, const Shape& scale) {
   return static_cast<int>(axis);
 }
 
-// The grid that a node's scale and zero_point describe, for codes of `code_type`. None for what no grid expresses:
-// blocks of a computed value among it.
+// The grid that a node's scale and zero_point describe, for codes of `code_type`. None if no grid expresses them, for
+// example blocks of a computed value.
 std::optional<QuantParams> read_grid(const Graph& graph, const std::vector<ValueId>& inputs, const QdqAttributes& given,
                                      DataType code_type) {
   const Tensor* scale = plain_constant(graph, inputs, 1);
@@ -186,7 +186,7 @@ std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataTy
   return read_grid(graph, node.inputs, read_attributes(std::get<Opaque>(node.op)), code_type);
 }
 
-// One QuantizeLinear whose codes go to DequantizeLinear nodes alone, all of the same grid.
+// One QuantizeLinear whose codes are read by DequantizeLinear nodes only, all of the same grid.
 struct Pair {
   NodeId quantize;
   std::vector<NodeId> dequantizes;
@@ -215,7 +215,7 @@ std::optional<Pair> match_pair(const Graph& graph, NodeId id) {
   }
 }
 
-// x itself may carry the grid when nothing sees it unsnapped.
+// x itself may carry the grid if nothing reads it unsnapped.
 bool grid_fits_on(const Graph& graph, ValueId x, const Pair& pair, const QdqMarks& marks) {
   if (graph.is_output(x) || graph.is_constant(x)) return false;
   if (graph.value(x).quant) return graph.value(x).quant == pair.grid && !marks.requantizes.contains(pair.quantize);
@@ -238,7 +238,7 @@ void put_on_value(Graph& graph, ValueId x, const Pair& pair) {
     const ValueId y = snapped[i];
     const NodeId dequantize = pair.dequantizes[i];
     if (graph.is_output(y) && (graph.is_input(x) || graph.is_output(x))) {
-      // Both names are the caller's: an output of its own that copies x.
+      // The caller uses both names: y is an output of its own that copies x.
       graph.op(dequantize) = Requantize{};
       graph.resize_inputs(dequantize, 1);
       graph.set_input(dequantize, 0, x);
@@ -273,7 +273,7 @@ void put_requantize(Graph& graph, const Pair& pair) {
   graph.value(first).quant = pair.grid;
 }
 
-// A Clip that an exported grid brought along: its reader takes the Clip's input.
+// Removes a Clip that was exported as part of a grid: its reader takes the Clip's input.
 void splice_grid_clip(Graph& graph, NodeId quantize, const QdqMarks& marks) {
   const NodeId clip = graph.producer(graph.node(quantize).inputs[0]);
   if (clip == NodeId::none || !marks.grid_clips.contains(clip)) return;

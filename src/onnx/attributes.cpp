@@ -17,7 +17,7 @@ onnx::AttributeProto& add(onnx::NodeProto& node, std::string_view name, onnx::At
   return attribute;
 }
 
-/// ONNX's word for an alternative of AttributeValue.
+/// ONNX's name of an alternative of AttributeValue.
 std::string_view type_name(std::size_t index) {
   constexpr std::array<std::string_view, std::variant_size_v<ops::AttributeValue>> kNames{
       "INT", "FLOAT", "STRING", "INTS", "FLOATS", "STRINGS", "TENSOR", "INT"};

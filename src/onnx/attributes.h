@@ -1,4 +1,4 @@
-// Attributes of nodes in files, as the values that an operator's fields take.
+// Converts attributes of nodes in files to and from the values of an operator's fields.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -12,12 +12,12 @@
 
 namespace bitfold {
 
-/// None for kinds that no field has: subgraphs, types, sparse tensors. External data of a tensor is looked for in
-/// `folder`. Throws Error when the attribute refers to the parameter of a function.
+/// None for kinds that no field has: subgraphs, types, sparse tensors. External data of a tensor is read from `folder`.
+/// Throws Error if the attribute refers to the parameter of a function.
 std::optional<ops::AttributeValue> read_attribute(const onnx::AttributeProto& attribute, const std::string& folder);
 
-/// Throws Error, naming the attribute and both types, unless `value` is of the type that the field takes. An integer
-/// becomes the element type it stands for where the field takes one; the result is none for a type that Bitfold lacks.
+/// Throws Error, naming the attribute and both types, unless `value` has the type of the field. An integer becomes the
+/// element type with that number if the field holds an element type; the result is none for a type that Bitfold lacks.
 std::optional<ops::AttributeValue> value_for(const ops::Field& field, ops::AttributeValue value);
 
 /// Adds an attribute to a node.
@@ -29,7 +29,7 @@ void set_integers(onnx::NodeProto& node, const char* name, const std::vector<std
 void set_reals(onnx::NodeProto& node, const char* name, const std::vector<float>& values);
 void set_tensor(onnx::NodeProto& node, const char* name, const Tensor& value);
 
-/// Null when the node has no attribute of that name.
+/// Null if the node has no attribute of that name.
 const onnx::AttributeProto* find_attribute(const onnx::NodeProto& node, std::string_view name);
 void remove_attribute(onnx::NodeProto& node, std::string_view name);
 

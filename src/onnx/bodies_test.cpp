@@ -1,4 +1,4 @@
-// If, Loop and Scan: subgraphs become closed bodies, and subgraphs again.
+// If, Loop and Scan: subgraphs become closed bodies when read, and subgraphs again when written.
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -197,7 +197,7 @@ TEST(Bodies, of_halves_are_float32_inside) {
   expect_round_trip(graph);
 }
 
-// A pair around a captured value, and one inside a body.
+// One pair around a captured value, and one inside a body.
 TEST(Bodies, keep_grids) {
   ModelBuilder b(17);
   b.input("c", {}, onnx::TensorProto::BOOL).input("x", {2}).output("y");

@@ -1,4 +1,4 @@
-// Networks of float16, bfloat16 and float64: float32 inside, the file's types at the interface.
+// Networks of float16, bfloat16 and float64 are float32 inside and keep the file's types at the interface.
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -85,7 +85,7 @@ TEST(Halves, input_that_is_an_output_passes_unchanged) {
   b.node("Exp", "exp", {"x"}, {"y"});
   const Graph graph = b.load();
   EXPECT_EQ(graph.outputs()[0], graph.inputs()[0]);
-  EXPECT_EQ(graph.value(graph.outputs()[1]).dtype, DataType::float16);  // as an Exp of float16 is
+  EXPECT_EQ(graph.value(graph.outputs()[1]).dtype, DataType::float16);  // the output of an Exp of float16
   EXPECT_EQ(save_and_load(graph), graph);
 }
 
@@ -108,7 +108,7 @@ TEST(Halves, operators_that_bitfold_lacks_see_them) {
   EXPECT_EQ(save_and_load(graph), graph);
 }
 
-TEST(Halves, operators_that_bitfold_lacks_must_say_what_they_give) {
+TEST(Halves, unknown_operators_must_declare_their_output_types) {
   ModelBuilder b(17);
   b.input("x", {2}, onnx::TensorProto::FLOAT16).output("y");
   b.node("Frobnicate", "frob", {"x"}, {"f"});

@@ -1,4 +1,5 @@
-// From a Graph to an ONNX file, in the lowest opset that says its content, and not below the one it came with.
+// Writes a Graph to an ONNX file, in the lowest opset that can express it and that is not below the opset it was read
+// from.
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +20,7 @@
 namespace bitfold {
 namespace {
 
-/// A model, and the elements of its large initializers, by index, which are not in it.
+/// A model without the elements of its large initializers, and those elements by index.
 struct Written {
   onnx::ModelProto model;
   std::vector<std::optional<Tensor>> data;
@@ -47,7 +48,7 @@ Written write_model(const Graph& graph, std::optional<std::int64_t> wanted) {
   };
   import("", writing.opset);
   for (const auto& [domain, version] : writing.domains) import(domain, version);
-  // The opset that the file had, for the next time it is written.
+  // The opset of the original file, used when the graph is written again.
   if (!wanted && graph.opset != writing.opset) writing.metadata[kOpsetKey] = std::to_string(graph.opset);
   for (const auto& [key, text] : writing.metadata) {
     auto& entry = *model.add_metadata_props();
@@ -57,7 +58,7 @@ Written write_model(const Graph& graph, std::optional<std::int64_t> wanted) {
   return {std::move(model), std::move(writing.data)};
 }
 
-// Writes initializers above a size to another file, and their places in it to the model.
+// Writes initializers above a size to another file, and their positions in it to the model.
 void move_to_external(onnx::ModelProto& model, InitializerData& elements, FileWriter& data, const std::string& location,
                       std::size_t above_bytes) {
   std::size_t offset = 0;
@@ -88,7 +89,7 @@ void move_to_external(onnx::ModelProto& model, InitializerData& elements, FileWr
   }
 }
 
-// FILE.data, where FILE is cut so that the name and a number after it fit the file system.
+// FILE.data, where FILE is shortened so that the name and a number after it fit the file system.
 std::string data_path(const std::string& path) {
   constexpr std::size_t kLongest = NAME_MAX - std::string_view(".data.999").size();
   const std::size_t name = path.rfind('/') + 1;
@@ -101,7 +102,8 @@ std::string data_path(const std::string& path) {
   return stem + ".data";
 }
 
-// The files of weights that save_onnx wrote for the model at `path`: others may belong to other models, too.
+// The files of weights that save_onnx wrote for the model at `path`. Other files that the model refers to are left out:
+// they may belong to other models.
 std::vector<std::string> own_data_files(const std::string& path) {
   const std::string stem = data_path(path);
   std::vector<std::string> files = external_files(path);
@@ -112,8 +114,8 @@ std::vector<std::string> own_data_files(const std::string& path) {
   return files;
 }
 
-// The model takes its name last: before that moment the old model stands with the old weights, after it the new with
-// the new.
+// The model file is renamed last: before that the old model stands with the old weights, afterwards the new model with
+// the new weights.
 void commit(FileWriter& model, std::optional<FileWriter>& data) {
   if (!data) return model.commit();
   data->commit();
@@ -132,22 +134,22 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     Written exported = write_model(graph, options.opset);
     onnx::ModelProto& model = exported.model;
     InitializerData elements = exported.spans();
-    constexpr std::size_t kMost = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
+    constexpr std::size_t kMaxMessageBytes = std::size_t{std::numeric_limits<int>::max()} - (std::size_t{1} << 20);
     const std::vector<std::string> old_data = own_data_files(path);
     FileWriter file(path);
     std::optional<FileWriter> data;
-    if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMost) {
+    if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMaxMessageBytes) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
       check(file.is_regular(), "'{}' is not a regular file: a file of weights cannot lie beside it", path);
       data.emplace(FileWriter::NewFile{}, data_path(path));
       move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }
-    check(serialized_bytes(model, elements) <= kMost, "the model does not fit 2 GB");
+    check(serialized_bytes(model, elements) <= kMaxMessageBytes, "the model does not fit 2 GB");
     serialize_model(
         model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); },
         [](std::span<const std::byte> bytes) { release_mapped_pages(bytes); });
     commit(file, data);
-    // Nothing refers to these any more. A file that cannot be removed only takes space.
+    // Nothing refers to these files any more. A file that cannot be removed only takes space.
     for (const std::string& old : old_data) ::unlink(old.c_str());
   } catch (const Error& error) {
     const std::string message = error.what();

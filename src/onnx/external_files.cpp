@@ -1,4 +1,4 @@
-// Which files hold a model's external data, found by walking through the wire format: weights are skipped, not read.
+// Finds the files that hold a model's external data by walking through the wire format. Weights are skipped, not read.
 #include <fcntl.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl.h>
@@ -46,9 +46,9 @@ class Walker {
  public:
   explicit Walker(CodedInputStream& in) : in_(in) {}
 
-  // False where the bytes are not a message.
+  // False if the bytes are not a message.
   bool walk(Message message, int depth = 0) {
-    constexpr int kDeepest = 100;  // of protobuf itself
+    constexpr int kDeepest = 100;  // protobuf's own limit
     if (depth > kDeepest) return false;
     while (const std::uint32_t tag = in_.ReadTag()) {
       const std::uint32_t number = tag >> 3;

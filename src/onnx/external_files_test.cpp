@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr SaveOptions kExternal{.external_above_bytes = 100};
 
-/// y = x * w, where every element of w is `value` and w is kept in another file.
+/// y = x * w. Every element of w is `value`, and w is kept in another file.
 Graph network(float value, std::int64_t size = 256) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, {size});
@@ -30,7 +30,7 @@ Graph network(float value, std::int64_t size = 256) {
   return graph;
 }
 
-/// The value of a model and its weights; an error if they differ.
+/// The value that a model and its weights share. Throws Error if they differ.
 float loaded_value(const std::string& path) {
   const Graph graph = load_onnx(path);
   const Tensor weight = *graph.value(graph.find("w")).constant;
@@ -93,7 +93,7 @@ TEST_F(ExternalFiles, of_other_models_are_neither_replaced_nor_removed) {
   save_onnx(network(1), path("a.onnx"), kExternal);
   EXPECT_EQ(read_file(path("a.onnx.data")).size(), 15u);
   EXPECT_EQ(loaded_value(path("a.onnx")), 1);
-  fs::copy(path("a.onnx"), path("b.onnx"));  // its weights are those of a.onnx
+  fs::copy(path("a.onnx"), path("b.onnx"));  // uses the weights of a.onnx
   save_onnx(network(2), path("b.onnx"), kExternal);
   EXPECT_EQ(loaded_value(path("a.onnx")), 1);
   EXPECT_EQ(loaded_value(path("b.onnx")), 2);

@@ -112,7 +112,7 @@ void Functions::call(const Function& function, const onnx::NodeProto& node, std:
   const std::string stem = !node.name().empty() ? node.name() : node.output_size() > 0 ? node.output(0) : "call";
   Names names{{"", ""}};
   for (int i = 0; i < proto.input_size(); ++i) names[proto.input(i)] = i < node.input_size() ? node.input(i) : "";
-  // An output that is an input, or another output, has a name already: an Identity gives it the caller's.
+  // An output that is also an input, or another output, already has a name: an Identity gives it the caller's name.
   std::vector<std::pair<std::string, std::string>> copies;
   for (int i = 0; i < node.output_size(); ++i) {
     if (node.output(i).empty()) continue;
@@ -157,7 +157,7 @@ void Functions::rename(onnx::NodeProto& node, const Names& names, const onnx::No
       const auto fallback = function.defaults.find(parameter);
       if (given == nullptr && fallback != function.defaults.end()) given = &fallback->second;
       if (given == nullptr) {
-        node.mutable_attribute()->DeleteSubrange(i, 1);  // an attribute that the caller leaves out
+        node.mutable_attribute()->DeleteSubrange(i, 1);  // an attribute that the caller omits
         continue;
       }
       attribute = *given;

@@ -1,4 +1,4 @@
-// Functions that a model defines itself: a call of one is replaced with the function's nodes when the file is read.
+// Functions that a model defines itself. Reading a file replaces each call with the nodes of the function.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -20,7 +20,7 @@ Opsets read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdP
 /// "" for ai.onnx.
 std::string domain_of(const std::string& domain);
 
-/// A node and the operator sets that say what it means: its function's, or the model's.
+/// A node and the operator sets that define it: those of its function, or of the model.
 struct SourceNode {
   const onnx::NodeProto* proto;
   const Opsets* opsets;
@@ -28,14 +28,14 @@ struct SourceNode {
 
 class Functions {
  public:
-  /// `model` outlives it.
+  /// `model` must outlive this object.
   explicit Functions(const onnx::ModelProto& model);
   Functions(const Functions&) = delete;
   Functions& operator=(const Functions&) = delete;
 
-  /// The nodes with every call replaced, calls in functions too. Subgraphs are left as they are. Values and nodes of a
-  /// function get names that no other value of the model has. Throws Error for a function that calls itself and for
-  /// more than a million nodes.
+  /// The nodes with every call replaced, including calls inside functions. Subgraphs are left as they are. Values and
+  /// nodes of a function get names that no other value of the model has. Throws Error for a function that calls itself
+  /// and for more than a million nodes.
   std::vector<SourceNode> expand(const google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes,
                                  const Opsets& opsets);
 
@@ -58,7 +58,7 @@ class Functions {
   void take_names(const onnx::GraphProto& graph);
 
   std::map<std::string, Function> functions_;  // by domain, name and overload
-  std::set<const Function*> active_;           // whose calls are being replaced
+  std::set<const Function*> active_;           // functions whose calls are being replaced
   std::set<std::string> taken_;
   std::deque<onnx::NodeProto> made_;
 };

@@ -1,4 +1,4 @@
-// What bad files get: an Error that names file, node and value; never a crash, never a wrong graph.
+// Bad files are rejected with an Error that names file, node and value. They never cause a crash or a wrong graph.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -37,7 +37,7 @@ TEST(BadFile, missing) {
   expect_error([] { load_onnx("/nowhere/model.onnx"); }, {"/nowhere/model.onnx", "No such file"});
 }
 TEST(BadFile, empty) { expect_bytes_refused("", {"test.onnx", "empty"}); }
-TEST(BadFile, not_a_protobuf) { expect_bytes_refused("this is no model\n", {"test.onnx", "not an ONNX model"}); }
+TEST(BadFile, not_a_protobuf) { expect_bytes_refused("this is not a model\n", {"test.onnx", "not an ONNX model"}); }
 TEST(BadFile, no_ir_version) {
   ModelBuilder b;
   b.model.clear_ir_version();

@@ -1,6 +1,6 @@
-// From an ONNX file to a Graph. Every operator takes the form of its row in the operator table; Constant nodes become
-// constants, and QuantizeLinear / DequantizeLinear pairs grids. The file is trusted in nothing: every size is checked
-// before it is used.
+// Reads an ONNX file into a Graph. Every operator takes the form of its row in the operator table. Constant nodes
+// become constants, and QuantizeLinear / DequantizeLinear pairs become grids. No size in the file is trusted: each is
+// checked before it is used.
 #include <charconv>
 #include <limits>
 #include <new>
@@ -44,7 +44,8 @@ void read_metadata(ModelFile& file) {
   }
 }
 
-// Which opset a later file should have: the one that this file has, or had before its content asked for a higher one.
+// The opset for writing the graph again: that of this file, or the opset it had before its content required a higher
+// one.
 std::int64_t read_opset(ModelFile& file, const Opsets& opsets) {
   const auto standard = opsets.find("");
   const std::int64_t opset = standard == opsets.end() ? 0 : standard->second;

@@ -1,4 +1,4 @@
-// Reading ONNX files: the real models, the older forms of operators, and what bad files get.
+// Reading ONNX files: the real models, the older forms of operators, and rejected files.
 #include <gtest/gtest.h>
 
 #include "bitfold/onnx.h"

@@ -1,5 +1,5 @@
-// Works on protobuf's wire format: a message is a sequence of fields, a field a tag (its number and wire type) and its
-// contents, and the contents of a nested message follow their length.
+// Works on protobuf's wire format. A message is a sequence of fields. A field is a tag (its number and wire type) and
+// its contents. The contents of a nested message follow their length.
 #include "onnx/initializer_data.h"
 
 #include <google/protobuf/io/coded_stream.h>
@@ -17,16 +17,16 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 using Bytes = std::span<const std::byte>;
 
-/// Smaller raw_data stays in the message.
+/// raw_data below this size (bytes) stays in the message.
 constexpr std::size_t kLargeData = 1024;
 
 struct Field {
   int number = 0;
   bool has_length = false;
-  Bytes whole, contents;  ///< `contents` only if it has a length.
+  Bytes whole, contents;  ///< `contents` is set only if the field has a length.
 };
 
-/// Calls visit(field) for each field of a message. False when the bytes are not a message.
+/// Calls visit(field) for each field of a message. Returns false if the bytes are not a message.
 template <class Visit>
 bool for_each_field(Bytes message, const Visit& visit) {
   if (message.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) return false;
@@ -74,7 +74,7 @@ void append_field(std::string& to, int number, const std::string& contents) {
 bool shrink_initializer(Bytes tensor, std::string& to, Bytes& data) {
   return for_each_field(tensor, [&](const Field& field) {
     const bool is_data = field.number == onnx::TensorProto::kRawDataFieldNumber && field.has_length;
-    if (is_data) data = {};  // of several, the last counts
+    if (is_data) data = {};  // if there are several, the last counts
     if (is_data && field.contents.size() >= kLargeData)
       data = field.contents;
     else
@@ -98,11 +98,12 @@ bool shrink_graph(Bytes graph, std::string& to, InitializerData& data) {
 
 Bytes as_bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-/// A serialized model without raw_data, divided at the places where it belongs.
+/// A serialized model without raw_data, split at the positions of the raw_data.
 struct Skeleton {
   std::string bytes;
   struct Cut {
-    std::size_t begin, end;  ///< `bytes` up to `begin` are written, then `header`, and `bytes` go on at `end`.
+    /// The parts of `bytes` up to `begin` are written, then `header`, and then `bytes` from `end` on.
+    std::size_t begin, end;
     std::string header;
     std::size_t data_end;  ///< Position of the raw_data in `bytes`; SIZE_MAX if there is none.
     Bytes data;

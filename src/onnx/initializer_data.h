@@ -1,5 +1,5 @@
-// Keeps the elements of large initializers out of protobuf, which would otherwise copy all of them while a model is
-// read or written.
+// Keeps the elements of large initializers out of protobuf, which would otherwise copy all of them when a model is read
+// or written.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -13,7 +13,7 @@
 
 namespace bitfold {
 
-/// The raw_data of each initializer of the main graph, by index; null data if protobuf has it.
+/// The raw_data of each initializer of the main graph, by index; null data if the message holds it.
 using InitializerData = std::vector<std::span<const std::byte>>;
 
 /// Parses a serialized model. The raw_data of large initializers is left out of `model`; the result refers to it in

@@ -96,7 +96,7 @@ TEST(LoadedGraph, borrows_constants_from_the_file_and_outlives_it) {
   const ModelBuilder b = model_with_constants({4096, 5});
   write_file(path, b.model.SerializeAsString());
   const Graph loaded = load_onnx(path);
-  // Raw data is aligned in a file by chance only.
+  // Raw data is aligned in a file only by chance.
   Graph expected = b.load();
   EXPECT_EQ(print_graph(loaded), print_graph(expected));
   save_onnx(loaded, path, {.external_above_bytes = 64});
@@ -127,7 +127,7 @@ TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
   const auto model_size = static_cast<std::int64_t>(std::filesystem::file_size(path));
   const auto data_size = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data"));
   EXPECT_EQ(onnx_file_bytes(path), model_size + data_size);
-  // The same with another name for the data.
+  // The same with another name of the data.
   onnx::ModelProto model;
   const auto bytes = read_file(path);
   ASSERT_TRUE(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));

@@ -1,4 +1,5 @@
-// Networks written in older opsets: what changes, what is refused by name, and that reading gives the network back.
+// Networks written in older opsets: the changed nodes, the nodes refused by name, and that reading restores the
+// network.
 #include "onnx/lower_opset.h"
 
 #include <gtest/gtest.h>
@@ -51,7 +52,7 @@ void expect_refused(const Graph& graph, std::optional<std::int64_t> opset, const
   }
 }
 
-/// One node 'n' that gives 'y' from 'x' and constants 'c1', 'c2', ...; an empty tensor stands for an absent input.
+/// One node 'n' that computes 'y' from 'x' and constants 'c1', 'c2', ...; an empty tensor stands for an absent input.
 Graph one_node(Op op, const Shape& shape, const std::vector<std::optional<Tensor>>& constants = {},
                std::size_t outputs = 1) {
   Graph g;
@@ -71,7 +72,7 @@ Graph one_node(Op op, const Shape& shape, const std::vector<std::optional<Tensor
 
 Tensor ints(const Ints& values) { return int64_vector(values); }
 
-/// What every opset down to `lowest` gives back; below it the node is refused by name.
+/// Every opset down to `lowest` restores the graph; below it the node is refused by name.
 void expect_opsets(const Graph& graph, std::int64_t lowest) {
   for (std::int64_t opset = kOldestOpset; opset <= kLatestOpset; ++opset) {
     SCOPED_TRACE(opset);
@@ -149,7 +150,7 @@ TEST(Lowering, operators_that_older_opsets_lack) {
   expect_opsets(one_node(Parametric{ParametricKind::celu, 1}, {2}), 12);
 }
 
-// Asked for, they are written as several operators; unasked, the opset is raised.
+// If the caller asks for the opset, they are written as several operators; otherwise the opset is raised.
 TEST(Lowering, fused_operators_are_split_only_where_the_opset_is_asked_for) {
   struct Case {
     Op op;
@@ -175,13 +176,13 @@ TEST(Lowering, fused_operators_are_split_only_where_the_opset_is_asked_for) {
 TEST(Lowering, every_older_form_is_written_or_refused) {
   for (const ops::OperatorInfo& row : ops::all_operators()) {
     if (row.is_internal || !row.domain.empty()) continue;
-    // What reading lifts, writing lowers.
+    // Writing can lower every form that reading can lift.
     for (int opset = 7; opset < row.since; ++opset)
       if (has_lift(row.name, opset, row.since)) EXPECT_TRUE(has_lowering(row.name, row.since)) << row.name;
   }
 }
 
-// Pad with axes breaks ONNX Runtime's layout pass.
+// ONNX Runtime's layout pass fails on a Pad with axes.
 TEST(Pads, are_written_for_all_axes) {
   const Graph graph = one_node(Pad{}, {1, 2, 3, 4}, {ints({2, 1, 0, 3}), std::nullopt, ints({3, -2})});
   const File file = write(graph, 18);
@@ -231,7 +232,7 @@ TEST(Opset, follows_from_grids) {
 
 TEST(Opset, of_an_unknown_operator_is_kept) {
   const auto hardmax = [](std::int64_t opset) { return one_node(Opaque{.type = "Hardmax", .opset = opset}, {2, 2}); };
-  EXPECT_EQ(write(hardmax(11)).opset(), 12);  // the last before it changed, and the nearest to 13
+  EXPECT_EQ(write(hardmax(11)).opset(), 12);  // the last opset before the operator changed, and the nearest to 13
   EXPECT_EQ(write(hardmax(18)).opset(), 13);
   expect_refused(hardmax(11), 13, {"[Hardmax 'n']", "opset 12 or lower"});
   expect_refused(one_node(Opaque{.type = "Frobnicate", .opset = 17}, {2}), 18, {"[Frobnicate 'n']", "opset 17"});

@@ -1,4 +1,4 @@
-// For tests: ONNX files made piece by piece, wrong ones too.
+// For tests: builds ONNX files piece by piece, including invalid ones.
 #pragma once
 
 #include <onnx/onnx_pb.h>

@@ -9,14 +9,14 @@
 namespace bitfold {
 namespace {
 
-/// The opsets in which an operator got a new version: the one of opset 7 and the later ones, then zeros. A negative
-/// number stands for a version in which a node of the version before means something else, or is invalid.
+/// The opsets in which an operator got a new version: the version valid in opset 7, the later ones, then zeros. A
+/// negative number is a version in which a node of the previous version has another meaning or is invalid.
 struct History {
   std::string_view type;
   std::array<std::int8_t, 10> versions;
 };
-// From the operator schemas of onnx 1.23. A version that differs from the one before in nothing but element types, or
-// by optional attributes and inputs whose absence means what it meant, is positive.
+// From the operator schemas of onnx 1.23. A version is positive if it differs from the previous one only in element
+// types, or only in optional attributes and inputs whose absence keeps the old meaning.
 constexpr History kHistories[] = {
     {"Abs", {6, 13}},
     {"Acos", {7, 22}},

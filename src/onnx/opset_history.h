@@ -1,4 +1,4 @@
-// When operators of ONNX changed.
+// The opsets in which operators of ONNX changed.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ struct OpsetRange {
   bool operator==(const OpsetRange&) const = default;
 };
 
-/// The opsets in which a node of the default domain that was written for `opset` has the same meaning. That opset alone
-/// for an operator that ONNX does not have.
+/// The opsets in which a node of the default domain that was written for `opset` has the same meaning. For an operator
+/// that ONNX does not have, `opset` alone.
 OpsetRange opsets_of_same_meaning(std::string_view type, std::int64_t opset);
 
 }  // namespace bitfold

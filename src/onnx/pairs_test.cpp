@@ -1,4 +1,4 @@
-// QuantizeLinear and DequantizeLinear nodes in the places where other tools put them.
+// QuantizeLinear and DequantizeLinear nodes in the positions that other tools use.
 #include <gtest/gtest.h>
 
 #include "onnx/attributes.h"
@@ -61,8 +61,8 @@ TEST(Pair, with_a_computed_scale_stays_as_it_is) {
   for (NodeId id : graph.nodes()) EXPECT_TRUE(std::holds_alternative<Opaque>(graph.node(id).op));
 }
 
-// As torch.onnx.export writes initializers that are equal.
-TEST(Qdq, scales_behind_an_identity_are_constants) {
+// torch.onnx.export writes equal initializers like this.
+TEST(Qdq, scales_read_through_an_identity_are_constants) {
   const auto build = [](bool through) {
     ModelBuilder b(13);
     b.input("x", {2, 8}).constant("s", floats({}, {0.5F})).output("y");

@@ -1,14 +1,14 @@
-// QuantizeLinear and DequantizeLinear: how grids look in a file.
+// QuantizeLinear and DequantizeLinear: the representation of grids in a file.
 //
 // In a file                                          In a Graph
 //   x -> QuantizeLinear -> DequantizeLinear -> y       x with a grid, whose consumers read x; or Requantize x -> y,
-//                                                      y with a grid, where something else reads x unsnapped
+//                                                      y with a grid, if something else reads x unsnapped
 //   codes -> DequantizeLinear -> w                     constant w with codes and a grid, which may have blocks
 //
-// Facts that the types of a file cannot express are written as metadata and read back, so that a graph survives
-// (invariant 6):
-//   metadata "bitfold.bits:V"     the bits of V's grid where its type has more (6 bits are stored in uint8)
-//   metadata "bitfold.narrow:V"   whether V's grid is narrow, where infers_narrow() gives another answer
+// Facts that the types of a file cannot express are written as metadata and read back, so that reading restores the
+// graph (invariant 6):
+//   metadata "bitfold.bits:V"     the bits of V's grid if its type has more (6 bits are stored in uint8)
+//   metadata "bitfold.narrow:V"   whether V's grid is narrow, if infers_narrow() returns something else
 //   "bitfold.bits@PATH:V"         the same for a value V in a body; PATH is "NODE.INDEX/" for each node around the body
 //   doc_string kGridClip          marks a Clip that keeps an activation on a grid narrower than its type
 //   doc_string kRequantize        marks a QuantizeLinear or Identity that is a Requantize node
@@ -33,20 +33,20 @@ inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
 inline constexpr const char* kBodyOutput = "bitfold.body_output";
 /// The doc_string of a graph whose name is empty, which ONNX forbids.
 inline constexpr const char* kUnnamed = "bitfold.unnamed";
-/// The Graph::opset of a file whose own opset is higher, because its content needs that.
+/// The Graph::opset of a file whose own opset is higher, because its content requires that.
 inline constexpr const char* kOpsetKey = "bitfold.opset";
 /// Earlier versions of Bitfold wrote such keys, with a domain after them.
 inline constexpr const char* kOldOpsetKey = "bitfold.opset:";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";
 
-/// The type a value's codes have in a file. Constants: the packed type that they are held in, or else the narrowest type
-/// of opset 21 (int4, int8, int16, int32, and their unsigned forms). Computed values: at least 8 bits, since ONNX Runtime
-/// refuses pools of 4-bit codes.
+/// The type of a value's codes in a file. Constants: the packed type in which they are held, or else the narrowest type
+/// of opset 21 (int4, int8, int16, int32, and their unsigned forms). Computed values: at least 8 bits, because ONNX
+/// Runtime refuses pools of 4-bit codes.
 DataType file_type(const Value& value);
 
-/// What the importer takes for narrow when the file does not say: signed constants of at most 8 bits with zero_point 0
-/// none of whose codes is the lowest, as symmetric weights are.
+/// The importer's assumption about narrow if the file does not say: true for signed constants of at most 8 bits with
+/// zero_point 0 of which no code is the lowest, as in symmetric weights.
 bool infers_narrow(const Value& value);
 
 /// Nodes whose doc_string says that they are part of a grid.
@@ -58,15 +58,15 @@ struct QdqMarks {
 bool is_quantize(const Op& op);
 bool is_dequantize(const Op& op);
 
-/// DequantizeLinear of constants is a constant with codes and a grid, QuantizeLinear of constants a constant of codes.
-/// None when the inputs are not constant or of a form that no grid expresses. `inputs` are the node's.
+/// DequantizeLinear of constants is a constant with codes and a grid. QuantizeLinear of constants is a constant of
+/// codes. None if the inputs are not constant or no grid expresses them. `inputs` are the inputs of the node.
 std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, const std::vector<ValueId>& inputs);
 
-/// Turns the pairs among a graph's nodes into grids. What cannot be turned stays Opaque.
+/// Converts the pairs among a graph's nodes to grids. Pairs that cannot be converted stay Opaque.
 void absorb_qdq(Graph& graph, const QdqMarks& marks);
 
-/// Sets bits and narrow of every grid, from the metadata that says so, and removes that metadata.
-/// Throws Error where metadata and codes contradict each other.
+/// Sets bits and narrow of every grid from the metadata, and removes that metadata. Throws Error if metadata and codes
+/// contradict each other.
 void settle_grids(Graph& graph);
 
 }  // namespace bitfold

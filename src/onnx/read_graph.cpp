@@ -21,7 +21,7 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
   if (!type.has_shape()) return declared;
   Shape shape, known;
   for (const auto& dim : type.shape().dim()) {
-    // Some exporters write -1 for a size that is left open.
+    // Some exporters write -1 for a dynamic size.
     const bool is_known = dim.has_dim_value() && dim.dim_value() != kDynamic;
     shape.push_back(is_known ? dim.dim_value() : kDynamic);
     check(!is_known || dim.dim_value() >= 0, "value '{}' has a dimension of {}", info.name(), dim.dim_value());
@@ -65,7 +65,7 @@ Graph GraphReader::read(std::span<const ValueInfo> inputs, std::span<const Captu
   return std::move(graph_);
 }
 
-// Types of computed values, and which values anything reads.
+// Reads the types of computed values, and records which values have readers.
 void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
   const auto declare = [this](const onnx::ValueInfoProto& info) {
     if (info.type().has_tensor_type() && data_type_of_onnx(info.type().tensor_type().elem_type()))
@@ -78,7 +78,7 @@ void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
   for (const auto& output : proto_.output()) {
     read_.insert(output.name());
     outputs_.insert(output.name());
-    if (output.has_type() && !is_body()) read_type(output);  // says what is wrong with it
+    if (output.has_type() && !is_body()) read_type(output);  // throws an Error that describes the type
     declare(output);
   }
   for (const SourceNode& node : nodes) {
@@ -92,7 +92,7 @@ void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
   }
 }
 
-// Leaves the initializer without elements, so that a model and its graph do not both hold them.
+// Leaves the initializer without elements, so that the model and its graph do not both hold them.
 Tensor GraphReader::take_initializer(int i) {
   auto& tensor = *file_.model.mutable_graph()->mutable_initializer(i);
   const auto index = static_cast<std::size_t>(i);
@@ -186,13 +186,13 @@ ValueId GraphReader::add_cast(ValueId from, DataType to, const std::string& outp
   return y;
 }
 
-// A value that so far nothing reads under its name leaves the name to another.
+// If nothing has read a value under its name yet, another value takes the name.
 void GraphReader::give_up_name(ValueId id, const std::string& name) {
   if (id == ValueId::none || graph_.value(id).name != name) return;
   graph_.rename_value(id, fresh(name + "/float32"));
 }
 
-// A constant that takes an attribute's place. `has_name`: the file says its name, which several nodes may share.
+// A constant that replaces an attribute. `has_name`: the file gives it a name, which several nodes may share.
 ValueId GraphReader::add_constant(const std::string& name, bool has_name, Tensor tensor) {
   if (!has_name) return graph_.add_constant(fresh(name), std::move(tensor));
   const ValueId known = values_.contains(name) ? read_value(name) : graph_.find(name);
@@ -245,7 +245,8 @@ void GraphReader::mark_output(const onnx::ValueInfoProto& output) {
   graph_.mark_output(read_raw(output.name()));
 }
 
-// A Cast of the file to another real was read as one to float32. Where only a Cast back follows, it is what it was.
+// A Cast of the file to another type of reals was read as a Cast to float32. If only a Cast back follows, it becomes
+// the original Cast again.
 void GraphReader::fuse_casts() {
   graph_.remove_dead();
   std::vector<NodeId> alive = graph_.nodes();

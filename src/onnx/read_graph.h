@@ -1,7 +1,7 @@
-// One graph of a file, the main one or the body of a node, becomes a Graph.
+// One graph of a file, the main graph or the body of a node, becomes a Graph.
 //
-// Reals of float16, bfloat16 and float64 become float32 inside: constants are converted, a graph input or output keeps
-// the file's type and has a Cast beside it, and so does what an operator reads or gives that Bitfold does not have.
+// Reals of float16, bfloat16 and float64 become float32 inside. Constants are converted. A graph input or output keeps
+// the file's type and has a Cast next to it. Inputs and outputs of an operator that Bitfold lacks do too.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -25,7 +25,7 @@
 
 namespace bitfold {
 
-/// What all graphs of a file share.
+/// State shared by all graphs of a file.
 struct ModelFile {
   ModelFile(onnx::ModelProto& proto, InitializerData detached, std::shared_ptr<const void> memory,
             std::string data_folder)
@@ -36,11 +36,11 @@ struct ModelFile {
         functions(proto) {}
 
   onnx::ModelProto& model;            ///< Its initializers lose their elements as they are read.
-  InitializerData data;               ///< What parse_model() left out of `model`.
-  std::shared_ptr<const void> owner;  ///< Keeps that memory; null: it must be copied.
-  std::string folder;                 ///< Where external data lies.
+  InitializerData data;               ///< The raw_data that parse_model() left out of `model`.
+  std::shared_ptr<const void> owner;  ///< Keeps that memory alive; if null, the data must be copied.
+  std::string folder;                 ///< The folder of external data.
   Functions functions;
-  /// The opset that the file had before its content asked for a higher one; 0 where that is unknown.
+  /// The opset that the file had before its content required a higher one; 0 if unknown.
   std::int64_t earlier_opset = 0;
   /// Metadata of values in bodies, by the body's path.
   std::map<std::string, std::map<std::string, std::string>> body_metadata = {};
@@ -50,26 +50,27 @@ struct ModelFile {
 struct Captured {
   std::string name;
   DataType file_type = DataType::float32;
-  Value value;  ///< A constant is copied into the body, anything else becomes one of its inputs.
+  Value value;  ///< A constant is copied into the body; any other value becomes an input of the body.
 };
 
 class GraphReader {
  public:
-  /// A body has a path: "" is the main graph. All references outlive the reader.
+  /// `path` is that of a body, or "" for the main graph. All references must outlive the reader.
   GraphReader(ModelFile& file, const onnx::GraphProto& graph, const Opsets& opsets, std::string path = "");
 
-  /// `inputs`: what the outer graph says of a body's own inputs. Grids and inferred shapes are set.
+  /// `inputs`: the outer graph's types and shapes of a body's own inputs. Sets grids and inferred shapes.
   Graph read(std::span<const ValueInfo> inputs = {}, std::span<const Captured> captured = {});
-  /// The element types of the outputs in the file. After read().
+  /// The element types of the outputs in the file. Call after read().
   const std::vector<DataType>& output_types() const { return output_types_; }
 
  private:
-  /// A value by its name in the file. One of an ordinary type is `real`.
+  /// A value by its name in the file. A value of an ordinary type has only `real`.
   struct FileValue {
-    DataType type = DataType::float32;    ///< In the file.
-    ValueId real = ValueId::none;         ///< For other reals: as float32; none until something reads it.
-    ValueId raw = ValueId::none;          ///< For other reals: in the file's type; none until something reads it.
-    std::optional<Tensor> elements = {};  ///< Of a constant that is not in the graph yet.
+    DataType type = DataType::float32;  ///< The type in the file.
+    ValueId real = ValueId::none;       ///< For other types of reals: the float32 value; none until something reads it.
+    /// For other types of reals: the value in the file's type; none until something reads it.
+    ValueId raw = ValueId::none;
+    std::optional<Tensor> elements = {};  ///< The elements of a constant that is not in the graph yet.
   };
 
   // The graph: read_graph.cpp.
@@ -119,22 +120,22 @@ class GraphReader {
   const std::string path_;
   Graph graph_;
   std::unordered_map<std::string, FileValue> values_;
-  std::map<std::string, ValueInfo> declared_;  // types and shapes that the file says
+  std::map<std::string, ValueInfo> declared_;  // types and shapes that the file declares
   std::set<std::string> read_, names_;         // names that something reads; all names of the file's graph
-  std::set<std::string> own_, outputs_;        // names of inputs and initializers; of outputs
-  std::set<NodeId> file_casts_, own_casts_;    // Casts to other reals: of the file, and made here
+  std::set<std::string> own_, outputs_;        // names of inputs and initializers; names of outputs
+  std::set<NodeId> file_casts_, own_casts_;    // Casts to other types of reals: from the file, and added here
   QdqMarks marks_;
-  std::vector<std::optional<ValueInfo>> infos_;  // per value, filled as nodes need them
+  std::vector<std::optional<ValueInfo>> infos_;  // per value, filled when a node needs it
   std::vector<DataType> output_types_;
 };
 
-/// After grids were found in a graph and its bodies: what a body captured has the name and the grid that it has
-/// outside.
+/// Gives a value that a body captures the name and the grid that it has outside. Runs after grids were found in a graph
+/// and its bodies.
 void adopt_captured(Graph& graph);
 
 /// The attributes that hold the bodies of an If, Loop or Scan, in the order of Node::bodies.
 std::vector<std::string_view> body_names(const Op& op);
-/// The number of inputs of a node with bodies that are captured values, which are the last.
+/// The number of inputs of a node with bodies that are captured values. They are the last inputs.
 std::size_t captured_count(const Node& node);
 
 }  // namespace bitfold

@@ -1,6 +1,6 @@
-// One node of a file becomes a node of the graph: brought into its operator's present form (lift.h), its attributes set
-// through the fields of the operator's row, completed by the row. A node for which one of these declines stays as it
-// is, with the reason.
+// Converts one node of a file to a node of the graph. lift.h converts it to its operator's present form, the fields of
+// the operator's row set its attributes, and the row completes it. If one of these declines a node, it stays Opaque,
+// with the reason.
 #include <algorithm>
 
 #include "base/check.h"
@@ -15,7 +15,7 @@
 namespace bitfold {
 namespace {
 
-/// The element of a Constant node; none for any other node.
+/// The tensor of a Constant node; none for any other node.
 std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string& folder) {
   if (node.op_type() != "Constant" || !domain_of(node.domain()).empty()) return std::nullopt;
   const auto length = [](const auto& values) { return Shape{static_cast<std::int64_t>(values.size())}; };
@@ -67,13 +67,13 @@ void GraphReader::read_checked(const SourceNode& source) {
     return;
   }
   const std::size_t output_count = count_outputs(node);
-  if (output_count == 0) return;  // its outputs are not read
+  if (output_count == 0) return;  // nothing reads its outputs
   if (read_mark(node) || skip_identity(node)) return;
   if (std::optional<std::string> reason = read_known(source, output_count))
     read_unknown(source, output_count, std::move(*reason));
 }
 
-// Up to the last one that something reads; all where the number of outputs says what the others are.
+// One more than the index of the last output that something reads. All outputs if their number defines their contents.
 std::size_t GraphReader::count_outputs(const onnx::NodeProto& node) const {
   std::size_t count = 0;
   for (int i = 0; i < node.output_size(); ++i)
@@ -93,7 +93,7 @@ std::int64_t GraphReader::opset_of(const onnx::NodeProto& node, const Opsets& op
   return it->second;
 }
 
-// What the exporter wrote in more than one node, or as another one.
+// Reads the doc_string by which the exporter marked nodes that stand for something else.
 bool GraphReader::read_mark(const onnx::NodeProto& node) {
   if (node.doc_string().empty() || !domain_of(node.domain()).empty()) return false;
   if (node.op_type() == "Identity" && node.doc_string() == kBodyOutput && node.input_size() == 1) {
@@ -108,7 +108,7 @@ bool GraphReader::read_mark(const onnx::NodeProto& node) {
 }
 
 // An Identity of a constant gives it a second name: exporters write one initializer for equal constants and an Identity
-// for each further use. So the constant is found wherever one must be known, such as a scale.
+// for each further use. Skipping it keeps the constant known where a constant is required, such as a scale.
 bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   if (node.op_type() != "Identity" || !domain_of(node.domain()).empty() || !node.doc_string().empty()) return false;
   if (node.input_size() != 1 || node.input(0).empty() || outputs_.contains(node.output(0))) return false;
@@ -119,7 +119,8 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   return true;
 }
 
-// Reshape(Softmax(Flatten(x))), as the exporter writes it, is one operator again; what it was made of is then unread.
+// Reshape(Softmax(Flatten(x))), as the exporter writes it, becomes one operator again. The nodes it consists of are
+// then unread.
 bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   const auto producer_of = [&](ValueId id) {
     const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);
@@ -136,7 +137,8 @@ bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   return true;
 }
 
-// An operator of the table. A result is the reason why the node is none; "" where the table has no such operator.
+// Reads an operator of the table. Returns the reason if the node cannot become one, or "" if the table has no such
+// operator.
 std::optional<std::string> GraphReader::read_known(const SourceNode& source, std::size_t output_count) {
   const onnx::NodeProto& node = *source.proto;
   const std::string domain = domain_of(node.domain());
@@ -148,7 +150,7 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
   if (!is_known) return "";
   for (const auto& attribute : node.attribute()) {
-    if (attribute.has_g()) continue;  // read_bodies
+    if (attribute.has_g()) continue;  // read_bodies() reads it
     auto value = read_attribute(attribute, file_.folder);
     if (!value) return fmt::format("attribute '{}' is of a kind that it does not have", attribute.name());
     form.attributes[attribute.name()] = std::move(*value);
@@ -221,7 +223,8 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
   return std::nullopt;
 }
 
-// Bodies are closed: what they read from outside becomes an input of the node, and of each body in the same order.
+// Bodies are closed: a value that they read from outside becomes an input of the node, and of each body in the same
+// order.
 std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, NodeForm& form, Node& made,
                                                     std::vector<DataType>& output_types) {
   const onnx::NodeProto& node = *source.proto;
@@ -263,7 +266,7 @@ std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, No
   return std::nullopt;
 }
 
-// Stays a node of the file. It reads and gives values in the file's types.
+// The node stays a node of the file. Its inputs and outputs have the file's types.
 void GraphReader::read_unknown(const SourceNode& source, std::size_t output_count, std::string reason) {
   const onnx::NodeProto& node = *source.proto;
   Opaque op{.domain = domain_of(node.domain()), .type = node.op_type(), .reason = std::move(reason)};
@@ -339,7 +342,7 @@ NodeId GraphReader::add_node(const onnx::NodeProto& node, Node made, std::size_t
   return id;
 }
 
-// Types and shapes as far as they are known, so that later nodes can use them.
+// Infers types and shapes as far as they are known, for use by later nodes.
 void GraphReader::infer(NodeId id) {
   const Node& node = graph_.node(id);
   const std::vector<ValueInfo> inputs = infos_of(node.inputs);
@@ -365,8 +368,8 @@ void GraphReader::infer(NodeId id) {
   }
 }
 
-// Reals are float32 here. Which they are in the file follows from the attribute that says it, or the file's
-// declaration, or the inputs whose type the operator's row says the output has.
+// Reals are float32 in the graph. Their type in the file follows from the attribute that gives it, the file's
+// declaration, or the inputs whose type the operator's row assigns to the output.
 DataType GraphReader::file_type_of_output(const onnx::NodeProto& node, NodeId id, std::size_t output,
                                           std::optional<DataType> attribute) {
   const Node& made = graph_.node(id);

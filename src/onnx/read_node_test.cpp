@@ -1,4 +1,4 @@
-// Nodes of files: attributes through the operators' fields, and what has no operator.
+// Nodes of files: attributes become fields of operators, and nodes without an operator are kept.
 #include <gtest/gtest.h>
 
 #include "bitfold/error.h"
@@ -148,7 +148,7 @@ TEST(BadGraph, an_identity_that_names_a_constant_twice) {
   EXPECT_THROW(b.load(), Error);
 }
 
-// Quadratic work would take minutes here.
+// Quadratic time would take minutes here.
 TEST(Import, a_hundred_thousand_nodes_of_one_name) {
   ModelBuilder b;
   b.input("x", {2});

@@ -67,7 +67,7 @@ Tensor random_codes(std::mt19937& random, const Shape& shape, const QuantParams&
   return grid.bits <= 4 ? pack(codes, 4) : codes;
 }
 
-// A chain of layers whose values carry grids or not, with Requantize nodes, snapped and unsnapped outputs.
+// A chain of layers whose values carry grids or not, with Requantize nodes and with snapped and unsnapped outputs.
 Graph random_graph(unsigned seed) {
   std::mt19937 random(seed);
   const auto coin = [&] { return random() % 2 == 0; };

@@ -1,4 +1,4 @@
-// The nodes of a file in an order in which every value is produced before it is read.
+// Sorts the nodes of a file into an order in which every value is produced before it is read.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -11,13 +11,14 @@
 
 namespace bitfold {
 
-/// "[Conv 'conv1']", as errors speak of a node in a file; by its first output where it has no name.
+/// "[Conv 'conv1']", the form in which errors name a node of a file. A node without a name is named by its first
+/// output.
 std::string where(const onnx::NodeProto& node);
 
-/// Indices into `nodes`, in file order wherever that already is such an order, which the format asks for. What the
-/// subgraphs of a node read from outside counts as read by the node. `is_given` says which names are graph inputs,
-/// initializers, or values of an outer graph. Throws Error naming the node for a cycle, an input that nothing produces,
-/// and a name produced twice.
+/// Indices into `nodes`. File order is kept if it is already valid, as the format requires. Values that the subgraphs
+/// of a node read from outside count as inputs of the node. `is_given` returns true for graph inputs, initializers, and
+/// values of an outer graph. Throws Error naming the node for a cycle, an input that nothing produces, and a name
+/// produced twice.
 std::vector<std::size_t> sort_nodes(std::span<const onnx::NodeProto* const> nodes,
                                     const std::function<bool(const std::string& name)>& is_given);
 

@@ -1,5 +1,5 @@
-// TensorProto to Tensor and back. Elements lie in raw_data (little-endian, Tensor's own layout), in a typed field,
-// where narrow types take one int32 per element (packed types: per byte), or in an external file.
+// Converts TensorProto to Tensor and back. Elements lie in raw_data (little-endian, Tensor's own layout), in a typed
+// field, where narrow types take one int32 per element (packed types: per byte), or in an external file.
 #include "onnx/wire.h"
 
 #include <algorithm>
@@ -104,7 +104,7 @@ std::uint64_t parse_count(const std::string& text, const std::string& key) {
   return value;
 }
 
-// The file a tensor's location names, after every link is followed: a model must not read outside its own folder.
+// The file that a tensor's location names, after every link is followed. A model must not read outside its own folder.
 std::filesystem::path resolve_inside(const std::string& folder, const std::string& location) {
   namespace fs = std::filesystem;
   const fs::path relative(location);
@@ -127,7 +127,7 @@ Tensor make_tensor(DataType dtype, const Shape& shape, const DetachedData& data)
   constexpr std::size_t kMinBorrowed = 1024;  // a small tensor would keep a whole page
   const std::size_t alignment = static_cast<std::size_t>(std::max(bit_width(dtype) / 8, 1));
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(data.bytes.data()) % alignment == 0;
-  // A file may hold any byte where a bool of C++ is 0 or 1: booleans are copied.
+  // A byte of the file may have any value, but a bool of C++ is 0 or 1, so booleans are copied.
   if (data.owner != nullptr && is_aligned && dtype != DataType::boolean && data.bytes.size() >= kMinBorrowed)
     return Tensor::borrow(data.bytes.data(), data.owner, dtype, shape);
   Tensor copy = Tensor::from_bytes(dtype, shape, data.bytes);

@@ -25,7 +25,7 @@ inline constexpr int kOnnxInt2 = 26;
 /// The element type of a TensorProto.DataType number; none for types that Bitfold does not support (strings, complex,
 /// float8).
 std::optional<DataType> data_type_of_onnx(int number);
-/// As data_type_of_onnx; throws Error naming the type.
+/// Like data_type_of_onnx, but throws Error naming the type.
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
 
@@ -47,7 +47,7 @@ std::optional<std::string> external_location(const onnx::TensorProto& proto);
 /// The size of that file. Throws Error as read_tensor() does.
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder);
 
-/// Elements as raw_data.
+/// Stores the elements as raw_data.
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor);
 /// A TensorProto with name, type and shape only.
 onnx::TensorProto write_tensor_header(const std::string& name, const Tensor& tensor);

@@ -41,7 +41,7 @@ GraphWriter::GraphWriter(ModelWriting& model, const Graph& graph, onnx::GraphPro
     : model_(model), graph_(graph), file_(file), outer_(outer), path_(std::move(path)) {}
 
 void GraphWriter::write(std::span<const ValueId> captured) {
-  file_.set_name(graph_.name.empty() ? "graph" : graph_.name);  // ONNX wants a name
+  file_.set_name(graph_.name.empty() ? "graph" : graph_.name);  // ONNX requires a name
   if (graph_.name.empty()) file_.set_doc_string(kUnnamed);
   bind_captured(captured);
   for (ValueId id : graph_.inputs())
@@ -82,7 +82,7 @@ bool GraphWriter::is_outer_name(const std::string& name) const {
   return false;
 }
 
-// A body's own values must not have the names of outer ones.
+// A body's own values must not have the names of outer values.
 std::string GraphWriter::own_name(ValueId id) {
   if (const auto it = own_names_.find(id); it != own_names_.end()) return it->second;
   const Value& value = graph_.value(id);
@@ -96,14 +96,14 @@ std::string GraphWriter::read_name(ValueId id) {
   return it == read_names_.end() ? own_name(id) : it->second;
 }
 
-// The name a node's own output gets; its snapped form follows in write_node.
+// The name of a node's own output. write_node adds its snapped form.
 std::string GraphWriter::raw_name(ValueId id) {
   if (id == ValueId::none) return "";
   const Value& value = graph_.value(id);
   return value.quant && graph_.is_output(id) ? fresh(own_name(id) + "/raw") : own_name(id);
 }
 
-// Whether an outer graph has the same constant under that name: a body reads it there.
+// Whether an outer graph has the same constant under that name. A body then reads it there.
 bool GraphWriter::shares_constant(const Value& value) {
   for (GraphWriter* outer = outer_; outer != nullptr; outer = outer->outer_) {
     const ValueId id = outer->graph_.find(value.name);
@@ -115,7 +115,7 @@ bool GraphWriter::shares_constant(const Value& value) {
   return false;
 }
 
-// Constants are written where something first reads them: some become attributes, and then nothing does.
+// Constants are written when something first reads them: a constant that became an attribute has no reader.
 void GraphWriter::need_constant(const std::string& name) {
   const auto it = constants_.find(name);
   if (it == constants_.end()) {
@@ -163,7 +163,7 @@ void GraphWriter::write_input(ValueId id) {
   read_names_[id] = snapped;
 }
 
-// An output of a body is a name of its own: not a captured value, and not another output.
+// An output of a body has a name of its own, different from captured values and from other outputs.
 void GraphWriter::write_outputs() {
   std::set<ValueId> seen;
   for (ValueId id : graph_.outputs()) {
@@ -180,7 +180,7 @@ void GraphWriter::write_outputs() {
   }
 }
 
-// Nothing is said of a value of which neither type nor shape is known.
+// A value of unknown type and shape is not declared.
 void GraphWriter::write_value_info(ValueId id, const std::string& name) {
   if (graph_.value(id).dtype != DataType::unknown) write_type(*file_.add_value_info(), name, graph_.value(id));
 }

@@ -6,16 +6,16 @@
 //   Requantize x -> y                  x -> QuantizeLinear -> y/q -> DequantizeLinear -> y
 //   constant w                         w/codes -> DequantizeLinear -> w
 //
-// ONNX Runtime's CPU provider runs a node in integers where every tensor input comes from a DequantizeLinear and every
-// output goes to a QuantizeLinear and is no graph output; the forms above are those. Scales and zero points are
-// initializers. What ONNX's types cannot say stands in metadata (qdq.h).
+// ONNX Runtime's CPU provider runs a node in integers if every tensor input comes from a DequantizeLinear and every
+// output goes to a QuantizeLinear and is not a graph output. The forms above meet this condition. Scales and zero
+// points are initializers. Facts that ONNX's types cannot express are written as metadata (qdq.h).
 //
 // Constant codes of 2 and 3 bits are stored in int4 (int2 needs opset 25, which few runtimes read), all other codes
-// below 8 bits in int8 or uint8. A runtime would let such an activation use the whole of the wider type, so a Clip in
-// front keeps it on its grid; narrow grids of 8 and 16 bits do without, for the Clip would keep ONNX Runtime from
-// fusing and the one code too many is only reached by reals outside the calibrated range. An operator that only moves
-// elements of a value on the same grid needs no Clip, and must not get one: ONNX Runtime 1.32 moves the pairs around
-// such nodes and then refuses a model with signed codes after a Clip.
+// below 8 bits in int8 or uint8. A runtime would use the whole of the wider type for such an activation, so a Clip
+// before the QuantizeLinear keeps it on its grid. Narrow grids of 8 and 16 bits have no Clip: it would keep ONNX
+// Runtime from fusing, and only reals outside the calibrated range reach the one extra code. An operator that only
+// moves elements of a value on the same grid needs no Clip and must not get one: ONNX Runtime 1.32 moves the pairs
+// around such nodes and then refuses a model with signed codes after a Clip.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -37,12 +37,12 @@ namespace bitfold {
 /// Up to this size (bytes) the elements of an initializer stay in the model's message.
 inline constexpr std::size_t kSmallTensor = 1024;
 
-/// What all graphs of a file that is being written share.
+/// State shared by all graphs of a file that is being written.
 struct ModelWriting {
-  std::int64_t opset = 0;                                ///< Of the default domain.
+  std::int64_t opset = 0;                                ///< The opset of the default domain.
   std::set<std::string> taken = {};                      ///< Names of values and nodes, in any graph.
-  std::map<std::string, std::int64_t> domains = {};      ///< Other domains that nodes are of, and their versions.
-  std::map<std::string, std::string> domain_users = {};  ///< The first node of each, for messages.
+  std::map<std::string, std::int64_t> domains = {};      ///< The other domains of nodes, with their versions.
+  std::map<std::string, std::string> domain_users = {};  ///< The first node of each domain, for messages.
   std::map<std::string, std::string> metadata = {};
   /// The elements of large initializers of the main graph, by index, which are not in the message.
   std::vector<std::optional<Tensor>> data = {};
@@ -53,11 +53,11 @@ void take_names(const Graph& graph, std::set<std::string>& taken);
 
 class GraphWriter {
  public:
-  /// A body has a writer of the graph around it, and a path (qdq.h). All references outlive the writer.
+  /// A body has a writer for the graph around it, and a path (qdq.h). All references must outlive the writer.
   GraphWriter(ModelWriting& model, const Graph& graph, onnx::GraphProto& file, GraphWriter* outer = nullptr,
               std::string path = "");
 
-  /// Throws Error naming value or node for what ONNX has no form for. `captured`: for a body, the outer values that its
+  /// Throws Error naming a value or node that ONNX cannot express. `captured`: for a body, the outer values that its
   /// last inputs stand for.
   void write(std::span<const ValueId> captured = {});
 
@@ -102,9 +102,9 @@ class GraphWriter {
   onnx::GraphProto& file_;
   GraphWriter* outer_;
   const std::string path_;
-  std::map<ValueId, std::string> read_names_;           // where it is not the value's own
-  std::map<ValueId, std::string> own_names_;            // where an outer graph has the value's name
-  std::unordered_map<std::string, ValueId> constants_;  // not written yet: nothing has read them
+  std::map<ValueId, std::string> read_names_;           // if it is not the value's own
+  std::map<ValueId, std::string> own_names_;            // if an outer graph has the value's name
+  std::unordered_map<std::string, ValueId> constants_;  // not written yet, because nothing has read them
 };
 
 }  // namespace bitfold

@@ -1,4 +1,4 @@
-// Grids as QuantizeLinear and DequantizeLinear nodes; see write_graph.h for the forms.
+// Writes grids as QuantizeLinear and DequantizeLinear nodes. write_graph.h describes the forms.
 #include <algorithm>
 
 #include "base/check.h"
@@ -13,7 +13,7 @@ namespace {
 
 bool needs_clip(const QuantParams& grid) { return grid.bits != 8 && grid.bits != 16; }
 
-// Whether the node only picks elements of its first input, which lies on the same grid.
+// Whether the node only moves elements of its first input, which lies on the same grid.
 bool stays_on_grid(const Graph& graph, const Node& node, const Value& output) {
   if (node.inputs.empty() || node.inputs[0] == ValueId::none) return false;
   const bool moves = ops::moves_elements(node.op) && ops::inputs_with(node, ops::Use::data).size() == 1;
@@ -65,7 +65,7 @@ std::vector<std::string> GraphWriter::write_grid(const Value& value, bool with_z
   return names;
 }
 
-// Keeps reals where the grid's own codes reach; 'from' itself where the type does that.
+// Limits reals to the range of the grid's codes. Returns `from` itself if the type already has that range.
 std::string GraphWriter::clipped(const Value& value, const std::string& from) {
   const QuantParams& grid = *value.quant;
   if (!needs_clip(grid)) return from;
@@ -107,7 +107,7 @@ void GraphWriter::write_constant(ValueId id) {
   const bool must_pack = file_type(value) != value.constant->dtype();
   const std::string codes = fresh(value.name + "/codes");
   add_initializer(codes, must_pack ? pack(*value.constant, bit_width(file_type(value))) : *value.constant);
-  // Without one it is 0 of the codes' type.
+  // Without a zero_point, ONNX takes 0 in the type of the codes.
   const bool has_zero_point =
       std::any_of(grid.zero_point.begin(), grid.zero_point.end(), [](auto z) { return z != 0; }) || grid.bits <= 16;
   std::vector<std::string> inputs = write_grid(value, has_zero_point);

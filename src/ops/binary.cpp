@@ -72,7 +72,7 @@ void arithmetic(const Node& node, std::span<const TensorView> in, std::span<cons
       case BinaryKind::mod:
         return apply([](T a, T b) { return modulo(a, b); });
       default:
-        fail("{} is no arithmetic", where(node));
+        fail("{} is not an arithmetic operator", where(node));
     }
   });
 }

@@ -141,7 +141,7 @@ Number evaluate(const Op& op, const std::vector<Number>& x) {
 }  // namespace
 
 std::optional<Elements> elementwise_elements(const Op& op, const Inputs& in, const Shape& output, DataType dtype) {
-  if (!is_static(output) || element_count(output) > kMostElements) return std::nullopt;
+  if (!is_static(output) || element_count(output) > kMaxElements) return std::nullopt;
   for (std::size_t i = 0; i < in.size(); ++i)
     if (!in.has(i) || !in[i].elements || !in[i].shape || !is_static(*in[i].shape)) return std::nullopt;
   Elements y;

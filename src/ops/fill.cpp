@@ -11,8 +11,8 @@ namespace {
 
 /// Small enough that a few sums cannot overflow int64.
 bool is_moderate(std::int64_t v) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 40;
-  return v > -kMost && v < kMost;
+  constexpr std::int64_t kLimit = std::int64_t{1} << 40;
+  return v > -kLimit && v < kLimit;
 }
 
 Outputs infer_expand(const Inputs& in) {
@@ -25,7 +25,7 @@ Outputs infer_expand(const Inputs& in) {
     target.push_back(dimension_of(size));
   }
   ValueInfo y = like(in[0], broadcast(*in.shape(0), target));
-  if (in[0].elements && in[0].elements->size() == 1 && is_static(*y.shape) && element_count(*y.shape) <= kMostElements)
+  if (in[0].elements && in[0].elements->size() == 1 && is_static(*y.shape) && element_count(*y.shape) <= kMaxElements)
     y.elements = Elements(at(element_count(*y.shape)), in[0].elements->front());
   return {y};
 }
@@ -77,7 +77,7 @@ Outputs infer_constant_of_shape(const Inputs& in) {
     check(!size || *size >= 0, "shape has {}", size.value_or(0));
     y.shape->push_back(dimension_of(size));
   }
-  if (is_static(*y.shape) && element_count(*y.shape) <= kMostElements && op.value.size() == 1) {
+  if (is_static(*y.shape) && element_count(*y.shape) <= kMaxElements && op.value.size() == 1) {
     Element fill;
     if (op.value.dtype() == DataType::int64) fill = op.value.data<std::int64_t>()[0];
     if (op.value.dtype() == DataType::int32) fill = op.value.data<std::int32_t>()[0];
@@ -107,7 +107,7 @@ Outputs infer_range(const Inputs& in) {
   const std::int64_t span = (*limit)[0] - (*start)[0], step = (*delta)[0];
   const std::int64_t count = (span > 0) == (step > 0) && span != 0 ? (std::abs(span) - 1) / std::abs(step) + 1 : 0;
   y.shape = Shape{count};
-  if (count > kMostElements) return {y};
+  if (count > kMaxElements) return {y};
   y.elements = Elements{};
   for (std::int64_t i = 0; i < count; ++i) y.elements->push_back((*start)[0] + i * step);
   return {y};

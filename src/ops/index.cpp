@@ -11,8 +11,8 @@ namespace {
 
 /// Small enough that a few sums cannot overflow int64.
 bool is_moderate(std::int64_t v) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 40;
-  return v > -kMost && v < kMost;
+  constexpr std::int64_t kLimit = std::int64_t{1} << 40;
+  return v > -kLimit && v < kLimit;
 }
 
 /// "To the end" as written by exporters: the largest int32 or int64.

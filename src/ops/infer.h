@@ -15,7 +15,7 @@ namespace bitfold::ops {
 using Elements = std::vector<Element>;
 
 /// Larger tensors are data, not shape arithmetic.
-inline constexpr std::int64_t kMostElements = 4096;
+inline constexpr std::int64_t kMaxElements = 4096;
 
 /// More elements than in any real tensor. Larger requests of a malicious file are rejected before arithmetic on them
 /// could overflow.

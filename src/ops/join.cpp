@@ -42,7 +42,7 @@ Outputs infer_concat(const Inputs& in) {
       }
     }
     knows_all = knows_all && in[i].elements && x.size() == 1 &&
-                std::ssize(joined) + std::ssize(*in[i].elements) <= kMostElements;
+                std::ssize(joined) + std::ssize(*in[i].elements) <= kMaxElements;
     if (knows_all) joined.insert(joined.end(), in[i].elements->begin(), in[i].elements->end());
   }
   return {knows_all ? with_elements(y, joined) : y};

@@ -27,7 +27,7 @@ int kind_of(const Op& op) {
 
 struct Table {
   std::vector<OperatorInfo> rows;
-  // By the operator's index in Op, then by kind.
+  // Indexed by the operator's index in Op, then by kind.
   std::array<std::vector<const OperatorInfo*>, std::variant_size_v<Op>> by_kind;
   std::map<std::pair<std::string_view, std::string_view>, const OperatorInfo*> by_name;
 

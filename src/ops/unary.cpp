@@ -93,7 +93,7 @@ void transcendental(const Node& node, std::span<const TensorView> in, std::span<
     case UnaryKind::cos:
       return apply([](float x) { return std::cos(x); });
     default:
-      fail("{} is no function of reals", where(node));
+      fail("{} is not a function of reals", where(node));
   }
 }
 

@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "graph/foldable.h"
-#include "passes/rewrite.h"
 #include "graph/runnable.h"
 #include "numeric/release_pages.h"
 #include "ops/operator.h"
+#include "passes/rewrite.h"
 
 namespace bitfold {
 namespace {

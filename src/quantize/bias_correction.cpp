@@ -64,7 +64,7 @@ void layer_outputs(const ProductView& view, const LayerReals& layer, std::int64_
 
 std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView& view, const Activation& activation,
                                  const LayerReals& exact, const LayerReals& rounded) {
-  const LayerRows rows(runs.graph(), id, LayerRows::kMostPerSample * runs.group());
+  const LayerRows rows(runs.graph(), id, LayerRows::kMaxPerSample * runs.group());
   const auto channels = static_cast<std::size_t>(view.groups * view.channels);
   std::vector<Sums> under_way(static_cast<std::size_t>(runs.threads()));
   std::vector<Spread> all(channels);

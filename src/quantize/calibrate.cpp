@@ -24,16 +24,16 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kMostSamples = 256;                    // at a time
-constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // for the histograms of all threads
+constexpr std::int64_t kMaxSamples = 256;                    // at a time
+constexpr std::int64_t kMaxBytes = std::int64_t{256} << 20;  // for the histograms of all threads
 
-// Each thread has its own histograms of all values; fewer threads run where those would take too much memory.
+// Each thread has its own histograms of all values. Fewer threads run if those would take too much memory.
 int counting_threads(int threads, const Graph& graph, const CalibrateOptions& options) {
   const bool keeps_all = !options.values || options.keeps_others;
   const std::size_t values = keeps_all ? graph.values().size() : options.values->size();
   const auto bytes =
       static_cast<std::int64_t>(std::max<std::size_t>(values, 1) * ValueStatistics::kBinCount * sizeof(std::int64_t));
-  return static_cast<int>(std::clamp<std::int64_t>(kMostBytes / bytes, 1, threads));
+  return static_cast<int>(std::clamp<std::int64_t>(kMaxBytes / bytes, 1, threads));
 }
 
 /// The statistics of every value, by thread; merged at the end.
@@ -131,7 +131,7 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   const int threads = counting_threads(thread_count(options.threads), graph, options);
   const std::int64_t group = quantization::fixed_batch(graph);
   // A few megabytes, so that cores rarely wait for each other.
-  const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMostSamples));
+  const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMaxSamples));
   const std::int64_t wanted = options.batch_size > 0 ? options.batch_size : chosen;
   // A multiple of the graph's own batch, so that all groups have the same size.
   const std::int64_t batch_size = (wanted + group - 1) / group * group;

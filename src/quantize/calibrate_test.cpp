@@ -137,7 +137,7 @@ TEST(Calibrate, a_value_that_overflows_names_its_node) {
   MemorySource source(samples);
   for (const auto& names : {std::optional<std::vector<std::string>>{}, std::optional(std::vector<std::string>{"c"})}) {
     const std::string text = complaint([&] { calibrate(small_network(kDynamic), source, {.values = names}); });
-    for (const char* word : {"calibration sample 1", "[Conv 'conv']", "'c' is infinite at index", "--skip 'conv'"})
+    for (const char* word : {"calibration sample 1", "[Conv 'conv']", "value 'c' is ", "at index", "--skip 'conv'"})
       EXPECT_NE(text.find(word), std::string::npos) << text;
   }
 }
@@ -157,7 +157,9 @@ TEST(Calibrate, ignores_infinities_of_values_that_are_not_wanted) {
     const Calibration calibration = calibrate(graph, source, options);
     EXPECT_TRUE(calibration.values.contains("x"));
     EXPECT_FALSE(calibration.values.contains("c"));
-    if (threads > 1) EXPECT_EQ(calibration, kept);
+    if (threads > 1) {
+      EXPECT_EQ(calibration, kept);
+    }
     kept = calibration;
   }
 }

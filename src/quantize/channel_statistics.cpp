@@ -59,21 +59,21 @@ struct Total {
   }
 };
 
-void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& source, std::int64_t most_samples,
+void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& source, std::int64_t max_samples,
               std::string_view phase, const Progress& progress) {
   const Reference reference(graph, options);
   quantization::for_first_samples(
-      source, quantization::fixed_batch(graph), usable_threads(), most_samples,
+      source, quantization::fixed_batch(graph), usable_threads(), max_samples,
       [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
       [&](std::int64_t, std::int64_t seen) {
-        progress(phase, seen, std::max(seen, std::min(most_samples, source.sample_count())));
-        return most_samples;
+        progress(phase, seen, std::max(seen, std::min(max_samples, source.sample_count())));
+        return max_samples;
       });
 }
 
 }  // namespace
 
-ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t most_samples,
+ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t max_samples,
                               const Progress& progress) {
   std::map<std::string, Total> totals;
   std::mutex lock;
@@ -83,7 +83,7 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
     const std::lock_guard guard(lock);
     totals[graph.value(id).name].add(seen, tensor.size() / tensor.dim(1));
   };
-  run_over(graph, {.on_value = collect}, source, most_samples, "equalizing", progress);
+  run_over(graph, {.on_value = collect}, source, max_samples, "equalizing", progress);
   ChannelTable table;
   for (const auto& [name, total] : totals) {
     if (!total.is_regular) continue;
@@ -98,7 +98,7 @@ ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int6
 }
 
 FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string>& values, BatchSource& source,
-                               std::int64_t most_samples, const Progress& progress) {
+                               std::int64_t max_samples, const Progress& progress) {
   FeatureMaxima maxima;
   for (const std::string& name : values) maxima[name];
   std::mutex lock;
@@ -116,7 +116,7 @@ FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string
     total.resize(std::max(total.size(), seen.size()));
     for (std::size_t k = 0; k < seen.size(); ++k) total[k] = std::max(total[k], seen[k]);
   };
-  run_over(graph, {.on_value = collect}, source, most_samples, "smoothing", progress);
+  run_over(graph, {.on_value = collect}, source, max_samples, "smoothing", progress);
   return maxima;
 }
 

@@ -193,8 +193,8 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
       [&](std::int64_t parts, std::int64_t seen) {
         for (std::int64_t part = 0; part < parts; ++part) chooser.add(under_way[static_cast<std::size_t>(part)]);
         if (seen <= group)
-          limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.least_samples,
-                             std::max(options.least_samples, options.most_samples));
+          limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.min_samples,
+                             std::max(options.min_samples, options.max_samples));
         progress("choosing grids", seen, std::min(limit, std::max(seen, samples.sample_count())));
         return limit;
       });

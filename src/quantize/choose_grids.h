@@ -19,12 +19,12 @@ inline constexpr std::array kAutomaticObservers{Observer::mse, Observer::entropy
 /// A group of values that share a grid, and the candidates for it.
 struct GridChoice {
   std::vector<ValueId> members;
-  std::vector<QuantParams> candidates;  ///< The first one is chosen where several are equally good.
+  std::vector<QuantParams> candidates;  ///< The first one is chosen if several are equally good.
 };
 
 struct ChooseOptions {
   /// The number of samples is such that all candidates together compute `work` elements, within these limits.
-  std::int64_t least_samples = 16, most_samples = 128;
+  std::int64_t min_samples = 16, max_samples = 128;
   std::int64_t work = std::int64_t{4} << 30;
   int threads = 0;  ///< 0 means all cores.
 };

@@ -30,7 +30,8 @@ void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) 
 CalibratedNetwork calibrate_without_data(const Graph& graph, const BatchNormTable& batch_norms, const InputRange& range,
                                          const Recipe& recipe) {
   check_recipe(recipe);
-  check(!needs_samples(recipe) && !recipe.smooth, "{}, and there is no data", quantization::samples_missing(recipe));
+  check(!needs_samples(recipe) && !recipe.smooth, "{}; without data there are no samples",
+        quantization::samples_missing(recipe));
   CalibratedNetwork network{.graph = graph, .recipe = recipe};
   infer_shapes(network.graph);
   BatchNormTable table = batch_norms;

@@ -148,8 +148,8 @@ TEST(AbsorbHighBias, leaves_a_layer_that_pads_with_zeros) {
   EXPECT_EQ(absorb_high_bias(g, table), 0);
 }
 
-// Channel 1 keeps the grid's upper end at 14 - 0 = 14 independent of what is moved (2 + 6 * 2), so of channel 0, whose end is at
-// 16, no more than 2 of the 7 that could be moved.
+// Channel 1 keeps the grid's upper end at 14 (2 + 6 * 2) in any case. Of the 7 that channel 0, whose end
+// is at 16, could move, only 2 therefore lower the end of the grid.
 TEST(AbsorbHighBias, moves_no_more_than_narrows_the_grid) {
   Graph g = absorbing();
   BatchNormTable table{{"h", {.mean = {10, 2}, .deviation = {1, 2}}}};

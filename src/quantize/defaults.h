@@ -1,4 +1,4 @@
-// Choices that the pipeline and its parts make alike.
+// Choices shared by the pipeline and its parts.
 #pragma once
 
 #include <string>

@@ -19,7 +19,7 @@ class Divergence {
  public:
   Divergence(const ValueStatistics& statistics, const GridSpec& spec);
 
-  /// The divergence in nats. Infinite where the grid clips every bin or is finer than the histogram.
+  /// The divergence in nats. Infinite if the grid clips every bin or is finer than the histogram.
   double operator()(float lo, float hi) const;
 
  private:

@@ -153,7 +153,7 @@ class Foresight {
     };
     for_each_weight(node.op, weights.shape(), [&](std::size_t i, std::int64_t out, std::int64_t in) {
       const auto o = static_cast<std::size_t>(out);
-      const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 where channels have been mixed
+      const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 if channels have been mixed
       const double w = static_cast<double>(weights.data<float>()[i]);
       if (summed[o] != k) finish(o);
       summed[o] = k;

@@ -34,16 +34,16 @@ struct SampleMoments {
 };
 
 std::int64_t rows_per_sample(const ProductView& view, std::int64_t samples) {
-  constexpr std::int64_t kMostBytes = 256 << 20U;
+  constexpr std::int64_t kMaxBytes = 256 << 20U;
   const std::int64_t row_bytes = 2 * view.groups * view.depth * static_cast<std::int64_t>(sizeof(float));
-  return std::clamp<std::int64_t>(kMostBytes / (samples * row_bytes), 1, LayerRows::kMostPerSample);
+  return std::clamp<std::int64_t>(kMaxBytes / (samples * row_bytes), 1, LayerRows::kMaxPerSample);
 }
 
 }  // namespace
 
 std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_rows) {
   const ProductView view = *product_view(runs.graph(), id);
-  const std::int64_t most = keeps_rows ? rows_per_sample(view, runs.most_samples()) : LayerRows::kMostPerSample;
+  const std::int64_t most = keeps_rows ? rows_per_sample(view, runs.max_samples()) : LayerRows::kMaxPerSample;
   const LayerRows rows(runs.graph(), id, most * runs.group());
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
   // For each group of samples in progress, the moments by group of the layer.

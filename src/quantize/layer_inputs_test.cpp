@@ -43,7 +43,7 @@ TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
   quantized.value(quantized.inputs()[0]).quant = QuantParams{.scale = {2.0F}, .zero_point = {0}};
   testing::MemorySource samples(Tensor::from<float>({1, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
   const NodeId conv = graph.topological_order()[0];
-  PairedRuns runs(graph, quantized, samples, {.most_samples = 1});
+  PairedRuns runs(graph, quantized, samples, {.max_samples = 1});
   const auto moments = input_moments(runs, conv);
   ASSERT_EQ(moments.size(), 1U);
   EXPECT_EQ(moments[0].depth, 8);

@@ -22,8 +22,8 @@ std::optional<ProductView> product_view(const Graph& graph, NodeId id) {
   return ProductView{1, w[1], w[0], 1, w[1]};
 }
 
-LayerRows::LayerRows(const Graph& graph, NodeId id, std::int64_t most_rows)
-    : view_(*product_view(graph, id)), most_rows_(most_rows), conv_(std::get_if<Conv>(&graph.node(id).op)) {}
+LayerRows::LayerRows(const Graph& graph, NodeId id, std::int64_t max_rows)
+    : view_(*product_view(graph, id)), max_rows_(max_rows), conv_(std::get_if<Conv>(&graph.node(id).op)) {}
 
 std::int64_t LayerRows::read(const Tensor& x, std::int64_t group, std::vector<float>& rows) const {
   return conv_ != nullptr ? read_windows(x, group, rows) : read_vectors(x, rows);

@@ -21,16 +21,16 @@ struct ProductView {
   }
 };
 
-/// Absent where the node is not such a product.
+/// Absent if the node is not such a product.
 std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 
 /// Reads input rows at output positions that are evenly spread over the image.
 class LayerRows {
  public:
-  static constexpr std::int64_t kMostPerSample = 256;
+  static constexpr std::int64_t kMaxPerSample = 256;
 
-  /// For product `id`; at most `most_rows` per tensor.
-  LayerRows(const Graph& graph, NodeId id, std::int64_t most_rows = kMostPerSample);
+  /// For product `id`; at most `max_rows` per tensor.
+  LayerRows(const Graph& graph, NodeId id, std::int64_t max_rows = kMaxPerSample);
 
   /// Writes rows [count][depth] of one group of x, the layer's first input. Returns count.
   std::int64_t read(const Tensor& x, std::int64_t group, std::vector<float>& rows) const;
@@ -38,10 +38,10 @@ class LayerRows {
  private:
   std::int64_t read_windows(const Tensor& x, std::int64_t group, std::vector<float>& rows) const;
   std::int64_t read_vectors(const Tensor& x, std::vector<float>& rows) const;
-  std::int64_t chosen(std::int64_t count) const { return std::min(count, most_rows_); }
+  std::int64_t chosen(std::int64_t count) const { return std::min(count, max_rows_); }
 
   ProductView view_;
-  std::int64_t most_rows_;
+  std::int64_t max_rows_;
   const Conv* conv_;
 };
 

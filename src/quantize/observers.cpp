@@ -82,7 +82,7 @@ class ExpectedError {
 constexpr float kShrink = 0.97F;
 constexpr int kSteps = 90;
 // Least relative gain of a shorter range: more than the last bits of a logarithm, which differ between processors.
-constexpr double kLeastGain = 1e-9;
+constexpr double kMinGain = 1e-9;
 
 template <class Cost>
 float best_end(float extreme, const Cost& cost) {
@@ -91,7 +91,7 @@ float best_end(float extreme, const Cost& cost) {
   for (int k = 1; k < kSteps; ++k) {
     end *= kShrink;
     const double error = cost(end);
-    if (!(error < least * (1 - kLeastGain))) continue;
+    if (!(error < least * (1 - kMinGain))) continue;
     least = error;
     best = end;
   }

@@ -47,8 +47,8 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
       threads_(usable_threads()),
       float_reference_(float_graph),
       group_(fixed_batch(graph)) {
-  options_.most_samples = (options.most_samples + group_ - 1) / group_ * group_;
-  const std::int64_t count = std::min(options_.most_samples, samples.sample_count());
+  options_.max_samples = (options.max_samples + group_ - 1) / group_ * group_;
+  const std::int64_t count = std::min(options_.max_samples, samples.sample_count());
   groups_ = (count + group_ - 1) / group_;
   sample_count_ = count;
 }
@@ -96,7 +96,7 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
         own_bytes += static_cast<std::int64_t>(live.back().second.size_bytes());
       }
     }
-    if (own_bytes * groups_ > options_.most_kept_bytes) keeps = false;
+    if (own_bytes * groups_ > options_.max_kept_bytes) keeps = false;
     for (const auto& [side, value] : live) {
       const auto place = keeps ? file.write(value) : std::nullopt;
       if (!place) keeps = false;
@@ -109,10 +109,10 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
     first += parts;
   };
   if (kept_.empty()) {
-    for_first_samples(*samples_, group_, threads_, options_.most_samples, run_group,
+    for_first_samples(*samples_, group_, threads_, options_.max_samples, run_group,
                       [&](std::int64_t parts, std::int64_t) {
                         finish(parts);
-                        return options_.most_samples;
+                        return options_.max_samples;
                       });
   } else {
     std::vector<BlockPool> pools(static_cast<std::size_t>(threads_));

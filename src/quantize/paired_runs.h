@@ -15,9 +15,9 @@
 namespace bitfold::quantization {
 
 struct PairedOptions {
-  std::int64_t most_samples = 128;  ///< The source's first samples; whole batches where the network's batch is fixed.
+  std::int64_t max_samples = 128;  ///< The source's first samples; whole batches where the network's batch is fixed.
   /// Limit for values kept on disk for the next node; above it, the node runs from an earlier point.
-  std::int64_t most_kept_bytes = std::int64_t{256} << 20U;
+  std::int64_t max_kept_bytes = std::int64_t{256} << 20U;
 };
 
 /// Nodes must be requested in topological order, and nodes before a requested one must not change any more. The
@@ -30,7 +30,7 @@ class PairedRuns {
 
   const Graph& graph() const { return *sides_[1].graph; }
   int threads() const { return threads_; }
-  std::int64_t most_samples() const { return options_.most_samples; }
+  std::int64_t max_samples() const { return options_.max_samples; }
   /// Samples that the networks take at a time.
   std::int64_t group() const { return group_; }
 

@@ -78,7 +78,7 @@ TEST(PairedRuns, give_the_same_inputs_with_or_without_kept_values) {
     const Net net(1);
     Net quantized(2);  // represents a network whose first layer was changed
     CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
-    PairedRuns runs(net.graph, quantized.graph, samples, {.most_kept_bytes = budget});
+    PairedRuns runs(net.graph, quantized.graph, samples, {.max_kept_bytes = budget});
     const Seen first = run(runs, net.products[0]);
     EXPECT_EQ(first.y[1], (std::vector<float>{-3, 4}));
     EXPECT_EQ(first.x, first.y);
@@ -104,7 +104,7 @@ TEST(PairedRuns, store_values_on_grids_exactly) {
   Seen seen[2];
   for (const bool keeps : {false, true}) {
     CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
-    PairedRuns runs(net.graph, quantized.graph, samples, {.most_kept_bytes = keeps ? 1 << 20 : 0});
+    PairedRuns runs(net.graph, quantized.graph, samples, {.max_kept_bytes = keeps ? 1 << 20 : 0});
     for (NodeId id : net.products) seen[keeps ? 1 : 0] = run(runs, id);
     EXPECT_EQ(samples.rewinds, keeps ? 1 : 3);
   }
@@ -148,14 +148,14 @@ TEST(PairedRuns, read_whole_batches_without_the_copies_that_fill_the_last_one) {
     net.graph.value(net.graph.inputs()[0]).shape = Shape{2, 2};
     infer_shapes(net.graph);
     CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
-    PairedRuns runs(net.graph, net.graph, samples, {.most_samples = 128, .most_kept_bytes = budget});
+    PairedRuns runs(net.graph, net.graph, samples, {.max_samples = 128, .max_kept_bytes = budget});
     EXPECT_EQ(run(runs, net.products[0]).y.back(), (std::vector<float>{2, 2}));
     const Seen seen = run(runs, net.products[2]);
     ASSERT_EQ(seen.y.size(), 3U);
     EXPECT_EQ(seen.y[0].size(), 4U);
     EXPECT_EQ(seen.y[2].size(), 2U);
     CountingSource more(Tensor::from<float>({5, 2}, kSamples));
-    PairedRuns some(net.graph, net.graph, more, {.most_samples = 3, .most_kept_bytes = budget});
+    PairedRuns some(net.graph, net.graph, more, {.max_samples = 3, .max_kept_bytes = budget});
     EXPECT_EQ(run(some, net.products[0]).y.size(), 2U);  // whole batches: four samples
   }
 }
@@ -163,7 +163,7 @@ TEST(PairedRuns, read_whole_batches_without_the_copies_that_fill_the_last_one) {
 TEST(PairedRuns, use_the_first_samples_only) {
   const Net net(1);
   CountingSource samples(Tensor::from<float>({5, 2}, kSamples));
-  PairedRuns runs(net.graph, net.graph, samples, {.most_samples = 3});
+  PairedRuns runs(net.graph, net.graph, samples, {.max_samples = 3});
   EXPECT_EQ(run(runs, net.products[0]).y.size(), 3U);
   EXPECT_EQ(run(runs, net.products[1]).y.size(), 3U);
 }

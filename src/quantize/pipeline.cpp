@@ -1,6 +1,7 @@
 // The whole way from a float network to a quantized one: optimize, prepare, calibrate, quantize.
 #include "base/check.h"
 #include "base/thread_limit.h"
+#include "bitfold/cpu.h"
 #include "bitfold/data_free.h"
 #include "bitfold/passes.h"
 #include "bitfold/quantize.h"

@@ -110,7 +110,7 @@ class Planner {
     return producer != NodeId::none && at(producer).in_integers;
   }
 
-  // Where integer and float nodes read the same real value, the integer nodes read a snapped copy.
+  // If integer and float nodes read the same real value, the integer nodes read a snapped copy.
   void split_mixed_values() {
     for (ValueId value : graph_.values()) {
       if (graph_.is_constant(value) || comes_in_integers(value)) continue;

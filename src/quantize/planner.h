@@ -1,12 +1,12 @@
 // Decides which nodes run in integers, which values get grids, and which values share one.
 //
 // 1. A product (Conv, Gemm, MatMul) runs in integers if its weights allow it. A node between products runs in integers
-//    if all its inputs come from integer nodes or graph inputs and one of its readers runs in integers. A single integer
-//    pool among float nodes would need two conversions, add an error and save nothing.
+//    if all its inputs come from integer nodes or graph inputs and one of its readers runs in integers. A single
+//    integer pool among float nodes would need two conversions, add an error and save nothing.
 // 2. Every value between integer nodes gets a grid. A Gemm or MatMul with only float readers has none: its accumulators
-//    become reals directly, which is more accurate, and ONNX Runtime fuses that too. A Conv always has one, because ONNX
-//    Runtime fuses only Conv -> QuantizeLinear. For Target::bitfold, the output of a product whose only reader is a
-//    LeakyRelu has no grid either.
+//    become reals directly, which is more accurate, and ONNX Runtime fuses that too. A Conv always has one, because
+//    ONNX Runtime fuses only Conv -> QuantizeLinear. For Target::bitfold, the output of a product whose only reader is
+//    a LeakyRelu has no grid either.
 // 3. Nodes that move or select codes share one grid between inputs and outputs. So does a Relu or Clip that is the only
 //    reader of its input: a grid that ends at its bounds replaces it, so that the node can be removed.
 #pragma once

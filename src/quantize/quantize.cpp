@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "base/thread_limit.h"
+#include "bitfold/cpu.h"
 #include "graph/activation.h"
 #include "graph/release_pages.h"
 #include "quantize/bodies.h"
@@ -239,8 +240,8 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
   const char* const untouched =
       rounds ? "its weights are not rounded with samples" : "its bias is not corrected with samples";
   // A mean needs fewer samples than a rounding: Tiny Darknet has 27.2 dB with 64 as with 100.
-  const std::int64_t most_samples = rounds ? 128 : 64;
-  quantization::PairedRuns runs(float_graph, result.graph, samples, {.most_samples = most_samples});
+  const std::int64_t max_samples = rounds ? 128 : 64;
+  quantization::PairedRuns runs(float_graph, result.graph, samples, {.max_samples = max_samples});
   for (std::size_t done = 0; done < products.size(); ++done) {
     const std::size_t i = products[done];
     const auto kept = quantization::reconstruct(float_graph, result.graph, nodes[i], result.recipe, runs);

@@ -125,8 +125,8 @@ TEST_F(RecipeFile, every_field_is_read_from_toml_and_json) {
 
 TEST(RecipeFields, describe_every_member) {
   // A member that is added here must be added to recipe_fields(), too.
-  const auto [a, b, c, d, e, f, g, h, i, j, k, l, m, n, layers] = Recipe{};
-  const auto [x, y, z] = LayerRecipe{};
+  [[maybe_unused]] const auto [a, b, c, d, e, f, g, h, i, j, k, l, m, n, layers] = Recipe{};
+  [[maybe_unused]] const auto [x, y, z] = LayerRecipe{};
   std::size_t whole = 0, of_layers = 0;
   for (const RecipeField& field : recipe_fields()) {
     whole += field.get ? 1 : 0;

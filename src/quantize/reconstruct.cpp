@@ -56,7 +56,7 @@ class Reconstruction {
     return sum;
   }
 
-  /// Returns false and changes nothing where an accumulator might leave int32.
+  /// Returns false and changes nothing if an accumulator might leave int32.
   bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;

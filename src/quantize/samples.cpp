@@ -20,7 +20,7 @@ std::int64_t fixed_batch(const Graph& graph) {
 
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most) {
   constexpr std::int64_t kBytes = 4 << 20;
-  constexpr std::int64_t kOpenSize = 256;  // assumed for a size that the network leaves open
+  constexpr std::int64_t kOpenSize = 256;  // assumed for a dynamic size
   std::int64_t sample_bytes = 1;
   for (ValueId id : graph.inputs()) {
     std::int64_t bytes = bit_width(graph.value(id).dtype) / 8;

@@ -1,9 +1,9 @@
 // The histogram of one value, exact under merging.
 //
-// Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount and w a power of two: the least one with
-// which every real so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x / w) /
-// 2). So the histogram of a set of reals does not depend on their order and grouping. Nor do the sums of samples'
-// extremes, which are exact.
+// Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount. w is the smallest power of two with
+// which every real added so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x /
+// w) / 2). So the histogram of a set of reals does not depend on their order and grouping. The sums of samples'
+// extremes are exact, so they do not depend on it either.
 #include <algorithm>
 #include <cmath>
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kHalf = ValueStatistics::kBinCount / 2;
 // The narrowest bin whose inverse is finite. All smaller reals share the two bins around 0.
-constexpr int kLeastExponent = -126;
+constexpr int kMinExponent = -126;
 static_assert(ValueStatistics::kBinCount == kHistogramBins);
 
 const ConvertKernels& kernels() {
@@ -34,10 +34,10 @@ bool fits(float min, float max, float width) {
   return std::floor(static_cast<double>(min) / width) >= -kHalf && std::floor(static_cast<double>(max) / width) < kHalf;
 }
 
-float least_width(float min, float max) {
+float min_width(float min, float max) {
   const float largest = std::max(std::fabs(min), std::fabs(max));
-  int exponent = kLeastExponent;
-  if (largest > 0) exponent = std::max(kLeastExponent, std::ilogb(largest) - std::ilogb(static_cast<float>(kHalf)));
+  int exponent = kMinExponent;
+  if (largest > 0) exponent = std::max(kMinExponent, std::ilogb(largest) - std::ilogb(static_cast<float>(kHalf)));
   float width = std::ldexp(1.0F, exponent);
   while (!fits(min, max, width)) width *= 2;
   return width;
@@ -63,7 +63,7 @@ void include_range(ValueStatistics& statistics, float min, float max) {
   const bool is_first = statistics.bins.empty();
   statistics.min = is_first ? min : std::min(statistics.min, min);
   statistics.max = is_first ? max : std::max(statistics.max, max);
-  const float width = least_width(statistics.min, statistics.max);
+  const float width = min_width(statistics.min, statistics.max);
   if (is_first) {
     statistics.bins.assign(ValueStatistics::kBinCount, 0);
     statistics.bin_width = width;

@@ -16,7 +16,7 @@ inline Window window(std::int64_t size) {
   return {.kernel = {size, size}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
 }
 
-// Small networks over images of 4 channels, 8 x 8, and a calibration that says every value lies in [-2, 3] unless seen()
+// Small networks over images of 4 channels, 8 x 8, and a calibration in which every value lies in [-2, 3] unless seen()
 // changes it. A node's output is named after it.
 class Net {
  public:

@@ -40,8 +40,8 @@ inline std::vector<Tensor> graph_inputs(const Graph& graph, const Batch& batch, 
   return inputs;
 }
 
-/// Reads the whole source in batches of at most `at_a_time` samples and calls use(batch) for each. Reports progress under
-/// the name of `phase`. Returns the number of samples. Throws Error when there are none, and Cancelled.
+/// Reads the whole source in batches of at most `at_a_time` samples and calls use(batch) for each. Reports progress as
+/// `phase`. Returns the number of samples. Throws Error when there are none, and Cancelled.
 template <class Use>
 std::int64_t for_each_batch(BatchSource& source, std::int64_t at_a_time, std::string_view phase,
                             const Progress& progress, const Use& use) {

@@ -22,7 +22,7 @@ double Damage::sqnr_db() const { return noise > 0 ? -10 * std::log10(noise) : st
 namespace report {
 namespace {
 
-constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 
 // Sample i of a batch as a batch of its own, repeated if the graph's batch is fixed.
 std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
@@ -52,8 +52,7 @@ SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t
       outputs_.push_back(session.run(inputs_.back()));
       if (size() > 1) continue;
       const std::size_t each = bytes_of(inputs_.back()) + bytes_of(outputs_.back());
-      count =
-          std::clamp<std::int64_t>(static_cast<std::int64_t>(kMostBytes / std::max<std::size_t>(each, 1)), 1, count);
+      count = std::clamp<std::int64_t>(static_cast<std::int64_t>(kMaxBytes / std::max<std::size_t>(each, 1)), 1, count);
     }
     if (size() == count) break;
   }

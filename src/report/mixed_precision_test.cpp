@@ -175,7 +175,7 @@ TEST_F(Mixed, a_state_of_another_recipe_is_refused) {
       search({.max_drop = 1, .state_path = path}, testing::changed_recipe(field));
       ADD_FAILURE() << field.name << " is not part of the fingerprint";
     } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("another network, calibration, recipe"), std::string::npos)
+      EXPECT_NE(std::string(error.what()).find("a different network, calibration, recipe"), std::string::npos)
           << field.name << ": " << error.what();
     }
   }
