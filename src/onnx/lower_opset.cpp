@@ -527,7 +527,9 @@ std::int64_t choose_opset(const Graph& graph, std::optional<std::int64_t> wanted
 }
 
 void lower(NodeWriting& writing) {
-  const std::string_view name = ops::info(writing.node.op).name;
+  const ops::OperatorInfo& row = ops::info(writing.node.op);
+  if (!row.domain.empty()) return;
+  const std::string_view name = row.name;
   if (name == "Pad") expand_pad_axes(writing);
   if (name == "Split" && !has(writing.node, 1) && writing.opset >= 18)
     set_integer(writing.proto, "num_outputs", writing.proto.output_size());
