@@ -1,8 +1,8 @@
 // The operators a Graph is made of: small plain structs in a std::variant.
 //
-// Every op has the form ONNX gives it at opset 21: what the newest opset passes as an input (the axes of a
-// Squeeze, the bounds of a Clip, the pads of a Pad) is an input of the Node here; the importer turns
-// the attributes of older opsets into constant inputs. Families share one struct with a kind.
+// Every op has the form of ONNX's newest opset: the axes of a Squeeze, the bounds of a Clip and the pads of a Pad are
+// inputs of the Node. The importer turns the attributes of older opsets into constant inputs. Families share one struct
+// with a kind.
 #pragma once
 
 #include <cstdint>

@@ -57,13 +57,12 @@ Reason lift_dropout(NodeForm& node) {
   return std::nullopt;
 }
 
-/// Before opset 28 the remainder of Python's sign was of integers only.
+/// Bitfold has the remainder of C for reals (fmod=1, the only one of reals before opset 28), and that of Python for
+/// integers (fmod=0).
 Reason check_mod(NodeForm& node) {
-  const auto fmod = node.attributes.find("fmod");
-  const bool is_c = fmod != node.attributes.end() && fmod->second == ops::AttributeValue(std::int64_t{1});
-  if (!is_c && node.has(0) && node.graph.value(node.inputs[0]).dtype == DataType::float32)
-    return "fmod=0 is not defined for reals before opset 28";
-  return std::nullopt;
+  if (!node.has(0) || node.graph.value(node.inputs[0]).dtype != DataType::float32) return std::nullopt;
+  if (node.take<std::int64_t>("fmod").value_or(0) == 1) return std::nullopt;
+  return node.opset < 28 ? "fmod=0 is not defined for reals before opset 28" : "fmod=0 of reals is not supported";
 }
 
 Reason lift_pad(NodeForm& node) {
@@ -161,7 +160,7 @@ constexpr Lift kLifts[] = {
     {"MaxPool", 11, nullptr},
     {"Mean", 7, nullptr},
     {"Min", 7, nullptr},
-    {"Mod", 27, check_mod},
+    {"Mod", kLatestOpset, check_mod},
     {"PRelu", 8, nullptr},
     {"Pad", 10, lift_pad},
     {"Pad", 17, nullptr},

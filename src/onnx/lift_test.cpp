@@ -190,11 +190,17 @@ TEST(OlderOpset, operator_that_does_not_exist_yet_is_declined) {
   EXPECT_EQ(reason(b.load()), "opset 13 does not have it, 18 is the first");
 }
 
-TEST(OlderOpset, mod_of_reals_by_pythons_rule_is_declined) {
-  ModelBuilder b(13);
-  b.input("x", {2}).input("y", {2}).output("z");
-  b.node("Mod", "mod", {"x", "y"}, {"z"});
-  EXPECT_NE(reason(b.load()).find("fmod=0"), std::string::npos);
+TEST(OlderOpset, mod_of_reals_is_that_of_c) {
+  for (const auto& [opset, fmod] : {std::pair{13, 1}, {28, 1}, {13, 0}, {28, 0}}) {
+    ModelBuilder b(opset);
+    b.input("x", {2}).input("y", {2}).output("z");
+    set_integer(b.node("Mod", "mod", {"x", "y"}, {"z"}), "fmod", fmod);
+    const Graph graph = b.load();
+    if (fmod == 1)
+      EXPECT_EQ(only_node(graph).op, Op(Binary{BinaryKind::mod}));
+    else
+      EXPECT_NE(reason(graph).find("fmod=0"), std::string::npos);
+  }
 }
 
 TEST(OlderOpset, constants_get_the_names_that_the_file_says) {

@@ -155,14 +155,6 @@ Reason why_split_18(const Graph& graph, const Node& node) {
   return std::nullopt;
 }
 Reason why_split_13(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
-Reason why_mod(const Graph& graph, const Node& node) {
-  const Value* x = input(graph, node, 0);
-  if (x == nullptr || x->dtype != DataType::float32) return std::nullopt;
-  for (const ops::Field& field : ops::info(node.op).fields)
-    if (field.name == "fmod" && field.get(node.op) == ops::AttributeValue(std::int64_t{1})) return std::nullopt;
-  return "it is of reals with fmod=0";
-}
-
 // How the older form is written ----------------------------------------------------------------------------------------
 
 void drop_input(onnx::NodeProto& proto, int slot) {
@@ -374,8 +366,6 @@ constexpr Lowering kLowerings[] = {
     {"Mean", 8, why_variadic},
     {"Min", 8, why_variadic},
     {"Mish", 18, never, split_mish, true},
-    {"Mod", 28, why_mod},
-    {"Mod", 10, nullptr},
     {"PRelu", 9, never},
     {"Pad", 18, why_pad_axes},
     {"Pad", 11, why_pad_11, lower_pad},
@@ -529,10 +519,14 @@ std::int64_t choose_opset(const Graph& graph, std::optional<std::int64_t> wanted
 }
 
 void lower(NodeWriting& writing) {
-  const std::string_view name = ops::info(writing.node.op).name;
+  const ops::OperatorInfo& row = ops::info(writing.node.op);
+  if (!row.domain.empty()) return;
+  const std::string_view name = row.name;
   if (name == "Pad") expand_pad_axes(writing);
   if (name == "Split" && !has(writing.node, 1) && writing.opset >= 18)
     set_integer(writing.proto, "num_outputs", writing.proto.output_size());
+  if (name == "Mod" && input(writing.graph, writing.node, 0)->dtype == DataType::float32)
+    set_integer(writing.proto, "fmod", 1);
   for (const Lowering& older : kLowerings)
     if (older.type == name && writing.opset < older.since && older.write != nullptr) older.write(writing);
 }
