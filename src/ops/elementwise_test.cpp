@@ -1,5 +1,5 @@
 // Elementwise operators, reductions, normalizations.
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {

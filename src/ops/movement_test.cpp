@@ -1,5 +1,5 @@
 // Operators that move elements, and Resize.
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {
