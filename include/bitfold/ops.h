@@ -137,6 +137,7 @@ enum class BinaryKind {
 /// a, b, numpy broadcasting
 struct Binary {
   BinaryKind kind = BinaryKind::add;
+  bool fmod = false;  ///< mod only: the remainder has the dividend's sign, as C's fmod, not the divisor's.
   bool operator==(const Binary&) const = default;
 };
 enum class VariadicKind { min, max, sum, mean };

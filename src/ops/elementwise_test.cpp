@@ -89,7 +89,31 @@ TEST(Binary, integer_division_truncates_and_mod_takes_the_divisors_sign) {
   const Tensor a = int64s({7, -7, 7, -7}), b = int64s({3, 3, -3, -3});
   expect_op(Binary{BinaryKind::div}, {a, b}, int64s({2, -2, -2, 2}));
   expect_op(Binary{BinaryKind::mod}, {a, b}, int64s({1, 2, -2, -1}));
-  expect_op(Binary{BinaryKind::mod}, {floats({2}, {7.5F, -7.5F}), floats({1}, {2})}, floats({2}, {1.5F, -1.5F}));
+  expect_op(Binary{BinaryKind::mod, true}, {a, b}, int64s({1, -1, 1, -1}));
+  expect_op(Binary{BinaryKind::mod, true}, {floats({2}, {7.5F, -7.5F}), floats({1}, {2})}, floats({2}, {1.5F, -1.5F}));
+}
+
+TEST(Binary, integers_of_every_width_wrap) {
+  const auto bytes = [](const std::vector<std::int8_t>& values) {
+    return Tensor::from<std::int8_t>({static_cast<std::int64_t>(values.size())}, values);
+  };
+  const auto words = [](const std::vector<std::uint16_t>& values) {
+    return Tensor::from<std::uint16_t>({static_cast<std::int64_t>(values.size())}, values);
+  };
+  expect_op(Binary{BinaryKind::add}, {bytes({127, -128}), bytes({1, -1})}, bytes({-128, 127}));
+  expect_op(Binary{BinaryKind::mul}, {words({65535}), words({65535})}, words({1}));
+  expect_op(Binary{BinaryKind::div}, {bytes({-128, -7}), bytes({-1, 2})}, bytes({-128, -3}));
+  expect_op(Binary{BinaryKind::less}, {bytes({-1}), bytes({1})}, booleans({1}, {1}));
+  expect_op(Binary{BinaryKind::less}, {words({65535}), words({1})}, booleans({1}, {0}));
+}
+
+TEST(Binary, mod_of_reals_needs_fmod) {
+  try {
+    run_op(Binary{BinaryKind::mod}, {floats({1}, {7.5F}), floats({1}, {2})});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[Mod 'n'] input 'A' is float32, for which only fmod=1 is defined");
+  }
 }
 
 TEST(Binary, integer_extremes_wrap_and_zero_divisors_are_an_error) {
