@@ -68,6 +68,12 @@ struct LayerNorm {
   float epsilon = 1e-5F;
   bool operator==(const LayerNorm&) const = default;
 };
+/// x, scale, bias, each of the two with one number per channel
+struct GroupNorm {
+  std::int64_t num_groups = 1;
+  float epsilon = 1e-5F;
+  bool operator==(const GroupNorm&) const = default;
+};
 struct Lrn {
   std::int64_t size = 1;
   float alpha = 1e-4F, beta = 0.75F, bias = 1;
@@ -310,10 +316,10 @@ struct Opaque {
 };
 
 using Op =
-    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, Lrn, Unary, Parametric, Clip,
-                 PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat, Split, Flatten,
-                 Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile, ShapeOf, ConstantOfShape,
-                 Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
+    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, Lrn, Unary,
+                 Parametric, Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
+                 Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile, ShapeOf,
+                 ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
 
 /// The ONNX operator type: "Conv", "LeakyRelu", "Add", "GlobalAveragePool"; an Opaque's own type.
 std::string op_name(const Op& op);

@@ -224,6 +224,26 @@ TEST(InstanceNorm, normalizes_each_plane) {
             floats({1, 2, 3}, {-0.569041371F, 0.232739687F, 1.8363018F, -2.9611578F, -1.78446317F, 1.74562097F}));
 }
 
+TEST(GroupNorm, normalizes_groups_of_channels) {
+  // The channels 1 2 | 3 4 are one group each of the first image; one group of both gives other moments.
+  const Tensor x = floats({1, 4, 2}, {1, 3, 5, 7, -2, 0, 0, 2}), scale = floats({4}, {1, 2, 1, 0.5F}),
+               bias = floats({4}, {0, 1, 0, -1});
+  expect_op(
+      GroupNorm{2, 0}, {x, scale, bias},
+      floats({1, 4, 2}, {-1.34164079F, -0.447213595F, 1.89442719F, 3.68328157F, -1.41421356F, 0, -1, -0.292893219F}));
+  expect_op(GroupNorm{1, 0.25F}, {floats({1, 2, 1}, {1, 3}), floats({2}, {1, 1}), floats({2}, {0, 0})},
+            floats({1, 2, 1}, {-0.894427191F, 0.894427191F}));
+}
+
+TEST(GroupNorm, channels_must_divide_into_the_groups) {
+  try {
+    run_op(GroupNorm{.num_groups = 2}, {iota({1, 3, 2}), iota({3}), iota({3})});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[GroupNormalization 'n'] 3 channels do not divide into 2 groups");
+  }
+}
+
 TEST(LayerNorm, normalizes_rows) {
   expect_op(LayerNorm{}, {floats({2, 3}, {1, 2, 4, -1, 0, 3}), floats({3}, {1, 2, 3}), floats({3}, {0.5F, 0, -1})},
             floats({2, 3}, {-0.569041371F, -0.534520566F, 3.00890541F, -0.480578959F, -0.784463108F, 3.11843204F}));
