@@ -231,6 +231,13 @@ struct Gather {
   std::int64_t axis = 0;
   bool operator==(const Gather&) const = default;
 };
+/// What becomes of an element that an update falls on; `none`: the update replaces it.
+enum class ScatterReduction { none, add, mul, min, max };
+/// data, indices [..., k], updates: each row of indices is a position in data's first k axes.
+struct ScatterNd {
+  ScatterReduction reduction = ScatterReduction::none;
+  bool operator==(const ScatterNd&) const = default;
+};
 enum class PadMode { constant, reflect, edge };
 /// x, pads, [value], [axes]
 struct Pad {
@@ -318,8 +325,8 @@ struct Opaque {
 using Op =
     std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, Lrn, Unary,
                  Parametric, Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
-                 Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile, ShapeOf,
-                 ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
+                 Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, ScatterNd, Pad, Expand, Tile,
+                 ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
 
 /// The ONNX operator type: "Conv", "LeakyRelu", "Add", "GlobalAveragePool"; an Opaque's own type.
 std::string op_name(const Op& op);
