@@ -68,6 +68,12 @@ struct LayerNorm {
   float epsilon = 1e-5F;
   bool operator==(const LayerNorm&) const = default;
 };
+/// x, scale, bias, each of the two with one number per channel
+struct GroupNorm {
+  std::int64_t num_groups = 1;
+  float epsilon = 1e-5F;
+  bool operator==(const GroupNorm&) const = default;
+};
 struct Lrn {
   std::int64_t size = 1;
   float alpha = 1e-4F, beta = 0.75F, bias = 1;
@@ -137,6 +143,7 @@ enum class BinaryKind {
 /// a, b, numpy broadcasting
 struct Binary {
   BinaryKind kind = BinaryKind::add;
+  bool fmod = false;  ///< mod only: the remainder has the dividend's sign, as C's fmod, not the divisor's.
   bool operator==(const Binary&) const = default;
 };
 enum class VariadicKind { min, max, sum, mean };
@@ -224,6 +231,13 @@ struct Gather {
   std::int64_t axis = 0;
   bool operator==(const Gather&) const = default;
 };
+/// What becomes of an element that an update falls on; `none`: the update replaces it.
+enum class ScatterReduction { none, add, mul, min, max };
+/// data, indices [..., k], updates: each row of indices is a position in data's first k axes.
+struct ScatterNd {
+  ScatterReduction reduction = ScatterReduction::none;
+  bool operator==(const ScatterNd&) const = default;
+};
 enum class PadMode { constant, reflect, edge };
 /// x, pads, [value], [axes]
 struct Pad {
@@ -309,10 +323,10 @@ struct Opaque {
 };
 
 using Op =
-    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, Lrn, Unary, Parametric, Clip,
-                 PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat, Split, Flatten,
-                 Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, Pad, Expand, Tile, ShapeOf, ConstantOfShape,
-                 Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
+    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, Lrn, Unary,
+                 Parametric, Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
+                 Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, ScatterNd, Pad, Expand, Tile,
+                 ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque>;
 
 /// The ONNX operator type: "Conv", "LeakyRelu", "Add", "GlobalAveragePool"; an Opaque's own type.
 std::string op_name(const Op& op);

@@ -188,7 +188,8 @@ bool lower_batched_product(Lowering& l, NodeId id) {
 bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive::Pool kind) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (w.dilation_h != 1 || w.dilation_w != 1 || element_count(l.shape(y)) == 0) return false;
+  if (l.dtype(x) != DataType::float32 || w.dilation_h != 1 || w.dilation_w != 1 || element_count(l.shape(y)) == 0)
+    return false;
   // Windows entirely in the padding are left to the plain evaluation.
   if (w.pad_top >= w.kernel_h || w.pad_left >= w.kernel_w || w.pad_bottom >= w.kernel_h || w.pad_right >= w.kernel_w)
     return false;

@@ -57,12 +57,37 @@ Reason lift_dropout(NodeForm& node) {
   return std::nullopt;
 }
 
-/// Bitfold has the remainder of C for reals (fmod=1, the only one of reals before opset 28), and that of Python for
-/// integers (fmod=0).
+/// The scale and the bias had one number for each group; now they have one for each channel.
+Reason lift_group_norm(NodeForm& node) {
+  const auto it = node.attributes.find("num_groups");
+  const auto* groups = it == node.attributes.end() ? nullptr : std::get_if<std::int64_t>(&it->second);
+  check(groups != nullptr && *groups >= 1, "attribute 'num_groups' is missing or not positive");
+  const std::optional<Shape> shape = node.shape(0);
+  if (!shape || shape->size() < 2 || (*shape)[1] < 0) return "its number of channels is unknown";
+  const std::int64_t channels = (*shape)[1];
+  check(channels % *groups == 0, "{} channels do not divide into {} groups", channels, *groups);
+  for (std::size_t slot : {1U, 2U}) {
+    const Tensor* given = node.constant(slot);
+    if (given == nullptr || given->dtype() != DataType::float32)
+      return fmt::format("its {} per group is not a float32 constant", slot == 1 ? "scale" : "bias");
+    check(given->size() == *groups, "{} has {} elements, expected {}", slot == 1 ? "scale" : "bias", given->size(),
+          *groups);
+    Tensor spread(DataType::float32, {channels});
+    for (std::int64_t c = 0; c < channels; ++c)
+      spread.mutable_data<float>()[static_cast<std::size_t>(c)] =
+          given->data<float>()[static_cast<std::size_t>(c / (channels / *groups))];
+    node.set_constant(slot, slot == 1 ? "scale" : "bias", std::move(spread));
+  }
+  return std::nullopt;
+}
+
+/// Before opset 28 the remainder of Python's sign was of integers only.
 Reason check_mod(NodeForm& node) {
-  if (!node.has(0) || node.graph.value(node.inputs[0]).dtype != DataType::float32) return std::nullopt;
-  if (node.take<std::int64_t>("fmod").value_or(0) == 1) return std::nullopt;
-  return node.opset < 28 ? "fmod=0 is not defined for reals before opset 28" : "fmod=0 of reals is not supported";
+  const auto fmod = node.attributes.find("fmod");
+  const bool is_c = fmod != node.attributes.end() && fmod->second == ops::AttributeValue(std::int64_t{1});
+  if (!is_c && node.has(0) && node.graph.value(node.inputs[0]).dtype == DataType::float32)
+    return "fmod=0 is not defined for reals before opset 28";
+  return std::nullopt;
 }
 
 Reason lift_pad(NodeForm& node) {
@@ -152,6 +177,7 @@ constexpr Lift kLifts[] = {
     {"Equal", 10, nullptr},
     {"Flatten", 8, nullptr},
     {"Greater", 8, nullptr},
+    {"GroupNormalization", 20, lift_group_norm},
     {"If", 15, nullptr},
     {"Less", 8, nullptr},
     {"LogSoftmax", 12, lift_softmax},
@@ -181,6 +207,7 @@ constexpr Lift kLifts[] = {
     {"Resize", kLatestOpset, check_resize},
     {"Scan", 8, lift_scan},
     {"Scan", 15, nullptr},
+    {"ScatterND", 17, nullptr},
     {"Shape", 14, nullptr},
     {"Slice", 9, lift_slice},
     {"Softmax", 12, lift_softmax},

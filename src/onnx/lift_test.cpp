@@ -40,6 +40,8 @@ TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
                                                {"Gelu", 20},
                                                {"Mish", 18},
                                                {"GreaterOrEqual", 12},
+                                               {"GroupNormalization", 18},
+                                               {"ScatterND", 11},
                                                {"Mod", 10},
                                                {"LayerNormalization", 17},
                                                {"LessOrEqual", 12},
@@ -181,6 +183,17 @@ TEST(OlderOpset, batch_norm_with_statistics_per_element_is_declined) {
   b.input("x", {1, 2, 3, 3}).constant("p", floats({2}, {1, 1})).output("y");
   set_integer(b.node("BatchNormalization", "bn", {"x", "p", "p", "p", "p"}, {"y"}), "spatial", 0);
   EXPECT_NE(reason(b.load()).find("spatial=0"), std::string::npos);
+}
+
+TEST(OlderOpset, group_norm_repeats_the_parameters_of_a_group_for_its_channels) {
+  ModelBuilder b(18);
+  b.input("x", {1, 4, 2}).constant("scale", floats({2}, {1, 2})).constant("bias", floats({2}, {3, 4})).output("y");
+  set_integer(b.node("GroupNormalization", "norm", {"x", "scale", "bias"}, {"y"}), "num_groups", 2);
+  const Graph graph = b.load();
+  const Node& node = only_node(graph);
+  ASSERT_TRUE(std::holds_alternative<GroupNorm>(node.op));
+  EXPECT_EQ(*graph.value(node.inputs[1]).constant, floats({4}, {1, 1, 2, 2}));
+  EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({4}, {3, 3, 4, 4}));
 }
 
 TEST(OlderOpset, operator_that_does_not_exist_yet_is_declined) {

@@ -155,6 +155,16 @@ Reason why_split_18(const Graph& graph, const Node& node) {
   return std::nullopt;
 }
 Reason why_split_13(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
+Reason why_scatter_18(const Graph&, const Node& node) {
+  const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
+  if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "it keeps extremes";
+  return std::nullopt;
+}
+Reason why_scatter_16(const Graph&, const Node& node) {
+  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "it combines elements";
+  return std::nullopt;
+}
+
 // How the older form is written ----------------------------------------------------------------------------------------
 
 void drop_input(onnx::NodeProto& proto, int slot) {
@@ -193,6 +203,7 @@ void lower_clip(NodeWriting& w) {
   input_to_attribute(w, 1, "min");
   input_to_attribute(w, 2, "max");
 }
+void lower_scatter(NodeWriting& w) { w.proto.clear_attribute(); }
 void lower_axes(NodeWriting& w) { input_to_attribute(w, 1, "axes"); }
 void lower_reduce(NodeWriting& w) {
   remove_attribute(w.proto, "noop_with_empty_axes");
@@ -354,6 +365,7 @@ constexpr Lowering kLowerings[] = {
     {"Gelu", 20, never, split_gelu, true},
     {"Gelu", 9, nullptr},
     {"Greater", 9, never},
+    {"GroupNormalization", 21, nullptr},
     {"HardSwish", 14, never, split_hard_swish, true},
     {"If", 16, never},
     {"LayerNormalization", 17, why_layer_norm, split_layer_norm, true},
@@ -388,6 +400,9 @@ constexpr Lowering kLowerings[] = {
     {"Resize", 9, never, lower_upsample_9},
     {"Scan", 16, never},
     {"Scan", 9, nullptr},
+    {"ScatterND", 18, why_scatter_18},
+    {"ScatterND", 16, why_scatter_16, lower_scatter},
+    {"ScatterND", 11, nullptr},
     {"Shape", 15, why_shape_of},
     {"Slice", 10, why_slice, lower_slice},
     {"Softmax", 13, why_softmax, lower_softmax},
@@ -405,14 +420,28 @@ struct TypeLimit {
   ops::TypeSet types;
 };
 constexpr ops::TypeSet kBelow11{DataType::boolean, DataType::int32, DataType::int64};
+constexpr ops::TypeSet kBelow14 = ops::kReal | ops::kWideInteger;
 const TypeLimit kTypeLimits[] = {
-    {"Abs", 6, ops::kNumber}, {"Clip", 12, ops::kReal},
-    {"Equal", 11, kBelow11},  {"Flatten", 9, ops::kReal},
-    {"Gemm", 9, ops::kReal},  {"Greater", 9, ops::kReal},
-    {"Less", 9, ops::kReal},  {"MatMul", 9, ops::kReal},
-    {"Max", 12, ops::kReal},  {"Min", 12, ops::kReal},
-    {"PRelu", 9, ops::kReal}, {"Pad", 11, ops::kReal},
-    {"Pow", 12, ops::kReal},  {"ReduceMax", 20, ops::kWholeBytes},
+    {"Add", 14, kBelow14},
+    {"Sub", 14, kBelow14},
+    {"Mul", 14, kBelow14},
+    {"Div", 14, kBelow14},
+    {"ReduceMax", 12, kBelow14},
+    {"ReduceMin", 12, kBelow14},
+    {"Abs", 6, ops::kNumber},
+    {"Clip", 12, ops::kReal},
+    {"Equal", 11, kBelow11},
+    {"Flatten", 9, ops::kReal},
+    {"Gemm", 9, ops::kReal},
+    {"Greater", 9, ops::kReal},
+    {"Less", 9, ops::kReal},
+    {"MatMul", 9, ops::kReal},
+    {"Max", 12, ops::kReal},
+    {"Min", 12, ops::kReal},
+    {"PRelu", 9, ops::kReal},
+    {"Pad", 11, ops::kReal},
+    {"Pow", 12, ops::kReal},
+    {"ReduceMax", 20, ops::kWholeBytes},
     {"Relu", 14, ops::kReal},
 };
 
@@ -525,8 +554,6 @@ void lower(NodeWriting& writing) {
   if (name == "Pad") expand_pad_axes(writing);
   if (name == "Split" && !has(writing.node, 1) && writing.opset >= 18)
     set_integer(writing.proto, "num_outputs", writing.proto.output_size());
-  if (name == "Mod" && input(writing.graph, writing.node, 0)->dtype == DataType::float32)
-    set_integer(writing.proto, "fmod", 1);
   for (const Lowering& older : kLowerings)
     if (older.type == name && writing.opset < older.since && older.write != nullptr) older.write(writing);
 }

@@ -1,7 +1,6 @@
 // Elementwise functions of several tensors with numpy broadcasting.
 //
-// Integers: sums and products wrap, Div truncates toward zero, Mod takes the divisor's sign (ONNX fmod = 0); floats:
-// Mod is C's fmod (ONNX fmod = 1).
+// Integer sums and products wrap, and integer Div truncates toward zero.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -12,74 +11,70 @@
 namespace bitfold::ops {
 namespace {
 
-/// Arithmetic that wraps for integers instead of being undefined.
-template <class T, class F>
-T wrapping(T a, T b, F f) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(f(static_cast<U>(a), static_cast<U>(b)));
-  } else {
-    return f(a, b);
-  }
-}
-
-template <class T>
-T add(T a, T b) {
-  return wrapping(a, b, [](auto x, auto y) { return x + y; });
-}
-template <class T>
-T multiply(T a, T b) {
-  return wrapping(a, b, [](auto x, auto y) { return x * y; });
-}
 template <class T>
 T divide(T a, T b) {
-  if constexpr (std::is_integral_v<T>)
-    if (b == -1) return wrapping(T{0}, a, [](auto x, auto y) { return x - y; });  // the lowest integer / -1 would trap
-  return a / b;
+  if constexpr (std::is_signed_v<T> && std::is_integral_v<T>)
+    if (b == -1) return wrapping_subtract(T{0}, a);  // the lowest integer / -1 would trap
+  return static_cast<T>(a / b);
 }
+/// With the divisor's sign.
 template <class T>
 T modulo(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    if (b == -1) return 0;
-    const T rest = a % b;
-    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+  if constexpr (std::is_unsigned_v<T>) {
+    return static_cast<T>(a % b);
   } else {
-    return std::fmod(a, b);
+    if (b == -1) return 0;
+    const auto rest = static_cast<T>(a % b);
+    return rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
   }
 }
-
-void check_no_zero(const Node& node, const TensorView& divisor) {
-  if (divisor.dtype == DataType::float32) return;
-  for (std::int64_t i = 0, n = divisor.size(); i < n; ++i)
-    check(integer_at(divisor, i) != 0, "{} integer division by zero", where(node));
+/// With the dividend's sign.
+template <class T>
+T c_fmod(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return std::is_signed_v<T> && b == static_cast<T>(-1) ? T{0} : static_cast<T>(a % b);
+  else
+    return std::fmod(a, b);
 }
 
 void arithmetic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const BinaryKind kind = std::get<Binary>(node.op).kind;
-  if (kind == BinaryKind::div || kind == BinaryKind::mod) check_no_zero(node, in[1]);
-  with_number_type(in[0].dtype, [&](auto zero) {
+  with_wrapping_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto apply = [&](auto f) { map<T, T, T>(in[0], in[1], out[0], f); };
-    switch (kind) {
-      case BinaryKind::add:
-        return apply([](T a, T b) { return add(a, b); });
-      case BinaryKind::sub:
-        return apply([](T a, T b) { return wrapping(a, b, [](auto x, auto y) { return x - y; }); });
-      case BinaryKind::mul:
-        return apply([](T a, T b) { return multiply(a, b); });
-      case BinaryKind::div:
-        return apply([](T a, T b) { return divide(a, b); });
-      case BinaryKind::mod:
-        return apply([](T a, T b) { return modulo(a, b); });
-      default:
-        fail("{} is not an arithmetic operator", where(node));
-    }
+    if (kind == BinaryKind::add) return apply([](T a, T b) { return wrapping_add(a, b); });
+    if (kind == BinaryKind::sub) return apply([](T a, T b) { return wrapping_subtract(a, b); });
+    return apply([](T a, T b) { return wrapping_multiply(a, b); });
+  });
+}
+
+template <class T>
+void check_no_zero(const Node& node, const TensorView& divisor) {
+  if constexpr (std::is_integral_v<T>)
+    for (std::int64_t i = 0, n = divisor.size(); i < n; ++i)
+      check(divisor.as<T>()[i] != 0, "{} integer division by zero", where(node));
+}
+
+void division(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Binary>(node.op);
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    check_no_zero<T>(node, in[1]);
+    const auto apply = [&](auto f) { map<T, T, T>(in[0], in[1], out[0], f); };
+    if (op.kind == BinaryKind::div) return apply([](T a, T b) { return divide(a, b); });
+    if (op.fmod) return apply([](T a, T b) { return c_fmod(a, b); });
+    if constexpr (std::is_integral_v<T>) apply([](T a, T b) { return modulo(a, b); });  // infer_mod refuses reals
   });
 }
 
 /// The result has the type of the base; the exponent may have another type.
 void power(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  with_number_type(in[0].dtype, [&](auto base_zero) {
+  const auto with_base_type = [&](auto f) {
+    if (in[0].dtype == DataType::float32) return f(float{});
+    if (in[0].dtype == DataType::int32) return f(std::int32_t{});
+    return f(std::int64_t{});
+  };
+  with_base_type([&](auto base_zero) {
     with_number_type(in[1].dtype, [&](auto exponent_zero) {
       using X = decltype(base_zero);
       using Y = decltype(exponent_zero);
@@ -98,31 +93,27 @@ void power(const Node&, std::span<const TensorView> in, std::span<const TensorVi
   });
 }
 
-template <class T>
-void compare(BinaryKind kind, std::span<const TensorView> in, const TensorView& out) {
+void equal(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   using R = std::uint8_t;
-  switch (kind) {
-    case BinaryKind::less:
-      return map<R, T, T>(in[0], in[1], out, [](T a, T b) -> R { return a < b; });
-    case BinaryKind::less_or_equal:
-      return map<R, T, T>(in[0], in[1], out, [](T a, T b) -> R { return a <= b; });
-    case BinaryKind::greater:
-      return map<R, T, T>(in[0], in[1], out, [](T a, T b) -> R { return a > b; });
-    case BinaryKind::greater_or_equal:
-      return map<R, T, T>(in[0], in[1], out, [](T a, T b) -> R { return a >= b; });
-    default:
-      return map<R, T, T>(in[0], in[1], out, [](T a, T b) -> R { return a == b; });
-  }
+  if (in[0].dtype == DataType::boolean)
+    return map<R, R, R>(in[0], in[1], out[0], [](R a, R b) -> R { return (a != 0) == (b != 0); });
+  with_wrapping_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    map<R, T, T>(in[0], in[1], out[0], [](T a, T b) -> R { return a == b; });
+  });
 }
 
-void comparison(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+void order(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  using R = std::uint8_t;
   const BinaryKind kind = std::get<Binary>(node.op).kind;
-  if (in[0].dtype == DataType::boolean) {
-    map<std::uint8_t, std::uint8_t, std::uint8_t>(
-        in[0], in[1], out[0], [](std::uint8_t a, std::uint8_t b) -> std::uint8_t { return (a != 0) == (b != 0); });
-    return;
-  }
-  with_number_type(in[0].dtype, [&](auto zero) { compare<decltype(zero)>(kind, in, out[0]); });
+  const bool is_swapped = kind == BinaryKind::greater || kind == BinaryKind::greater_or_equal;
+  const bool is_strict = kind == BinaryKind::less || kind == BinaryKind::greater;
+  const TensorView &a = in[is_swapped ? 1 : 0], &b = in[is_swapped ? 0 : 1];
+  with_number_type(a.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (is_strict) return map<R, T, T>(a, b, out[0], [](T x, T y) -> R { return x < y; });
+    map<R, T, T>(a, b, out[0], [](T x, T y) -> R { return x <= y; });
+  });
 }
 
 void logical(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -145,16 +136,17 @@ void variadic(const Node& node, std::span<const TensorView> in, std::span<const 
     using T = decltype(zero);
     map<T, T, T>(in[0], in[0], out[0], [](T a, T) { return a; });
     for (const TensorView& other : in.subspan(1)) {
-      // NaN propagates, as in numpy.
       if (kind == VariadicKind::min)
-        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return b < a || b != b ? b : a; });
+        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return smaller(a, b); });
       else if (kind == VariadicKind::max)
-        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return b > a || b != b ? b : a; });
-      else
-        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return add(a, b); });
+        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return larger(a, b); });
+      else if constexpr (std::is_same_v<T, float>)
+        map<T, T, T>(out[0], other, out[0], [](T a, T b) { return a + b; });
     }
-    const T count = static_cast<T>(in.size());
-    if (kind == VariadicKind::mean) map<T, T>(out[0], out[0], [count](T a) { return static_cast<T>(a / count); });
+    if constexpr (std::is_same_v<T, float>) {
+      const T count = static_cast<T>(in.size());
+      if (kind == VariadicKind::mean) map<T, T>(out[0], out[0], [count](T a) { return a / count; });
+    }
   });
 }
 
@@ -180,10 +172,12 @@ void where_(const Node&, std::span<const TensorView> in, std::span<const TensorV
   });
 }
 
-}  // namespace
-namespace {
-
 Outputs infer_comparison(const Inputs& in) { return infer_elementwise(in, DataType::boolean); }
+Outputs infer_mod(const Inputs& in) {
+  check(std::get<Binary>(in.node.op).fmod || in[0].dtype != DataType::float32,
+        "input 'A' is float32, for which only fmod=1 is defined");
+  return infer_elementwise(in);
+}
 Outputs infer_where(const Inputs& in) { return infer_elementwise(in, in[1].dtype); }
 
 }  // namespace
@@ -203,47 +197,47 @@ std::vector<OperatorInfo> binary_operators() {
                         .traits = traits,
                         .role = role};
   };
-  const auto comparison_row = [&](std::string_view name, int since, BinaryKind kind, TypeSet types,
-                                  Evaluate evaluate = comparison) {
+  const auto comparison_row = [&](std::string_view name, int since, BinaryKind kind, TypeSet types, Evaluate evaluate) {
     OperatorInfo made = row(name, since, kind, types, evaluate, elementwise);
     made.outputs = {{"C", kBoolean}};
     made.infer = infer_comparison;
     return made;
   };
-  const auto variadic_row = [](std::string_view name, int since, VariadicKind kind, Traits traits) {
+  const auto variadic_row = [](std::string_view name, int since, VariadicKind kind, TypeSet types, Traits traits) {
     return OperatorInfo{.name = name,
                         .since = since,
                         .prototype = Variadic{kind},
-                        .inputs = {{"data_0", kNumber, 'T', Presence::variadic}},
-                        .outputs = {{"out", kNumber, 'T'}},
+                        .inputs = {{"data_0", types, 'T', Presence::variadic}},
+                        .outputs = {{"out", types, 'T'}},
                         .infer = infer_elementwise,
                         .evaluate = variadic,
                         .traits = traits};
   };
   using K = BinaryKind;
-  OperatorInfo pow = row("Pow", 13, K::pow, kNumber, power, elementwise);
-  pow.inputs = {{"X", kNumber, 'T'}, {"Y", kNumber}};
-  OperatorInfo mod = row("Mod", 10, K::mod, kNumber, arithmetic, elementwise);
-  mod.fields = {only<std::int64_t>("fmod", 0)};
+  OperatorInfo pow = row("Pow", 13, K::pow, kReal | kIndex, power, elementwise);
+  pow.inputs = {{"X", kReal | kIndex, 'T'}, {"Y", kNumber}};
+  OperatorInfo mod = row("Mod", 10, K::mod, kNumber, division, elementwise);
+  mod.fields = {field("fmod", &Binary::fmod)};
+  mod.infer = infer_mod;
   return {
       row("Add", 7, K::add, kNumber, arithmetic, linear, Role::arithmetic),
       row("Sub", 7, K::sub, kNumber, arithmetic, linear),
       row("Mul", 7, K::mul, kNumber, arithmetic, elementwise, Role::arithmetic),
-      row("Div", 7, K::div, kNumber, arithmetic, elementwise),
+      row("Div", 7, K::div, kNumber, division, elementwise),
       pow,
       mod,
-      comparison_row("Equal", 11, K::equal, kNumber | kBoolean),
-      comparison_row("Less", 9, K::less, kNumber),
-      comparison_row("LessOrEqual", 12, K::less_or_equal, kNumber),
-      comparison_row("Greater", 9, K::greater, kNumber),
-      comparison_row("GreaterOrEqual", 12, K::greater_or_equal, kNumber),
+      comparison_row("Equal", 11, K::equal, kNumber | kBoolean, equal),
+      comparison_row("Less", 9, K::less, kNumber, order),
+      comparison_row("LessOrEqual", 12, K::less_or_equal, kNumber, order),
+      comparison_row("Greater", 9, K::greater, kNumber, order),
+      comparison_row("GreaterOrEqual", 12, K::greater_or_equal, kNumber, order),
       comparison_row("And", 7, K::logical_and, kBoolean, logical),
       comparison_row("Or", 7, K::logical_or, kBoolean, logical),
       comparison_row("Xor", 7, K::logical_xor, kBoolean, logical),
-      variadic_row("Min", 8, VariadicKind::min, linear),
-      variadic_row("Max", 8, VariadicKind::max, linear),
-      variadic_row("Sum", 8, VariadicKind::sum, linear),
-      variadic_row("Mean", 8, VariadicKind::mean, linear),
+      variadic_row("Min", 8, VariadicKind::min, kNumber, linear),
+      variadic_row("Max", 8, VariadicKind::max, kNumber, linear),
+      variadic_row("Sum", 8, VariadicKind::sum, kReal, linear),
+      variadic_row("Mean", 8, VariadicKind::mean, kReal, linear),
       {.name = "PRelu",
        .since = 9,
        .prototype = PRelu{},

@@ -37,7 +37,12 @@ Number modulo(std::int64_t a, std::int64_t b) {
   return r != 0 && (r < 0) != (b < 0) ? r + b : r;  // the sign of the divisor, as in numpy's mod
 }
 
-/// Unknown on overflow.
+Number c_fmod(std::int64_t a, std::int64_t b) {
+  if (b == 0 || b == -1) return b == 0 ? Number() : Number(0);
+  return a % b;
+}
+
+/// Unknown when it overflows.
 Number evaluate(BinaryKind kind, std::int64_t a, std::int64_t b) {
   std::int64_t r = 0;
   switch (kind) {
@@ -124,7 +129,10 @@ Number evaluate(const Op& op, const std::vector<Number>& x) {
     if (!x[0]) return is_same_element(x[1], x[2]) ? x[1] : Number();
     return *x[0] != 0 ? x[1] : x[2];
   }
-  if (const auto* binary = std::get_if<Binary>(&op)) return evaluate(binary->kind, x[0], x[1]);
+  if (const auto* binary = std::get_if<Binary>(&op)) {
+    if (binary->fmod) return x[0] && x[1] ? c_fmod(*x[0], *x[1]) : Number();
+    return evaluate(binary->kind, x[0], x[1]);
+  }
   const bool keeps_dimensions = std::holds_alternative<Cast>(op) && std::get<Cast>(op).to != DataType::boolean;
   if (keeps_dimensions || op == Op(Unary{UnaryKind::identity})) return x[0];
   if (std::any_of(x.begin(), x.end(), [](const Number& n) { return !n; })) return std::nullopt;

@@ -150,18 +150,17 @@ void constant_of_shape(const Node& node, std::span<const TensorView>, std::span<
 }
 
 void range(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  with_number_type(out[0].dtype, [&](auto zero) {
+  const auto fill = [&](auto zero) {
     using T = decltype(zero);
     using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::int64_t>;
     const Wide start = *in[0].as<T>(), delta = *in[2].as<T>();
     for (std::int64_t i = 0; i < out[0].size(); ++i)
       out[0].as<T>()[i] = static_cast<T>(start + static_cast<Wide>(i) * delta);
-  });
+  };
+  if (out[0].dtype == DataType::float32) return fill(float{});
+  if (out[0].dtype == DataType::int32) return fill(std::int32_t{});
+  fill(std::int64_t{});
 }
-
-}  // namespace
-
-namespace {
 
 std::optional<std::string> settle_constant_of_shape(Op& op, const Inputs&) {
   const Tensor& value = std::get<ConstantOfShape>(op).value;
@@ -214,10 +213,10 @@ std::vector<OperatorInfo> fill_operators() {
       {.name = "Range",
        .since = 11,
        .prototype = Range{},
-       .inputs = {{"start", kNumber, 'T', Presence::required, Use::parameter},
-                  {"limit", kNumber, 'T', Presence::required, Use::parameter},
-                  {"delta", kNumber, 'T', Presence::required, Use::parameter}},
-       .outputs = {{"output", kNumber, 'T'}},
+       .inputs = {{"start", kReal | kIndex, 'T', Presence::required, Use::parameter},
+                  {"limit", kReal | kIndex, 'T', Presence::required, Use::parameter},
+                  {"delta", kReal | kIndex, 'T', Presence::required, Use::parameter}},
+       .outputs = {{"output", kReal | kIndex, 'T'}},
        .infer = infer_range,
        .evaluate = range},
   };

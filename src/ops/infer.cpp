@@ -2,10 +2,15 @@
 
 #include <algorithm>
 
+#include "ops/operator.h"
+
 namespace bitfold::ops {
 
 std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
   if (!has(i) || !infos[i].elements) return std::nullopt;
+  // Numbers in a type that the slot does not accept mean nothing: the check of types refuses the node by name.
+  const Slot* slot = slot_at(info(node.op).inputs, i);
+  if (slot != nullptr && !slot->types.contains(infos[i].dtype)) return std::nullopt;
   std::vector<std::int64_t> all;
   for (const auto& e : *infos[i].elements) {
     if (!e) return std::nullopt;

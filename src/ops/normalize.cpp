@@ -21,9 +21,14 @@ Outputs infer_batch_norm(const Inputs& in) {
   return {real(in.shape(0))};
 }
 
-}  // namespace
-
-namespace {
+Outputs infer_group_norm(const Inputs& in) {
+  const std::int64_t groups = std::get<GroupNorm>(in.node.op).num_groups;
+  const Outputs outputs = infer_batch_norm(in);
+  if (in.shape(0))
+    check(groups >= 1 && (is_unknown((*in.shape(0))[1]) || (*in.shape(0))[1] % groups == 0),
+          "{} channels do not divide into {} groups", (*in.shape(0))[1], groups);
+  return outputs;
+}
 
 /// y = k * x + b for a run of n.
 void scale_shift(const float* x, float* y, std::int64_t n, double k, double b) {
@@ -66,6 +71,22 @@ void instance_norm(const Node& node, std::span<const TensorView> in, std::span<c
     const Moments m = moments(x, plane, std::get<InstanceNorm>(node.op).epsilon);
     const double k = gamma[p % channels] * m.inverse_deviation;
     scale_shift(x, out[0].as<float>() + p * plane, plane, k, beta[p % channels] - k * m.mean);
+  }
+}
+
+void group_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<GroupNorm>(node.op);
+  const auto shape = in[0].shape;
+  const std::int64_t channels = shape[1] / op.num_groups, plane = product(shape.subspan(2));
+  const float *scale = in[1].as<float>(), *bias = in[2].as<float>();
+  for (std::int64_t g = 0; g < shape[0] * op.num_groups; ++g) {
+    const std::int64_t start = g * channels * plane, first = g % op.num_groups * channels;
+    const Moments m = moments(in[0].as<float>() + start, channels * plane, op.epsilon);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double k = scale[first + c] * m.inverse_deviation;
+      scale_shift(in[0].as<float>() + start + c * plane, out[0].as<float>() + start + c * plane, plane, k,
+                  bias[first + c] - k * m.mean);
+    }
   }
 }
 
@@ -140,6 +161,7 @@ void softmax(const Node& node, std::span<const TensorView> in, std::span<const T
 }
 
 }  // namespace
+
 std::vector<OperatorInfo> normalize_operators() {
   const Slot x{"X", kReal, 'T'}, y{"Y", kReal, 'T'};
   const auto parameter = [](std::string_view name) {
@@ -167,6 +189,10 @@ std::vector<OperatorInfo> normalize_operators() {
           {x, parameter("Scale"), {"B", kReal, 'T', Presence::optional, Use::parameter}},
           {field("axis", &LayerNorm::axis), field("epsilon", &LayerNorm::epsilon), only<std::int64_t>("stash_type", 1)},
           infer_same, layer_norm),
+      row("GroupNormalization", 21, GroupNorm{}, {x, parameter("scale"), parameter("bias")},
+          {required(field("num_groups", &GroupNorm::num_groups, Interval{.min = 1})),
+           field("epsilon", &GroupNorm::epsilon), only<std::int64_t>("stash_type", 1)},
+          infer_group_norm, group_norm),
       row("LRN", 1, Lrn{}, {x},
           {required(field("size", &Lrn::size, Interval{.min = 1})), field("alpha", &Lrn::alpha),
            field("beta", &Lrn::beta), field("bias", &Lrn::bias)},

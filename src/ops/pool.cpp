@@ -33,10 +33,6 @@ Outputs infer_global_pool(const Inputs& in) {
   return {real(y)};
 }
 
-}  // namespace
-
-namespace {
-
 /// The taps [begin, end) of output `o` inside the input, and the number of taps inside the padded input.
 struct Taps {
   std::int64_t begin = 0, end = 0, padded_count = 0;
@@ -55,11 +51,18 @@ struct Cell {
   std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
 };
 
-float max_of(const Window3d& a, const float* plane, const Cell& c) {
-  float best = -std::numeric_limits<float>::infinity();
+/// The start of a search for the largest element.
+template <class T>
+constexpr T lowest() {
+  return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+}
+
+template <class T>
+T max_of(const Window3d& a, const T* plane, const Cell& c) {
+  T best = lowest<T>();
   for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
     for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
-      const float* row = plane + c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in;
+      const T* row = plane + c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in;
       for (std::int64_t kx = c.x.begin; kx < c.x.end; ++kx) best = std::max(best, row[kx * a[2].dilation]);
     }
   return best;
@@ -99,33 +102,45 @@ bool is_2x2(const Window3d& a) {
   return a[0].in == 1 && a[0].kernel == 1;
 }
 
-float largest(float top_left, float top_right, float bottom_left, float bottom_right) {
+template <class T>
+T largest(T top_left, T top_right, T bottom_left, T bottom_right) {
   return std::max(std::max(top_left, top_right), std::max(bottom_left, bottom_right));
 }
 
-void max_2x2(const Window3d& a, std::int64_t planes, const float* x, float* y) {
+template <class T>
+void max_2x2(const Window3d& a, std::int64_t planes, const T* x, T* y) {
   for (std::int64_t p = 0; p < planes; ++p)
     for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
-      const float *top = x + (p * a[1].in + oy * 2) * a[2].in, *bottom = top + a[2].in;
+      const T *top = x + (p * a[1].in + oy * 2) * a[2].in, *bottom = top + a[2].in;
       for (std::int64_t ox = 0; ox < a[2].out; ++ox)
         *y++ = largest(top[2 * ox], top[2 * ox + 1], bottom[2 * ox], bottom[2 * ox + 1]);
     }
 }
 
+template <class T>
+void max_pool(const Window3d& a, const TensorView& in, const TensorView& out) {
+  const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
+  const T* x = in.as<T>();
+  T* y = out.as<T>();
+  if (is_2x2(a)) return max_2x2(a, planes, x, y);
+  for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
+}
+
+void average_pool(const Window3d& a, const TensorView& in, const TensorView& out, bool count_padding) {
+  const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
+  const float* x = in.as<float>();
+  float* y = out.as<float>();
+  for_each_cell(a, planes,
+                [&](std::int64_t p, const Cell& cell) { *y++ = average_of(a, x + p * plane, cell, count_padding); });
+}
+
 void pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Pool>(node.op);
   const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
-  const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = a[0].in * a[1].in * a[2].in;
-  const float* x = in[0].as<float>();
-  float* y = out[0].as<float>();
-  if (op.kind == PoolKind::average) {
-    for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) {
-      *y++ = average_of(a, x + p * plane, cell, op.count_include_pad);
-    });
-    return;
-  }
-  if (is_2x2(a)) return max_2x2(a, planes, x, y);
-  for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
+  if (op.kind == PoolKind::average) return average_pool(a, in[0], out[0], op.count_include_pad);
+  if (in[0].dtype == DataType::int8) return max_pool<std::int8_t>(a, in[0], out[0]);
+  if (in[0].dtype == DataType::uint8) return max_pool<std::uint8_t>(a, in[0], out[0]);
+  max_pool<float>(a, in[0], out[0]);
 }
 
 void global_pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -181,6 +196,7 @@ std::optional<std::string> settle_pool(Op& op, const Inputs& in) {
 }  // namespace
 
 std::vector<OperatorInfo> pool_operators() {
+  const TypeSet comparable = kReal | TypeSet{DataType::int8, DataType::uint8};
   const std::vector<Slot> x{{"X", kReal, 'T'}}, y{{"Y", kReal, 'T'}};
   const auto fields = window_fields<Pool>() + std::vector{field("ceil_mode", &Pool::ceil_mode)};
   const Traits picks{.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true};
@@ -189,8 +205,8 @@ std::vector<OperatorInfo> pool_operators() {
       {.name = "MaxPool",
        .since = 12,
        .prototype = Pool{.kind = PoolKind::max},
-       .inputs = x,
-       .outputs = y,
+       .inputs = {{"X", comparable, 'T'}},
+       .outputs = {{"Y", comparable, 'T'}},
        .fields = fields + std::vector{ignored<std::int64_t>("storage_order")},  // affects only the order of indices
        .infer = infer_pool,
        .evaluate = pool,

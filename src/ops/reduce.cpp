@@ -47,10 +47,6 @@ Outputs infer_arg_reduce(const Inputs& in) {
   return {y};
 }
 
-}  // namespace
-
-namespace {
-
 /// Loop nests over the kept and the reduced axes. An output is dense in the order of the kept axes.
 struct Axes {
   Loops<1> kept, reduced;
@@ -72,24 +68,10 @@ Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
   return axes;
 }
 
-/// The type of sums: double for reals, wrapping int64 for integers.
+/// The type of sums: double for reals, wrapping 64-bit integers for integers.
 template <class T>
-using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::int64_t>;
-
-template <class W>
-W plus(W a, W b) {
-  if constexpr (std::is_integral_v<W>)
-    return static_cast<W>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
-  else
-    return a + b;
-}
-template <class W>
-W times(W a, W b) {
-  if constexpr (std::is_integral_v<W>)
-    return static_cast<W>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
-  else
-    return a * b;
-}
+using Wide = std::conditional_t<std::is_same_v<T, float>, double,
+                                std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
 
 /// Folds f(accumulated, x) over the reduced axes of the output at `base`.
 template <class T, class F>
@@ -107,7 +89,7 @@ Wide<T> highest(const Axes& axes, const T* x) {
   using W = Wide<T>;
   const W start = std::is_same_v<T, float> ? static_cast<W>(-std::numeric_limits<double>::infinity())
                                            : static_cast<W>(std::numeric_limits<T>::lowest());
-  return fold(axes, x, start, [](W a, W v) { return v > a || v != v ? v : a; });  // NaN propagates, as in numpy
+  return fold(axes, x, start, [](W a, W v) { return larger(a, v); });
 }
 
 template <class T>
@@ -115,7 +97,7 @@ Wide<T> lowest(const Axes& axes, const T* x) {
   using W = Wide<T>;
   const W start = std::is_same_v<T, float> ? static_cast<W>(std::numeric_limits<double>::infinity())
                                            : static_cast<W>(std::numeric_limits<T>::max());
-  return fold(axes, x, start, [](W a, W v) { return v < a || v != v ? v : a; });
+  return fold(axes, x, start, [](W a, W v) { return smaller(a, v); });
 }
 
 /// log(sum(exp(x))); the maximum is subtracted first, so that nothing overflows.
@@ -128,8 +110,8 @@ double log_sum_exp(const Axes& axes, const float* x) {
 template <class T>
 Wide<T> reduce_one(ReduceKind kind, const Axes& axes, const T* x) {
   using W = Wide<T>;
-  const auto sum = [&](auto f) { return fold(axes, x, W{0}, [f](W a, W v) { return plus(a, f(v)); }); };
-  const auto squares = [&] { return sum([](W v) { return times(v, v); }); };
+  const auto sum = [&](auto f) { return fold(axes, x, W{0}, [f](W a, W v) { return wrapping_add(a, f(v)); }); };
+  const auto squares = [&] { return sum([](W v) { return wrapping_multiply(v, v); }); };
   switch (kind) {
     case ReduceKind::sum:
       return sum([](W v) { return v; });
@@ -140,9 +122,10 @@ Wide<T> reduce_one(ReduceKind kind, const Axes& axes, const T* x) {
     case ReduceKind::min:
       return lowest(axes, x);
     case ReduceKind::prod:
-      return fold(axes, x, W{1}, [](W a, W v) { return times(a, v); });
+      return fold(axes, x, W{1}, [](W a, W v) { return wrapping_multiply(a, v); });
     case ReduceKind::l1:
-      return sum([](W v) { return v < 0 ? times(v, W{-1}) : v; });
+      if constexpr (std::is_unsigned_v<W>) return sum([](W v) { return v; });
+      return sum([](W v) { return v < 0 ? wrapping_subtract(W{0}, v) : v; });
     case ReduceKind::l2:
       return static_cast<W>(std::sqrt(static_cast<double>(squares())));
     case ReduceKind::sum_square:
@@ -195,8 +178,9 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
 }
 
 }  // namespace
+
 std::vector<OperatorInfo> reduce_operators() {
-  const auto row = [](std::string_view name, int since, ReduceKind kind, TypeSet types = kNumber) {
+  const auto row = [](std::string_view name, int since, ReduceKind kind, TypeSet types = kReal | kWideInteger) {
     return OperatorInfo{
         .name = name,
         .since = since,
@@ -207,6 +191,7 @@ std::vector<OperatorInfo> reduce_operators() {
         .infer = infer_reduce,
         .evaluate = reduce};
   };
+  const TypeSet extremes = kReal | kWideInteger | TypeSet{DataType::int8, DataType::uint8};
   const auto arg_row = [](std::string_view name, bool is_max) {
     return OperatorInfo{.name = name,
                         .since = 12,
@@ -220,8 +205,8 @@ std::vector<OperatorInfo> reduce_operators() {
   };
   return {row("ReduceSum", 13, ReduceKind::sum),
           row("ReduceMean", 18, ReduceKind::mean),
-          row("ReduceMax", 18, ReduceKind::max),
-          row("ReduceMin", 18, ReduceKind::min),
+          row("ReduceMax", 18, ReduceKind::max, extremes),
+          row("ReduceMin", 18, ReduceKind::min, extremes),
           row("ReduceProd", 18, ReduceKind::prod),
           row("ReduceL1", 18, ReduceKind::l1),
           row("ReduceL2", 18, ReduceKind::l2, kReal),

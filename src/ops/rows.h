@@ -1,6 +1,8 @@
 // Elementwise loops with numpy broadcasting, split by whether an operand moves, so that the dense cases vectorize.
 #pragma once
 
+#include <type_traits>
+
 #include "ops/loops.h"
 #include "ops/operands.h"
 
@@ -40,19 +42,36 @@ void map(const TensorView& a, const TensorView& b, const TensorView& out, F f) {
   });
 }
 
-/// Calls f with a value of the C++ type of a numeric dtype: float, int32 or int64.
+/// Calls f with a value of the C++ type of an integer dtype.
 template <class F>
-void with_number_type(DataType dtype, F f) {
+void with_integer_type(DataType dtype, F f) {
   switch (dtype) {
-    case DataType::float32:
-      return f(float{});
+    case DataType::int8:
+      return f(std::int8_t{});
+    case DataType::uint8:
+      return f(std::uint8_t{});
+    case DataType::int16:
+      return f(std::int16_t{});
+    case DataType::uint16:
+      return f(std::uint16_t{});
     case DataType::int32:
       return f(std::int32_t{});
+    case DataType::uint32:
+      return f(std::uint32_t{});
     case DataType::int64:
       return f(std::int64_t{});
+    case DataType::uint64:
+      return f(std::uint64_t{});
     default:
-      fail("type {} where float32, int32 or int64 is expected", to_string(dtype));
+      fail("type {} where a number is expected", to_string(dtype));
   }
+}
+
+/// Calls f with a value of the C++ type of a dtype in kNumber.
+template <class F>
+void with_number_type(DataType dtype, F f) {
+  if (dtype == DataType::float32) return f(float{});
+  with_integer_type(dtype, f);
 }
 
 /// Calls f with an unsigned integer of the element's width, to move elements of any type.
@@ -70,6 +89,47 @@ void with_width(DataType dtype, F f) {
     default:
       fail("elements of type {} are packed and cannot be moved one by one", to_string(dtype));
   }
+}
+
+/// Calls f with float, or with the unsigned integer of the element's width: sums, differences and products modulo 2^n
+/// have the same bits for signed and unsigned integers.
+template <class F>
+void with_wrapping_type(DataType dtype, F f) {
+  if (dtype == DataType::float32) return f(float{});
+  with_width(dtype, f);
+}
+
+/// f(a, b), for integers modulo 2^n: in an unsigned type that integer promotion does not make signed.
+template <class T, class F>
+T wrapping(T a, T b, F f) {
+  if constexpr (std::is_integral_v<T>) {
+    using U = std::common_type_t<std::make_unsigned_t<T>, unsigned>;
+    return static_cast<T>(f(static_cast<U>(a), static_cast<U>(b)));
+  } else {
+    return f(a, b);
+  }
+}
+template <class T>
+T wrapping_add(T a, T b) {
+  return wrapping(a, b, [](auto x, auto y) { return x + y; });
+}
+template <class T>
+T wrapping_subtract(T a, T b) {
+  return wrapping(a, b, [](auto x, auto y) { return x - y; });
+}
+template <class T>
+T wrapping_multiply(T a, T b) {
+  return wrapping(a, b, [](auto x, auto y) { return x * y; });
+}
+
+/// The smaller and the larger of two numbers. NaN propagates, as in numpy.
+template <class T>
+T smaller(T a, T b) {
+  return b < a || b != b ? b : a;
+}
+template <class T>
+T larger(T a, T b) {
+  return b > a || b != b ? b : a;
 }
 
 /// Copies elements along a loop nest: offset 0 applies to `to`, offset 1 to `from`.

@@ -37,10 +37,13 @@ inline constexpr TypeSet kReal{DataType::float32};
 inline constexpr TypeSet kBoolean{DataType::boolean};
 inline constexpr TypeSet kIndex{DataType::int32, DataType::int64};
 inline constexpr TypeSet kInt64{DataType::int64};
-/// Types with arithmetic: reals and the common integers.
-inline constexpr TypeSet kNumber = kReal | kIndex;
-inline constexpr TypeSet kInteger{DataType::int8,  DataType::uint8,  DataType::int16, DataType::uint16,
-                                  DataType::int32, DataType::uint32, DataType::int64, DataType::uint64};
+inline constexpr TypeSet kSignedInteger{DataType::int8, DataType::int16, DataType::int32, DataType::int64};
+inline constexpr TypeSet kUnsignedInteger{DataType::uint8, DataType::uint16, DataType::uint32, DataType::uint64};
+inline constexpr TypeSet kInteger = kSignedInteger | kUnsignedInteger;
+/// The integers that ONNX sums and averages: int32, int64 and their unsigned counterparts.
+inline constexpr TypeSet kWideInteger = kIndex | TypeSet{DataType::uint32, DataType::uint64};
+/// The types with arithmetic that Bitfold computes in.
+inline constexpr TypeSet kNumber = kReal | kInteger;
 /// Reals of other widths. They occur at the interface of a network only; see Cast.
 inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
 /// Every type whose elements fill whole bytes.

@@ -20,13 +20,21 @@ float sigmoid(float x) {
 float softplus(float x) { return std::max(x, 0.0F) + std::log1p(std::exp(-std::abs(x))); }
 float hard_sigmoid(float x, float alpha, float beta) { return std::max(0.0F, std::min(1.0F, alpha * x + beta)); }
 
+/// The lowest integer wraps to itself, as in numpy.
 template <class T>
 T negated(T x) {
   if constexpr (std::is_integral_v<T>)
-    // the lowest integer wraps to itself, as in numpy
-    return static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(x));
+    return wrapping_subtract(T{0}, x);
   else
     return -x;
+}
+/// False for unsigned integers, for which compilers warn of the comparison.
+template <class T>
+bool is_negative(T x) {
+  if constexpr (std::is_unsigned_v<T>)
+    return false;
+  else
+    return x < T{0};
 }
 
 void identity(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -40,13 +48,13 @@ void arithmetic(const Node& node, std::span<const TensorView> in, std::span<cons
     using T = decltype(zero);
     switch (kind) {
       case UnaryKind::relu:
-        return map<T, T>(in[0], out[0], [](T x) { return x < T{0} ? T{0} : x; });
+        return map<T, T>(in[0], out[0], [](T x) { return is_negative(x) ? T{0} : x; });
       case UnaryKind::abs:
-        return map<T, T>(in[0], out[0], [](T x) { return x < T{0} ? negated(x) : x; });
+        return map<T, T>(in[0], out[0], [](T x) { return is_negative(x) ? negated(x) : x; });
       case UnaryKind::neg:
         return map<T, T>(in[0], out[0], [](T x) { return negated(x); });
       default:
-        return map<T, T>(in[0], out[0], [](T x) { return x > T{0} ? T{1} : x < T{0} ? T{-1} : x; });
+        return map<T, T>(in[0], out[0], [](T x) { return x > T{0} ? T{1} : is_negative(x) ? static_cast<T>(-1) : x; });
     }
   });
 }
@@ -134,6 +142,7 @@ void clip(const Node&, std::span<const TensorView> in, std::span<const TensorVie
 }
 
 }  // namespace
+
 std::vector<OperatorInfo> unary_operators() {
   const Traits elementwise{.elementwise = true};
   const Traits homogeneous{.elementwise = true, .commutes_with_positive_scale = true};
@@ -172,9 +181,9 @@ std::vector<OperatorInfo> unary_operators() {
   return {
       row("Identity", 1, K::identity, kWholeBytes, identity, Role::movement,
           {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true}),
-      row("Relu", 6, K::relu, kNumber, arithmetic, Role::clip, homogeneous),
+      row("Relu", 6, K::relu, kReal | kSignedInteger, arithmetic, Role::clip, homogeneous),
       row("Abs", 6, K::abs, kNumber, arithmetic, Role::arithmetic, homogeneous),
-      row("Neg", 6, K::neg, kNumber, arithmetic, Role::in_float, homogeneous),
+      row("Neg", 6, K::neg, kReal | kSignedInteger, arithmetic, Role::in_float, homogeneous),
       row("Sign", 9, K::sign, kNumber, arithmetic, Role::in_float, elementwise),
       row("Not", 1, K::logical_not, kBoolean, logical_not, Role::in_float, elementwise),
       real("Sigmoid", 6, K::sigmoid, Role::arithmetic),

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "bitfold/passes.h"
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {

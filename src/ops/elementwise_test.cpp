@@ -1,5 +1,5 @@
 // Elementwise operators, reductions, normalizations.
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {
@@ -89,7 +89,31 @@ TEST(Binary, integer_division_truncates_and_mod_takes_the_divisors_sign) {
   const Tensor a = int64s({7, -7, 7, -7}), b = int64s({3, 3, -3, -3});
   expect_op(Binary{BinaryKind::div}, {a, b}, int64s({2, -2, -2, 2}));
   expect_op(Binary{BinaryKind::mod}, {a, b}, int64s({1, 2, -2, -1}));
-  expect_op(Binary{BinaryKind::mod}, {floats({2}, {7.5F, -7.5F}), floats({1}, {2})}, floats({2}, {1.5F, -1.5F}));
+  expect_op(Binary{BinaryKind::mod, true}, {a, b}, int64s({1, -1, 1, -1}));
+  expect_op(Binary{BinaryKind::mod, true}, {floats({2}, {7.5F, -7.5F}), floats({1}, {2})}, floats({2}, {1.5F, -1.5F}));
+}
+
+TEST(Binary, integers_of_every_width_wrap) {
+  const auto bytes = [](const std::vector<std::int8_t>& values) {
+    return Tensor::from<std::int8_t>({static_cast<std::int64_t>(values.size())}, values);
+  };
+  const auto words = [](const std::vector<std::uint16_t>& values) {
+    return Tensor::from<std::uint16_t>({static_cast<std::int64_t>(values.size())}, values);
+  };
+  expect_op(Binary{BinaryKind::add}, {bytes({127, -128}), bytes({1, -1})}, bytes({-128, 127}));
+  expect_op(Binary{BinaryKind::mul}, {words({65535}), words({65535})}, words({1}));
+  expect_op(Binary{BinaryKind::div}, {bytes({-128, -7}), bytes({-1, 2})}, bytes({-128, -3}));
+  expect_op(Binary{BinaryKind::less}, {bytes({-1}), bytes({1})}, booleans({1}, {1}));
+  expect_op(Binary{BinaryKind::less}, {words({65535}), words({1})}, booleans({1}, {0}));
+}
+
+TEST(Binary, mod_of_reals_needs_fmod) {
+  try {
+    run_op(Binary{BinaryKind::mod}, {floats({1}, {7.5F}), floats({1}, {2})});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[Mod 'n'] input 'A' is float32, for which only fmod=1 is defined");
+  }
 }
 
 TEST(Binary, integer_extremes_wrap_and_zero_divisors_are_an_error) {
@@ -198,6 +222,26 @@ TEST(BatchNorm, normalizes_with_given_moments) {
 TEST(InstanceNorm, normalizes_each_plane) {
   expect_op(InstanceNorm{}, {floats({1, 2, 3}, {1, 2, 4, -1, 0, 3}), floats({2}, {1, 2}), floats({2}, {0.5F, -1})},
             floats({1, 2, 3}, {-0.569041371F, 0.232739687F, 1.8363018F, -2.9611578F, -1.78446317F, 1.74562097F}));
+}
+
+TEST(GroupNorm, normalizes_groups_of_channels) {
+  // The channels 1 2 | 3 4 are one group each of the first image; one group of both gives other moments.
+  const Tensor x = floats({1, 4, 2}, {1, 3, 5, 7, -2, 0, 0, 2}), scale = floats({4}, {1, 2, 1, 0.5F}),
+               bias = floats({4}, {0, 1, 0, -1});
+  expect_op(
+      GroupNorm{2, 0}, {x, scale, bias},
+      floats({1, 4, 2}, {-1.34164079F, -0.447213595F, 1.89442719F, 3.68328157F, -1.41421356F, 0, -1, -0.292893219F}));
+  expect_op(GroupNorm{1, 0.25F}, {floats({1, 2, 1}, {1, 3}), floats({2}, {1, 1}), floats({2}, {0, 0})},
+            floats({1, 2, 1}, {-0.894427191F, 0.894427191F}));
+}
+
+TEST(GroupNorm, channels_must_divide_into_the_groups) {
+  try {
+    run_op(GroupNorm{.num_groups = 2}, {iota({1, 3, 2}), iota({3}), iota({3})});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[GroupNormalization 'n'] 3 channels do not divide into 2 groups");
+  }
 }
 
 TEST(LayerNorm, normalizes_rows) {

@@ -1,5 +1,5 @@
 // Operators that move elements, and Resize.
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {
@@ -18,9 +18,9 @@ TEST(Split, cuts_evenly_or_by_given_sizes) {
   const auto even = run_op(Split{1}, {iota({2, 4})}, 2);
   expect_equal(even[0], floats({2, 2}, {1, 2, 5, 6}));
   expect_equal(even[1], floats({2, 2}, {3, 4, 7, 8}));
-  const auto told = run_op(Split{0}, {iota({3}), int64s({1, 2})}, 2);
-  expect_equal(told[0], floats({1}, {1}));
-  expect_equal(told[1], floats({2}, {2, 3}));
+  const auto given = run_op(Split{0}, {iota({3}), int64s({1, 2})}, 2);
+  expect_equal(given[0], floats({1}, {1}));
+  expect_equal(given[1], floats({2}, {2, 3}));
 }
 
 TEST(Reshape, keeps_the_order_of_elements) {
@@ -53,6 +53,44 @@ TEST(Gather, takes_negative_indices_and_keeps_their_shape) {
   expect_op(Gather{1}, {iota({2, 3}), int64s({}, {1})}, floats({2}, {2, 5}));
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({3})}), Error);
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({-4})}), Error);
+}
+
+TEST(ScatterND, writes_rows_and_elements) {
+  expect_op(ScatterNd{}, {iota({3, 2}), int64s({2, 1}, {-1, 0}), floats({2, 2}, {10, 20, 30, 40})},
+            floats({3, 2}, {30, 40, 3, 4, 10, 20}));
+  expect_op(ScatterNd{}, {iota({2, 2}), int64s({1, 2}, {0, 1}), floats({1}, {9})}, floats({2, 2}, {1, 9, 3, 4}));
+  expect_op(ScatterNd{}, {booleans({2}, {0, 0}), int64s({1, 1}, {1}), booleans({1}, {1})}, booleans({2}, {0, 1}));
+}
+
+TEST(ScatterND, combines_updates_of_one_position) {
+  const Inputs inputs{floats({2}, {3, 5}), int64s({2, 1}, {0, 0}), floats({2}, {2, 4})};
+  expect_op(ScatterNd{}, inputs, floats({2}, {4, 5}));
+  expect_op(ScatterNd{ScatterReduction::add}, inputs, floats({2}, {9, 5}));
+  expect_op(ScatterNd{ScatterReduction::mul}, inputs, floats({2}, {24, 5}));
+  expect_op(ScatterNd{ScatterReduction::min}, inputs, floats({2}, {2, 5}));
+  expect_op(ScatterNd{ScatterReduction::max}, inputs, floats({2}, {4, 5}));
+  expect_op(ScatterNd{ScatterReduction::add}, {int64s({1, 2}), int64s({1, 1}, {1}), int64s({1}, {7})}, int64s({1, 9}));
+}
+
+TEST(ScatterND, errors_name_the_index_the_shape_and_the_type) {
+  const auto message = [](ScatterNd op, const Inputs& inputs) -> std::string {
+    try {
+      run_op(op, inputs);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message({}, {iota({3, 2}), int64s({2, 1}, {0, 3}), iota({2, 2})}),
+            "[ScatterND 'n'] index 3 of update 1 is outside axis 0 of size 3");
+  EXPECT_EQ(message({}, {iota({3, 2}), int64s({2, 1}, {0, 1}), iota({2})}),
+            "[ScatterND 'n'] updates have shape 2, expected 2x2");
+  EXPECT_EQ(message({}, {iota({3}), int64s({1, 2}, {0, 1}), iota({1})}),
+            "[ScatterND 'n'] indices of shape 1x2 do not address data of shape 3");
+  const std::string refusal =
+      message({ScatterReduction::add}, {booleans({1}, {0}), int64s({1, 1}, {0}), booleans({1}, {1})});
+  EXPECT_TRUE(refusal.starts_with("[ScatterND 'n'] input 'data' is boolean; accepted with a reduction: float32, int8"))
+      << refusal;
 }
 
 TEST(Pad, constant_reflect_and_edge) {

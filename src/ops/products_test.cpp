@@ -1,5 +1,5 @@
 // Convolutions, pools and matrix products.
-#include "reference/op_testing.h"
+#include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {

@@ -1,0 +1,66 @@
+// One small network of a single operator, in a form from which every type of every input can be made.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitfold/graph.h"
+#include "ops/operator.h"
+
+namespace bitfold::testing {
+
+/// The value of one input of the operator.
+struct Operand {
+  Shape shape;
+  /// Random elements are in [low, high]; integers are the whole numbers in it that their type has.
+  double low = -4, high = 4;
+  bool is_whole = false;     ///< Reals are whole numbers, too: so that some are equal.
+  bool is_nonzero = false;   ///< No integer is 0.
+  bool is_constant = false;  ///< An initializer instead of an input of the network.
+  bool is_absent = false;
+  std::optional<Tensor> fixed;  ///< These elements instead of random ones, always as a constant.
+};
+
+struct Case {
+  Op op;
+  std::vector<Operand> inputs;
+  int outputs = 1;
+  /// The number of terms that one output element sums, and the largest absolute value of a term.
+  double terms = 1, term = 1;
+  /// The types of data inputs where an attribute leaves fewer of them than the row accepts.
+  std::optional<ops::TypeSet> types;
+  /// The bodies of If, Loop and Scan, whose values have that type.
+  std::function<std::vector<std::shared_ptr<const Graph>>(DataType)> bodies = nullptr;
+};
+
+inline Operand data(Shape shape, double low = -4, double high = 4) {
+  return {.shape = std::move(shape), .low = low, .high = high};
+}
+inline Operand constant(Shape shape, double low = -1, double high = 1) {
+  return {.shape = std::move(shape), .low = low, .high = high, .is_constant = true};
+}
+inline Operand fixed(Tensor tensor) {
+  Operand operand{.shape = tensor.shape(), .is_constant = true};
+  operand.fixed = std::move(tensor);
+  return operand;
+}
+/// A constant vector of int64, such as axes or a shape.
+inline Operand vector(const std::vector<std::int64_t>& values) {
+  return fixed(Tensor::from({static_cast<std::int64_t>(values.size())}, values));
+}
+inline Operand absent() { return {.is_absent = true}; }
+
+/// At least one case for every row of the operator table that can be run.
+std::vector<Case> all_cases();
+
+// The families, each in its own file.
+std::vector<Case> layer_cases();    ///< Convolutions, matrix products, normalizations, pools.
+std::vector<Case> element_cases();  ///< Elementwise operators and reductions.
+std::vector<Case> layout_cases();   ///< Operators that move elements or make tensors.
+std::vector<Case> control_cases();  ///< If, Loop, Scan.
+
+}  // namespace bitfold::testing
