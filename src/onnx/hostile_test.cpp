@@ -123,22 +123,6 @@ TEST(BadGraph, operator_set_that_is_not_imported) {
   b.node("Frob", "frob", {"x"}, {"y"}).set_domain("acme");
   expect_refused(b, {"[Frob 'frob']", "acme"});
 }
-TEST(BadGraph, subgraph_that_reads_outer_values) {
-  ModelBuilder b;
-  b.input("x", {2}).input("c", {}, onnx::TensorProto::BOOL).output("y");
-  onnx::NodeProto& node = b.node("If", "branch", {"c"}, {"y"});
-  for (const char* name : {"then_branch", "else_branch"}) {
-    auto& attribute = *node.add_attribute();
-    attribute.set_name(name);
-    attribute.set_type(onnx::AttributeProto::GRAPH);
-    auto& inner = *attribute.mutable_g()->add_node();
-    inner.set_op_type("Relu");
-    inner.add_input("x");
-    inner.add_output("z");
-    attribute.mutable_g()->add_output()->set_name("z");
-  }
-  expect_refused(b, {"[If 'branch']", "'x'"});
-}
 TEST(BadGraph, batch_norm_in_training_mode) {
   ModelBuilder b;
   b.input("x", {1, 2, 3, 3}).constant("p", floats({2}, {1, 1})).output("y");

@@ -260,6 +260,10 @@ void GraphReader::fuse_casts() {
     graph_.op(id) = graph_.node(back).op;
     graph_.remove_node(back);
     graph_.set_output(id, 0, output);
+    const std::string name = graph_.value(between).name;
+    if (own_.contains(name) || outputs_.contains(graph_.value(output).name)) continue;
+    graph_.rename_value(between, fresh(name));
+    graph_.rename_value(output, name);
   }
 }
 

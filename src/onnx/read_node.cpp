@@ -97,7 +97,8 @@ std::int64_t GraphReader::opset_of(const onnx::NodeProto& node, const Opsets& op
 bool GraphReader::read_mark(const onnx::NodeProto& node) {
   if (node.doc_string().empty() || !domain_of(node.domain()).empty()) return false;
   if (node.op_type() == "Identity" && node.doc_string() == kBodyOutput && node.input_size() == 1) {
-    values_[node.output(0)] = values_.at(node.input(0));
+    const ValueId id = read_value(node.input(0));
+    values_[node.output(0)] = {.type = values_.at(node.input(0)).type, .real = id};
     return true;
   }
   if (node.op_type() == "Identity" && node.doc_string() == kRequantize && node.input_size() == 1) {
