@@ -4,6 +4,7 @@
 
 #include "bitfold/data.h"
 #include "bitfold/error.h"
+#include "bitfold/reals.h"
 #include "bitfold/reference.h"
 #include "bitfold/session.h"
 #include "model.h"
@@ -41,9 +42,18 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
   return inputs;
 }
 
+/// Arrays of reals in the widths that the network reads.
+std::vector<Tensor> converted(const Graph& graph, std::vector<Tensor> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const DataType wanted = graph.value(graph.inputs()[i]).dtype;
+    if (needs_conversion(inputs[i].dtype(), wanted)) inputs[i] = convert_reals(inputs[i], wanted);
+  }
+  return inputs;
+}
+
 void run_model(const Options& o) {
   const Graph graph = load_optimized(o.model);
-  const auto inputs = arrange(graph, load_arrays(o.input), o.input, *o.output);
+  const auto inputs = converted(graph, arrange(graph, load_arrays(o.input), o.input, *o.output));
   const auto outputs = naming_file(o.model, [&] {
     return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
   });

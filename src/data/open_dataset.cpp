@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "bitfold/reals.h"
 #include "data/idx.h"
 #include "data/npy.h"
 #include "data/sources.h"
@@ -111,9 +112,29 @@ bool is_array_file(const std::string& path) {
   return text == "\x93NUMPY" || text.starts_with("PK") || path.ends_with(".npy") || path.ends_with(".npz");
 }
 
-}  // namespace
+/// Gives networks that read other reals than float32 what they read.
+class ConvertedSource final : public BatchSource {
+ public:
+  ConvertedSource(std::unique_ptr<BatchSource> source, std::vector<DataType> types)
+      : source_(std::move(source)), types_(std::move(types)) {}
+  std::optional<Batch> next(std::int64_t max_samples) override {
+    auto batch = source_->next(max_samples);
+    for (std::size_t i = 0; batch && i < batch->inputs.size() && i < types_.size(); ++i)
+      if (needs_conversion(batch->inputs[i].dtype(), types_[i]))
+        batch->inputs[i] = convert_reals(batch->inputs[i], types_[i]);
+    return batch;
+  }
+  void rewind() override { source_->rewind(); }
+  std::int64_t sample_count() const override { return source_->sample_count(); }
+  bool has_labels() const override { return source_->has_labels(); }
+  std::string description() const override { return source_->description(); }
 
-Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+ private:
+  std::unique_ptr<BatchSource> source_;
+  std::vector<DataType> types_;  // by input
+};
+
+Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
   check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
   check(options.limit.value_or(1) > 0, "--limit: {} samples; at least 1 expected", options.limit.value_or(0));
   for (const InputSpec& input : inputs)
@@ -137,6 +158,20 @@ Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inpu
   check(!folder.images.empty(), "'{}': holds neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
         fs::is_empty(path, error) ? ": it is empty" : "");
   dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
+  return dataset;
+}
+
+}  // namespace
+
+Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  std::vector<InputSpec> read = inputs;
+  std::vector<DataType> types;
+  for (InputSpec& input : read) {
+    types.push_back(input.dtype);
+    if (needs_conversion(DataType::float32, input.dtype)) input.dtype = DataType::float32;
+  }
+  Dataset dataset = open_as_read(path, read, options);
+  dataset.source = std::make_unique<ConvertedSource>(std::move(dataset.source), std::move(types));
   return dataset;
 }
 

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/check.h"
+#include "bitfold/reals.h"
 
 namespace bitfold {
 
@@ -53,5 +54,25 @@ Tensor to_float32(const Tensor& reals) {
     convert(reinterpret_cast<const std::uint16_t*>(reals.bytes()), bfloat16_to_float);
   return widened;
 }
+
+Tensor convert_reals(const Tensor& reals, DataType dtype) {
+  if (reals.dtype() == dtype) return reals;
+  check(is_any_real(dtype), "reals cannot be {}", to_string(dtype));
+  const Tensor wide = to_float32(reals);
+  if (dtype == DataType::float32) return wide;
+  Tensor result = Tensor::uninitialized(dtype, wide.shape());
+  const auto from = wide.data<float>();
+  std::byte* bytes = result.mutable_bytes();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (dtype == DataType::float64)
+      reinterpret_cast<double*>(bytes)[i] = from[i];
+    else
+      reinterpret_cast<std::uint16_t*>(bytes)[i] =
+          dtype == DataType::float16 ? float_to_float16(from[i]) : float_to_bfloat16(from[i]);
+  }
+  return result;
+}
+
+bool needs_conversion(DataType from, DataType to) { return from != to && is_any_real(from) && is_any_real(to); }
 
 }  // namespace bitfold

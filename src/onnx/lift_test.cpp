@@ -210,7 +210,7 @@ TEST(OlderOpset, mod_of_reals_is_that_of_c) {
     set_integer(b.node("Mod", "mod", {"x", "y"}, {"z"}), "fmod", fmod);
     const Graph graph = b.load();
     if (fmod == 1)
-      EXPECT_EQ(only_node(graph).op, Op(Binary{BinaryKind::mod}));
+      EXPECT_EQ(only_node(graph).op, Op(Binary{.kind = BinaryKind::mod, .fmod = true}));
     else
       EXPECT_NE(reason(graph).find("fmod=0"), std::string::npos);
   }

@@ -4,7 +4,9 @@
 #include <memory>
 
 #include "base/check.h"
+#include "bitfold/reals.h"
 #include "bitfold/report.h"
+#include "numeric/reals.h"
 
 namespace bitfold {
 namespace {
@@ -15,6 +17,7 @@ constexpr std::int64_t kMinRuns = 20;
 /// Deterministic, roughly normal input: sums of three uniform numbers from a 64-bit linear congruential generator
 /// (Knuth's MMIX constants). Zeros could make a kernel look faster than it is.
 Tensor pseudo_random(DataType dtype, const Shape& shape) {
+  if (is_other_real(dtype)) return convert_reals(pseudo_random(DataType::float32, shape), dtype);
   Tensor t(dtype, shape);
   std::uint64_t state = 42;
   const auto uniform = [&] {

@@ -5,6 +5,7 @@
 #include "base/first_failure.h"
 #include "bitfold/reference.h"
 #include "bitfold/report.h"
+#include "numeric/reals.h"
 #include "report/batches.h"
 #include "report/error_sums.h"
 #include "report/scores.h"
@@ -67,7 +68,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
     const auto x = reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time));
     const auto y = session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time));
     for (std::size_t i = 0; i < x.size(); ++i)
-      if (x[i].dtype() == DataType::float32) output_sums[i].add(x[i].data<float>(), y[i].data<float>());
+      if (is_any_real(x[i].dtype())) output_sums[i].add(to_float32(x[i]).data<float>(), to_float32(y[i]).data<float>());
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < shared.size(); ++i)

@@ -9,6 +9,7 @@
 #include "base/failures.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
+#include "numeric/reals.h"
 #include "quantize/roles.h"
 #include "quantize/samples.h"
 #include "report/batches.h"
@@ -66,8 +67,8 @@ Damage SampleSet::damage(const Graph& candidate) const {
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
     const std::vector<Tensor> outputs = session.run(inputs_[s]);
     for (std::size_t o = 0; o < outputs.size(); ++o) {
-      if (outputs[o].dtype() != DataType::float32) continue;
-      sums[o].add(outputs_[s][o].data<float>(), outputs[o].data<float>());
+      if (!is_any_real(outputs[o].dtype())) continue;
+      sums[o].add(to_float32(outputs_[s][o]).data<float>(), to_float32(outputs[o]).data<float>());
     }
     agreement.add(outputs_[s].front(), outputs.front(), 1);
   }

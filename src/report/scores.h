@@ -4,14 +4,15 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 
-#include "bitfold/tensor.h"
+#include "numeric/reals.h"
 
 namespace bitfold::report {
 
-/// Classes per sample of a float32 output [samples, classes] or [samples, classes, 1, 1...]; empty for other shapes.
+/// Classes per sample of an output of reals [samples, classes] or [samples, classes, 1, 1...]; empty for other shapes.
 inline std::optional<std::int64_t> class_count(const Tensor& output) {
-  if (output.dtype() != DataType::float32 || output.rank() < 2 || output.dim(1) < 2) return std::nullopt;
+  if (!is_any_real(output.dtype()) || output.rank() < 2 || output.dim(1) < 2) return std::nullopt;
   for (int axis = 2; axis < output.rank(); ++axis)
     if (output.dim(axis) != 1) return std::nullopt;
   return output.dim(1);
@@ -34,27 +35,28 @@ inline std::int64_t argmax(std::span<const float> scores) {
   return static_cast<std::int64_t>(best);
 }
 
-/// The scores of a batch, one row per sample. Refers to the output, which must outlive it.
+/// The scores of a batch, one row per sample.
 class ClassScores {
  public:
-  /// Absent unless the output is float32 [samples, classes] or [samples, classes, 1, 1...].
+  /// Absent unless the output is of reals [samples, classes] or [samples, classes, 1, 1...].
   static std::optional<ClassScores> of(const Tensor& output) {
     const auto classes = class_count(output);
     if (!classes) return std::nullopt;
-    return ClassScores(output.data<float>(), *classes);
+    return ClassScores(to_float32(output), *classes);
   }
 
   std::int64_t classes() const { return classes_; }
   std::span<const float> row(std::int64_t sample) const {
-    return scores_.subspan(static_cast<std::size_t>(sample * classes_), static_cast<std::size_t>(classes_));
+    return scores_.data<float>().subspan(static_cast<std::size_t>(sample * classes_),
+                                         static_cast<std::size_t>(classes_));
   }
   /// The class with the largest score.
   std::int64_t best(std::int64_t sample) const { return argmax(row(sample)); }
 
  private:
-  ClassScores(std::span<const float> scores, std::int64_t classes) : scores_(scores), classes_(classes) {}
+  ClassScores(Tensor scores, std::int64_t classes) : scores_(std::move(scores)), classes_(classes) {}
 
-  std::span<const float> scores_;
+  Tensor scores_;
   std::int64_t classes_;
 };
 
