@@ -12,7 +12,7 @@ namespace {
 
 class BadInput : public SmallNetworkTest {};
 
-TEST_F(BadInput, the_unspoiled_network_is_valid) {
+TEST_F(BadInput, the_unmodified_network_is_valid) {
   const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), out()));
   EXPECT_EQ(result.status, 0) << result.output;
   EXPECT_TRUE(std::filesystem::exists(out()));

@@ -17,7 +17,7 @@ class OutputFiles : public SmallNetworkTest {
   static bool is_json(const std::string& text) { return !nlohmann::json::parse(text, nullptr, false).is_discarded(); }
 };
 
-TEST_F(OutputFiles, devices_and_pipes_stay) {
+TEST_F(OutputFiles, devices_and_pipes_are_written_in_place) {
   const ToolResult null = run_tool(fmt::format("inspect {} --json /dev/null", model()));
   EXPECT_EQ(null.status, 0) << null.output;
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
@@ -42,7 +42,7 @@ TEST_F(OutputFiles, standard_output_under_any_name_receives_only_the_result) {
   EXPECT_TRUE(is_json(read_text(path("three.json"))));
 }
 
-TEST_F(OutputFiles, links_are_followed_and_stay) {
+TEST_F(OutputFiles, links_are_followed_and_not_replaced) {
   fs::create_symlink("target.onnx", path("link.onnx"));
   ASSERT_EQ(run_tool(fmt::format("fold {} -o {}", model(), path("link.onnx"))).status, 0);
   EXPECT_TRUE(fs::is_symlink(path("link.onnx")));
@@ -117,7 +117,7 @@ TEST_F(OutputFiles, lost_standard_output_is_an_error) {
   EXPECT_EQ(run_tool("inspect " + out()).status, 0);
 }
 
-TEST_F(OutputFiles, a_reader_that_leaves_early_is_an_error) {
+TEST_F(OutputFiles, a_closed_pipe_is_an_error) {
   const ToolResult result = shell(fmt::format("( trap '' PIPE; sleep 0.2; {}; echo status $? >&2 ) | true", inspect()));
   EXPECT_NE(result.output.find("cannot write standard output: Broken pipe"), std::string::npos) << result.output;
   EXPECT_NE(result.output.find("status 1"), std::string::npos) << result.output;

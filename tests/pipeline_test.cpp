@@ -112,7 +112,7 @@ TEST(PipelineOptions, warns_instead_of_printing) {
   EXPECT_NE(warnings[0].find("no BatchNorm"), std::string::npos);
 }
 
-TEST(PipelineOptions, saved_statistics_serve_only_the_network_they_are_of) {
+TEST(PipelineOptions, saved_statistics_are_refused_after_another_preparation) {
   const Graph graph = two_layers();
   MemorySource samples(random_tensor({16, 4}, 3));
   const CalibratedNetwork network = calibrate_network(graph, &samples, {}, {.keeps_all_statistics = true});

@@ -48,8 +48,8 @@ struct ValueHistogram {
 struct WeightRanges {
   std::vector<float> min, max;
   std::int64_t channel_count = 0, dead_count = 0, wide_count = 0;
-  double median_reach = 0;  ///< Median over channels of max |w|, without channels that have no weights.
-  double widest_reach = 0;
+  double median_extent = 0;  ///< Median over channels of max |w|, without channels that have no weights.
+  double widest_extent = 0;  ///< The maximum over channels.
 };
 
 struct LayerAnalysis {

@@ -317,8 +317,8 @@ struct Requantize {
 struct Opaque {
   std::string domain, type;
   std::vector<std::string> attributes;  ///< Each a serialized onnx.AttributeProto.
-  std::int64_t opset = 0;  ///< The version of the domain's operator set that it is of.
-  std::string reason;  ///< Why it is none of Bitfold's operators; empty where Bitfold has no operator of the name.
+  std::int64_t opset = 0;               ///< Version of the domain's operator set.
+  std::string reason;                   ///< Why it is not one of Bitfold's operators; empty if none has its name.
   bool operator==(const Opaque&) const = default;
 };
 

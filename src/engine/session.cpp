@@ -54,7 +54,7 @@ Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
 
 Session::Session(const Graph& graph, SessionOptions options)
     : Session(naming_memory([&] {
-        check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}",
+        check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU supports at most {}",
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
         check_runnable(graph, infer_values(graph));
         return std::make_unique<Impl>(graph, options, std::make_shared<engine::WeightCache>());

@@ -105,7 +105,7 @@ TEST(Stages, weights_are_packed_once_for_all_shapes_and_sessions) {
   EXPECT_EQ(session.packed_weight_bytes(), bytes);
 }
 
-TEST(Stages, kept_values_are_those_of_the_whole_run) {
+TEST(Stages, kept_values_cover_the_whole_run) {
   const Graph graph = cropped_network(true);
   GraphBuilder b;
   Session session(graph, {.keep_values = true});
@@ -117,7 +117,7 @@ TEST(Stages, kept_values_are_those_of_the_whole_run) {
   EXPECT_EQ(dequantize(session.value(name), *graph.value(graph.outputs()[0]).quant), expected[0]);
 }
 
-TEST(Stages, outputs_may_be_inputs_constants_and_run_time_values) {
+TEST(Stages, outputs_may_be_inputs_constants_or_run_time_values) {
   GraphBuilder b;
   const ValueId shape = b.graph.add_input("shape", DataType::int64, {2});
   const ValueId zeros = b.node(ConstantOfShape{}, {shape});

@@ -123,7 +123,7 @@ __attribute__((target("amx-tile,amx-int8"))) std::int64_t multiply_amx() {
 #endif
 
 void check_present(Isa isa) {  // also asks the operating system for the use of tiles
-  check(isa <= detected_isa(), "isa is {}, but this CPU goes no further than {}", to_string(isa),
+  check(isa <= detected_isa(), "isa is {}, but this CPU supports at most {}", to_string(isa),
         to_string(detected_isa()));
 }
 

@@ -34,7 +34,7 @@ Graph save_and_load(const Graph& graph, const SaveOptions& options = {}) {
 
 class OtherReals : public ::testing::TestWithParam<std::pair<int, DataType>> {};
 
-TEST_P(OtherReals, stand_at_the_interface_only) {
+TEST_P(OtherReals, occur_only_at_the_interface) {
   const auto [number, dtype] = GetParam();
   ModelBuilder b(17);
   b.input("x", {2, 2}, number).output("y");

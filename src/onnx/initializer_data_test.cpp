@@ -141,7 +141,7 @@ TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
   EXPECT_THROW(onnx_file_bytes(path), Error);
 }
 
-TEST(SavedModel, has_the_size_that_model_bytes_foretells) {
+TEST(SavedModel, has_the_size_returned_by_model_bytes) {
   const testing::TemporaryFolder folder;
   const Graph graph = model_with_constants({4096, 3, 300}).load();
   save_onnx(graph, (folder / "model.onnx").string());

@@ -11,7 +11,7 @@ namespace {
 using Ints = std::vector<std::int64_t>;
 using Reason = std::optional<std::string>;
 
-/// An attribute of an older opset becomes the constant input that it is today.
+/// An attribute of an older opset becomes the constant input of the present form.
 void attribute_to_input(NodeForm& node, std::string_view name, std::size_t slot) {
   const auto values = node.take<Ints>(name);
   if (!values) return;
@@ -21,7 +21,7 @@ void attribute_to_input(NodeForm& node, std::string_view name, std::size_t slot)
 
 constexpr const char* kTraining = "is in training mode; export the model for inference (model.eval())";
 
-/// More than one output meant training, and until opset 8 statistics could differ from element to element.
+/// More than one output meant training. Until opset 8, statistics could differ from element to element.
 Reason lift_batch_norm(NodeForm& node) {
   const auto& outputs = node.proto.output();
   check(std::count_if(outputs.begin(), outputs.end(), [](const auto& name) { return !name.empty(); }) <= 1, kTraining);
@@ -33,7 +33,7 @@ Reason check_batch_norm(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The bounds were attributes; the type's extremes, the defaults, mean no bound.
+/// The bounds were attributes. The defaults, the extremes of the type, mean no bound.
 Reason lift_clip(NodeForm& node) {
   constexpr float kLowest = std::numeric_limits<float>::lowest(), kHighest = std::numeric_limits<float>::max();
   const float low = node.take<float>("min").value_or(kLowest), high = node.take<float>("max").value_or(kHighest);
@@ -42,7 +42,7 @@ Reason lift_clip(NodeForm& node) {
   return std::nullopt;
 }
 
-/// In inference Dropout passes its input on.
+/// In inference, Dropout copies its input.
 Reason lift_dropout(NodeForm& node) {
   node.attributes.clear();  // ratio, seed
   if (node.output_count > 1) return "its mask is used";
@@ -102,8 +102,8 @@ Reason lift_axes(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The region of interest belongs to tf_crop_and_resize, which is declined. An optional tensor of opset 11 and 12 was
-/// left out by giving an empty one.
+/// The region of interest is used only by tf_crop_and_resize, which is declined. Opset 11 and 12 omit an optional
+/// tensor by giving an empty one.
 Reason check_resize(NodeForm& node) {
   if (node.has(1)) node.inputs[1] = ValueId::none;
   for (std::size_t slot : {2U, 3U})
@@ -150,21 +150,21 @@ Reason lift_split(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The number of outputs is what the node has.
+/// The number of outputs is that of the node.
 Reason check_split(NodeForm& node) {
   if (const auto count = node.take<std::int64_t>("num_outputs"))
     check(*count == node.proto.output_size(), "num_outputs is {}, the node has {}", *count, node.proto.output_size());
   return std::nullopt;
 }
 
-/// Up to opset `last` an operator has the form that `function` turns into the next one. Null: the next form includes
-/// the older one. A function for kLatestOpset looks at what the operator's row does not express.
+/// Up to opset `last`, an operator has the form that `function` converts to the next one. Null: the next form includes
+/// the older one. A function for kLatestOpset checks properties that the operator's row does not express.
 struct Lift {
   std::string_view type;
   std::int64_t last;
   Reason (*function)(NodeForm& node);
 };
-/// For one operator, in the order of opsets.
+/// Each operator's rows are in the order of opsets.
 constexpr Lift kLifts[] = {
     {"ArgMax", 11, nullptr},
     {"ArgMin", 11, nullptr},

@@ -17,9 +17,9 @@ namespace {
 using Ints = std::vector<std::int64_t>;
 using Reason = std::optional<std::string>;
 
-constexpr std::int64_t kDefaultOpset = 13;  // the first with a scale for each channel
+constexpr std::int64_t kDefaultOpset = 13;  // the first opset with one scale per channel
 
-// What is known of a node's inputs -------------------------------------------------------------------------------------
+// Facts about a node's inputs -----------------------------------------------------------------------------------------
 
 bool has(const Node& node, std::size_t slot) { return slot < node.inputs.size() && node.inputs[slot] != ValueId::none; }
 const Value* input(const Graph& graph, const Node& node, std::size_t slot) {
@@ -53,7 +53,7 @@ Reason unless_constant(const Graph& graph, const Node& node, std::initializer_li
   return std::nullopt;
 }
 
-// Why a node has no older form -----------------------------------------------------------------------------------------
+// Reasons why a node has no older form --------------------------------------------------------------------------------
 
 Reason never(const Graph&, const Node&) { return std::nullopt; }
 
@@ -130,7 +130,7 @@ Reason why_softmax(const Graph& graph, const Node& node) {
   if (softmax.flattened || is_along_one_axis(shape_of(graph, node, 0), softmax.axis)) return std::nullopt;
   return "it is along an axis that is not the last";
 }
-// The sizes of equal parts where they do not divide the axis; none where they do.
+// The sizes of the parts if the axis cannot be divided equally; none if it can.
 std::optional<Ints> unequal_parts(const Graph& graph, const Node& node) {
   const auto shape = shape_of(graph, node, 0);
   if (has(node, 1) || !shape) return std::nullopt;
@@ -173,11 +173,11 @@ void drop_input(onnx::NodeProto& proto, int slot) {
   while (proto.input_size() > 0 && proto.input(proto.input_size() - 1).empty()) proto.mutable_input()->RemoveLast();
 }
 
-// A constant becomes an attribute. Its name is kept where reading the file would give it another.
+// A constant becomes an attribute. Its name is kept if reading the file would give it another.
 void input_to_attribute(NodeWriting& w, std::size_t slot, const char* name) {
   if (!has(w.node, slot)) return;
   if (auto values = constant_ints(w.graph, w.node, slot)) {
-    // Before opset 11 axes count from the front. Those of an Unsqueeze are axes of its output.
+    // Before opset 11, axes count from the front. Those of an Unsqueeze are axes of its output.
     const auto shape = shape_of(w.graph, w.node, 0);
     const bool is_wider = std::holds_alternative<Unsqueeze>(w.node.op);
     if (std::string_view(name) == "axes" && w.opset < 11 && shape)
@@ -212,7 +212,7 @@ void lower_reduce(NodeWriting& w) {
   else
     lower_axes(w);
 }
-// ONNX Runtime's layout pass refuses axes, so that they are never written where the rank is known.
+// ONNX Runtime's layout pass refuses axes, so they are not written if the rank is known.
 void expand_pad_axes(NodeWriting& w) {
   if (!has(w.node, 3) || why_pad_axes(w.graph, w.node)) return;
   const Ints pads = *constant_ints(w.graph, w.node, 1), axes = *constant_ints(w.graph, w.node, 3);
@@ -282,7 +282,7 @@ void lower_split_18(NodeWriting& w) {
 }
 void lower_split_13(NodeWriting& w) { input_to_attribute(w, 1, "split"); }
 
-// Operators that an older opset lacks, from others. The node itself is the last of them.
+// Builds an operator that an older opset lacks from others. The node itself is the last of them.
 void become(NodeWriting& w, const char* type, const std::vector<std::string>& inputs) {
   w.proto.set_op_type(type);
   w.proto.clear_attribute();
@@ -338,19 +338,19 @@ void split_layer_norm(NodeWriting& w) {
   become(w, "Add", {w.add("Mul", {unit, scale}, "scaled"), bias});
 }
 
-/// Below opset `since` a node has an older form where `why_not` gives no reason; `write` turns the next newer form into
-/// it (null: it is the same). Without `why_not` there is no older form.
+/// Below opset `since`, a node has an older form if `why_not` returns no reason. `write` converts the next newer form
+/// to it (null: both are the same). Without `why_not` there is no older form.
 struct Lowering {
   std::string_view type;
   std::int64_t since;
   Reason (*why_not)(const Graph& graph, const Node& node);
   void (*write)(NodeWriting& writing) = nullptr;
-  /// The older form is several nodes, which reading the file does not put together again: only where the caller asks
-  /// for the opset.
+  /// The older form is several nodes, which reading the file does not combine again. Used only if the caller asks for
+  /// the opset.
   bool is_split = false;
 };
-/// For one operator, from the newest opset to the oldest. An operator whose row has a `since` that is not here does not
-/// exist below it.
+/// Each operator's rows are in order from the newest opset to the oldest. An operator whose row in the table has a
+/// `since` that is not here does not exist below it.
 constexpr Lowering kLowerings[] = {
     {"ArgMax", 12, why_arg_reduce},
     {"ArgMin", 12, why_arg_reduce},
@@ -413,7 +413,7 @@ constexpr Lowering kLowerings[] = {
     {"Unsqueeze", 13, why_axes, lower_axes},
 };
 
-/// Below opset `since` an operator takes `types` only, as its first input.
+/// Below opset `since`, an operator takes only `types` as its first input.
 struct TypeLimit {
   std::string_view type;
   std::int64_t since;
@@ -445,7 +445,7 @@ const TypeLimit kTypeLimits[] = {
     {"Relu", 14, ops::kReal},
 };
 
-// The opset of a whole graph -------------------------------------------------------------------------------------------
+// The opset of a whole graph ------------------------------------------------------------------------------------------
 
 struct Needs {
   std::int64_t lowest = kOldestOpset, highest = kLatestOpset;
@@ -568,7 +568,7 @@ std::int64_t ir_version(std::int64_t opset) {
                                                                  {19, 9},  {15, 8},  {12, 7},  {11, 6},  {10, 5}};
   for (const auto& [since, version] : kVersions)
     if (opset >= since) return version;
-  return 4;  // older ones list every initializer as an input
+  return 4;  // older versions list every initializer as an input
 }
 
 }  // namespace bitfold

@@ -151,7 +151,7 @@ TEST(Lowering, operators_that_older_opsets_lack) {
 }
 
 // If the caller asks for the opset, they are written as several operators; otherwise the opset is raised.
-TEST(Lowering, fused_operators_are_split_only_where_the_opset_is_asked_for) {
+TEST(Lowering, fused_operators_are_split_only_for_a_requested_opset) {
   struct Case {
     Op op;
     std::int64_t since;
@@ -192,7 +192,7 @@ TEST(Pads, are_written_for_all_axes) {
   EXPECT_EQ(loaded.value(loaded.outputs()[0]).shape, (Shape{1, 2, 7, 6}));
 }
 
-TEST(Opset, of_a_file_is_kept_where_it_is_enough) {
+TEST(Opset, of_a_file_is_kept_if_it_suffices) {
   for (std::int64_t opset : {7, 9, 13, 17, 21, 28}) {
     Graph graph = one_node(Unary{UnaryKind::relu}, {2});
     graph.opset = opset;
@@ -202,7 +202,7 @@ TEST(Opset, of_a_file_is_kept_where_it_is_enough) {
   }
 }
 
-TEST(Opset, of_a_graph_that_no_file_gave_is_13) {
+TEST(Opset, of_a_graph_made_in_memory_is_13) {
   const Graph graph = one_node(Unary{UnaryKind::relu}, {2});
   const File file = write(graph);
   EXPECT_EQ(file.opset(), 13);
@@ -238,18 +238,18 @@ TEST(Opset, of_an_unknown_operator_is_kept) {
   expect_refused(one_node(Opaque{.type = "Frobnicate", .opset = 17}, {2}), 18, {"[Frobnicate 'n']", "opset 17"});
 }
 
-TEST(Opset, that_two_operators_exclude_is_refused_by_name) {
+TEST(Opset, is_refused_by_name_if_two_operators_exclude_each_other) {
   Graph graph = one_node(Opaque{.type = "Hardmax", .opset = 11}, {2, 2});
   graph.mark_output(
       graph.add(Reshape{.allow_zero = true}, "shaped", {graph.inputs()[0], graph.add_constant("to", ints({4}))}, "z"));
   expect_refused(graph, {}, {"[Hardmax 'n']", "[Reshape 'shaped']"});
 }
 
-TEST(Opset, outside_the_known_ones_is_refused) {
+TEST(Opset, outside_the_known_range_is_refused) {
   for (std::int64_t opset : {6, 29}) expect_refused(one_node(Unary{}, {2}), opset, {"opset " + std::to_string(opset)});
 }
 
-TEST(OpsetHistory, says_where_a_node_keeps_its_meaning) {
+TEST(OpsetHistory, gives_the_opsets_in_which_a_node_keeps_its_meaning) {
   EXPECT_EQ(opsets_of_same_meaning("Hardmax", 12), (OpsetRange{11, 12}));
   EXPECT_EQ(opsets_of_same_meaning("Hardmax", 13), (OpsetRange{13, 28}));
   EXPECT_EQ(opsets_of_same_meaning("TopK", 9), (OpsetRange{7, 9}));

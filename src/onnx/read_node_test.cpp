@@ -100,14 +100,14 @@ TEST(Unknown, outputs_have_the_type_that_the_file_declares_or_none) {
   EXPECT_EQ(graph.value(graph.find("hidden")).dtype, DataType::unknown);
 }
 
-TEST(Attributes, absent_ones_have_onnxs_defaults) {
+TEST(Attributes, have_onnxs_defaults_if_absent) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   b.node("LeakyRelu", "leaky", {"x"}, {"y"});
   EXPECT_EQ(only_node(b.load()).op, Op(Parametric{ParametricKind::leaky_relu, 0.01F}));
 }
 
-TEST(Attributes, required_ones_that_are_missing_are_an_error) {
+TEST(Attributes, are_an_error_if_required_and_absent) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   b.node("Concat", "join", {"x", "x"}, {"y"});

@@ -62,7 +62,7 @@ Outputs infer_split(const Inputs& in) {
       sizes = *given;
       std::int64_t sum = 0;
       for (std::int64_t s : sizes) {
-        check(s >= 0 && s < (std::int64_t{1} << 40), "a part of size {}", s);
+        check(s >= 0 && s < (std::int64_t{1} << 40), "a part of size {}; it must not be negative, and below 2^40", s);
         sum += s;
       }
       check(is_unknown(x[axis]) || sum == x[axis], "parts add up to {}, axis {} has {}", sum, axis, x[axis]);

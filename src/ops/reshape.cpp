@@ -69,7 +69,7 @@ Outputs infer_reshape(const Inputs& in) {
       if (x) check(i < x->size(), "shape copies dimension {} of an input of shape {}", i, to_string(*x));
       size = x ? (*x)[i] : kDynamic;
     } else if (target[i] && *target[i] < 0) {
-      check(*target[i] == -1, "shape has {}", *target[i]);
+      check(*target[i] == -1, "shape has {}; a dimension must be -1, 0 or positive", *target[i]);
       check(!inferred, "shape has -1 twice");
       inferred = i;
       size = kDynamic;

@@ -24,7 +24,7 @@ Outputs infer_resize(const Inputs& in) {
       check(in[3].elements->size() == x.size(), "{} sizes for shape {}", in[3].elements->size(), to_string(x));
       for (std::size_t i = 0; i < x.size(); ++i) {
         const Element& size = (*in[3].elements)[i];
-        check(!size || *size >= 0, "a size of {}", size.value_or(0));
+        check(!size || *size >= 0, "a size of {}; it must not be negative", size.value_or(0));
         y[i] = dimension_of(size);
       }
     }
@@ -35,7 +35,7 @@ Outputs infer_resize(const Inputs& in) {
     check(in[2].scales.size() == x.size(), "{} scales for shape {}", in[2].scales.size(), to_string(x));
     for (std::size_t i = 0; i < x.size(); ++i) {
       const float scale = in[2].scales[i];
-      check(scale > 0 && scale < 1e6F, "a scale of {}", scale);
+      check(scale > 0 && scale < 1e6F, "a scale of {}; it must be positive and below 1000000", scale);
       // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
       if (scale == 1)
         y[i] = x[i];
@@ -51,7 +51,7 @@ Outputs infer_depth_to_space(const Inputs& in) {
   if (!in.shape(0)) return {like(in[0], {})};
   Shape y = *in.shape(0);
   check(y.size() == 4 && op.block_size >= 1, "input has shape {}, block size is {}", to_string(y), op.block_size);
-  check(op.block_size < 65536, "block size is {}", op.block_size);
+  check(op.block_size < 65536, "block size is {}; it must be below 65536", op.block_size);
   const std::int64_t square = op.block_size * op.block_size;
   if (!is_unknown(y[1])) {
     check(y[1] % square == 0, "{} channels cannot be split into blocks of {}x{}", y[1], op.block_size, op.block_size);

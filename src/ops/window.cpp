@@ -73,11 +73,13 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
   for (std::size_t i = 0; i < rank; ++i) {
     const std::int64_t input = spatial[i], stride = window.strides[i];
     const std::int64_t extra = op.output_padding.empty() ? 0 : op.output_padding[i];
-    check(input < kMaxExtent && extra >= 0 && extra < kMaxExtent, "a spatial size of {}, output_padding of {}", input,
+    check(input < kMaxExtent && extra >= 0 && extra < kMaxExtent,
+          "a spatial size of {}, output_padding of {}; both must be below 2^31, the padding not negative", input,
           extra);
     const bool is_given = !op.output_shape.empty();
     if (is_given)
-      check(op.output_shape[i] >= 1 && op.output_shape[i] < kMaxExtent, "output_shape has {}", op.output_shape[i]);
+      check(op.output_shape[i] >= 1 && op.output_shape[i] < kMaxExtent,
+            "output_shape has {}; a size must be positive and below 2^31", op.output_shape[i]);
     if (input < 0) {
       resolved.output.push_back(is_given ? op.output_shape[i] : kDynamic);
       continue;
@@ -137,7 +139,7 @@ Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int6
 
 std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x) {
   const std::size_t axes = window.kernel.size();
-  check(axes > 0 && axes <= 8, "kernel_shape has {} entries", axes);
+  check(axes > 0 && axes <= 8, "kernel_shape has {} entries, expected 1 to 8", axes);
   const auto fill = [](std::vector<std::int64_t>& list, const char* name, std::size_t count, std::int64_t value) {
     if (list.empty()) list.assign(count, value);
     check(list.size() == count, "attribute '{}' has {} entries, expected {}", name, list.size(), count);

@@ -142,7 +142,7 @@ TEST(Calibrate, a_value_that_overflows_names_its_node) {
   }
 }
 
-TEST(Calibrate, ignores_infinities_of_values_that_are_not_wanted) {
+TEST(Calibrate, ignores_infinities_of_values_not_requested) {
   Tensor samples = random_tensor({4, 3, 9, 9}, 8);
   samples.mutable_data<float>()[243] = -3e38F;
   samples.mutable_data<float>()[244] = 3e38F;
@@ -164,7 +164,7 @@ TEST(Calibrate, ignores_infinities_of_values_that_are_not_wanted) {
   }
 }
 
-TEST(Calibrate, no_wanted_value_is_not_the_same_as_all) {
+TEST(Calibrate, an_empty_list_of_values_keeps_none) {
   MemorySource source(random_tensor({4, 3, 9, 9}, 8));
   EXPECT_TRUE(calibrate(small_network(kDynamic), source, {.values = std::vector<std::string>{}}).values.empty());
 }

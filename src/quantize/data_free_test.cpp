@@ -150,7 +150,7 @@ TEST(AbsorbHighBias, leaves_a_layer_that_pads_with_zeros) {
 
 // Channel 1 keeps the grid's upper end at 14 (2 + 6 * 2) in any case. Of the 7 that channel 0, whose end
 // is at 16, could move, only 2 therefore lower the end of the grid.
-TEST(AbsorbHighBias, moves_no_more_than_narrows_the_grid) {
+TEST(AbsorbHighBias, moves_only_as_much_as_narrows_the_grid) {
   Graph g = absorbing();
   BatchNormTable table{{"h", {.mean = {10, 2}, .deviation = {1, 2}}}};
   EXPECT_EQ(absorb_high_bias(g, table), 1);
@@ -173,7 +173,7 @@ TEST(AbsorbHighBias, keeps_values_that_a_clip_may_reach) {
 }
 
 // Values that the Clip cuts off do not count: the end falls from 6 to the 5.5 that another channel has (1 + 6 * 0.75).
-TEST(AbsorbHighBias, lowers_the_end_that_a_clip_leaves) {
+TEST(AbsorbHighBias, ignores_values_above_the_clip_bound) {
   const auto absorbed = [](double other_deviation) {
     Graph g = absorbing();
     const NodeId relu = g.producer(g.find("a"));
@@ -206,7 +206,7 @@ Graph bottleneck(bool relu) {
 }
 
 // Means of v are (3, -1), of t = 2 v + 1 (7, -1): both biases vanish, and what y reads was (10, -2) higher.
-TEST(AbsorbHighBias, moves_all_of_the_mean_where_nothing_rectifies) {
+TEST(AbsorbHighBias, moves_the_whole_mean_without_a_rectifier) {
   Graph g = bottleneck(false);
   BatchNormTable table{{"v", {.mean = {3, -1}, .deviation = {1, 1}}}, {"t", {.mean = {7, -1}, .deviation = {2, 2}}}};
   EXPECT_EQ(absorb_high_bias(g, table), 4);

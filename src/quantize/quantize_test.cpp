@@ -58,7 +58,7 @@ TEST(Layers, in_float_are_skipped) {
   EXPECT_FALSE(decision(own, "c2_node").quantized);
 }
 
-TEST(Layers, that_do_not_exist_or_have_no_weights_are_errors) {
+TEST(Layers, are_errors_if_unknown_or_without_weights) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.relu("r", net.conv("c1", net.input("x")))));
   const std::string name = complaint([&] { net.quantize({.layers = {{"c1_nod", {.weight_bits = 8}}}}); });

@@ -139,7 +139,7 @@ TEST(RecipeFields, describe_every_member) {
   EXPECT_EQ(of_layers, 3U);
 }
 
-TEST(RecipeFields, absent_and_unsupported_values_are_told_apart) {
+TEST(RecipeFields, absent_and_unsupported_values_are_distinguished) {
   EXPECT_EQ(parse_recipe_json(R"({"smooth": null})", {.smooth = 0.5}).smooth, std::nullopt);
   for (const char* text : {R"({"smooth": [1]})", R"({"smooth": {}})", R"({"skip": [1]})", R"({"weight_bits": null})"})
     EXPECT_THROW(parse_recipe_json(text), Error) << text;
@@ -188,7 +188,7 @@ TEST(RecipeFields, are_documented) {
     EXPECT_EQ(text.substr(first, last + 1 - first), documented_fields()) << "BITFOLD_UPDATE_DOCS=1 updates the table";
 }
 
-TEST_F(RecipeFile, keys_left_out_keep_their_defaults) { EXPECT_EQ(load_recipe(write("# nothing\n")), Recipe{}); }
+TEST_F(RecipeFile, omitted_keys_keep_their_defaults) { EXPECT_EQ(load_recipe(write("# nothing\n")), Recipe{}); }
 
 TEST_F(RecipeFile, an_unknown_key_is_named_with_line_and_nearest_key) {
   const std::string text = complaint("weight_bits = 8\nactivation_bit = 8\n");

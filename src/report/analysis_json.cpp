@@ -48,8 +48,8 @@ Json to_json(const WeightRanges& w) {
   return {{"channels", w.channel_count},
           {"dead", w.dead_count},
           {"wide", w.wide_count},
-          {"median_reach", w.median_reach},
-          {"widest_reach", w.widest_reach},
+          {"median_extent", w.median_extent},
+          {"widest_extent", w.widest_extent},
           {"min", w.min},
           {"max", w.max}};
 }

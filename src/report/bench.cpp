@@ -102,9 +102,9 @@ struct Contender {
 };
 
 void check_options(const BenchOptions& options) {
-  check(options.min_time_s >= 0 && std::isfinite(options.min_time_s), "bench: the time to measure is {} s",
-        options.min_time_s);
-  check(options.batch >= 1, "bench: a batch of {}", options.batch);
+  check(options.min_time_s >= 0 && std::isfinite(options.min_time_s),
+        "bench: min_time_s is {}; it must be 0 or positive", options.min_time_s);
+  check(options.batch >= 1, "bench: batch is {}; it must be at least 1", options.batch);
 }
 
 }  // namespace

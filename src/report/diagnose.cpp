@@ -64,7 +64,7 @@ class Diagnosis {
           fmt::format("{} have negligible weights and a constant output. They can be pruned without loss.",
                       channels(w.dead_count, w.channel_count)));
     if (w.wide_count == 0) return;
-    const double ratio = w.widest_reach / w.median_reach;
+    const double ratio = w.widest_extent / w.median_extent;
     const bool is_shared = whole_.recipe.granularity == Granularity::per_tensor;
     const std::string what =
         fmt::format("{} {} up to {:.0f} times wider than the median", channels(w.wide_count, w.channel_count),

@@ -181,7 +181,7 @@ TEST_F(Mixed, a_state_of_another_recipe_is_refused) {
   }
 }
 
-TEST_F(Mixed, a_state_of_something_else_is_refused) {
+TEST_F(Mixed, a_state_of_another_calibration_or_format_is_refused) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   search({.max_drop = 1, .state_path = path});

@@ -42,8 +42,8 @@ MixPoint parse_point(const Json& json) {
   for (const Json& choice : json.at("choices")) point.choices.push_back(parse_choice(choice.get<std::string>()));
   point.bytes = json.at("bytes").get<std::int64_t>();
   point.score = json.at("score").get<double>();
-  check(point.bytes > 0 && point.score >= 0 && point.score <= 1, "a point of {} bytes and score {}", point.bytes,
-        point.score);
+  check(point.bytes > 0 && point.score >= 0 && point.score <= 1,
+        "a point of {} bytes and score {}; bytes must be positive, the score 0 to 1", point.bytes, point.score);
   return point;
 }
 

@@ -15,11 +15,11 @@
 namespace bitfold::testing {
 
 /// The same numbers with every standard library, unlike std::uniform_real_distribution.
-inline Tensor uniform(Shape shape, unsigned seed, float reach = 1) {
+inline Tensor uniform(Shape shape, unsigned seed, float extent = 1) {
   std::mt19937 random(seed);
   Tensor tensor(DataType::float32, std::move(shape));
   for (float& x : tensor.mutable_data<float>())
-    x = reach * (2 * static_cast<float>(random() >> 8U) / static_cast<float>(1U << 24U) - 1);
+    x = extent * (2 * static_cast<float>(random() >> 8U) / static_cast<float>(1U << 24U) - 1);
   return tensor;
 }
 

@@ -75,17 +75,17 @@ WeightRanges weight_ranges(const Tensor& weights, int axis) {
     max[c] = std::max(max[c], w[i]);
   }
   WeightRanges ranges{.channel_count = static_cast<std::int64_t>(channels)};
-  std::vector<double> reaches;
-  for (std::size_t c = 0; c < channels; ++c) reaches.push_back(std::max(std::abs(min[c]), std::abs(max[c])));
-  const double alive = kDeadRatio * *std::max_element(reaches.begin(), reaches.end());
-  std::erase_if(reaches, [&](double reach) { return reach <= alive; });
-  ranges.dead_count = static_cast<std::int64_t>(channels - reaches.size());
-  if (!reaches.empty()) {
-    std::sort(reaches.begin(), reaches.end());
-    ranges.median_reach = reaches[reaches.size() / 2];
-    ranges.widest_reach = reaches.back();
-    ranges.wide_count = std::count_if(reaches.begin(), reaches.end(),
-                                      [&](double reach) { return reach > kWideRatio * ranges.median_reach; });
+  std::vector<double> extents;
+  for (std::size_t c = 0; c < channels; ++c) extents.push_back(std::max(std::abs(min[c]), std::abs(max[c])));
+  const double alive = kDeadRatio * *std::max_element(extents.begin(), extents.end());
+  std::erase_if(extents, [&](double extent) { return extent <= alive; });
+  ranges.dead_count = static_cast<std::int64_t>(channels - extents.size());
+  if (!extents.empty()) {
+    std::sort(extents.begin(), extents.end());
+    ranges.median_extent = extents[extents.size() / 2];
+    ranges.widest_extent = extents.back();
+    ranges.wide_count = std::count_if(extents.begin(), extents.end(),
+                                      [&](double extent) { return extent > kWideRatio * ranges.median_extent; });
   }
   const std::size_t drawn = std::min(channels, kMaxChannels);
   ranges.min.assign(drawn, kLargestFloat);

@@ -57,8 +57,8 @@ TEST(WeightRanges, find_dead_and_wide_channels) {
   EXPECT_EQ(ranges.channel_count, 5);
   EXPECT_EQ(ranges.dead_count, 2);
   EXPECT_EQ(ranges.wide_count, 1);
-  EXPECT_DOUBLE_EQ(ranges.median_reach, 2);
-  EXPECT_DOUBLE_EQ(ranges.widest_reach, 20);
+  EXPECT_DOUBLE_EQ(ranges.median_extent, 2);
+  EXPECT_DOUBLE_EQ(ranges.widest_extent, 20);
   EXPECT_EQ(ranges.min, (std::vector<float>{-1, 1, 0, -20, -1e-12F}));
   EXPECT_EQ(ranges.max, (std::vector<float>{0.5F, 2, 0, 3, 1e-12F}));
 }
@@ -98,7 +98,7 @@ class Diagnose : public ::testing::Test {
     layer.values = ValueHistogram{0, 2.55, std::vector<std::int64_t>(96, 100)};
     layer.clipped_share = 0;
     layer.used_codes = 1;
-    layer.weights = WeightRanges{.channel_count = 96, .median_reach = 0.5, .widest_reach = 1};
+    layer.weights = WeightRanges{.channel_count = 96, .median_extent = 0.5, .widest_extent = 1};
   }
   LayerAnalysis layer;
   Analysis whole;
@@ -108,7 +108,7 @@ TEST_F(Diagnose, reports_nothing_for_a_healthy_layer) { EXPECT_TRUE(diagnose(lay
 
 TEST_F(Diagnose, reports_the_number_and_ratio_of_wide_channels) {
   layer.weights->wide_count = 3;
-  layer.weights->widest_reach = 20;
+  layer.weights->widest_extent = 20;
   whole.recipe.granularity = Granularity::per_tensor;
   EXPECT_EQ(
       text(Cause::wide_channels),

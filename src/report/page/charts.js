@@ -83,9 +83,9 @@ function weightRanges(place, layer) {
     svg.append("g").selectAll("rect").data(w.min.map((low, i) => ({low, high: w.max[i], i}))).join("rect")
       .attr("class", "bar").attr("x", d => box.left + d.i * each).attr("width", Math.max(0.5, each > 3 ? each - 1 : each * 0.9))
       .attr("y", d => y(Math.max(0, d.high))).attr("height", d => Math.max(0.5, y(Math.min(0, d.low)) - y(Math.max(0, d.high))));
-    for (const reach of [w.median_reach, -w.median_reach])
-      if (reach <= y.domain()[1] && reach >= y.domain()[0])
-        svg.append("line").attr("class", "rule").attr("x1", box.left).attr("x2", box.right).attr("y1", y(reach)).attr("y2", y(reach));
+    for (const extent of [w.median_extent, -w.median_extent])
+      if (extent <= y.domain()[1] && extent >= y.domain()[0])
+        svg.append("line").attr("class", "rule").attr("x1", box.left).attr("x2", box.right).attr("y1", y(extent)).attr("y2", y(extent));
     svg.append("text").attr("x", box.right).attr("y", 12).attr("text-anchor", "end").text("dashed: median range");
     axes(svg, x, y, box, d3.axisBottom(x).ticks(Math.min(w.channels, Math.max(3, width / 90))).tickFormat(d3.format("d")),
       d3.axisLeft(y).ticks(5), "output channel", "least to greatest weight");
