@@ -172,7 +172,7 @@ std::optional<std::string> settle_constant_of_shape(Op& op, const Inputs&) {
 
 std::vector<OperatorInfo> fill_operators() {
   const auto parameter = [](std::string_view name) {
-    return Slot{name, kIndex, 0, Presence::required, Use::parameter};
+    return Slot{name, kInt64, 0, Presence::required, Use::parameter};
   };
   const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true};
   return {

@@ -132,7 +132,7 @@ std::vector<OperatorInfo> join_operators() {
       {.name = "Split",
        .since = 18,
        .prototype = Split{},
-       .inputs = {{"input", kWholeBytes, 'T'}, {"split", kIndex, 0, Presence::optional, Use::parameter}},
+       .inputs = {{"input", kWholeBytes, 'T'}, {"split", kInt64, 0, Presence::optional, Use::parameter}},
        .outputs = {{"outputs", kWholeBytes, 'T', Presence::variadic}},
        // counted from the node's outputs
        .fields = {field("axis", &Split::axis), ignored<std::int64_t>("num_outputs")},

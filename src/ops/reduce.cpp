@@ -185,7 +185,7 @@ std::vector<OperatorInfo> reduce_operators() {
         .name = name,
         .since = since,
         .prototype = Reduce{.kind = kind},
-        .inputs = {{"data", types, 'T'}, {"axes", kIndex, 0, Presence::optional, Use::parameter}},
+        .inputs = {{"data", types, 'T'}, {"axes", kInt64, 0, Presence::optional, Use::parameter}},
         .outputs = {{"reduced", types, 'T'}},
         .fields = {field("keepdims", &Reduce::keepdims), field("noop_with_empty_axes", &Reduce::noop_with_empty_axes)},
         .infer = infer_reduce,

@@ -198,7 +198,7 @@ std::vector<OperatorInfo> reshape_operators() {
                         .role = Role::movement};
   };
   const auto parameter = [](std::string_view name, Presence presence = Presence::required) {
-    return Slot{name, kIndex, 0, presence, Use::parameter};
+    return Slot{name, kInt64, 0, presence, Use::parameter};
   };
   OperatorInfo transpose_row =
       row("Transpose", 1, Transpose{}, {data}, {omitted_when_empty(field("perm", &Transpose::perm))}, infer_transpose);

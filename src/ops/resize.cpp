@@ -241,7 +241,7 @@ std::vector<OperatorInfo> resize_operators() {
        .inputs = {{"X", kReal, 'T'},
                   {"roi", kReal, 0, Presence::optional, Use::parameter},
                   {"scales", kReal, 0, Presence::optional, Use::parameter},
-                  {"sizes", kIndex, 0, Presence::optional, Use::parameter}},
+                  {"sizes", kInt64, 0, Presence::optional, Use::parameter}},
        .outputs = {{"Y", kReal, 'T'}},
        .fields =
            {field("mode", &Resize::mode,

@@ -17,6 +17,7 @@
 #include "bitfold/cpu.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
+#include "bitfold/reals.h"
 #include "bitfold/reference.h"
 #include "bitfold/session.h"
 #include "ops/rows.h"
@@ -234,19 +235,41 @@ void expect_survives_text(const Network& network) {
   EXPECT_TRUE(parse_graph(print_graph(network.graph)) == network.graph) << print_graph(network.graph);
 }
 
-void expect_survives_a_file(const Case& c, const Network& network) {
+/// A loaded network holds reals of other widths in float32.
+Tensor through_float32(const Tensor& tensor) {
+  return ops::kOtherReal.contains(tensor.dtype())
+             ? convert_reals(convert_reals(tensor, DataType::float32), tensor.dtype())
+             : tensor;
+}
+
+std::vector<Tensor> through_float32(std::vector<Tensor> tensors) {
+  for (Tensor& t : tensors) t = through_float32(t);
+  return tensors;
+}
+
+Graph saved_and_loaded(const Graph& graph) {
   const TemporaryFolder folder;
   const std::string path = folder / "m.onnx";
-  save_onnx(network.graph, path);
+  save_onnx(graph, path);
   Graph loaded = load_onnx(path);
-  const auto expected = Reference(network.graph, {.plain_loops = true}).run(network.inputs);
-  expect_outputs(Reference(loaded, {.plain_loops = true}).run(network.inputs), expected, 0, "the loaded graph");
-  // Reals of other widths are converted on import.
+  loaded.compact();
+  return loaded;
+}
+
+void expect_survives_a_file(const Case& c, const Network& network) {
+  Graph graph = network.graph;
+  graph.opset = 21;  // the first opset with every present form
+  const Graph loaded = saved_and_loaded(graph);
+  const std::vector<Tensor> inputs = through_float32(network.inputs);
+  const auto expected = through_float32(Reference(network.graph, {.plain_loops = true}).run(inputs));
+  expect_outputs(Reference(loaded, {.plain_loops = true}).run(inputs), expected, 0, "the loaded graph");
   for (ValueId id : network.graph.values())
     if (ops::kOtherReal.contains(network.graph.value(id).dtype)) return;
   if (c.bodies != nullptr) return;  // which values a body captures is written in another form
-  loaded.compact();
-  EXPECT_EQ(print_graph(loaded), print_graph(network.graph));
+  EXPECT_EQ(print_graph(saved_and_loaded(loaded)), print_graph(loaded));
+  // A file has the pads of all axes, because ONNX Runtime's layout pass does not read the axes of a Pad.
+  if (std::holds_alternative<Pad>(c.op)) return;
+  EXPECT_EQ(print_graph(loaded), print_graph(graph));
 }
 
 void expect_refused(const Case& c, std::size_t input, DataType type) {
