@@ -231,7 +231,7 @@ struct Gather {
   std::int64_t axis = 0;
   bool operator==(const Gather&) const = default;
 };
-/// What becomes of an element that an update falls on; `none`: the update replaces it.
+/// The treatment of an element that an update changes; `none`: the update replaces it.
 enum class ScatterReduction { none, add, mul, min, max };
 /// data, indices [..., k], updates: each row of indices is a position in data's first k axes.
 struct ScatterNd {

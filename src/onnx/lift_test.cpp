@@ -73,7 +73,7 @@ TEST(OlderOpset, clip_bounds_become_constant_inputs) {
   EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({}, {6}));
 }
 
-TEST(OlderOpset, softmax_over_the_last_axis_is_the_newer_form_and_others_are_flattened) {
+TEST(OlderOpset, softmax_over_the_last_axis_is_kept_and_others_are_flattened) {
   for (const auto& [axis, flattened] : {std::pair{2, false}, std::pair{1, true}}) {
     ModelBuilder b(9);
     b.input("x", {1, 3, 4}).output("y");
@@ -196,7 +196,7 @@ TEST(OlderOpset, group_norm_repeats_the_parameters_of_a_group_for_its_channels) 
   EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({4}, {3, 3, 4, 4}));
 }
 
-TEST(OlderOpset, operator_that_does_not_exist_yet_is_declined) {
+TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
   ModelBuilder b(13);
   b.input("x", {2}).output("y");
   b.node("Mish", "mish", {"x"}, {"y"});
@@ -216,7 +216,7 @@ TEST(OlderOpset, mod_of_reals_is_that_of_c) {
   }
 }
 
-TEST(OlderOpset, constants_get_the_names_that_the_file_says) {
+TEST(OlderOpset, constants_get_the_names_given_in_the_file) {
   ModelBuilder b(13);
   b.input("x", {2, 3}).output("y").output("z");
   for (const char* name : {"y", "z"}) {

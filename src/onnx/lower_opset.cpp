@@ -165,7 +165,7 @@ Reason why_scatter_16(const Graph&, const Node& node) {
   return std::nullopt;
 }
 
-// How the older form is written ----------------------------------------------------------------------------------------
+// Writing the older form ---------------------------------------------------------------------------------------------
 
 void drop_input(onnx::NodeProto& proto, int slot) {
   if (proto.input_size() <= slot) return;
@@ -422,26 +422,16 @@ struct TypeLimit {
 constexpr ops::TypeSet kBelow11{DataType::boolean, DataType::int32, DataType::int64};
 constexpr ops::TypeSet kBelow14 = ops::kReal | ops::kWideInteger;
 const TypeLimit kTypeLimits[] = {
-    {"Add", 14, kBelow14},
-    {"Sub", 14, kBelow14},
-    {"Mul", 14, kBelow14},
-    {"Div", 14, kBelow14},
-    {"ReduceMax", 12, kBelow14},
-    {"ReduceMin", 12, kBelow14},
-    {"Abs", 6, ops::kNumber},
-    {"Clip", 12, ops::kReal},
-    {"Equal", 11, kBelow11},
-    {"Flatten", 9, ops::kReal},
-    {"Gemm", 9, ops::kReal},
-    {"Greater", 9, ops::kReal},
-    {"Less", 9, ops::kReal},
-    {"MatMul", 9, ops::kReal},
-    {"Max", 12, ops::kReal},
-    {"Min", 12, ops::kReal},
-    {"PRelu", 9, ops::kReal},
-    {"Pad", 11, ops::kReal},
-    {"Pow", 12, ops::kReal},
-    {"ReduceMax", 20, ops::kWholeBytes},
+    {"Add", 14, kBelow14},       {"Sub", 14, kBelow14},
+    {"Mul", 14, kBelow14},       {"Div", 14, kBelow14},
+    {"ReduceMax", 12, kBelow14}, {"ReduceMin", 12, kBelow14},
+    {"Abs", 6, ops::kNumber},    {"Clip", 12, ops::kReal},
+    {"Equal", 11, kBelow11},     {"Flatten", 9, ops::kReal},
+    {"Gemm", 9, ops::kReal},     {"Greater", 9, ops::kReal},
+    {"Less", 9, ops::kReal},     {"MatMul", 9, ops::kReal},
+    {"Max", 12, ops::kReal},     {"Min", 12, ops::kReal},
+    {"PRelu", 9, ops::kReal},    {"Pad", 11, ops::kReal},
+    {"Pow", 12, ops::kReal},     {"ReduceMax", 20, ops::kWholeBytes},
     {"Relu", 14, ops::kReal},
 };
 
