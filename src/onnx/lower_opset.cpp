@@ -468,8 +468,12 @@ void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& 
   if (!has_older_form) needs.at_least(row.since, where(node), "older opsets do not have it");
   for (const TypeLimit& limit : kTypeLimits)
     if (limit.type == row.name && has(node, 0))
-      if (const DataType type = graph.value(node.inputs[0]).dtype; !limit.types.contains(type))
-        needs.at_least(limit.since, where(node), fmt::format("its input is {}", to_string(type)));
+      if (const DataType type = graph.value(node.inputs[0]).dtype; !limit.types.contains(type)) {
+        // A node came with an input of unknown type from a file of opset Graph::opset, in which it was valid.
+        const bool was_valid = type == DataType::unknown && graph.opset > 0;
+        const std::int64_t since = was_valid ? std::min(limit.since, graph.opset) : limit.since;
+        needs.at_least(since, where(node), fmt::format("its input is {}", to_string(type)));
+      }
   const Value* base = input(graph, node, 0);
   const Value* exponent = input(graph, node, 1);
   if (row.name == "Pow" && base != nullptr && exponent != nullptr && base->dtype != exponent->dtype)

@@ -158,7 +158,7 @@ def test_subgraphs_and_functions_mean_the_same(tmp_path):
     made = helper.make_model(graph, functions=[function], ir_version=8,
                              opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("local", 1)])
     onnx.save(made, model)
-    feed = {"n": np.int64(3), "c": np.bool_(True), "x": random(2), "step": random(2)}
+    feed = {"n": np.array(3, np.int64), "c": np.array(True), "x": random(2), "step": random(2)}
     right = run(model, feed)
     for target in [None, 13, 21]:
         folded = tmp_path / f"{target}.onnx"
