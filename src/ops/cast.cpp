@@ -49,37 +49,20 @@ To converted(From x) {
   }
 }
 
+/// Calls f with a value of the C++ type of a dtype in kCastable.
 template <class F>
 void with_castable_type(DataType dtype, F f) {
   switch (dtype) {
-    case DataType::float32:
-      return f(float{});
     case DataType::float64:
       return f(double{});
     case DataType::float16:
       return f(Float16{});
     case DataType::bfloat16:
       return f(BFloat16{});
-    case DataType::int8:
-      return f(std::int8_t{});
-    case DataType::uint8:
-      return f(std::uint8_t{});
-    case DataType::int16:
-      return f(std::int16_t{});
-    case DataType::uint16:
-      return f(std::uint16_t{});
-    case DataType::int32:
-      return f(std::int32_t{});
-    case DataType::uint32:
-      return f(std::uint32_t{});
-    case DataType::int64:
-      return f(std::int64_t{});
-    case DataType::uint64:
-      return f(std::uint64_t{});
     case DataType::boolean:
       return f(Boolean{});
     default:
-      fail("a Cast of type {}", to_string(dtype));
+      with_number_type(dtype, f);
   }
 }
 
