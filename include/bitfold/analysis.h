@@ -1,4 +1,4 @@
-// The report: every layer's error, its causes and advice, as JSON and as a page.
+// The report: every layer's error, its causes and advice, as JSON and as an HTML page.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,11 @@
 
 namespace bitfold {
 
-enum class Severity { note, warning };
+/// How serious a finding is.
+enum class Severity {
+  note,     ///< Worth knowing; nothing need be done.
+  warning,  ///< Likely to reduce accuracy; the text gives advice.
+};
 std::string_view to_string(Severity severity);
 
 /// The kind of cause, for filters and tests; the finding's text is for people.
@@ -44,12 +48,13 @@ struct ValueHistogram {
   std::vector<std::int64_t> counts;
 };
 
-/// Least and greatest weight per output channel; above 512 channels, per run of equally many channels.
+/// The smallest and largest weight of each output channel. Above 512 channels, each entry covers a run of neighbouring
+/// channels; the runs have equal lengths.
 struct WeightRanges {
   std::vector<float> min, max;
   std::int64_t channel_count = 0, dead_count = 0, wide_count = 0;
-  double median_extent = 0;  ///< Median over channels of max |w|, without channels that have no weights.
-  double widest_extent = 0;  ///< The maximum over channels.
+  double median_extent = 0;  ///< Median over channels of max |w|, leaving out channels whose weights are all 0.
+  double widest_extent = 0;  ///< Maximum over channels of max |w|.
 };
 
 struct LayerAnalysis {
@@ -61,13 +66,14 @@ struct LayerAnalysis {
   std::optional<QuantParams> grid;           ///< The grid of the output.
   std::optional<double> sqnr_db;             ///< SQNR of the output in the whole quantized network.
   std::optional<LayerSensitivity> sensitivity;
-  /// The engine's kernel of the step that computes the output; empty if it was fused into another step.
+  /// The kernel of the engine step that computes the output; empty if the layer was fused into another step.
   std::string kernel;
   std::optional<double> time_us;         ///< Time of that step: median, one sample, one thread.
   std::optional<ValueHistogram> values;  ///< Histogram from the calibration.
   std::optional<double>
-      clipped_share;                 ///< Fraction of the calibration's values more than half a step outside the grid.
-  std::optional<double> used_codes;  ///< Fraction of the codes between the least and the greatest value seen.
+      clipped_share;  ///< Fraction of the calibration's values more than half a step outside the grid.
+  /// Fraction of the codes that lie between the smallest and the largest value seen.
+  std::optional<double> used_codes;
   std::optional<WeightRanges> weights;
   std::vector<Finding> findings;
 };
@@ -94,10 +100,11 @@ struct Analysis {
 struct AnalysisOptions {
   SensitivityOptions sensitivity;
   int threads = 0;
-  bool has_accuracy = false;  ///< Whether `comparison` is evaluation data, so that accuracy on its labels is measured.
+  /// Whether `comparison` is evaluation data. If so, top-1 and top-5 are measured on its labels.
+  bool has_accuracy = false;
   double bench_time_s = 0.5;  ///< Minimum time for latencies; 0 means the minimum number of runs.
-  /// The result to analyze; null: quantize(graph, calibration, recipe). Sensitivity is measured without the refinements
-  /// that need samples.
+  /// The result to analyze; null means quantize(graph, calibration, recipe). Sensitivity is measured without
+  /// sample-based rounding and bias correction.
   const QuantizeResult* quantized = nullptr;
 };
 
@@ -111,7 +118,7 @@ std::vector<Finding> diagnose(const LayerAnalysis& layer, const Analysis& whole)
 
 /// The analysis as one JSON object; numbers that are not finite become null.
 std::string analysis_json(const Analysis& analysis);
-/// The search as in analysis_json under "mixed".
+/// The result of the search, as analysis_json() writes it under "mixed".
 std::string mixed_precision_json(const MixedPrecision& mixed);
 /// A self-contained HTML file with styles, scripts, the chart library and the data.
 std::string analysis_page(const Analysis& analysis);

@@ -11,7 +11,7 @@
 namespace bitfold {
 
 struct Batch {
-  std::vector<Tensor> inputs;        ///< One per graph input, in its order; the first dimension counts samples.
+  std::vector<Tensor> inputs;        ///< One per graph input, in graph input order; the first dimension counts samples.
   std::vector<std::int64_t> labels;  ///< One per sample; empty if the data has no labels.
   std::int64_t sample_count = 0;
 };

@@ -29,12 +29,13 @@ struct ValueStatistics {
 
   static constexpr int kBinCount = 4096;
 
-  /// Sums of the extremes of single samples; sample_count is 0 if they are not known for all values.
+  /// Sums of the samples' minima and maxima, for Observer::moving_average. sample_count is 0 if some values were added
+  /// without their sample.
   std::int64_t sample_count = 0;
   ExactSum sample_minima, sample_maxima;
 
-  /// Adds values of unknown samples. Throws Error on NaN or infinity, naming the index; the statistics are then
-  /// invalid.
+  /// Adds values without saying which sample they belong to. Throws Error on NaN or infinity, naming the index; the
+  /// statistics are then invalid.
   void add(std::span<const float> values);
   /// Adds all the values of one sample. Throws Error as add() does.
   void add_sample(std::span<const float> values);
@@ -44,7 +45,7 @@ struct ValueStatistics {
 
 /// How prepare() changed the network whose statistics these are.
 struct Prepared {
-  Equalization equalization = Equalization::none;  ///< Never automatic.
+  Equalization equalization = Equalization::none;  ///< The equalization that was applied; never automatic.
   std::optional<double> smooth;                    ///< SmoothQuant's alpha; absent: not smoothed.
 
   bool operator==(const Prepared&) const = default;
@@ -66,8 +67,9 @@ void save_calibration(const Calibration& calibration, const std::string& path);
 Calibration load_calibration(const std::string& path);
 
 struct CalibrateOptions {
-  std::int64_t batch_size = 0;  ///< Samples at a time; 0: chosen to keep memory small. Does not change the result.
-  int threads = 0;              ///< 0 means all cores.
+  /// Samples per run; 0 chooses a size that keeps memory small. Does not change the result.
+  std::int64_t batch_size = 0;
+  int threads = 0;  ///< 0 means all cores.
   /// Names of the values to keep statistics of, usually values_to_calibrate(); absent: all. NaN or infinity in one of
   /// them is an Error.
   std::optional<std::vector<std::string>> values;
@@ -78,19 +80,19 @@ struct CalibrateOptions {
   Progress progress;
 };
 
-/// Runs all samples and returns statistics of the float values that are computed or fed. The graph is not changed; the
-/// result does not depend on batch size or thread count. Throws Error when there are no samples, and naming value, node
-/// and sample on NaN or infinity.
+/// Runs all samples and returns statistics of the float values: graph inputs and computed values. The graph is not
+/// changed; the result does not depend on batch size or thread count. Throws Error when there are no samples, and
+/// naming value, node and sample on NaN or infinity.
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options = {});
 
 struct ObservedRange {
   float min = 0, max = 0;
 };
 
-/// The range that an observer chooses for a grid of that spec. `percentile`, in (50, 100], is read by
-/// Observer::percentile only. `negative_gain` is the factor by which the value's only reader multiplies negative
-/// numbers (LeakyRelu's alpha); below 1, the lower end minimizes the squared error after that reader. Throws Error
-/// if moving_average lacks the extremes of single samples, and for `automatic`, which needs samples.
+/// The range that `observer` chooses for a grid with `spec`. `percentile`, in (50, 100], is read by
+/// Observer::percentile only. `negative_gain` is LeakyRelu's alpha if a LeakyRelu is the value's only reader, else 1.
+/// Below 1, the lower end of the range minimizes the squared error after the LeakyRelu. Throws Error for moving_average
+/// if the statistics lack the sums of samples' extremes, and always for `automatic`, which needs samples.
 ObservedRange observe(const ValueStatistics& statistics, Observer observer, const GridSpec& spec,
                       double percentile = 99.99, float negative_gain = 1);
 

@@ -15,7 +15,8 @@ namespace bitfold {
 ChannelTable measure_channels(const Graph& graph, BatchSource& source, std::int64_t max_samples = 128,
                               const Progress& progress = {});
 
-/// Maxima of the named values, which must be float32 with a constant last dimension; otherwise as measure_channels().
+/// Maxima of the named values along their last axis. The values must be float32 with a constant last dimension.
+/// Samples, threads and errors are as in measure_channels().
 FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string>& values, BatchSource& source,
                                std::int64_t max_samples = 128, const Progress& progress = {});
 

@@ -5,7 +5,7 @@
 
 namespace bitfold {
 
-/// From the slowest, which every CPU has, to the fastest. Each includes those before it.
+/// Instruction sets, from the slowest, which every CPU has, to the fastest. Each includes all earlier ones.
 enum class Isa { portable, avx2, avx512vnni, amx };
 
 /// The best instruction set that this CPU and its operating system support.
@@ -17,7 +17,7 @@ Isa isa_cap();
 
 std::string_view to_string(Isa isa);
 
-/// Throws Error naming the valid words.
+/// The inverse of to_string(). Throws Error listing the valid words.
 Isa parse_isa(std::string_view word);
 
 /// Default thread count of the calling thread: the last limit_threads(), else OMP_NUM_THREADS, else the cores available

@@ -15,13 +15,19 @@
 
 namespace bitfold {
 
-enum class Channels { rgb, bgr, gray };
+/// The order of colour channels that a network expects.
+enum class Channels {
+  rgb,
+  bgr,
+  gray,  ///< One channel: ITU-R 601 luma.
+};
 
 struct ImageSize {
   std::int64_t width = 0, height = 0;
 };
 
-/// The way from decoded pixels to the network's input, in this order: resize, crop, channels, scale, mean, std, layout.
+/// The preprocessing of decoded pixels. Steps are applied in this order: resize, crop, channels, scale, mean, std,
+/// layout.
 struct Preprocess {
   /// Short side in pixels, keeping the aspect ratio; the long side is truncated to whole pixels (`--resize 256`).
   /// Resizing is bilinear with half-pixel centres and antialiased when shrinking, equal to Pillow's pixel for pixel.
@@ -29,8 +35,8 @@ struct Preprocess {
   std::optional<std::int64_t> resize_short;
   std::optional<ImageSize> resize_exact;  ///< Width x height (`--resize 320x240`).
   std::optional<ImageSize> crop;  ///< Centre crop; with an odd margin, the extra pixel is cut at the right and bottom.
-  std::optional<float> scale;     ///< Factor; if absent, 1/255 for uint8 data and 1 for float data.
-  std::vector<float> mean, std;   ///< Applied after the scale; one number, or one per channel.
+  std::optional<float> scale;     ///< Factor for every element; if absent, 1/255 for uint8 data and 1 for float data.
+  std::vector<float> mean, std;   ///< Subtracted, then divided by, after the scale; one number, or one per channel.
   std::optional<Channels> channels;  ///< If absent, rgb, or gray for a 1-channel input.
 };
 
@@ -43,7 +49,7 @@ void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_vi
 /// and suggests the nearest valid key for an unknown one.
 Preprocess load_preprocess(const std::string& path);
 
-/// The requirements of one graph input.
+/// The name, type and shape of one graph input that a dataset must provide.
 struct InputSpec {
   std::string name;
   DataType dtype = DataType::float32;
@@ -54,12 +60,12 @@ struct DatasetOptions {
   Preprocess preprocess;
   std::optional<std::int64_t> limit;  ///< Maximum number of samples.
   bool strict = false;                ///< A sample that cannot be read is an Error; else it is skipped with a warning.
-  WarningFunction warn = {};          ///< Receives the name of each skipped sample.
+  WarningFunction warn = {};          ///< Receives one message for each skipped sample.
 };
 
 struct Dataset {
   std::unique_ptr<BatchSource> source;
-  std::vector<std::string> notes;  ///< Guesses: format, layout, scale.
+  std::vector<std::string> notes;  ///< Guesses that the user should see: format, layout, scale.
 };
 
 /// Opens `path`: a folder of IDX files (plain or gzipped), a .npy or .npz file, a folder of JPEG/PNG images with

@@ -9,9 +9,9 @@ namespace bitfold {
 
 /// The first half of quantize() without samples, with a given table: equalizes (Equalization::automatic is noise),
 /// absorbs high biases, and predicts the distribution of every value. Observer::min_max is the default because real
-/// values have longer tails than normal ones. `graph` satisfies Stage::optimized and has kept the names of the table.
-/// Throws Error naming the node whose output cannot be predicted, the input whose channels the range does not fit, or
-/// the recipe's field that needs samples.
+/// values have longer tails than normal ones. `graph` satisfies Stage::optimized, and its value names must match the
+/// table's. Throws Error naming the node whose output cannot be predicted, the input whose number of channels differs
+/// from the range's, or the recipe field that needs samples.
 CalibratedNetwork calibrate_without_data(const Graph& graph, const BatchNormTable& table, const InputRange& range = {},
                                          const Recipe& recipe = {});
 

@@ -31,10 +31,10 @@ struct EqualizedRegion {
 };
 
 /// Cross-layer equalization of weights (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
-/// Correction", section 4.1). Where the weights that compute channel c have range r1[c] and those that read it r2[c],
-/// the channel is multiplied by sqrt(r2[c] / r1[c]) (equation 11), repeatedly over all regions until nothing changes.
-/// The function stays the same except for float rounding. `graph` satisfies Stage::optimized. A region with a Clip is
-/// left out, since only statistics could show that it does not clip.
+/// Correction", section 4.1). If the weights that compute channel c have the range r1[c], and the weights that read it
+/// have the range r2[c], the channel is multiplied by sqrt(r2[c] / r1[c]) (equation 11). This is repeated over all
+/// regions until nothing changes. The function stays the same except for float rounding. `graph` satisfies
+/// Stage::optimized. A region with a Clip is left out, since only statistics could show that it does not clip.
 std::vector<EqualizedRegion> equalize_weights(Graph& graph);
 
 /// The same transformation with factors that minimize the expected noise of the quantized layers' outputs
@@ -47,13 +47,13 @@ std::vector<EqualizedRegion> equalize_noise(Graph& graph, const ChannelTable& ta
 using FeatureMaxima = std::map<std::string, std::vector<float>>;
 
 /// SmoothQuant (Xiao et al. 2022, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
-/// Models", equation 4). If products with constant weights read a LayerNormalization, its entry k is divided by s[k] =
-/// max |x[k]|^strength / max |w[k]|^(1 - strength), through its scale and shift, and the weights that read it are
-/// multiplied by s[k]. If it has other readers, the products get a second LayerNormalization of their own. The function
-/// stays the same except for float rounding. Changed values are called "NAME_smoothed". Values missing from the table
-/// stay unchanged. Throws Error unless 0 <= strength <= 1.
+/// Models", equation 4). Let a LayerNormalization be read by products with constant weights. Entry k of its output is
+/// divided by s[k] = max |x[k]|^strength / max |w[k]|^(1 - strength) by changing its scale and shift, and row k of the
+/// weights is multiplied by s[k]. If the LayerNormalization has other readers, the products get a copy of it. The
+/// function stays the same except for float rounding. Changed values are called "NAME_smoothed". Values missing from
+/// the table stay unchanged. Throws Error unless 0 <= strength <= 1.
 std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMaxima& maxima, double strength = 0.5);
-/// Names of the values that smooth_normalizations() would change, given their maxima.
+/// Names of the values that smooth_normalizations() can change, for which measure_features() must measure maxima.
 std::vector<std::string> smoothable_values(const Graph& graph);
 
 }  // namespace bitfold

@@ -1,4 +1,4 @@
-// The exception of all failures.
+// The exception type that Bitfold throws.
 #pragma once
 
 #include <stdexcept>
@@ -6,8 +6,7 @@
 
 namespace bitfold {
 
-/// Thrown by everything that loads, optimizes, calibrates, quantizes or compiles. The message starts with the place: a
-/// file, `[Conv 'layer2.0.conv1']`, or an option name.
+/// Thrown on every failure. The message starts with the place: a file, `[Conv 'layer2.0.conv1']`, or an option name.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message) : std::runtime_error(message) {}

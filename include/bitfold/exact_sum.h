@@ -17,7 +17,7 @@ class ExactSum {
   void add(const ExactSum& other);
   /// The sum rounded to its leading 53 bits.
   double value() const;
-  /// The fewest parts of 53 bits that add up to the sum, largest first; empty for 0.
+  /// The sum as the fewest doubles that add up to it exactly, largest first; empty for 0.
   std::vector<double> parts() const;
 
   bool operator==(const ExactSum&) const = default;

@@ -1,4 +1,4 @@
-// Writing results to files, as the tool and the library do it.
+// Writes result files, for the tool and the library.
 #pragma once
 
 #include <string>
@@ -14,14 +14,14 @@ void write_file(const std::string& path, std::string_view text);
 /// The descriptor that `path` names: 1 for /dev/stdout, N for /dev/fd/N, and links to them; -1 for every other path.
 int descriptor_of(const std::string& path);
 
-/// Whether both paths name one file, existing or not, or one open descriptor.
+/// Whether both paths name the same file (it need not exist) or the same open descriptor.
 bool is_same_file(const std::string& a, const std::string& b);
 
-/// Throws Error, as write_file would, when `path` cannot be written. Leaves it as it is.
+/// Throws the Error that write_file would throw if `path` cannot be written. Does not change the file.
 void check_can_write(const std::string& path);
 
-/// Makes SIGINT, SIGTERM and SIGHUP remove the files that are being written before they end the process. Signals that
-/// are ignored stay ignored. For programs: the library itself never installs a handler.
+/// Makes SIGINT, SIGTERM and SIGHUP remove the files that are being written before they end the process. Ignored
+/// signals stay ignored. Only programs should call this; the library never installs a handler by itself.
 void remove_unfinished_files_on_signals();
 
 }  // namespace bitfold

@@ -32,7 +32,7 @@ struct Value {
 class Graph {
  public:
   std::string name;
-  /// The opset of the file that the graph was read from, which saving keeps where it can; 0: from no file.
+  /// The opset of the file that the graph was read from; saving keeps it if possible. 0: not read from a file.
   std::int64_t opset = 0;
   std::map<std::string, std::string> metadata;  ///< ONNX metadata_props; kept through import and export.
 
@@ -55,7 +55,7 @@ class Graph {
   const Value& value(ValueId id) const { return values_[checked(id)]; }
   Value& value(ValueId id) { return values_[checked(id)]; }
   const Node& node(NodeId id) const { return nodes_[checked(id)]; }
-  /// The op and the name may be changed in place; edges are changed by the functions below.
+  /// The op may be changed in place. Edges are changed only through the functions below.
   Op& op(NodeId id) { return nodes_[checked(id)].op; }
   /// The networks that an If, Loop or Scan runs.
   void set_bodies(NodeId id, std::vector<std::shared_ptr<const Graph>> bodies) {
@@ -92,7 +92,7 @@ class Graph {
   void resize_inputs(NodeId id, std::size_t count);
   /// Makes every node that reads `from` read `to` instead; graph outputs stay unchanged.
   void replace_uses(ValueId from, ValueId to);
-  /// As replace_uses; if `from` is a graph output, `to` becomes it and takes over its name.
+  /// As replace_uses(); and if `from` is a graph output, `to` replaces it and takes over its name.
   void replace_value(ValueId from, ValueId to);
   /// The node's outputs lose their producer.
   void remove_node(NodeId id);
@@ -140,15 +140,15 @@ class Graph {
 /// The subject of errors and log lines: "[Conv 'layer2.0.conv1']".
 std::string where(const Graph& graph, NodeId id);
 
-/// The outputs of a node, given its inputs. The dtype of an absent input is meaningless. A negative dimension is
-/// unknown; one below kDynamic stands for the same size wherever it appears. Throws Error (without the place) if shapes
-/// contradict the operator. Outputs whose shape depends on unknown data have no shape.
+/// Infers the outputs of a node from its inputs. The dtype of an absent input is ignored. A negative dimension is
+/// unknown; equal numbers below kDynamic stand for equal sizes. Throws Error (without the place) if shapes contradict
+/// the operator. Outputs whose shape depends on unknown data have no shape.
 std::vector<ValueInfo> infer_node(const Node& node, std::span<const ValueInfo> inputs);
 
-/// The facts about a given tensor, as shape inference uses them.
+/// The facts that shape inference derives from a known tensor: type, shape and elements.
 ValueInfo info_of(const Tensor& tensor);
 
-/// The information in a value itself, without its producer: declared type and shape, a constant's elements.
+/// The facts stored in a value, without its producer: its declared type and shape, and a constant's elements.
 ValueInfo declared_info(const Value& value);
 
 /// Applies infer_node to a whole graph; results by value. `inputs`, if given, replace the declared shapes of the graph

@@ -18,16 +18,16 @@ struct MixedPrecisionOptions {
   /// disagreement with the float network.
   double max_drop = 0.5;
   std::vector<int> weight_bits{4, 8};     ///< Candidate weight bits, 2 to 8.
-  std::int64_t sensitivity_samples = 64;  ///< As SensitivityOptions::sample_count.
+  std::int64_t sensitivity_samples = 64;  ///< See SensitivityOptions::sample_count.
   /// Samples on which candidates' weights are rounded and biases corrected, as in quantize(). Null: none.
   BatchSource* samples = nullptr;
   int threads = 0;  ///< 0 means all cores.
-  /// Seconds after which the search ends with the best mix so far; 0: none.
+  /// Seconds after which the search ends with the best mix so far; 0 means no limit.
   double time_budget_s = 0;
-  /// File that keeps the measurements, written after every step and read at the start: an interrupted search resumes,
-  /// and one with another max_drop reuses them. Empty: none.
+  /// File that keeps the measurements; empty for none. It is read at the start and written after every step, so that an
+  /// interrupted search resumes and a search with another max_drop reuses them.
   std::string state_path;
-  Progress progress;  ///< Cancelling ends the search likewise.
+  Progress progress;  ///< Cancelling also ends the search with the best mix so far.
 };
 
 /// The bits of one layer.
@@ -43,14 +43,15 @@ struct MixPoint {
   std::vector<LayerChoice> choices;  ///< By layer, in the order of MixedPrecision::layers.
   std::int64_t bytes = 0;            ///< Size of the ONNX file.
   double score = 0;                  ///< Top-1 or agreement, as a fraction.
-  double drop = 0;                   ///< In points; negative if the mix is better than float.
-  bool is_on_front = false;          ///< Whether no other evaluated mix is both smaller and better (Pareto).
+  /// Drop below float, in percentage points; negative if the mix is better than float.
+  double drop = 0;
+  bool is_on_front = false;  ///< Whether no other evaluated mix is both smaller and better (Pareto).
 };
 
 struct MixedPrecision {
   std::vector<std::string> layers;  ///< Every layer with weights, in execution order.
   std::vector<MixPoint> points;     ///< In order of evaluation.
-  int best = -1;                    ///< Index of the smallest within max_drop; -1: none was found.
+  int best = -1;                    ///< Index of the smallest point within max_drop; -1 if there is none.
   bool has_labels = false;          ///< Whether `score` is top-1; otherwise agreement with float.
   double float_score = 0;
   double max_drop = 0;  ///< As in the options.

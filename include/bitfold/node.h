@@ -15,8 +15,8 @@ namespace bitfold {
 
 class Graph;
 
-/// Handles into one Graph. They stay valid until compact(). Every function of Graph throws Error when given an id that
-/// the graph never handed out; ValueId::none is accepted only where an input or output may be absent.
+/// Handles into one Graph. They stay valid until compact(). Functions of Graph throw Error on an id that this graph
+/// never returned. ValueId::none is accepted only where an input or output may be absent.
 enum class ValueId : std::int32_t { none = -1 };
 enum class NodeId : std::int32_t { none = -1 };
 
@@ -38,7 +38,8 @@ struct Element : std::optional<std::int64_t> {
   using std::optional<std::int64_t>::optional;
   Element(const std::optional<std::int64_t>& number) : std::optional<std::int64_t>(number) {}
 
-  /// For unknown elements: below kDynamic if the element is the size of a dimension with that number in shapes, else 0.
+  /// For an unknown element that is the size of a dimension: the number (below kDynamic) that stands for this dimension
+  /// in shapes. Otherwise 0.
   std::int64_t dimension = 0;
 };
 
@@ -53,8 +54,8 @@ struct ValueInfo {
   std::vector<float> scales;
 };
 
-/// Names body number `body` of a node: "decoder.0/". In front of the name of one of the body's values it names that
-/// value in the outer graph; prefixes of nested bodies follow one another.
+/// The prefix for names of values in body number `body` of a node: "decoder.0/". Prefix plus value name is unique in
+/// the outer graph. Prefixes of nested bodies are concatenated.
 std::string body_prefix(const Node& node, std::size_t body);
 
 /// The node in messages: "[Conv 'layer2.0.conv1']".

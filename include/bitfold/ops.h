@@ -68,7 +68,7 @@ struct LayerNorm {
   float epsilon = 1e-5F;
   bool operator==(const LayerNorm&) const = default;
 };
-/// x, scale, bias, each of the two with one number per channel
+/// x, scale, bias; scale and bias have one number per channel
 struct GroupNorm {
   std::int64_t num_groups = 1;
   float epsilon = 1e-5F;
@@ -109,7 +109,7 @@ struct Unary {
   UnaryKind kind = UnaryKind::identity;
   bool operator==(const Unary&) const = default;
 };
-/// Elementwise with one or two numbers: alpha and beta as ONNX defines them for that operator.
+/// Elementwise functions with the parameters alpha and beta of the ONNX operator.
 enum class ParametricKind { leaky_relu, elu, selu, celu, hard_sigmoid, thresholded_relu };
 struct Parametric {
   ParametricKind kind = ParametricKind::leaky_relu;
@@ -184,7 +184,8 @@ struct ArgReduce {
   bool select_last_index = false;
   bool operator==(const ArgReduce&) const = default;
 };
-/// `flattened`: the form before opset 13, over all axes from `axis` on.
+/// Softmax, or its logarithm if `log`. `flattened`: the form before opset 13, which normalizes over all axes from
+/// `axis` on.
 struct Softmax {
   std::int64_t axis = -1;
   bool log = false;
@@ -231,9 +232,9 @@ struct Gather {
   std::int64_t axis = 0;
   bool operator==(const Gather&) const = default;
 };
-/// The treatment of an element that an update changes; `none`: the update replaces it.
+/// How an update combines with the element it changes; `none`: the update replaces it.
 enum class ScatterReduction { none, add, mul, min, max };
-/// data, indices [..., k], updates: each row of indices is a position in data's first k axes.
+/// data, indices [..., k], updates. Each row of indices is a position along data's first k axes.
 struct ScatterNd {
   ScatterReduction reduction = ScatterReduction::none;
   bool operator==(const ScatterNd&) const = default;
@@ -307,13 +308,14 @@ struct Scan {
   bool operator==(const Scan&) const = default;
 };
 
-/// The same reals under another grid (or none): where one consumer wants a value snapped and another does not.
+/// Passes on the same reals; its output has another grid than its input, or none. Separates a consumer that reads the
+/// snapped value from one that reads the unsnapped value.
 struct Requantize {
   bool operator==(const Requantize&) const = default;
 };
 
-/// An operator, or a form of one, that Bitfold does not have. It survives import and export, and is refused by name
-/// when run.
+/// An operator, or a form of one, that Bitfold does not implement. Import and export keep it; running it is an Error
+/// that names it.
 struct Opaque {
   std::string domain, type;
   std::vector<std::string> attributes;  ///< Each a serialized onnx.AttributeProto.

@@ -1,5 +1,5 @@
-// Measured peak multiply rate of one core; the yardstick for kernel efficiency. Measured on each call, because clocks
-// change; takes a millisecond or two. All functions throw Error if the CPU lacks the instruction set.
+// Measured peak multiply rate of one core; the yardstick for kernel efficiency. Each call measures again, because clock
+// frequencies change, and takes a millisecond or two. All functions throw Error if the CPU lacks the instruction set.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// How a long call reports to its caller, and how the caller ends it early.
+// Progress reports and cancellation of long calls.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,13 @@ class Cancelled : public Error {
   Cancelled() : Error("cancelled") {}
 };
 
-/// Every long call takes one. The default reports nothing and never cancels.
+/// The progress and cancel options of a long call. The default reports nothing and never cancels.
 struct Progress {
-  /// Called with the name of the phase ("calibrating"), the work done and the total, by one thread at a time. It may
+  /// Called by one thread at a time with the name of the phase ("calibrating"), the work done and the total. It may
   /// throw to end the call.
   std::function<void(std::string_view phase, std::int64_t done, std::int64_t total)> report;
-  /// Set it, from another thread or a signal handler, to end the call: a measurement or search returns what it has so
-  /// far, every other call throws Cancelled. May be null.
+  /// Ends the call when it becomes true; another thread or a signal handler may set it. A measurement or search then
+  /// returns what it has so far; every other call throws Cancelled. May be null.
   const std::atomic<bool>* cancel = nullptr;
 
   bool is_cancelled() const { return cancel != nullptr && cancel->load(); }
@@ -38,7 +38,8 @@ struct Progress {
   }
 };
 
-/// Receives warnings: problems that do not end a call. The library itself prints nothing. An empty one discards them.
+/// Receives warnings: problems that do not end a call. The library itself prints nothing. An empty function discards
+/// warnings.
 using WarningFunction = std::function<void(const std::string& text)>;
 
 }  // namespace bitfold

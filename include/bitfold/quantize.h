@@ -16,7 +16,7 @@
 
 namespace bitfold {
 
-/// The result for one node.
+/// The decision about one node: whether it is quantized, and why.
 struct LayerDecision {
   std::string node, op;
   bool quantized = false;
@@ -26,14 +26,15 @@ struct LayerDecision {
 struct QuantizeResult {
   Graph graph;  ///< Satisfies Stage::quantized.
   std::vector<LayerDecision> decisions;
-  Recipe recipe;  ///< With everything chosen that was absent or automatic.
+  Recipe recipe;  ///< As given, with every absent or automatic field replaced by what was chosen.
   /// With Observer::automatic: the observer chosen for each value that got a grid, by its name.
   std::map<std::string, Observer> observers;
-  /// Layers that are rounded after their LeakyRelu (Target::bitfold). Other runtimes than Session run them in float.
+  /// Number of layers that are rounded only after their LeakyRelu (Target::bitfold). Runtimes other than Session run
+  /// them in float.
   int fused_leaky_relu_layers = 0;
 };
 
-/// The lowest and highest number of each channel of the graph's inputs; a single entry applies to all channels.
+/// The lowest and highest number in each channel of the graph's inputs. A single entry applies to all channels.
 struct InputRange {
   std::vector<float> min{0}, max{1};
 };
@@ -45,12 +46,12 @@ struct QuantizeOptions {
   WarningFunction warn;
   /// Also keep statistics of values that get no grid, which reports, searches and saved calibrations need.
   bool keeps_all_statistics = false;
-  InputRange input_range;  ///< Without data.
+  InputRange input_range;  ///< Range of the network's inputs; read only if there are no samples.
 };
 
-/// Quantizes a float network as the tool does; the same result as `bitfold quantize`. `graph` is as it was imported, or
-/// optimized. `samples` are some 100 typical inputs, read several times; null: without any data (data_free.h). Throws
-/// Error naming what is wrong with the network, the samples or the recipe, and Cancelled.
+/// Quantizes a float network; the whole pipeline of `bitfold quantize`, with the same result. `graph` may be imported
+/// or optimized. `samples` are some 100 typical inputs, which are read several times; null quantizes without data
+/// (data_free.h). Throws Error naming what is wrong with the network, the samples or the recipe, and Cancelled.
 QuantizeResult quantize(const Graph& graph, BatchSource* samples, const Recipe& recipe = {},
                         const QuantizeOptions& options = {});
 inline QuantizeResult quantize(const Graph& graph, BatchSource& samples, const Recipe& recipe = {},
@@ -75,19 +76,20 @@ struct CalibratedNetwork {
   Calibration calibration;
   Recipe recipe;  ///< As given, with observer and equalization chosen.
   Preparation preparation;
-  std::size_t absorbed_channels = 0;  ///< Without data: see absorb_high_bias().
-  std::size_t batch_norm_count = 0;   ///< Without data: those that predicted the values.
-  ChannelMeans means;                 ///< Without data: predicted, for the correction of biases.
+  std::size_t absorbed_channels = 0;  ///< Without data: the number of channels that absorb_high_bias() changed.
+  std::size_t batch_norm_count = 0;   ///< Without data: the number of BatchNorms from which values were predicted.
+  ChannelMeans means;                 ///< Without data: predicted means, for bias correction.
 };
 
 /// The first half of quantize(): optimizes, prepares and calibrates.
 CalibratedNetwork calibrate_network(const Graph& graph, BatchSource* samples, const Recipe& recipe = {},
                                     const QuantizeOptions& options = {});
-/// The same with statistics saved earlier. Throws Error when the recipe needs samples or the network that these
-/// statistics are of was, or would have to be, prepared.
+/// The same with statistics saved earlier. Throws Error if the recipe needs samples, if the statistics come from a
+/// prepared network, or if the recipe requires preparation.
 CalibratedNetwork calibrate_network(const Graph& graph, Calibration saved, const Recipe& recipe = {},
                                     const QuantizeOptions& options = {});
-/// The second half. `samples` may be null if there are only statistics.
+/// The second half of quantize(): chooses grids, rounds weights and corrects biases. If `samples` is null, only the
+/// statistics are used.
 QuantizeResult quantize(const CalibratedNetwork& network, BatchSource* samples, const QuantizeOptions& options = {});
 
 // The parts, for experts. They are called in this order: optimize(), prepare(), values_to_calibrate(), calibrate(),
@@ -100,16 +102,16 @@ Preparation prepare(Graph& graph, const Recipe& recipe, BatchSource* samples, co
 /// Names of the values whose statistics quantize() reads.
 std::vector<std::string> values_to_calibrate(const Graph& graph, const Recipe& recipe);
 
-/// Chooses grids and quantizes the constants. `graph` satisfies Stage::optimized. Throws Error when the recipe asks for
-/// another preparation than the calibrated network had, the calibration lacks a value, `skip` or `layers` names no node
-/// (suggesting the nearest), `layers` gives weight_bits to a node without weights, or needs_samples(recipe).
+/// Chooses grids and quantizes the constants. `graph` satisfies Stage::optimized. Throws Error if the network was not
+/// prepared as the recipe requires, the calibration lacks a value, `skip` or `layers` names an unknown node (the
+/// nearest name is suggested), `layers` gives weight_bits to a node without weights, or needs_samples(recipe) is true.
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe = {});
 /// The same with samples, which refine weights and biases (docs/internals/rounding.md,
 /// docs/internals/bias_correction.md).
 QuantizeResult quantize(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
                         const Progress& progress = {});
 
-/// Whether a node's kind can be quantized at all, and why not: for `bitfold inspect`.
+/// Whether a node's operator can be quantized, and the reason if not; for `bitfold inspect`.
 LayerDecision can_quantize(const Graph& graph, NodeId id);
 
 }  // namespace bitfold

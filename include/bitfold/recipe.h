@@ -17,11 +17,11 @@ namespace bitfold {
 
 /// How the range of a value is chosen from its statistics (docs/internals/observers.md).
 enum class Observer {
-  min_max,         ///< Everything seen.
+  min_max,         ///< From the smallest to the largest value seen.
   percentile,      ///< All but a fraction of the values at either end.
   mse,             ///< Least expected squared error of rounding and clipping.
-  moving_average,  ///< Mean of the samples' extremes.
-  entropy,         ///< Least loss of the histogram's shape (KL divergence).
+  moving_average,  ///< From the mean of the samples' minima to the mean of their maxima.
+  entropy,         ///< Least KL divergence between the histogram and its quantized form.
   automatic,       ///< "auto": for each value the observer with the least output error on samples; slow.
 };
 
@@ -74,8 +74,8 @@ struct LayerRecipe {
   bool operator==(const LayerRecipe&) const = default;
 };
 
-/// The default Recipe is the best choice for a convolutional network on a CPU; what is absent or automatic is chosen
-/// for the network and the data at hand. recipe_fields() describes every field.
+/// Settings of a quantization. The defaults suit convolutional networks on CPUs. Absent and automatic fields are chosen
+/// according to the network and the data. recipe_fields() describes every field.
 struct Recipe {
   int weight_bits = 8;
   int activation_bits = 8;
@@ -96,11 +96,11 @@ struct Recipe {
   bool operator==(const Recipe&) const = default;
 };
 
-/// A field's value as files and flags hold it; monostate if absent.
+/// The value of a field in files and flags; monostate if absent.
 using RecipeValue = std::variant<std::monostate, bool, std::int64_t, double, std::string, std::vector<std::string>>;
 
-/// One field, described once. TOML, JSON, command-line flags, --help, docs/recipe.md and the fingerprint of a mixed
-/// precision search all read this description.
+/// The description of one field. TOML, JSON, command-line flags, --help, docs/recipe.md and the fingerprint of a mixed
+/// precision search all read it.
 struct RecipeField {
   enum class Type { boolean, integer, number, word, names };
 
@@ -108,10 +108,10 @@ struct RecipeField {
   std::string_view flag;  ///< "--weight-bits".
   Type type = Type::word;
   std::string values;         ///< The valid values: "2 to 8", "symmetric, asymmetric".
-  std::string default_value;  ///< "8"; or the rule, if the default is chosen for the network.
+  std::string default_value;  ///< The default, such as "8", or the rule by which it is chosen.
   std::string_view help;      ///< One sentence without a full stop.
 
-  /// Null for a field of layers only.
+  /// Null for a field that exists for layers only.
   std::function<RecipeValue(const Recipe&)> get;
   /// Throws Error naming field and value when the type is wrong or the value is not valid.
   std::function<void(Recipe&, const RecipeValue&)> set;
@@ -120,10 +120,10 @@ struct RecipeField {
   std::function<void(LayerRecipe&, const RecipeValue&)> set_layer;
 };
 
-/// In the order of the members of Recipe, then fields of layers only.
+/// All fields: the members of Recipe in their order, then fields that exist for layers only.
 std::span<const RecipeField> recipe_fields();
 
-/// Converts text, as a flag holds it, to the field's type. Throws Error naming the field if that fails.
+/// Converts the text of a flag to the field's type. Throws Error naming the field if that fails.
 RecipeValue parse_value(const RecipeField& field, const std::string& text);
 /// Applies "NODE:KEY=VALUE", a setting of a single layer. Throws Error naming the text.
 void set_layer(Recipe& recipe, const std::string& text);
@@ -132,22 +132,22 @@ void set_layer(Recipe& recipe, const std::string& text);
 void check_recipe(const Recipe& recipe);
 
 /// Reads a TOML file, or a JSON file as recipe_json() writes it, whose keys are the fields' names, with a table
-/// `[layers."NODE"]` for each layer. Fields that it does not set are as in `base`. Throws Error naming file, line (in
-/// TOML) and key; suggests the nearest valid key.
+/// `[layers."NODE"]` for each layer. Fields that the file does not set keep their values in `base`. Throws Error naming
+/// file, line (in TOML) and key; suggests the nearest valid key.
 Recipe load_recipe(const std::string& path, const Recipe& base = {});
 /// The same from JSON text.
 Recipe parse_recipe_json(std::string_view json, const Recipe& base = {});
 /// All fields as one JSON object; absent ones are null.
 std::string recipe_json(const Recipe& recipe);
 
-/// The scheme of weights: as the recipe says, else symmetric at 8 bits and asymmetric below, where an unused half of
-/// the codes is too much to lose (Tiny Darknet at 4 bits: 15.8 dB instead of 14.0).
+/// The scheme of weights: the recipe's, else symmetric at 8 bits and asymmetric below. With few bits, codes that a
+/// symmetric grid leaves unused cost too much (Tiny Darknet at 4 bits: 15.8 dB asymmetric, 14.0 symmetric).
 Scheme weight_scheme(const Recipe& recipe);
 /// Whether the rounding needs sample inputs.
 bool reads_samples(Rounding rounding);
 /// Whether the recipe needs sample inputs, beyond their statistics, to choose grids, roundings and biases.
 bool needs_samples(const Recipe& recipe);
-/// The recipe in which every field that needs samples has a value that does not.
+/// The recipe with every setting that needs samples replaced by one that does not.
 Recipe without_samples(Recipe recipe);
 
 }  // namespace bitfold

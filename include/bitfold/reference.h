@@ -1,4 +1,4 @@
-// Executes a Graph in float arithmetic. Defines its meaning; everything else is compared with it.
+// Executes a Graph in float arithmetic. This defines the meaning of a graph; every other executor is compared with it.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +15,14 @@ namespace bitfold {
 struct ReferenceOptions {
   /// Uses plain loops only: slow, but independent of oneDNN.
   bool plain_loops = false;
-  /// Called with every computed value (reals, snapped if it has a grid) and graph input, in execution order.
+  /// Called with every graph input and computed value, in execution order. The tensor holds reals, snapped if the value
+  /// has a grid.
   std::function<void(ValueId, const Tensor&)> on_value;
   /// The same for the values of bodies, in every run of a body. `prefix` identifies the body; see body_prefix().
   std::function<void(const std::string& prefix, ValueId, const Tensor&)> on_body_value;
-  /// Most memory for one value; a node that computes a larger one is refused. 0: usable_memory() at that moment.
+  /// Maximum bytes of one value; computing a larger one is an Error. 0 means usable_memory() at the time of the run.
   std::size_t max_memory_bytes = 0;
-  /// Lets on_value receive the elements of a sample in any order, which is faster. Shapes do not change.
+  /// Whether on_value may receive the elements of each sample in any order, which is faster. Shapes are unaffected.
   bool any_order = false;
 };
 
@@ -36,7 +37,7 @@ class Reference {
   /// Inputs in graph input order; returns the graph outputs. Throws Error naming the node if shapes do not fit.
   std::vector<Tensor> run(std::span<const Tensor> inputs) const;
 
-  /// Runs one node on given reals; its outputs are snapped to their grids. For layer-by-layer comparison. `inputs` has
+  /// Runs one node on given reals and snaps its outputs to their grids. For layer-by-layer comparison. `inputs` has
   /// one tensor per input of the node, in its order; tensors for constants and absent inputs are ignored. An unused
   /// output is returned as an empty tensor.
   std::vector<Tensor> run_node(NodeId id, std::span<const Tensor> inputs) const;

@@ -14,7 +14,7 @@
 namespace bitfold {
 
 struct EvaluateOptions {
-  std::int64_t batch_size = 0;  ///< 0 selects a size.
+  std::int64_t batch_size = 0;  ///< Samples per run; 0 chooses a size.
   int threads = 0;              ///< 0 means all cores.
   bool use_reference = false;   ///< Runs the float simulation instead of the engine.
   Progress progress;
@@ -45,7 +45,7 @@ struct Comparison {
   std::vector<ValueError> outputs;  ///< One entry per graph output.
   std::vector<ValueError> layers;   ///< One entry per value with the same name in both graphs.
   double sqnr_db = 0;               ///< SQNR of the first output.
-  double max_abs_error = 0;         ///< SQNR of the first output.
+  double max_abs_error = 0;         ///< Largest absolute error of the first output.
 };
 
 /// Runs both graphs on the same samples. They must have the same inputs and outputs.
@@ -56,7 +56,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
 struct LayerSummary {
   std::string name, op;
   Shape output_shape;                ///< Empty if unknown; kDynamic for a dynamic batch.
-  std::int64_t parameter_count = 0;  ///< Elements of its constant inputs.
+  std::int64_t parameter_count = 0;  ///< Number of elements in its constant inputs.
   std::int64_t mac_count = 0;        ///< Multiply-accumulates per sample.
   bool can_quantize = false;
   std::string reason;       ///< Why it cannot be quantized.
@@ -69,7 +69,7 @@ std::vector<LayerSummary> summarize(const Graph& graph);
 
 struct BenchOptions {
   int threads = 1;
-  std::int64_t batch = 1;   ///< Used for dynamic first dimensions.
+  std::int64_t batch = 1;   ///< Size of dynamic first dimensions.
   double min_time_s = 1.0;  ///< Measures at least this long and at least 20 runs.
   /// Sizes of the inputs, for networks with dynamic dimensions besides the first; otherwise may be empty.
   std::vector<Shape> shapes = {};
@@ -86,7 +86,7 @@ struct BenchResult {
   double first_us = 0;                   ///< Time from the loaded graph to the first outputs: compilation and one run.
   std::int64_t arena_bytes = 0;          ///< Memory of the intermediate values.
   std::int64_t arena_lower_bound = 0;    ///< The most memory that one step needs; no arena can be smaller.
-  std::int64_t packed_weight_bytes = 0;  ///< Weights as kernels read them.
+  std::int64_t packed_weight_bytes = 0;  ///< Memory of the weights in the layout that kernels read.
 };
 
 struct StepTime {

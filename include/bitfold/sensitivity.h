@@ -1,4 +1,4 @@
-// Measures the error that each layer causes: each layer alone, and the whole network without each layer's error.
+// Measures the output error that each layer causes, with only this layer quantized and with every layer but this one.
 #pragma once
 
 #include <cstdint>
@@ -34,25 +34,25 @@ struct SensitivityOptions {
   int threads = 0;  ///< 0 means all cores. Each thread measures a different candidate.
   /// Seconds after which measuring stops; 0 means no limit. Missing measurements are absent from the result.
   double time_budget_s = 0;
-  Progress progress;  ///< Cancelling stops measuring in the same way.
+  Progress progress;  ///< Cancelling also stops measuring.
 };
 
 struct LayerSensitivity {
   std::string node, op;
   std::int64_t weight_count = 0;
-  /// Only this layer quantized, everything else float, at each of SensitivityOptions::weight_bits; activations as in
-  /// the recipe.
+  /// The damage with only this layer quantized and everything else in float, for each of
+  /// SensitivityOptions::weight_bits. Activation bits are the recipe's.
   std::vector<std::optional<Damage>> alone;
-  std::optional<Damage> all_but;  ///< The network as in the recipe, but with this layer in float.
-  /// This layer's share of the summed noise of all layers, each measured alone as in the recipe. Noise powers of
-  /// independent errors add up.
+  std::optional<Damage> all_but;  ///< The damage of the recipe with this layer left in float.
+  /// This layer's share of the sum of all layers' noises, each measured alone with the recipe's bits. (Noise powers of
+  /// independent errors add up.)
   std::optional<double> error_share;
 };
 
 struct Sensitivity {
   std::vector<int> weight_bits;
   std::vector<LayerSensitivity> layers;  ///< Every Conv, Gemm and MatMul that the recipe quantizes, in execution order.
-  Damage all;                            ///< The network as in the recipe.
+  Damage all;                            ///< The damage of the whole network quantized by the recipe.
   std::int64_t sample_count = 0;
   bool is_complete = true;
 };

@@ -16,15 +16,15 @@
 namespace bitfold {
 
 struct SessionOptions {
-  /// Number of threads, 0 to 1024; 0: one per available core. Small layers run on one thread.
+  /// Number of threads, 0 to 1024; 0 means usable_threads(). Small layers run on one thread.
   int threads = 1;
-  /// A lower instruction set than the CPU's, for tests; absent: isa_cap().
+  /// The highest instruction set to use, for tests; if absent, isa_cap().
   std::optional<Isa> isa;
-  /// Most memory for one value, and for all intermediate values of a run together; a network that needs more is refused
-  /// before it runs. 0: usable_memory() at that moment.
+  /// Maximum bytes of any value, and of all intermediate values together; a network that needs more is an Error before
+  /// it runs. 0 means usable_memory() at that moment.
   std::size_t max_memory_bytes = 0;
-  /// Keep intermediate values readable by value(): all on a grid, and all others that a step computes. Takes more
-  /// memory, and tables and sums are no longer fused into convolutions; results are the same to the byte.
+  /// Keeps intermediate values for value(): all values with a grid, and all others that a step computes. Takes more
+  /// memory and time, because tables and sums are not fused into convolutions. Results are the same bytes.
   bool keep_values = false;
 };
 
@@ -38,14 +38,13 @@ struct StepInfo {
   std::vector<std::string> inputs, outputs;  ///< Value names.
 };
 
-/// Only its plans and scratch memory change after construction: one Session serves one caller at a time. Its plans
-/// share packed weights. Different threads may construct and run sessions at the same time, if the graph does not
-/// change meanwhile. Each session starts its own threads, SessionOptions::threads of them: with one session per core,
-/// leave `threads` at 1, which starts none.
+/// Runs one graph. A Session serves one caller at a time. Different threads may construct and run different sessions at
+/// the same time, as long as the graph does not change. Each session starts SessionOptions::threads - 1 threads of its
+/// own, so leave `threads` at 1 when running one session per core.
 class Session {
  public:
-  /// Compiles for the shapes of the graph's inputs. If they have dynamic dimensions, each run with new shapes compiles
-  /// a plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only at run time
+  /// Compiles a plan for the shapes of the graph's inputs. If these have dynamic dimensions, each run with new shapes
+  /// compiles a plan; plans are kept until they take some 256 MB. Values whose shapes are known only at run time
   /// (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
   explicit Session(const Graph& graph, SessionOptions options = {});
   ~Session();
@@ -59,15 +58,15 @@ class Session {
   /// Inputs in graph input order, outputs in graph output order, all as reals. Throws Error if types or shapes do not
   /// fit the graph, if the data is impossible (an index out of range), or if memory runs out.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
-  /// The same into tensors of the right shapes. Allocates nothing if the input shapes have been seen before and all
-  /// shapes follow from them.
+  /// Writes into given tensors, which must have the right types and shapes. Allocates nothing if these input shapes
+  /// have been run before and determine all other shapes.
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs);
-  /// The same; `step_us` gets the microseconds of each of steps() and has its size.
+  /// The same. `step_us` has one entry for each of steps() and receives its time in microseconds.
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
-  /// The steps of the plan of the last run; of a graph with static shapes, available before the first run.
+  /// The steps of the plan that ran last. If all shapes are static, they are available before the first run.
   const std::vector<StepInfo>& steps() const;
-  /// The memory of that plan's intermediate values, and the most that any one step needs: the lower bound of any arena.
+  /// Bytes of that plan's intermediate values, and the most bytes that any one step needs, which no arena can go below.
   std::size_t arena_bytes() const;
   std::size_t arena_lower_bound() const;
   std::size_t packed_weight_bytes() const;
@@ -75,7 +74,8 @@ class Session {
   /// An intermediate value of the last run: codes if it has a grid (type QuantParams::storage()), reals otherwise, in
   /// the graph's layout. Needs keep_values. Throws Error if keeps() is false for the name.
   Tensor value(const std::string& name) const;
-  /// Whether value() has it: false for inputs, outputs, constants, and reals that exist only inside a fused step.
+  /// Whether value() can return this value. False for inputs, outputs, constants, and reals that exist only inside a
+  /// fused step.
   bool keeps(const std::string& name) const;
 
  private:

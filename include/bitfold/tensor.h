@@ -30,7 +30,7 @@ enum class DataType {
   uint4,
   int2,
   uint2,
-  unknown,  ///< The output of an operator that Bitfold does not have. No tensor has this type.
+  unknown,  ///< The type of outputs of operators that Bitfold does not implement. No tensor has this type.
 };
 
 std::string_view to_string(DataType dtype);
@@ -95,13 +95,13 @@ class Tensor {
   /// Throws Error if T is not the element type.
   template <class T>
   std::span<const T> data() const;
-  /// Detaches from other copies and from borrowed memory first. Throws Error when T is not the element type.
+  /// Copies the elements first if the memory is shared or borrowed. Throws Error if T is not the element type.
   template <class T>
   std::span<T> mutable_data();
   const std::byte* bytes() const;
   std::byte* mutable_bytes();
 
-  /// The same bytes under another shape of equal size.
+  /// A tensor with the same bytes and another shape of equal size.
   Tensor reshaped(Shape shape) const;
 
   /// Equality of type, shape and bytes; NaN equals NaN, because storage is compared.
@@ -117,7 +117,7 @@ class Tensor {
   std::shared_ptr<std::byte> bytes_;
 };
 
-/// A reference to a tensor's elements, for the functions that compute operators. `shape` must outlive the view.
+/// A non-owning view of a tensor, for the functions that evaluate operators. `shape` must outlive the view.
 struct TensorView {
   DataType dtype = DataType::float32;
   std::span<const std::int64_t> shape;
