@@ -7,7 +7,7 @@ namespace bitfold::networks {
 
 void fill_normal(Tensor& tensor, float mean, float deviation, std::mt19937& random) {
   const auto uniform = [&] { return static_cast<float>(random() >> 8U) / 16777216.0F; };
-  const float width = deviation * std::sqrt(3.0F);  // a uniform number has variance 1/12, the sum of four 1/3
+  const float width = deviation * std::sqrt(3.0F);  // a uniform number has variance 1/12; the sum of four has 1/3
   for (float& x : tensor.mutable_data<float>()) {
     const float sum = uniform() + uniform() + uniform() + uniform();
     x = mean + (sum - 2.0F) * width;

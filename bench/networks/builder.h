@@ -21,7 +21,7 @@ struct ConvSpec {
   std::int64_t channels = 0;
   std::int64_t kernel = 1, stride = 1, groups = 1;
   Activation activation = Activation::relu;
-  std::optional<std::int64_t> padding;  ///< At each edge; if absent, the padding that keeps the size at stride 1.
+  std::optional<std::int64_t> padding;  ///< Padding at each edge; if absent, as much as keeps the size at stride 1.
   float gain = 1;                       ///< Scale of the BatchNorm.
 };
 
@@ -42,17 +42,17 @@ class Builder {
   ValueId classifier(ValueId x, std::int64_t classes);
   ValueId add(ValueId a, ValueId b) { return node(Binary{BinaryKind::add}, {a, b}); }
 
-  /// Over the last axis: a matrix product and its bias.
+  /// A fully connected layer over the last axis: a matrix product and its bias.
   ValueId linear(ValueId x, std::int64_t columns);
   ValueId layer_norm(ValueId x);
-  ValueId reshape(ValueId x, const std::vector<std::int64_t>& shape);  ///< 0 keeps a dimension.
+  ValueId reshape(ValueId x, const std::vector<std::int64_t>& shape);  ///< An entry of 0 keeps that dimension.
   ValueId transpose(ValueId x, std::vector<std::int64_t> perm);
   ValueId scaled(ValueId x, float factor);
 
   /// The size along an axis; negative axes count from the last.
   std::int64_t size(ValueId value, std::int64_t axis) const;
   ValueId node(Op op, std::vector<ValueId> inputs);
-  ValueId normal(Shape shape, float mean, float deviation);  ///< Adds a constant.
+  ValueId normal(Shape shape, float mean, float deviation);  ///< Adds a constant of normally distributed numbers.
 
  private:
   ValueId scalar(float number);

@@ -1,4 +1,4 @@
-// The architectures whose speed is measured, with random weights.
+// The networks of the speed benchmarks, with random weights.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@ namespace {
 
 struct EncoderSpec {
   std::int64_t heads, inner;
-  bool norm_first;  ///< True in ViT; BERT normalizes the sums instead.
+  bool norm_first;  ///< Whether a block normalizes its input (ViT) instead of its sums (BERT).
 };
 
 ValueId attention(Builder& b, ValueId x, std::int64_t heads) {
