@@ -37,7 +37,7 @@ struct Peaks {
 
 /// Prints a table of the model's steps; returns the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
-  Peaks peaks;  // clocks change, so the better of before and after is used
+  Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
   const std::vector<StepTime> steps = profile(graph, o.bench);
   peaks.measure(o.bench.threads);

@@ -14,7 +14,7 @@ class DataOptions {
   explicit DataOptions(CLI::App& verb);
   ~DataOptions();
 
-  /// Throws Error naming the flag or the line of the file if a value is invalid.
+  /// Throws Error naming the flag or the file's line if a value is invalid.
   DatasetOptions resolve() const;
 
  private:

@@ -19,7 +19,7 @@ bool is_quantized(const Graph& graph);
 /// Loads the network unchanged. Throws Error if it is quantized, because `verb` needs the float model.
 Graph load_float(const std::string& path, const std::string& verb);
 
-/// Loads the network and optimizes it, unless it is already quantized; its grids were chosen for the graph as it is.
+/// Loads the network and optimizes it, unless it is already quantized: then its grids belong to the graph as stored.
 Graph load_optimized(const std::string& path);
 
 /// Calls f() and puts the file's name in front of what it throws.

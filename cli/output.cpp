@@ -36,7 +36,7 @@ std::string escape_for_terminals(const std::string& json) {
   return text;
 }
 
-// Width in characters: the bytes of UTF-8 that do not continue one.
+// Width in characters: the number of bytes that begin a UTF-8 character.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));

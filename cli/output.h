@@ -11,11 +11,11 @@
 
 namespace bitfold::cli {
 
-/// The --json option of a verb, and its other output. Text goes to standard output, or to standard error if a result
-/// goes to standard output, so that a pipe receives only the result.
+/// All output of a verb, including its --json option. Text goes to standard output. If a result goes there, text goes
+/// to standard error, so that a pipe receives only the result.
 class Output {
  public:
-  /// Has the verb's files checked (paths.h) when the command line is parsed.
+  /// Adds --json, and calls check_paths() once the command line is parsed.
   explicit Output(CLI::App& verb);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -33,14 +33,15 @@ class Output {
   std::FILE* people_ = stdout;
 };
 
-/// A progress bar on standard error, when that is a terminal, labelled with the phase of the call that reports to it.
+/// A progress bar on standard error, labelled with the current phase. It is drawn only if standard error is a terminal.
 class ProgressBar {
  public:
   ProgressBar();
   ~ProgressBar() { clear(); }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
-  /// Valid while the bar lives. Ctrl-C during a measurement or search sets `cancel`; null: Ctrl-C ends the program.
+  /// The Progress that draws this bar, which must outlive it. Ctrl-C during a measurement or search sets `cancel`; if
+  /// `cancel` is null, Ctrl-C ends the program.
   Progress progress(const std::atomic<bool>* cancel = nullptr);
   /// Removes the bar from the terminal.
   void clear();

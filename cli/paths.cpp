@@ -16,14 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Every option of every verb that names a file. A file of --resume is read and written.
+// All options that name files. A --resume file is both read and written.
 constexpr const char* kOutputs[] = {"--output", "--json", "--report", "--save-calibration", "--resume"};
 constexpr const char* kModels[] = {"model", "models", "float_model", "quantized_model"};
 constexpr const char* kOtherInputs[] = {"input",         "--input", "--data",   "--calibrate",
                                         "--calibration", "--eval",  "--recipe", "--preprocess"};
 
 struct File {
-  std::string option;  // "--json", or the relation of the file to a model
+  std::string option;  // "--json", or for external data a description such as "the weights of"
   std::string path;
 };
 
@@ -77,7 +77,7 @@ void check_paths(const CLI::App& verb) {
       if (is_same(outputs[i], input))
         throw Error(fmt::format("{} would overwrite '{}', {}; write to another file", outputs[i].option,
                                 outputs[i].path, input.option));
-    // Weights of a model that is replaced are removed with it.
+    // Replacing a model removes its external weights, so they count as outputs.
     for (const std::string& data : external_files(outputs[i].path))
       for (const File& input : inputs)
         if (is_same({"", data}, input))

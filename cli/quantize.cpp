@@ -42,7 +42,7 @@ struct Options {
 
 /// The calibrated network and its samples, with which both verbs begin.
 struct Work {
-  Dataset samples;  ///< No source if there are saved statistics, or no data.
+  Dataset samples;  ///< Empty with --calibration or --data-free.
   CalibratedNetwork network;
 };
 
@@ -70,7 +70,7 @@ void check_statistics_only(const Options& o, const Recipe& recipe) {
                           o.load_calibration_path, asking));
 }
 
-/// Statistics in a file are of the network as it is in its own file, neither equalized nor smoothed.
+/// Saved statistics belong to the network as loaded, neither equalized nor smoothed.
 Recipe without_preparation(const Options& o, Recipe recipe) {
   if (o.load_calibration_path.empty() && o.save_calibration_path.empty()) return recipe;
   const char* flag = o.data.empty() ? "--calibration" : "--save-calibration";
@@ -182,7 +182,8 @@ void quantize_model(const Options& o) {
   Work work = calibrated(o);
   CalibratedNetwork& network = work.network;
   if (!o.save_calibration_path.empty()) save_calibration(network.calibration, o.save_calibration_path);
-  // A search and a report quantize repeatedly with the calibration alone, which does not include predicted means.
+  // A search and a report quantize repeatedly from the calibration alone. It has no predicted means, which analytic
+  // bias correction needs.
   Recipe repeated = network.recipe;
   if (o.is_data_free()) repeated.bias_correction = BiasCorrection::none;
   std::optional<MixedPrecision> mixed;

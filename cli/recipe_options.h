@@ -14,7 +14,7 @@ class RecipeOptions {
  public:
   explicit RecipeOptions(CLI::App& verb);
 
-  /// Defaults, then the file of --recipe, then the flags. Throws Error naming file or flag.
+  /// The recipe: flags override the --recipe file, which overrides the defaults. Throws Error naming file or flag.
   Recipe resolve() const;
 
  private:

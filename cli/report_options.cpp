@@ -81,7 +81,8 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
     throw Error("a report needs samples to measure on: pass --calibrate DATA or --eval DATA");
   Dataset evaluation;
   if (has_evaluation()) evaluation = open_evaluation(graph, data_options, output);
-  // If there is only one of the two, it is used for both: they are read one after the other.
+  // Sensitivity reads the calibration samples, the comparison reads the evaluation data. If one is missing, the other
+  // serves for both.
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
   if (!has_evaluation())
@@ -129,7 +130,7 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
                                     const Output& output, int threads) const {
   Dataset evaluation = report.open_evaluation(graph, data_options, output);
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
-  // Without --mixed, --weight-bits below 8 sets the low end of the search.
+  // Without --mixed, a --weight-bits below 8 is the lowest candidate.
   std::vector<int> weight_bits = weight_bits_;
   if (verb_->count("--mixed") == 0 && recipe.weight_bits < 8) weight_bits = {recipe.weight_bits, 8};
   MixedPrecision mixed;

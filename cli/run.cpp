@@ -42,7 +42,7 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
   return inputs;
 }
 
-/// Arrays of reals in the widths that the network reads.
+/// Converts arrays of reals to the types that the network reads.
 std::vector<Tensor> converted(const Graph& graph, std::vector<Tensor> inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const DataType wanted = graph.value(graph.inputs()[i]).dtype;

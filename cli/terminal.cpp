@@ -12,7 +12,7 @@
 namespace bitfold::cli {
 namespace {
 
-int first_error = 0;  // of standard output
+int first_error = 0;  // errno of the first failed write to standard output
 
 // Bytes of the UTF-8 character at the start of `text`; 0 if it is invalid. Overlong forms and surrogates are invalid.
 std::size_t character_bytes(std::string_view text) {

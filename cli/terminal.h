@@ -18,7 +18,7 @@ void print_raw(std::FILE* to, std::string_view text);
 /// Flushes standard output. Throws Error when anything that was written to it has been lost.
 void finish_standard_output();
 
-/// Opens closed standard descriptors such that no file of ours takes their numbers, and using them fails.
+/// Occupies closed standard descriptors, so that no other file gets their numbers. Reading or writing them still fails.
 void occupy_standard_descriptors();
 
 }  // namespace bitfold::cli
