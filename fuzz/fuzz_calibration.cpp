@@ -1,4 +1,4 @@
-// Any bytes are statistics that come back equal when they are saved, or an Error.
+// Fuzzes load_calibration(): any bytes either throw Error or give statistics that survive saving and loading.
 #include "bitfold/calibrate.h"
 #include "bitfold/error.h"
 #include "memory_file.h"

@@ -1,4 +1,4 @@
-// Any bytes are an IDX array (plain or gzipped), or give an Error.
+// Fuzzes parse_idx(): any bytes either throw Error or give an array (plain or gzipped).
 #include <cstdint>
 #include <span>
 

@@ -1,5 +1,5 @@
-// Any bytes are a folder of images with labels.txt, or an Error: what comes before the first zero byte is labels.txt,
-// and the rest is the image 'a.jpg'.
+// Fuzzes image folders: any bytes either throw Error or give samples. The input up to the first zero byte is
+// labels.txt, and the rest is the image 'a.jpg'.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>

@@ -1,4 +1,4 @@
-// Any bytes are an array, an archive of arrays, or give an Error.
+// Fuzzes parse_npy() and parse_npz(): any bytes either throw Error or give arrays.
 #include <cstdint>
 #include <span>
 

@@ -1,4 +1,4 @@
-// Any bytes are a model that loads, verifies and saves to the same graph, or give an Error.
+// Fuzzes parse_onnx(): any bytes either throw Error or give a valid graph that survives saving and loading.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

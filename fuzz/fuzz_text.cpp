@@ -1,4 +1,4 @@
-// Any text is a graph that prints to text of the same graph, or an Error.
+// Fuzzes parse_graph(): any text either throws Error or gives a graph that survives printing and parsing.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -1,4 +1,4 @@
-// Any bytes are a recipe or an Error, and a file of preprocessing or an Error.
+// Fuzzes the TOML readers: any bytes either throw Error or give a recipe, and likewise for preprocessing.
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/quantize.h"
