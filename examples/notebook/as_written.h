@@ -17,7 +17,8 @@ struct Quantized {
 /// Cell 3: the zero point keeps its fraction.
 Quantized quantize_with_fraction(std::span<const float> x, int bits);
 
-/// Cells 7 and 15. int() truncates the zero point; `symmetric` divides the whole range by the whole range of codes.
+/// Cells 7 and 15. int() truncates the zero point, and `symmetric` wrongly uses the asymmetric scale, (max - min) /
+/// (qmax - qmin).
 Quantized quantize(std::span<const float> x, int bits, Mode mode);
 
 /// (x - zp) * scale

@@ -1,4 +1,4 @@
-// The cells in the notebook's order.
+// Functions that repeat the notebook's cells, in its order.
 #pragma once
 
 namespace notebook {
