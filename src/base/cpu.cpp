@@ -26,9 +26,9 @@ constexpr std::array<std::pair<std::string_view, Isa>, 4> kIsaNames{{
 }};
 
 #if defined(__x86_64__) && !defined(BITFOLD_PORTABLE)
-// Not covered by compilers' __builtin_cpu_supports(): a process must ask Linux for permission before it may use tiles,
-// because they make its saved state 8 KiB larger. The permission holds for all threads of the process, including those
-// already running.
+// A process must ask Linux for permission before it uses tiles, because they make its saved state 8 KiB larger.
+// Compilers' __builtin_cpu_supports() does not do this. The permission holds for all threads of the process, including
+// those already running.
 bool obtain_amx() {
 #if defined(__linux__)
   constexpr unsigned kTile = 1U << 24, kInt8 = 1U << 25;              // CPUID 7, EDX

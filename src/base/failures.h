@@ -1,4 +1,4 @@
-// Exceptions of a parallel loop, which must not leave it, kept and thrown after it.
+// Keeps the exceptions of a parallel loop, which must not leave the loop, and throws the first one afterwards.
 #pragma once
 
 #include <cstddef>

@@ -54,7 +54,7 @@ extern "C" void remove_unfinished_files(int signal) {
 }
 
 struct Destination {
-  std::string path;  // without symbolic links at its end
+  std::string path;  // with symbolic links at its end resolved
   int descriptor = -1;
 };
 
@@ -67,7 +67,7 @@ Destination resolve(const std::string& name) {
   for (int links = 0; links <= kMaxLinks; ++links) {
     const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
     const fs::path folder = fs::canonical(parent, error);
-    if (error) return {path.string()};  // creating the file reports it
+    if (error) return {path.string()};  // not thrown here: creating the file fails for the same reason
     path = folder / path.filename();
     const std::string last = path.filename().string();
     int descriptor = -1;
@@ -93,7 +93,7 @@ int descriptor_of(const std::string& path) { return resolve(path).descriptor; }
 bool is_same_file(const std::string& a, const std::string& b) {
   const Destination first = resolve(a), second = resolve(b);
   if (first.descriptor >= 0 || second.descriptor >= 0) return first.descriptor == second.descriptor;
-  std::error_code ignored;  // files that do not exist are the same under the same name only
+  std::error_code ignored;  // paths of files that do not exist are compared as text
   return first.path == second.path || fs::equivalent(first.path, second.path, ignored);
 }
 
@@ -117,7 +117,7 @@ FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
   const Destination destination = resolve(path_);
   target_ = destination.path;
   if (destination.descriptor >= 0) {
-    if (destination.descriptor == STDOUT_FILENO) std::fflush(stdout);  // keeps the order of output
+    if (destination.descriptor == STDOUT_FILENO) std::fflush(stdout);  // text printed earlier must come first
     const int flags = ::fcntl(destination.descriptor, F_GETFL);
     check(flags >= 0 && (flags & O_ACCMODE) != O_RDONLY, "cannot write '{}': {}", path_, std::strerror(EBADF));
     const int descriptor = ::dup(destination.descriptor);
@@ -143,7 +143,7 @@ FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
   check(target.filename().string().size() <= NAME_MAX, "cannot write '{}': {}", path_, std::strerror(ENAMETOOLONG));
   do {
     unfinished_ = (target.parent_path() / random_name()).string();
-    slot_ = remember(unfinished_);  // before it exists: a signal may come at any moment
+    slot_ = remember(unfinished_);  // registered before the file exists, because a signal may come at any moment
     if (create(unfinished_)) break;
     forget(std::exchange(slot_, -1));
     unfinished_.clear();

@@ -1,4 +1,4 @@
-// Exceptions of parallel regions. One that leaves the region ends the program, so the region keeps it until its end.
+// Carries an exception out of a parallel region: an exception that leaves the region itself would end the program.
 #pragma once
 
 #include <exception>
@@ -23,7 +23,8 @@ class FirstFailure {
     }
   }
 
-  /// Throws it, after the region; Error if memory ran out. Does nothing if there is none.
+  /// Rethrows the kept exception, as an Error if memory ran out. Does nothing if there is none. Call it after the
+  /// region.
   void rethrow() {
     if (!failure_) return;
     try {

@@ -51,7 +51,8 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes) {
 std::shared_ptr<std::byte> MemoryPieces::take(std::size_t bytes) {
   const std::size_t padded = round_up(std::max<std::size_t>(bytes, 1), kAlignment);
   if (used_ + padded > size_) {
-    // As large as all blocks before it: few blocks for large networks, little memory for small ones.
+    // A new block is as large as all earlier ones together, so that large networks have few blocks and small ones waste
+    // little.
     size_ = std::max(padded, std::clamp(total_, kMinBlock, kMaxBlock));
     if (size_ >= kHugePage) size_ = round_up(size_ + kReadableTail, kHugePage) - kReadableTail;
     block_ = allocate(size_);

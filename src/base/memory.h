@@ -9,8 +9,8 @@
 
 namespace bitfold {
 
-/// Requests huge pages for the whole ones that the memory spans; without them, small pages are kept. Call before the
-/// first write.
+/// Requests huge pages for the part of the memory that fills whole ones. If the system refuses, small pages are used.
+/// Call before the first write.
 void prefer_huge_pages(std::byte* memory, std::size_t bytes);
 
 /// Zeros, aligned to 64 bytes. Whole vectors may be read past the end. Throws Error if memory runs out.
@@ -19,8 +19,8 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
 /// Throws Error, "8.0 GB, more than ...", if `bytes` exceed `limit`; 0 means usable_memory().
 void check_fits_memory(std::size_t bytes, std::size_t limit);
 
-/// Allocates such memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive. Not
-/// thread-safe.
+/// Allocates zeroed memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive.
+/// Not thread-safe.
 class MemoryPieces {
  public:
   std::shared_ptr<std::byte> take(std::size_t bytes);

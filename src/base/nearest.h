@@ -7,8 +7,9 @@
 
 namespace bitfold {
 
-/// The word in `words` with the least edit distance (Levenshtein) to `word`; the first of several. Empty if all differ
-/// too much for a typing mistake: in more than a third of the letters, and in more than two.
+/// The word in `words` with the least edit distance (Levenshtein) to `word`; the first one if several are equally near.
+/// Empty if every word differs in more than two letters and in more than a third of them, which is too much for a
+/// typing mistake.
 std::string nearest(std::string_view word, std::span<const std::string_view> words);
 
 /// "; did you mean 'X'?" with X = nearest(), or an empty string.

@@ -13,7 +13,7 @@ namespace bitfold {
 namespace {
 
 constexpr std::size_t kUnknown = std::numeric_limits<std::size_t>::max();
-/// Smaller needs are not compared with the machine's memory, because reading it takes some 30 us.
+/// Smaller requests are always allowed, because reading the available memory takes some 30 us.
 constexpr std::size_t kAlwaysAllowed = std::size_t{64} << 20;
 
 std::atomic<std::size_t> memory_limit{0};
