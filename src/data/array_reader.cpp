@@ -50,7 +50,7 @@ void reverse_elements(Tensor& tensor) {
   for (std::size_t at = 0; at < tensor.size_bytes(); at += width) std::reverse(bytes + at, bytes + at + width);
 }
 
-// Rows that are stored one after the other.
+// Reads rows that are stored one after the other (C order).
 class PlacedRows : public ArrayReader {
  public:
   PlacedRows(ArrayLayout layout, ByteSource elements, std::string where)
@@ -124,7 +124,7 @@ class FortranRows : public ArrayReader {
   std::vector<std::byte> buffer_;
 };
 
-// Rows of a stream. Going back starts it again.
+// Reads rows from a stream. Reading an earlier row restarts the stream.
 class StreamedRows : public ArrayReader {
  public:
   StreamedRows(ArrayLayout layout, std::function<ElementStream()> open, std::string where)

@@ -1,5 +1,4 @@
-// Reads arrays in files by rows, the parts of an array along its first axis. Only the requested rows are held in
-// memory.
+// Reads arrays from files by rows, which are the slices along the first axis. Only the requested rows are in memory.
 #pragma once
 
 #include <cstdint>
@@ -53,8 +52,8 @@ class ArrayReader {
   std::string where_;
 };
 
-/// A stream of an array's elements, read once from start to end. Throws Error if it ends early and, at its end, if it
-/// proves to be damaged.
+/// A stream of an array's elements, read once from start to end. Throws Error if it ends early. Damage (a wrong
+/// checksum) is an Error after the last element.
 using ElementStream = std::function<void(std::span<std::byte>)>;
 
 /// `where` begins the messages of all three functions; `elements` holds exactly layout.bytes().

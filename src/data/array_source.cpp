@@ -18,8 +18,8 @@ bool same_sample_shape(const Shape& data, const Shape& input) {
   return true;
 }
 
-// [d1, d2, ...] for an input of rank 4 without its batch. A stack of grey images has the same rank; it is distinguished
-// by a known number of channels above 1, or a known size that differs.
+// Whether `data` is a single sample [d1, d2, ...] without batch axis. A stack of grey images also has rank 3, so the
+// input must have a known number of channels above 1, and all its known sizes must be equal.
 bool is_one_sample(const Shape& data, const Shape& input) {
   if (input.size() != 4 || data.size() != 3 || input[1] == kDynamic || input[1] == 1) return false;
   for (std::size_t i = 0; i < data.size(); ++i)

@@ -1,4 +1,4 @@
-// Bytes that can be read at any position: of memory, or of a file.
+// A range of bytes in memory or in a file that can be read at any position.
 #pragma once
 
 #include <cstddef>

@@ -112,7 +112,7 @@ TEST(DecodeImage, survives_any_single_damaged_byte_of_a_jpeg) {
 }
 
 TEST(DecodeImage, refuses_enormous_images) {
-  // Only the frame header gives the size, and it alone counts.
+  // The size in the frame header is the one that is checked.
   const Image small = plain_image(1, 1, 0, 1);
   std::string file = jpeg(small);
   const std::size_t frame = file.find("\xff\xc0");

@@ -33,8 +33,8 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
   return paths;
 }
 
-// The reason why an entry of a folder is not a readable file; empty if it is one. Nothing here throws: one bad link
-// must not refuse a folder.
+// The reason why a folder's entry is not a readable file; empty if it is readable. Never throws: one bad link must not
+// make the whole folder fail.
 std::string why_unreadable(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
@@ -157,7 +157,7 @@ class ImageSource : public BatchSource {
 
  private:
   struct Outcome {
-    // the reason why there is no sample: a damaged file, or one that does not fit the input
+    // why there is no sample: the file is damaged, or its size does not fit the input
     std::string unreadable, unfit;
   };
 

@@ -112,7 +112,7 @@ bool is_array_file(const std::string& path) {
   return text == "\x93NUMPY" || text.starts_with("PK") || path.ends_with(".npy") || path.ends_with(".npz");
 }
 
-/// Gives networks that read other reals than float32 what they read.
+/// Converts float32 samples for networks whose inputs are float16, bfloat16 or float64.
 class ConvertedSource final : public BatchSource {
  public:
   ConvertedSource(std::unique_ptr<BatchSource> source, std::vector<DataType> types)

@@ -144,7 +144,7 @@ std::vector<ZipEntry> read_zip_directory(const ByteSource& bytes, const std::str
     ZipEntry entry = read_entry(bytes, header, archive);
     at += count;
     if (entry.name.ends_with('/')) continue;
-    // Small archives with endless data use entries that share bytes.
+    // Entries must not overlap: zip bombs share bytes between entries.
     stored_bytes += entry.contents.size();
     check(stored_bytes <= bytes.size(), "'{}': its entries overlap", archive);
     entries.push_back(std::move(entry));
@@ -199,7 +199,7 @@ void ZipEntryReader::read(std::span<std::byte> out) {
 
 void ZipEntryReader::finish() {
   check(remaining() == 0, "{}: {} bytes left over", where_, remaining());
-  // A stream that has ended returns an error; a stream with more contents fills `beyond`.
+  // The stream must have ended: another byte in `beyond` means that it has more contents.
   std::byte beyond{};
   if (entry_.deflated) {
     inflate({&beyond, 1});

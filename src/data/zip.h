@@ -47,7 +47,7 @@ class ZipEntryReader {
 
   ZipEntry entry_;
   std::string where_;
-  std::uint64_t position_ = 0, taken_ = 0;  // of what comes out, of the contents
+  std::uint64_t position_ = 0, taken_ = 0;  // bytes inflated, bytes of `contents` consumed
   std::uint32_t crc_ = 0;
   z_stream stream_{};
   std::vector<std::byte> buffer_;  // compressed bytes that zlib has not taken
