@@ -1,4 +1,5 @@
-// Inputs and constants in memory that ends at an unmapped page: the engine and the reference read nothing beyond them.
+// The engine and the reference read nothing past the end of inputs and constants: their memory ends at an unmapped
+// page.
 #include <gtest/gtest.h>
 
 #include <cstring>

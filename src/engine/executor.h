@@ -1,5 +1,5 @@
-// Runs one graph on inputs of any shapes: through one plan for each set of input shapes, or in stages (stages.h) where
-// some shapes are known only at run time.
+// Runs one graph on inputs of any shapes. There is one plan for each set of input shapes, or a series of stages
+// (stages.h) if some shapes are known only at run time.
 #pragma once
 
 #include <memory>
@@ -31,7 +31,7 @@ class Executor {
   /// Into tensors that must have the right types and shapes. `step_us` is empty or has one entry for each of steps().
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
-  /// Whether there is a plan to describe: the one compiled or run last, or all stages of the last run.
+  /// Whether steps() can describe something: the plan compiled or run last, or the stages of the last run.
   bool is_compiled() const;
   const std::vector<StepInfo>& steps() const;
   std::size_t arena_bytes() const;

@@ -50,7 +50,7 @@ FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
     tail.op += "+" + op_name(next.op);
     tail.name = next.name;
   }
-  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
+  // Lower the other operand only after claiming the sum, so that its convolution does not fuse the sum too.
   if (tail.residual != ValueId::none) l.ensure(tail.residual);
   return tail;
 }

@@ -22,8 +22,8 @@ struct FloatTail {
   onednn::Epilogue epilogue(bool has_bias) const;
 };
 
-/// Claims the nodes. `may_add`: includes a sum with another value of the same shape. A Relu or Clip is included only if
-/// check_clamp() can ensure that no NaN is lost.
+/// Finds and claims the nodes to fuse. `may_add` allows a sum with another value of the same shape. A Relu or Clip is
+/// fused only if check_clamp() can ensure that no NaN is lost.
 FloatTail fuse_float_tail(Lowering& lowering, NodeId id, bool may_add);
 
 /// For a oneDNN step: adds checks of the magnitudes that the fused Relu or Clip depends on. The product `id` and the

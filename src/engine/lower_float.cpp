@@ -53,8 +53,8 @@ onednn::Window2d window(const Window2dShape& w) {
           w.dilation_w, w.pad_top,  w.pad_left, w.pad_bottom, w.pad_right};
 }
 
-/// Whether a convolution runs image by image, so that a new batch size needs no new primitive: on one thread, where
-/// the weights stay in the second-level cache from image to image, it takes as long as for all images at once.
+/// Whether a convolution runs image by image, so that a new batch size needs no new primitive. This takes no longer
+/// on one thread if the weights stay in the second-level cache between images.
 bool runs_image_by_image(const Lowering& l, const Shape& weights) {
   constexpr std::int64_t kMaxWeightBytes = 256 * 1024;
   return l.threads == 1 && element_count(weights) * static_cast<std::int64_t>(sizeof(float)) <= kMaxWeightBytes;
@@ -91,7 +91,7 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   return true;
 }
 
-/// b as a scaled row of `columns` numbers; empty if it has another shape.
+/// `b` times `scale` as a row of `columns` numbers; empty if `b` has another shape.
 std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float factor) {
   const bool row = b.size() == columns && (b.rank() == 0 || b.dim(b.rank() - 1) == columns);
   if (!row && b.size() != 1) return std::nullopt;
@@ -100,7 +100,7 @@ std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float fact
   return Tensor::from<float>({columns}, values);
 }
 
-/// Weights of a product whose input is folded: the depth is permuted to the order of the input's elements in memory.
+/// Weights with their depth permuted to the memory order of the input, a flattened channels-last image.
 Tensor permuted(const Tensor& weights, bool transposed, const std::vector<std::int64_t>& order) {
   const auto depth = static_cast<std::int64_t>(order.size()), columns = weights.size() / depth;
   Tensor out(DataType::float32, weights.shape());

@@ -16,8 +16,8 @@ namespace {
 
 Shape channels_last(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
 
-/// `s` with leading ones to rank 4, if at most one dimension is not 1; its elements then have the same order in any
-/// layout.
+/// `s` extended to rank 4 by leading ones. Empty if more than one dimension differs from 1, because then the order of
+/// elements depends on the layout.
 std::optional<Shape> widened(const Shape& s) {
   if (s.size() > 4 || std::count_if(s.begin(), s.end(), [](auto d) { return d != 1; }) > 1) return std::nullopt;
   Shape wide(4 - s.size(), 1);
@@ -70,7 +70,7 @@ void lower_generic(Lowering& l, NodeId id) {
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const ValueId output = node.outputs[i];
     if (output == ValueId::none) {
-      // The function reads the shape, such as the sizes of a Split, and writes no data.
+      // The evaluation reads the shape of an unused output (such as a part of a Split) but writes no data to it.
       const ValueInfo unused = l.output_info(id, i);
       outputs.push_back({unused.dtype, *unused.shape, false});
       continue;

@@ -190,8 +190,9 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
 /// Nodes after the product that its step also computes: bounds, a table, a sum with a residual.
 struct Tail {
   ValueId output, residual = ValueId::none;
-  std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
-  float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
+  /// Grid of the codes that accumulators are converted to; if absent, they become reals.
+  std::optional<CodeGrid> grid;
+  float negative_gain = 1;  ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Grids of the sum's operand and its result.
   std::string op, name;
@@ -220,7 +221,7 @@ void fuse_residual(Lowering& l, Tail& tail) {
   tail.sum = target->grid;
   take(l, tail, next);
   if (target->activation != NodeId::none) take(l, tail, target->activation);
-  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
+  // Lower the other operand only after claiming the sum, so that its convolution does not fuse the sum too.
   l.ensure(other);
 }
 
@@ -275,7 +276,8 @@ ConvOutput output_of(const Lowering& l, const Tail& tail) {
   return out;
 }
 
-/// The weights of one product: facts and packed forms from the session's cache, decoded only if it lacks them.
+/// The weights of one product. Facts and packed forms come from the session's cache; weights are decoded only if the
+/// cache lacks them.
 class ProductWeights {
  public:
   ProductWeights(Lowering& lowering, NodeId id, Product& product)

@@ -1,5 +1,5 @@
 // Nodes that only move elements. They move codes if all inputs and the output have grids; inputs on a different grid
-// pass through a table first, which equals snapping after the move. Otherwise they move reals.
+// pass through a table first, which equals snapping after the move. Otherwise, they move reals.
 #include <algorithm>
 #include <bit>
 #include <cstdint>

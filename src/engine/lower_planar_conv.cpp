@@ -22,7 +22,8 @@ bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int6
   const Node& node = l.graph.node(id);
   const Shape &in = l.shape(node.inputs[0]), &out = l.shape(tail.output);
   const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
-  // A value on a grid of more than 8 bits must be the same under every cap on instruction sets. oneDNN has no such cap.
+  // This kernel is not used for values on grids of more than 8 bits: their bytes must not depend on the ISA cap, which
+  // oneDNN ignores.
   const bool pays = is_last(l, tail.output) && !l.graph.value(tail.output).quant && l.isa >= Isa::avx2 &&
                     l.layout(node.inputs[0]) == Layout::plain && in[1] <= kMaxPlanes;
   if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out[3] < kernel.lanes) return false;

@@ -129,7 +129,7 @@ void Lowering::lower_node(NodeId id) {
   try {
     if (!lower_movement(*this, id) && !lower_integer(*this, id) && !lower_float(*this, id)) lower_generic(*this, id);
   } catch (const Error& e) {
-    if (std::string_view(e.what()).starts_with('[')) throw;  // already names the node
+    if (std::string_view(e.what()).starts_with('[')) throw;  // the message names the node already
     fail("{} {}", where(graph, id), e.what());
   } catch (const std::bad_alloc&) {
     fail("{} out of memory", where(graph, id));
@@ -233,7 +233,7 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
   if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
   const ops::Window3d axes = ops::window_3d(w, in, out);
   const ops::WindowAxis &h = axes[1], &v = axes[2];
-  // The last window may read further beyond the input than the node's own padding, in ceil_mode.
+  // In ceil_mode the last window may need more padding than the node declares.
   const auto pad_end = [](const ops::WindowAxis& a) {
     return std::max<std::int64_t>(0, (a.out - 1) * a.stride + a.extent() - a.in - a.pad_begin);
   };

@@ -83,21 +83,21 @@ class Lowering {
 
   // Forms of values.
   bool has_codes(ValueId id) const;
-  /// The layout in which the value exists already; channels_last if it exists in both.
+  /// The layout in which the value is available; channels_last if both are.
   Layout layout(ValueId id) const;
-  /// The flattened channels-last form as codes or reals, if there is one.
+  /// The value as a flattened channels-last image, in codes or reals; null if it is not available.
   const Slot* folded(ValueId id, bool codes) const;
   Slot reals(ValueId id, Layout layout);
   Slot codes(ValueId id, Layout layout);
-  /// A new buffer of that form; define() makes it the value.
+  /// Makes a buffer for the value in the given form; define() then registers it.
   Slot make(ValueId id, bool codes, Layout layout);
-  /// The same reals on another grid, through a table if the grids differ.
+  /// The slot's reals on another grid; adds a table step if the grids differ.
   Slot regridded(const std::string& name, const Slot& slot, const CodeGrid& from, const CodeGrid& to);
   /// Adds a form of the value.
   void define(ValueId id, Slot slot) { slots_[static_cast<std::size_t>(id)].push_back(std::move(slot)); }
-  /// `slot` holds the reals as computed; if the value has a grid, adds the step that snaps them.
+  /// Registers `slot` as the computed reals. If the value has a grid, also adds the step that snaps them.
   void define_reals(ValueId id, Slot slot);
-  /// Lowers the producer of the value, unless that is done.
+  /// Lowers the producer of the value if it has not been lowered.
   void ensure(ValueId id);
   void lower_node(NodeId id);
   bool is_claimed(NodeId id) const { return claimed_[static_cast<std::size_t>(id)] != 0; }
@@ -139,28 +139,29 @@ class Lowering {
 
   std::vector<ValueInfo> infos_;
   std::vector<std::vector<Slot>> slots_;         // per value
-  std::vector<std::optional<Slot>> raw_inputs_;  // per value: a graph input with a grid, before snapping
+  std::vector<std::optional<Slot>> raw_inputs_;  // per value: the unsnapped reals of a graph input with a grid
   std::vector<std::uint8_t> claimed_, needed_;   // per node
   std::map<NodeId, std::string> reasons_;
   Program program_;
 };
 
-// In the order in which they are tried. Each returns true if it has lowered the node, and changes nothing otherwise.
+// The ways to lower a node, in the order in which they are tried. Each returns true if it lowered the node, and
+// otherwise changes nothing.
 bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
 bool lower_integer(Lowering& lowering, NodeId id);   ///< from codes to codes
 bool lower_float(Lowering& lowering, NodeId id);     ///< in oneDNN or the engine's float steps
 void lower_generic(Lowering& lowering, NodeId id);   ///< the operator's plain evaluation
 
-/// The grid of the codes that a step computing `value` may write: the value's own grid, or, if it has none and its only
-/// reader is a Relu or Clip onto a grid, that grid limited to the codes of the bounds. Rounding keeps order, so
-/// clamping codes equals snapping clamped reals.
+/// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its
+/// only reader is a Relu or Clip whose output has a grid, it is that grid, limited to the codes of the bounds: rounding
+/// is monotonic, so clamping codes equals snapping clamped reals.
 struct CodeTarget {
   ValueId output = ValueId::none;
   CodeGrid grid;
   NodeId activation = NodeId::none;  ///< The Relu or Clip, not claimed yet.
 };
 std::optional<CodeTarget> code_target(const Lowering& lowering, ValueId value);
-/// The only reader of a value, if the value is its first input and it is not claimed; else NodeId::none.
+/// The only reader of a value, if it is not claimed and reads the value as its first input; otherwise NodeId::none.
 NodeId only_consumer(const Lowering& lowering, ValueId value);
 
 bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
@@ -173,11 +174,11 @@ bool lower_gather(Lowering& lowering, NodeId id);
 /// values, or if its input or output has no grid of at most 8 bits.
 std::optional<CodeTable> code_table(const Lowering& lowering, const Node& node);
 
-/// Replaces `reals` by the node's function of them, if it is elementwise and its other inputs are constants of one
-/// element.
+/// Applies an elementwise node whose other inputs are one-element constants to `reals`, in place. Returns false for
+/// other nodes.
 bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vector<float>& reals);
 
-/// For each element of a folded row, in memory order: its index in the plain row.
+/// Entry i is the index in plain order of element i, in memory order, of a flattened channels-last image.
 std::vector<std::int64_t> folded_order(const Slot& folded);
 
 /// Window of a convolution or pool over two axes with explicit pads for the given sizes; empty for other ranks.

@@ -14,7 +14,7 @@ namespace {
 
 std::string form_text(Layout layout) { return layout == Layout::channels_last ? "channels_last" : "plain"; }
 
-/// Codes of a constant, from their storage type to unsigned, in memory that kernels may read past.
+/// The codes of a constant as unsigned bytes, in memory that kernels may read past.
 Tensor to_unsigned(const Tensor& codes) {
   const Tensor wide = unpacked(codes);
   const auto out = allocate_zeroed(wide.size_bytes());
@@ -24,7 +24,7 @@ Tensor to_unsigned(const Tensor& codes) {
   return Tensor::borrow(out.get(), out, DataType::uint8, wide.shape());
 }
 
-/// The value's images if its layout is to change, else a single run of elements.
+/// The value as images if the layout changes, otherwise as one run of elements.
 Planes planes_of(const Slot& slot, bool changes_layout) {
   const Shape& s = slot.layout_shape();
   if (changes_layout && slot.layout == Layout::channels_last) return {s[0], s[1], s[2] * s[3]};
@@ -145,7 +145,7 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
         copy->run(Team());
         return Tensor::borrow(moved.get(), moved, from.dtype, from.shape);  // kernels may read past it
       };
-      // Integers may be results of shape arithmetic, which differ between plans.
+      // Not shared between plans: integers may be results of shape arithmetic, which differ between plans.
       const bool is_shared = from.is_code || from.dtype == DataType::float32;
       const ConstantKey key{id, from.is_code, layout == Layout::channels_last};
       to.buffer = constant_buffer(is_shared ? weights.constant(key, move) : move());

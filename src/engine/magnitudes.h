@@ -17,8 +17,8 @@ class Lowering;
 
 class Magnitudes {
  public:
-  /// The largest magnitude that a step that looks at a value accepts: far above the reals of working networks, and far
-  /// enough below the largest float for some products in a row.
+  /// The largest magnitude that a checking step accepts. It is far above the reals of working networks, and so far
+  /// below the largest float that several products in a row stay finite.
   static constexpr float kChecked = 1e15F;
   /// Sums of millions of numbers up to this bound are finite.
   static constexpr double kFinite = 1e30;

@@ -152,7 +152,8 @@ Placement place_best(std::span<const Block> blocks, const Overlaps& overlaps, st
 /// The free ranges below the arena's end, by offset and by size.
 class FreeRanges {
  public:
-  /// Takes from the smallest range of at least `bytes`, leaving its remainder free, or extends the arena.
+  /// Takes `bytes` from the smallest free range that is large enough; the rest of it stays free. If there is none,
+  /// extends the arena.
   std::size_t take(std::size_t bytes) {
     const auto it = by_size_.lower_bound({bytes, 0});
     if (it == by_size_.end()) return extend(bytes);
@@ -184,7 +185,7 @@ class FreeRanges {
   std::size_t end() const { return end_; }
 
  private:
-  /// Extends the arena, using a free range that ends at its end.
+  /// Extends the arena. A free range at its end becomes part of the result.
   std::size_t extend(std::size_t bytes) {
     std::size_t begin = end_;
     if (!by_offset_.empty()) {

@@ -194,7 +194,7 @@ Tensor Plan::value(const std::string& name) const {
   const Shape& shape = slot.layout_shape();
   const auto strides = strides_of(shape, slot.layout);
   const std::int64_t row = shape.empty() ? 1 : shape.back(), step = strides.empty() ? 1 : strides.back();
-  Shape index(shape.size());  // index of the row
+  Shape index(shape.size());  // index of the current row of elements
   std::byte* to = out.mutable_bytes();
   for (std::int64_t done = 0; done < out.size(); done += row) {
     std::int64_t source = 0;

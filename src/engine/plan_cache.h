@@ -20,7 +20,7 @@ namespace bitfold::engine {
 class PlanCache {
  public:
   bool empty() const { return plans_.empty(); }
-  /// The plan found or added last.
+  /// The plan that find() or add() returned last.
   const Plan& front() const { return *plans_.front().plan; }
 
   /// Null if there is none. Allocates nothing.

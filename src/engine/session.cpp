@@ -12,7 +12,7 @@
 namespace bitfold {
 namespace {
 
-/// Calls f(); where memory runs out, the Error says so.
+/// Calls f() and converts std::bad_alloc to an Error.
 template <class F>
 auto naming_memory(const F& f) {
   try {

@@ -22,7 +22,8 @@
 
 namespace {
 std::atomic<std::int64_t> allocation_count{0};
-std::atomic<std::int64_t> allocations_left{-1};  ///< Allocations until new fails; negative: never.
+/// Number of allocations that succeed before `new` fails; negative means never.
+std::atomic<std::int64_t> allocations_left{-1};
 
 bool may_allocate() {
   ++allocation_count;
@@ -32,7 +33,7 @@ bool may_allocate() {
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define BITFOLD_THREAD_SANITIZER  // its new and delete cannot be replaced, so nothing is counted
+#define BITFOLD_THREAD_SANITIZER  // ThreadSanitizer's new and delete cannot be replaced, so nothing is counted
 #endif
 #endif
 
@@ -131,7 +132,8 @@ TEST(Session, keeps_codes_of_intermediate_values_in_the_graphs_own_layout) {
   Session session(b.graph, {.keep_values = true});
   const std::vector<Tensor> inputs{b.uniform_tensor({2, 3, 8, 8}, -2, 2)};
   session.run(inputs);
-  const std::string name = b.graph.value(b.graph.node(b.graph.nodes()[2]).outputs[0]).name;  // of the pool
+  // name of the pool's output
+  const std::string name = b.graph.value(b.graph.node(b.graph.nodes()[2]).outputs[0]).name;
   const Tensor codes = session.value(name);
   EXPECT_EQ(codes.dtype(), DataType::uint8);
   EXPECT_EQ(codes.shape(), (Shape{2, 8, 4, 4}));
@@ -216,7 +218,7 @@ TEST(Session, an_output_with_readers_that_is_listed_twice_is_correct) {
 
 TEST(Session, a_residual_network_is_placed_within_a_tenth_of_the_lower_bound) {
   for (const bool is_integer : {true, false}) {
-    // Blocks of two sizes, each with a branch around it that stays live until the sum.
+    // Residual blocks of two sizes: the input of each stays live until the block's sum.
     GraphBuilder b;
     const auto grid = [&](float scale) { return is_integer ? std::optional(unsigned_grid(scale, 128)) : std::nullopt; };
     const auto weights = [&](Shape shape) {
@@ -397,7 +399,7 @@ int run_within(std::size_t bytes) {
     } catch (const Error&) {
       status = 1;
     } catch (const std::bad_alloc&) {
-      status = 2;  // outside of the session
+      status = 2;  // memory ran out outside of the session
     }
     _exit(status);
   }

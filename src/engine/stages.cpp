@@ -192,7 +192,7 @@ void Stages::make_plan(Stage& stage, const std::vector<NodeId>& nodes, const Val
   stage.plan = std::make_unique<Plan>(Lowering(part, shapes, options_, weights_, true).run(), shapes, options_);
 }
 
-/// Makes a value that was computed before the stage an input of it. Its stand-in has another id.
+/// Makes a value that was computed before this stage an input of the stage. The input has an id of its own.
 void Stages::add_arrived(Stage& stage, ValueId id, const Tensor& value) const {
   Graph& part = stage.graph;
   const ValueId input = part.add_input(part.unique_name(graph_.value(id).name), value.dtype(), value.shape());
@@ -280,7 +280,7 @@ std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Te
   return evaluate_inferred(node, infos, views);
 }
 
-/// Through an evaluation that writes into outputs of the inferred shapes.
+/// Runs an evaluation that writes into outputs whose shapes can be inferred.
 std::vector<Tensor> Stages::evaluate_inferred(const Node& node, std::span<const ValueInfo> infos,
                                               std::span<const TensorView> inputs) const {
   std::vector<ValueInfo> made;
@@ -299,7 +299,7 @@ std::vector<Tensor> Stages::evaluate_inferred(const Node& node, std::span<const 
   for (std::size_t i = 0; i < made.size(); ++i) {
     const bool is_used = node.outputs[i] != ValueId::none;
     outputs.push_back(is_used ? Tensor(made[i].dtype, *made[i].shape) : Tensor());
-    if (!made[i].shape) made[i].shape.emplace();  // views refer to it
+    if (!made[i].shape) made[i].shape.emplace();  // the views refer to this shape
     views.push_back({made[i].dtype, *made[i].shape, is_used ? outputs[i].mutable_bytes() : nullptr});
   }
   ops::info(node.op).evaluate(node, inputs, views);

@@ -30,15 +30,15 @@ class Executor;
 /// A part of the graph for known shapes, and the run-time nodes after it.
 struct Stage {
   Graph graph;                  ///< The stage's nodes. Nodes, constants and computed values keep their ids.
-  std::vector<ValueId> inputs;  ///< In the order of `graph`'s inputs, by their ids in the whole graph.
-  /// Null if nothing that the stage computes is read later.
+  std::vector<ValueId> inputs;  ///< The ids in the whole graph of `graph`'s inputs, in the same order.
+  /// Null if no result of the stage is read later.
   std::unique_ptr<Plan> plan, exact_plan;  ///< exact_plan is created on demand, see Magnitudes.
   std::vector<NodeId> run_time_nodes;
   std::vector<ValueId> arriving;      ///< Outputs of the run-time nodes that are read later.
   std::map<ValueId, Tensor> known;    ///< Results of shape arithmetic so far, treated as constants.
   std::vector<std::uint8_t> is_done;  ///< By NodeId: computed in this stage or before.
-  std::vector<ValueId> dying;         ///< Values that nothing reads after this stage.
-  std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< By the shapes of `arriving`.
+  std::vector<ValueId> dying;         ///< Values that are freed after this stage, because nothing reads them later.
+  std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< The following stages, by the shapes of `arriving`.
   bool is_last = false;
 };
 
@@ -92,7 +92,7 @@ class Stages {
   mutable std::vector<StepInfo> steps_;
   std::map<std::string, Tensor> kept_;
   struct Body {
-    std::unique_ptr<Graph> graph;  ///< A copy in which all inputs have types.
+    std::unique_ptr<Graph> graph;  ///< A copy of the body whose inputs all have types.
     std::unique_ptr<Executor> executor;
   };
   std::map<std::pair<NodeId, std::size_t>, Body> bodies_;

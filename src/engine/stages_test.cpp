@@ -30,7 +30,7 @@ void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& exp
   }
 }
 
-/// Conv and Relu, a Slice of the first n columns with n an input, and a second Conv.
+/// Conv and Relu, then a Slice of the first n columns (n is an input), then a second Conv.
 Graph cropped_network(bool is_integer) {
   GraphBuilder b;
   const auto grid = [&](float scale) { return is_integer ? std::optional(unsigned_grid(scale, 10)) : std::nullopt; };
@@ -46,7 +46,7 @@ Graph cropped_network(bool is_integer) {
   const ValueId d = b.node(Conv{window(3, 1, 1), 1}, {part, weights({5, 4, 3, 3})}, grid(0.1F));
   b.output(d);
   b.output(r);
-  // Shape arithmetic over what arrives: [batch, 5 * 8 * n].
+  // Shape arithmetic on a size known only at run time: [batch, 5 * 8 * n].
   const ValueId flat = b.node(Flatten{1}, {d}, grid(0.1F));
   const ValueId size = b.node(ShapeOf{}, {flat});
   b.output(b.node(ConstantOfShape{}, {size}));
@@ -251,7 +251,7 @@ TEST(Stages, a_scan_inside_a_loop_equals_the_reference) {
   GraphBuilder b;
   const ValueId count = scalar_input(b.graph, "count", DataType::int64);
   const ValueId x = b.input({kDynamic, 4}, std::nullopt);
-  GraphBuilder step;  // of the Scan: running sums of rows
+  GraphBuilder step;  // the Scan's body computes running sums of rows
   const ValueId sum = step.input({4}, std::nullopt), row = step.input({4}, std::nullopt);
   const ValueId total = step.node(Binary{BinaryKind::add}, {sum, row});
   step.output(total);

@@ -31,7 +31,7 @@ class Step {
   virtual int threads() const { return 1; }
   /// Approximate size in bytes, which determines how many plans are kept: names, operands and tables.
   virtual std::size_t own_bytes() const { return 1024; }
-  /// Whether it starts threads itself; if so, it must be called outside of any team.
+  /// Whether the step starts its own threads; if so, it must be called outside of any team.
   virtual bool has_own_threads() const { return false; }
 
   int add_operand(int buffer, Access access) {
@@ -42,7 +42,7 @@ class Step {
   const std::vector<Operand>& operands() const { return operands_; }
 
   StepInfo info;
-  /// Set by run() on failure: an index out of range in the data, or no memory.
+  /// Set by run() if it fails: an index in the data is out of range, or memory ran out.
   std::exception_ptr failure;
 
  protected:

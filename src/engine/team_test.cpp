@@ -1,4 +1,4 @@
-// Teams of threads give the same bytes as one thread, however a step's work is divided.
+// Teams of any size give the same bytes as one thread, for every way of dividing a step's work.
 #include "engine/team.h"
 
 #include <gtest/gtest.h>

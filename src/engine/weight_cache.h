@@ -43,8 +43,9 @@ struct ProductFacts {
 struct FilterKey {
   ProductKey product;
   FilterForm form = FilterForm::direct;
-  ValueId output = ValueId::none;                     ///< The output of the step, after fusion.
-  std::optional<std::array<float, 4>> residual_grid;  ///< Scale, zero point, qmin and qmax of what is added, if any.
+  ValueId output = ValueId::none;  ///< The output of the step, after fusion.
+  /// Scale, zero point, qmin and qmax of the residual, if there is one.
+  std::optional<std::array<float, 4>> residual_grid;
 
   auto operator<=>(const FilterKey&) const = default;
 };
@@ -64,7 +65,7 @@ struct FloatWeightsKey {
   auto operator<=>(const FloatWeightsKey&) const = default;
 };
 
-/// A constant in another form than the graph holds it in.
+/// A constant in a form that differs from the graph's, such as another layout or type.
 struct ConstantKey {
   ValueId value = ValueId::none;
   bool is_code = false, is_channels_last = false;
@@ -84,13 +85,13 @@ class WeightCache {
   std::shared_ptr<const std::byte> floats(const FloatWeightsKey& key, std::size_t bytes,
                                           const std::function<void(std::byte*)>& make);
   Tensor constant(const ConstantKey& key, const std::function<Tensor()>& make);
-  /// Bounds that Magnitudes computes: of a constant's reals, and of the sums of a product's weights.
+  /// The bounds that Magnitudes computes for a constant's reals and for the sums of a product's weights.
   double magnitude(ValueId constant, const std::function<double()>& make);
   double row_sum(NodeId product, const std::function<double()>& make);
   /// prepared(), computed once for equal arguments.
   BinaryGrids grids(const PointwiseKernels& kernels, CodeBinary kind, const BinaryGrids& grids);
 
-  /// The cache of a network inside this one: the body of that number of an If, Loop or Scan.
+  /// The cache of a body of an If, Loop or Scan; the key is the node and the body's number.
   WeightCache& body(std::pair<NodeId, std::size_t> key);
 
   /// Bytes of packed weights, bodies included: filters and floats.
@@ -111,7 +112,7 @@ class WeightCache {
   std::map<NodeId, double> row_sums_;
   std::vector<std::pair<CodeBinary, BinaryGrids>> grids_;
   std::map<std::pair<NodeId, std::size_t>, std::unique_ptr<WeightCache>> bodies_;
-  MemoryPieces memory_;  ///< Holds layers in the order in which they run.
+  MemoryPieces memory_;  ///< Weights are allocated in the order in which layers run.
   std::size_t packed_bytes_ = 0;
 };
 

@@ -89,7 +89,7 @@ void move(const Movement& m, const T* from, T* to) {
 CopyStep::CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill)
     : element_bytes_(element_bytes), fill_(fill) {
   for (const Movement& m : movements) {
-    // An empty movement is kept, so that operands and movements correspond.
+    // Empty movements are kept, because operand i + 1 belongs to movement i.
     const bool empty = std::any_of(m.shape.begin(), m.shape.end(), [](auto d) { return d == 0; });
     movements_.push_back(empty ? Movement{.shape = {0}, .source_strides = {1}, .destination_strides = {1}}
                                : simplified(m));

@@ -17,7 +17,7 @@ struct Movement {
   std::int64_t source_offset = 0, destination_offset = 0;
 };
 
-/// One or more movements into one destination, which may be filled first.
+/// Fills the destination if requested, then performs one or more movements into it.
 class CopyStep final : public Step {
  public:
   struct Fill {

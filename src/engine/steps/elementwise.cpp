@@ -30,7 +30,7 @@ void ScaleShiftStep::run(const Team& /*team*/) noexcept {
 void ActivationStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(1);
   float* y = at<float>(0);
-  // A copy on the stack, because for the compiler y may alias the member.
+  // A copy on the stack, because the compiler must assume that y aliases the member.
   const Activation activation = activation_;
   if (activation.is_clamp()) {
     for (std::int64_t i = 0; i < count_; ++i) {
@@ -50,8 +50,8 @@ void AddStep::run(const Team& /*team*/) noexcept {
 
 void MagnitudeStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(0);
-  // Positive floats compare like their bits, and infinity and NaN are the largest. A difference is negative if they
-  // exceed the limit; subtracting and or-ing vectorizes on every CPU.
+  // The bits of positive floats are ordered like the floats, and those of infinity and NaN are the largest. So limit -
+  // bits is negative exactly for values above the limit; or-ing the differences vectorizes on every CPU.
   constexpr std::int32_t kMagnitude = 0x7FFFFFFF, kLimit = std::bit_cast<std::int32_t>(Magnitudes::kChecked);
   std::int32_t differences = 0;
   for (std::int64_t i = 0; i < count_; ++i) differences |= kLimit - (std::bit_cast<std::int32_t>(x[i]) & kMagnitude);

@@ -43,7 +43,8 @@ class IntegerConvStep final : public Step {
 
   /// Packs rows [begin, end) of an image.
   void pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
-  /// Otherwise memory would grow with the number of threads.
+  /// Whether threads pack an image jointly. Used for large images, so that memory does not grow with the number of
+  /// threads.
   bool packs_together() const {
     return threads_ > 1 && packed_image_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
   }
@@ -51,7 +52,7 @@ class IntegerConvStep final : public Step {
   /// Units [begin, end) of all images.
   void pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
-  /// Whole cache lines, so that threads do not share lines.
+  /// Rounded up to whole cache lines, so that threads do not share lines.
   static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
   std::size_t packed_image_bytes() const {
     return whole_lines(static_cast<std::size_t>(padding_.packer.packed_bytes() + kOverread));

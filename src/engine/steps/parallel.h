@@ -8,8 +8,8 @@
 
 namespace bitfold::engine {
 
-/// Multiply-accumulates (or bytes moved, times about 8) per thread below which a second core does not pay: cache lines
-/// that one core has just written take some 5 us a layer to reach another, in which one core does about this much.
+/// Minimum work per thread in multiply-accumulates; a byte moved counts as about 8. Cache lines that one core has just
+/// written take some 5 us per layer to reach another core, and one core does about this much work in that time.
 constexpr std::int64_t kWorkPerThread = 500'000;
 
 /// The number of threads that pay for this much work.

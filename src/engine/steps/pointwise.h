@@ -53,7 +53,7 @@ class CodePoolStep final : public Step {
         average_(average),
         batch_(batch),
         kernels_(pointwise_kernels(isa)),
-        // A window's codes are bytes moved, 64 at a time.
+        // Each code in a window counts as a byte moved; 64 are moved at a time.
         threads_(useful_threads(
             threads, batch * shape.out_height * shape.out_width * shape.channels * shape.kernel_h * shape.kernel_w)) {}
   int threads() const override { return threads_; }
