@@ -39,8 +39,9 @@ void for_each_weight(const Op& op, const Shape& shape, const Visit& visit) {
     }
 }
 
-/// The layer that produces `id`, if changing its constants affects only the one consumer of `id`, and the values
-/// involved have no grid. The weight may have other readers, because passes copy it before changing it.
+/// The layer that produces `id`, if `id` has a single consumer, is not a graph output, and the values involved have no
+/// grid. Changing the layer's constants then affects only this consumer. The weight may have other readers, because
+/// passes copy it before changing it.
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id);
 
 /// Whether a BatchNorm folds into the layer before it: there is a rewritable_producer(), and the statistics are

@@ -1,4 +1,4 @@
-// Giving back the memory of a graph's constants that lie in mapped files.
+// Releases the memory of a graph's constants that lie in mapped files.
 #pragma once
 
 #include "bitfold/graph.h"

@@ -48,7 +48,8 @@ void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusal
   for (NodeId id : graph.topological_order()) {
     const Node& node = graph.node(id);
     if (const auto reason = why_not_runnable(graph, id, infos)) {
-      // The outputs of a refused node have no known type: nodes that read them are refused for that alone.
+      // The outputs of a refused node have an unknown type. Nodes refused only because they read such a type are not
+      // listed.
       const bool is_consequence = !std::holds_alternative<Opaque>(node.op) && has_unknown_type(node, infos);
       (is_consequence ? consequences : refusals).add(node, *reason);
     }

@@ -120,7 +120,7 @@ class GraphReader {
     if (line.accept("grid")) value.quant = text::read_grid(line);
     if (role == "const") {
       check(value.shape && is_static(*value.shape), "a constant needs a shape");
-      constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 28;  // a short text must not fill the memory with zeros
+      constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 28;  // limits the memory that a short text can request
       constant_bytes_ += storage_bytes(stored, element_count(*value.shape));
       check(constant_bytes_ <= kMaxBytes, "the constants take more than {} bytes", kMaxBytes);
       Tensor tensor(stored, *value.shape);

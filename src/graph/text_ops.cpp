@@ -44,7 +44,7 @@ void read(Cursor& line, Tensor& v) {
 }
 void read(Cursor& line, DataType& v) { v = parse_dtype(line.word()); }
 
-/// A default value of the alternative with that index.
+/// A default-constructed Op that holds alternative number `index`.
 template <std::size_t I = 0>
 ops::AttributeValue value_of_type(std::size_t index) {
   if constexpr (I < std::variant_size_v<ops::AttributeValue>) {
