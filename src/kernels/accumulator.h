@@ -8,7 +8,7 @@
 
 namespace bitfold {
 
-/// requantize() of affine.h (invariant 3), after the fused LeakyRelu if there is one.
+/// The code of an accumulator: the fused LeakyRelu if there is one, then requantize() of affine.h (invariant 3).
 inline std::uint8_t code_of(std::int32_t accumulator, float multiplier, const ConvOutput& output) {
   const auto low = static_cast<float>(output.qmin - output.zero_point);
   const auto high = static_cast<float>(output.qmax - output.zero_point);

@@ -12,7 +12,7 @@ constexpr std::int64_t kBlockChannels = 16;
 
 enum class AccumulatorOutput { int32, float32, code };
 
-/// The bits of 2^23.
+/// The bits of the float 2^23.
 constexpr std::int32_t kFloatOrigin = 0x4B000000;
 
 /// Constants that turn accumulators into steps of codes in one operation (quick_steps.h). Accumulators start from
@@ -23,7 +23,7 @@ struct StepTerms {
   const std::int32_t* origins = nullptr;
   const float* addends = nullptr;
 
-  // Always inlined, so that the linker cannot use a copy compiled for one instruction set everywhere.
+  // Always inlined: otherwise the linker could pick a copy compiled for a newer instruction set for all callers.
   [[gnu::always_inline]] StepTerms from(std::int64_t channel) const {
     return origins == nullptr ? StepTerms{} : StepTerms{origins + channel, addends + channel};
   }

@@ -48,7 +48,8 @@ class GemmConv {
   std::shared_ptr<const PackedFilter> filter_;
   ConvImages images_;
   std::int64_t panel_rows_;
-  std::int64_t run_count_ = 0, group_count_ = 0;  ///< Those of the filter, or more and shorter runs for split images.
+  /// Runs per window and groups per run: the filter's, or more and shorter ones for split images.
+  std::int64_t run_count_ = 0, group_count_ = 0;
   std::unique_ptr<std::int64_t[]> run_offsets_;
   std::vector<KernelRows> kernel_rows_;  ///< One per output row; a single entry if rows are merged.
   std::vector<AlignedArray<std::int32_t>> biases_;

@@ -47,7 +47,7 @@ FilterForm best_filter_form(const ConvFilter& f, const std::int8_t* weights, con
 }
 
 OutputTerms::OutputTerms(const PackedFilter& filter, const ConvOutput& output, Isa cap) {
-  // Neither the portable kernels nor Winograd's read them.
+  // The portable and the Winograd kernels do not use step terms.
   if (cap > Isa::portable && filter.form() == FilterForm::direct)
     quick_steps =
         QuickSteps({filter.multipliers(), filter.magnitude_bounds().size()}, filter.magnitude_bounds(), output);

@@ -39,7 +39,7 @@ namespace bitfold {
 
 /// The fastest form for such images; a pure function of its arguments. All forms give the same bytes.
 FilterForm best_filter_form(const ConvFilter& filter, const std::int8_t* weights, const ConvImages& images, Isa cap);
-/// Its two conditions: whether the Winograd form is faster on such images, and whether it is exact for such weights.
+/// The two conditions for the Winograd form: it is faster on such images, and exact for such weights.
 bool winograd_is_faster(const ConvFilter& filter, const ConvImages& images, Isa cap);
 bool fits_winograd(const ConvFilter& filter, const std::int8_t* weights);
 

@@ -20,7 +20,7 @@ namespace {
 constexpr int kRepeats = 3;
 
 /// The highest rate at which run() performs units of work; it returns how many it did. Uses the CPU time of this
-/// process, because others may share the core.
+/// process, because other processes may share the core.
 template <class Run>
 double best_rate(Run run) {
   double best = 0;

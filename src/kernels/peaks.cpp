@@ -14,7 +14,7 @@ namespace bitfold {
 namespace {
 
 /// The highest rate at which run() performs units of work; it returns how many it did. Uses the CPU time of this
-/// thread, because others may share the core.
+/// thread, because other processes may share the core.
 template <class Run>
 double best_rate(Run run) {
   constexpr int kRepeats = 3;
@@ -122,7 +122,7 @@ __attribute__((target("amx-tile,amx-int8"))) std::int64_t multiply_amx() {
 
 #endif
 
-void check_present(Isa isa) {  // also asks the operating system for the use of tiles
+void check_present(Isa isa) {  // detected_isa() also asks the operating system for permission to use tiles
   check(isa <= detected_isa(), "isa is {}, but this CPU supports at most {}", to_string(isa),
         to_string(detected_isa()));
 }

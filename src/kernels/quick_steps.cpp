@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kIntegers = std::int64_t{1} << 23;  // number of integers that can be added to the bits of 2^23
 constexpr int kLastCode = 255;
-// maximum error of an addend, in accumulators: the code then changes close to the exact midpoint
+// maximum error of an addend, in units of accumulators, so that codes change close to the exact midpoint
 constexpr double kMaxError = 0.125;
 
 /// The parameters of one channel.
@@ -40,7 +40,7 @@ struct Channel {
     if (error > kMaxError) return false;
     for (int step = -zero_point; step < kLastCode - zero_point; ++step) {
       const double middle = (step + 0.5) * unit;
-      if (std::abs(middle) > static_cast<double>(magnitude) + 2) continue;  // not reached by any accumulator
+      if (std::abs(middle) > static_cast<double>(magnitude) + 2) continue;  // no accumulator is that large
       const auto whole = static_cast<std::int64_t>(middle), near = middle < 0 ? whole - 1 : whole;
       const double rest = middle - static_cast<double>(near);
       // How far the change may lie from the midpoint in either direction: steps have a relative rounding error of

@@ -9,8 +9,8 @@
 // is a float, so the steps are exactly the definition's. For other zero points o is chosen so that the addend is nearly
 // exact, and all 255 changes from one code to the next are checked to lie between the same accumulators.
 //
-// Below the range of k floats are half as far apart, and above it twice as far, so that steps there fall more slowly
-// and rise faster. The range is placed so that codes are already saturated at its ends.
+// Outside the range of k, the spacing of floats differs (half below, twice above), so steps are not exact there. The
+// range is placed so that codes are already saturated at its ends.
 #pragma once
 
 #include <cstdint>

@@ -219,7 +219,7 @@ TEST_P(ConvertArraysTest, counting_stops_at_the_first_value_without_a_bin) {
   for (const float width : {0x1p-126F, 0x1p-9F, 0x1p126F})
     for (const float bad : {kInfinity, -kInfinity, kNan, -kNan, kHistogramBins / 2 * width,
                             -(kHistogramBins / 2 + 1) * width, 0x1p127F, -0x1p127F}) {
-      if (width == 0x1p126F && std::isfinite(bad)) continue;  // every value has a bin
+      if (width == 0x1p126F && std::isfinite(bad)) continue;  // at this width every finite value has a bin
       for (const std::int64_t at : {0, 1, 16, 1023, 1024, 5000, 299'990})
         for (const std::int64_t behind : {0, 1, 40, 70'000}) {
           std::vector<float> x(static_cast<std::size_t>(at + 1 + behind), -width);

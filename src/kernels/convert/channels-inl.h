@@ -234,12 +234,12 @@ HWY_INLINE void count_block(const std::int32_t* bins, std::int64_t count, const 
   for (; i < count; ++i) ++tables[i % kTables][bins[i]];
 }
 
-// Writes the bins of a block of `count` reals, possibly without that of 0, and returns how many. Updates the extremes
-// in `low` and `high`. Returns -1 if a real has no bin or is not finite.
+// Writes the bins of a block of `count` reals, possibly leaving out the bin of 0. Returns the number of bins written,
+// or -1 if a real has no bin or is not finite. Updates the extremes `low` and `high`.
 //
 // The bin is the integer nearest to the quotient, minus 1 if that integer is above it. As in ByReciprocal::steps,
-// adding kShift rounds. Here the bits of the sum increase with the quotient over all floats, so that a value without a
-// bin has bits that no bin has.
+// adding kShift rounds. The bits of this sum increase with the quotient, so a value without a bin is recognized by bits
+// outside the range of bins.
 HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float width, std::int32_t* bins, FloatVector& low,
                                   FloatVector& high) {
   const auto widths = hn::Set(kFloats, width), inverses = hn::Set(kFloats, 1 / width);
@@ -262,7 +262,7 @@ HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float widt
       const auto is_other = hn::Ne(bin, zero);
       hn::StoreU(hn::Compress(bin, is_other), kInts, bins + written);
       written += static_cast<std::int64_t>(hn::CountTrue(kInts, is_other));
-    } else {  // no such instruction
+    } else {  // AVX2 has no compress instruction
       hn::StoreU(bin, kInts, bins + written);
       written += lanes();
     }
@@ -276,7 +276,8 @@ HWY_INLINE std::int64_t find_bins(const float* x, std::int64_t count, float widt
 std::int64_t count_bins(const float* x, std::int64_t n, float width, std::int64_t* counts, float* min,
                         float* max) noexcept {
   constexpr std::int64_t kPiece = 63 * kTables * kCountedBlock;  // overflows no table even if all values are equal
-  constexpr std::int64_t kMinTableRun = 4 * kCountedBlock;       // too few to be worth clearing the tables
+  // for fewer reals, clearing the tables would take longer than counting
+  constexpr std::int64_t kMinTableRun = 4 * kCountedBlock;
   HWY_ALIGN std::int32_t bins[kCountedBlock];
   HWY_ALIGN Tables tables;
   auto low = hn::Set(kFloats, *min), high = hn::Set(kFloats, *max);

@@ -27,9 +27,10 @@ struct ByteGrid {
 /// One image, or a subset of its channels or pixels.
 struct PixelLayout {
   std::int64_t channels = 1;
-  std::int64_t pixels = 1;        ///< height * width
-  std::int64_t pixel_stride = 1;  ///< Codes from one pixel to the next, >= channels. Codes in between stay unchanged.
-  std::int64_t plane = 0;         ///< Reals from one channel to the next; 0 means `pixels`.
+  std::int64_t pixels = 1;  ///< height * width
+  /// Codes from one pixel to the next; at least `channels`. Codes in the gap stay unchanged.
+  std::int64_t pixel_stride = 1;
+  std::int64_t plane = 0;  ///< Reals from one channel to the next; 0 means `pixels`.
 };
 
 inline std::int64_t plane_of(const PixelLayout& layout) { return layout.plane > 0 ? layout.plane : layout.pixels; }
@@ -46,13 +47,13 @@ struct ConvertKernels {
   const char* name;  ///< The instruction set: "portable", "avx2", "avx512".
   Isa isa;           ///< The instruction set that the CPU must support.
 
-  /// n reals to n codes. Infinities saturate; NaN becomes qmin (callers check with find_non_finite first).
+  /// Converts n reals to n codes. Infinities saturate; NaN becomes qmin (callers check with find_non_finite first).
   void (*quantize_u8)(const float* x, std::uint8_t* codes, std::int64_t n, const ByteGrid& grid) noexcept;
   void (*quantize_s8)(const float* x, std::int8_t* codes, std::int64_t n, const ByteGrid& grid) noexcept;
   void (*dequantize_u8)(const std::uint8_t* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept;
   void (*dequantize_s8)(const std::int8_t* codes, float* x, std::int64_t n, const ByteGrid& grid) noexcept;
 
-  /// The same with a grid per channel. The grids share the type of code.
+  /// The same with a grid per channel. All grids have codes of the same type.
   void (*quantize_channels_u8)(const float* x, std::uint8_t* codes, const ChannelLayout& layout,
                                const ByteGrid* grids) noexcept;
   void (*quantize_channels_s8)(const float* x, std::int8_t* codes, const ChannelLayout& layout,
@@ -80,8 +81,8 @@ struct ConvertKernels {
   /// The index of the first NaN or infinity, or n if there is none.
   std::int64_t (*find_non_finite)(const float* x, std::int64_t n) noexcept;
 
-  /// n 4-bit codes, one per byte, to (n + 1) / 2 bytes, low nibble first, and back. Packing works for signed and
-  /// unsigned codes and drops the upper four bits. If n is odd, the last nibble is 0.
+  /// Packs n 4-bit codes, one per byte, into (n + 1) / 2 bytes, low nibble first, and unpacks them. Packing accepts
+  /// signed and unsigned codes, because it drops the upper four bits. If n is odd, the last nibble is 0.
   void (*pack_4bit)(const std::uint8_t* codes, std::uint8_t* packed, std::int64_t n) noexcept;
   void (*unpack_u4)(const std::uint8_t* packed, std::uint8_t* codes, std::int64_t n) noexcept;
   void (*unpack_s4)(const std::uint8_t* packed, std::int8_t* codes, std::int64_t n) noexcept;

@@ -198,8 +198,7 @@ struct Case {
   const char* name;
   PixelLayout layout;
 };
-// An MNIST image, an ImageNet image and an inner layer, of which all but the first need transposes, and an image larger
-// than the caches.
+// An MNIST image (which needs no transpose), an ImageNet image, an inner layer, and an image larger than the caches.
 constexpr Case kImages[] = {
     {"1x28x28", {1, 28 * 28, 1}}, {"3x224x224", {3, 224 * 224, 3}}, {"64x56x56", {64, 56 * 56, 64}}};
 constexpr Case kLargeCase{"64M", {1, kLarge, 1}};

@@ -10,8 +10,8 @@ HWY_INLINE FloatVector at_least(FloatVector x, FloatVector low) {
   return HWY_ARCH_X86 ? hn::Max(x, low) : hn::IfThenElse(hn::Gt(x, low), x, low);
 }
 
-// The lowest bytes of four vectors of words, those of a first, within blocks of 16 bytes. in_order() then permutes
-// words.
+// Packs the lowest bytes of four vectors of words into one vector, within blocks of 16 bytes, those of `a` first.
+// in_order() then restores the order of words.
 HWY_INLINE hn::Vec<Words> lowest_bytes(hn::Vec<Words> a, hn::Vec<Words> b, hn::Vec<Words> c, hn::Vec<Words> d) {
   const auto shuffled = [](auto interleaved, const std::uint8_t* within_block) {
     const auto order = hn::LoadDup128(Bytes(), within_block);
@@ -66,7 +66,7 @@ struct ByReciprocal {
 
   static bool serves(float scale) { return scale >= 0x1p-60F && scale <= 0x1p60F; }
 
-  // Integers whose lowest byte is that of q - zero_point.
+  // Integers whose lowest byte equals the lowest byte of q - zero_point.
   HWY_INLINE IntVector steps(FloatVector x) const {
     x = hn::Min(at_least(x, low), high);
     auto q = hn::Mul(x, reciprocal);
@@ -210,7 +210,7 @@ std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
     return hn::And(hn::BitCast(kInts, hn::LoadU(kFloats, x + i)), exponent);
   };
   const std::int64_t step = lanes(), page = kPageBytes / static_cast<std::int64_t>(sizeof(float));
-  std::int64_t begin = 0;  // all elements before it are finite
+  std::int64_t begin = 0;  // all elements before this index are finite
   for (; begin + kPagesAtATime * page <= n; begin += kPagesAtATime * page) {
     auto most = hn::Zero(kInts);
     for_pages(kPagesAtATime * page, page, step,

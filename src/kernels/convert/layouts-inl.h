@@ -62,7 +62,7 @@ void deinterleave(const std::uint8_t* nhwc, std::int64_t stride, std::uint8_t* t
     for (std::int64_t c = 0; c < rows; ++c) tile[c * kPixels + p] = nhwc[p * stride + c];
 }
 
-// Both layouts are the same contiguous run, so nothing is transposed.
+// Whether both layouts are the same contiguous run, so that nothing needs to be transposed.
 bool is_contiguous(const PixelLayout& layout) {
   if (layout.channels == 1) return layout.pixels == 1 || layout.pixel_stride == 1;
   return layout.pixels == 1 && plane_of(layout) == 1;

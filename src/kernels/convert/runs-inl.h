@@ -15,8 +15,9 @@ using IntVector = hn::Vec<decltype(kInts)>;
 HWY_INLINE std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(kFloats)); }
 
 constexpr std::int64_t kPageBytes = 4096, kPagesAtATime = 4;
-constexpr std::int64_t kFitsCache = std::int64_t{2} << 20;     // bytes read and written; fits the second-level cache
-constexpr std::int64_t kFitsNoCache = std::int64_t{32} << 20;  // the consumer of the result will not find it in a cache
+constexpr std::int64_t kFitsCache = std::int64_t{2} << 20;  // bytes read and written; fits the second-level cache
+// above this size, the result does not stay in a cache until it is read
+constexpr std::int64_t kFitsNoCache = std::int64_t{32} << 20;
 
 // Calls block(i, s) for each block of [0, n), taken from kPagesAtATime pages in turn; s is the index of the page in the
 // group. Returns the first element that is not in a whole group of pages. `page` is a multiple of `size`.

@@ -19,8 +19,8 @@
 
 namespace bitfold {
 
-/// Rows of one output image, all channels. Taps outside the input's pixels read `padding`; the border may be in memory
-/// or supplied by the kernel.
+/// Computes rows of one output image for all channels. Taps outside the input's pixels read the code `padding`. The
+/// border may be in memory, or the kernel supplies it.
 struct DepthwiseTask {
   const std::uint8_t* x = nullptr;  ///< The image's first pixel.
   std::int64_t in_height = 0, in_width = 0;

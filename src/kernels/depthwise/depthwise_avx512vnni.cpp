@@ -72,7 +72,7 @@ void run_3x3(const DepthwiseTask& t, const Place& at, const std::int8_t* w) noex
     const __m512i taps = column_of_3<kHasBorder>(t, rows, left + x,
                                                  [](const auto& row) BITFOLD_INLINE_LAMBDA { return column<3>(row); });
     unroll<3>([&](auto j) BITFOLD_INLINE_LAMBDA {
-      // the first tap of a pixel, or a column between two
+      // column of the first tap; a pixel starts there if it is a multiple of the stride
       constexpr int kFrom = decltype(x)::value - decltype(j)::value;
       if constexpr (kFrom >= 0 && kFrom % kStride == 0 && kFrom / kStride < kPixels)
         tile.sums[kFrom / kStride][0] = _mm512_dpbusd_epi32(tile.sums[kFrom / kStride][0], taps, weights[j]);

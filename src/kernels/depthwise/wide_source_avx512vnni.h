@@ -11,8 +11,8 @@ namespace {
 constexpr std::int64_t kBlock = 16, kGroupBytes = 64, kWide = 64;
 constexpr int kColumns = 4;
 
-/// Gathers lane q of the four vectors at x, `step` bytes apart, into one vector for each of q = 0 .. 3. If there are
-/// only kCount vectors, they repeat.
+/// Gathers lane q of the four vectors at x, `step` bytes apart, into vector q, for q = 0 .. 3. If kCount is below 4,
+/// the existing vectors are used again.
 template <int kCount>
 BITFOLD_INLINE void gather_lanes(const void* x, std::int64_t step, __m512i (&to)[kColumns]) {
   const auto* bytes = static_cast<const std::uint8_t*>(x);

@@ -112,13 +112,13 @@ struct Call {
     bias = moved_bias;
   }
 
-  /// Whether anything is left to prefetch; if so, `own` begins with it.
+  /// Whether anything is left to prefetch; if so, `own` starts with the next line.
   BITFOLD_INLINE bool fetches() {
     if (ahead.own.begin < ahead.own.end) return true;
     ahead = {ahead.next, {}};
     return ahead.own.begin < ahead.own.end;
   }
-  /// Prefetches one line of it.
+  /// Prefetches line number `line` of `own`.
   BITFOLD_INLINE void fetch(std::int64_t line) const {
     _mm_prefetch(reinterpret_cast<const char*>(ahead.own.begin + line * kLine), _MM_HINT_T1);
   }
@@ -148,7 +148,7 @@ struct Call {
     constexpr std::int64_t kFirstLevel = 44 * 1024;  // bytes, of 48 KB
     if (!cover.is_one_step() || task.run_count == 0) return false;
     const std::int64_t last = (task.row_count - 1) * task.x_row + (task.pixel_count - 1) * task.pixel_stride;
-    std::int64_t last_run = 0;  // offsets of split images do not increase with r
+    std::int64_t last_run = 0;  // the maximum, because run_offsets of split images are not in ascending order
     for (std::int64_t r = 0; r < task.run_count; ++r)
       if (task.run_offsets[r] > last_run) last_run = task.run_offsets[r];
     return last + last_run + task.group_count * kGroupBytes <= kFirstLevel;

@@ -98,14 +98,14 @@ bool separate_call_pays(const GemmKernel& kernel, const GemmSize& left_out, std:
 }
 
 const GemmKernel& select_gemm_kernel(const GemmSize& size, Isa cap) {
-  // The fastest instruction set comes first, then the least cost; tiles must in addition be worth their call.
+  // Chooses the fastest instruction set, then the least cost. Tiles must also be faster by kMargin.
   const GemmKernel* best = &gemm_kernels()[0];
   double best_cost = vector_cost(*best, size);
   for (const GemmKernel& kernel : gemm_kernels().subspan(1)) {
     if (kernel.isa > cap || (kernel.nr < kBlockChannels && size.channel_count > kernel.nr)) continue;
     if (size.takes_pairs && *size.takes_pairs != (kernel.sum_pairs != nullptr)) continue;
     if (kernel.isa == Isa::amx) {
-      constexpr double kMargin = 1.25;  // requires a clear gain; estimates are not more accurate than this
+      constexpr double kMargin = 1.25;  // required gain; smaller differences are within the error of the estimates
       if (kMargin * tile_cycles(kernel, size) < vector_cycles(*best, size)) return kernel;
       continue;
     }

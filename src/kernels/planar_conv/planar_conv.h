@@ -7,8 +7,8 @@
 //
 // where f is an activation. A tile is two such vectors times up to `max_channels` output channels, in registers: each
 // step loads two vectors of pixels and multiplies them by one weight of each channel. At the end of a row the last
-// vector overlaps the one before it. For a network that is a single such block, changing the layout on either side
-// would take longer than the products do. In other networks channels-last convolutions are as fast (onednn/prepared.h).
+// vector overlaps the one before it. If the network is a single such convolution, converting the layout on either side
+// would take longer than the products. In other networks channels-last convolutions are as fast (onednn/prepared.h).
 #pragma once
 
 #include <cstdint>

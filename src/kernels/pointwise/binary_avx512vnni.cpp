@@ -2,9 +2,9 @@
 //
 // The definition divides by the output's scale, and a division takes as long as everything else together. Multiplying
 // by the reciprocal of the scale rounds twice more: its relative error is below 2^-22, so its error is below 2^-13 for
-// results below 512 steps, and only those matter. Unless the product is that close to halfway between two steps, both
-// round to the same step. If any of 64 products is, all 64 are divided. Scales whose ratio is a power of two make ties,
-// and therefore divisions, common.
+// results below 512 steps, and only those matter. The quotient and this product round to the same step unless the
+// product is that close to halfway between two steps. If any of 64 products is that close, all 64 are divided. Scales
+// whose ratio is a power of two make ties, and therefore divisions, common.
 //
 // A sum of two codes on given grids is a function of only 65536 pairs, so faster forms can be checked on all of them in
 // advance. Their error matters only for the few pairs whose sum lies next to halfway between two steps.
@@ -193,7 +193,8 @@ void binary(CodeBinary kind, const std::uint8_t* a, const std::uint8_t* b, std::
 
 constexpr int kAllCodes = 256;
 
-/// Calls row(code a, expected[code b]) for each code a until it returns false; returns whether it never did.
+/// Calls row(a, expected codes for every b) for each code a until it returns false. Returns whether all calls returned
+/// true.
 template <class Row>
 bool for_all_pairs(const BinaryGrids& grids, Row row) {
   std::uint8_t a[kAllCodes], b[kAllCodes], expected[kAllCodes];
@@ -209,7 +210,8 @@ bool for_all_pairs(const BinaryGrids& grids, Row row) {
 /// Finds the term for which the factors give the defined code for every pair.
 bool find_term(BinaryGrids& grids) {
   QuickSum& sum = grids.sum;
-  // Bounds of the terms for which no pair's sum changes its code; a pair may move beyond a bound of the codes.
+  // The interval of terms for which every pair's sum gives its defined code. Sums that saturate bound it on one side
+  // only.
   std::int64_t least = -(std::int64_t{1} << 40), most = -least;
   const bool is_found = for_all_pairs(grids, [&](const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* y) {
     for (int i = 0; i < kAllCodes; ++i) {
@@ -234,7 +236,7 @@ bool find_integers(BinaryGrids& grids) {
   const double a = static_cast<double>(grids.a.scale) / grids.y.scale;
   const double b = static_cast<double>(grids.b.scale) / grids.y.scale;
   if (!(a < 256 && b < 256)) return false;
-  // Factors of 23 bits, and sums of 31 bits.
+  // The scaled factors must fit 23 bits, and the sums 31 bits.
   int shift = 22;
   const auto one = [&] { return static_cast<double>(1 << shift); };
   while (shift > 0 && ((a + b) * kAllCodes * one() > 0x1p30 || a * one() > 0x1p22 || b * one() > 0x1p22)) --shift;

@@ -101,7 +101,7 @@ TEST_P(PointwiseTest, prepared_grids_give_the_same_sum_for_every_pair_of_codes) 
                                {{1, 0}, {1, 0}, {1, 0}},
                                {{3e38F, 128}, {3e38F, 128}, {1, 90, 5, 250}},
                                {{1e36F, 128}, {1e-3F, 3}, {2e38F, 128}},
-                               {{0.03F, 7}, {0.02F, 250}, {1e-4F, 9}},    // saturates except for few pairs
+                               {{0.03F, 7}, {0.02F, 250}, {1e-4F, 9}},    // nearly all pairs saturate
                                {{1e-4F, 7}, {3e-4F, 250}, {0.02F, 200}},  // few codes
                                {{0.03F, 7}, {0.02F, 250}, {0.02F, 9, 9, 9}}};
   std::mt19937 random(3);

@@ -114,7 +114,7 @@ struct Clipped {
     *start += before * dilation;
     const std::int64_t room = *start < size ? (size - *start + dilation - 1) / dilation : 0;
     const std::int64_t count = HWY_MIN(taps - before, room);
-    if (count <= 0) *start = 0;  // nothing is read; the address stays inside
+    if (count <= 0) *start = 0;  // nothing is read, but the address must stay inside the image
     return HWY_MAX(count, std::int64_t{0});
   }
 
@@ -155,7 +155,8 @@ HWY_INLINE void max_of_row(Tag tag, const std::uint8_t* x, std::uint8_t* y, cons
     Clipped window(x, s, row, column);
     std::int64_t whole = 0;  // number of windows from here on that lie inside the image
     if (kTaps != 0 && window.rows == kTaps && window.columns == kTaps) {
-      const std::int64_t room = s.in_width - (kTaps - 1) * s.dilation_w - 1 + s.pad_left;  // for the window's left edge
+      // the last left edge of a whole window, counted from the start of the padding
+      const std::int64_t room = s.in_width - (kTaps - 1) * s.dilation_w - 1 + s.pad_left;
       whole = HWY_MIN(s.out_width, room / s.stride_w + 1) - column;
     }
     if (whole <= 0) {
