@@ -103,7 +103,7 @@ ChannelGrid channel_grid(const QuantParams& params, std::int64_t channel) {
           static_cast<float>(std::int64_t{params.qmax()} - zero_point)};
 }
 
-// (q - zero_point) of (3), for up to 16 bits.
+// q - zero_point as in equation (3), for codes of up to 16 bits.
 std::int32_t steps_of(float x, const ChannelGrid& grid) {
   float steps = x / grid.scale;
   // selects values, because std::clamp's references would prevent vectorization
@@ -112,7 +112,7 @@ std::int32_t steps_of(float x, const ChannelGrid& grid) {
   return round_half_even(steps);
 }
 
-// (3) for 32-bit codes.
+// The code of equation (3) for 32-bit codes.
 std::int32_t wide_code(float x, const ChannelGrid& grid) {
   const double low = double{std::numeric_limits<std::int32_t>::min()} - grid.zero_point;
   const double high = double{std::numeric_limits<std::int32_t>::max()} - grid.zero_point;
@@ -189,7 +189,7 @@ void with_code_type(DataType storage, Function function) {
   }
 }
 
-// Scale and zero_point of one channel, (5) to (8). `params` already has its bits, sign and narrowness.
+// Appends the scale and zero_point of one channel, equations (5) to (8). The other fields of `params` are set.
 void append_channel(QuantParams& params, double min, double max, Scheme scheme) {
   min = std::min(min, 0.0);
   max = std::max(max, 0.0);
@@ -284,7 +284,7 @@ QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec&
   const Channels split = split_at(x.shape(), axis);
   const auto values = x.data<float>();
   for (std::int64_t c = 0; c < split.count; ++c) {
-    float min = 0, max = 0;  // (5): the range includes 0
+    float min = 0, max = 0;  // the range includes 0, as in equation (5)
     for (std::int64_t o = 0; o < split.outer; ++o) {
       const auto slice = values.subspan(static_cast<std::size_t>((o * split.count + c) * split.inner),
                                         static_cast<std::size_t>(split.inner));
@@ -309,7 +309,7 @@ QuantParams choose_params_per_block(const Tensor& x, int axis, std::int64_t bloc
   split.block_size = block_size;
   const auto values = x.data<float>();
   for_each_block(split, [&](std::int64_t, std::int64_t first, std::int64_t size) {
-    float min = 0, max = 0;  // (5): the range includes 0
+    float min = 0, max = 0;  // the range includes 0, as in equation (5)
     for (std::int64_t k = 0; k < size; ++k) {
       const float v = values[static_cast<std::size_t>(first + k * split.inner)];
       min = std::min(min, v);

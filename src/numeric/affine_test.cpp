@@ -239,7 +239,7 @@ TEST(Quantize, divides_by_the_scale) {
     const float expected = std::min(127.0F, std::max(-128.0F, std::nearbyint(quotient)));
     ASSERT_EQ(quantize(vector_of({x}), grid(scale, 0, 8, true)).data<std::int8_t>()[0], expected);
   }
-  EXPECT_GT(reciprocal_differs, 0);  // otherwise this test would show nothing
+  EXPECT_GT(reciprocal_differs, 0);  // otherwise this test would not distinguish the two
 }
 
 TEST(Quantize, biases_have_32_bits) {

@@ -15,7 +15,7 @@ class BlockPool {
  public:
   /// Blocks below this many bytes are allocated with malloc.
   static constexpr std::size_t kMinBytes = std::size_t{1} << 10;
-  /// Tensors below this size never take a block above it.
+  /// Tensors smaller than this never use a block that is larger.
   static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
 
   BlockPool() = default;

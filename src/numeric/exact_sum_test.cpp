@@ -31,7 +31,7 @@ TEST(ExactSum, small_sums_equal_hand_computed_values) {
 }
 
 TEST(ExactSum, loses_nothing_between_the_largest_and_the_least_float) {
-  // In double, the small terms would vanish beside the large ones in any order.
+  // A sum in double would lose the small terms beside the large ones, in any order.
   const auto sum = sum_of({kLargest, kSmallest, 1, kLargest});
   EXPECT_EQ(sum.parts(), (std::vector<double>{2 * static_cast<double>(kLargest), 1, kSmallest}));
   ExactSum rest = sum;

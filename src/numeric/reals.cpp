@@ -24,7 +24,8 @@ std::uint16_t float_to_float16(float x) {
   if (magnitude > 0x7f800000U) return static_cast<std::uint16_t>(sign | 0x7e00U | (magnitude >> 13 & 0x3ffU));
   if (magnitude >= 0x477ff000U) return static_cast<std::uint16_t>(sign | 0x7c00U);  // 65520 and more
   if (magnitude < 0x38800000U) {
-    // Below 2^-14 halves are multiples of 2^-24, which adding 0.5 rounds to.
+    // Below 2^-14 the float16 numbers are multiples of 2^-24. Adding 0.5, whose last bit is 2^-24, rounds to such a
+    // multiple.
     const float sum = std::bit_cast<float>(magnitude) + 0.5F;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(sum) - 0x3f000000U));
   }

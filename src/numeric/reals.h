@@ -1,4 +1,4 @@
-// Reals of other widths than float32: float16, bfloat16 and float64 occur at a network's interface and in its files.
+// float16, bfloat16 and float64: types of reals that occur in files and at a network's interface, but not inside.
 #pragma once
 
 #include <cstdint>

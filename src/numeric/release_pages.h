@@ -1,4 +1,4 @@
-// Giving back the memory of constants that lie in mapped files.
+// Releases the memory of constants that lie in mapped files.
 #pragma once
 
 #include "base/mapped_file.h"
@@ -6,7 +6,7 @@
 
 namespace bitfold {
 
-/// Takes the pages of a tensor that lies in a mapped file out of memory; they are loaded again when it is next read.
+/// Releases the pages of a tensor in a mapped file; the system loads them again when they are next read.
 /// Does nothing to other tensors.
 inline void release_mapped_pages(const Tensor& tensor) {
   if (tensor.is_borrowed()) release_mapped_pages(std::span(tensor.bytes(), tensor.size_bytes()));

@@ -200,7 +200,8 @@ std::byte* Tensor::mutable_bytes() {
     bytes_ = std::move(own);
     is_borrowed_ = false;
   } else {
-    // The last other copy may have been destroyed in another thread, whose reads come before these writes.
+    // The last other copy may have been destroyed in another thread. The fence orders that thread's reads before these
+    // writes.
     std::atomic_thread_fence(std::memory_order_acquire);
   }
   return bytes_.get();
@@ -219,7 +220,7 @@ bool Tensor::operator==(const Tensor& other) const {
           std::memcmp(bytes_.get(), other.bytes_.get(), size_bytes()) == 0);
 }
 
-// Element types that code requests by name.
+// The element types for which data() and mutable_data() exist.
 #define BITFOLD_INSTANTIATE(T)                                \
   template Tensor Tensor::from<T>(Shape, std::span<const T>); \
   template std::span<const T> Tensor::data<T>() const;        \
