@@ -18,7 +18,7 @@ using dnnl::memory;
 using Tag = memory::format_tag;
 constexpr auto kFloat = memory::data_type::f32;
 
-// oneDNN has no memory over const data; inputs are only read.
+// oneDNN's memory type is not const, but inputs are only read.
 memory view(const memory::desc& desc, const float* data) { return {desc, cpu(), const_cast<float*>(data)}; }
 
 void reorder(const memory& from, memory& to) {

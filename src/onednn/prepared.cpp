@@ -203,7 +203,7 @@ const PackedLayout& Primitive::packed_layout() const { return impl_->packed_layo
 
 void Primitive::pack(const float* plain, void* packed) const {
   check_room_for_code();
-  // oneDNN has no memory over const data; it is only read
+  // oneDNN's memory type is not const, but the weights are only read
   memory from(impl_->plain_weights, cpu(), const_cast<float*>(plain));
   memory to(impl_->packed_weights, cpu(), packed);
   dnnl::reorder(from, to).execute(stream(), from, to);

@@ -64,9 +64,9 @@ class Primitive {
   static Primitive batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth, std::int64_t columns);
   /// 0.5 x (1 + erf(x / sqrt 2)).
   static Primitive gelu(std::int64_t count);
-  /// Over each of `rows` rows.
+  /// Softmax over each of `rows` rows.
   static Primitive softmax(std::int64_t rows, std::int64_t columns);
-  /// Over each of `rows` rows; scale is passed as the weights, shift as the bias.
+  /// LayerNormalization over each of `rows` rows. The scale is passed as the weights, the shift as the bias.
   static Primitive layer_norm(std::int64_t rows, std::int64_t columns, float epsilon);
   enum class Pool { max, average, average_with_padding };
   /// Dilation is not supported.
