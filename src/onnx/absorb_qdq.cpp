@@ -38,7 +38,7 @@ QdqAttributes read_attributes(const Opaque& op) {
       found.block_size = attribute.i();
     } else if (attribute.name() == "precision") {
       found.is_known &= attribute.i() == 0;
-    } else if (attribute.name() != "saturate") {  // concerns float8 only
+    } else if (attribute.name() != "saturate") {  // `saturate` affects float8 only
       found.is_known = false;
     }
   }
@@ -186,7 +186,7 @@ std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataTy
   return read_grid(graph, node.inputs, read_attributes(std::get<Opaque>(node.op)), code_type);
 }
 
-// One QuantizeLinear whose codes are read by DequantizeLinear nodes only, all of the same grid.
+// A QuantizeLinear whose codes are read only by DequantizeLinear nodes with the same grid.
 struct Pair {
   NodeId quantize;
   std::vector<NodeId> dequantizes;
@@ -215,7 +215,7 @@ std::optional<Pair> match_pair(const Graph& graph, NodeId id) {
   }
 }
 
-// x itself may carry the grid if nothing reads it unsnapped.
+// Whether the grid may be set on x itself: nothing may read x unsnapped.
 bool grid_fits_on(const Graph& graph, ValueId x, const Pair& pair, const QdqMarks& marks) {
   if (graph.is_output(x) || graph.is_constant(x)) return false;
   if (graph.value(x).quant) return graph.value(x).quant == pair.grid && !marks.requantizes.contains(pair.quantize);
@@ -238,7 +238,7 @@ void put_on_value(Graph& graph, ValueId x, const Pair& pair) {
     const ValueId y = snapped[i];
     const NodeId dequantize = pair.dequantizes[i];
     if (graph.is_output(y) && (graph.is_input(x) || graph.is_output(x))) {
-      // The caller uses both names: y is an output of its own that copies x.
+      // x is a graph input or output and y a graph output: both names must stay, so y becomes a copy of x.
       graph.op(dequantize) = Requantize{};
       graph.resize_inputs(dequantize, 1);
       graph.set_input(dequantize, 0, x);

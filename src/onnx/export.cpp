@@ -1,5 +1,4 @@
-// Writes a Graph to an ONNX file, in the lowest opset that can express it and that is not below the opset it was read
-// from.
+// Writes a Graph to an ONNX file. The opset is the one it was read from, or the lowest higher one that can express it.
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +19,7 @@
 namespace bitfold {
 namespace {
 
-/// A model without the elements of its large initializers, and those elements by index.
+/// A model without the elements of its large initializers, and these elements by initializer index.
 struct Written {
   onnx::ModelProto model;
   std::vector<std::optional<Tensor>> data;
@@ -96,7 +95,8 @@ std::string data_path(const std::string& path) {
   std::string stem = path;
   if (stem.size() - name > kLongest) {
     std::size_t end = name + kLongest;
-    while (end > name + 1 && (static_cast<unsigned char>(stem[end]) & 0xc0) == 0x80) --end;  // inside a UTF-8 character
+    // do not cut inside a UTF-8 character
+    while (end > name + 1 && (static_cast<unsigned char>(stem[end]) & 0xc0) == 0x80) --end;
     stem.resize(end);
   }
   return stem + ".data";
@@ -114,8 +114,8 @@ std::vector<std::string> own_data_files(const std::string& path) {
   return files;
 }
 
-// The model file is renamed last: before that the old model stands with the old weights, afterwards the new model with
-// the new weights.
+// The model file is renamed last. Until then the old model and its old weights are in place; afterwards the new model
+// and its new weights.
 void commit(FileWriter& model, std::optional<FileWriter>& data) {
   if (!data) return model.commit();
   data->commit();

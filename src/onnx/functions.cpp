@@ -112,7 +112,8 @@ void Functions::call(const Function& function, const onnx::NodeProto& node, std:
   const std::string stem = !node.name().empty() ? node.name() : node.output_size() > 0 ? node.output(0) : "call";
   Names names{{"", ""}};
   for (int i = 0; i < proto.input_size(); ++i) names[proto.input(i)] = i < node.input_size() ? node.input(i) : "";
-  // An output that is also an input, or another output, already has a name: an Identity gives it the caller's name.
+  // A function's output that is also its input, or another output, has a name already. An Identity gives it the
+  // caller's name.
   std::vector<std::pair<std::string, std::string>> copies;
   for (int i = 0; i < node.output_size(); ++i) {
     if (node.output(i).empty()) continue;

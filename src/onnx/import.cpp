@@ -44,8 +44,7 @@ void read_metadata(ModelFile& file) {
   }
 }
 
-// The opset for writing the graph again: that of this file, or the opset it had before its content required a higher
-// one.
+// The value of Graph::opset: this file's opset, or the original one if Bitfold raised it when it wrote the file.
 std::int64_t read_opset(ModelFile& file, const Opsets& opsets) {
   const auto standard = opsets.find("");
   const std::int64_t opset = standard == opsets.end() ? 0 : standard->second;

@@ -74,7 +74,7 @@ void append_field(std::string& to, int number, const std::string& contents) {
 bool shrink_initializer(Bytes tensor, std::string& to, Bytes& data) {
   return for_each_field(tensor, [&](const Field& field) {
     const bool is_data = field.number == onnx::TensorProto::kRawDataFieldNumber && field.has_length;
-    if (is_data) data = {};  // if there are several, the last counts
+    if (is_data) data = {};  // of several raw_data fields, protobuf uses the last
     if (is_data && field.contents.size() >= kLargeData)
       data = field.contents;
     else

@@ -21,7 +21,7 @@ void attribute_to_input(NodeForm& node, std::string_view name, std::size_t slot)
 
 constexpr const char* kTraining = "is in training mode; export the model for inference (model.eval())";
 
-/// More than one output meant training. Until opset 8, statistics could differ from element to element.
+/// Several outputs meant training mode. Until opset 8, `spatial=0` meant statistics per element instead of per channel.
 Reason lift_batch_norm(NodeForm& node) {
   const auto& outputs = node.proto.output();
   check(std::count_if(outputs.begin(), outputs.end(), [](const auto& name) { return !name.empty(); }) <= 1, kTraining);
@@ -81,7 +81,7 @@ Reason lift_group_norm(NodeForm& node) {
   return std::nullopt;
 }
 
-/// Before opset 28 the remainder of Python's sign was of integers only.
+/// Before opset 28, fmod=0 (the remainder has the divisor's sign) was defined for integers only.
 Reason check_mod(NodeForm& node) {
   const auto fmod = node.attributes.find("fmod");
   const bool is_c = fmod != node.attributes.end() && fmod->second == ops::AttributeValue(std::int64_t{1});
@@ -150,7 +150,7 @@ Reason lift_split(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The number of outputs is that of the node.
+/// num_outputs must equal the node's number of outputs.
 Reason check_split(NodeForm& node) {
   if (const auto count = node.take<std::int64_t>("num_outputs"))
     check(*count == node.proto.output_size(), "num_outputs is {}, the node has {}", *count, node.proto.output_size());

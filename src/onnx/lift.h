@@ -33,7 +33,8 @@ struct NodeForm {
   std::int64_t opset = 0;        ///< The opset of the node's domain.
   std::string type = {};
   std::map<std::string, ops::AttributeValue, std::less<>> attributes = {};
-  std::map<std::string, ops::AttributeValue> internal = {};  ///< Fields that no file has as attributes.
+  /// Values of internal fields, which are not attributes in files.
+  std::map<std::string, ops::AttributeValue> internal = {};
   std::vector<ValueId> inputs = {};
   std::size_t output_count = 0;  ///< One more than the index of the last output that something reads.
   /// Adds a constant. If the file gives it a name, an equal constant of that name is used instead.

@@ -173,7 +173,7 @@ void drop_input(onnx::NodeProto& proto, int slot) {
   while (proto.input_size() > 0 && proto.input(proto.input_size() - 1).empty()) proto.mutable_input()->RemoveLast();
 }
 
-// A constant becomes an attribute. Its name is kept if reading the file would give it another.
+// Turns a constant input into an attribute. The constant's name is stored if reading the file would not restore it.
 void input_to_attribute(NodeWriting& w, std::size_t slot, const char* name) {
   if (!has(w.node, slot)) return;
   if (auto values = constant_ints(w.graph, w.node, slot)) {
@@ -238,7 +238,7 @@ void lower_pad(NodeWriting& w) {
     input_to_attribute(w, 1, "pads");
   input_to_attribute(w, 2, "value");
 }
-// Opset 11 and 12 have no absent inputs here, only empty ones.
+// In opsets 11 and 12, an omitted input of Resize is an empty tensor.
 void fill_resize(NodeWriting& w) {
   if (w.opset < 11) return;
   while (w.proto.input_size() < 3) w.proto.add_input("");
@@ -469,7 +469,7 @@ void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& 
   for (const TypeLimit& limit : kTypeLimits)
     if (limit.type == row.name && has(node, 0))
       if (const DataType type = graph.value(node.inputs[0]).dtype; !limit.types.contains(type)) {
-        // A node came with an input of unknown type from a file of opset Graph::opset, in which it was valid.
+        // A node whose input type is unknown is assumed valid in Graph::opset, because it was read from such a file.
         const bool was_valid = type == DataType::unknown && graph.opset > 0;
         const std::int64_t since = was_valid ? std::min(limit.since, graph.opset) : limit.since;
         needs.at_least(since, where(node), fmt::format("its input is {}", to_string(type)));

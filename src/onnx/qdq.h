@@ -31,7 +31,7 @@ inline constexpr const char* kGridClip = "bitfold.grid_clip";
 inline constexpr const char* kRequantize = "bitfold.requantize";
 inline constexpr const char* kFlattenedSoftmax = "bitfold.flattened_softmax";
 inline constexpr const char* kBodyOutput = "bitfold.body_output";
-/// The doc_string of a graph whose name is empty, which ONNX forbids.
+/// The doc_string that marks a graph without a name, because ONNX forbids an empty name.
 inline constexpr const char* kUnnamed = "bitfold.unnamed";
 /// The Graph::opset of a file whose own opset is higher, because its content requires that.
 inline constexpr const char* kOpsetKey = "bitfold.opset";

@@ -186,7 +186,7 @@ ValueId GraphReader::add_cast(ValueId from, DataType to, const std::string& outp
   return y;
 }
 
-// If nothing has read a value under its name yet, another value takes the name.
+// Renames the value `id` if it has this name, so that another value can take its name in the file.
 void GraphReader::give_up_name(ValueId id, const std::string& name) {
   if (id == ValueId::none || graph_.value(id).name != name) return;
   graph_.rename_value(id, fresh(name + "/float32"));

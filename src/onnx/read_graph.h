@@ -46,7 +46,7 @@ struct ModelFile {
   std::map<std::string, std::map<std::string, std::string>> body_metadata = {};
 };
 
-/// A value of an outer graph as a body sees it.
+/// A value of an outer graph that a body reads.
 struct Captured {
   std::string name;
   DataType file_type = DataType::float32;

@@ -67,7 +67,7 @@ void GraphReader::read_checked(const SourceNode& source) {
     return;
   }
   const std::size_t output_count = count_outputs(node);
-  if (output_count == 0) return;  // nothing reads its outputs
+  if (output_count == 0) return;  // no output is read
   if (read_mark(node) || skip_identity(node)) return;
   if (std::optional<std::string> reason = read_known(source, output_count))
     read_unknown(source, output_count, std::move(*reason));
@@ -151,7 +151,7 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
   if (!is_known) return "";
   for (const auto& attribute : node.attribute()) {
-    if (attribute.has_g()) continue;  // read_bodies() reads it
+    if (attribute.has_g()) continue;  // subgraphs are read by read_bodies()
     auto value = read_attribute(attribute, file_.folder);
     if (!value) return fmt::format("attribute '{}' is of a kind that it does not have", attribute.name());
     form.attributes[attribute.name()] = std::move(*value);

@@ -1,4 +1,4 @@
-// Sorts the nodes of a file into an order in which every value is produced before it is read.
+// Sorts the nodes of a file so that every value is produced before it is read.
 #pragma once
 
 #include <onnx/onnx_pb.h>

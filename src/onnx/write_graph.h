@@ -102,9 +102,10 @@ class GraphWriter {
   onnx::GraphProto& file_;
   GraphWriter* outer_;
   const std::string path_;
-  std::map<ValueId, std::string> read_names_;           // if it is not the value's own
-  std::map<ValueId, std::string> own_names_;            // if an outer graph has the value's name
-  std::unordered_map<std::string, ValueId> constants_;  // not written yet, because nothing has read them
+  std::map<ValueId, std::string> read_names_;  // names by which consumers read a value, if not its own
+  std::map<ValueId, std::string> own_names_;   // new names of values whose names occur in an outer graph
+  // constants that nothing has read yet, and which are not written
+  std::unordered_map<std::string, ValueId> constants_;
 };
 
 }  // namespace bitfold
