@@ -17,7 +17,7 @@ T divide(T a, T b) {
     if (b == -1) return wrapping_subtract(T{0}, a);  // the lowest integer / -1 would trap
   return static_cast<T>(a / b);
 }
-/// With the divisor's sign.
+/// The remainder with the divisor's sign.
 template <class T>
 T modulo(T a, T b) {
   if constexpr (std::is_unsigned_v<T>) {
@@ -28,7 +28,7 @@ T modulo(T a, T b) {
     return rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
   }
 }
-/// With the dividend's sign.
+/// The remainder with the dividend's sign.
 template <class T>
 T c_fmod(T a, T b) {
   if constexpr (std::is_integral_v<T>)

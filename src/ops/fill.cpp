@@ -9,7 +9,7 @@
 namespace bitfold::ops {
 namespace {
 
-/// Small enough that a few sums cannot overflow int64.
+/// Whether sums of a few such numbers cannot overflow int64.
 bool is_moderate(std::int64_t v) {
   constexpr std::int64_t kLimit = std::int64_t{1} << 40;
   return v > -kLimit && v < kLimit;

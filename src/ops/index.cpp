@@ -9,7 +9,7 @@
 namespace bitfold::ops {
 namespace {
 
-/// Small enough that a few sums cannot overflow int64.
+/// Whether sums of a few such numbers cannot overflow int64.
 bool is_moderate(std::int64_t v) {
   constexpr std::int64_t kLimit = std::int64_t{1} << 40;
   return v > -kLimit && v < kLimit;
@@ -222,7 +222,7 @@ void combine(ScatterReduction reduction, T* data, const T* update, std::int64_t 
   }
 }
 
-/// Updates are applied in their order: of several to one position the last one wins, or a reduction combines them.
+/// Updates are applied in order. If several change one position, the last one wins, or the reduction combines them.
 void scatter_nd(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
   const auto shape = out[0].shape;

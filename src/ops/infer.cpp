@@ -8,7 +8,7 @@ namespace bitfold::ops {
 
 std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
   if (!has(i) || !infos[i].elements) return std::nullopt;
-  // Numbers in a type that the slot does not accept mean nothing: the check of types refuses the node by name.
+  // Elements of a type that the slot does not accept are ignored; the check of types reports the node later.
   const Slot* slot = slot_at(info(node.op).inputs, i);
   if (slot != nullptr && !slot->types.contains(infos[i].dtype)) return std::nullopt;
   std::vector<std::int64_t> all;

@@ -17,8 +17,8 @@ using Elements = std::vector<Element>;
 /// Larger tensors are data, not shape arithmetic.
 inline constexpr std::int64_t kMaxElements = 4096;
 
-/// More elements than in any real tensor. Larger requests of a malicious file are rejected before arithmetic on them
-/// could overflow.
+/// More elements than any real tensor has. Larger sizes in a malicious file are rejected before arithmetic on them can
+/// overflow.
 inline constexpr std::int64_t kMaxValueElements = std::int64_t{1} << 48;
 
 /// Longer float constants are not the scales of a Resize.
@@ -42,9 +42,11 @@ using Outputs = std::vector<ValueInfo>;
 inline bool is_unknown(std::int64_t dim) { return dim < 0; }
 /// The dimension that an element of a shape represents.
 inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
-std::int64_t multiply(std::int64_t a, std::int64_t b);             ///< Unknown if either is; Error on overflow.
-std::int64_t normalize_axis(std::int64_t axis, std::size_t rank);  ///< Throws Error outside [-rank, rank).
-/// For values of that rank; false if there are no axes.
+/// The product of two sizes; kDynamic if either is unknown. Throws Error on overflow.
+std::int64_t multiply(std::int64_t a, std::int64_t b);
+std::int64_t normalize_axis(std::int64_t axis,
+                            std::size_t rank);  ///< Wraps a negative axis. Throws Error outside [-rank, rank).
+/// Whether `axis` is the last axis of a value of that rank; false for a scalar.
 constexpr bool is_last_axis(std::int64_t axis, std::size_t rank) {
   return rank > 0 && (axis == -1 || axis == static_cast<std::int64_t>(rank) - 1);
 }

@@ -1,7 +1,8 @@
 // Nested loops over strided tensors, with as few levels as the strides allow.
 //
 // Broadcasting is a stride of 0, a transposition permutes strides, and a slice offsets and multiplies them. So one loop
-// nest serves every operator that visits tensors in step, and its innermost level is long if the tensors are dense.
+// nest serves every operator that visits several tensors together, and the innermost level is long if the tensors are
+// dense.
 #pragma once
 
 #include <array>

@@ -155,7 +155,7 @@ TEST(DepthToSpace, both_orders) {
 struct ResizeCase {
   ResizeMode mode;
   ResizeCoordinates coordinates;
-  std::vector<float> up, down;  // 1 2 3 4 resized to seven and to three elements
+  std::vector<float> up, down;  // 1 2 3 4, resized to seven and to three elements
 };
 
 TEST(Resize, modes_and_coordinates_give_onnx_values) {

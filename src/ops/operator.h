@@ -23,7 +23,7 @@ namespace bitfold::ops {
 enum class Presence {
   required,
   optional,
-  variadic,  ///< Last slot only: any number of values, at least one unless `optional` inputs precede it.
+  variadic,  ///< Any number of values, for the last slot only; at least one unless `optional` slots precede it.
 };
 
 /// How the operator uses the value in a slot.
@@ -89,9 +89,9 @@ struct OperatorInfo {
   std::string_view name;         ///< ONNX's operator type.
   std::string_view domain = {};  ///< Empty means ai.onnx.
   /// The first opset with this form. Import lifts older forms to it, and export lowers it to older opsets
-  /// (onnx/versions.h).
+  /// (onnx/lift.h, onnx/lower_opset.h).
   int since = 1;
-  Op prototype;  ///< With every attribute's default.
+  Op prototype;  ///< The struct with every attribute at its default.
   std::vector<Slot> inputs, outputs;
   std::vector<Field> fields = {};
   Infer infer = nullptr;

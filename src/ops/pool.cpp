@@ -51,7 +51,7 @@ struct Cell {
   std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
 };
 
-/// The start of a search for the largest element.
+/// The initial value of a search for the largest element.
 template <class T>
 constexpr T lowest() {
   return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();

@@ -143,7 +143,8 @@ struct Combination {
   void multiply(const Node& node, const Taps& t) {
     const auto n = static_cast<std::size_t>(t.count);
     check(count * n <= kMaxLists, "{} interpolates too many axes at once", where(node));
-    for (std::size_t k = n; k-- > 0;)  // the first block last, because the others are computed from it
+    // the first block is written last, because the others are computed from it
+    for (std::size_t k = n; k-- > 0;)
       for (std::size_t i = 0; i < count; ++i) {
         offset[k * count + i] = offset[i] + t.offset[k];
         weight[k * count + i] = weight[i] * t.weight[k];

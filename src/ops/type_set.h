@@ -42,9 +42,9 @@ inline constexpr TypeSet kUnsignedInteger{DataType::uint8, DataType::uint16, Dat
 inline constexpr TypeSet kInteger = kSignedInteger | kUnsignedInteger;
 /// The integers that ONNX sums and averages: int32, int64 and their unsigned counterparts.
 inline constexpr TypeSet kWideInteger = kIndex | TypeSet{DataType::uint32, DataType::uint64};
-/// The types with arithmetic that Bitfold computes in.
+/// The types in which Bitfold does arithmetic.
 inline constexpr TypeSet kNumber = kReal | kInteger;
-/// Reals of other widths. They occur at the interface of a network only; see Cast.
+/// The types of reals other than float32. They occur only at the interface of a network; see Cast.
 inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
 /// Every type whose elements fill whole bytes.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;

@@ -7,7 +7,7 @@
 namespace bitfold::ops {
 namespace {
 
-// Above any real network, and small enough that sums and products of a few cannot overflow int64.
+// Larger than in any real network, and so small that the sums and products below cannot overflow int64.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
 
 void check_window(const Window& w, std::size_t rank) {
