@@ -51,7 +51,8 @@ void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double
   add_to_bias(graph, reader, onward);
 }
 
-// The layer that reads `id`, with this many channels, as its only non-constant input and can compensate a shift of it.
+// `node` as a layer, if it reads `id` as its input, this input has `channels` channels, and the layer's bias can
+// compensate a shift of it (no padding).
 std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id, std::size_t channels) {
   if (graph.node(node).inputs[0] != id || pads(graph.node(node).op)) return std::nullopt;
   const auto layer = linear_layer(graph, node);
@@ -60,7 +61,7 @@ std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id
 
 struct Reader {
   LinearLayer layer;
-  double upper;  // upper bound of the rectifier before it
+  double upper;  // upper bound of the Relu or Clip before the layer
 };
 
 // The layer that is the only reader of the Relu, or Clip from 0, that is the only reader of `id`.
@@ -74,9 +75,9 @@ std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::si
   return layer ? std::optional(Reader{*layer, static_cast<double>(clamp->high)}) : std::nullopt;
 }
 
-// How much of each channel's mean may be moved: at most what lies below nearly all of its values, and at most what
-// lowers the upper end of the grid that all channels share. Moving more would do harm, because the tails of real values
-// are longer than normal.
+// How much of each channel's mean to move: at most the bound that nearly all of its values exceed, and at most what
+// lowers the upper end of the grid that all channels share. Moving more would do harm, because real values have longer
+// tails than a normal distribution.
 std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper) {
   std::vector<double> excess(normals.mean.size());
   const auto end = [&](std::size_t c) { return normals.mean[c] + kNormalTail * normals.deviation[c]; };

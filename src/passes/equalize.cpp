@@ -44,7 +44,7 @@ class Equalizer {
 
   const Layers& layers() const { return layers_; }
 
-  /// Calls `improve` for one region after the other until it returns less than kSettled for all of them.
+  /// Calls `improve` for all regions in turn, until it returns less than kSettled for each of them.
   void settle(const std::function<double(State&)>& improve) {
     for (int round = 0; round < kMaxRounds; ++round) {
       double most = 0;
@@ -53,7 +53,7 @@ class Equalizer {
     }
   }
 
-  /// The square root in equation 11 for fixed factors of the other regions, as a factor per channel.
+  /// The factor sqrt(r2 / r1) of equation 11 for each channel, with the factors of other regions fixed.
   Doubles weight_balance(const State& state) const {
     Doubles r1(state.factors.size()), r2(state.factors.size()), balance(state.factors.size(), 1.0);
     for (NodeId id : state.region.producers) {
@@ -103,7 +103,8 @@ class Equalizer {
 
  private:
   void write_constants() {
-    std::vector<std::pair<NodeId, Tensor>> weights;  // collected before any is set, because layers may share a constant
+    // all new weights are computed before any is set, because layers may share a constant
+    std::vector<std::pair<NodeId, Tensor>> weights;
     for (const auto& [id, layer] : layers_)
       if (layer.changes()) weights.emplace_back(id, layer.scaled());
     for (auto& [id, tensor] : weights) {
@@ -148,7 +149,7 @@ std::vector<Doubles> directions(const Equalizer& equalizer, const State& state, 
   const std::size_t channels = state.factors.size();
   Doubles weights(channels, 1.0), flat(channels, 1.0), middle(channels, 1.0);
   for (std::size_t c = 0; c < channels; ++c) weights[c] = state.factors[c] * balance[c];
-  // Relative to the weights that read them, values of every channel are equally large.
+  // Factors that make the values of all channels equally large relative to the weights that read them.
   Doubles reads(channels);
   for (NodeId id : state.region.consumers) {
     const EqualizedLayer& layer = equalizer.layers().at(id);

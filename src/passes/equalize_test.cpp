@@ -157,7 +157,7 @@ TEST(Equalize, weights_converge_to_equal_ranges_on_both_sides_of_each_channel) {
     });
     return most;
   };
-  std::vector<double> ratios;  // of the ranges into and out of the channels between a and b
+  std::vector<double> ratios;  // ratio of the weight ranges on both sides of each channel between a and b
   for (std::size_t c = 0; c < 6; ++c)
     ratios.push_back(widest("a_equalized", c, true) / widest("b_equalized", c, false));
   for (double ratio : ratios) EXPECT_NEAR(ratio / ratios[0], 1, 0.02);

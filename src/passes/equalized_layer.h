@@ -40,7 +40,7 @@ class EqualizedLayer {
   /// Weights are multiplied by the factor of their output channel and divided by the factor of their input channel.
   std::vector<double> out_factors, in_factors;
 
-  /// With the factors 1 of the float network.
+  /// The taps of the float network, with all factors 1.
   const std::vector<Tap>& taps() const { return taps_; }
   double max(const Tap& tap) const { return tap.max * out_factors[tap.out] / in_factors[tap.in]; }
 

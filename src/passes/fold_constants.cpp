@@ -69,7 +69,7 @@ Tensor integers(const ValueInfo& info) {
   return tensor;
 }
 
-/// The tensor of a value whose elements are all known to shape inference.
+/// A value as a tensor, if shape inference finds all of its elements.
 std::optional<Tensor> known_tensor(const ValueInfo& info) {
   if (!info.elements || !info.shape || !is_static(*info.shape)) return std::nullopt;
   const auto& elements = *info.elements;
@@ -103,7 +103,8 @@ bool fix_reshape_target(Graph& graph, NodeId id, const Infos& infos) {
   if (!std::holds_alternative<Reshape>(node.op) || graph.is_constant(node.inputs[1])) return false;
   const auto& shape = info_of(infos, node.outputs[0]).shape;
   if (!shape || std::count(shape->begin(), shape->end(), kDynamic) > 1) return false;
-  if (std::find(shape->begin(), shape->end(), 0) != shape->end()) return false;  // 0 would mean "copy"
+  // an entry of 0 would copy the input's dimension
+  if (std::find(shape->begin(), shape->end(), 0) != shape->end()) return false;
   static_assert(kDynamic == -1, "a Reshape's target writes its one unknown size as -1");
   const std::string stem = graph.value(node.inputs[1]).name;
   set_constant_input(graph, id, 1, Tensor::from<std::int64_t>({std::ssize(*shape)}, *shape), stem);

@@ -93,7 +93,7 @@ bool fold_beta(Graph& graph, NodeId id, Gemm& gemm) {
   if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) {
     const Tensor* constant = plain_constant(graph, node.inputs[2]);
     if (gemm.beta == 0) {
-      graph.resize_inputs(id, 2);  // in ONNX, C is then not read
+      graph.resize_inputs(id, 2);  // with beta = 0, ONNX does not read C
     } else if (constant != nullptr) {
       const std::string stem = graph.value(node.inputs[2]).name;
       set_constant_input(graph, id, 2, multiplied(*constant, gemm.beta), stem);

@@ -14,7 +14,7 @@ namespace {
 constexpr float kInfinity = Activation::kInfinity;
 constexpr Activation kRelu{.low = 0};
 
-/// Makes a node of one data input the clamp, in the canonical form.
+/// Turns a node with one data input into the clamp in canonical form.
 void set_clamp(Graph& graph, NodeId id, const Activation& clamp) {
   const std::string stem = graph.value(graph.node(id).outputs[0]).name;
   graph.resize_inputs(id, 1);

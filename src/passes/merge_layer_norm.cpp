@@ -2,8 +2,8 @@
 //
 //   d = x - mean(x),    n = d / sqrt(mean(d^2) + epsilon),    y = n * scale + shift
 //
-// Means over the last axis, scale and shift of one entry for each of its places. One node is one step of the engine,
-// and what equalization and smoothing look for.
+// Means are over the last axis; scale and shift have one entry per index of it. A single node runs as one step of the
+// engine, and equalization and smoothing recognize it.
 #include "ops/infer.h"
 #include "passes/rewrite.h"
 
@@ -21,7 +21,7 @@ std::optional<NodeId> made_by(const Graph& graph, ValueId value, Kind kind) {
 
 ValueId input(const Graph& graph, NodeId id, std::size_t slot) { return graph.node(id).inputs[slot]; }
 
-/// The value whose mean over the last axis (kept) is `value`; none if it is not such a mean.
+/// x, if `value` is the mean of x over the last axis with keepdims; otherwise none.
 ValueId averaged(const Graph& graph, ValueId value) {
   const auto id = made_by<Reduce>(graph, value, ReduceKind::mean);
   if (!id || !std::get<Reduce>(graph.node(*id).op).keepdims || graph.node(*id).inputs.size() < 2) return ValueId::none;
@@ -76,7 +76,7 @@ struct Normalization {
   float epsilon;
 };
 
-/// The parts of the normalization whose last division is `id`, if it is one.
+/// The parts of a normalization that ends with the division `id`; none if `id` does not end one.
 std::optional<Normalization> normalization(const Graph& graph, NodeId id) {
   const auto* op = std::get_if<Binary>(&graph.node(id).op);
   if (op == nullptr || op->kind != BinaryKind::div) return std::nullopt;

@@ -12,7 +12,8 @@ using Doubles = std::vector<double>;
 
 double square(double x) { return x * x; }
 
-// Entries of `one`, each repeated: channel factors for a layer that reads whole blocks of each channel.
+// The entry of `one` for position `index` of `count`. Each entry applies to an equal block of positions, for layers
+// that read whole blocks of each channel.
 double entry(const Doubles& one, std::size_t index, std::size_t count) { return one[index / (count / one.size())]; }
 
 }  // namespace

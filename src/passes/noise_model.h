@@ -1,8 +1,8 @@
 // Predicts the quantization noise after a region for given factors. Internal to passes/.
 //
 // Rounding is modelled as uniform noise: a grid of step d adds d^2 / 12 to each number (Widrow and Kollar 2008,
-// "Quantization Noise", chapter 5). In units of the float network, the noise of a channel multiplied by f is divided by
-// f^2. With values a[c] of the region, weights w[o][c] that read them, and powers E:
+// "Quantization Noise", chapter 5). Multiplying a channel by f divides its noise by f^2, in units of the float network.
+// With values a[c] of the region, weights w[o][c] that read them, and powers E:
 //
 //   noise = sum over readers   [ sum_oc n[c] |w[o][c]|^2  +  sum_o d_w[o]^2 / 12 sum_c f[c]^2 E a[c]^2 ] / E y^2
 //   n[c]  = 1 / f[c]^2 ( sum over values d_a^2 / 12  +  sum over writers d_v[c]^2 / 12 E x^2 )
@@ -32,7 +32,7 @@ class NoiseModel {
   /// The factors of other regions stay fixed.
   double noise(const Region& region, const Layers& layers, const std::vector<double>& factors) const;
 
-  /// Ranges by channel over the region's values that get a grid of their own.
+  /// The largest range of each channel among the region's values that get a grid of their own.
   std::vector<double> value_ranges(const Region& region) const;
   /// Root mean square by channel of the values that the region's consumers read.
   std::vector<double> value_sizes(const Region& region) const;

@@ -23,7 +23,7 @@ constexpr std::array<Pass, 7> kPasses{{
     {"eliminate_dead", "last: removes the nodes that other passes bypassed", eliminate_dead},
 }};
 
-// Each round changes something, so the number of nodes bounds the rounds; real networks need two or three.
+// A limit on rounds, which guards against passes that undo each other; real networks need two or three.
 constexpr int kMaxRounds = 100;
 
 void check_names(const std::vector<std::string>& skip) {

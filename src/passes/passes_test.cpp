@@ -47,7 +47,7 @@ std::vector<std::string> ops(const Graph& g) {
 }
 using Ops = std::vector<std::string>;
 
-/// Optimizes and expects the same function, within 1e-5 of the largest output.
+/// Optimizes a copy and expects outputs within 1e-5 of the largest output. Returns the copy.
 Graph optimized(const Graph& g) {
   Graph o = g;
   optimize(o);

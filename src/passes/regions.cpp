@@ -46,7 +46,7 @@ class Finder {
     for (ValueId id : graph_.inputs()) block(id);
     for (ValueId id : graph_.outputs()) block(id);
     for (NodeId id : graph_.topological_order()) visit(id);
-    // Only now it is known which values are connected to a blocked one.
+    // A separate loop, because all connections must be known before blocked regions can be left out.
     std::map<std::size_t, Region> regions;
     for (ValueId id : graph_.values()) {
       if (graph_.is_constant(id) || channels_of(graph_, id) == 0 || is_blocked_[root(id)]) continue;
@@ -116,7 +116,7 @@ class Finder {
     if (node.inputs.empty() || node.outputs.size() != 1 || node.inputs[0] == ValueId::none) return Passage::blocked;
     const ValueId in = node.inputs[0], out = node.outputs[0];
     if (const auto layer = linear_layer(graph_, id)) {
-      // Its input has its channels along axis 1, or whole blocks of them after a Flatten.
+      // The channels of the layer's input lie along axis 1, or after a Flatten in whole blocks.
       return layer->channel_count == channels_of(graph_, out) && channels_of(graph_, in) > 0 ? Passage::linear
                                                                                              : Passage::blocked;
     }

@@ -16,7 +16,8 @@ struct Region {
   std::vector<ValueId> values;
   /// Linear layers; a layer may be the consumer of one region and the producer of another.
   std::vector<NodeId> producers, consumers;
-  std::optional<float> clips_at;  ///< The least magnitude at which a Clip inside the region may change a value.
+  /// The smallest magnitude that a Clip inside the region may change; none without a Clip.
+  std::optional<float> clips_at;
 };
 
 /// All regions bounded by linear layers, in the order of their first value. Shapes must be known along axis 1.

@@ -21,7 +21,7 @@ struct Context {
   NodeId producer(ValueId id) const { return id == ValueId::none ? NodeId::none : graph.producer(id); }
 };
 
-/// Equal sizes, at most one of them unknown: the element counts are equal, so the unknown sizes are as well.
+/// Whether two shapes are equal. At most one size may be unknown: since element counts are equal, it is then equal too.
 bool is_same_shape(const ValueInfo& a, const ValueInfo& b) {
   return a.shape && b.shape && *a.shape == *b.shape && std::count(a.shape->begin(), a.shape->end(), kDynamic) <= 1;
 }
@@ -49,7 +49,8 @@ bool is_reshaping(const Op& op) {
   return traits.keeps_order && !traits.elementwise;
 }
 
-/// A step of 1 from 0 to past the end along every axis that the shapes do not show to be whole.
+/// Whether a Slice returns its whole input. Axes with equal known sizes are whole; along all others it must step by 1
+/// from 0 to past the end.
 bool is_whole_slice(const Context& c, const Node& node) {
   const ValueInfo &x = c.info(node.inputs[0]), &y = c.info(node.outputs[0]);
   const auto known = [&](std::size_t slot) { return c.info(node.inputs[slot]).elements; };
@@ -60,7 +61,7 @@ bool is_whole_slice(const Context& c, const Node& node) {
   return std::all_of(ends->begin(), ends->end(), [](const auto& e) { return e && *e >= kBeyondAnySize; });
 }
 
-/// Never below 0, so that a Relu changes nothing.
+/// Whether the value is never below 0, so that a Relu does not change it.
 bool is_never_negative(const Context& c, ValueId id) {
   const NodeId producer = c.producer(id);
   if (producer == NodeId::none) return false;

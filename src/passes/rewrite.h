@@ -1,4 +1,4 @@
-// Changes to a graph that passes are made of. Internal to passes/.
+// Graph edits that the passes share. Internal to passes/.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,5 @@
-// SmoothQuant. Readers of a normalization other than products with constant weights (a residual sum, in transformers
-// that normalize after it) need the unchanged values; the products then get a normalization of their own.
+// SmoothQuant. If a normalization has readers other than products with constant weights, these need the unchanged
+// values (a residual sum in transformers that normalize after sums). The products then get a copy of the normalization.
 #include <algorithm>
 #include <cmath>
 
@@ -44,7 +44,7 @@ struct Smoothable {
   NodeId norm;
   ValueId value;
   std::vector<Reader> readers;
-  bool has_others;  // there are readers that need the unchanged values
+  bool has_others;  // whether other readers need the unchanged values
 };
 
 std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {

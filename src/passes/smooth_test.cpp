@@ -37,7 +37,8 @@ TEST(SmoothNormalizations, uses_the_factors_of_the_paper_and_keeps_the_function)
   const Graph before = block();
   Graph g = before;
   EXPECT_EQ(smoothable_values(g), (std::vector<std::string>{"n"}));
-  // Equation 4: s[0] = sqrt(18) / sqrt(2) = 3, s[1] = sqrt(1) / sqrt(4) = 1/2: the largest weights of both readers.
+  // Equation 4: s[0] = sqrt(18) / sqrt(2) = 3, s[1] = sqrt(1) / sqrt(4) = 1/2; the denominators are the largest weights
+  // over both readers.
   const auto regions = smooth_normalizations(g, {{"n", {18, 1}}}, 0.5);
   ASSERT_EQ(regions.size(), 1U);
   EXPECT_EQ(regions[0].renamed, (std::vector<std::string>{"n_smoothed"}));
