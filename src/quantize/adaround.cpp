@@ -171,8 +171,7 @@ class Block {
       for (std::int64_t c = 0; c < count_; ++c) {
         const auto scale = static_cast<float>(found[static_cast<std::size_t>(c)].grid.scale);
         for (std::size_t j = at(c, 0); j < at(c + 1, 0); ++j) {
-          // The derivative of penalty * curvature * u (1 - u); the error's own second derivative is twice the
-          // curvature.
+          // The derivative of penalty * curvature * u (1 - u). The error's second derivative is twice the curvature.
           const float push = penalty * curvature[j] * (1 - 2 * u[j]);
           const float moved = u[j] - adam.step(gradient[j] * scale + push, first[j], second[j]);
           u[j] = moved < 0 ? 0.0F : moved > 1 ? 1.0F : moved;
@@ -180,7 +179,7 @@ class Block {
         if (!p_.moves_bias) continue;
         float slope = 0;
         for (std::int64_t r = 0; r < shared_.batch; ++r) slope += errors_[static_cast<std::size_t>(r * count_ + c)];
-        // In steps of the grid, the change of an output for one code of a weight whose input is 1.
+        // The change of an output when a weight with input 1 changes by one code, in steps of the grid.
         const auto j = static_cast<std::size_t>(c);
         bias_[j] -= scale * adam.step(slope, bias_first[j], bias_second[j]);
       }

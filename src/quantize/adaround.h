@@ -48,8 +48,8 @@ struct AdaRoundOptions {
   float learning_rate = 0.01F;  ///< Step of u in Adam (Kingma and Ba 2015).
 };
 
-/// Changes the codes and biases of those channels for which this reduces the squared error over the rows. The result
-/// does not depend on the number of threads.
+/// Improves the codes and biases in place. A channel is changed only if this reduces its squared error over the rows.
+/// The result does not depend on the number of threads.
 void adaround(const AdaRoundProblem& problem, std::span<RoundedChannel> channels, const AdaRoundOptions& options = {});
 
 }  // namespace bitfold::quantization

@@ -115,7 +115,7 @@ TEST(AdaRound, never_makes_a_channel_worse_and_uses_only_neighbouring_codes) {
       EXPECT_GE(code, kGrid.qmin);
       EXPECT_LE(code, kGrid.qmax);
     }
-  // Whole batches use 256 of the 300 rows in a shuffled order, so the comparison has a margin.
+  // AdaRound reads whole batches only, 256 of the 300 rows, so the comparison over all rows has a margin.
   double found = 0, nearest = 0;
   for (std::size_t c = 0; c < layer.channels.size(); ++c) {
     found += squared_error(layer, c, layer.channels[c].codes, layer.channels[c].bias, {.low = 0, .high = 3});

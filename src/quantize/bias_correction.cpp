@@ -44,7 +44,7 @@ struct Spread {
     if (!(s > 0)) return 0;
     const double mean = e / s;
     if (count < 2 || mean == 0) return mean;
-    const double squares = std::max(0.0, e_e - 2 * mean * e_s + mean * mean * s_s);  // of e - mean s
+    const double squares = std::max(0.0, e_e - 2 * mean * e_s + mean * mean * s_s);  // sum of squares of e - mean * s
     const auto n = static_cast<double>(count);
     const double variance = squares / (s * s) * n / (n - 1);
     return mean * std::max(0.0, 1 - variance / (mean * mean));

@@ -22,7 +22,7 @@ double change(const std::vector<float>& inputs, const Activation& activation) {
                       {.weights = {0.5F}, .bias = {0}})[0];
 }
 
-// The errors of the outputs are half the inputs.
+// With w = 1 rounded to 0.5, the error of each output is half its input.
 TEST(BiasCorrection, is_the_mean_error) {
   EXPECT_DOUBLE_EQ(change({2}, {}), 1);
   EXPECT_DOUBLE_EQ(change({2, 2, 2}, {}), 1);
@@ -30,9 +30,9 @@ TEST(BiasCorrection, is_the_mean_error) {
 }
 
 TEST(BiasCorrection, weights_errors_by_the_slope_of_the_activation) {
-  EXPECT_DOUBLE_EQ(change({2, -4}, {.low = 0}), 1);  // values that a Relu sets to 0 have no error
+  EXPECT_DOUBLE_EQ(change({2, -4}, {.low = 0}), 1);  // a value that the Relu sets to 0 has no error
   EXPECT_DOUBLE_EQ(change({-4, -2}, {.low = 0}), 0);
-  EXPECT_DOUBLE_EQ(change({2, 20}, {.high = 4}), 1);  // and neither have values that a Clip cuts off
+  EXPECT_DOUBLE_EQ(change({2, 20}, {.high = 4}), 1);  // nor has a value that the Clip cuts off
 }
 
 TEST(BiasCorrection, shrinks_with_the_variance_over_samples) {

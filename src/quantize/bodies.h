@@ -13,12 +13,12 @@ namespace bitfold::quantization {
 /// Calls visit(prefix, body) for every body of the graph, nested ones after the body around them.
 void for_each_body(const Graph& graph, const std::function<void(const std::string& prefix, const Graph& body)>& visit);
 
-/// The recipe of the graph itself: without the nodes of bodies in `skip` and `layers`.
+/// The recipe without those entries of `skip` and `layers` that name nodes of bodies.
 Recipe without_bodies(const Graph& graph, Recipe recipe);
-/// The recipe of one body: its own nodes in `skip` and `layers`, and nothing that needs samples, of which a body has
-/// statistics only.
+/// The recipe of one body. `skip` and `layers` keep only the body's nodes, and settings that need samples are replaced,
+/// because a body has only statistics.
 Recipe recipe_of_body(const std::string& prefix, const Recipe& recipe);
-/// The statistics of one body's values, by their own names.
+/// The statistics of one body's values, with the prefix removed from the names.
 Calibration calibration_of_body(const std::string& prefix, const Calibration& calibration);
 
 }  // namespace bitfold::quantization

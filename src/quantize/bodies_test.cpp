@@ -77,7 +77,7 @@ TEST(Bodies, are_calibrated_and_quantized_like_networks) {
   EXPECT_TRUE(is_quantized("if.0/then_product"));
   EXPECT_TRUE(is_quantized("if.1/else_second"));
   double noise = 0, power = 0;
-  for (unsigned seed = 900; seed < 908; ++seed) {  // some take either branch
+  for (unsigned seed = 900; seed < 908; ++seed) {  // the samples take both branches
     const std::vector<Tensor> inputs{testing::random_tensor({1, kIn}, seed)};
     const Tensor real = Reference(graph).run(inputs).front();
     const Tensor simulated = Reference(result.graph).run(inputs).front();

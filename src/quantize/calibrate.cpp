@@ -2,8 +2,8 @@
 //
 // Each sample runs by itself on one core (for a graph with a fixed batch, each group of that many samples), and several
 // run at the same time. Batch size and thread count therefore do not enter the arithmetic, and histograms and sums of
-// extremes merge exactly: the result is the same bits for all of them. A group that the data does not fill is filled by
-// repeating its last sample.
+// extremes merge exactly: the result is the same bits for all of them. An incomplete last group is filled by repeating
+// its last sample.
 #include "bitfold/calibrate.h"
 
 #include <omp.h>
@@ -24,7 +24,7 @@
 namespace bitfold {
 namespace {
 
-constexpr std::int64_t kMaxSamples = 256;                    // at a time
+constexpr std::int64_t kMaxSamples = 256;                    // per batch
 constexpr std::int64_t kMaxBytes = std::int64_t{256} << 20;  // for the histograms of all threads
 
 // Each thread has its own histograms of all values. Fewer threads run if those would take too much memory.
@@ -112,7 +112,7 @@ class Collector {
   std::vector<std::vector<Seen>> by_thread_;  // and value
 };
 
-/// A value of a body has no axis of samples: all its elements belong to one.
+/// Values of bodies have no batch axis: all elements count as one sample.
 constexpr std::int64_t kOneSample = std::numeric_limits<std::int64_t>::max();
 
 CalibrateOptions options_of_body(const std::string& prefix, const CalibrateOptions& options) {
@@ -163,7 +163,7 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
     try {
       run(reference);
     } catch (const Error&) {
-      // Again in the graph's order of elements: the index in the message must not depend on the CPU.
+      // Runs again in the graph's order of elements, because the index in the message must not depend on the CPU.
       run(Reference(graph, {.on_value = on_value, .on_body_value = on_body_value}));
       throw;
     }

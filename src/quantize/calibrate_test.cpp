@@ -75,7 +75,7 @@ TEST(Calibrate, values_to_calibrate_suffice_for_the_recipe) {
   for (const Observer observer : {Observer::mse, Observer::moving_average}) {
     const Recipe recipe{.observer = observer};
     const Calibration some = calibrate(graph, source, {.values = values_to_calibrate(graph, recipe)});
-    EXPECT_FALSE(some.values.contains("c"));  // it becomes "r"
+    EXPECT_FALSE(some.values.contains("c"));  // "c" shares the grid of "r", whose statistics are used
     EXPECT_EQ(quantize(graph, some, recipe).graph, quantize(graph, all, recipe).graph);
   }
 }

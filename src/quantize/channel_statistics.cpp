@@ -36,7 +36,7 @@ std::vector<Channel> channels_of(const Tensor& tensor) {
   return channels;
 }
 
-/// One value over all samples. Sums are exact, hence independent of the order of samples.
+/// The statistics of one value over all samples. Sums are exact, so that they do not depend on the order of samples.
 struct Total {
   std::vector<Channel> channels;  // extremes only
   std::vector<ExactSum> squares;

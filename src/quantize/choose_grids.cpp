@@ -12,7 +12,8 @@
 namespace bitfold::quantization {
 namespace {
 
-// The first candidate comes from the statistics of all samples, the errors from a few: another must be clearly better.
+// The first candidate is based on the statistics of all samples, the measured errors on a few, so another candidate
+// must be clearly better.
 constexpr double kClearly = 0.95;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
@@ -41,7 +42,7 @@ double squared_distance(const Tensor& x, const Tensor& y) {
   return sum_of_squares(a.size(), [a, b](std::size_t i) { return static_cast<double>(a[i] - b[i]); });
 }
 
-/// Computes the network's outputs with the members of one group on a grid.
+/// Computes the network's outputs if only the members of one group are on a grid.
 class Consequence {
  public:
   Consequence(const Graph& graph, const std::vector<NodeId>& order, const std::vector<ValueId>& members)
@@ -55,7 +56,7 @@ class Consequence {
       nodes_.push_back(id);
       for (ValueId out : used_outputs(graph, id)) is_changed[index(out)] = true;
     }
-    // Members that no changed node computes are snapped at the start.
+    // Members that are not computed by one of the nodes to run again are snapped at the start.
     for (ValueId id : members) {
       const NodeId producer = graph.producer(id);
       if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) roots_.push_back(id);
@@ -184,7 +185,7 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
   const std::int64_t group = fixed_batch(graph);
   const int threads = thread_count(options.threads);
   std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
-  std::int64_t limit = group;  // the first group shows how many samples are affordable
+  std::int64_t limit = group;  // the number of samples is set after the first group has shown the work per sample
   for_first_samples(
       samples, group, threads, limit,
       [&](std::int64_t part, std::span<const Tensor> inputs) {

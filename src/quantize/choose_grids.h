@@ -12,7 +12,8 @@
 
 namespace bitfold::quantization {
 
-/// The observers that Observer::automatic chooses from. The first is the most accurate one if used for all values.
+/// The observers that Observer::automatic chooses from. The first is the one that is most accurate when used for all
+/// values.
 inline constexpr std::array kAutomaticObservers{Observer::mse, Observer::entropy, Observer::percentile,
                                                 Observer::moving_average, Observer::min_max};
 
@@ -23,7 +24,8 @@ struct GridChoice {
 };
 
 struct ChooseOptions {
-  /// The number of samples is such that all candidates together compute `work` elements, within these limits.
+  /// Limits for the number of samples. Within them, it is chosen so that all candidates together compute `work`
+  /// elements.
   std::int64_t min_samples = 16, max_samples = 128;
   std::int64_t work = std::int64_t{4} << 30;
   int threads = 0;  ///< 0 means all cores.

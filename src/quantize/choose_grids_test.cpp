@@ -91,7 +91,7 @@ TEST(ChooseGrids, without_samples_is_an_error) {
 }
 
 TEST(AutomaticObserver, selects_and_reports_the_range_with_the_least_output_error) {
-  // 2 bits for 0.5 and 8, of which only the 0.5 matters: mse covers the 8, the percentile does not.
+  // Inputs 0.5 and 8 on a grid of 2 bits. Only 0.5 affects the output. mse covers the 8, percentile does not.
   const Graph graph = two_inputs(0);
   std::vector<float> values;
   for (int i = 0; i < 64; ++i) values.insert(values.end(), {0.5F, i == 63 ? 8.0F : 0.5F});

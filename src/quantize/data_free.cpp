@@ -10,7 +10,7 @@ namespace {
 
 using quantization::Foreseen;
 
-// Renames and scales the entries of equalized values.
+// Updates the table after equalization: renames and scales the entries of equalized values.
 void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) {
   for (const EqualizedRegion& region : regions)
     for (std::size_t v = 0; v < region.values.size(); ++v) {

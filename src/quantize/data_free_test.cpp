@@ -93,7 +93,7 @@ TEST(Foresee, refuses_unknown_operators_by_name) {
   }
 }
 
-// Between 0 and 1 lie probabilities, not their logarithms.
+// The range 0 to 1 holds for probabilities, not for their logarithms.
 TEST(Foresee, refuses_the_logarithm_of_a_softmax) {
   for (bool is_log : {false, true}) {
     Graph g;
@@ -135,7 +135,7 @@ TEST(AbsorbHighBias, moves_the_mean_of_channels_above_zero) {
   EXPECT_EQ(bias("h"), (std::vector<float>{6, 0.5}));
   EXPECT_EQ(bias("y"), (std::vector<float>{9}));
   EXPECT_EQ(table.at("h").mean, (std::vector<double>{6, 0.5}));
-  // The same function where nothing lies below what was moved: |x| < 6 here.
+  // The function is the same as long as no value lies below the amount moved; that holds for |x| < 6.
   Tensor x(DataType::float32, {1, 2, 4, 4});
   for (std::size_t i = 0; i < 32; ++i) x.mutable_data<float>()[i] = static_cast<float>(i % 11) - 5;
   const auto before = Reference(absorbing()).run(std::vector{x}), after = Reference(g).run(std::vector{x});
@@ -148,8 +148,8 @@ TEST(AbsorbHighBias, leaves_a_layer_that_pads_with_zeros) {
   EXPECT_EQ(absorb_high_bias(g, table), 0);
 }
 
-// Channel 1 keeps the grid's upper end at 14 (2 + 6 * 2) in any case. Of the 7 that channel 0, whose end
-// is at 16, could move, only 2 therefore lower the end of the grid.
+// Channel 1 reaches up to 14 (2 + 6 * 2) and channel 0 up to 16. Channel 0 could move 7, but only the first 2 lower the
+// end of the grid.
 TEST(AbsorbHighBias, moves_only_as_much_as_narrows_the_grid) {
   Graph g = absorbing();
   BatchNormTable table{{"h", {.mean = {10, 2}, .deviation = {1, 2}}}};
@@ -159,7 +159,7 @@ TEST(AbsorbHighBias, moves_only_as_much_as_narrows_the_grid) {
   EXPECT_EQ(absorb_high_bias(g, wide), 0);
 }
 
-// A Clip to 11 stays out of reach of mean 10, deviation 1/3 only: 10 + 3 * 1/3 = 11.
+// With mean 10, a Clip to 11 is out of reach if the deviation is at most 1/3: 10 + 3 * 1/3 = 11.
 TEST(AbsorbHighBias, keeps_values_that_a_clip_may_reach) {
   for (const double deviation : {1.0 / 3, 0.5}) {
     Graph g = absorbing();
@@ -172,7 +172,8 @@ TEST(AbsorbHighBias, keeps_values_that_a_clip_may_reach) {
   }
 }
 
-// Values that the Clip cuts off do not count: the end falls from 6 to the 5.5 that another channel has (1 + 6 * 0.75).
+// Values above the Clip's bound of 6 do not count, so the end falls from 6 to 5.5, the end of the other channel (1 + 6
+// * 0.75).
 TEST(AbsorbHighBias, ignores_values_above_the_clip_bound) {
   const auto absorbed = [](double other_deviation) {
     Graph g = absorbing();
@@ -185,7 +186,7 @@ TEST(AbsorbHighBias, ignores_values_above_the_clip_bound) {
     return 5 - table.at("h").mean[0];
   };
   EXPECT_EQ(absorbed(0.75), 1);  // 5 + 6 * 0.25 - 5.5
-  EXPECT_EQ(absorbed(1), 0);     // 1 + 6 > 6: the grid reaches the bound in any case
+  EXPECT_EQ(absorbed(1), 0);     // 1 + 6 > 6: the other channel reaches the bound in any case
 }
 
 /// A bottleneck with a residual sum: v = x + (3, -1), t = 2 v + (1, 1), s = v + t, y = (1, 1) s. `relu` reads s as

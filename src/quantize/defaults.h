@@ -1,4 +1,4 @@
-// Choices shared by the pipeline and its parts.
+// Defaults and messages that the pipeline and its parts share.
 #pragma once
 
 #include <string>

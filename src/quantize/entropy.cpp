@@ -20,7 +20,7 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 double times_log(double count) { return count > 0 ? count * std::log(count) : 0; }
 
-// The bins of one code.
+// Counts of the bins that belong to one code.
 struct Level {
   float code = 0;
   double p = 0, n = 0, bins = 0;

@@ -1,4 +1,4 @@
-// The loss of information when a histogram is put on a grid.
+// The information that a histogram loses when its values are quantized.
 #pragma once
 
 #include <vector>

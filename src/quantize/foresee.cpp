@@ -128,10 +128,10 @@ class Foresight {
          where(graph_, id));
   }
 
-  // A layer without a BatchNorm is a sum of many terms, hence nearly normal. If its input channels were independent,
-  // variances would add up (within a kernel, inputs are either equal, as neighbouring pixels nearly are, or
-  // independent: the larger variance is used); if they were fully correlated, deviations would. Real channels lie
-  // between, so the geometric mean of both is used.
+  // A layer without a BatchNorm is a sum of many terms, hence nearly normal. If input channels were independent,
+  // variances would add up; if they were fully correlated, standard deviations would. Real channels lie in between, so
+  // the geometric mean of both estimates is used. Within a kernel, inputs may be equal (as neighbouring pixels nearly
+  // are) or independent; the larger variance is used.
   Tensor product(NodeId id) {
     const Node& node = graph_.node(id);
     const Tensor& x = values_.at(node.inputs[0]);
@@ -183,7 +183,7 @@ class Foresight {
            std::holds_alternative<BatchNorm>(node.op);
   }
 
-  // A constant that varies along an axis that has length 1 here is mixed into one distribution.
+  // If a constant varies along an axis that has length 1 here, its elements are mixed into one distribution.
   Tensor computed(NodeId id) {
     const Node& node = graph_.node(id);
     const std::int64_t channels = channels_of(node.outputs[0]);
@@ -211,7 +211,7 @@ class Foresight {
     return Reference(alone).run(inputs).front();
   }
 
-  /// Whether every output element is an input element, or a mean or extreme of neighbouring ones.
+  /// Whether every output element is an input element, or a mean, minimum or maximum of neighbouring ones.
   static bool keeps_values(const Node& node) {
     const auto* reduce = std::get_if<Reduce>(&node.op);
     if (reduce != nullptr)

@@ -7,13 +7,14 @@
 
 namespace bitfold::quantization {
 
-/// Distributions by value: equally likely numbers of each channel, independent of other channels', as a tensor of shape
-/// [kForeseen][channels], with further axes of length 1 up to the value's rank. A value whose channels have been mixed
+/// Distributions by value. A tensor of shape [kForeseen][channels], with further axes of length 1 up to the value's
+/// rank, holds equally likely numbers for each channel, independent between channels. A value whose channels were mixed
 /// has one channel.
 using Foreseen = std::map<ValueId, Tensor>;
 inline constexpr std::int64_t kForeseen = 1024;
 
-/// Predicts every float value that is computed or fed. Throws Error naming a node whose output cannot be predicted.
+/// Predicts every float value: graph inputs and computed values. Throws Error naming a node whose output cannot be
+/// predicted.
 Foreseen foresee(const Graph& graph, const BatchNormTable& table, const InputRange& range);
 
 Calibration calibration_of(const Graph& graph, const Foreseen& values);

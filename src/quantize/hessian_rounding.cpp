@@ -24,7 +24,7 @@ HessianRounding::HessianRounding(const InputMoments& moments, double damping)
   std::stable_sort(order_.begin(), order_.end(), [&](std::int64_t a, std::int64_t b) { return h(a, a) < h(b, b); });
   double trace = 0;
   for (std::int64_t i = 0; i < n; ++i) trace += h(i, i);
-  // With inputs that are all 0, this is rounding to nearest.
+  // If all inputs are 0, a diagonal of ones gives rounding to nearest.
   const double added = trace > 0 ? damping * trace / static_cast<double>(n) : 1;
 
   // Cholesky, row by row: R_ij = (H_ij - sum_{k < i} R_ki R_kj) / R_ii

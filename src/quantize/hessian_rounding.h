@@ -62,8 +62,9 @@ class HessianRounding {
 
  private:
   std::int64_t depth_;
-  std::vector<std::int64_t> order_;  ///< Inputs by rising energy: rounding goes from the end, the strongest first.
-  std::vector<double> factor_;       ///< R, [depth][depth], rows in that order.
+  /// Inputs in order of rising energy. Rounding starts at the end, with the strongest input.
+  std::vector<std::int64_t> order_;
+  std::vector<double> factor_;  ///< R, [depth][depth], rows in that order.
   const InputMoments& moments_;
 };
 

@@ -46,7 +46,7 @@ std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_
   const std::int64_t most = keeps_rows ? rows_per_sample(view, runs.max_samples()) : LayerRows::kMaxPerSample;
   const LayerRows rows(runs.graph(), id, most * runs.group());
   std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
-  // For each group of samples in progress, the moments by group of the layer.
+  // Moments for each group of samples in progress and each group of the layer.
   std::vector<std::vector<SampleMoments>> under_way(static_cast<std::size_t>(runs.threads()),
                                                     std::vector<SampleMoments>(moments.size()));
   runs.run(

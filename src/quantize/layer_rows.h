@@ -24,7 +24,7 @@ struct ProductView {
 /// Absent if the node is not such a product.
 std::optional<ProductView> product_view(const Graph& graph, NodeId id);
 
-/// Reads input rows at output positions that are evenly spread over the image.
+/// Reads the input rows of a product, at output positions spread evenly over the image.
 class LayerRows {
  public:
   static constexpr std::int64_t kMaxPerSample = 256;

@@ -55,7 +55,7 @@ class ExpectedError {
   double operator()(float lo, float hi) const {
     const QuantParams params = choose_params(lo, hi, spec_);
     const float scale = params.scale[0], inverse = 1 / scale;
-    if (!std::isfinite(inverse)) return 0;  // subnormal: nothing to gain
+    if (!std::isfinite(inverse)) return 0;  // a subnormal scale: clipping gains nothing
     const auto lowest = static_cast<float>(params.qmin() - params.zero_point[0]);
     const auto highest = static_cast<float>(params.qmax() - params.zero_point[0]);
     // Adding and subtracting 1.5 * 2^23 rounds |t| < 2^22 half to even, without a call.
@@ -81,7 +81,7 @@ class ExpectedError {
 // The ends tried are kShrink^k times the extreme, down to 6 % of it.
 constexpr float kShrink = 0.97F;
 constexpr int kSteps = 90;
-// Least relative gain of a shorter range: more than the last bits of a logarithm, which differ between processors.
+// Minimum relative gain of a shorter range. It exceeds rounding errors of logarithms, which differ between processors.
 constexpr double kMinGain = 1e-9;
 
 template <class Cost>
@@ -106,8 +106,7 @@ ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec
     const float end = best_end(std::max(-min, max), [&](float e) { return error(-e, e); });
     return {std::max(min, -end), std::min(max, end)};
   }
-  // One end at a time, twice: the clipping error of an end does not depend on the other end, only the rounding error
-  // does.
+  // Optimizes one end after the other, twice. The ends affect each other only through the rounding error.
   ObservedRange range{min, max};
   for (int round = 0; round < 2; ++round) {
     if (max > 0) range.max = best_end(max, [&](float hi) { return error(range.min, hi); });
@@ -125,7 +124,7 @@ ObservedRange observe_moving_average(const ValueStatistics& statistics) {
           static_cast<float>(statistics.sample_maxima.value() / count)};
 }
 
-// Raises the lower end as far as that reduces the error after a reader that shrinks negative numbers.
+// Raises the lower end as long as this reduces the error after a reader that shrinks negative numbers.
 ObservedRange raise_lower_end(ObservedRange range, const ValueStatistics& statistics, const GridSpec& spec,
                               float negative_gain) {
   if (range.min >= 0 || spec.scheme == Scheme::symmetric) return range;

@@ -28,7 +28,7 @@ ValueStatistics statistics_of(const std::vector<float>& values) {
   return statistics;
 }
 
-// The error of the values themselves, by the public functions.
+// The squared error of the values, computed with the public functions.
 double squared_error(const std::vector<float>& values, float lo, float hi, const GridSpec& spec) {
   const auto size = static_cast<std::int64_t>(values.size());
   const Tensor snapped = snap(Tensor::from<float>({size}, values), choose_params(lo, hi, spec));
@@ -117,7 +117,7 @@ TEST(Observer, moving_average_is_the_mean_of_samples_extremes) {
 TEST(Observer, moving_average_without_sample_extremes_is_an_error) {
   ValueStatistics statistics = statistics_of({-1, 2});
   EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
-  statistics.add_sample(std::vector<float>{5, 6});  // still not all samples
+  statistics.add_sample(std::vector<float>{5, 6});  // the values added before still lack their sample
   EXPECT_THROW(observe(statistics, Observer::moving_average, kUnsigned8), Error);
 }
 

@@ -67,9 +67,9 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
                      const std::function<void(std::int64_t)>& done) {
   std::vector<Segment> segments;
   for (const Side& side : sides_) segments.emplace_back(*side.graph, first_input(*side.graph, id), side.done);
-  // A node that is requested again needs nothing new: all its inputs are kept.
+  // If a node is requested again, nothing needs to run: all its inputs are kept.
   const bool advances = kept_.empty() || !segments[0].empty() || !segments[1].empty();
-  std::optional<Reference> reference;  // constants have changed since the last node
+  std::optional<Reference> reference;  // not kept between nodes, because constants have changed since the last node
   if (!segments[1].empty()) reference.emplace(part_before(graph(), id));
   const std::array<const Reference*, 2> references{&float_reference_, reference ? &*reference : nullptr};
 

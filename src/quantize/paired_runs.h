@@ -15,7 +15,8 @@
 namespace bitfold::quantization {
 
 struct PairedOptions {
-  std::int64_t max_samples = 128;  ///< The source's first samples; whole batches where the network's batch is fixed.
+  /// Number of samples, taken from the start of the source; rounded to whole batches if the network's batch is fixed.
+  std::int64_t max_samples = 128;
   /// Limit for values kept on disk for the next node; above it, the node runs from an earlier point.
   std::int64_t max_kept_bytes = std::int64_t{256} << 20U;
 };
@@ -31,7 +32,7 @@ class PairedRuns {
   const Graph& graph() const { return *sides_[1].graph; }
   int threads() const { return threads_; }
   std::int64_t max_samples() const { return options_.max_samples; }
-  /// Samples that the networks take at a time.
+  /// Number of samples that the networks take per run.
   std::int64_t group() const { return group_; }
 
   /// Calls use(part, y, x) for one group of samples on each core at a time, and then done(parts). y and x are the first

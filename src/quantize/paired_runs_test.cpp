@@ -82,12 +82,12 @@ TEST(PairedRuns, give_the_same_inputs_with_or_without_kept_values) {
     const Seen first = run(runs, net.products[0]);
     EXPECT_EQ(first.y[1], (std::vector<float>{-3, 4}));
     EXPECT_EQ(first.x, first.y);
-    // A layer sees the layers before it with their present constants.
+    // A layer's inputs are computed with the current constants of the layers before it.
     Value& w = quantized.graph.value(quantized.graph.node(net.products[0]).inputs[1]);
     w.constant = Tensor::from<float>({2, 2}, std::vector<float>{3, 0, -3, 6});
     const Seen second = run(runs, net.products[1]);
     EXPECT_EQ(second.y[0], (std::vector<float>{0, 4}));   // relu(1 - 2, 4)
-    EXPECT_EQ(second.x[0], (std::vector<float>{0, 12}));  // three times these
+    EXPECT_EQ(second.x[0], (std::vector<float>{0, 12}));  // y's inputs times 3
     const Seen third = run(runs, net.products[2]);
     EXPECT_EQ(third.y[0], (std::vector<float>{-4 + 1, 8 + 2}));
     EXPECT_EQ(third.x[0], (std::vector<float>{-12 + 1, 24 + 2}));
@@ -112,7 +112,7 @@ TEST(PairedRuns, store_values_on_grids_exactly) {
   EXPECT_NE(seen[0].x, seen[0].y);
 }
 
-// Nothing runs before the first product, whose inputs are the samples. UndefinedBehaviorSanitizer watches.
+// Nothing runs before the first product, whose inputs are the samples. UndefinedBehaviorSanitizer checks this.
 TEST(PairedRuns, feed_a_network_of_one_product) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, Shape{kDynamic, 2});

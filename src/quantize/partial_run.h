@@ -10,7 +10,8 @@
 
 namespace bitfold::quantization {
 
-/// By ValueId, Graph::value_capacity() entries; absent where not computed yet or no longer needed.
+/// Tensors by ValueId, with Graph::value_capacity() entries. Values that are not computed yet or no longer needed are
+/// absent.
 using Values = std::vector<std::optional<Tensor>>;
 
 /// Values with only the graph's inputs, snapped if they have a grid. Throws Error if their number is wrong.
@@ -31,7 +32,7 @@ class Segment {
 
   /// The nodes done before and those of the segment, by NodeId.
   const std::vector<bool>& done() const { return done_; }
-  /// Inputs and outputs of done nodes that nodes not done read.
+  /// Graph inputs and outputs of done nodes that are read by nodes that are not done.
   const std::vector<ValueId>& live_values() const { return live_; }
 
  private:

@@ -1,4 +1,4 @@
-// The whole way from a float network to a quantized one: optimize, prepare, calibrate, quantize.
+// The whole pipeline from a float network to a quantized one: optimize, prepare, calibrate, quantize.
 #include "base/check.h"
 #include "base/thread_limit.h"
 #include "bitfold/cpu.h"
@@ -23,7 +23,7 @@ void warn(const QuantizeOptions& options, const std::string& text) {
 }
 
 CalibratedNetwork without_data(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
-  const BatchNormTable table = batch_norm_table(graph);  // before folding removes them
+  const BatchNormTable table = batch_norm_table(graph);  // read before folding removes the BatchNorms
   if (table.empty())
     warn(options,
          "the network has no BatchNorm, which would tell the distribution of values: they are predicted from the "

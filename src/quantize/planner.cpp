@@ -63,7 +63,7 @@ class Planner {
     }
   }
 
-  // From the end: a node that no integer node reads runs in float.
+  // Goes backward through the nodes: a node that no integer node reads runs in float.
   void go_backward() {
     for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
       NodePlan& plan = at(*it);
@@ -77,7 +77,8 @@ class Planner {
     }
   }
 
-  // A convolution's output always has a grid; after its Relu it is the finer one.
+  // Whether the value is the output of a convolution, or of its Relu, whose grid is finer. A convolution's output
+  // always has a grid.
   bool ends_convolution(NodeId id) {
     if (at(id).role != Role::clip) return false;
     const ValueId in = data_inputs(graph_, id).front();

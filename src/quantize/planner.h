@@ -28,8 +28,9 @@ struct NodePlan {
 
 /// Values that share a grid. Its range is the union of the ranges of the counted ones.
 struct GridGroup {
-  std::vector<ValueId> members;  ///< All of them get the grid.
-  std::vector<ValueId> counted;  ///< Without those whose only reader makes another member of them.
+  std::vector<ValueId> members;  ///< All values that get the grid.
+  /// Members that count for the range: those whose only reader computes another member are left out.
+  std::vector<ValueId> counted;
 };
 
 struct Plan {

@@ -28,7 +28,7 @@ Graph uneven_block() {
       g.add(LayerNorm{}, "norm",
             {x, g.add_constant("scale", scale), g.add_constant("shift", Tensor(DataType::float32, {kWidth}))}, "n");
   for (const std::string name : {"q", "k"}) {
-    // Trained weights read large inputs with small weights.
+    // As in trained networks, the weights of large inputs are small.
     Tensor w = random_tensor({kWidth, kWidth}, static_cast<unsigned>(name[0]), 0.2F);
     for (std::int64_t row : {3, 20})
       for (std::int64_t c = 0; c < kWidth; ++c)

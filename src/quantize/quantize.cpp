@@ -27,7 +27,7 @@ using quantization::GridGroup;
 using quantization::Plan;
 using quantization::Role;
 
-// The value whose statistics hold for `id`: for a Requantize's output, its input.
+// The value whose statistics to use for `id`: its input if a Requantize computes it, otherwise `id` itself.
 ValueId observed_value(const Graph& graph, ValueId id) {
   const NodeId producer = graph.producer(id);
   const bool is_copy = producer != NodeId::none && std::holds_alternative<Requantize>(graph.node(producer).op);
@@ -136,7 +136,7 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
     return grids;
   }
   std::vector<quantization::GridChoice> choices;
-  std::vector<std::vector<Observer>> observers;  // of the candidates
+  std::vector<std::vector<Observer>> observers;  // the observer of each candidate
   for (const GridGroup& group : plan.groups) {
     quantization::GridChoice& choice = choices.emplace_back();
     choice.members = group.members;
@@ -187,7 +187,7 @@ LayerDecision decide(const Graph& graph, NodeId id, const Plan& plan) {
           .reason = plan.at(id).reason};
 }
 
-/// Data that refines weights and biases; each may be null.
+/// The data with which weights and biases are refined; each pointer may be null.
 struct Knowledge {
   BatchSource* samples = nullptr;
   const ChannelMeans* means = nullptr;
@@ -229,8 +229,8 @@ bool refines_weights(const Recipe& recipe) {
   return reads_samples(recipe.rounding) || recipe.bias_correction == BiasCorrection::empirical;
 }
 
-/// Refines product after product with samples; each gets its inputs from the already refined ones. Decisions are those
-/// of `nodes`, which are in topological order.
+/// Refines product after product with samples; each gets its inputs from the already refined ones. Entry i of the
+/// decisions belongs to entry i of `nodes`, which are in topological order.
 void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes, const Plan& plan,
             BatchSource& samples, const Progress& progress) {
   std::vector<std::size_t> products;
@@ -239,7 +239,7 @@ void refine(const Graph& float_graph, QuantizeResult& result, const std::vector<
   const bool rounds = reads_samples(result.recipe.rounding);
   const char* const untouched =
       rounds ? "its weights are not rounded with samples" : "its bias is not corrected with samples";
-  // A mean needs fewer samples than a rounding: Tiny Darknet has 27.2 dB with 64 as with 100.
+  // A mean needs fewer samples than rounding: Tiny Darknet has 27.2 dB with 64 samples and with 100.
   const std::int64_t max_samples = rounds ? 128 : 64;
   quantization::PairedRuns runs(float_graph, result.graph, samples, {.max_samples = max_samples});
   for (std::size_t done = 0; done < products.size(); ++done) {
@@ -320,7 +320,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   return result;
 }
 
-/// Quantizes one body; its layers stay in float where no sample ran it.
+/// Quantizes one body. If no sample ran the body, its layers stay in float.
 Graph quantize_body(const std::string& prefix, const Graph& body, const Calibration& calibration, const Recipe& recipe,
                     const Progress& progress, QuantizeResult& result) {
   const Calibration own = quantization::calibration_of_body(prefix, calibration);

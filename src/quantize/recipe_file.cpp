@@ -53,7 +53,7 @@ Recipe applied(const Table& table, Recipe recipe) {
   return recipe;
 }
 
-// Stands for a value of a type that no field has, such as a date: an empty string, which every field refuses.
+// Replaces a value whose type no field has, such as a date, by an empty string, which every field rejects.
 RecipeValue unsupported() { return std::string(); }
 
 template <class List, class IsString, class String>

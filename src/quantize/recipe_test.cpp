@@ -124,7 +124,7 @@ TEST_F(RecipeFile, every_field_is_read_from_toml_and_json) {
 }
 
 TEST(RecipeFields, describe_every_member) {
-  // A member that is added here must be added to recipe_fields(), too.
+  // This does not compile when Recipe gets a new member. Add the member here and to recipe_fields().
   [[maybe_unused]] const auto [a, b, c, d, e, f, g, h, i, j, k, l, m, n, layers] = Recipe{};
   [[maybe_unused]] const auto [x, y, z] = LayerRecipe{};
   std::size_t whole = 0, of_layers = 0;

@@ -45,7 +45,7 @@ class Reconstruction {
     return best;
   }
 
-  /// w y - w_q x, with the float and the rounded weights of channel `c` of group `g`.
+  /// w y - w_q x, where w and w_q are the float and the rounded weights of channel `c` of group `g`.
   template <class Number>
   double error(const RoundedChannel& rounded, std::int64_t g, std::int64_t c, std::span<const Number> y,
                std::span<const Number> x) const {
@@ -69,7 +69,7 @@ class Reconstruction {
         set_code(index(g, c, k), channels[i].codes[k]);
         magnitude += std::abs(channels[i].codes[k] - grid.zero_point[slot]);
       }
-      const double unit = input_.scale[0] * grid.scale[slot];  // a float product, as in the bias's grid
+      const double unit = input_.scale[0] * grid.scale[slot];  // float32, so that it equals the scale of the bias
       const double b = std::nearbyint(channels[i].bias / unit);
       if (!(accumulator_load(std::abs(b) + 1, input_span(input_), magnitude) < 1)) return false;
       bias.push_back(static_cast<std::int32_t>(b));
@@ -125,8 +125,8 @@ class Reconstruction {
       codes_.mutable_data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
   }
 
-  /// Rounds the channel's weights on the best of some scales around the present one, which minimizes only the weights'
-  /// own errors. A per-tensor grid is kept: other channels share it.
+  /// Tries several scales around the present one, which minimizes only the weights' errors, and rounds the channel's
+  /// weights on the best. A per-tensor grid is kept, because other channels share it.
   void round(const HessianRounding& rounding, bool to_nearest, RoundedChannel& channel) const {
     const std::vector<double> own = channel.real;
     channel.real = rounding.adapted(own);

@@ -10,7 +10,7 @@
 
 namespace bitfold::quantization {
 
-/// Why something was not done.
+/// The reason why a step was left out, for the layer's decision.
 struct Reason {
   std::string text;
 };

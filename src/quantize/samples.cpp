@@ -20,7 +20,7 @@ std::int64_t fixed_batch(const Graph& graph) {
 
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most) {
   constexpr std::int64_t kBytes = 4 << 20;
-  constexpr std::int64_t kOpenSize = 256;  // assumed for a dynamic size
+  constexpr std::int64_t kOpenSize = 256;  // assumed size of a dynamic dimension
   std::int64_t sample_bytes = 1;
   for (ValueId id : graph.inputs()) {
     std::int64_t bytes = bit_width(graph.value(id).dtype) / 8;
@@ -53,7 +53,7 @@ void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset,
 #pragma omp parallel num_threads(pools.size())
   {
     const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
-    omp_set_num_threads(1);  // for what use() calls, also where this team has one thread only
+    omp_set_num_threads(1);  // so that functions called by use() do not start threads of their own
 #pragma omp for schedule(dynamic, 1)
     for (std::int64_t i = 0; i < count; ++i) failures.guard(static_cast<std::size_t>(i), [&] { use(i); });
   }

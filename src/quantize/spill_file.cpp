@@ -36,7 +36,7 @@ std::optional<SpillFile::Place> SpillFile::write(const Tensor& tensor) {
   {
     const std::lock_guard guard(lock_);
     if (!open()) return std::nullopt;
-    // Beyond the limit on file sizes the process would get SIGXFSZ.
+    // Writing beyond the limit on file sizes would raise SIGXFSZ.
     rlimit limit{};
     if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         static_cast<rlim_t>(end_ + bytes) > limit.rlim_cur)
@@ -70,7 +70,7 @@ Tensor SpillFile::read(const Place& place) const {
 void SpillFile::clear() {
   const std::lock_guard guard(lock_);
   end_ = 0;
-  if (file_ >= 0 && ::ftruncate(file_, 0) != 0) {  // then its pages are freed when it is closed
+  if (file_ >= 0 && ::ftruncate(file_, 0) != 0) {  // if this fails, the space is freed when the file is closed
   }
 }
 

@@ -1,4 +1,4 @@
-// The histogram of one value, exact under merging.
+// The histogram of one value. Merging histograms gives the same counts as one histogram of all reals.
 //
 // Bin i counts the reals of [(i - K/2) w, (i - K/2 + 1) w) with K = kBinCount. w is the smallest power of two with
 // which every real added so far has a bin. Doubling w merges the bins in pairs, because floor(x / 2w) = floor(floor(x /
@@ -78,7 +78,7 @@ void refuse(float bad, std::size_t index) {
 
 // Widens the bins for the next block, whose first real has no bin.
 void include_next(ValueStatistics& statistics, std::span<const float> values, std::size_t index) {
-  constexpr std::size_t kBlock = 1024;  // the next reals are likely to be of similar size
+  constexpr std::size_t kBlock = 1024;  // reals in one block are likely to be of similar size
   const auto block = values.subspan(index, std::min(kBlock, values.size() - index));
   const std::int64_t bad = kernels().find_non_finite(block.data(), std::ssize(block));
   if (bad == 0) refuse(block[0], index);
@@ -87,7 +87,7 @@ void include_next(ValueStatistics& statistics, std::span<const float> values, st
   include_range(statistics, extremes.min, extremes.max);
 }
 
-// One pass: nearly all reals have a bin already.
+// Counts and extremes in one pass, because nearly all reals have a bin already.
 Extremes include(ValueStatistics& statistics, std::span<const float> values) {
   Extremes extremes{values[0], values[0]};
   for (std::size_t done = 0; done < values.size();) {

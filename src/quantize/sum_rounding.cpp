@@ -84,7 +84,7 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
           for (std::size_t i = 0; i < inner; ++i) {
             const std::size_t index = (o * channels + c) * inner + i;
             const float error = static_cast<float>(int{q[index]} - grid.zero_point[slot]) - w[index] / grid.scale[slot];
-            // A clipped weight's error is not a rounding error: its neighbours should not compensate for it.
+            // The error of a clipped weight is not a rounding error, so other weights should not compensate for it.
             const bool is_clipped = std::abs(error) > 0.5F + 1e-3F;
             elements.push_back({index, is_clipped ? 0 : error, is_clipped});
           }

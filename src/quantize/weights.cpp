@@ -114,7 +114,7 @@ class Constants {
   int fit() {
     give_lone_biases_precision();
     std::vector<bool> raised(channels_, false);
-    // Rounding changes the sums, so that a few rounds may be needed; each at least halves the excess.
+    // Rounding changes the sums, so several rounds may be needed. Each at least halves the excess.
     for (bool is_changed = true; is_changed;) {
       is_changed = false;
       codes_ = rounding_ == Rounding::nearest ? quantize(weights_, grid_)
@@ -151,7 +151,7 @@ class Constants {
 
  private:
   std::size_t slot(std::size_t channel) const { return grid_.per_channel() ? channel : 0; }
-  // A float product, as in the bias's grid.
+  // A float32 product, so that it equals the scale of the bias.
   double accumulator_scale(std::size_t channel) const { return input_.scale[0] * grid_.scale[slot(channel)]; }
 
   std::vector<double> absolute_sums() const {
@@ -266,7 +266,7 @@ void set_codes(Value& value, Tensor codes, QuantParams grid) {
 QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
   const GridSpec spec{.bits = recipe.weight_bits, .is_signed = true, .scheme = weight_scheme(recipe)};
   const bool per_channel = recipe.granularity == Granularity::per_channel;
-  QuantParams extremes = choose_params_per_channel(weights, axis, spec);  // also checks every weight
+  QuantParams extremes = choose_params_per_channel(weights, axis, spec);  // also checks that every weight is finite
   if (per_channel && recipe.weight_bits == 8) return extremes;
   const auto w = weights.data<float>();
   const Channels channels(weights.shape(), axis);
