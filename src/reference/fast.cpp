@@ -91,7 +91,8 @@ std::shared_ptr<const onednn::PlainConv> FastProducts::find(NodeId id, const one
   try {
     const float* bias = ops::is_given(in, 2) ? in[2].as<float>() : nullptr;
     made = std::make_shared<const onednn::PlainConv>(shape, in[1].as<float>(), bias);
-    release_mapped_pages(std::span(in[1].data, storage_bytes(in[1].dtype, in[1].size())));  // it has a copy
+    // oneDNN has a packed copy of the weights
+    release_mapped_pages(std::span(in[1].data, storage_bytes(in[1].dtype, in[1].size())));
   } catch (const Error&) {
     // oneDNN rejects some windows, such as one smaller than its padding; the plain loops handle those.
   }

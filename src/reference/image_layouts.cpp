@@ -39,7 +39,7 @@ std::size_t images_in_any_order(const Graph& graph, const Node& node) {
 void run_channels_last(const Node& node, ops::Evaluate function, std::span<const TensorView> in,
                        std::span<const TensorView> out) {
   if (std::holds_alternative<Pool>(node.op)) return ops::max_pool_channels_last(node, in[0], out[0]);
-  function(node, in, out);  // element by element
+  function(node, in, out);  // an elementwise operator
 }
 
 }  // namespace bitfold::reference

@@ -45,10 +45,10 @@ struct Reference::Impl {
     NodeId id;
     const ops::OperatorInfo* row;
     std::vector<Reference> bodies;
-    bool has_constant_weights;   // every input except the first is constant
+    bool has_constant_weights;   // whether every input except the first is constant
     std::size_t images;          // see images_in_any_order()
-    bool may_give_any_order;     // its outputs may be channels-last
-    bool shapes_tell_shapes;     // input shapes determine output shapes, independent of input elements
+    bool may_give_any_order;     // whether its outputs may be channels-last
+    bool shapes_tell_shapes;     // whether input shapes determine output shapes, independent of input elements
     std::vector<ValueId> dying;  // values that no later step reads
   };
 
@@ -213,7 +213,7 @@ struct Reference::Impl {
     return taken;
   }
 
-  // Whether all images that the step reads are channels-last and it can use them directly.
+  // Whether all images that the step reads are channels-last and the step accepts them in this order.
   static bool reads_channels_last(const Step& step, std::span<Held* const> inputs) {
     if (step.images == 0 || !step.may_give_any_order) return false;
     for (const Held* held : inputs.first(step.images))
@@ -317,7 +317,7 @@ struct Reference::Impl {
     };
     if (step.shapes_tell_shapes && std::ranges::equal(inputs, last.inputs, has_shape)) return last.outputs;
     std::vector<ValueInfo> known;
-    last.inputs.clear();  // invalid if the following fails
+    last.inputs.clear();  // so that it is not reused if the following throws
     for (const Held* held : inputs) known.push_back(held == nullptr ? ValueInfo{} : info_of(held->tensor));
     last.outputs = infer(graph.node(step.id), step.id, known);
     for (const Held* held : inputs) last.inputs.push_back(held == nullptr ? Shape{} : held->tensor.shape());

@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Golden,
 
 QuantParams quarter_grid() { return {.scale = {0.25F}, .zero_point = {0}, .bits = 8, .is_signed = true}; }
 
-// Results returned to a caller with its own pool must come from that pool, or it would grow with every run.
+// If the caller has a pool, results must come from it; otherwise the caller's pool would grow with every run.
 TEST(Reference, does_not_grow_the_pool_of_its_caller) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 20000});
