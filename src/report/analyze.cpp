@@ -43,7 +43,7 @@ class Analyzer {
   }
 
  private:
-  // A value may be computed by one step and converted by the next; both count towards its layer's time.
+  // One step may compute a value and the next convert it; the layer's time includes both.
   void add_step(const std::string& value, const StepTime& step) {
     const auto [it, is_first] = steps_.try_emplace(value, step);
     if (!is_first) it->second.median_us += step.median_us;

@@ -38,8 +38,8 @@ class Stop {
   Progress progress_;
 };
 
-/// The damage of every recipe, several measured at a time. Empty for those not started before `stop`. `measured` is
-/// called after each, under a lock.
+/// The damage of every recipe, several measured at a time. Entries are empty for recipes that were not started before
+/// `stop`. `measured` is called after each, under a lock.
 std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration& calibration, const SampleSet& samples,
                                            const std::vector<Recipe>& recipes, int threads, const Stop& stop,
                                            const std::function<void(std::size_t, const Damage&)>& measured);

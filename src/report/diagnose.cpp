@@ -15,9 +15,9 @@ constexpr double kClippedNote = 0.002, kClippedWarning = 0.01;
 constexpr double kUsedCodes = 0.25;
 // A range this many times the one that holds 99.9 % of the values wastes more than 2 bits.
 constexpr double kTailRatio = 4;
-// A share of all noise that is above an equal share in any network of 4 layers or more.
+// Minimum share of all noise; in a network of more than 4 layers it is more than an equal share.
 constexpr double kLargestShare = 0.25;
-// In dB below the median layer. Between the layers of a real network 6 dB in either direction are normal (ResNet-20,
+// Decibels below the median layer. In real networks, layers differ from the median by up to 6 dB (ResNet-20,
 // UltraFace).
 constexpr double kLowBitsExcess_db = 10;
 
@@ -27,7 +27,7 @@ std::string percent(double fraction) {
 
 std::string channels(std::int64_t count, std::int64_t all) { return fmt::format("{} of {} channels", count, all); }
 
-// Half of the range without the outermost 0.05 % at either end, and half of the whole range.
+// The whole range divided by the range without the outermost 0.05 % of the values at either end.
 double tail_ratio(const ValueHistogram& values) {
   double total = 0;
   for (std::int64_t n : values.counts) total += static_cast<double>(n);

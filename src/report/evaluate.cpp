@@ -10,7 +10,7 @@
 namespace bitfold {
 namespace {
 
-constexpr double kLatencyTime_s = 0.5;  // enough for a median that repeats within a few percent
+constexpr double kLatencyTime_s = 0.5;  // long enough that the median repeats within a few percent
 
 /// One interface to both executors.
 class Runner {

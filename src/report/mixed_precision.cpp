@@ -36,7 +36,7 @@ using report::SearchState;
 using report::WeightedLayer;
 
 constexpr LayerChoice kFloat{0, 0};
-constexpr double kTolerance = 1e-9;  // points; a score is a fraction of samples computed in double
+constexpr double kTolerance = 1e-9;  // in points, for rounding errors of scores, which are fractions computed in double
 
 struct Step {
   std::size_t layer;
@@ -159,7 +159,7 @@ void Search::measure_noise(BatchSource& source) {
   save();
 }
 
-// Choices that were not measured in time count as the worst, so that they are not used.
+// Choices that were not measured in time get the largest noise, so that they are not used.
 double Search::noise(std::size_t layer, const LayerChoice& choice) const {
   if (choice == kFloat) return 0;
   const auto it = state_.noise.find(noise_key(layers_[layer], choice));
@@ -177,7 +177,7 @@ std::vector<Step> Search::weight_steps(std::size_t layer) const {
     for (std::size_t next = at + 1; next < weight_bits_.size(); ++next) {
       const double bought = noise(layer, {weight_bits_[at], recipe_.activation_bits}) -
                             noise(layer, {weight_bits_[next], recipe_.activation_bits});
-      // At least one byte: bit widths with the same storage cost nothing.
+      // Divides by at least one byte, because different bit widths may take the same storage.
       const double gain = bought / std::max(1.0, bytes(weight_bits_[next]) - bytes(weight_bits_[at]));
       if (gain < best_gain) continue;
       best = next;
@@ -242,7 +242,7 @@ Graph Search::quantized(const Mix& mix) {
   return quantize(graph_, calibration_, recipe_of(mix), *options_.samples, watched).graph;
 }
 
-// Empty if it is time to stop.
+// Whether the mix is within the maximum drop; empty if the search must stop.
 std::optional<bool> Search::keeps_promise(const Mix& mix) {
   const MixPoint* known = state_.find(mix);
   if (known == nullptr) {
@@ -295,8 +295,7 @@ void Search::walk() {
   go_back(steps, high, mix_at(steps, high));
 }
 
-// Undoes each step separately, returning the layer to its choice before, and repeats: undoing one step may make room
-// for another.
+// Tries to undo each step separately, and repeats, because undoing one step may allow undoing another.
 void Search::go_back(const std::vector<Step>& path, std::size_t steps, Mix mix) {
   for (bool is_changed = true; is_changed;) {
     is_changed = false;

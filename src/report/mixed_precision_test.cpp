@@ -23,7 +23,7 @@ using testing::calibration_of;
 using testing::classifier;
 using testing::samples;
 
-// 400 samples labelled by the float network itself, except every tenth.
+// 400 samples labelled by the float network, with a wrong label for every tenth.
 testing::Samples labelled(const Graph& graph) {
   auto source = samples(400, 7);
   std::vector<std::int64_t> labels;

@@ -20,7 +20,8 @@ Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibrati
   std::vector<Recipe> recipes{recipe};
   const std::size_t own = recipes.size();
   for (std::size_t l = 0; l < layers.size(); ++l) recipes.push_back(report::alone(recipe, layers, l));
-  std::vector<std::size_t> at_bits;  // the recipe of layer l at bits number b; `own` if these are the recipe's bits
+  // index of the candidate with layer l at bit width number b; `own` if this is the recipe's width
+  std::vector<std::size_t> at_bits;
   const auto bits_of = [&](const std::string& node) {
     const auto it = recipe.layers.find(node);
     return it == recipe.layers.end() ? recipe.weight_bits : it->second.weight_bits.value_or(recipe.weight_bits);

@@ -15,7 +15,7 @@ using testing::calibration_of;
 using testing::classifier;
 using testing::samples;
 
-// compare() runs the float side in the reference, on batches: it shares nothing with the measurement.
+// compare() runs the float network in the reference, on batches, and so is independent of the measurement.
 double compared_db(const Graph& graph, const Calibration& calibration, const Recipe& recipe) {
   auto source = samples(40, 5);
   return compare(graph, quantize(graph, calibration, recipe).graph, source, {.threads = 1}).sqnr_db;

@@ -52,7 +52,7 @@ double clipped_share(const ValueStatistics& statistics, const QuantParams& grid)
   double beyond = 0;
   for (const auto& [low, high, count] : quantization::used_bins(statistics))
     beyond += count * (part_below(low, high, low_end) + 1 - part_below(low, high, high_end));
-  // A bin that is a single number lies entirely below or above.
+  // A bin of width 0 lies entirely below or above x.
   return std::clamp(beyond / static_cast<double>(statistics.count), 0.0, 1.0);
 }
 

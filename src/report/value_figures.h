@@ -19,7 +19,7 @@ WeightRanges weight_ranges(const Tensor& weights, int axis);
 
 /// Training with weight decay leaves the weights of unused channels at 1e-20 or so rather than at 0.
 inline constexpr double kDeadRatio = 1e-6;
-/// From here on, the median channel uses at most 5 of the 8 bits of a grid that all channels share.
+/// From this ratio on, the median channel uses at most 5 of the 8 bits of a grid that all channels share.
 inline constexpr double kWideRatio = 8;
 
 }  // namespace bitfold::report
