@@ -285,7 +285,7 @@ long peak_kilobytes_of(const std::vector<std::string>& command) {
 TEST(Calibrate, memory_does_not_grow_with_samples) {
   BITFOLD_NEEDS_DATA();
   const testing::TemporaryFolder folder;
-  // The least and greatest peak of three runs: what two threads hold at the same time varies by a tensor or so.
+  // The smallest and largest peak of three runs; the memory that two threads hold at once varies by about a tensor.
   const auto peaks_of = [&](const char* samples) {
     std::vector<long> peaks;
     for (int run = 0; run < 3; ++run)

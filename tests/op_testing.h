@@ -60,7 +60,8 @@ inline std::vector<Tensor> run_op(Op op, const Inputs& inputs, int output_count 
   return Reference(graph, std::move(options)).run(given);
 }
 
-/// Floats within 1e-6 relative, or absolute below 1; other types exactly.
+/// Expects floats to differ by at most 1e-6, relative for magnitudes above 1 and absolute below, and other types to be
+/// equal.
 inline void expect_equal(const Tensor& actual, const Tensor& expected) {
   ASSERT_EQ(actual.dtype(), expected.dtype());
   ASSERT_EQ(to_string(actual.shape()), to_string(expected.shape()));

@@ -1,4 +1,4 @@
-// The library's one call, and the tool: the same file.
+// The library's quantize() and the tool write the same file.
 #include <fmt/format.h>
 
 #include <string>

@@ -43,7 +43,7 @@ class SmallNetworkTest : public ::testing::Test {
   std::string out() const { return (folder_ / "out.onnx").string(); }
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
 
-  /// Exit status 1, every word in the message, no output file and no temporary one.
+  /// Expects exit status 1, every word in the message, no output file and no temporary file.
   void expect_refused(const std::string& arguments, const std::vector<std::string>& words) {
     const auto before = count_files();
     const ToolResult result = run_tool(arguments);

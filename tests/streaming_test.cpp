@@ -43,7 +43,7 @@ class Streaming : public SmallNetworkTest {};
 TEST_F(Streaming, memory_does_not_grow_with_the_number_of_samples) {
   for (const bool fortran : {false, true}) {
     write_samples(path("few.npy"), 400, fortran);
-    write_samples(path("many.npy"), 20000, fortran);  // 15 MB, where the tool takes some 25 in all
+    write_samples(path("many.npy"), 20000, fortran);  // 15 MB; the tool takes some 25 MB in all
     const auto peak = [&](const std::string& arguments) {
       return peak_kib(fmt::format("quantize {} -o {} --threads 1 --calibrate {}", model(), out(), arguments));
     };

@@ -16,11 +16,11 @@ namespace bitfold::testing {
 /// The value of one input of the operator.
 struct Operand {
   Shape shape;
-  /// Random elements are in [low, high]; integers are the whole numbers in it that their type has.
+  /// Random elements are in [low, high]; for integers, those whole numbers in this range that their type can hold.
   double low = -4, high = 4;
-  bool is_whole = false;     ///< Reals are whole numbers, too: so that some are equal.
-  bool is_nonzero = false;   ///< No integer is 0.
-  bool is_constant = false;  ///< An initializer instead of an input of the network.
+  bool is_whole = false;     ///< Whether reals are whole numbers too, so that some elements are equal.
+  bool is_nonzero = false;   ///< Whether integers must not be 0.
+  bool is_constant = false;  ///< Whether it is an initializer instead of a network input.
   bool is_absent = false;
   std::optional<Tensor> fixed;  ///< These elements instead of random ones, always as a constant.
 };
@@ -31,9 +31,9 @@ struct Case {
   int outputs = 1;
   /// The number of terms that one output element sums, and the largest absolute value of a term.
   double terms = 1, term = 1;
-  /// The types of data inputs where an attribute leaves fewer of them than the row accepts.
+  /// The types of data inputs, if an attribute allows fewer than the row accepts.
   std::optional<ops::TypeSet> types;
-  /// The bodies of If, Loop and Scan, whose values have that type.
+  /// Makes the bodies of If, Loop and Scan, with values of the given type.
   std::function<std::vector<std::shared_ptr<const Graph>>(DataType)> bodies = nullptr;
 };
 

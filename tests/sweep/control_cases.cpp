@@ -23,7 +23,7 @@ std::shared_ptr<const Graph> branch(DataType type, bool is_first) {
   return std::make_shared<const Graph>(std::move(body));
 }
 
-/// Carries a value on unchanged and collects it.
+/// Passes a carried value on unchanged and collects it.
 std::shared_ptr<const Graph> loop_body(DataType type) {
   Graph body;
   body.name = "loop";
@@ -36,7 +36,7 @@ std::shared_ptr<const Graph> loop_body(DataType type) {
   return std::make_shared<const Graph>(std::move(body));
 }
 
-/// The state becomes the present slice; each slice is given on.
+/// The state becomes the present slice, and each slice is also a scan output.
 std::shared_ptr<const Graph> scan_body(DataType type) {
   Graph body;
   body.name = "scan";

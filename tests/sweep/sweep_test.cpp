@@ -113,7 +113,7 @@ Types usual_types(const Case& c) {
   return types;
 }
 
-/// The usual types, and those with one slot, or all slots of one group, in another type that they accept.
+/// The usual types, then combinations in which one slot, or all slots of one letter, have another accepted type.
 std::vector<Types> accepted_types(const Case& c) {
   std::vector<Types> all{usual_types(c)};
   std::map<char, bool> seen;
@@ -121,12 +121,13 @@ std::vector<Types> accepted_types(const Case& c) {
     const ops::Slot& slot = slot_of(c, i);
     const bool is_body_value = c.bodies != nullptr && slot.presence == ops::Presence::variadic;
     if (c.inputs[i].is_absent || (slot.group != 0 && std::exchange(seen[slot.group], true))) continue;
-    if (is_body_value && i > 0 && &slot_of(c, i - 1) == &slot) continue;  // the first varies for all
+    // all values of this slot vary together with the first one
+    if (is_body_value && i > 0 && &slot_of(c, i - 1) == &slot) continue;
     for (int number = 0; number < kTypes; ++number) {
       const auto type = static_cast<DataType>(number);
       const bool is_convertible = !c.inputs[i].fixed || ops::kIndex.contains(type);
       if (!accepts(c, i, type) || type == all[0][i] || !is_convertible) continue;
-      if (is_body_value && ops::kPacked.contains(type)) continue;  // no operator of the bodies accepts it
+      if (is_body_value && ops::kPacked.contains(type)) continue;  // the bodies' operators do not accept packed types
       Types types = all[0];
       for (std::size_t k = 0; k < c.inputs.size(); ++k)
         if (k == i || (slot.group != 0 && slot_of(c, k).group == slot.group) ||
@@ -265,7 +266,7 @@ void expect_survives_a_file(const Case& c, const Network& network) {
   expect_outputs(Reference(loaded, {.plain_loops = true}).run(inputs), expected, 0, "the loaded graph");
   for (ValueId id : network.graph.values())
     if (ops::kOtherReal.contains(network.graph.value(id).dtype)) return;
-  if (c.bodies != nullptr) return;  // which values a body captures is written in another form
+  if (c.bodies != nullptr) return;  // files store captured values in another form
   EXPECT_EQ(print_graph(saved_and_loaded(loaded)), print_graph(loaded));
   // A file has the pads of all axes, because ONNX Runtime's layout pass does not read the axes of a Pad.
   if (std::holds_alternative<Pad>(c.op)) return;
@@ -337,7 +338,7 @@ TEST_P(Sweep, survives_text_and_file) {
 TEST_P(Sweep, refuses_other_types_by_name) {
   const std::vector<Case> all = cases();
   if (all.empty()) return;
-  // The case that gives the most inputs.
+  // The case with the most inputs.
   const auto given = [](const Case& c) { return std::ranges::count(c.inputs, false, &Operand::is_absent); };
   const Case& c = *std::ranges::max_element(all, {}, given);
   for (std::size_t i = 0; i < c.inputs.size(); ++i)
