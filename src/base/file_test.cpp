@@ -237,7 +237,7 @@ TEST(InputFile, reads_parts_and_reports_an_early_end) {
   std::string part(3, '\0');
   file.read(4, std::as_writable_bytes(std::span(part)));
   EXPECT_EQ(part, "456");
-  expect_error([&] { file.read(8, std::as_writable_bytes(std::span(part))); }, "ends after 10 bytes, 1 more are");
+  expect_error([&] { file.read(8, std::as_writable_bytes(std::span(part))); }, "ends after 10 bytes, but 1 more are");
 }
 
 }  // namespace

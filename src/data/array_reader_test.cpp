@@ -111,7 +111,7 @@ TEST_F(ArrayRows, half_floats_and_booleans_are_converted) {
 
 TEST_F(ArrayRows, out_of_range_are_refused) {
   const auto reader = open(file_of(4, 2, false, false));
-  expect_error([&] { reader->read(3, 2); }, "rows 3 to 5 were asked for, it has 4");
+  expect_error([&] { reader->read(3, 2); }, "rows 3 to 5 were requested, but it has 4 rows");
 }
 
 TEST_F(ArrayRows, may_be_empty) {
@@ -183,8 +183,8 @@ TEST(LoadNpy, reads_one_array_through_a_pipe) {
   for (const bool fortran : {false, true}) {
     const std::string file = file_of(4, 2, fortran, false);
     EXPECT_EQ(load(file).at(0).tensor, parse_npy(std::as_bytes(std::span(file)), "x"));
-    expect_error([&] { load(file.substr(0, file.size() - 1)); }, "a pipe that ends after");
-    expect_error([&] { load(file + "x"); }, "bytes left over");
+    expect_error([&] { load(file.substr(0, file.size() - 1)); }, "the pipe ends after");
+    expect_error([&] { load(file + "x"); }, "extra bytes");
   }
   expect_error([&] { load(zip({stored("x.npy", file_of(4, 2, false, false))})); }, "not an .npy array");
 }
