@@ -111,12 +111,12 @@ Reason why_resize_11(const Graph&, const Node& node) {
 Reason why_upsample(const Graph& graph, const Node& node) {
   const Tensor* scales = constant(graph, node, 2);
   if (scales == nullptr) return unless_constant(graph, node, {2});
-  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it makes images smaller";
+  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it shrinks images";
   return std::nullopt;
 }
 Reason why_shape_of(const Graph&, const Node& node) {
   const auto& shape = std::get<ShapeOf>(node.op);
-  if (shape.start != 0 || shape.end) return "it has start or end";
+  if (shape.start != 0 || shape.end) return "it has the attribute start or end";
   return std::nullopt;
 }
 Reason why_slice(const Graph& graph, const Node& node) {
@@ -157,11 +157,11 @@ Reason why_split_18(const Graph& graph, const Node& node) {
 Reason why_split_13(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
 Reason why_scatter_18(const Graph&, const Node& node) {
   const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
-  if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "it keeps extremes";
+  if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "its reduction is min or max";
   return std::nullopt;
 }
 Reason why_scatter_16(const Graph&, const Node& node) {
-  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "it combines elements";
+  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "its reduction is not none";
   return std::nullopt;
 }
 
@@ -526,11 +526,11 @@ void need_graph(const Graph& graph, bool may_split, Needs& needs) {
 
 std::int64_t choose_opset(const Graph& graph, std::optional<std::int64_t> wanted) {
   if (wanted)
-    check(*wanted >= kOldestOpset && *wanted <= kLatestOpset, "opset {} was asked for; {} to {} can be written",
+    check(*wanted >= kOldestOpset && *wanted <= kLatestOpset, "opset {} was requested; {} to {} can be written",
           *wanted, kOldestOpset, kLatestOpset);
   Needs needs;
   need_graph(graph, wanted.has_value(), needs);
-  check(needs.lowest <= needs.highest, "no opset can say the whole network: {}, but {}", needs.why_lowest,
+  check(needs.lowest <= needs.highest, "no opset can express the whole network: {}, but {}", needs.why_lowest,
         needs.why_highest);
   if (wanted) {
     check(*wanted >= needs.lowest, "cannot be written in opset {}: {}", *wanted, needs.why_lowest);
