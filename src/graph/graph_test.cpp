@@ -73,7 +73,7 @@ TEST(Graph, an_id_of_another_graph_is_an_error) {
       action();
       FAIL() << "no error";
     } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("is not of this graph"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("does not belong to this graph"), std::string::npos) << error.what();
     }
   };
   for (ValueId id : {foreign, ValueId::none}) {

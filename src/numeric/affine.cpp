@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kBiasBits = 32;
 
-void check_bits(int bits) { check(bits >= 2 && bits <= 16, "{} bits: a grid has 2 to 16", bits); }
+void check_bits(int bits) { check(bits >= 2 && bits <= 16, "a grid has {} bits; it must have 2 to 16", bits); }
 
 // "element 7 (at [1, 3])"
 std::string element_name(const Shape& shape, std::int64_t flat) {
@@ -330,7 +330,7 @@ Tensor quantize(const Tensor& x, const QuantParams& params) {
 
 Tensor dequantize(const Tensor& codes, const QuantParams& params) {
   const Channels split = check_grid(params, codes.shape());
-  check(can_hold_codes(codes.dtype(), params), "codes are {}, their grid stores {}", to_string(codes.dtype()),
+  check(can_hold_codes(codes.dtype(), params), "codes have type {}, but the grid needs {}", to_string(codes.dtype()),
         to_string(params.storage()));
   const Tensor wide = unpacked(codes);
   Tensor x(DataType::float32, codes.shape());

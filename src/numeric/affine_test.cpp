@@ -270,7 +270,7 @@ TEST(Quantize, refuses_grids_that_do_not_fit) {
             "2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
   EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 of a tensor of shape 3");
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
-            "codes are int8, their grid stores uint8");
+            "codes have type int8, but the grid needs uint8");
 }
 
 TEST(Quantize, keeps_empty_and_scalar_tensors) {
@@ -363,11 +363,11 @@ TEST(Blocks, that_do_not_fit_are_errors) {
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
             }),
-            "codes are uint4, their grid stores int8");
+            "codes have type uint4, but the grid needs int8");
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::int2, {2, 5, 2}), blocked_grid());
             }),
-            "codes are int2, their grid stores int8");
+            "codes have type int2, but the grid needs int8");
 }
 
 TEST(Requantize, rounds_half_to_even) {

@@ -141,7 +141,7 @@ Field word_field(std::string_view name, Get member_of, std::vector<Word<E>> word
             Op copy = op;
             for (const Word<E>& w : words)
               if (w.value == member_of(copy)) return AttributeValue(std::string(w.word));
-            fail("attribute '{}' has no word", name);
+            fail("attribute '{}' has a value without a name", name);
           },
           .set = [=](Op& op, const AttributeValue& value) -> std::optional<std::string> {
             const auto& given = detail::as<std::string>(name, value);

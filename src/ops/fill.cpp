@@ -101,7 +101,7 @@ Outputs infer_range(const Inputs& in) {
   if (const auto count = real_range_count(in)) y.shape = Shape{*count};
   const auto start = in.known(0), limit = in.known(1), delta = in.known(2);
   if (!start || !limit || !delta || start->empty() || limit->empty() || delta->empty()) return {y};
-  check((*delta)[0] != 0, "a delta of 0");
+  check((*delta)[0] != 0, "delta is 0");
   check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]), "from {} to {} by {}",
         (*start)[0], (*limit)[0], (*delta)[0]);
   const std::int64_t span = (*limit)[0] - (*start)[0], step = (*delta)[0];

@@ -145,14 +145,14 @@ Outputs infer_scatter_nd(const Inputs& in) {
   check(types.contains(in[0].dtype) || in[0].dtype == DataType::unknown,
         "input 'data' is {}; accepted with a reduction: {}", to_string(in[0].dtype), to_string(types));
   if (!in.shape(0) || !in.shape(1) || in.shape(1)->empty()) {
-    check(!in.shape(1) || !in.shape(1)->empty(), "indices are a scalar");
+    check(!in.shape(1) || !in.shape(1)->empty(), "indices must not be a scalar");
     return {like(in[0], in.shape(0))};
   }
   const Shape &data = *in.shape(0), &indices = *in.shape(1);
   const std::int64_t depth = indices.back();
   if (is_unknown(depth)) return {like(in[0], data)};
-  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not address data of shape {}",
-        to_string(indices), to_string(data));
+  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not fit data of shape {}", to_string(indices),
+        to_string(data));
   Shape updates(indices.begin(), indices.end() - 1);
   updates.insert(updates.end(), data.begin() + depth, data.end());
   const auto fits = [](std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); };

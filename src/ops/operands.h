@@ -30,7 +30,7 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
     case DataType::boolean:
       return view.as<std::uint8_t>()[i] != 0 ? 1 : 0;
     default:
-      fail("an operand of type {} where int64 is expected", to_string(view.dtype));
+      fail("an operand has type {}, expected int64", to_string(view.dtype));
   }
 }
 

@@ -142,7 +142,8 @@ void reduce(const Node& node, std::span<const TensorView> in, std::span<const Te
   const auto& op = std::get<Reduce>(node.op);
   const Axes axes = split_axes(op, in);
   const bool is_float = in[0].dtype == DataType::float32;
-  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} the mean of no integers", where(node));
+  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} computes the mean of no integers",
+        where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* x = in[0].as<T>();

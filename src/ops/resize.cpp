@@ -226,7 +226,8 @@ void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<
 namespace {
 
 std::optional<std::string> settle_resize(Op&, const Inputs& in) {
-  check(in.has(2) != in.has(3), "has {} of scales and sizes, expected one", in.has(2) ? "both" : "none");
+  check(in.has(2) != in.has(3), "has {} of the inputs scales and sizes, expected exactly one",
+        in.has(2) ? "both" : "none");
   return std::nullopt;
 }
 bool is_nearest(const Op& op) { return std::get<Resize>(op).mode == ResizeMode::nearest; }

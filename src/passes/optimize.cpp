@@ -12,7 +12,8 @@ namespace bitfold {
 namespace {
 
 constexpr std::array<Pass, 7> kPasses{{
-    {"fold_constants", "first: later passes expect constants where a file has arithmetic on constants", fold_constants},
+    {"fold_constants", "first: it replaces arithmetic on constants by the constants that later passes expect",
+     fold_constants},
     {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
      remove_identity},
     {"merge_layer_norm", "before fold_scale, which would otherwise treat the scale of the normalization as a layer's",
