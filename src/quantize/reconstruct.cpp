@@ -56,7 +56,7 @@ class Reconstruction {
     return sum;
   }
 
-  /// Returns false and changes nothing if an accumulator might leave int32.
+  /// Returns false and changes nothing if an accumulator might exceed int32.
   bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;
@@ -229,7 +229,7 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
   }
   for (std::int64_t g = 0; descends && g < view->groups; ++g)
     descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
-  if (!layer.store(channels)) return Reason{"an accumulator might leave int32"};
+  if (!layer.store(channels)) return Reason{"an accumulator might exceed int32"};
   return std::nullopt;
 }
 
