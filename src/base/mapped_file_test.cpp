@@ -39,7 +39,7 @@ TEST_F(MappedFileTest, has_the_bytes_of_the_file_and_outlives_its_replacement) {
   EXPECT_EQ(text_of(*MappedFile::open(path("a"))), "second");
 }
 
-TEST_F(MappedFileTest, of_an_empty_file_has_no_bytes) {
+TEST_F(MappedFileTest, an_empty_file_has_no_bytes) {
   write_file(path("empty"), "");
   EXPECT_TRUE(MappedFile::open(path("empty"))->bytes().empty());
 }

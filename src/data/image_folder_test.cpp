@@ -175,7 +175,7 @@ TEST(ImageFolder, reports_bad_lines_of_labels) {
   expect_error([&] { with("\n"); }, "lists no images");
 }
 
-TEST(ImageFolder, takes_subfolders_as_classes_in_turn) {
+TEST(ImageFolder, treats_subfolders_as_classes_and_alternates_between_them) {
   TemporaryFolder folder;
   for (const std::string name : {"dog/1.png", "dog/2.png", "cat/1.png", "emu/x.PNG", "emu/y.png"})
     put(folder, name, png(plain_image(4, 4, 1)));
@@ -213,7 +213,7 @@ TEST(ImageFolder, reports_labels_that_cannot_be_read) {
   expect_error([&] { open(folder); }, "labels.txt': Too many levels of symbolic links");
 }
 
-TEST(ImageFolder, serves_unlabelled_images) {
+TEST(ImageFolder, reads_unlabelled_images) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(4, 4, 1)));
   Dataset dataset = open(folder);
@@ -250,7 +250,7 @@ TEST(ImageFolder, fails_when_no_image_can_be_read) {
   expect_error([&] { open(empty); }, "it is empty");
 }
 
-TEST(ImageFolder, says_how_to_make_an_image_fit) {
+TEST(ImageFolder, suggests_flags_that_make_an_image_fit) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(8, 6, 1)));
   expect_error([&] { open(folder).source->next(1); },

@@ -80,7 +80,7 @@ TEST(Npy, reads_booleans_and_scalars) {
   EXPECT_EQ(tensor.data<bool>()[0], true);
 }
 
-TEST(Npy, names_the_fault) {
+TEST(Npy, errors_describe_the_fault) {
   EXPECT_NE(load_error("").find("'x.npy': not an .npy array"), std::string::npos);
   EXPECT_NE(load_error(npy(header("<c8", "(1,)"), "12345678")).find("element type '<c8'"), std::string::npos);
   EXPECT_NE(load_error(npy("{'descr': [('a', '<f4')], }", "")).find("named fields"), std::string::npos);
@@ -190,7 +190,7 @@ TEST(SaveNpy, refuses_types_that_the_format_lacks) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
-TEST(LoadNpy, names_the_file) {
+TEST(LoadNpy, errors_name_the_file) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "a.npy").string();
   EXPECT_NE(message([&] { load_npy(path); }).find(path), std::string::npos);

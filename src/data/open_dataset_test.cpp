@@ -122,7 +122,7 @@ TEST(Arrays, repeat_grey_and_turn_colour_to_grey) {
   EXPECT_EQ(values(open_dataset(colour, one, {.preprocess = {.scale = 1.0F}}).source->next(1)->inputs[0])[0], 76);
 }
 
-TEST(Arrays, take_floats_as_already_preprocessed) {
+TEST(Arrays, treat_floats_as_preprocessed) {
   TemporaryFolder folder;
   const Tensor x = Tensor::from<float>({1, 3, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   Dataset dataset = open_dataset(save(folder, {{"input", x}, {"output", x}}), kSmall);
@@ -155,7 +155,7 @@ TEST(Arrays, scale_arrays_that_are_not_images) {
             (std::vector<float>{0, 2, 4, 6, 8, 10, 12, 14}));
 }
 
-TEST(Arrays, take_an_array_without_a_batch_as_one_sample) {
+TEST(Arrays, treat_an_array_without_a_batch_as_one_sample) {
   TemporaryFolder folder;
   const Tensor x = Tensor::from<float>({3, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   Dataset dataset = open_dataset(save(folder, {{"x", x}}), kSmall);

@@ -438,7 +438,7 @@ TEST(Session, refuses_values_larger_than_memory_before_it_runs) {
       "[Expand 'Expand_node'] its output 0 of shape");
 }
 
-TEST(Session, holds_all_intermediate_values_together_against_the_limit) {
+TEST(Session, limits_the_memory_of_all_intermediate_values_together) {
   GraphBuilder b;
   const ValueId x = b.input({1, 1'000}, std::nullopt);
   std::vector<ValueId> branches;

@@ -50,7 +50,7 @@ struct BrokenGrid {
 
 class VerifyQuantized : public ::testing::TestWithParam<BrokenGrid> {};
 
-TEST_P(VerifyQuantized, refuses) {
+TEST_P(VerifyQuantized, names_the_fault_of_an_invalid_grid) {
   QuantizedConv c;
   GetParam().damage(c);
   EXPECT_EQ(refusal(c.g, Stage::imported), "");

@@ -40,7 +40,7 @@ std::string error_of(auto&& function) {
   return "no error";
 }
 
-TEST(QuantParams, ranges_of_n_bits) {
+TEST(QuantParams, codes_of_n_bits_have_the_documented_range) {
   for (int bits = 2; bits <= 16; ++bits) {
     const QuantParams u{.bits = bits, .is_signed = false}, s{.bits = bits, .is_signed = true};
     const QuantParams narrow{.bits = bits, .is_signed = true, .narrow = true};
@@ -58,7 +58,7 @@ TEST(QuantParams, ranges_of_n_bits) {
   EXPECT_EQ(bias.storage(), DataType::int32);
 }
 
-TEST(QuantParams, refuses_other_bits) {
+TEST(QuantParams, refuses_unsupported_bit_widths) {
   for (int bits : {-1, 0, 1, 17, 31, 33}) {
     EXPECT_THROW((void)QuantParams{.bits = bits}.qmax(), Error) << bits;
     EXPECT_THROW((void)QuantParams{.bits = bits}.storage(), Error) << bits;
@@ -228,7 +228,7 @@ TEST(Quantize, narrow_grids_exclude_the_lowest_code) {
 }
 
 // Products with a rounded reciprocal would end on the other side of some ties.
-TEST(Quantize, divides_by_the_scale) {
+TEST(Quantize, divides_instead_of_multiplying_by_the_reciprocal) {
   std::mt19937 random(3);
   std::uniform_real_distribution<float> scales(0.001F, 2), steps(-128, 127);
   int reciprocal_differs = 0;
@@ -305,7 +305,7 @@ QuantParams blocked_grid() {
   return p;
 }
 
-TEST(Blocks, have_a_scale_each_in_row_major_order) {
+TEST(Blocks, scales_are_in_row_major_order) {
   const QuantParams p = blocked_grid();
   EXPECT_EQ(p.grid_shape({2, 5, 2}), (Shape{2, 3, 2}));
   Tensor codes(DataType::int8, {2, 5, 2});
@@ -323,7 +323,7 @@ TEST(Blocks, have_a_scale_each_in_row_major_order) {
   EXPECT_EQ(dequantize(pack(codes, 4), p), reals);
 }
 
-TEST(Blocks, are_chosen_from_their_own_extremes) {
+TEST(Blocks, each_grid_is_chosen_from_the_extremes_of_its_block) {
   Tensor x(DataType::float32, {3, 7});
   for (std::size_t i = 0; i < 21; ++i) x.mutable_data<float>()[i] = static_cast<float>(i * i) - 30;
   for (const int axis : {0, 1}) {
@@ -350,7 +350,7 @@ TEST(Blocks, are_chosen_from_their_own_extremes) {
   }
 }
 
-TEST(Blocks, that_do_not_fit_are_errors) {
+TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   const Tensor x(DataType::float32, {2, 5, 2});
   QuantParams p = blocked_grid();
   p.block_size = 3;
