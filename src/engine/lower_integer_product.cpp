@@ -153,7 +153,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
   const Tensor& stored = *value.constant;
   if (stored.size() != static_cast<std::int64_t>(channels)) return "the bias is not one number per output channel";
   const auto reals = l.constant_reals(p.bias);
-  if (!reals) return "the bias is not a float";
+  if (!reals) return "the bias is not float32";
   for (std::size_t c = 0; c < channels; ++c) {
     const double unit = static_cast<double>(l.code_grid(p.x)->scale) * scales[c];
     if (value.quant && stored.dtype() == DataType::int32) {

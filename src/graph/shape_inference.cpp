@@ -145,7 +145,7 @@ std::vector<ValueInfo> infer_values(const Graph& graph, std::span<const Shape> i
     const ValueInfo& info = infos[index(id)];
     if (!info.shape) continue;
     const std::string what = fmt::format("graph input '{}'", graph.value(id).name);
-    for (std::int64_t dim : *info.shape) check(dim >= kDynamic, "{} has a dimension of {}", what, dim);
+    for (std::int64_t dim : *info.shape) check(dim >= kDynamic, "{} has the invalid dimension {}", what, dim);
     ops::check_size(*info.shape, what);
   }
   infer_nodes(graph, inputs.empty(), infos);

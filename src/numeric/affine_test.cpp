@@ -194,7 +194,7 @@ TEST(ChooseParamsPerChannel, names_the_first_element_that_is_not_finite) {
   const Tensor x = Tensor::from<float>({2, 2}, std::vector<float>{0, 1, kNan, kInfinity});
   EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 1, {}); }),
             "element 2 (at [1, 0]) of 2x2 is nan; quantization needs finite numbers");
-  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 of a tensor of shape 2x2");
+  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 does not exist in a tensor of shape 2x2");
 }
 
 TEST(Quantize, rounds_half_to_even) {
@@ -268,7 +268,7 @@ TEST(Quantize, refuses_grids_that_do_not_fit) {
   EXPECT_EQ(refused(grid(1, 256, 8, false)), "zero_point 256: must be in [0, 255]");
   EXPECT_EQ(refused({.scale = {1, 1}, .zero_point = {0, 0}, .axis = 0}),
             "2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
-  EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 of a tensor of shape 3");
+  EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 does not exist in a tensor of shape 3");
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
             "codes have type int8, but the grid needs uint8");
 }
@@ -356,10 +356,10 @@ TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   p.block_size = 3;
   EXPECT_EQ(error_of([&] { quantize(x, p); }), "12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
   p.axis = -1;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 along axis -1");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1");
   p.axis = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 of a tensor of shape 2x5x2");
-  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks of 0 elements");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 does not exist in a tensor of shape 2x5x2");
+  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements");
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
             }),

@@ -104,8 +104,9 @@ Reason why_resize_11(const Graph&, const Node& node) {
   const auto& resize = std::get<Resize>(node.op);
   if (!has(node, 2)) return "it has sizes";
   if (resize.coordinates != ResizeCoordinates::asymmetric) return "its coordinates are not asymmetric";
-  if (resize.mode == ResizeMode::cubic) return "it is cubic";
-  if (resize.mode == ResizeMode::nearest && resize.nearest != ResizeNearest::floor) return "it does not round down";
+  if (resize.mode == ResizeMode::cubic) return "its mode is cubic";
+  if (resize.mode == ResizeMode::nearest && resize.nearest != ResizeNearest::floor)
+    return "its nearest_mode is not floor";
   return std::nullopt;
 }
 Reason why_upsample(const Graph& graph, const Node& node) {
@@ -218,10 +219,11 @@ void expand_pad_axes(NodeWriting& w) {
   const Ints pads = *constant_ints(w.graph, w.node, 1), axes = *constant_ints(w.graph, w.node, 3);
   const std::size_t rank = shape_of(w.graph, w.node, 0)->size();
   Ints all(2 * rank, 0);
-  check(pads.size() == 2 * axes.size(), "{} pads for {} axes", pads.size(), axes.size());
+  check(pads.size() == 2 * axes.size(), "there are {} pads for {} axes; two per axis are needed", pads.size(),
+        axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i] < 0 ? axes[i] + static_cast<std::int64_t>(rank) : axes[i]);
-    check(axis < rank, "axis {} of a tensor of rank {}", axes[i], rank);
+    check(axis < rank, "axis {} does not exist in a tensor of rank {}", axes[i], rank);
     all[axis] = pads[i];
     all[axis + rank] = pads[i + axes.size()];
   }
@@ -349,8 +351,8 @@ struct Lowering {
   /// the opset.
   bool is_split = false;
 };
-/// Each operator's rows are in order from the newest opset to the oldest. An operator whose row in the table has a
-/// `since` that is not here does not exist below it.
+/// Each operator's rows are in order from the newest opset to the oldest. If the `since` of an operator's row does not
+/// occur here, the operator does not exist below that opset.
 constexpr Lowering kLowerings[] = {
     {"ArgMax", 12, why_arg_reduce},
     {"ArgMin", 12, why_arg_reduce},

@@ -87,8 +87,8 @@ Operands operands(std::span<const TensorView> in, std::span<const TensorView> ou
   return {in[0].as<float>(), in[1].as<float>(), is_given(in, 2) ? in[2].as<float>() : nullptr, out[0].as<float>()};
 }
 
-/// The outputs of row [first, first + count) whose tap `offset` = k * dilation - pad lies inside the input: x index o *
-/// stride + offset.
+/// The part of the outputs [first, first + count) of a row whose tap lies inside the input. Output o reads the x index
+/// o * stride + offset, with offset = k * dilation - pad.
 struct TapOutputs {
   std::int64_t begin, end;
 };

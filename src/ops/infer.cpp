@@ -29,7 +29,7 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
 
 std::int64_t normalize_axis(std::int64_t axis, std::size_t rank) {
   const auto n = static_cast<std::int64_t>(rank);
-  check(axis >= -n && axis < n, "axis {} of a value with {} axes", axis, rank);
+  check(axis >= -n && axis < n, "axis {} does not exist in a value with {} axes", axis, rank);
   return axis < 0 ? axis + n : axis;
 }
 

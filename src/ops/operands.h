@@ -37,7 +37,7 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
 /// Wraps negative axes; -1 is the last axis.
 inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
   const auto r = static_cast<std::int64_t>(rank);
-  check(axis >= -r && axis < r, "axis {} of a tensor of rank {}", axis, rank);
+  check(axis >= -r && axis < r, "axis {} does not exist in a tensor of rank {}", axis, rank);
   return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
 }
 

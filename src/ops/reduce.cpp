@@ -160,7 +160,7 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto shape = in[0].shape;
   const std::size_t axis = wrapped_axis(op.axis, shape.size());
   const std::int64_t outer = product(shape.first(axis)), inner = product(shape.subspan(axis + 1)), count = shape[axis];
-  check(count > 0 || outer * inner == 0, "{} of no elements", where(node));
+  check(count > 0 || outer * inner == 0, "{} reduces no elements", where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     std::int64_t* y = out[0].as<std::int64_t>();

@@ -190,7 +190,7 @@ std::vector<RecipeField> make_fields() {
   const Integers weight_bits{"2 to 8", [](std::int64_t bits) { return bits >= 2 && bits <= 8; }};
   const Integers activation_bits{"2 to 8, or 16",
                                  [](std::int64_t bits) { return (bits >= 2 && bits <= 8) || bits == 16; }};
-  // Comparisons that are false for NaN.
+  // The comparisons are written so that NaN fails them.
   const Numbers smooth{"0 to 1", [](double alpha) { return alpha >= 0 && alpha <= 1; }};
   const Numbers percentile{"greater than 50 and at most 100", [](double p) { return p > 50 && p <= 100; }};
   return {

@@ -198,7 +198,7 @@ void descend(const Graph& float_graph, NodeId id, const ProductView& view, const
 std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe,
                                   PairedRuns& runs) {
   const auto view = product_view(graph, id);
-  if (!view) return Reason{"it is not a product of one or two spatial dimensions"};
+  if (!view) return Reason{"it is not a matrix product, or a convolution with one or two spatial dimensions"};
   if (!graph.value(graph.node(id).inputs[0]).quant) return Reason{"its input has no grid"};
   Reconstruction layer(float_graph, graph, id, *view);
   const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
