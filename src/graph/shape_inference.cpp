@@ -81,8 +81,7 @@ void infer_nodes(const Graph& graph, bool uses_declared, std::vector<ValueInfo>&
       const Value& value = graph.value(node.outputs[i]);
       ValueInfo& info = infos[index(node.outputs[i])];
       info = std::move(out[i]);
-      // Declarations of the file are used where an operator leaves a shape unknown, but only for the declared input
-      // shapes.
+      // If the shape is unknown, the shape declared in the file is used. It holds only for the declared input shapes.
       if (!info.shape && uses_declared) info.shape = value.shape;
       if (info.shape) ops::check_size(*info.shape, fmt::format("value '{}'", value.name));
       if (info.dtype == DataType::unknown) info.dtype = value.dtype;

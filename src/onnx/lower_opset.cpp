@@ -474,7 +474,7 @@ void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& 
         // A node whose input type is unknown is assumed valid in Graph::opset, because it was read from such a file.
         const bool was_valid = type == DataType::unknown && graph.opset > 0;
         const std::int64_t since = was_valid ? std::min(limit.since, graph.opset) : limit.since;
-        needs.at_least(since, where(node), fmt::format("its input is {}", to_string(type)));
+        needs.at_least(since, where(node), fmt::format("its input has element type {}", to_string(type)));
       }
   const Value* base = input(graph, node, 0);
   const Value* exponent = input(graph, node, 1);
@@ -492,21 +492,22 @@ void need_unknown(const Node& node, const Opaque& op, Needs& needs) {
 
 void need_value(const Value& value, bool is_computed, Needs& needs) {
   const std::string who = fmt::format("value '{}'", value.name);
-  if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "it is bfloat16");
+  if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "its type is bfloat16");
   if (value.constant && !value.quant) {
     const DataType type = value.constant->dtype();
-    if (type == DataType::int4 || type == DataType::uint4) needs.at_least(21, who, "it has 4 bits");
-    if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "it has 2 bits");
+    if (type == DataType::int4 || type == DataType::uint4) needs.at_least(21, who, "its type has 4 bits");
+    if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "its type has 2 bits");
   }
   if (!value.quant) return;
   needs.at_least(10, who, "it has a grid");
-  if (is_computed && value.quant->bits != 8 && value.quant->bits != 16) needs.at_least(11, who, "it has a Clip");
-  if (value.quant->per_channel()) needs.at_least(13, who, "it has a scale for each channel");
-  if (value.quant->has_blocks()) needs.at_least(21, who, "it has a scale for each block");
+  if (is_computed && value.quant->bits != 8 && value.quant->bits != 16)
+    needs.at_least(11, who, "its grid needs a Clip");
+  if (value.quant->per_channel()) needs.at_least(13, who, "its grid has a scale for each channel");
+  if (value.quant->has_blocks()) needs.at_least(21, who, "its grid has a scale for each block");
   const DataType type = file_type(value);
   if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "its codes have 2 bits");
   if (type != DataType::int8 && type != DataType::uint8 && type != DataType::int32)
-    needs.at_least(21, who, fmt::format("its codes are {}", to_string(type)));
+    needs.at_least(21, who, fmt::format("its codes have type {}", to_string(type)));
 }
 
 void need_graph(const Graph& graph, bool may_split, Needs& needs) {

@@ -33,7 +33,7 @@ std::string weight_problem(const Graph& graph, NodeId id, std::size_t rank) {
   const Value& weights = graph.value(w);
   if (weights.quant) return "its weights have a grid already";
   if (weights.constant->dtype() != DataType::float32)
-    return fmt::format("its weights are {}", to_string(weights.constant->dtype()));
+    return fmt::format("its weights have element type {}", to_string(weights.constant->dtype()));
   if (weights.constant->rank() != static_cast<int>(rank))
     return fmt::format("its weights have {} dimensions; only {} dimensions can run in integers",
                        weights.constant->rank(), rank);
@@ -77,7 +77,7 @@ std::string data_problem(const Graph& graph, NodeId id) {
   for (ValueId in : data_inputs(graph, id)) {
     if (graph.is_constant(in)) return fmt::format("its input {} is constant", quoted(graph, in));
     if (!is_float(graph, in))
-      return fmt::format("its input {} is {}", quoted(graph, in), to_string(graph.value(in).dtype));
+      return fmt::format("its input {} has element type {}", quoted(graph, in), to_string(graph.value(in).dtype));
   }
   return "";
 }
@@ -119,7 +119,7 @@ Classified classify(const Graph& graph, NodeId id) {
   const bool computes_float = std::any_of(node.outputs.begin(), node.outputs.end(),
                                           [&](ValueId out) { return out != ValueId::none && is_float(graph, out); });
   if (!computes_float) return refuse("its output is not float32");
-  if (node.inputs.empty() || node.inputs[0] == ValueId::none) return refuse("it has no data input");
+  if (node.inputs.empty() || node.inputs[0] == ValueId::none) return refuse("it has no input that carries data");
   const ops::OperatorInfo& row = ops::info(node.op);
   const Role role = role_of(row.role);
   if (role == Role::none)
