@@ -148,7 +148,7 @@ class Lowering {
 // The ways to lower a node, in the order in which they are tried. Each returns true if it lowered the node, and
 // otherwise changes nothing.
 bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
-bool lower_integer(Lowering& lowering, NodeId id);   ///< from codes to codes
+bool lower_integer(Lowering& lowering, NodeId id);   ///< layers that compute codes from codes
 bool lower_float(Lowering& lowering, NodeId id);     ///< in oneDNN or the engine's float steps
 void lower_generic(Lowering& lowering, NodeId id);   ///< the operator's plain evaluation
 

@@ -66,7 +66,7 @@ std::vector<Tensor> present(const Node& node, std::span<const std::optional<Tens
 }
 
 bool is_true(const Node& node, const Tensor& condition) {
-  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition is {} of shape {}",
+  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition has type {} and shape {}",
         where(node), to_string(condition.dtype()), to_string(condition.shape()));
   return condition.bytes()[0] != std::byte{0};
 }

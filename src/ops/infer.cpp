@@ -23,7 +23,7 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
   if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size keeps its identity
   if (is_unknown(a) || is_unknown(b)) return a == 0 || b == 0 ? 0 : kDynamic;
   std::int64_t product = 0;
-  if (__builtin_mul_overflow(a, b, &product)) fail("sizes {} and {} multiply beyond any memory", a, b);
+  if (__builtin_mul_overflow(a, b, &product)) fail("the product of sizes {} and {} exceeds any memory", a, b);
   return product;
 }
 

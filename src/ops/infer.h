@@ -83,7 +83,7 @@ inline std::optional<std::int64_t> length_of(const ValueInfo& info) {
   return info.shape->front();
 }
 
-/// Same type and shape as the first input.
+/// The output has the type and shape of the first input.
 Outputs infer_same(const Inputs& in);
 /// The inputs' shapes broadcast; the type of the first input, or `dtype`.
 Outputs infer_elementwise(const Inputs& in);

@@ -85,7 +85,7 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
     }
     const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
     check(extent < kMaxExtent, "a window of {} (dilated) is too large", extent);
-    // At most 2^62 + 2^32: no overflow.
+    // At most 2^62 + 2^32, so it cannot overflow.
     const std::int64_t full = stride * std::max<std::int64_t>(input - 1, 0) + extra + extent;
     std::int64_t& begin = resolved.pads[i];
     std::int64_t& end = resolved.pads[rank + i];
