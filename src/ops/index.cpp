@@ -333,7 +333,7 @@ void pad(const Node& node, std::span<const TensorView> in, std::span<const Tenso
     using T = decltype(zero);
     if (mode == PadMode::constant || in[0].shape.empty()) return pad_constant<T>(in, out[0], axes);
     for (std::size_t i = 0; i < in[0].shape.size(); ++i)
-      check(axes[i].size > 0, "{} nothing to repeat along axis {}", where(node), i);
+      check(axes[i].size > 0, "{} there are no elements to repeat along axis {}", where(node), i);
     pad_mapped<T>(in[0], out[0], axes, mode);
   });
 }
