@@ -163,7 +163,7 @@ void accumulate_transposed(const Window3d& a, const float* x, const float* w, co
       const float* row = x + (iz * ay.in + iy) * ax.in;
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
-        // Output o = i * stride + shift is in the block.
+        // Input element i contributes to element o = i * stride + shift of the block.
         const std::int64_t shift = kx * ax.dilation - ax.pad_begin - out[2];
         const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-shift, ax.stride));
         const std::int64_t end = std::min(ax.in, ceil_div(count - shift, ax.stride));
