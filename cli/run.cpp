@@ -31,7 +31,7 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
     const NamedTensor* found = nullptr;
     for (const auto& array : arrays)
       if (array.name == name) found = &array;
-    if (found == nullptr) throw Error(fmt::format("{}: array '{}' is missing, which the network reads", path, name));
+    if (found == nullptr) throw Error(fmt::format("{}: lacks the array '{}', which the network reads", path, name));
     inputs.push_back(found->tensor);
   }
   for (const auto& array : arrays) {
