@@ -70,6 +70,7 @@ Graph import(onnx::ModelProto& model, InitializerData data, std::shared_ptr<cons
   const std::int64_t opset = read_opset(file, opsets);
   Graph graph = GraphReader(file, model.graph(), opsets).read();
   graph.opset = opset;
+  if (file.constants != DataType::unknown) graph.metadata[kConstantsKey] = to_string(file.constants);
   adopt_captured(graph);
   infer_shapes(graph);
   verify(graph, Stage::imported);

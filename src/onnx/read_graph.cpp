@@ -108,12 +108,18 @@ Tensor GraphReader::take_initializer(int i) {
   return taken;
 }
 
+void GraphReader::note_halves(const Tensor& constant) {
+  if (file_.constants == DataType::unknown && is_half(constant.dtype()) && constant.size_bytes() > kSmallTensor)
+    file_.constants = constant.dtype();
+}
+
 void GraphReader::read_initializers() {
   for (int i = 0; i < proto_.initializer_size(); ++i) {
     const auto& tensor = proto_.initializer(i);
     check(!tensor.name().empty(), "has an initializer without a name");
     FileValue value{.elements = is_body() ? read_tensor(tensor, file_.folder) : take_initializer(i)};
     value.type = value.elements->dtype();
+    note_halves(*value.elements);
     check(values_.try_emplace(tensor.name(), std::move(value)).second, "has two initializers named '{}'",
           tensor.name());
   }

@@ -62,13 +62,14 @@ void GraphReader::read_checked(const SourceNode& source) {
   check(!node.op_type().empty(), "has no operator type");
   if (auto constant = constant_of(node, file_.folder)) {
     check(node.output_size() == 1 && !node.output(0).empty(), "has no output");
+    note_halves(*constant);
     FileValue value{.type = constant->dtype(), .elements = std::move(constant)};
     values_[node.output(0)] = std::move(value);
     return;
   }
   const std::size_t output_count = count_outputs(node);
   if (output_count == 0) return;  // nothing reads its outputs
-  if (read_mark(node) || skip_identity(node)) return;
+  if (read_mark(node) || skip_identity(node) || widen_constant(node)) return;
   if (std::optional<std::string> reason = read_known(source, output_count))
     read_unknown(source, output_count, std::move(*reason));
 }
@@ -117,6 +118,17 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   if (!value.elements && !graph_.is_constant(value.real)) return false;
   const ValueId constant = read_value(node.input(0));
   values_[node.output(0)] = {.type = value.type, .real = constant, .elements = value.elements};
+  return true;
+}
+
+// A Cast of a constant of halves to float32, as the exporter writes it, is the constant.
+bool GraphReader::widen_constant(const onnx::NodeProto& node) {
+  if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
+  const onnx::AttributeProto* to = find_attribute(node, "to");
+  if (to == nullptr || to->i() != onnx::TensorProto::FLOAT || outputs_.contains(node.output(0))) return false;
+  const auto value = values_.find(node.input(0));
+  if (value == values_.end() || !value->second.elements || !is_half(value->second.type)) return false;
+  values_[node.output(0)] = {.elements = to_float32(*value->second.elements)};
   return true;
 }
 
