@@ -131,7 +131,10 @@ void GraphReader::read_inputs(std::span<const ValueInfo> infos) {
     const onnx::ValueInfoProto& input = proto_.input(i);
     check(!input.name().empty(), "has a graph input without a name");
     check(names.insert(input.name()).second, "has two graph inputs named '{}'", input.name());
-    if (values_.contains(input.name())) continue;  // a default value, which old files list as an input
+    if (values_.contains(input.name())) {  // a default value, which old files list as an input
+      if (is_body() || !file_.overridden.contains(input.name())) continue;
+      values_.erase(input.name());
+    }
     ValueInfo declared;
     if (is_body() && !input.type().has_tensor_type() && static_cast<std::size_t>(i) < infos.size())
       declared = infos[static_cast<std::size_t>(i)];

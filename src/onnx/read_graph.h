@@ -42,6 +42,7 @@ struct ModelFile {
   Functions functions;
   /// The opset that the file had before its content required a higher one; 0 if unknown.
   std::int64_t earlier_opset = 0;
+  std::set<std::string> overridden = {};  ///< LoadOptions::overridden.
   /// The first type of halves among the large constants; unknown if there are none.
   DataType constants = DataType::unknown;
   /// Metadata of values in bodies, by the body's path.

@@ -121,14 +121,21 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   return true;
 }
 
-// A Cast of a constant of halves to float32, as the exporter writes it, is the constant.
+// A Cast of a constant of halves to float32, as the exporter writes it, is the constant. A Cast of a constant on a grid
+// to any reals is it, too: otherwise a product could not tell that its weights are constant.
 bool GraphReader::widen_constant(const onnx::NodeProto& node) {
   if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
   const onnx::AttributeProto* to = find_attribute(node, "to");
-  if (to == nullptr || to->i() != onnx::TensorProto::FLOAT || outputs_.contains(node.output(0))) return false;
-  const auto value = values_.find(node.input(0));
-  if (value == values_.end() || !value->second.elements || !is_half(value->second.type)) return false;
-  values_[node.output(0)] = {.elements = to_float32(*value->second.elements)};
+  const auto type = to == nullptr ? std::nullopt : data_type_of_onnx(static_cast<int>(to->i()));
+  const auto from = values_.find(node.input(0));
+  if (!type || from == values_.end() || outputs_.contains(node.output(0))) return false;
+  const FileValue& value = from->second;
+  if (value.elements && is_half(value.type) && type == DataType::float32) {
+    values_[node.output(0)] = {.elements = to_float32(*value.elements)};
+    return true;
+  }
+  if (!is_any_real(*type) || !graph_.is_constant(value.real) || !graph_.value(value.real).quant) return false;
+  values_[node.output(0)] = {.type = *type, .real = value.real};
   return true;
 }
 

@@ -161,7 +161,7 @@ TEST(Import, a_hundred_thousand_nodes_of_one_name) {
   EXPECT_EQ(g.node(NodeId{99'999}).name, "relu_99999");
 }
 
-TEST(ReadNode, range_may_say_in_what_type_halves_are_summed) {
+TEST(ReadNode, range_accepts_the_type_of_its_sums) {
   ModelBuilder b(27);
   for (const char* name : {"start", "limit", "delta"}) b.input(name, {});
   set_integer(b.node("Range", "range", {"start", "limit", "delta"}, {"y"}), "stash_type", onnx::TensorProto::FLOAT);
