@@ -19,7 +19,8 @@ struct ReferenceOptions {
   std::function<void(ValueId, const Tensor&)> on_value;
   /// The same for the values of bodies, in every run of a body. `prefix` identifies the body; see body_prefix().
   std::function<void(const std::string& prefix, ValueId, const Tensor&)> on_body_value;
-  /// Most memory for one value; a node that computes a larger one is refused. 0: usable_memory() at that moment.
+  /// Most memory for all computed values that are alive together; a node that would exceed it is refused. The values
+  /// inside a body are counted by themselves. 0: usable_memory() at that moment.
   std::size_t max_memory_bytes = 0;
   /// Lets on_value receive the elements of a sample in any order, which is faster. Shapes do not change.
   bool any_order = false;

@@ -19,6 +19,9 @@ std::shared_ptr<std::byte> allocate_zeroed(std::size_t bytes);
 /// Throws Error, "8.0 GB, more than ...", if `bytes` exceed `limit`; 0 means usable_memory().
 void check_fits_memory(std::size_t bytes, std::size_t limit);
 
+/// `limit`, or else that of limit_memory(); 0 if neither is set, so that the memory available at the moment counts.
+std::size_t fixed_memory_limit(std::size_t limit);
+
 /// Allocates such memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive. Not
 /// thread-safe.
 class MemoryPieces {

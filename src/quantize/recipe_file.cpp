@@ -23,7 +23,7 @@ struct Entry {
 
 /// A table of a file: its own entries, and the tables of single layers under "layers".
 struct Table {
-  std::string name = {};  ///< Of a layer's table, the layer.
+  std::string name = {};  ///< The layer, if it is the table of one.
   std::vector<Entry> entries = {};
   std::vector<Table> layers = {};
 };
