@@ -89,7 +89,9 @@ void bench_models(const Options& o) {
   for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
-  const auto results = bench_interleaved(pointers, o.bench);
+  BenchOptions options = o.bench;
+  options.names = o.models;
+  const auto results = bench_interleaved(pointers, options);
   std::vector<std::vector<std::string>> rows{{"model", "median", "min", "p99", "runs", "threads", "batch", "speed-up"}};
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < results.size(); ++i) {

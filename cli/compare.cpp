@@ -48,10 +48,12 @@ void compare_models(const Options& o) {
   Comparison result;
   {
     ProgressBar bar;
-    result = compare(float_graph, quantized_graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
+    result = compare(float_graph, quantized_graph, *dataset.source,
+                     {.threads = o.threads, .progress = bar.progress(), .names = {o.float_model, o.quantized_model}});
   }
-  const auto times = bench_interleaved({&float_graph, &quantized_graph},
-                                       {.min_time_s = 0.5, .shapes = sample_shapes(*dataset.source)});
+  const auto times = bench_interleaved(
+      {&float_graph, &quantized_graph},
+      {.min_time_s = 0.5, .shapes = sample_shapes(*dataset.source), .names = {o.float_model, o.quantized_model}});
   const double float_bytes = static_cast<double>(file_bytes(o.float_model));
   const double quantized_bytes = static_cast<double>(file_bytes(o.quantized_model));
 

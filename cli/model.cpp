@@ -24,8 +24,8 @@ Graph load_float(const std::string& path, const std::string& verb) {
   return graph;
 }
 
-Graph load_optimized(const std::string& path) {
-  Graph graph = load_onnx(path);
+Graph load_optimized(const std::string& path, const LoadOptions& options) {
+  Graph graph = load_onnx(path, options);
   if (!is_quantized(graph)) optimize(graph);
   return graph;
 }

@@ -105,8 +105,7 @@ QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
   return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning};
 }
 
-Work calibrated(const Options& o) {
-  check_sources(o);
+Work calibrate_checked(const Options& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
   const Graph graph = load_float(o.model, o.verb->get_name());
   const Recipe asked = o.recipe->resolve();
@@ -134,9 +133,15 @@ Work calibrated(const Options& o) {
   return work;
 }
 
+Work calibrated(const Options& o) {
+  check_sources(o);
+  return naming_file_of_nodes(o.model, [&] { return calibrate_checked(o); });
+}
+
 QuantizeResult quantized(const Options& o, const Work& work) {
   ProgressBar bar;
-  return quantize(work.network, work.samples.source.get(), library_options(o, bar));
+  return naming_file_of_nodes(
+      o.model, [&] { return quantize(work.network, work.samples.source.get(), library_options(o, bar)); });
 }
 
 void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {

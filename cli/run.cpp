@@ -51,9 +51,21 @@ std::vector<Tensor> converted(const Graph& graph, std::vector<Tensor> inputs) {
   return inputs;
 }
 
+/// The names of arrays that the network does not read, as it is by default.
+std::vector<std::string> other_names(const Graph& graph, const std::vector<NamedTensor>& arrays) {
+  std::vector<std::string> names;
+  if (graph.inputs().size() == 1 && arrays.size() == 1) return names;
+  for (const NamedTensor& array : arrays)
+    if (!graph.is_input(graph.find(array.name))) names.push_back(array.name);
+  return names;
+}
+
 void run_model(const Options& o) {
-  const Graph graph = load_optimized(o.model);
-  const auto inputs = converted(graph, arrange(graph, load_arrays(o.input), o.input, *o.output));
+  Graph graph = load_optimized(o.model);
+  const std::vector<NamedTensor> given = load_arrays(o.input);
+  // An array may replace the default value of an input.
+  if (const auto names = other_names(graph, given); !names.empty()) graph = load_optimized(o.model, {names});
+  const auto inputs = converted(graph, arrange(graph, given, o.input, *o.output));
   const auto outputs = naming_file(o.model, [&] {
     return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
   });

@@ -18,6 +18,7 @@ struct EvaluateOptions {
   int threads = 0;              ///< 0 means all cores.
   bool use_reference = false;   ///< Runs the float simulation instead of the engine.
   Progress progress;
+  std::vector<std::string> names = {};  ///< compare(): the float and the quantized file, for messages; may be empty.
 };
 
 struct Evaluation {
@@ -73,6 +74,7 @@ struct BenchOptions {
   double min_time_s = 1.0;  ///< Measures at least this long and at least 20 runs.
   /// Sizes of the inputs, for networks with dynamic dimensions besides the first; otherwise may be empty.
   std::vector<Shape> shapes = {};
+  std::vector<std::string> names = {};  ///< The graphs' files, in their order, for messages; may be empty.
 };
 
 /// The shapes of the source's first sample, for BenchOptions::shapes. Rewinds the source.

@@ -1,5 +1,6 @@
 #include "numeric/reals.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/check.h"
@@ -72,6 +73,13 @@ Tensor convert_reals(const Tensor& reals, DataType dtype) {
           dtype == DataType::float16 ? float_to_float16(from[i]) : float_to_bfloat16(from[i]);
   }
   return result;
+}
+
+bool is_exact_in(DataType half, const Tensor& reals) {
+  const auto elements = reals.data<float>();
+  if (half == DataType::float16)
+    return std::ranges::all_of(elements, [](float x) { return float16_to_float(float_to_float16(x)) == x; });
+  return std::ranges::all_of(elements, [](float x) { return bfloat16_to_float(float_to_bfloat16(x)) == x; });
 }
 
 bool needs_conversion(DataType from, DataType to) { return from != to && is_any_real(from) && is_any_real(to); }

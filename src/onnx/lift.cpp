@@ -188,7 +188,7 @@ constexpr Lift kLifts[] = {
     {"MaxPool", 11, nullptr},
     {"Mean", 7, nullptr},
     {"Min", 7, nullptr},
-    {"Mod", kLatestOpset, check_mod},
+    {"Mod", 27, check_mod},
     {"PRelu", 8, nullptr},
     {"Pad", 10, lift_pad},
     {"Pad", 17, nullptr},

@@ -84,6 +84,11 @@ Reason why_variadic(const Graph& graph, const Node& node) {
       return "its inputs differ in shape";
   return std::nullopt;
 }
+Reason why_mod(const Graph& graph, const Node& node) {
+  const Value* a = input(graph, node, 0);
+  if (std::get<Binary>(node.op).fmod || a == nullptr || a->dtype != DataType::float32) return std::nullopt;
+  return "it has the divisor's sign, and reals";
+}
 Reason why_pad_axes(const Graph& graph, const Node& node) {
   if (!has(node, 3)) return std::nullopt;
   if (!shape_of(graph, node, 0)) return "it has axes, and the rank of its input is unknown";
@@ -380,6 +385,7 @@ constexpr Lowering kLowerings[] = {
     {"Mean", 8, why_variadic},
     {"Min", 8, why_variadic},
     {"Mish", 18, never, split_mish, true},
+    {"Mod", 28, why_mod},
     {"PRelu", 9, never},
     {"Pad", 18, why_pad_axes},
     {"Pad", 11, why_pad_11, lower_pad},

@@ -94,6 +94,10 @@ TEST(Lowering, axes_of_reductions_become_an_attribute) {
     expect_opsets(one_node(Reduce{kind}, {2, 3}, {ints({1})}), 7);
   expect_opsets(one_node(Reduce{ReduceKind::max}, {2, 3}), 7);
 }
+TEST(Lowering, mod_of_reals_without_fmod_needs_opset_28) {
+  expect_opsets(one_node(Binary{.kind = BinaryKind::mod, .fmod = true}, {2}, {float_scalar(2)}), 10);
+  expect_opsets(one_node(Binary{.kind = BinaryKind::mod}, {2}, {float_scalar(2)}), 28);
+}
 TEST(Lowering, axes_of_squeeze_and_unsqueeze_become_an_attribute) {
   expect_opsets(one_node(Squeeze{}, {1, 3}, {ints({0})}), 7);
   expect_opsets(one_node(Unsqueeze{}, {3}, {ints({0, 2})}), 7);

@@ -108,12 +108,18 @@ Tensor GraphReader::take_initializer(int i) {
   return taken;
 }
 
+void GraphReader::note_halves(const Tensor& constant) {
+  if (file_.constants == DataType::unknown && is_half(constant.dtype()) && constant.size_bytes() > kSmallTensor)
+    file_.constants = constant.dtype();
+}
+
 void GraphReader::read_initializers() {
   for (int i = 0; i < proto_.initializer_size(); ++i) {
     const auto& tensor = proto_.initializer(i);
     check(!tensor.name().empty(), "has an initializer without a name");
     FileValue value{.elements = is_body() ? read_tensor(tensor, file_.folder) : take_initializer(i)};
     value.type = value.elements->dtype();
+    note_halves(*value.elements);
     check(values_.try_emplace(tensor.name(), std::move(value)).second, "has two initializers named '{}'",
           tensor.name());
   }
@@ -125,7 +131,10 @@ void GraphReader::read_inputs(std::span<const ValueInfo> infos) {
     const onnx::ValueInfoProto& input = proto_.input(i);
     check(!input.name().empty(), "has a graph input without a name");
     check(names.insert(input.name()).second, "has two graph inputs named '{}'", input.name());
-    if (values_.contains(input.name())) continue;  // a default value, which old files list as an input
+    if (values_.contains(input.name())) {  // a default value, which old files list as an input
+      if (is_body() || !file_.overridden.contains(input.name())) continue;
+      values_.erase(input.name());
+    }
     ValueInfo declared;
     if (is_body() && !input.type().has_tensor_type() && static_cast<std::size_t>(i) < infos.size())
       declared = infos[static_cast<std::size_t>(i)];

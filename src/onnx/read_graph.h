@@ -42,6 +42,9 @@ struct ModelFile {
   Functions functions;
   /// The opset that the file had before its content required a higher one; 0 if unknown.
   std::int64_t earlier_opset = 0;
+  std::set<std::string> overridden = {};  ///< LoadOptions::overridden.
+  /// The first type of halves among the large constants; unknown if there are none.
+  DataType constants = DataType::unknown;
   /// Metadata of values in bodies, by the body's path.
   std::map<std::string, std::map<std::string, std::string>> body_metadata = {};
 };
@@ -77,6 +80,7 @@ class GraphReader {
   bool is_body() const { return !path_.empty(); }
   void read_initializers();
   Tensor take_initializer(int i);
+  void note_halves(const Tensor& constant);
   void read_inputs(std::span<const ValueInfo> infos);
   void add_captured(std::span<const Captured> captured);
   void read_declarations(std::span<const SourceNode> nodes);
@@ -99,6 +103,7 @@ class GraphReader {
   void read_checked(const SourceNode& source);
   bool read_mark(const onnx::NodeProto& node);
   bool skip_identity(const onnx::NodeProto& node);
+  bool widen_constant(const onnx::NodeProto& node);
   bool read_flattened_softmax(const onnx::NodeProto& node);
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
   void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);

@@ -62,13 +62,14 @@ void GraphReader::read_checked(const SourceNode& source) {
   check(!node.op_type().empty(), "has no operator type");
   if (auto constant = constant_of(node, file_.folder)) {
     check(node.output_size() == 1 && !node.output(0).empty(), "has no output");
+    note_halves(*constant);
     FileValue value{.type = constant->dtype(), .elements = std::move(constant)};
     values_[node.output(0)] = std::move(value);
     return;
   }
   const std::size_t output_count = count_outputs(node);
   if (output_count == 0) return;  // no output is read
-  if (read_mark(node) || skip_identity(node)) return;
+  if (read_mark(node) || skip_identity(node) || widen_constant(node)) return;
   if (std::optional<std::string> reason = read_known(source, output_count))
     read_unknown(source, output_count, std::move(*reason));
 }
@@ -117,6 +118,24 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   if (!value.elements && !graph_.is_constant(value.real)) return false;
   const ValueId constant = read_value(node.input(0));
   values_[node.output(0)] = {.type = value.type, .real = constant, .elements = value.elements};
+  return true;
+}
+
+// A Cast of a constant of halves to float32, as the exporter writes it, is the constant. A Cast of a constant on a grid
+// to any reals is it, too: otherwise a product could not tell that its weights are constant.
+bool GraphReader::widen_constant(const onnx::NodeProto& node) {
+  if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
+  const onnx::AttributeProto* to = find_attribute(node, "to");
+  const auto type = to == nullptr ? std::nullopt : data_type_of_onnx(static_cast<int>(to->i()));
+  const auto from = values_.find(node.input(0));
+  if (!type || from == values_.end() || outputs_.contains(node.output(0))) return false;
+  const FileValue& value = from->second;
+  if (value.elements && is_half(value.type) && type == DataType::float32) {
+    values_[node.output(0)] = {.elements = to_float32(*value.elements)};
+    return true;
+  }
+  if (!is_any_real(*type) || !graph_.is_constant(value.real) || !graph_.value(value.real).quant) return false;
+  values_[node.output(0)] = {.type = *type, .real = value.real};
   return true;
 }
 

@@ -29,6 +29,9 @@ std::optional<DataType> data_type_of_onnx(int number);
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
 
+/// Up to this size (bytes) the elements of an initializer stay in the model's message.
+inline constexpr std::size_t kSmallTensor = 1024;
+
 /// The elements of a tensor that were kept out of protobuf (see initializer_data.h).
 struct DetachedData {
   std::span<const std::byte> bytes;   ///< Null data means that protobuf has the elements.

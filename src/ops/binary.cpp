@@ -20,7 +20,11 @@ T divide(T a, T b) {
 /// The remainder with the divisor's sign.
 template <class T>
 T modulo(T a, T b) {
-  if constexpr (std::is_unsigned_v<T>) {
+  if constexpr (std::is_floating_point_v<T>) {
+    const T rest = std::fmod(a, b);
+    if (rest == 0) return std::copysign(rest, b);
+    return (rest < 0) != (b < 0) ? rest + b : rest;
+  } else if constexpr (std::is_unsigned_v<T>) {
     return static_cast<T>(a % b);
   } else {
     if (b == -1) return 0;
@@ -63,7 +67,7 @@ void division(const Node& node, std::span<const TensorView> in, std::span<const 
     const auto apply = [&](auto f) { map<T, T, T>(in[0], in[1], out[0], f); };
     if (op.kind == BinaryKind::div) return apply([](T a, T b) { return divide(a, b); });
     if (op.fmod) return apply([](T a, T b) { return c_fmod(a, b); });
-    if constexpr (std::is_integral_v<T>) apply([](T a, T b) { return modulo(a, b); });  // infer_mod refuses reals
+    apply([](T a, T b) { return modulo(a, b); });
   });
 }
 
@@ -174,11 +178,6 @@ void where_(const Node&, std::span<const TensorView> in, std::span<const TensorV
 }
 
 Outputs infer_comparison(const Inputs& in) { return infer_elementwise(in, DataType::boolean); }
-Outputs infer_mod(const Inputs& in) {
-  check(std::get<Binary>(in.node.op).fmod || in[0].dtype != DataType::float32,
-        "input 'A' is float32, for which only fmod=1 is defined");
-  return infer_elementwise(in);
-}
 Outputs infer_where(const Inputs& in) { return infer_elementwise(in, in[1].dtype); }
 
 }  // namespace
@@ -219,7 +218,6 @@ std::vector<OperatorInfo> binary_operators() {
   pow.inputs = {{"X", kReal | kIndex, 'T'}, {"Y", kNumber}};
   OperatorInfo mod = row("Mod", 10, K::mod, kNumber, division, elementwise);
   mod.fields = {field("fmod", &Binary::fmod)};
-  mod.infer = infer_mod;
   return {
       row("Add", 7, K::add, kNumber, arithmetic, linear, Role::arithmetic),
       row("Sub", 7, K::sub, kNumber, arithmetic, linear),

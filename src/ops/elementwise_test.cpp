@@ -107,13 +107,15 @@ TEST(Binary, integers_of_every_width_wrap) {
   expect_op(Binary{BinaryKind::less}, {words({65535}), words({1})}, booleans({1}, {0}));
 }
 
-TEST(Binary, mod_of_reals_needs_fmod) {
-  try {
-    run_op(Binary{BinaryKind::mod}, {floats({1}, {7.5F}), floats({1}, {2})});
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "[Mod 'n'] input 'A' is float32, for which only fmod=1 is defined");
-  }
+TEST(Binary, mod_of_reals_takes_the_divisors_sign) {
+  const Tensor a = floats({8}, {7.5F, -7.5F, 7.5F, -7.5F, 6, -6, 5, -5}),
+               b = floats({8}, {2, 2, -2, -2, 3, 3, kInfinity, kInfinity});
+  expect_op(Binary{BinaryKind::mod}, {a, b}, floats({8}, {1.5F, 0.5F, -0.5F, -1.5F, 0, 0, 5, kInfinity}));
+  const Tensor zeros = run_op(Binary{BinaryKind::mod}, {floats({2}, {-6, 6}), floats({2}, {3, -3})}).at(0);
+  EXPECT_FALSE(std::signbit(zeros.data<float>()[0]));
+  EXPECT_TRUE(std::signbit(zeros.data<float>()[1]));
+  const Tensor nan = run_op(Binary{BinaryKind::mod}, {floats({2}, {1, kInfinity}), floats({2}, {0, 2})}).at(0);
+  for (float x : nan.data<float>()) EXPECT_TRUE(std::isnan(x));
 }
 
 TEST(Binary, integer_extremes_wrap_and_zero_divisors_are_an_error) {

@@ -218,6 +218,8 @@ std::vector<OperatorInfo> fill_operators() {
                   {"limit", kReal | kIndex, 'T', Presence::required, Use::parameter},
                   {"delta", kReal | kIndex, 'T', Presence::required, Use::parameter}},
        .outputs = {{"output", kReal | kIndex, 'T'}},
+       // Concerns float16 and bfloat16 only, which are computed in float32.
+       .fields = {ignored<std::int64_t>("stash_type")},
        .infer = infer_range,
        .evaluate = range},
   };

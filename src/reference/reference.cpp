@@ -248,11 +248,13 @@ struct Reference::Impl {
   }
 
   /// `inputs` in the node's order; null if absent.
-  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred) const {
+  /// `alive`: the bytes of all computed values, to which the outputs are added.
+  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred,
+                            std::size_t& alive) const {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
     for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
-    if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in);
+    if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in, alive);
     const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -263,7 +265,8 @@ struct Reference::Impl {
         out.push_back({made[i].dtype, *made[i].shape, nullptr});
         continue;
       }
-      check_memory(step.id, i, made[i]);
+      check_memory(step.id, i, made[i], alive);
+      alive += storage_bytes(made[i].dtype, element_count(*made[i].shape));
       Tensor& tensor = outputs[i].tensor = Tensor::uninitialized(made[i].dtype, *made[i].shape);
       out.push_back({tensor.dtype(), tensor.shape(), tensor.mutable_bytes()});
     }
@@ -278,8 +281,8 @@ struct Reference::Impl {
   }
 
   /// A step whose output shapes are known only after it has run.
-  std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs,
-                                    std::vector<TensorView>& in) const {
+  std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs, std::vector<TensorView>& in,
+                                    std::size_t& alive) const {
     const Node& node = graph.node(step.id);
     put_channels_first(inputs, in);
     std::vector<Tensor> made;
@@ -296,6 +299,8 @@ struct Reference::Impl {
     check(made.size() >= outputs.size(), "{} has {} outputs", where(node), made.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (node.outputs[i] == ValueId::none) continue;
+      check_memory(step.id, i, info_of(made[i]), alive);
+      alive += made[i].size_bytes();
       outputs[i].tensor = std::move(made[i]);
       snap_value(
           graph, node.outputs[i], [&] { return where(node); }, outputs[i].tensor);
@@ -303,11 +308,20 @@ struct Reference::Impl {
     return outputs;
   }
 
-  void check_memory(NodeId id, std::size_t output, const ValueInfo& info) const {
+  // Memory that the machine has available at the moment does not include that of the values alive.
+  void check_memory(NodeId id, std::size_t output, const ValueInfo& info, std::size_t alive) const {
+    const std::size_t limit = options.max_memory_bytes, own = storage_bytes(info.dtype, element_count(*info.shape));
     try {
-      check_fits_memory(storage_bytes(info.dtype, element_count(*info.shape)), options.max_memory_bytes);
+      check_fits_memory(own, limit);
     } catch (const Error& e) {
       fail("{} its output {} of shape {} takes {}", where(graph, id), output, to_string(*info.shape), e.what());
+    }
+    if (fixed_memory_limit(limit) == 0) return;
+    try {
+      check_fits_memory(own + alive, limit);
+    } catch (const Error& e) {
+      fail("{} its output {} of shape {} and the values alive beside it take {}", where(graph, id), output,
+           to_string(*info.shape), e.what());
     }
   }
 
@@ -342,19 +356,23 @@ struct Reference::Impl {
       tell(id, values[index(id)]->tensor);
     }
     std::vector<Held*> arguments;
+    std::size_t alive = 0;
     for (std::size_t s = 0; s < steps.size(); ++s) {
       const Step& step = steps[s];
       const Node& node = graph.node(step.id);
       arguments.clear();
       for (ValueId id : node.inputs) arguments.push_back(argument(id, values));
-      std::vector<Held> outputs = compute(step, arguments, inferred[s]);
+      std::vector<Held> outputs = compute(step, arguments, inferred[s], alive);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId id = node.outputs[i];
         if (id == ValueId::none) continue;
         values[index(id)] = std::move(outputs[i]);
         tell(id, values[index(id)]->tensor);
       }
-      for (ValueId id : step.dying) values[index(id)].reset();
+      for (ValueId id : step.dying) {
+        if (graph.producer(id) != NodeId::none) alive -= values[index(id)]->tensor.size_bytes();
+        values[index(id)].reset();
+      }
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
@@ -421,7 +439,8 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
   }
   std::vector<Tensor> outputs;
   Impl::Inferred inferred;
-  for (Held& made : m.compute(*step, arguments, inferred)) {
+  std::size_t alive = 0;
+  for (Held& made : m.compute(*step, arguments, inferred, alive)) {
     reference::put_channels_first(made);
     outputs.push_back(std::move(made.tensor));
   }

@@ -7,6 +7,7 @@
 #include "bitfold/reals.h"
 #include "bitfold/report.h"
 #include "numeric/reals.h"
+#include "report/naming.h"
 
 namespace bitfold {
 namespace {
@@ -121,7 +122,8 @@ std::vector<Shape> sample_shapes(BatchSource& source) {
 std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
   check_options(options);
   std::vector<Contender> contenders;
-  for (const Graph* graph : graphs) contenders.emplace_back(*graph, options);
+  for (std::size_t i = 0; i < graphs.size(); ++i)
+    contenders.push_back(report::naming(options.names, i, [&] { return Contender(*graphs[i], options); }));
   double total_us = 0;
   const double wanted_us = options.min_time_s * 1e6 * static_cast<double>(graphs.size());
   for (std::int64_t run = 0; run < kMinRuns || total_us < wanted_us; ++run)

@@ -8,6 +8,7 @@
 #include "numeric/reals.h"
 #include "report/batches.h"
 #include "report/error_sums.h"
+#include "report/naming.h"
 #include "report/scores.h"
 
 namespace bitfold {
@@ -54,10 +55,12 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
       if (twin != ValueId::none && float_graph.producer(twin) != NodeId::none) shared.push_back(out);
     }
   std::map<std::string, Tensor> float_values;
-  Reference reference(float_graph, {.on_value = [&](ValueId id, const Tensor& x) {
-                        float_values.insert_or_assign(float_graph.value(id).name, x);
-                      }});
-  Session session(quantized_graph, {.threads = options.threads, .keep_values = true});
+  const auto keep = [&](ValueId id, const Tensor& x) { float_values.insert_or_assign(float_graph.value(id).name, x); };
+  const auto of_float = [&](const auto& f) { return report::naming(options.names, 0, f); };
+  const auto of_quantized = [&](const auto& f) { return report::naming(options.names, 1, f); };
+  const Reference reference = of_float([&] { return Reference(float_graph, {.on_value = keep}); });
+  Session session =
+      of_quantized([&] { return Session(quantized_graph, {.threads = options.threads, .keep_values = true}); });
 
   const std::int64_t samples_at_a_time = std::min(report::batch_size(float_graph, options.batch_size),
                                                   report::batch_size(quantized_graph, options.batch_size));
@@ -65,8 +68,9 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
   Comparison result;
   report::Agreement agreement;
   const auto add = [&](const Batch& batch) {
-    const auto x = reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time));
-    const auto y = session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time));
+    const auto x = of_float([&] { return reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time)); });
+    const auto y =
+        of_quantized([&] { return session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time)); });
     for (std::size_t i = 0; i < x.size(); ++i)
       if (is_any_real(x[i].dtype())) output_sums[i].add(to_float32(x[i]).data<float>(), to_float32(y[i]).data<float>());
     FirstFailure failure;

@@ -48,7 +48,7 @@ void add_binary(std::vector<Case>& cases, Binary op) {
       }
       if (op.kind == BinaryKind::mod) {
         cases.push_back({.op = Binary{op.kind, true}, .inputs = {a, b}, .term = 9});
-        cases.push_back({.op = op, .inputs = {a, b}, .types = ops::kInteger});
+        cases.push_back({.op = op, .inputs = {a, b}, .term = 9});
         continue;
       }
       cases.push_back({.op = op, .inputs = {a, b}, .term = divides ? 100.0 : 32.0});
