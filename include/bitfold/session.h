@@ -44,9 +44,9 @@ struct StepInfo {
 /// leave `threads` at 1, which starts none.
 class Session {
  public:
-  /// Packs the weights and compiles for the shapes of the graph's inputs. If they have dynamic dimensions, each run with
-  /// new shapes compiles a plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only at run time
-  /// (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
+  /// Packs the weights and compiles for the shapes of the inputs. If they have dynamic dimensions, each run with new
+  /// shapes compiles a plan, and plans are kept while they take at most some 256 MB. Values whose shapes are known only
+  /// at run time (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
   explicit Session(const Graph& graph, SessionOptions options = {});
   ~Session();
   Session(Session&&) noexcept;
