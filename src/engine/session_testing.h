@@ -1,4 +1,4 @@
-// What the tests of Session share.
+// Helpers shared by the tests of Session.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -19,7 +19,7 @@ using InitializerData = std::vector<std::span<const std::byte>>;
 /// Elements that parse_model() leaves out of a model.
 struct DetachedModelData {
   InitializerData initializers;
-  InitializerData constants;  ///< Of the Constant nodes of the main graph, by the index of the node.
+  InitializerData constants;  ///< The same for Constant nodes of the main graph, by the index of the node.
 };
 
 /// Parses a serialized model. The raw_data of large constants is left out of `model`, and their float_data, which has
