@@ -46,14 +46,14 @@ struct SamplePass {
   Progress progress = {};
 };
 
-/// Every loop over samples: reads the source from its start and calls use(batch, first) for each batch, where `first` is
-/// the number of the batch's first sample. Returns the number of samples. Throws Error when there are none or when they
-/// do not fit the graph's inputs, and Cancelled.
+/// Every loop over samples: reads the source from its start and calls use(batch, first) for each batch, where `first`
+/// is the number of the batch's first sample. Returns the number of samples. Throws Error when there are none or when
+/// they do not fit the graph's inputs, and Cancelled.
 std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use);
 
 /// Calls use(g, inputs) for one group on each of `threads` cores at a time, as for_each_group() does, then
-/// done(groups, seen) with the number of samples so far, which returns a new `pass.most`. If done() adds up in the order
-/// of groups, the result does not depend on the number of threads. `pass.at_a_time` is not used.
+/// done(groups, seen) with the number of samples so far, which returns a new `pass.most`. If done() adds up in the
+/// order of groups, the result does not depend on the number of threads. `pass.at_a_time` is not used.
 void for_first_samples(SamplePass pass, int threads,
                        const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
                        const std::function<std::int64_t(std::int64_t, std::int64_t)>& done);
