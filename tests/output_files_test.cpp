@@ -2,6 +2,7 @@
 // arrives or an error says that it did not.
 #include <sys/stat.h>
 
+#include "bitfold/session.h"
 #include "small_network.h"
 
 namespace bitfold::testing {
@@ -85,6 +86,24 @@ TEST_F(OutputFiles, external_data_that_is_read_is_never_overwritten_or_removed) 
   fs::copy(path("big.onnx"), path("copy.onnx"));  // shares the weights of big.onnx
   expect_refused(fmt::format("fold {} -o {}", path("copy.onnx"), path("big.onnx")), {"remove its weights", weights});
   EXPECT_EQ(read_text(weights), before);
+}
+
+TEST_F(OutputFiles, a_model_and_its_data_in_use_can_be_replaced_by_another_process) {
+  const std::string used = path("used.onnx");
+  Graph product;
+  Tensor weights(DataType::float32, {64, 64}), x(DataType::float32, {1, 64});
+  for (float& v : weights.mutable_data<float>()) v = 0.5F;
+  for (float& v : x.mutable_data<float>()) v = 2;
+  const ValueId w = product.add_constant("w", weights);
+  product.mark_output(product.add(MatMul{}, "product", {product.add_input("x", DataType::float32, {1, 64}), w}, "y"));
+  save_onnx(product, used, {.external_above_bytes = 64});
+  const Graph graph = load_onnx(used);
+  ASSERT_TRUE(graph.value(graph.find("w")).constant->is_borrowed());
+  // The tool renames a new file over the old one, whose contents stay mapped.
+  ASSERT_EQ(run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), used)).status, 0);
+  ASSERT_EQ(run_tool(fmt::format("fold {} -o {}", model(), used)).status, 0);
+  const Tensor y = Session(graph).run({{x}})[0];
+  for (const float v : y.data<float>()) EXPECT_EQ(v, 64);
 }
 
 TEST_F(OutputFiles, sizes_count_external_data_under_any_name) {

@@ -4,7 +4,6 @@
 #include <cstdio>
 
 #include "base/check.h"
-#include "base/file.h"
 #include "bitfold/reals.h"
 #include "data/idx.h"
 #include "data/npy.h"
@@ -80,26 +79,27 @@ Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& input
   return dataset;
 }
 
-Dataset open_idx(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
-                 const DatasetOptions& options) {
+Dataset open_idx_set(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
+                     const DatasetOptions& options) {
   check(inputs.size() == 1,
         "'{}': IDX images can feed one input, but the network has {}; use an .npz with one array per input", path,
         inputs.size());
   Dataset dataset;
-  Tensor images = parse_idx(read_file(files.images.string()), files.images.string());
-  check(images.rank() == 3 && images.dtype() == DataType::uint8,
+  auto images = open_idx(files.images.string());
+  check(images->shape().size() == 3 && images->dtype() == DataType::uint8,
         "'{}': contains {} elements of shape {}; expected uint8 images, NxHxW", files.images.string(),
-        to_string(images.dtype()), to_string(images.shape()));
+        to_string(images->dtype()), to_string(images->shape()));
+  const std::int64_t count = images->shape()[0];
   ArrayData data{path, "IDX", {}, {}};
   if (files.labels.empty()) {
     dataset.notes.push_back(fmt::format("'{}': there is no file of labels next to it", files.images.string()));
   } else {
     const std::string name = files.labels.string();
-    data.labels = to_labels(parse_idx(read_file(name), name), fmt::format("'{}'", name));
-    check(static_cast<std::int64_t>(data.labels.size()) == images.dim(0), "'{}': {} labels for {} images", name,
-          data.labels.size(), images.dim(0));
+    data.labels = to_labels(open_idx(name)->read(), fmt::format("'{}'", name));
+    check(static_cast<std::int64_t>(data.labels.size()) == count, "'{}': {} labels for {} images", name,
+          data.labels.size(), count);
   }
-  data.arrays.push_back({"", make_array_reader(images, fmt::format("'{}'", path))});
+  data.arrays.push_back({"", std::move(images)});
   dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
   return dataset;
 }
@@ -152,9 +152,9 @@ Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inpu
     const auto files = find_idx_files_of(path);
     check(files.has_value(),
           "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
-    return open_idx(path, *files, inputs, options);
+    return open_idx_set(path, *files, inputs, options);
   }
-  if (const auto files = find_idx_files(path)) return open_idx(path, *files, inputs, options);
+  if (const auto files = find_idx_files(path)) return open_idx_set(path, *files, inputs, options);
   Dataset dataset;
   ImageFolder folder = find_images(path, dataset.notes);
   check(!folder.images.empty(), "'{}': contains neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,

@@ -2,6 +2,7 @@
 #include <zlib.h>
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -240,6 +241,32 @@ TEST(Idx, reads_plain_and_gzipped_under_their_usual_names) {
     EXPECT_EQ(batch->labels, (std::vector<std::int64_t>{5, 6})) << images_name;
     EXPECT_EQ(batch->inputs[0].data<float>()[23], 7) << images_name;
   }
+}
+
+TEST(Idx, rows_are_read_in_any_order_and_equal_the_whole_file) {
+  TemporaryFolder folder;
+  std::string pixels;
+  for (int i = 0; i < 300'000; ++i) pixels += static_cast<char>(i * 7 % 251);
+  const std::string plain = (folder / "plain").string(), gzipped = (folder / "gzipped").string();
+  write_file(plain, idx_file(3, {3000, 10, 10}, pixels));
+  write_gzipped(gzipped, idx_file(3, {3000, 10, 10}, pixels));
+  for (const std::string& path : {plain, gzipped}) {
+    const auto reader = open_idx(path);
+    EXPECT_EQ(reader->shape(), (Shape{3000, 10, 10}));
+    for (const std::int64_t first : {0, 40, 2900, 7}) {
+      const Tensor rows = reader->read(first, 100);
+      EXPECT_EQ(std::memcmp(rows.bytes(), &pixels[static_cast<std::size_t>(first) * 100], 10'000), 0) << first;
+    }
+  }
+}
+
+TEST(Idx, a_damaged_end_is_found_when_the_last_row_is_read) {
+  TemporaryFolder folder;
+  const std::string path = (folder / "a.gz").string();
+  write_gzipped(path, idx_file(3, {2, 2, 2}, std::string(9, 'x')));
+  const auto reader = open_idx(path);
+  EXPECT_EQ(reader->read(0, 1).size(), 4);
+  expect_error([&] { reader->read(1, 1); }, "a.gz': has extra bytes after uint8 elements of shape 2x2x2");
 }
 
 TEST(Idx, reports_mismatched_files) {

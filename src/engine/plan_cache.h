@@ -19,7 +19,6 @@ namespace bitfold::engine {
 /// Drops the least recently used plans if plans occupy too much memory.
 class PlanCache {
  public:
-  bool empty() const { return plans_.empty(); }
   /// The plan that find() or add() returned last.
   const Plan& front() const { return *plans_.front().plan; }
 

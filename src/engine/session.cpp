@@ -58,7 +58,11 @@ Session::Session(const Graph& graph, SessionOptions options)
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
         check_runnable(graph, infer_values(graph));
         return std::make_unique<Impl>(graph, options, std::make_shared<engine::WeightCache>());
-      })) {}
+      })) {
+  if (impl_->executor.is_compiled()) return;
+  const ThreadLimit scope(impl_->threads);
+  naming_memory([&] { impl_->executor.pack_weights(); });
+}
 
 Session::Impl& Session::impl() const {
   check(impl_ != nullptr, "this Session has been moved from");

@@ -60,7 +60,7 @@ std::int64_t read_opset(ModelFile& file, const Opsets& opsets) {
   return earlier;
 }
 
-Graph import(onnx::ModelProto& model, InitializerData data, std::shared_ptr<const void> owner,
+Graph import(onnx::ModelProto& model, DetachedModelData data, std::shared_ptr<const void> owner,
              const std::string& folder, const LoadOptions& options) {
   const Opsets opsets = read_opsets(model.opset_import());
   check_header(model, opsets);

@@ -36,6 +36,13 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
   return declared;
 }
 
+/// Frees the memory of a field, which Clear() would keep.
+template <class Element>
+void release(google::protobuf::RepeatedField<Element>& field) {
+  google::protobuf::RepeatedField<Element> empty;
+  empty.Swap(&field);
+}
+
 }  // namespace
 
 GraphReader::GraphReader(ModelFile& file, const onnx::GraphProto& graph, const Opsets& opsets, std::string path)
@@ -96,15 +103,15 @@ void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
 Tensor GraphReader::take_initializer(int i) {
   auto& tensor = *file_.model.mutable_graph()->mutable_initializer(i);
   const auto index = static_cast<std::size_t>(i);
-  const bool is_detached = index < file_.data.size() && file_.data[index].data() != nullptr;
+  const bool is_detached = index < file_.initializer_data.size() && file_.initializer_data[index].data() != nullptr;
   if (!is_detached && tensor.has_raw_data()) return take_tensor(tensor, file_.folder);
-  Tensor taken =
-      read_tensor(tensor, file_.folder, {is_detached ? file_.data[index] : std::span<const std::byte>(), file_.owner});
-  tensor.clear_float_data();
-  tensor.clear_double_data();
-  tensor.clear_int32_data();
-  tensor.clear_int64_data();
-  tensor.clear_uint64_data();
+  Tensor taken = read_tensor(tensor, file_.folder,
+                             {is_detached ? file_.initializer_data[index] : std::span<const std::byte>(), file_.owner});
+  release(*tensor.mutable_float_data());
+  release(*tensor.mutable_double_data());
+  release(*tensor.mutable_int32_data());
+  release(*tensor.mutable_int64_data());
+  release(*tensor.mutable_uint64_data());
   return taken;
 }
 

@@ -27,16 +27,22 @@ namespace bitfold {
 
 /// State shared by all graphs of a file.
 struct ModelFile {
-  ModelFile(onnx::ModelProto& proto, InitializerData detached, std::shared_ptr<const void> memory,
+  ModelFile(onnx::ModelProto& proto, DetachedModelData detached, std::shared_ptr<const void> memory,
             std::string data_folder)
       : model(proto),
-        data(std::move(detached)),
+        initializer_data(std::move(detached.initializers)),
         owner(std::move(memory)),
         folder(std::move(data_folder)),
-        functions(proto) {}
+        functions(proto) {
+    for (int i = 0; i < proto.graph().node_size(); ++i)
+      if (const auto data = detached.constants[static_cast<std::size_t>(i)]; data.data() != nullptr)
+        constant_data[&proto.graph().node(i)] = data;
+  }
 
-  onnx::ModelProto& model;            ///< Its initializers lose their elements as they are read.
-  InitializerData data;               ///< The raw_data that parse_model() left out of `model`.
+  onnx::ModelProto& model;  ///< Its initializers lose their elements as they are read.
+  /// The elements that parse_model() left out of `model`, for initializers by index.
+  InitializerData initializer_data;
+  std::unordered_map<const onnx::NodeProto*, std::span<const std::byte>> constant_data;
   std::shared_ptr<const void> owner;  ///< Keeps that memory alive; if null, the data must be copied.
   std::string folder;                 ///< The folder of external data.
   Functions functions;

@@ -16,11 +16,14 @@ namespace bitfold {
 namespace {
 
 /// The tensor of a Constant node; none for any other node.
-std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string& folder) {
+std::optional<Tensor> constant_of(const onnx::NodeProto& node, const ModelFile& file) {
   if (node.op_type() != "Constant" || !domain_of(node.domain()).empty()) return std::nullopt;
   const auto length = [](const auto& values) { return Shape{static_cast<std::int64_t>(values.size())}; };
+  const auto detached = file.constant_data.find(&node);
   for (const auto& attribute : node.attribute()) {
-    const auto value = read_attribute(attribute, folder);
+    if (detached != file.constant_data.end() && attribute.type() == onnx::AttributeProto::TENSOR)
+      return read_tensor(attribute.t(), file.folder, {detached->second, file.owner});
+    const auto value = read_attribute(attribute, file.folder);
     if (!value) continue;
     if (const auto* tensor = std::get_if<Tensor>(&*value)) return *tensor;
     if (const auto* real = std::get_if<float>(&*value)) return float_scalar(*real);
@@ -60,7 +63,7 @@ void GraphReader::read_node(const SourceNode& source) {
 void GraphReader::read_checked(const SourceNode& source) {
   const onnx::NodeProto& node = *source.proto;
   check(!node.op_type().empty(), "has no operator type");
-  if (auto constant = constant_of(node, file_.folder)) {
+  if (auto constant = constant_of(node, file_)) {
     check(node.output_size() == 1 && !node.output(0).empty(), "has no output");
     note_halves(*constant);
     FileValue value{.type = constant->dtype(), .elements = std::move(constant)};

@@ -150,14 +150,11 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   // Samples and their values reuse the memory of those before them.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use(pools.front());
-  source.rewind();
-  std::int64_t sample_count = 0;
-  while (const std::optional<Batch> batch = source.next(batch_size)) {
-    check(batch->inputs.size() == graph.inputs().size(),
-          "calibration data has {} arrays, but the network has {} inputs", batch->inputs.size(), graph.inputs().size());
-    if (batch->sample_count == 0) continue;
+  quantization::SamplePass pass{
+      .graph = graph, .source = source, .at_a_time = batch_size, .phase = "calibrating", .progress = options.progress};
+  const std::int64_t sample_count = quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
     const auto run = [&](const Reference& network) {
-      quantization::for_each_group(*batch, group, sample_count, pools,
+      quantization::for_each_group(batch, group, first, pools,
                                    [&](std::int64_t, std::span<const Tensor> inputs) { network.run(inputs); });
     };
     try {
@@ -167,11 +164,8 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
       run(Reference(graph, {.on_value = on_value, .on_body_value = on_body_value}));
       throw;
     }
-    sample_count += batch->sample_count;
-    options.progress("calibrating", sample_count, std::max(sample_count, source.sample_count()));
-  }
+  });
   release_mapped_constants(graph);
-  check(sample_count > 0, "calibration data holds no samples: {}", source.description());
   Calibration calibration = collector.take(sample_count);
   for (auto& [prefix, body] : bodies)
     for (auto& [name, statistics] : body.take(sample_count).values)

@@ -109,7 +109,7 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
     first += parts;
   };
   if (kept_.empty()) {
-    for_first_samples(*samples_, group_, threads_, options_.max_samples, run_group,
+    for_first_samples({.graph = graph(), .source = *samples_, .most = options_.max_samples}, threads_, run_group,
                       [&](std::int64_t parts, std::int64_t) {
                         finish(parts);
                         return options_.max_samples;

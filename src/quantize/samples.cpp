@@ -71,21 +71,35 @@ void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_s
   });
 }
 
-void for_first_samples(BatchSource& source, std::int64_t group, int threads, std::int64_t most,
+std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use) {
+  pass.source.rewind();
+  std::int64_t seen = 0;
+  while (seen < pass.most) {
+    const auto batch = pass.source.next(std::min(pass.most - seen, pass.at_a_time));
+    if (!batch) break;
+    check(batch->inputs.size() == pass.graph.inputs().size(), "{}: has {} arrays, but the network has {} inputs",
+          pass.source.description(), batch->inputs.size(), pass.graph.inputs().size());
+    if (batch->sample_count == 0) continue;
+    use(*batch, seen);
+    seen += batch->sample_count;
+    if (!pass.phase.empty())
+      pass.progress(pass.phase, seen, std::max(seen, std::min(pass.most, pass.source.sample_count())));
+  }
+  check(seen > 0, "{}: no samples", pass.source.description());
+  return seen;
+}
+
+void for_first_samples(SamplePass pass, int threads,
                        const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
                        const std::function<std::int64_t(std::int64_t, std::int64_t)>& done) {
+  const std::int64_t group = fixed_batch(pass.graph);
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use_pool(pools.front());
-  source.rewind();
-  std::int64_t seen = 0;
-  while (seen < most) {
-    const auto batch = source.next(std::min(most - seen, threads * group));
-    if (!batch) break;
-    for_each_group(*batch, group, seen, pools, use);
-    seen += batch->sample_count;
-    most = done((batch->sample_count + group - 1) / group, seen);
-  }
-  check(seen > 0, "{}: no samples", source.description());
+  pass.at_a_time = threads * group;
+  for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
+    for_each_group(batch, group, first, pools, use);
+    pass.most = done((batch.sample_count + group - 1) / group, first + batch.sample_count);
+  });
 }
 
 }  // namespace bitfold::quantization

@@ -2,55 +2,33 @@
 #include "bitfold/reference.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <optional>
 
 #include "base/check.h"
 #include "base/memory.h"
-#include "graph/runnable.h"
 #include "numeric/block_pool.h"
-#include "numeric/release_pages.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 #include "reference/fast.h"
 #include "reference/image_layouts.h"
+#include "reference/steps.h"
 
 namespace bitfold {
 namespace {
 
 using reference::Held;
+using reference::snap_value;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
 // Operators only read their inputs; views have no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
 
-// at() returns the place for errors.
-template <class At>
-void snap_value(const Graph& graph, ValueId id, const At& at, Tensor& t) {
-  const auto& grid = graph.value(id).quant;
-  if (!grid || t.dtype() != DataType::float32) return;
-  try {
-    t = snap(t, *grid);
-  } catch (const Error& error) {
-    fail("{} value '{}': {}", at(), graph.value(id).name, error.what());
-  }
-}
-
 }  // namespace
 
 struct Reference::Impl {
-  struct Step {
-    NodeId id;
-    const ops::OperatorInfo* row;
-    std::vector<Reference> bodies;
-    bool has_constant_weights;   // whether every input except the first is constant
-    std::size_t images;          // see images_in_any_order()
-    bool may_give_any_order;     // whether its outputs may be channels-last
-    bool shapes_tell_shapes;     // whether input shapes determine output shapes, independent of input elements
-    std::vector<ValueId> dying;  // values that no later step reads
-  };
+  using Step = reference::Step;
 
   // A step's outputs for the input shapes of its last run.
   struct Inferred {
@@ -65,134 +43,19 @@ struct Reference::Impl {
 
   Graph graph;
   ReferenceOptions options;
-  std::vector<Step> steps;
-  std::vector<std::optional<Held>> constants;  // as reals, by value; never with channels last
-  // Reals of constants that the graph holds as codes, by value: decoded when a step first reads them.
-  struct Decoded {
-    std::once_flag once;
-    Tensor reals;
-  };
-  std::vector<std::unique_ptr<Decoded>> decoded;
+  reference::Constants constants{graph};
+  std::vector<Step> steps{reference::plan_steps(graph, options)};
   mutable reference::FastProducts fast;
   mutable std::mutex leftovers_lock;
   mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // one per concurrent run so far
 
-  Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
-    constants.resize(graph.value_capacity());
-    decoded.resize(graph.value_capacity());
-    for (ValueId id : graph.values()) take_constant(id);
-    plan_steps();
-    plan_lifetimes();
-  }
-
-  void take_constant(ValueId id) {
-    const Value& value = graph.value(id);
-    if (!value.constant) return;
-    if (value.quant && value.constant->dtype() != DataType::float32) {
-      decoded[index(id)] = std::make_unique<Decoded>();
-      return;
-    }
-    Tensor reals = *value.constant;
-    snap_value(
-        graph, id, [] { return "[constant]"; }, reals);
-    constants[index(id)] = Held{std::move(reals)};
-  }
-
-  Tensor decoded_constant(ValueId id) const {
-    Decoded& held = *decoded[index(id)];
-    std::call_once(held.once, [&] {
-      const Value& value = graph.value(id);
-      try {
-        held.reals = dequantize(*value.constant, *value.quant);
-      } catch (const Error& error) {
-        fail("[constant] value '{}': {}", value.name, error.what());
-      }
-      release_mapped_pages(*value.constant);
-    });
-    return held.reals;
-  }
+  Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {}
 
   // The value that a node reads; null if it is absent.
   Held* argument(ValueId id, std::vector<std::optional<Held>>& values) const {
     if (id == ValueId::none) return nullptr;
-    if (!values[index(id)] && decoded[index(id)]) values[index(id)] = Held{decoded_constant(id)};
+    if (!values[index(id)] && constants.are_codes(id)) values[index(id)] = Held{constants.decoded(id)};
     return &*values[index(id)];
-  }
-
-  void plan_steps() {
-    const std::vector<ValueInfo> known = infer_values(graph);
-    check_runnable(graph, known);
-    for (NodeId id : graph.topological_order()) {
-      const Node& node = graph.node(id);
-      std::vector<ValueInfo> inputs;
-      // Resize and Range read reals.
-      const ops::OperatorInfo& row = ops::info(node.op);
-      bool constant_weights = true, shapes_tell = !node.inputs.empty() && row.evaluate != nullptr;
-      for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-        const ValueId input = node.inputs[i];
-        check_is_made(id, input);
-        inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
-        if (input != ValueId::none && constants[index(input)])
-          inputs.back().dtype = constants[index(input)]->tensor.dtype();
-        if (input != ValueId::none && decoded[index(input)]) inputs.back().dtype = DataType::float32;
-        if (input == ValueId::none || graph.is_constant(input)) continue;
-        if (i > 0) constant_weights = false;
-        // Elements of a parameter, reals (Resize, Range) or integers, may determine the shape.
-        const ops::Slot* slot = ops::slot_at(row.inputs, i);
-        if (inputs.back().dtype != DataType::float32 || (slot != nullptr && slot->use == ops::Use::parameter))
-          shapes_tell = false;
-      }
-      std::vector<Reference> bodies;
-      for (std::size_t b = 0; b < node.bodies.size(); ++b)
-        bodies.emplace_back(*node.bodies[b], options_of_body(body_prefix(node, b)));
-      steps.push_back({id,
-                       &row,
-                       std::move(bodies),
-                       constant_weights,
-                       reference::images_in_any_order(graph, node),
-                       may_give_any_order(node),
-                       shapes_tell,
-                       {}});
-    }
-  }
-
-  ReferenceOptions options_of_body(const std::string& prefix) const {
-    ReferenceOptions own{.plain_loops = options.plain_loops,
-                         .max_memory_bytes = options.max_memory_bytes,
-                         .any_order = options.any_order};
-    if (!options.on_body_value) return own;
-    own.on_value = [prefix, tell = options.on_body_value](ValueId id, const Tensor& t) { tell(prefix, id, t); };
-    own.on_body_value = [prefix, tell = options.on_body_value](const std::string& inner, ValueId id, const Tensor& t) {
-      tell(prefix + inner, id, t);
-    };
-    return own;
-  }
-
-  // Grids may be per channel.
-  bool may_give_any_order(const Node& node) const {
-    if (options.plain_loops || (options.on_value && !options.any_order)) return false;
-    return std::none_of(node.outputs.begin(), node.outputs.end(),
-                        [&](ValueId out) { return out != ValueId::none && graph.value(out).quant; });
-  }
-
-  void check_is_made(NodeId id, ValueId input) const {
-    const bool is_made = input == ValueId::none || graph.is_constant(input) || graph.is_input(input) ||
-                         graph.producer(input) != NodeId::none;
-    check(is_made, "{} no node computes its input '{}'", where(graph, id), is_made ? "" : graph.value(input).name);
-  }
-
-  void plan_lifetimes() {
-    std::vector<bool> is_needed(constants.size());
-    for (ValueId id : graph.outputs()) is_needed[index(id)] = true;
-    for (std::size_t s = steps.size(); s-- > 0;) {
-      const Node& node = graph.node(steps[s].id);
-      for (const auto* ids : {&node.inputs, &node.outputs})
-        for (ValueId id : *ids) {
-          if (id == ValueId::none || is_needed[index(id)]) continue;
-          is_needed[index(id)] = true;
-          steps[s].dying.push_back(id);
-        }
-    }
   }
 
   Tensor take_input(std::size_t i, const Tensor& given) const {
@@ -349,7 +212,7 @@ struct Reference::Impl {
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::vector<Inferred>& inferred) const {
     check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
           graph.inputs().size());
-    std::vector<std::optional<Held>> values = constants;
+    std::vector<std::optional<Held>> values = constants.reals();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const ValueId id = graph.inputs()[i];
       values[index(id)] = Held{take_input(i, inputs[i])};
@@ -376,7 +239,7 @@ struct Reference::Impl {
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
-      check(values[index(id)] || decoded[index(id)], "no node computes output '{}'", graph.value(id).name);
+      check(values[index(id)] || constants.are_codes(id), "no node computes output '{}'", graph.value(id).name);
       reference::put_channels_first(*argument(id, values));
       results.push_back(values[index(id)]->tensor);
     }
@@ -422,7 +285,7 @@ std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
 
 std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> inputs) const {
   const Impl& m = *impl_;
-  const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const Impl::Step& s) { return s.id == id; });
+  const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const reference::Step& s) { return s.id == id; });
   check(step != m.steps.end(), "node {} is not in the network", static_cast<int>(id));
   const Node& node = m.graph.node(id);
   check(inputs.size() == node.inputs.size(), "{} got {} inputs, but has {}", where(m.graph, id), inputs.size(),
@@ -431,10 +294,10 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
   std::vector<Held*> arguments;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId value = node.inputs[i];
-    if (value != ValueId::none && m.decoded[index(value)])
-      held[i] = Held{m.decoded_constant(value)};
+    if (value != ValueId::none && m.constants.are_codes(value))
+      held[i] = Held{m.constants.decoded(value)};
     else if (value != ValueId::none)
-      held[i] = m.constants[index(value)] ? *m.constants[index(value)] : Held{inputs[i]};
+      held[i] = m.constants.reals()[index(value)].value_or(Held{inputs[i]});
     arguments.push_back(value == ValueId::none ? nullptr : &held[i]);
   }
   std::vector<Tensor> outputs;

@@ -67,10 +67,12 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
   std::vector<report::ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
   Comparison result;
   report::Agreement agreement;
-  const auto add = [&](const Batch& batch) {
-    const auto x = of_float([&] { return reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time)); });
-    const auto y =
-        of_quantized([&] { return session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time)); });
+  const auto add = [&](const Batch& batch, std::int64_t first) {
+    std::vector<Tensor> x, y;
+    quantization::naming_samples(first, batch.sample_count, [&] {
+      x = of_float([&] { return reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time)); });
+      y = of_quantized([&] { return session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time)); });
+    });
     for (std::size_t i = 0; i < x.size(); ++i)
       if (is_any_real(x[i].dtype())) output_sums[i].add(to_float32(x[i]).data<float>(), to_float32(y[i]).data<float>());
     FirstFailure failure;
@@ -85,7 +87,12 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
     failure.rethrow();
     agreement.add(x.front(), y.front(), batch.sample_count);
   };
-  result.sample_count = report::for_each_batch(source, samples_at_a_time, "comparing", options.progress, add);
+  quantization::SamplePass pass{.graph = float_graph,
+                                .source = source,
+                                .at_a_time = samples_at_a_time,
+                                .phase = "comparing",
+                                .progress = options.progress};
+  result.sample_count = quantization::for_each_batch(pass, add);
   result.top1_agreement = agreement.value();
   for (std::size_t i = 0; i < output_sums.size(); ++i)
     result.outputs.push_back(describe(quantized_graph, quantized_graph.outputs()[i], output_sums[i]));

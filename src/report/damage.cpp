@@ -44,19 +44,20 @@ SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t
   check(wanted >= 1, "sample_count is {}; it must be at least 1", wanted);
   Session session(float_graph, {.threads = 1});
   const std::int64_t total = source.sample_count();
-  std::int64_t count = std::min(wanted, total), index = 0;
-  source.rewind();
-  while (auto batch = source.next(16)) {
-    for (std::int64_t i = 0; i < batch->sample_count && size() < count; ++i, ++index) {
-      if (index < size() * total / count) continue;
-      inputs_.push_back(sample(float_graph, *batch, i));
-      outputs_.push_back(session.run(inputs_.back()));
+  std::int64_t count = std::min(wanted, total);
+  quantization::SamplePass pass{.graph = float_graph, .source = source, .at_a_time = 16};
+  quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
+    for (std::int64_t i = 0; i < batch.sample_count && size() < count; ++i) {
+      if (first + i < size() * total / count) continue;
+      numbers_.push_back(first + i);
+      inputs_.push_back(sample(float_graph, batch, i));
+      outputs_.push_back(quantization::naming_samples(first + i, 1, [&] { return session.run(inputs_.back()); }));
       if (size() > 1) continue;
       const std::size_t each = bytes_of(inputs_.back()) + bytes_of(outputs_.back());
       count = std::clamp<std::int64_t>(static_cast<std::int64_t>(kMaxBytes / std::max<std::size_t>(each, 1)), 1, count);
     }
-    if (size() == count) break;
-  }
+    if (size() == count) pass.most = 0;
+  });
   check(size() > 0, "{}: no samples", source.description());
 }
 
@@ -65,7 +66,8 @@ Damage SampleSet::damage(const Graph& candidate) const {
   std::vector<ErrorSums> sums(outputs_.front().size());
   Agreement agreement;
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
-    const std::vector<Tensor> outputs = session.run(inputs_[s]);
+    const std::vector<Tensor> outputs =
+        quantization::naming_samples(numbers_[s], 1, [&] { return session.run(inputs_[s]); });
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (!is_any_real(outputs[o].dtype())) continue;
       sums[o].add(to_float32(outputs_[s][o]).data<float>(), to_float32(outputs[o]).data<float>());

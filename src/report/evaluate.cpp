@@ -1,5 +1,4 @@
 #include <memory>
-#include <utility>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
@@ -38,9 +37,9 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
   const std::int64_t samples_at_a_time = report::batch_size(graph, options.batch_size);
   Evaluation result;
   std::int64_t top1 = 0, top5 = 0, classes = 0;
-  const auto add = [&](const Batch& batch) {
-    const auto outputs = runner.run(report::graph_inputs(graph, batch, samples_at_a_time));
-    const std::int64_t first = std::exchange(result.sample_count, result.sample_count + batch.sample_count);
+  const auto add = [&](const Batch& batch, std::int64_t first) {
+    const auto outputs = quantization::naming_samples(
+        first, batch.sample_count, [&] { return runner.run(report::graph_inputs(graph, batch, samples_at_a_time)); });
     if (batch.labels.empty()) return;
     const auto scores = report::ClassScores::of(outputs.front());
     check(scores.has_value(),
@@ -56,7 +55,12 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
       top5 += rank < 5;
     }
   };
-  report::for_each_batch(source, samples_at_a_time, "evaluating", options.progress, add);
+  quantization::SamplePass pass{.graph = graph,
+                                .source = source,
+                                .at_a_time = samples_at_a_time,
+                                .phase = "evaluating",
+                                .progress = options.progress};
+  result.sample_count = quantization::for_each_batch(pass, add);
   if (classes > 0) {
     result.top1 = static_cast<double>(top1) / static_cast<double>(result.sample_count);
     if (classes > 5) result.top5 = static_cast<double>(top5) / static_cast<double>(result.sample_count);

@@ -15,8 +15,10 @@ namespace bitfold::report {
 namespace {
 
 // The predicted class of each sample of a batch.
-std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Batch& batch, std::int64_t at_a_time) {
-  const std::vector<Tensor> outputs = session.run(graph_inputs(graph, batch, at_a_time));
+std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Batch& batch, std::int64_t at_a_time,
+                                  std::int64_t first) {
+  const std::vector<Tensor> outputs = quantization::naming_samples(
+      first, batch.sample_count, [&] { return session.run(graph_inputs(graph, batch, at_a_time)); });
   const auto scores = ClassScores::of(outputs.front());
   check(scores.has_value(),
         "output '{}' has shape {}; to measure accuracy, it must have one score per class, samples x classes",
@@ -37,6 +39,7 @@ void predict_all(const Graph& graph, BatchSource& source, int threads,
   std::vector<Session> sessions;
   for (std::size_t t = 0; t < teams; ++t) sessions.emplace_back(graph, SessionOptions{.threads = 1});
   std::vector<Batch> waiting;
+  std::vector<std::int64_t> firsts;  // the number of the first sample of each
   const auto run_waiting = [&] {
     std::vector<std::vector<std::int32_t>> results(waiting.size());
     Failures failures(waiting.size());
@@ -45,15 +48,19 @@ void predict_all(const Graph& graph, BatchSource& source, int threads,
     for (std::int64_t b = 0; b < count; ++b) {
       const auto i = static_cast<std::size_t>(b);
       failures.guard(i, [&] {
-        results[i] = answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], waiting[i], at_a_time);
+        results[i] =
+            answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], waiting[i], at_a_time, firsts[i]);
       });
     }
     failures.rethrow_first();
     for (std::size_t i = 0; i < waiting.size(); ++i) use(waiting[i], results[i]);
     waiting.clear();
+    firsts.clear();
   };
-  for_each_batch(source, at_a_time, "evaluating", {}, [&](const Batch& batch) {
+  quantization::SamplePass pass{.graph = graph, .source = source, .at_a_time = at_a_time};
+  quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
     waiting.push_back(batch);
+    firsts.push_back(first);
     if (waiting.size() == teams * 4) run_waiting();
   });
   run_waiting();
