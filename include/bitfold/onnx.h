@@ -55,7 +55,7 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
 /// The size of the file that save_onnx would write, in bytes, external data included.
 std::int64_t model_bytes(const Graph& graph);
 
-/// The size of a model file and of every external file that its initializers name, in bytes. Throws Error when one
+/// The size of a model file and of every external file that its tensors name, in bytes. Throws Error when one
 /// cannot be read.
 std::int64_t onnx_file_bytes(const std::string& path);
 

@@ -184,7 +184,7 @@ class ArrayInput {
     FirstFailure failure;
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < count; ++i)
-      failure.watch([&] { preprocessor_->run(pixels + i * stride_, layout_, out + i * size); });
+      failure.watch(i, [&] { preprocessor_->run(pixels + i * stride_, layout_, out + i * size); });
     failure.rethrow();
   }
 

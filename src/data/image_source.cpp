@@ -215,7 +215,7 @@ class ImageSource : public BatchSource {
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < chosen.size(); ++i)
-      failure.watch([&] { outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i)); });
+      failure.watch(i, [&] { outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i)); });
     failure.rethrow();
     std::size_t good = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i) {

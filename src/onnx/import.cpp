@@ -4,7 +4,6 @@
 #include <charconv>
 #include <limits>
 #include <new>
-#include <set>
 
 #include "base/check.h"
 #include "base/mapped_file.h"
@@ -111,18 +110,6 @@ Graph load_onnx(const std::string& path, const LoadOptions& options) {
   Graph graph = import_bytes(file->bytes(), file, path, folder_of(path), options);
   release_mapped_pages(file->bytes());
   return graph;
-}
-
-std::int64_t onnx_file_bytes(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  auto sum = static_cast<std::int64_t>(file->bytes().size());
-  onnx::ModelProto model;
-  if (!parse_model(file->bytes(), model)) return sum;
-  std::set<std::string> others;
-  for (const auto& tensor : model.graph().initializer())
-    if (const auto location = external_location(tensor)) others.insert(*location);
-  for (const std::string& location : others) sum += external_file_bytes(location, folder_of(path));
-  return sum;
 }
 
 }  // namespace bitfold

@@ -228,7 +228,12 @@ TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
   write_file(path, model.SerializeAsString());
   EXPECT_EQ(onnx_file_bytes(path), static_cast<std::int64_t>(model.ByteSizeLong()) + data_size);
   std::filesystem::remove((folder / "weights.bin").string());
-  EXPECT_THROW(onnx_file_bytes(path), Error);
+  try {
+    onnx_file_bytes(path);
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("weights.bin"), std::string::npos) << e.what();
+  }
 }
 
 TEST(SavedModel, has_the_size_returned_by_model_bytes) {

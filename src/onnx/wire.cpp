@@ -211,13 +211,6 @@ Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder) {
   return read_tensor(proto, folder, {std::as_bytes(std::span(*raw)), raw});
 }
 
-std::optional<std::string> external_location(const onnx::TensorProto& proto) {
-  if (proto.data_location() != onnx::TensorProto::EXTERNAL) return std::nullopt;
-  for (const auto& entry : proto.external_data())
-    if (entry.key() == "location") return entry.value();
-  return std::nullopt;
-}
-
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder) {
   return static_cast<std::int64_t>(std::filesystem::file_size(resolve_inside(folder, location)));
 }

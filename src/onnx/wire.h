@@ -45,9 +45,7 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, co
 /// The same, but moves raw_data out of `proto` instead of copying it.
 Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder);
 
-/// The external file that holds a tensor's elements, relative to the model's folder; none for other tensors.
-std::optional<std::string> external_location(const onnx::TensorProto& proto);
-/// The size of that file. Throws Error as read_tensor() does.
+/// The size of a file of external data, named relative to the model's folder. Throws Error as read_tensor() does.
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder);
 
 /// Stores the elements as raw_data.

@@ -64,10 +64,6 @@ Outputs infer_conv_transpose(const Inputs& in) {
   return {real(y)};
 }
 
-}  // namespace
-
-namespace {
-
 constexpr std::int64_t kBlock = 64;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
@@ -120,17 +116,17 @@ void accumulate(const Window3d& a, const float* x, const float* w, const std::ar
   }
 }
 
-void conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<Conv>(node.op);
-  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
-  const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
-  const Operands t = operands(in, out);
+/// Writes every output: the bias plus what accumulate(x, w, {oz, oy, ox}, count, sums) adds for each input channel of
+/// the output channel's group, x and w being its image and its kernel. weights_of(m, c) is the number of the kernel from
+/// input channel c of the group to output channel m.
+template <class WeightsOf, class Accumulate>
+void for_each_block(const Window3d& a, const Sizes& s, const Operands& t, const WeightsOf& weights_of,
+                    const Accumulate& accumulate) {
   const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
   float* y = t.y;
   for (std::int64_t n = 0; n < s.batch; ++n)
     for (std::int64_t m = 0; m < s.out_channels; ++m) {
       const float* x = t.x + (n * s.in_channels + m / s.out_per_group() * s.in_per_group()) * plane;
-      const float* w = t.w + m * s.in_per_group() * taps;
       for (std::int64_t oz = 0; oz < a[0].out; ++oz)
         for (std::int64_t oy = 0; oy < a[1].out; ++oy)
           for (std::int64_t ox = 0; ox < a[2].out; ox += kBlock) {
@@ -138,10 +134,18 @@ void conv(const Node& node, std::span<const TensorView> in, std::span<const Tens
             double sums[kBlock];
             std::fill_n(sums, count, t.bias != nullptr ? t.bias[m] : 0.0);
             for (std::int64_t c = 0; c < s.in_per_group(); ++c)
-              accumulate(a, x + c * plane, w + c * taps, {oz, oy, ox}, count, sums);
+              accumulate(a, x + c * plane, t.w + weights_of(m, c) * taps, std::array{oz, oy, ox}, count, sums);
             for (std::int64_t i = 0; i < count; ++i) *y++ = static_cast<float>(sums[i]);
           }
     }
+}
+
+void conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Conv>(node.op);
+  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
+  const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
+  for_each_block(
+      a, s, operands(in, out), [&](std::int64_t m, std::int64_t c) { return m * s.in_per_group() + c; }, accumulate);
 }
 
 /// The input index that output `o` reads through tap `k`, or -1.
@@ -177,28 +181,12 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
   const auto& op = std::get<ConvTranspose>(node.op);
   const Window3d a = transposed_window_3d(op, in[0].shape, out[0].shape);
   const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
-  const Operands t = operands(in, out);
-  const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
-  float* y = t.y;
-  for (std::int64_t n = 0; n < s.batch; ++n)
-    for (std::int64_t m = 0; m < s.out_channels; ++m) {
-      const std::int64_t first_in = m / s.out_per_group() * s.in_per_group(), own = m % s.out_per_group();
-      for (std::int64_t oz = 0; oz < a[0].out; ++oz)
-        for (std::int64_t oy = 0; oy < a[1].out; ++oy)
-          for (std::int64_t ox = 0; ox < a[2].out; ox += kBlock) {
-            const std::int64_t count = std::min(kBlock, a[2].out - ox);
-            double sums[kBlock];
-            std::fill_n(sums, count, t.bias != nullptr ? t.bias[m] : 0.0);
-            for (std::int64_t c = first_in; c < first_in + s.in_per_group(); ++c)
-              accumulate_transposed(a, t.x + (n * s.in_channels + c) * plane,
-                                    t.w + (c * s.out_per_group() + own) * taps, {oz, oy, ox}, count, sums);
-            for (std::int64_t i = 0; i < count; ++i) *y++ = static_cast<float>(sums[i]);
-          }
-    }
+  const auto weights_of = [&](std::int64_t m, std::int64_t c) {
+    const std::int64_t group = m / s.out_per_group(), own = m % s.out_per_group();
+    return (group * s.in_per_group() + c) * s.out_per_group() + own;
+  };
+  for_each_block(a, s, operands(in, out), weights_of, accumulate_transposed);
 }
-
-}  // namespace
-namespace {
 
 // Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
 std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {

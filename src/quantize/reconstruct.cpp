@@ -215,7 +215,7 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::int64_t c = 0; c < view->channels; ++c)
-      failure.watch([&] {
+      failure.watch(c, [&] {
         channels[static_cast<std::size_t>(g * view->channels + c)] =
             layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
       });

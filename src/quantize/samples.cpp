@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/failures.h"
+#include "base/first_failure.h"
 
 namespace bitfold::quantization {
 
@@ -49,17 +49,15 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
 
 void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t)>& use) {
-  Failures failures(static_cast<std::size_t>(count));
+  FirstFailure failure;
 #pragma omp parallel num_threads(pools.size())
   {
     const BlockPool::Use use_pool(pools[static_cast<std::size_t>(omp_get_thread_num())]);
     omp_set_num_threads(1);  // so that functions called by use() do not start threads of their own
 #pragma omp for schedule(dynamic, 1)
-    for (std::int64_t i = 0; i < count; ++i) failures.guard(static_cast<std::size_t>(i), [&] { use(i); });
+    for (std::int64_t i = 0; i < count; ++i) failure.watch(i, [&] { use(i); });
   }
-  failures.rethrow_first([&](std::size_t i) {
-    return fmt::format("calibration sample {}: ", offset + static_cast<std::int64_t>(i) * group);
-  });
+  failure.rethrow([&](std::int64_t i) { return fmt::format("calibration sample {}: ", offset + i * group); });
 }
 
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,

@@ -77,7 +77,7 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
     std::vector<Element*> movable;
 #pragma omp for schedule(dynamic, 4)
     for (std::size_t c = 0; c < channels; ++c)
-      failure.watch([&] {
+      failure.watch(c, [&] {
         const std::size_t slot = grid.per_channel() ? c : 0;
         elements.clear();
         for (std::size_t o = 0; o < outer; ++o)

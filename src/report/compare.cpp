@@ -78,7 +78,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < shared.size(); ++i)
-      failure.watch([&] {
+      failure.watch(i, [&] {
         const auto it = float_values.find(quantized_graph.value(shared[i]).name);
         if (it == float_values.end() || !session.keeps(it->first)) return;
         const Tensor quantized = reals(quantized_graph, shared[i], session);

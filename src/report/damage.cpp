@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "base/check.h"
-#include "base/failures.h"
+#include "base/first_failure.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "numeric/reals.h"
@@ -101,13 +101,13 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
                                            const std::vector<Recipe>& recipes, int threads, const Stop& stop,
                                            const std::function<void(std::size_t, const Damage&)>& measured) {
   std::vector<std::optional<Damage>> damages(recipes.size());
-  Failures failures(recipes.size());
+  FirstFailure failure;
   std::mutex lock;
   const auto count = static_cast<std::int64_t>(recipes.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(thread_count(threads))
   for (std::int64_t r = 0; r < count; ++r) {
     const auto i = static_cast<std::size_t>(r);
-    failures.guard(i, [&] {
+    failure.watch(i, [&] {
       if (stop()) return;
       const Damage damage = samples.damage(quantize(graph, calibration, without_samples(recipes[i])).graph);
       const std::lock_guard guard(lock);
@@ -115,7 +115,7 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
       measured(i, damage);
     });
   }
-  failures.rethrow_first();
+  failure.rethrow();
   return damages;
 }
 

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "base/check.h"
-#include "base/failures.h"
+#include "base/first_failure.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "report/batches.h"
@@ -42,17 +42,17 @@ void predict_all(const Graph& graph, BatchSource& source, int threads,
   std::vector<std::int64_t> firsts;  // the number of the first sample of each
   const auto run_waiting = [&] {
     std::vector<std::vector<std::int32_t>> results(waiting.size());
-    Failures failures(waiting.size());
+    FirstFailure failure;
     const auto count = static_cast<std::int64_t>(waiting.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(teams))
     for (std::int64_t b = 0; b < count; ++b) {
       const auto i = static_cast<std::size_t>(b);
-      failures.guard(i, [&] {
+      failure.watch(i, [&] {
         results[i] =
             answers(graph, sessions[static_cast<std::size_t>(omp_get_thread_num())], waiting[i], at_a_time, firsts[i]);
       });
     }
-    failures.rethrow_first();
+    failure.rethrow();
     for (std::size_t i = 0; i < waiting.size(); ++i) use(waiting[i], results[i]);
     waiting.clear();
     firsts.clear();
