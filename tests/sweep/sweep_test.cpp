@@ -364,7 +364,8 @@ INSTANTIATE_TEST_SUITE_P(Operators, Sweep, ::testing::ValuesIn(rows_that_can_be_
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (auto* family : {layer_cases, element_cases, layout_cases, control_cases})
+  for (auto* family :
+       {layer_cases, element_cases, layout_cases, control_cases, index_cases, sequence_cases, code_cases})
     for (Case& c : family()) all.push_back(std::move(c));
   return all;
 }
