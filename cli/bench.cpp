@@ -64,7 +64,7 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   }
   o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
   if (peaks.integer > 0)
-    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
+    o.output->say(fmt::format("measured peak: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
                               to_string(isa_cap()), peaks.real / 1e9));
   o.output->table(rows);
   return list;
@@ -135,24 +135,23 @@ void add_bench(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("bench", "Time a model; several models are timed in turn, run by run");
   verb->add_option("models", o->models, "ONNX models, float or quantized; speed-ups are against the first")->required();
   verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
-  verb->add_option("--batch", o->bench.batch, "Samples at a time where the model leaves it open (default: 1)")
+  verb->add_option("--batch", o->bench.batch, "Batch size, if the model leaves it open (default: 1)")
       ->check(CLI::Range(1, 1 << 20));
   verb->add_option_function<std::vector<std::string>>(
           "--shape",
           [o](const std::vector<std::string>& words) {
             for (const std::string& word : words) o->bench.shapes.push_back(parse_shape(word));
           },
-          "1,3,48,320: an input's shape, where the model leaves more than its batch open; once for each input, in "
+          "Shape of an input, such as 1,3,48,320, if the model leaves more than its batch open; once per input, in "
           "order")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
-  verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
-  verb->add_flag(
-      "--profile", o->profiles,
-      "Also each model's steps: which kernel ran, how long, at which rate, and which part of the cores' peak that "
-      "is (operations are those of the direct form: Winograd's, with fewer, may pass the peak)");
+  verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as stored in the file, without folding BatchNorm");
+  verb->add_flag("--profile", o->profiles,
+                 "Also list each model's steps: kernel, time, rate, and the rate as a fraction of the cores' peak "
+                 "(operations are counted for direct convolution, so Winograd kernels may exceed the peak)");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

@@ -49,9 +49,9 @@ struct Work {
 void check_sources(const Options& o) {
   if (o.is_data_free()) {
     if (!o.data.empty() || !o.load_calibration_path.empty())
-      throw Error("--data-free: there is data; leave out --data-free, or --calibrate and --calibration");
+      throw Error("--data-free cannot be combined with --calibrate or --calibration; leave one of them out");
     if (!o.save_calibration_path.empty())
-      throw Error("--save-calibration: with --data-free there are no statistics of samples to save; leave it out");
+      throw Error("--save-calibration: --data-free gathers no statistics of samples; leave out --save-calibration");
     return;
   }
   if (o.data.empty() == o.load_calibration_path.empty())
@@ -66,7 +66,7 @@ void check_statistics_only(const Options& o, const Recipe& recipe) {
   if (recipe.bias_correction == BiasCorrection::empirical)
     asking += fmt::format("{}--bias-correction empirical", asking.empty() ? "" : ", ");
   if (recipe.observer == Observer::automatic) asking += fmt::format("{}--observer auto", asking.empty() ? "" : ", ");
-  throw Error(fmt::format("{}: holds statistics only; {} needs the samples: pass --calibrate DATA",
+  throw Error(fmt::format("{}: contains only statistics, but {} needs the samples: pass --calibrate DATA",
                           o.load_calibration_path, asking));
 }
 
@@ -75,14 +75,13 @@ Recipe without_preparation(const Options& o, Recipe recipe) {
   if (o.load_calibration_path.empty() && o.save_calibration_path.empty()) return recipe;
   const char* flag = o.data.empty() ? "--calibration" : "--save-calibration";
   const auto refuse = [&](const std::string& what) {
-    throw Error(
-        fmt::format("{}: changes the values, so that statistics in a file would not hold; leave out {}", what, flag));
+    throw Error(fmt::format("{} changes the values, so saved statistics would not be valid; leave out {}", what, flag));
   };
   if (recipe.smooth) refuse("--smooth");
   if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
     refuse(fmt::format("--equalize {}", to_string(recipe.equalization)));
   if (recipe.equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
-    o.output->say(fmt::format("{}: statistics in a file are of the network as it is, so nothing is equalized", flag));
+    o.output->say(fmt::format("{}: saved statistics belong to the unequalized network, so nothing is equalized", flag));
   recipe.equalization = Equalization::none;
   return recipe;
 }
@@ -263,7 +262,8 @@ void add_quantize(CLI::App& app) {
 
 void add_analyze(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("analyze", "Find the layers that quantization hurts, the causes and remedies");
+  CLI::App* verb =
+      app.add_subcommand("analyze", "Find the layers that cause the error of quantization, the reasons, and remedies");
   add_common_flags(*verb, *o);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold analyze model.onnx --calibrate imagenet/calib --crop 224 --report report.html");

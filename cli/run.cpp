@@ -31,7 +31,7 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
     const NamedTensor* found = nullptr;
     for (const auto& array : arrays)
       if (array.name == name) found = &array;
-    if (found == nullptr) throw Error(fmt::format("{}: has no array '{}', which the network reads", path, name));
+    if (found == nullptr) throw Error(fmt::format("{}: lacks the array '{}', which the network reads", path, name));
     inputs.push_back(found->tensor);
   }
   for (const auto& array : arrays) {
@@ -66,8 +66,8 @@ void run_model(const Options& o) {
     o.output->say(fmt::format("output '{}' {} {}", name, to_string(outputs[i].dtype()), to_string(outputs[i].shape())));
   }
   if (o.output_path.ends_with(".npy") && arrays.size() > 1)
-    throw Error(
-        fmt::format("{}: the network has {} outputs, an .npy holds one; write an .npz", o.output_path, arrays.size()));
+    throw Error(fmt::format("{}: the network has {} outputs, but an .npy file holds one array; write an .npz file",
+                            o.output_path, arrays.size()));
   if (!o.output_path.empty()) save_npy(o.output_path, arrays);
   o.output->write({{"model", o.model}, {"outputs", list}});
 }
@@ -76,7 +76,7 @@ void run_model(const Options& o) {
 
 void add_run(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that are ready to feed");
+  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that need no preprocessing");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
   verb->add_option("--input", o->input, "A .npy file (also through a pipe), or an .npz with one array per input")
       ->required();

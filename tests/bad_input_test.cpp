@@ -126,7 +126,7 @@ TEST_F(BadInput, calibration_data_of_the_wrong_type) {
 TEST_F(BadInput, calibration_data_without_samples) {
   save_npy(path("none.npz"), {{"x", Tensor(DataType::float32, {0, 3, 8, 8})}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("none.npz"), out()),
-                 {"none.npz", "zero samples"});
+                 {"none.npz", "no samples"});
 }
 
 TEST_F(BadInput, calibration_data_with_nan) {
@@ -155,7 +155,7 @@ TEST_F(BadInput, automatic_observer_with_saved_statistics_is_refused) {
   calibration.values["x"].add(std::vector<float>{0, 1});
   save_calibration(calibration, path("saved.json"));
   expect_refused(fmt::format("quantize {} --calibration {} --observer auto -o {}", model(), path("saved.json"), out()),
-                 {"saved.json", "statistics only", "--observer auto", "--calibrate"});
+                 {"saved.json", "only statistics", "--observer auto", "--calibrate"});
 }
 TEST_F(BadInput, data_free_with_data) { expect_quantize_refused("--data-free", {"--data-free", "--calibrate"}); }
 TEST_F(BadInput, data_free_with_an_empty_input_range) {

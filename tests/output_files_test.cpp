@@ -123,7 +123,7 @@ TEST_F(OutputFiles, a_closed_pipe_is_an_error) {
   EXPECT_NE(result.output.find("status 1"), std::string::npos) << result.output;
 }
 
-TEST_F(OutputFiles, a_limit_on_sizes_is_an_error) {
+TEST_F(OutputFiles, exceeding_a_limit_on_file_sizes_is_an_error) {
   const auto before = count_files();
   const ToolResult result =
       shell(fmt::format("ulimit -f 100; {} inspect {} --json {}", BITFOLD_TOOL_PATH, model(), path("a.json")));
@@ -135,7 +135,7 @@ TEST_F(OutputFiles, a_limit_on_sizes_is_an_error) {
   EXPECT_EQ(count_files(), before + 1);
 }
 
-TEST_F(OutputFiles, names_of_the_greatest_length_can_be_written) {
+TEST_F(OutputFiles, names_of_maximal_length_can_be_written) {
   for (const std::size_t length : {249, 255}) {
     const std::string name = path(std::string(length - 5, 'n') + ".onnx");
     const ToolResult result = run_tool(fmt::format("fold {} -o {}", model(), name));
@@ -144,7 +144,7 @@ TEST_F(OutputFiles, names_of_the_greatest_length_can_be_written) {
   }
 }
 
-TEST_F(OutputFiles, six_tools_write_one_file) {
+TEST_F(OutputFiles, concurrent_tools_leave_one_complete_file) {
   std::string command;
   for (int i = 0; i < 6; ++i)
     command += fmt::format("{} --json {} >/dev/null & p=\"$p $!\"; ", inspect(), path("same.json"));
@@ -155,7 +155,7 @@ TEST_F(OutputFiles, six_tools_write_one_file) {
   EXPECT_EQ(count_files(), 3u);
 }
 
-TEST_F(OutputFiles, arrays_come_through_pipes) {
+TEST_F(OutputFiles, arrays_are_read_through_pipes) {
   save_npy(path("x.npy"), {{"", Tensor::from<float>({2}, std::vector<float>{-1, 1})}});
   const ToolResult piped = shell(fmt::format("cat {} | {} tensor /dev/stdin", path("x.npy"), BITFOLD_TOOL_PATH));
   EXPECT_EQ(piped.status, 0) << piped.output;

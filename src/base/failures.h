@@ -12,7 +12,7 @@ namespace bitfold {
 
 class Failures {
  public:
-  /// For a loop of `count` iterations.
+  /// Prepares for a loop of `count` iterations.
   explicit Failures(std::size_t count) : errors_(count) {}
 
   /// Calls function() and keeps what it throws. Safe to call from several threads with different i.

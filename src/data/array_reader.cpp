@@ -212,8 +212,8 @@ Tensor ArrayReader::read(std::int64_t first, std::int64_t count, Shape shape) {
 }
 
 Tensor ArrayReader::read(std::int64_t first, std::int64_t count) {
-  check(first >= 0 && count >= 0 && count <= layout_.row_count() - first, "{}: rows {} to {} were asked for, it has {}",
-        where_, first, first + count, layout_.row_count());
+  check(first >= 0 && count >= 0 && count <= layout_.row_count() - first,
+        "{}: rows {} to {} were requested, but it has {} rows", where_, first, first + count, layout_.row_count());
   Shape shape = layout_.shape;
   if (!shape.empty()) shape[0] = count;
   return read(first, count, std::move(shape));

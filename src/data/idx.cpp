@@ -137,7 +137,7 @@ Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name) {
   Tensor tensor(*dtype, shape);
   std::byte* elements = tensor.mutable_bytes();
   reader.read({elements, tensor.size_bytes()});
-  check(reader.at_end(), "'{}': bytes left over after {} elements of shape {}, or a damaged end", name,
+  check(reader.at_end(), "'{}': has extra bytes after {} elements of shape {}, or its end is damaged", name,
         to_string(*dtype), to_string(shape));
   const std::size_t width = static_cast<std::size_t>(bit_width(*dtype)) / 8;
   if (width > 1 && std::endian::native == std::endian::little)
@@ -178,7 +178,7 @@ std::optional<IdxFiles> find_idx_files(const fs::path& folder) {
   });
   if (found.empty()) return std::nullopt;
   if (found.size() > 1)
-    fail("'{}': holds several sets of IDX images ('{}' and '{}'); name one of these files instead of the folder",
+    fail("'{}': contains several sets of IDX images ('{}' and '{}'); name one of these files instead of the folder",
          folder.string(), found[0].filename().string(), found[1].filename().string());
   return find_idx_files_of(found[0]);
 }

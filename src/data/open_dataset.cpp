@@ -48,10 +48,11 @@ std::vector<StoredArray*> match(const std::string& path, std::vector<StoredArray
   if (inputs.size() == 1 && x == nullptr && others.size() == 1) {
     x = others[0];
     if (!x->name.empty())
-      notes.push_back(fmt::format("'{}': array '{}' is taken for input '{}'", path, x->name, inputs[0].name));
+      notes.push_back(fmt::format("'{}': array '{}' is used for input '{}'", path, x->name, inputs[0].name));
   }
-  check(inputs.size() == 1 && x != nullptr, "'{}': holds {}; the network's inputs are {}: name the arrays like them{}",
-        path, names_of(arrays), names_of(inputs), inputs.size() == 1 ? ", or 'x' and, for labels, 'y'" : "");
+  check(inputs.size() == 1 && x != nullptr,
+        "'{}': contains {}; the network's inputs are {}: give the arrays these names{}", path, names_of(arrays),
+        names_of(inputs), inputs.size() == 1 ? ", or 'x' and, for labels, 'y'" : "");
   return {x};
 }
 
@@ -68,7 +69,7 @@ Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& input
   const auto matched = match(path, arrays, labels, inputs, dataset.notes);
   if (labels != nullptr) {
     data.labels = to_labels(labels->reader->read(), fmt::format("'{}': array '{}'", path, labels->name));
-    check(!data.labels.empty(), "'{}': array '{}' holds zero labels", path, labels->name);
+    check(!data.labels.empty(), "'{}': array '{}' contains no labels", path, labels->name);
   }
   for (const StoredArray& array : arrays) {
     if (&array != labels && std::find(matched.begin(), matched.end(), &array) == matched.end())
@@ -81,16 +82,17 @@ Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& input
 
 Dataset open_idx(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
                  const DatasetOptions& options) {
-  check(inputs.size() == 1, "'{}': IDX images feed one input, the network has {}; use an .npz with one array per input",
-        path, inputs.size());
+  check(inputs.size() == 1,
+        "'{}': IDX images can feed one input, but the network has {}; use an .npz with one array per input", path,
+        inputs.size());
   Dataset dataset;
   Tensor images = parse_idx(read_file(files.images.string()), files.images.string());
   check(images.rank() == 3 && images.dtype() == DataType::uint8,
-        "'{}': {} elements of shape {}; images are uint8, NxHxW", files.images.string(), to_string(images.dtype()),
-        to_string(images.shape()));
+        "'{}': contains {} elements of shape {}; expected uint8 images, NxHxW", files.images.string(),
+        to_string(images.dtype()), to_string(images.shape()));
   ArrayData data{path, "IDX", {}, {}};
   if (files.labels.empty()) {
-    dataset.notes.push_back(fmt::format("'{}': no file of labels beside it: unlabelled", files.images.string()));
+    dataset.notes.push_back(fmt::format("'{}': there is no file of labels next to it", files.images.string()));
   } else {
     const std::string name = files.labels.string();
     data.labels = to_labels(parse_idx(read_file(name), name), fmt::format("'{}'", name));
@@ -136,7 +138,7 @@ class ConvertedSource final : public BatchSource {
 
 Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
   check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
-  check(options.limit.value_or(1) > 0, "--limit: {} samples; at least 1 expected", options.limit.value_or(0));
+  check(options.limit.value_or(1) > 0, "--limit is {}; it must be at least 1", options.limit.value_or(0));
   for (const InputSpec& input : inputs)
     check(!input.shape.empty(), "input '{}' is a single number; its first dimension should count samples", input.name);
   std::error_code error;
@@ -144,18 +146,18 @@ Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inpu
   check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
   check(fs::exists(status), "no such file or folder: '{}'", path);
   check(fs::is_directory(status) || fs::is_regular_file(status),
-        "'{}': is a pipe or a device; samples are read more than once, so they must lie in a file or a folder", path);
+        "'{}': is a pipe or a device; samples are read more than once, so they must be in a file or a folder", path);
   if (!fs::is_directory(status)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
     const auto files = find_idx_files_of(path);
     check(files.has_value(),
-          "'{}': no data that can be read: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
+          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
     return open_idx(path, *files, inputs, options);
   }
   if (const auto files = find_idx_files(path)) return open_idx(path, *files, inputs, options);
   Dataset dataset;
   ImageFolder folder = find_images(path, dataset.notes);
-  check(!folder.images.empty(), "'{}': holds neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
+  check(!folder.images.empty(), "'{}': contains neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
         fs::is_empty(path, error) ? ": it is empty" : "");
   dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
   return dataset;

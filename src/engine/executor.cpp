@@ -108,7 +108,7 @@ void Executor::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, st
   if (plan != nullptr) {
     check_outputs(outputs, plan->output_types(), plan->output_shapes());
     if (!step_us.empty() && step_us.size() != plan->steps().size())
-      fail("the plan has {} steps, got room for {} times", plan->steps().size(), step_us.size());
+      fail("the plan has {} steps, but step_us has {} entries", plan->steps().size(), step_us.size());
     return run_plan(*plan, inputs, outputs, step_us);
   }
   const std::vector<Tensor> results = stages_->run(inputs, step_us);

@@ -28,7 +28,8 @@ class Executor {
 
   /// Throws Error when the types or shapes of the inputs do not fit the graph.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
-  /// Into tensors that must have the right types and shapes. `step_us` is empty or has one entry for each of steps().
+  /// Runs and writes into `outputs`, which must have the right types and shapes. `step_us` is empty or has one entry
+  /// for each of steps().
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
   /// Whether steps() can describe something: the plan compiled or run last, or the stages of the last run.

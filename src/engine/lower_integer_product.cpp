@@ -153,7 +153,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
   const Tensor& stored = *value.constant;
   if (stored.size() != static_cast<std::int64_t>(channels)) return "the bias is not one number per output channel";
   const auto reals = l.constant_reals(p.bias);
-  if (!reals) return "the bias is not a float";
+  if (!reals) return "the bias is not float32";
   for (std::size_t c = 0; c < channels; ++c) {
     const double unit = static_cast<double>(l.code_grid(p.x)->scale) * scales[c];
     if (value.quant && stored.dtype() == DataType::int32) {
@@ -165,7 +165,7 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
       }
     }
     const double code = std::nearbyint(reals->data<float>()[c] / unit);
-    if (!(std::abs(code) < kMaxInt32)) return "the bias leaves int32";
+    if (!(std::abs(code) < kMaxInt32)) return "the bias exceeds int32";
     out[c] = static_cast<std::int32_t>(code);
   }
   return "";
@@ -181,7 +181,7 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
       magnitude += std::abs(codes[c * depth + k]);
     }
     const std::int64_t folded = bias[c] - zero_point * sum;
-    if (static_cast<double>(magnitude * 255 + std::abs(folded)) >= kMaxInt32) return "an accumulator may leave int32";
+    if (static_cast<double>(magnitude * 255 + std::abs(folded)) >= kMaxInt32) return "an accumulator may exceed int32";
     bias[c] = static_cast<std::int32_t>(folded);
   }
   return "";

@@ -85,7 +85,7 @@ class PlanCache {
 /// time.
 class Arena {
  public:
-  /// At least `bytes`, aligned to 64.
+  /// Returns at least `bytes` bytes, aligned to 64.
   std::byte* reserve(std::size_t bytes);
 
  private:

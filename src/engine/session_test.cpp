@@ -277,7 +277,7 @@ TEST(Session, a_moved_from_session_is_an_error) {
   const std::vector<Tensor> inputs{b.uniform_tensor({1, 3, 8, 8}, -2, 2)};
   std::vector<Tensor> outputs = session.run(inputs);
   const Session other = std::move(session);
-  const std::string part = "this Session was moved from";
+  const std::string part = "this Session has been moved from";
   // NOLINTBEGIN(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
   expect_error([&] { (void)session.run(inputs); }, part);
   expect_error([&] { session.run(inputs, outputs); }, part);
@@ -438,7 +438,7 @@ TEST(Session, refuses_values_larger_than_memory_before_it_runs) {
       "[Expand 'Expand_node'] its output 0 of shape");
 }
 
-TEST(Session, holds_all_intermediate_values_together_against_the_limit) {
+TEST(Session, limits_the_memory_of_all_intermediate_values_together) {
   GraphBuilder b;
   const ValueId x = b.input({1, 1'000}, std::nullopt);
   std::vector<ValueId> branches;
@@ -447,7 +447,7 @@ TEST(Session, holds_all_intermediate_values_together_against_the_limit) {
   infer_shapes(b.graph);
   EXPECT_NO_THROW(Session(b.graph, {.max_memory_bytes = 50'000}));
   expect_error([&] { Session(b.graph, {.max_memory_bytes = 20'000}); },
-               "[Sum 'Sum_node'] and the values alive beside it take");
+               "[Sum 'Sum_node'] and the values alive at the same time take");
   expect_error([&] { Session(b.graph, {.max_memory_bytes = 3'000}); },
                "its output 'Exp' of shape 1x1000 takes 4000 bytes, more than the 3000 bytes");
 }

@@ -35,7 +35,7 @@ struct ProductKey {
 struct ProductFacts {
   std::string refusal;             ///< Why the product cannot run in integers; empty if it can.
   std::vector<float> scales;       ///< One per output channel.
-  std::vector<std::int32_t> bias;  ///< With the input's zero point folded in.
+  std::vector<std::int32_t> bias;  ///< Biases that include the input's zero point.
   bool fits_winograd = false;
 };
 

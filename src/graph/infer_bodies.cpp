@@ -28,7 +28,7 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
   const std::vector<ValueInfo> then_infos = infer_outputs(*node.bodies[0], captured),
                                else_infos = infer_outputs(*node.bodies[1], captured);
   check(then_infos.size() == node.outputs.size() && else_infos.size() == node.outputs.size(),
-        "has {} outputs; its branches give {} and {}", node.outputs.size(), then_infos.size(), else_infos.size());
+        "has {} outputs, but its branches have {} and {}", node.outputs.size(), then_infos.size(), else_infos.size());
   // A known condition selects one branch.
   const auto& condition = inputs[0].elements;
   if (condition && condition->size() == 1 && condition->front())
@@ -64,7 +64,7 @@ std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> i
   check(node.inputs.size() >= 2 + captured, "has {} inputs, {} of them captured", node.inputs.size(), captured);
   const std::size_t carried = node.inputs.size() - 2 - captured;
   check(body.inputs().size() == 2 + carried + captured && body.outputs().size() >= 1 + carried,
-        "carries {} values; its body has {} inputs and {} outputs", carried, body.inputs().size(),
+        "carries {} values, but its body has {} inputs and {} outputs", carried, body.inputs().size(),
         body.outputs().size());
   std::vector<ValueInfo> in{{.dtype = DataType::int64, .shape = Shape{}},
                             {.dtype = DataType::boolean, .shape = Shape{}}};
@@ -84,10 +84,11 @@ std::vector<ValueInfo> infer_scan(const Node& node, std::span<const ValueInfo> i
   const Graph& body = *node.bodies[0];
   const auto captured = static_cast<std::size_t>(op.captured), scanned = static_cast<std::size_t>(op.scan_inputs);
   check(node.inputs.size() >= scanned + captured && body.inputs().size() == node.inputs.size(),
-        "has {} inputs, {} of them scanned; its body has {}", node.inputs.size(), scanned, body.inputs().size());
+        "has {} inputs, {} of them scanned, but its body has {}", node.inputs.size(), scanned, body.inputs().size());
   const std::size_t states = node.inputs.size() - scanned - captured;
   check(body.outputs().size() >= states && body.outputs().size() == node.outputs.size(),
-        "has {} states and {} outputs; its body gives {}", states, node.outputs.size(), body.outputs().size());
+        "has {} states and {} outputs, but its body has {} outputs", states, node.outputs.size(),
+        body.outputs().size());
   std::vector<ValueInfo> in(inputs.begin(), inputs.end());
   std::int64_t length = kDynamic;
   for (std::size_t i = 0; i < scanned; ++i) {

@@ -160,7 +160,7 @@ TEST(ShapeInference, elements_are_not_tracked_above_the_bound) {
   EXPECT_EQ(infos[static_cast<std::size_t>(g.find("y_10"))].elements->size(), 4096U);
 }
 
-TEST(ShapeInference, no_operator_makes_more_elements_than_the_bound) {
+TEST(ShapeInference, no_operator_tracks_more_elements_than_the_bound) {
   Graph g;
   const ValueId x = integers(g, "x", std::vector<std::int64_t>(4096, 3));
   const ValueId two = g.add_constant("two", Tensor::from<std::int64_t>({2, 1}, std::vector<std::int64_t>{1, 2}));

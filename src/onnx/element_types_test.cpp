@@ -89,7 +89,7 @@ TEST(Halves, input_that_is_an_output_passes_unchanged) {
   EXPECT_EQ(save_and_load(graph), graph);
 }
 
-TEST(Halves, operators_that_bitfold_lacks_see_them) {
+TEST(Halves, unknown_operators_keep_them) {
   ModelBuilder b(17);
   b.input("x", {2}, onnx::TensorProto::FLOAT16).constant("c", halves({2}, {1, 2})).output("y");
   declare(*b.graph().mutable_output(0), "y", onnx::TensorProto::FLOAT16);

@@ -140,7 +140,7 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     std::optional<FileWriter> data;
     if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMaxMessageBytes) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
-      check(file.is_regular(), "'{}' is not a regular file: no file of weights can be written next to it", path);
+      check(file.is_regular(), "'{}' is not a regular file, so no file of weights can be written next to it", path);
       data.emplace(FileWriter::NewFile{}, data_path(path));
       move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }

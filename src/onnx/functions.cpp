@@ -107,8 +107,8 @@ void Functions::expand(const onnx::NodeProto& node, const Opsets& opsets, std::v
 void Functions::call(const Function& function, const onnx::NodeProto& node, std::vector<SourceNode>& to) {
   const onnx::FunctionProto& proto = *function.proto;
   check(node.input_size() <= proto.input_size() && node.output_size() <= proto.output_size(),
-        "{} has {} inputs and {} outputs, its function {} and {}", where(node), node.input_size(), node.output_size(),
-        proto.input_size(), proto.output_size());
+        "{} has {} inputs and {} outputs, but its function has {} and {}", where(node), node.input_size(),
+        node.output_size(), proto.input_size(), proto.output_size());
   const std::string stem = !node.name().empty() ? node.name() : node.output_size() > 0 ? node.output(0) : "call";
   Names names{{"", ""}};
   for (int i = 0; i < proto.input_size(); ++i) names[proto.input(i)] = i < node.input_size() ? node.input(i) : "";

@@ -48,7 +48,7 @@ Reason lift_dropout(NodeForm& node) {
   if (node.output_count > 1) return "its mask is used";
   if (node.has(2)) {
     const Tensor* training = node.constant(2);
-    if (training == nullptr) return "whether it trains is computed";
+    if (training == nullptr) return "its training_mode is not a constant";
     if (training->size() != 1 || training->bytes()[0] != std::byte{0}) return "it is in training mode";
   }
   check(!node.inputs.empty(), "has no inputs");
@@ -109,7 +109,8 @@ Reason check_resize(NodeForm& node) {
   for (std::size_t slot : {2U, 3U})
     if (const Tensor* given = node.constant(slot); given != nullptr && given->size() == 0)
       node.inputs[slot] = ValueId::none;
-  check(node.has(2) != node.has(3), "has {} of scales and sizes, expected one", node.has(2) ? "both" : "none");
+  check(node.has(2) != node.has(3), "has {} of the inputs scales and sizes, expected exactly one",
+        node.has(2) ? "both" : "none");
   return std::nullopt;
 }
 
@@ -153,7 +154,8 @@ Reason lift_split(NodeForm& node) {
 /// num_outputs must equal the node's number of outputs.
 Reason check_split(NodeForm& node) {
   if (const auto count = node.take<std::int64_t>("num_outputs"))
-    check(*count == node.proto.output_size(), "num_outputs is {}, the node has {}", *count, node.proto.output_size());
+    check(*count == node.proto.output_size(), "num_outputs is {}, but the node has {} outputs", *count,
+          node.proto.output_size());
   return std::nullopt;
 }
 

@@ -200,10 +200,10 @@ TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
   ModelBuilder b(13);
   b.input("x", {2}).output("y");
   b.node("Mish", "mish", {"x"}, {"y"});
-  EXPECT_EQ(reason(b.load()), "opset 13 does not have it, 18 is the first");
+  EXPECT_EQ(reason(b.load()), "opset 13 does not have it; 18 is the first");
 }
 
-TEST(OlderOpset, mod_of_reals_is_that_of_c) {
+TEST(OlderOpset, mod_of_reals_equals_fmod_of_c) {
   for (const auto& [opset, fmod] : {std::pair{13, 1}, {28, 1}, {13, 0}, {28, 0}}) {
     ModelBuilder b(opset);
     b.input("x", {2}).input("y", {2}).output("z");

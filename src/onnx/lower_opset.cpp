@@ -104,19 +104,20 @@ Reason why_resize_11(const Graph&, const Node& node) {
   const auto& resize = std::get<Resize>(node.op);
   if (!has(node, 2)) return "it has sizes";
   if (resize.coordinates != ResizeCoordinates::asymmetric) return "its coordinates are not asymmetric";
-  if (resize.mode == ResizeMode::cubic) return "it is cubic";
-  if (resize.mode == ResizeMode::nearest && resize.nearest != ResizeNearest::floor) return "it does not round down";
+  if (resize.mode == ResizeMode::cubic) return "its mode is cubic";
+  if (resize.mode == ResizeMode::nearest && resize.nearest != ResizeNearest::floor)
+    return "its nearest_mode is not floor";
   return std::nullopt;
 }
 Reason why_upsample(const Graph& graph, const Node& node) {
   const Tensor* scales = constant(graph, node, 2);
   if (scales == nullptr) return unless_constant(graph, node, {2});
-  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it makes images smaller";
+  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it shrinks images";
   return std::nullopt;
 }
 Reason why_shape_of(const Graph&, const Node& node) {
   const auto& shape = std::get<ShapeOf>(node.op);
-  if (shape.start != 0 || shape.end) return "it has start or end";
+  if (shape.start != 0 || shape.end) return "it has the attribute start or end";
   return std::nullopt;
 }
 Reason why_slice(const Graph& graph, const Node& node) {
@@ -157,11 +158,11 @@ Reason why_split_18(const Graph& graph, const Node& node) {
 Reason why_split_13(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
 Reason why_scatter_18(const Graph&, const Node& node) {
   const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
-  if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "it keeps extremes";
+  if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "its reduction is min or max";
   return std::nullopt;
 }
 Reason why_scatter_16(const Graph&, const Node& node) {
-  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "it combines elements";
+  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "its reduction is not none";
   return std::nullopt;
 }
 
@@ -218,10 +219,11 @@ void expand_pad_axes(NodeWriting& w) {
   const Ints pads = *constant_ints(w.graph, w.node, 1), axes = *constant_ints(w.graph, w.node, 3);
   const std::size_t rank = shape_of(w.graph, w.node, 0)->size();
   Ints all(2 * rank, 0);
-  check(pads.size() == 2 * axes.size(), "{} pads for {} axes", pads.size(), axes.size());
+  check(pads.size() == 2 * axes.size(), "there are {} pads for {} axes; two per axis are needed", pads.size(),
+        axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i] < 0 ? axes[i] + static_cast<std::int64_t>(rank) : axes[i]);
-    check(axis < rank, "axis {} of a tensor of rank {}", axes[i], rank);
+    check(axis < rank, "axis {} does not exist in a tensor of rank {}", axes[i], rank);
     all[axis] = pads[i];
     all[axis + rank] = pads[i + axes.size()];
   }
@@ -349,8 +351,8 @@ struct Lowering {
   /// the opset.
   bool is_split = false;
 };
-/// Each operator's rows are in order from the newest opset to the oldest. An operator whose row in the table has a
-/// `since` that is not here does not exist below it.
+/// Each operator's rows are in order from the newest opset to the oldest. If the `since` of an operator's row does not
+/// occur here, the operator does not exist below that opset.
 constexpr Lowering kLowerings[] = {
     {"ArgMax", 12, why_arg_reduce},
     {"ArgMin", 12, why_arg_reduce},
@@ -472,7 +474,7 @@ void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& 
         // A node whose input type is unknown is assumed valid in Graph::opset, because it was read from such a file.
         const bool was_valid = type == DataType::unknown && graph.opset > 0;
         const std::int64_t since = was_valid ? std::min(limit.since, graph.opset) : limit.since;
-        needs.at_least(since, where(node), fmt::format("its input is {}", to_string(type)));
+        needs.at_least(since, where(node), fmt::format("its input has element type {}", to_string(type)));
       }
   const Value* base = input(graph, node, 0);
   const Value* exponent = input(graph, node, 1);
@@ -490,21 +492,22 @@ void need_unknown(const Node& node, const Opaque& op, Needs& needs) {
 
 void need_value(const Value& value, bool is_computed, Needs& needs) {
   const std::string who = fmt::format("value '{}'", value.name);
-  if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "it is bfloat16");
+  if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "its type is bfloat16");
   if (value.constant && !value.quant) {
     const DataType type = value.constant->dtype();
-    if (type == DataType::int4 || type == DataType::uint4) needs.at_least(21, who, "it has 4 bits");
-    if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "it has 2 bits");
+    if (type == DataType::int4 || type == DataType::uint4) needs.at_least(21, who, "its type has 4 bits");
+    if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "its type has 2 bits");
   }
   if (!value.quant) return;
   needs.at_least(10, who, "it has a grid");
-  if (is_computed && value.quant->bits != 8 && value.quant->bits != 16) needs.at_least(11, who, "it has a Clip");
-  if (value.quant->per_channel()) needs.at_least(13, who, "it has a scale for each channel");
-  if (value.quant->has_blocks()) needs.at_least(21, who, "it has a scale for each block");
+  if (is_computed && value.quant->bits != 8 && value.quant->bits != 16)
+    needs.at_least(11, who, "its grid needs a Clip");
+  if (value.quant->per_channel()) needs.at_least(13, who, "its grid has a scale for each channel");
+  if (value.quant->has_blocks()) needs.at_least(21, who, "its grid has a scale for each block");
   const DataType type = file_type(value);
   if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "its codes have 2 bits");
   if (type != DataType::int8 && type != DataType::uint8 && type != DataType::int32)
-    needs.at_least(21, who, fmt::format("its codes are {}", to_string(type)));
+    needs.at_least(21, who, fmt::format("its codes have type {}", to_string(type)));
 }
 
 void need_graph(const Graph& graph, bool may_split, Needs& needs) {
@@ -526,11 +529,11 @@ void need_graph(const Graph& graph, bool may_split, Needs& needs) {
 
 std::int64_t choose_opset(const Graph& graph, std::optional<std::int64_t> wanted) {
   if (wanted)
-    check(*wanted >= kOldestOpset && *wanted <= kLatestOpset, "opset {} was asked for; {} to {} can be written",
+    check(*wanted >= kOldestOpset && *wanted <= kLatestOpset, "opset {} was requested; {} to {} can be written",
           *wanted, kOldestOpset, kLatestOpset);
   Needs needs;
   need_graph(graph, wanted.has_value(), needs);
-  check(needs.lowest <= needs.highest, "no opset can say the whole network: {}, but {}", needs.why_lowest,
+  check(needs.lowest <= needs.highest, "no opset can express the whole network: {}, but {}", needs.why_lowest,
         needs.why_highest);
   if (wanted) {
     check(*wanted >= needs.lowest, "cannot be written in opset {}: {}", *wanted, needs.why_lowest);

@@ -89,44 +89,44 @@ void expect_opsets(const Graph& graph, std::int64_t lowest) {
   }
 }
 
-TEST(Lowering, axes_of_reductions) {
+TEST(Lowering, axes_of_reductions_become_an_attribute) {
   for (ReduceKind kind : {ReduceKind::sum, ReduceKind::mean, ReduceKind::log_sum_exp})
     expect_opsets(one_node(Reduce{kind}, {2, 3}, {ints({1})}), 7);
   expect_opsets(one_node(Reduce{ReduceKind::max}, {2, 3}), 7);
 }
-TEST(Lowering, axes_of_squeeze_and_unsqueeze) {
+TEST(Lowering, axes_of_squeeze_and_unsqueeze_become_an_attribute) {
   expect_opsets(one_node(Squeeze{}, {1, 3}, {ints({0})}), 7);
   expect_opsets(one_node(Unsqueeze{}, {3}, {ints({0, 2})}), 7);
 }
-TEST(Lowering, ranges_of_slice) {
+TEST(Lowering, ranges_of_slice_become_attributes) {
   expect_opsets(one_node(Slice{}, {4, 5}, {ints({1}), ints({3}), ints({1})}), 7);
   expect_opsets(one_node(Slice{}, {4, 5}, {ints({0}), ints({4}), ints({1}), ints({2})}), 10);
 }
-TEST(Lowering, bounds_of_clip) {
+TEST(Lowering, bounds_of_clip_become_attributes) {
   expect_opsets(one_node(Clip{}, {2}, {float_scalar(-1), float_scalar(1)}), 7);
   expect_opsets(one_node(Clip{}, {2}, {std::nullopt, float_scalar(1)}), 7);
 }
-TEST(Lowering, pads) {
+TEST(Lowering, pads_and_their_value_become_attributes) {
   expect_opsets(one_node(Pad{}, {2, 3}, {ints({0, 1, 0, 2}), float_scalar(5)}), 7);
   expect_opsets(one_node(Pad{PadMode::edge}, {2, 3}, {ints({0, 1, 0, 2})}), 7);
 }
-TEST(Lowering, sizes_of_split) {
+TEST(Lowering, sizes_of_split_become_an_attribute) {
   expect_opsets(one_node(Split{}, {6}, {ints({2, 4})}, 2), 7);
   expect_opsets(one_node(Split{}, {6}, {}, 2), 7);
 }
-TEST(Lowering, softmax) {
+TEST(Lowering, softmax_of_one_axis_or_flattened_has_older_forms) {
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3}), 7);
   expect_opsets(one_node(Softmax{.axis = 1, .log = true, .flattened = true}, {2, 3, 4}), 7);
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3, 4}), 13);
 }
-TEST(Lowering, resize) {
+TEST(Lowering, nearest_resize_becomes_an_upsample) {
   const Resize upsample{ResizeMode::nearest, ResizeCoordinates::asymmetric, ResizeNearest::floor};
   expect_opsets(one_node(upsample, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 7);
   expect_opsets(one_node(upsample, {1, 1, 4, 4}, {std::nullopt, floats({4}, {1, 1, 0.5F, 0.5F})}), 10);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 11);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, std::nullopt, ints({1, 1, 4, 4})}), 11);
 }
-TEST(Lowering, pools) {
+TEST(Lowering, pools_need_the_opset_that_introduced_their_attributes) {
   const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};
   expect_opsets(one_node(Pool{.kind = PoolKind::max, .window = window}, {1, 1, 5}), 7);
   expect_opsets(one_node(Pool{.kind = PoolKind::max, .window = window, .ceil_mode = true}, {1, 1, 5}), 10);
@@ -134,7 +134,7 @@ TEST(Lowering, pools) {
   dilated.dilations = {2};
   expect_opsets(one_node(Pool{.kind = PoolKind::average, .window = dilated}, {1, 1, 5}), 19);
 }
-TEST(Lowering, attributes_that_older_opsets_lack) {
+TEST(Lowering, attributes_that_an_opset_lacks_are_refused_by_name) {
   expect_opsets(one_node(ArgReduce{}, {2, 3}), 7);
   expect_opsets(one_node(ArgReduce{.select_last_index = true}, {2, 3}), 12);
   expect_opsets(one_node(Reshape{}, {2, 3}, {ints({3, 2})}), 7);
@@ -144,7 +144,7 @@ TEST(Lowering, attributes_that_older_opsets_lack) {
   expect_opsets(one_node(DepthToSpace{.block_size = 2}, {1, 4, 1, 1}), 7);
   expect_opsets(one_node(DepthToSpace{.block_size = 2, .column_row_depth = true}, {1, 4, 1, 1}), 11);
 }
-TEST(Lowering, operators_that_older_opsets_lack) {
+TEST(Lowering, operators_that_an_opset_lacks_are_refused_by_name) {
   expect_opsets(one_node(Unary{UnaryKind::erf}, {2}), 9);
   expect_opsets(one_node(Unary{UnaryKind::round}, {2}), 11);
   expect_opsets(one_node(Parametric{ParametricKind::celu, 1}, {2}), 12);
@@ -192,7 +192,7 @@ TEST(Pads, are_written_for_all_axes) {
   EXPECT_EQ(loaded.value(loaded.outputs()[0]).shape, (Shape{1, 2, 7, 6}));
 }
 
-TEST(Opset, of_a_file_is_kept_if_it_suffices) {
+TEST(Opset, a_files_opset_is_kept_if_it_suffices) {
   for (std::int64_t opset : {7, 9, 13, 17, 21, 28}) {
     Graph graph = one_node(Unary{UnaryKind::relu}, {2});
     graph.opset = opset;
@@ -202,7 +202,7 @@ TEST(Opset, of_a_file_is_kept_if_it_suffices) {
   }
 }
 
-TEST(Opset, of_a_graph_made_in_memory_is_13) {
+TEST(Opset, a_graph_made_in_memory_gets_opset_13) {
   const Graph graph = one_node(Unary{UnaryKind::relu}, {2});
   const File file = write(graph);
   EXPECT_EQ(file.opset(), 13);
@@ -230,7 +230,7 @@ TEST(Opset, follows_from_grids) {
   expect_refused(with_grid(16, -1), 13, {"value 'x' needs opset 21", "int16"});
 }
 
-TEST(Opset, of_an_unknown_operator_is_kept) {
+TEST(Opset, an_unknown_operator_keeps_its_opset) {
   const auto hardmax = [](std::int64_t opset) { return one_node(Opaque{.type = "Hardmax", .opset = opset}, {2, 2}); };
   EXPECT_EQ(write(hardmax(11)).opset(), 12);  // the last opset before the operator changed, and the nearest to 13
   EXPECT_EQ(write(hardmax(18)).opset(), 13);
@@ -245,7 +245,7 @@ TEST(Opset, is_refused_by_name_if_two_operators_exclude_each_other) {
   expect_refused(graph, {}, {"[Hardmax 'n']", "[Reshape 'shaped']"});
 }
 
-TEST(Opset, outside_the_known_range_is_refused) {
+TEST(Opset, an_opset_outside_the_known_range_is_refused) {
   for (std::int64_t opset : {6, 29}) expect_refused(one_node(Unary{}, {2}), opset, {"opset " + std::to_string(opset)});
 }
 

@@ -24,7 +24,7 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
     // Some exporters write -1 for a dynamic size.
     const bool is_known = dim.has_dim_value() && dim.dim_value() != kDynamic;
     shape.push_back(is_known ? dim.dim_value() : kDynamic);
-    check(!is_known || dim.dim_value() >= 0, "value '{}' has a dimension of {}", info.name(), dim.dim_value());
+    check(!is_known || dim.dim_value() >= 0, "value '{}' has the invalid dimension {}", info.name(), dim.dim_value());
     if (is_known) known.push_back(dim.dim_value());
   }
   try {

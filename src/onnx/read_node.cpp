@@ -29,7 +29,7 @@ std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string
     if (const auto* integer = std::get_if<std::int64_t>(&*value))
       return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(integer, 1));
   }
-  fail("holds no number (sparse or text constants are not supported)");
+  fail("contains no tensor of numbers (sparse and text constants are not supported)");
 }
 
 bool has_subgraph_with_call(const onnx::GraphProto& graph, const Functions& functions) {
@@ -153,7 +153,8 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   for (const auto& attribute : node.attribute()) {
     if (attribute.has_g()) continue;  // subgraphs are read by read_bodies()
     auto value = read_attribute(attribute, file_.folder);
-    if (!value) return fmt::format("attribute '{}' is of a kind that it does not have", attribute.name());
+    if (!value)
+      return fmt::format("attribute '{}' has a type that no attribute of this operator has", attribute.name());
     form.attributes[attribute.name()] = std::move(*value);
   }
   for (const std::string& name : node.input()) {
@@ -165,7 +166,7 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   const ops::OperatorInfo* row = ops::find_operator(domain, form.type);
   check(row != nullptr, "operator table: no row for {}", form.type);
   if (domain.empty() && form.opset < row->since && !has_lift(node.op_type(), form.opset, row->since))
-    return fmt::format("opset {} does not have it, {} is the first", form.opset, row->since);
+    return fmt::format("opset {} does not have it; {} is the first that does", form.opset, row->since);
   if (ops::slot_at(row->outputs, output_count - 1) == nullptr)
     return fmt::format("its output {} ('{}') is used", output_count - 1,
                        node.output(static_cast<int>(output_count) - 1));
@@ -204,7 +205,7 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
                        const ops::AttributeValue& given) -> std::optional<std::string> {
     if (field == nullptr) return fmt::format("attribute '{}' is not known", name);
     std::optional<ops::AttributeValue> value = value_for(*field, given);
-    if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not hold", name);
+    if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not support", name);
     if (auto* dtype = std::get_if<DataType>(&*value)) {
       file_type = *dtype;
       if (is_other_real(*dtype)) *dtype = DataType::float32;
@@ -276,7 +277,7 @@ void GraphReader::read_unknown(const SourceNode& source, std::size_t output_coun
       opsets_of_same_meaning(op.type, file_.earlier_opset).last >= op.opset)
     op.opset = file_.earlier_opset;
   for (const auto& attribute : node.attribute()) {
-    check(attribute.t().data_location() != onnx::TensorProto::EXTERNAL, "attribute '{}' lies in another file",
+    check(attribute.t().data_location() != onnx::TensorProto::EXTERNAL, "attribute '{}' has external data",
           attribute.name());
     check(!attribute.has_g() || !has_subgraph_with_call(attribute.g(), file_.functions),
           "calls a function of the model inside its subgraph, which is not supported (onnx.inliner removes it)");
@@ -302,7 +303,7 @@ void GraphReader::read_unknown(const SourceNode& source, std::size_t output_coun
     FileValue& value = values_[name];
     value.type = is_dequantized ? scale_type : graph_.value(value.real).dtype;
     check(!reads_other_reals || value.type != DataType::unknown,
-          "reads reals that are not float32, and the file does not say of what type its output '{}' is "
+          "reads reals that are not float32, and the file does not declare the type of its output '{}' "
           "(onnx.shape_inference adds that)",
           name);
     if (!is_grid && is_other_real(value.type)) std::swap(value.real, value.raw);

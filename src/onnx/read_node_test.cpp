@@ -149,7 +149,7 @@ TEST(BadGraph, an_identity_that_names_a_constant_twice) {
 }
 
 // Quadratic time would take minutes here.
-TEST(Import, a_hundred_thousand_nodes_of_one_name) {
+TEST(Import, reading_a_hundred_thousand_nodes_of_one_name_is_not_quadratic) {
   ModelBuilder b;
   b.input("x", {2});
   for (int i = 0; i < 100'000; ++i) {

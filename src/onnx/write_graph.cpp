@@ -195,7 +195,8 @@ void GraphWriter::write_node(NodeId id) {
     write_operator(id);
 }
 
-// Softmax before opset 13, over all axes from one on: Flatten, Softmax over the last axis, Reshape back.
+// Writes a flattened Softmax (the form before opset 13, over all axes from `axis` on) as Flatten, Softmax over the last
+// axis, and Reshape to the original shape.
 void GraphWriter::write_flattened_softmax(const Node& node) {
   const auto& softmax = std::get<Softmax>(node.op);
   const std::string from = read_name(node.inputs[0]), to = raw_name(node.outputs[0]);

@@ -129,7 +129,8 @@ void logical(const Node& node, std::span<const TensorView> in, std::span<const T
   }
 }
 
-/// From left to right: the first operand is broadcast into the output, then combined with the others in place.
+/// Combines operands from left to right: the first is broadcast into the output, and the others are combined with it in
+/// place.
 void variadic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const VariadicKind kind = std::get<Variadic>(node.op).kind;
   with_number_type(out[0].dtype, [&](auto zero) {

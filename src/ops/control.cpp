@@ -66,7 +66,7 @@ std::vector<Tensor> present(const Node& node, std::span<const std::optional<Tens
 }
 
 bool is_true(const Node& node, const Tensor& condition) {
-  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition is {} of shape {}",
+  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition has type {} and shape {}",
         where(node), to_string(condition.dtype()), to_string(condition.shape()));
   return condition.bytes()[0] != std::byte{0};
 }
@@ -96,7 +96,7 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
     arguments.insert(arguments.end(), carried.begin(), carried.end());
     arguments.insert(arguments.end(), outer.begin(), outer.end());
     std::vector<Tensor> results = run(0, arguments);
-    check(results.size() == 1 + node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
     goes_on = is_true(node, results[0]);
     for (std::size_t k = 0; k < carried.size(); ++k) carried[k] = std::move(results[1 + k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[1 + carried.size() + k]));
@@ -118,7 +118,7 @@ std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Ten
     const Tensor& x = all[state_count + i];
     axes.push_back(wrapped_axis(entry(op.input_axes, i), x.shape().size()));
     const std::int64_t size = x.shape()[axes[i]];
-    check(i == 0 || size == length, "{} scans inputs of lengths {} and {}", where(node), length, size);
+    check(i == 0 || size == length, "{} scans inputs of different lengths, {} and {}", where(node), length, size);
     length = size;
   }
   std::vector<std::vector<Tensor>> scanned(node.outputs.size() - state_count);
@@ -129,7 +129,7 @@ std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Ten
           slice_at(all[state_count + i], axes[i], entry(op.input_directions, i) == 0 ? step : length - 1 - step));
     arguments.insert(arguments.end(), all.end() - static_cast<std::ptrdiff_t>(captured), all.end());
     std::vector<Tensor> results = run(0, arguments);
-    check(results.size() == node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    check(results.size() == node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
     for (std::size_t k = 0; k < state_count; ++k) states[k] = std::move(results[k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[state_count + k]));
   }

@@ -87,8 +87,8 @@ Operands operands(std::span<const TensorView> in, std::span<const TensorView> ou
   return {in[0].as<float>(), in[1].as<float>(), is_given(in, 2) ? in[2].as<float>() : nullptr, out[0].as<float>()};
 }
 
-/// The outputs of row [first, first + count) whose tap `offset` = k * dilation - pad lies inside the input: x index o *
-/// stride + offset.
+/// The part of the outputs [first, first + count) of a row whose tap lies inside the input. Output o reads the x index
+/// o * stride + offset, with offset = k * dilation - pad.
 struct TapOutputs {
   std::int64_t begin, end;
 };
@@ -163,7 +163,7 @@ void accumulate_transposed(const Window3d& a, const float* x, const float* w, co
       const float* row = x + (iz * ay.in + iy) * ax.in;
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
-        // Output o = i * stride + shift is in the block.
+        // Input element i contributes to element o = i * stride + shift of the block.
         const std::int64_t shift = kx * ax.dilation - ax.pad_begin - out[2];
         const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-shift, ax.stride));
         const std::int64_t end = std::min(ax.in, ceil_div(count - shift, ax.stride));

@@ -21,7 +21,7 @@ Outputs infer_expand(const Inputs& in) {
   Shape target;
   for (std::int64_t i = 0; i < *rank; ++i) {
     const Element size = in[1].elements ? (*in[1].elements)[at(i)] : Element();
-    check(!size || *size >= 0, "shape has {}", size.value_or(0));
+    check(!size || *size >= 0, "shape has the negative entry {}", size.value_or(0));
     target.push_back(dimension_of(size));
   }
   ValueInfo y = like(in[0], broadcast(*in.shape(0), target));
@@ -35,9 +35,9 @@ Outputs infer_tile(const Inputs& in) {
   Shape y = *in.shape(0);
   const auto repeats = in.known(1);
   if (!repeats) return {like(in[0], all_dynamic(std::ssize(y)))};
-  check(repeats->size() == y.size(), "{} repeats for shape {}", repeats->size(), to_string(y));
+  check(repeats->size() == y.size(), "there are {} repeats for shape {}", repeats->size(), to_string(y));
   for (std::size_t i = 0; i < y.size(); ++i) {
-    check((*repeats)[i] >= 0, "{} repeats", (*repeats)[i]);
+    check((*repeats)[i] >= 0, "an entry of repeats is {}; it must not be negative", (*repeats)[i]);
     y[i] = multiply(y[i], (*repeats)[i]);
   }
   return {like(in[0], y)};
@@ -74,7 +74,7 @@ Outputs infer_constant_of_shape(const Inputs& in) {
   y.shape = Shape{};
   for (std::int64_t i = 0; i < *rank; ++i) {
     const Element size = in[0].elements ? (*in[0].elements)[at(i)] : Element();
-    check(!size || *size >= 0, "shape has {}", size.value_or(0));
+    check(!size || *size >= 0, "shape has the negative entry {}", size.value_or(0));
     y.shape->push_back(dimension_of(size));
   }
   if (is_static(*y.shape) && element_count(*y.shape) <= kMaxElements && op.value.size() == 1) {
@@ -92,7 +92,8 @@ std::optional<std::int64_t> real_range_count(const Inputs& in) {
     if (in[i].dtype != DataType::float32 || in[i].scales.size() != 1) return std::nullopt;
   const double start = in[0].scales[0], limit = in[1].scales[0], delta = in[2].scales[0];
   const double count = std::ceil((limit - start) / delta);
-  check(delta != 0 && std::isfinite(count) && count < 0x1p40, "from {} to {} by {}", start, limit, delta);
+  check(delta != 0 && std::isfinite(count) && count < 0x1p40, "a range from {} to {} by {} is not possible", start,
+        limit, delta);
   return static_cast<std::int64_t>(std::max(count, 0.0));
 }
 
@@ -101,9 +102,9 @@ Outputs infer_range(const Inputs& in) {
   if (const auto count = real_range_count(in)) y.shape = Shape{*count};
   const auto start = in.known(0), limit = in.known(1), delta = in.known(2);
   if (!start || !limit || !delta || start->empty() || limit->empty() || delta->empty()) return {y};
-  check((*delta)[0] != 0, "a delta of 0");
-  check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]), "from {} to {} by {}",
-        (*start)[0], (*limit)[0], (*delta)[0]);
+  check((*delta)[0] != 0, "delta is 0");
+  check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]),
+        "a range from {} to {} by {} is not possible", (*start)[0], (*limit)[0], (*delta)[0]);
   const std::int64_t span = (*limit)[0] - (*start)[0], step = (*delta)[0];
   const std::int64_t count = (span > 0) == (step > 0) && span != 0 ? (std::abs(span) - 1) / std::abs(step) + 1 : 0;
   y.shape = Shape{count};

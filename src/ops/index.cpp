@@ -24,7 +24,7 @@ struct Bounds {
 
 /// ONNX Slice along an axis of known size: negative bounds count from the end, all are clamped.
 Bounds clamp_slice(std::int64_t start, std::int64_t end, std::int64_t step, std::int64_t size) {
-  check(step != 0, "a step of 0");
+  check(step != 0, "a step is 0");
   const auto from_end = [size](std::int64_t i) { return i < 0 ? std::max(i, -size - 1) + size : i; };
   Bounds b{.step = step};
   if (step > 0) {
@@ -67,7 +67,8 @@ Outputs infer_slice(const Inputs& in) {
       continue;
     }
     check(starts->size() == axes.size() && ends->size() == axes.size() && steps.size() == axes.size(),
-          "{} starts, {} ends, {} steps for {} axes", starts->size(), ends->size(), steps.size(), axes.size());
+          "there are {} starts, {} ends and {} steps for {} axes", starts->size(), ends->size(), steps.size(),
+          axes.size());
     const std::int64_t size = shape[axis];
     if (is_unknown(size)) {
       const bool is_whole = (*starts)[i] == 0 && (*ends)[i] >= kBeyondAnySize && steps[i] == 1;
@@ -120,7 +121,8 @@ Outputs infer_pad(const Inputs& in) {
   } else {
     for (std::int64_t i = 0; i < std::ssize(y); ++i) axes.push_back(i);
   }
-  check(pads->size() == 2 * axes.size(), "{} pads for {} axes", pads->size(), axes.size());
+  check(pads->size() == 2 * axes.size(), "there are {} pads for {} axes; two per axis are needed", pads->size(),
+        axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i) {
     auto& dim = y[at(normalize_axis(axes[i], y.size()))];
     const std::int64_t begin = (*pads)[i], end = (*pads)[axes.size() + i];
@@ -128,7 +130,7 @@ Outputs infer_pad(const Inputs& in) {
       if (begin != 0 || end != 0) dim = kDynamic;
       continue;
     }
-    check(is_moderate(begin) && is_moderate(end), "pads of {} and {}", begin, end);
+    check(is_moderate(begin) && is_moderate(end), "pads {} and {} are too large", begin, end);
     dim += begin + end;
     check(dim >= 0, "pads of {} and {} leave nothing of axis {} of shape {}", begin, end, axes[i],
           to_string(*in.shape(0)));
@@ -145,14 +147,14 @@ Outputs infer_scatter_nd(const Inputs& in) {
   check(types.contains(in[0].dtype) || in[0].dtype == DataType::unknown,
         "input 'data' is {}; accepted with a reduction: {}", to_string(in[0].dtype), to_string(types));
   if (!in.shape(0) || !in.shape(1) || in.shape(1)->empty()) {
-    check(!in.shape(1) || !in.shape(1)->empty(), "indices are a scalar");
+    check(!in.shape(1) || !in.shape(1)->empty(), "indices must not be a scalar");
     return {like(in[0], in.shape(0))};
   }
   const Shape &data = *in.shape(0), &indices = *in.shape(1);
   const std::int64_t depth = indices.back();
   if (is_unknown(depth)) return {like(in[0], data)};
-  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not address data of shape {}",
-        to_string(indices), to_string(data));
+  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not fit data of shape {}", to_string(indices),
+        to_string(data));
   Shape updates(indices.begin(), indices.end() - 1);
   updates.insert(updates.end(), data.begin() + depth, data.end());
   const auto fits = [](std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); };
@@ -175,7 +177,7 @@ void slice(const Node& node, std::span<const TensorView> in, std::span<const Ten
   for (std::int64_t i = 0, n = in[1].size(); i < n; ++i) {
     const std::size_t axis = wrapped_axis(is_given(in, 3) ? integer_at(in[3], i) : i, shape.size());
     step[axis] = is_given(in, 4) ? integer_at(in[4], i) : 1;
-    check(step[axis] != 0, "{} a step of 0", where(node));
+    check(step[axis] != 0, "{} a step is 0", where(node));
     start[axis] = slice_start(integer_at(in[1], i), step[axis], shape[axis]);
   }
   Loops<2> loops;
@@ -196,7 +198,7 @@ void gather(const Node& node, std::span<const TensorView> in, std::span<const Te
   for (std::int64_t o = 0; o < outer && bytes > 0; ++o)
     for (std::int64_t i = 0; i < count; ++i, to += bytes) {
       const std::int64_t index = integer_at(in[1], i);
-      check(index >= -dim && index < dim, "{} index {} of an axis of {}", where(node), index, dim);
+      check(index >= -dim && index < dim, "{} index {} is outside an axis of size {}", where(node), index, dim);
       std::memcpy(to, in[0].data + static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index)) * bytes,
                   bytes);
     }
@@ -331,7 +333,7 @@ void pad(const Node& node, std::span<const TensorView> in, std::span<const Tenso
     using T = decltype(zero);
     if (mode == PadMode::constant || in[0].shape.empty()) return pad_constant<T>(in, out[0], axes);
     for (std::size_t i = 0; i < in[0].shape.size(); ++i)
-      check(axes[i].size > 0, "{} nothing to repeat along axis {}", where(node), i);
+      check(axes[i].size > 0, "{} there are no elements to repeat along axis {}", where(node), i);
     pad_mapped<T>(in[0], out[0], axes, mode);
   });
 }

@@ -30,14 +30,14 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
     case DataType::boolean:
       return view.as<std::uint8_t>()[i] != 0 ? 1 : 0;
     default:
-      fail("an operand of type {} where int64 is expected", to_string(view.dtype));
+      fail("an operand has type {}, expected int64", to_string(view.dtype));
   }
 }
 
 /// Wraps negative axes; -1 is the last axis.
 inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
   const auto r = static_cast<std::int64_t>(rank);
-  check(axis >= -r && axis < r, "axis {} of a tensor of rank {}", axis, rank);
+  check(axis >= -r && axis < r, "axis {} does not exist in a tensor of rank {}", axis, rank);
   return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
 }
 

@@ -14,7 +14,7 @@ Outputs infer_flatten(const Inputs& in) {
   const Shape& x = *in.shape(0);
   const auto rank = std::ssize(x);
   const std::int64_t axis = op.axis < 0 ? op.axis + rank : op.axis;
-  check(axis >= 0 && axis <= rank, "axis {} of shape {}", op.axis, to_string(x));
+  check(axis >= 0 && axis <= rank, "axis {} is outside shape {}", op.axis, to_string(x));
   std::int64_t rows = 1, columns = 1;
   for (std::int64_t i = 0; i < rank; ++i) (i < axis ? rows : columns) = multiply(i < axis ? rows : columns, x[at(i)]);
   return {like(in[0], Shape{rows, columns})};

@@ -21,10 +21,11 @@ Outputs infer_resize(const Inputs& in) {
   if (in.has(3)) {
     Shape y = all_dynamic(std::ssize(x));
     if (in[3].elements) {
-      check(in[3].elements->size() == x.size(), "{} sizes for shape {}", in[3].elements->size(), to_string(x));
+      check(in[3].elements->size() == x.size(), "there are {} sizes for shape {}", in[3].elements->size(),
+            to_string(x));
       for (std::size_t i = 0; i < x.size(); ++i) {
         const Element& size = (*in[3].elements)[i];
-        check(!size || *size >= 0, "a size of {}; it must not be negative", size.value_or(0));
+        check(!size || *size >= 0, "a size is {}; it must not be negative", size.value_or(0));
         y[i] = dimension_of(size);
       }
     }
@@ -32,10 +33,10 @@ Outputs infer_resize(const Inputs& in) {
   }
   Shape y = all_dynamic(std::ssize(x));
   if (in.has(2) && !in[2].scales.empty()) {
-    check(in[2].scales.size() == x.size(), "{} scales for shape {}", in[2].scales.size(), to_string(x));
+    check(in[2].scales.size() == x.size(), "there are {} scales for shape {}", in[2].scales.size(), to_string(x));
     for (std::size_t i = 0; i < x.size(); ++i) {
       const float scale = in[2].scales[i];
-      check(scale > 0 && scale < 1e6F, "a scale of {}; it must be positive and below 1000000", scale);
+      check(scale > 0 && scale < 1e6F, "a scale is {}; it must be positive and below 1000000", scale);
       // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
       if (scale == 1)
         y[i] = x[i];
@@ -171,7 +172,7 @@ void resize(const Node& node, std::span<const TensorView> in, std::span<const Te
   const auto shape = out[0].shape;
   const auto axes = resize_axes(in, out[0]);
   if (out[0].size() == 0) return;
-  check(in[0].size() > 0, "{} of an empty image", where(node));
+  check(in[0].size() > 0, "{} the image is empty", where(node));
   const float* x = in[0].as<float>();
   float* y = out[0].as<float>();
   if (shape.empty()) {
@@ -226,7 +227,8 @@ void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<
 namespace {
 
 std::optional<std::string> settle_resize(Op&, const Inputs& in) {
-  check(in.has(2) != in.has(3), "has {} of scales and sizes, expected one", in.has(2) ? "both" : "none");
+  check(in.has(2) != in.has(3), "has {} of the inputs scales and sizes, expected exactly one",
+        in.has(2) ? "both" : "none");
   return std::nullopt;
 }
 bool is_nearest(const Op& op) { return std::get<Resize>(op).mode == ResizeMode::nearest; }

@@ -108,11 +108,11 @@ void check_slots(const Node& node) {
   const bool is_variadic = !row.inputs.empty() && row.inputs.back().presence == Presence::variadic;
   if (is_variadic) {
     const bool needs_one = row.inputs.size() == 1 && !is_opaque;
-    check(count >= required + (needs_one ? 1 : 0), "has {} inputs, needs at least {}", count,
+    check(count >= required + (needs_one ? 1 : 0), "has {} inputs, but needs at least {}", count,
           required + (needs_one ? 1 : 0));
   } else {
     const std::size_t most = row.inputs.size();
-    check(count >= required && count <= most, "has {} inputs, takes {}", count,
+    check(count >= required && count <= most, "has {} inputs, but accepts {}", count,
           required == most ? fmt::format("{}", most) : fmt::format("{} to {}", required, most));
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -122,9 +122,9 @@ void check_slots(const Node& node) {
           slot.name);
   }
   check(!node.outputs.empty(), "has no output");
-  check(slot_at(row.outputs, node.outputs.size() - 1) != nullptr, "has {} outputs, gives {}", node.outputs.size(),
-        row.outputs.size());
-  check(node.bodies.size() == static_cast<std::size_t>(row.bodies), "has {} bodies, needs {}", node.bodies.size(),
+  check(slot_at(row.outputs, node.outputs.size() - 1) != nullptr, "has {} outputs, but produces {}",
+        node.outputs.size(), row.outputs.size());
+  check(node.bodies.size() == static_cast<std::size_t>(row.bodies), "has {} bodies, but needs {}", node.bodies.size(),
         row.bodies);
 }
 

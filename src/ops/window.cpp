@@ -74,8 +74,7 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
     const std::int64_t input = spatial[i], stride = window.strides[i];
     const std::int64_t extra = op.output_padding.empty() ? 0 : op.output_padding[i];
     check(input < kMaxExtent && extra >= 0 && extra < kMaxExtent,
-          "a spatial size of {}, output_padding of {}; both must be below 2^31, the padding not negative", input,
-          extra);
+          "spatial size {} and output_padding {} must be below 2^31, and output_padding at least 0", input, extra);
     const bool is_given = !op.output_shape.empty();
     if (is_given)
       check(op.output_shape[i] >= 1 && op.output_shape[i] < kMaxExtent,
@@ -86,7 +85,7 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
     }
     const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
     check(extent < kMaxExtent, "a window of {} (dilated) is too large", extent);
-    // At most 2^62 + 2^32: no overflow.
+    // At most 2^62 + 2^32, so it cannot overflow.
     const std::int64_t full = stride * std::max<std::int64_t>(input - 1, 0) + extra + extent;
     std::int64_t& begin = resolved.pads[i];
     std::int64_t& end = resolved.pads[rank + i];

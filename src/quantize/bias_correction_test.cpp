@@ -23,7 +23,7 @@ double change(const std::vector<float>& inputs, const Activation& activation) {
 }
 
 // With w = 1 rounded to 0.5, the error of each output is half its input.
-TEST(BiasCorrection, is_the_mean_error) {
+TEST(BiasCorrection, equals_the_mean_error_of_the_outputs) {
   EXPECT_DOUBLE_EQ(change({2}, {}), 1);
   EXPECT_DOUBLE_EQ(change({2, 2, 2}, {}), 1);
   EXPECT_DOUBLE_EQ(change({-3}, {}), -1.5);

@@ -88,9 +88,9 @@ class Collector {
   [[noreturn]] void refuse(ValueId id, const char* what) const {
     const NodeId producer = graph_.producer(id);
     const std::string& name = graph_.value(id).name;
-    if (producer == NodeId::none) fail("input '{}' holds {}; check the data and its preprocessing", name, what);
+    if (producer == NodeId::none) fail("input '{}' contains {}; check the data and its preprocessing", name, what);
     fail(
-        "{} value '{}' is {}, so that it can have no grid; leave the nodes that compute and read it in float "
+        "{} value '{}' is {}, so it cannot have a grid; leave the nodes that compute and read it in float "
         "(--skip '{}')",
         where(graph_, producer), name, what, graph_.node(producer).name);
   }
@@ -153,8 +153,8 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   source.rewind();
   std::int64_t sample_count = 0;
   while (const std::optional<Batch> batch = source.next(batch_size)) {
-    check(batch->inputs.size() == graph.inputs().size(), "calibration data has {} arrays; the network has {} inputs",
-          batch->inputs.size(), graph.inputs().size());
+    check(batch->inputs.size() == graph.inputs().size(),
+          "calibration data has {} arrays, but the network has {} inputs", batch->inputs.size(), graph.inputs().size());
     if (batch->sample_count == 0) continue;
     const auto run = [&](const Reference& network) {
       quantization::for_each_group(*batch, group, sample_count, pools,

@@ -14,7 +14,7 @@ namespace bitfold::quantization {
 /// outputs [rows][channels] = inputs [rows][depth] times weights [channels][depth].
 struct ProductView {
   std::int64_t groups = 1, channels = 1, depth = 1;   ///< Channels and depth of one group.
-  std::int64_t channel_stride = 1, depth_stride = 1;  ///< In elements of the weight tensor.
+  std::int64_t channel_stride = 1, depth_stride = 1;  ///< Strides in elements of the weight tensor.
 
   std::size_t weight_index(std::int64_t group, std::int64_t channel, std::int64_t k) const {
     return static_cast<std::size_t>((group * channels + channel) * channel_stride + k * depth_stride);

@@ -73,7 +73,7 @@ class Planner {
           std::any_of(outputs.begin(), outputs.end(), [&](ValueId out) { return is_read_as_codes(out); });
       if (is_read || ends_convolution(*it)) continue;
       plan.in_integers = false;
-      plan.reason = "nothing that reads it runs in integers";
+      plan.reason = "no node that reads it runs in integers";
     }
   }
 

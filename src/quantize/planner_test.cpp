@@ -204,7 +204,7 @@ TEST(Planner, nodes_that_no_product_reads_stay_in_float) {
   EXPECT_TRUE(grid(result.graph, "c"));
   EXPECT_FALSE(grid(result.graph, "p"));
   EXPECT_FALSE(grid(result.graph, "f"));
-  EXPECT_EQ(decision(result, "p_node").reason, "nothing that reads it runs in integers");
+  EXPECT_EQ(decision(result, "p_node").reason, "no node that reads it runs in integers");
 }
 
 TEST(Planner, a_pool_of_float_results_stays_in_float) {

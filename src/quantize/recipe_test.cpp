@@ -99,7 +99,7 @@ skip = ["conv1", "fc"]
   EXPECT_EQ(recipe, expected);
 }
 
-// As a TOML file writes it.
+// The value in TOML syntax.
 std::string toml(const RecipeValue& value) {
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
   if (const auto* word = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", *word);

@@ -56,7 +56,7 @@ class Reconstruction {
     return sum;
   }
 
-  /// Returns false and changes nothing if an accumulator might leave int32.
+  /// Returns false and changes nothing if an accumulator might exceed int32.
   bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;
@@ -198,7 +198,7 @@ void descend(const Graph& float_graph, NodeId id, const ProductView& view, const
 std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe,
                                   PairedRuns& runs) {
   const auto view = product_view(graph, id);
-  if (!view) return Reason{"it is not a product of one or two spatial dimensions"};
+  if (!view) return Reason{"it is not a matrix product, or a convolution with one or two spatial dimensions"};
   if (!graph.value(graph.node(id).inputs[0]).quant) return Reason{"its input has no grid"};
   Reconstruction layer(float_graph, graph, id, *view);
   const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
@@ -229,7 +229,7 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
   }
   for (std::int64_t g = 0; descends && g < view->groups; ++g)
     descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
-  if (!layer.store(channels)) return Reason{"an accumulator might leave int32"};
+  if (!layer.store(channels)) return Reason{"an accumulator might exceed int32"};
   return std::nullopt;
 }
 

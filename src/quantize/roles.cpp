@@ -33,9 +33,10 @@ std::string weight_problem(const Graph& graph, NodeId id, std::size_t rank) {
   const Value& weights = graph.value(w);
   if (weights.quant) return "its weights have a grid already";
   if (weights.constant->dtype() != DataType::float32)
-    return fmt::format("its weights are {}", to_string(weights.constant->dtype()));
+    return fmt::format("its weights have element type {}", to_string(weights.constant->dtype()));
   if (weights.constant->rank() != static_cast<int>(rank))
-    return fmt::format("its weights have {} dimensions; {} can run in integers", weights.constant->rank(), rank);
+    return fmt::format("its weights have {} dimensions; only {} dimensions can run in integers",
+                       weights.constant->rank(), rank);
   return weights.constant->size() == 0 ? "its weights are empty" : "";
 }
 
@@ -47,9 +48,9 @@ std::string bias_problem(const Graph& graph, NodeId id, std::int64_t channels) {
   if (bias.quant || bias.constant->dtype() != DataType::float32) return "its bias is not float32";
   const std::int64_t size = bias.constant->size();
   const bool is_row = size == channels && bias.constant->rank() >= 1 && bias.constant->shape().back() == channels;
-  return is_row || size == 1
-             ? ""
-             : fmt::format("its bias of shape {} is not one number per output", to_string(bias.constant->shape()));
+  return is_row || size == 1 ? ""
+                             : fmt::format("its bias has shape {}; it must have one number per output",
+                                           to_string(bias.constant->shape()));
 }
 
 std::string product_problem(const Graph& graph, NodeId id) {
@@ -76,7 +77,7 @@ std::string data_problem(const Graph& graph, NodeId id) {
   for (ValueId in : data_inputs(graph, id)) {
     if (graph.is_constant(in)) return fmt::format("its input {} is constant", quoted(graph, in));
     if (!is_float(graph, in))
-      return fmt::format("its input {} is {}", quoted(graph, in), to_string(graph.value(in).dtype));
+      return fmt::format("its input {} has element type {}", quoted(graph, in), to_string(graph.value(in).dtype));
   }
   return "";
 }
@@ -117,8 +118,8 @@ Classified classify(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const bool computes_float = std::any_of(node.outputs.begin(), node.outputs.end(),
                                           [&](ValueId out) { return out != ValueId::none && is_float(graph, out); });
-  if (!computes_float) return refuse("it computes no float32 value");
-  if (node.inputs.empty() || node.inputs[0] == ValueId::none) return refuse("it has no data input");
+  if (!computes_float) return refuse("its output is not float32");
+  if (node.inputs.empty() || node.inputs[0] == ValueId::none) return refuse("it has no input that carries data");
   const ops::OperatorInfo& row = ops::info(node.op);
   const Role role = role_of(row.role);
   if (role == Role::none)

@@ -67,7 +67,8 @@ double squared_error(std::span<const float> w, const Channels& channels, std::pa
   return sum;
 }
 
-// Like Observer::mse, but over the weights themselves, and both ends shrink together.
+// The grid with the least squared error over the weights. Both ends of the range shrink together, unlike in
+// Observer::mse.
 QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
                              std::pair<std::size_t, std::size_t> which, const GridSpec& spec) {
   float min = 0, max = 0;

@@ -178,7 +178,7 @@ struct Reference::Impl {
   void check_is_made(NodeId id, ValueId input) const {
     const bool is_made = input == ValueId::none || graph.is_constant(input) || graph.is_input(input) ||
                          graph.producer(input) != NodeId::none;
-    check(is_made, "{} its input '{}' is made by no node", where(graph, id), is_made ? "" : graph.value(input).name);
+    check(is_made, "{} no node computes its input '{}'", where(graph, id), is_made ? "" : graph.value(input).name);
   }
 
   void plan_lifetimes() {
@@ -293,7 +293,7 @@ struct Reference::Impl {
       });
     }
     std::vector<Held> outputs(node.outputs.size());
-    check(made.size() >= outputs.size(), "{} gives {} outputs", where(node), made.size());
+    check(made.size() >= outputs.size(), "{} has {} outputs", where(node), made.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (node.outputs[i] == ValueId::none) continue;
       outputs[i].tensor = std::move(made[i]);
@@ -358,7 +358,7 @@ struct Reference::Impl {
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
-      check(values[index(id)] || decoded[index(id)], "output '{}' is computed by no node", graph.value(id).name);
+      check(values[index(id)] || decoded[index(id)], "no node computes output '{}'", graph.value(id).name);
       reference::put_channels_first(*argument(id, values));
       results.push_back(values[index(id)]->tensor);
     }
@@ -407,7 +407,7 @@ std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> input
   const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const Impl::Step& s) { return s.id == id; });
   check(step != m.steps.end(), "node {} is not in the network", static_cast<int>(id));
   const Node& node = m.graph.node(id);
-  check(inputs.size() == node.inputs.size(), "{} {} inputs given, it has {}", where(m.graph, id), inputs.size(),
+  check(inputs.size() == node.inputs.size(), "{} got {} inputs, but has {}", where(m.graph, id), inputs.size(),
         node.inputs.size());
   std::vector<Held> held(inputs.size());
   std::vector<Held*> arguments;

@@ -35,14 +35,14 @@ Tensor pseudo_random(DataType dtype, const Shape& shape) {
 /// The shape of input number i with all sizes known.
 Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options) {
   const Shape given = i < options.shapes.size() ? options.shapes[i] : Shape{};
-  check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to time it", input.name);
+  check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to run the network", input.name);
   Shape shape = input.shape.value_or(given);
   bool fits = given.empty() || given.size() == shape.size();
   for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
     const std::int64_t size = given.empty() ? kDynamic : given[axis];
     const bool is_open = shape[axis] == kDynamic;
     check(!is_open || axis == 0 || size != kDynamic,
-          "input '{}' has shape {}: give its open sizes to time it (bench --shape 1,3,...)", input.name,
+          "input '{}' has shape {}: give its open sizes to run the network (bench --shape 1,3,...)", input.name,
           to_string(shape));
     if (is_open) shape[axis] = axis == 0 ? options.batch : size;
     const bool is_one_sample = axis == 0 && size == 1;

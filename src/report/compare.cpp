@@ -25,8 +25,8 @@ ValueError describe(const Graph& graph, ValueId id, const report::ErrorSums& sum
 
 void check_same_interface(const Graph& a, const Graph& b) {
   check(a.inputs().size() == b.inputs().size() && a.outputs().size() == b.outputs().size(),
-        "the two networks differ: {} inputs and {} outputs against {} and {}", a.inputs().size(), a.outputs().size(),
-        b.inputs().size(), b.outputs().size());
+        "the two networks differ: one has {} inputs and {} outputs, the other {} and {}", a.inputs().size(),
+        a.outputs().size(), b.inputs().size(), b.outputs().size());
   for (std::size_t i = 0; i < a.outputs().size(); ++i)
     check(a.value(a.outputs()[i]).name == b.value(b.outputs()[i]).name,
           "the two networks differ: output {} is '{}' in one and '{}' in the other", i, a.value(a.outputs()[i]).name,

@@ -43,7 +43,8 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
     const std::int64_t first = std::exchange(result.sample_count, result.sample_count + batch.sample_count);
     if (batch.labels.empty()) return;
     const auto scores = report::ClassScores::of(outputs.front());
-    check(scores.has_value(), "output '{}' has shape {}: labels need one score per class, samples x classes",
+    check(scores.has_value(),
+          "output '{}' has shape {}; to compare it with labels, it must have one score per class, samples x classes",
           graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
     classes = scores->classes();
     for (std::int64_t i = 0; i < batch.sample_count; ++i) {

@@ -18,7 +18,8 @@ namespace {
 std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Batch& batch, std::int64_t at_a_time) {
   const std::vector<Tensor> outputs = session.run(graph_inputs(graph, batch, at_a_time));
   const auto scores = ClassScores::of(outputs.front());
-  check(scores.has_value(), "output '{}' has shape {}: accuracy needs one score per class, samples x classes",
+  check(scores.has_value(),
+        "output '{}' has shape {}; to measure accuracy, it must have one score per class, samples x classes",
         graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
   std::vector<std::int32_t> result;
   for (std::int64_t i = 0; i < batch.sample_count; ++i) result.push_back(static_cast<std::int32_t>(scores->best(i)));
@@ -79,7 +80,7 @@ double Judge::score(const Graph& candidate) {
       correct += given[i] == (has_labels_ ? batch.labels.at(i) : std::int64_t{answers_.at(first + i)});
     first += given.size();
   });
-  check(static_cast<std::int64_t>(first) == sample_count_, "{}: gave {} samples at first and {} now",
+  check(static_cast<std::int64_t>(first) == sample_count_, "{}: delivered {} samples at first, but {} now",
         source_.description(), sample_count_, first);
   return static_cast<double>(correct) / static_cast<double>(sample_count_);
 }

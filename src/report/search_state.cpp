@@ -33,7 +33,7 @@ LayerChoice parse_choice(const std::string& text) {
                        number(1, a, choice.weight_bits) && number(a + 1, text.size(), choice.activation_bits);
   check(is_read && choice.weight_bits >= 2 && choice.weight_bits <= 8 && choice.activation_bits >= 2 &&
             choice.activation_bits <= 16,
-        "'{}': expected a choice of bits such as w4a8, or float", text);
+        "'{}': expected bits such as w4a8, or float", text);
   return choice;
 }
 
@@ -43,7 +43,7 @@ MixPoint parse_point(const Json& json) {
   point.bytes = json.at("bytes").get<std::int64_t>();
   point.score = json.at("score").get<double>();
   check(point.bytes > 0 && point.score >= 0 && point.score <= 1,
-        "a point of {} bytes and score {}; bytes must be positive, the score 0 to 1", point.bytes, point.score);
+        "a point has {} bytes and score {}; bytes must be positive, the score 0 to 1", point.bytes, point.score);
   return point;
 }
 

@@ -19,7 +19,8 @@ std::string to_string(const LayerChoice& choice);
 struct SearchState {
   std::string fingerprint;
   std::map<std::string, double> noise;  ///< By "LAYER w4a8".
-  std::vector<MixPoint> points;         ///< Without drop and is_on_front, which are computed from the rest.
+  /// Measured points; drop and is_on_front are not stored, because they follow from the rest.
+  std::vector<MixPoint> points;
 
   const MixPoint* find(const std::vector<LayerChoice>& choices) const;
 };

@@ -304,7 +304,7 @@ class Sweep : public ::testing::TestWithParam<const ops::OperatorInfo*> {
   }
 };
 
-TEST_P(Sweep, has_a_case) { EXPECT_FALSE(cases().empty()) << "no case of " << GetParam()->name; }
+TEST_P(Sweep, every_operator_has_a_case) { EXPECT_FALSE(cases().empty()) << "no case of " << GetParam()->name; }
 
 TEST_P(Sweep, gives_the_same_values_everywhere) {
   for (const Case& c : cases())
