@@ -154,6 +154,18 @@ std::vector<OperatorInfo> index_operators();      ///< Slice, Gather, Pad, ...
 std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, ConstantOfShape, Range
 std::vector<OperatorInfo> resize_operators();     ///< Resize, DepthToSpace
 std::vector<OperatorInfo> control_operators();    ///< If, Loop, Scan
+std::vector<OperatorInfo> scatter_operators();    ///< GatherElements, GatherND, ScatterElements, TensorScatter
+std::vector<OperatorInfo> select_operators();     ///< TopK, OneHot, NonZero, Unique, Compress
+std::vector<OperatorInfo> box_operators();        ///< NonMaxSuppression, RoiAlign, MaxRoiPool
+std::vector<OperatorInfo> sample_operators();     ///< GridSample, AffineGrid, DeformConv, Col2Im
+std::vector<OperatorInfo> spectrum_operators();   ///< DFT, STFT, HannWindow, MelWeightMatrix, ...
+std::vector<OperatorInfo> recurrent_operators();  ///< RNN, GRU, LSTM
+std::vector<OperatorInfo> attention_operators();  ///< Attention, RotaryEmbedding, LinearAttention, CausalConvWithState
+std::vector<OperatorInfo> code_operators();       ///< QuantizeLinear, DequantizeLinear, ConvInteger, ...
+std::vector<OperatorInfo> random_operators();     ///< RandomNormal, Bernoulli, Multinomial, ...
+std::vector<OperatorInfo> loss_operators();       ///< NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss
+std::vector<OperatorInfo> einsum_operators();     ///< Einsum, Det
+std::vector<OperatorInfo> arrange_operators();    ///< SpaceToDepth, ReverseSequence, CenterCropPad, Trilu
 std::vector<OperatorInfo> internal_operators();   ///< Requantize, Opaque
 
 }  // namespace bitfold::ops

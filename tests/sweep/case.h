@@ -58,9 +58,12 @@ inline Operand absent() { return {.is_absent = true}; }
 std::vector<Case> all_cases();
 
 // The families, each in its own file.
-std::vector<Case> layer_cases();    ///< Convolutions, matrix products, normalizations, pools.
-std::vector<Case> element_cases();  ///< Elementwise operators and reductions.
-std::vector<Case> layout_cases();   ///< Operators that move elements or make tensors.
-std::vector<Case> control_cases();  ///< If, Loop, Scan.
+std::vector<Case> layer_cases();     ///< Convolutions, matrix products, normalizations, pools.
+std::vector<Case> element_cases();   ///< Elementwise operators and reductions.
+std::vector<Case> layout_cases();    ///< Operators that move elements or make tensors.
+std::vector<Case> control_cases();   ///< If, Loop, Scan.
+std::vector<Case> index_cases();     ///< Operators that find, sample or rearrange elements.
+std::vector<Case> sequence_cases();  ///< Recurrent layers, attention, spectra, random numbers, losses.
+std::vector<Case> code_cases();      ///< Operators on codes, and further elementwise functions.
 
 }  // namespace bitfold::testing

@@ -214,7 +214,8 @@ std::vector<Case> cases_of(const ops::OperatorInfo& row) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (auto* family : {layer_cases, element_cases, layout_cases, control_cases})
+  for (auto* family :
+       {layer_cases, element_cases, layout_cases, control_cases, index_cases, sequence_cases, code_cases})
     for (Case& c : family()) all.push_back(std::move(c));
   return all;
 }
