@@ -10,9 +10,10 @@ namespace bitfold::engine {
 namespace {
 
 constexpr double kMaxInt32 = std::numeric_limits<std::int32_t>::max();
+#include "ops/operator.h"
 
-std::optional<Product> conv_product(const Lowering& l, const Node& node, const Conv& conv) {
-  Product p{.x = node.inputs[0], .w = node.inputs[1], .y = node.outputs[0]};
+std::optional<Product> conv_product(const Lowering& l, Product p) {
+  const Conv& conv = *p.conv;
   const Shape &in = l.shape(p.x), &out = l.shape(p.y);
   const auto window = window_2d(conv.window, in, out);
   if (!window) return std::nullopt;
@@ -38,31 +39,24 @@ std::optional<Product> conv_product(const Lowering& l, const Node& node, const C
     p.images = packed_images(p.filter, p.images, image, p.form);
   }
   p.filter = folded(p.filter, p.form.folded_rows);
-  p.channel_stride = p.depth = in[1] / conv.group * w.kernel_h * w.kernel_w;
-  if (node.inputs.size() > 2) p.bias = node.inputs[2];
   return p;
 }
 
-std::optional<Product> matrix_product(const Lowering& l, const Node& node, const Gemm& gemm) {
-  Product p{.x = node.inputs[0], .w = node.inputs[1], .y = node.outputs[0], .is_image = false};
-  const Shape &in = l.shape(p.x), &weights = l.shape(p.w);
-  if (weights.size() != 2 || in.empty() || gemm.trans_a || gemm.alpha != 1 || gemm.beta != 1) return std::nullopt;
-  const std::int64_t depth = weights[gemm.trans_b ? 1 : 0], columns = weights[gemm.trans_b ? 0 : 1];
+std::optional<Product> matrix_product(const Lowering& l, Product p) {
+  const Shape& in = l.shape(p.x);
+  if (in.empty() || p.weights.has_transposed_input || p.weights.alpha != 1 || p.weights.beta != 1) return std::nullopt;
+  const std::int64_t depth = p.weights.inputs, columns = p.weights.outputs;
   if (depth == 0 || in.back() != depth) return std::nullopt;
   const std::int64_t rows = element_count(in) / depth;
   p.filter = {.out_channels = columns, .in_channels = depth};
   p.images = {.out_height = rows, .x = {rows * depth, depth, depth}, .y = {rows * columns, columns, columns}};
-  p.channel_axis = gemm.trans_b ? 0 : 1;
-  p.channel_stride = gemm.trans_b ? depth : 1;
-  p.depth = depth;
-  if (node.inputs.size() > 2) p.bias = node.inputs[2];
   return p;
 }
 
-void index_products(const Lowering& l, const Node& node, Product& p) {
-  if (const auto* conv = std::get_if<Conv>(&node.op)) {
-    const std::int64_t kernel_h = conv->window.kernel[0], kernel_w = conv->window.kernel[1];
-    const std::int64_t taps = kernel_h * kernel_w, channels = p.depth / taps, rows = p.form.folded_rows;
+void index_products(const Lowering& l, Product& p) {
+  if (p.conv != nullptr) {
+    const std::int64_t kernel_h = p.conv->window.kernel[0], kernel_w = p.conv->window.kernel[1];
+    const std::int64_t taps = p.weights.taps, channels = p.weights.inputs, rows = p.form.folded_rows;
     for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
       for (std::int64_t j = 0; j < kernel_w; ++j)
         for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
@@ -70,25 +64,23 @@ void index_products(const Lowering& l, const Node& node, Product& p) {
             p.k_index.push_back(row < kernel_h ? c * taps + row * kernel_w + j : -1);
     return;
   }
-  p.k_index.resize(static_cast<std::size_t>(p.depth));
+  p.k_index.resize(static_cast<std::size_t>(p.weights.depth()));
   if (const Slot* folded = l.folded(p.x, true))
     p.k_index = folded_order(*folded);
   else
     std::iota(p.k_index.begin(), p.k_index.end(), std::int64_t{0});
-  const std::int64_t k_stride = p.channel_axis == 0 ? 1 : p.filter.out_channels;
-  for (auto& k : p.k_index) k *= k_stride;
+  for (auto& k : p.k_index) k *= p.weights.input_stride;
 }
 
 /// Appends the weight codes minus their zero points in the order of the products, and one scale per output channel.
-/// Returns the reason if the product cannot run in integers, else an empty string.
-std::string read_weights(const Lowering& l, const Product& p, std::vector<std::int8_t>& out,
-                         std::vector<float>& scales) {
+/// Returns the reason if the product cannot run in integers.
+Refusal read_weights(const Lowering& l, const Product& p, std::vector<std::int8_t>& out, std::vector<float>& scales) {
   const Value& value = l.graph.value(p.w);
   if (!value.constant || !value.quant) return "weights are not constants on a grid";
   const QuantParams& q = *value.quant;
   if (q.bits > 8) return "weights have more than 8 bits";
   if (q.has_blocks()) return "weights have a grid in blocks";
-  if (q.per_channel() && q.axis != p.channel_axis) return "weights have a grid per input channel";
+  if (q.per_channel() && q.axis != p.weights.output_axis) return "weights have a grid per input channel";
   const Tensor codes = unpacked(*value.constant);
   const bool is_signed = codes.dtype() == DataType::int8;
   if (!is_signed && codes.dtype() != DataType::uint8) return "weights are not stored in bytes";
@@ -104,22 +96,22 @@ std::string read_weights(const Lowering& l, const Product& p, std::vector<std::i
         out.push_back(0);
         continue;
       }
-      const auto i = static_cast<std::size_t>(c * p.channel_stride + p.k_index[k]);
+      const auto i = static_cast<std::size_t>(c * p.weights.output_stride + p.k_index[k]);
       const int code = is_signed ? signed_codes[i] : unsigned_codes[i];
       const int w = code - q.zero_point[entry];
       if (w < -128 || w > 127) return "asymmetric weights do not fit int8";
       out.push_back(static_cast<std::int8_t>(w));
     }
   }
-  return "";
+  return std::nullopt;
 }
 
-/// The bias on the grid s_x * s_w[c]. Returns the reason if there is none, else an empty string.
-std::string read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
-                      std::vector<std::int32_t>& out) {
+/// The bias on the grid s_x * s_w[c]. Returns the reason if there is none.
+Refusal read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
+                  std::vector<std::int32_t>& out) {
   const auto channels = static_cast<std::size_t>(p.filter.out_channels);
   out.assign(channels, 0);
-  if (p.bias == ValueId::none) return "";
+  if (p.bias == ValueId::none) return std::nullopt;
   const Value& value = l.graph.value(p.bias);
   if (!value.constant) return "the bias is not constant";
   const Tensor& stored = *value.constant;
@@ -140,12 +132,12 @@ std::string read_bias(const Lowering& l, const Product& p, const std::vector<flo
     if (!(std::abs(code) < kMaxInt32)) return "the bias exceeds int32";
     out[c] = static_cast<std::int32_t>(code);
   }
-  return "";
+  return std::nullopt;
 }
 
-/// Folds the input's zero point into the bias. Returns the reason if an accumulator may overflow, else an empty string.
-std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
-                            std::vector<std::int32_t>& bias) {
+/// Folds the input's zero point into the bias. Returns the reason if an accumulator may overflow.
+Refusal fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
+                        std::vector<std::int32_t>& bias) {
   for (std::size_t c = 0; c < bias.size(); ++c) {
     std::int64_t sum = 0, magnitude = 0;
     for (std::size_t k = 0; k < depth; ++k) {
@@ -156,20 +148,25 @@ std::string fold_zero_point(int zero_point, std::size_t depth, const std::vector
     if (static_cast<double>(magnitude * 255 + std::abs(folded)) >= kMaxInt32) return "an accumulator may exceed int32";
     bias[c] = static_cast<std::int32_t>(folded);
   }
-  return "";
+  return std::nullopt;
 }
 
 }  // namespace
 
 std::optional<Product> product_of(const Lowering& l, const Node& node) {
-  if (const auto* conv = std::get_if<Conv>(&node.op)) return conv_product(l, node, *conv);
-  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return matrix_product(l, node, *gemm);
-  if (std::holds_alternative<MatMul>(node.op)) return matrix_product(l, node, Gemm{});
-  return std::nullopt;
+  if (ops::info(node.op).role != ops::Role::product || ops::why_in_float(node.op)) return std::nullopt;
+  const auto weights = ops::weight_matrix(node.op, l.shape(node.inputs[1]));
+  if (!weights) return std::nullopt;
+  Product p{.x = node.inputs[0],
+            .w = node.inputs[1],
+            .bias = ops::input_with(node, ops::Use::bias),
+            .y = node.outputs[0],
+            .weights = *weights,
+            .conv = std::get_if<Conv>(&node.op)};
+  return p.conv != nullptr ? conv_product(l, std::move(p)) : matrix_product(l, std::move(p));
 }
 
-ProductWeights::ProductWeights(Lowering& lowering, NodeId id, Product& product)
-    : l_(lowering), node_(lowering.graph.node(id)), p_(product) {
+ProductWeights::ProductWeights(Lowering& lowering, NodeId id, Product& product) : l_(lowering), p_(product) {
   key_ = {.node = id, .is_folded = l_.folded(p_.x, true) != nullptr, .folded_rows = p_.form.folded_rows};
 }
 
@@ -177,10 +174,10 @@ std::shared_ptr<const ProductFacts> ProductWeights::facts() {
   return l_.weights.facts(key_, [&] {
     ProductFacts facts;
     facts.refusal = decode(facts.scales);
-    if (facts.refusal.empty()) facts.refusal = read_bias(l_, p_, facts.scales, facts.bias);
-    if (facts.refusal.empty())
+    if (!facts.refusal) facts.refusal = read_bias(l_, p_, facts.scales, facts.bias);
+    if (!facts.refusal)
       facts.refusal = fold_zero_point(l_.code_grid(p_.x)->zero_point, p_.k_index.size(), codes_, facts.bias);
-    if (facts.refusal.empty()) facts.fits_winograd = fits_winograd(p_.filter, codes_.data());
+    if (!facts.refusal) facts.fits_winograd = fits_winograd(p_.filter, codes_.data());
     return facts;
   });
 }
@@ -210,8 +207,8 @@ std::shared_ptr<const IntegerFilter> ProductWeights::filter(const ProductFacts& 
   });
 }
 
-std::string ProductWeights::decode(std::vector<float>& scales) {
-  if (p_.k_index.empty()) index_products(l_, node_, p_);
+Refusal ProductWeights::decode(std::vector<float>& scales) {
+  if (p_.k_index.empty()) index_products(l_, p_);
   return read_weights(l_, p_, codes_, scales);
 }
 

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "engine/lowering.h"
 #include "engine/steps/integer_conv.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 
@@ -19,13 +19,11 @@ struct Product {
   IntegerConvStep::Padding padding;
   ImageForm form;
   ValueId x, w, bias = ValueId::none, y;
-  std::int64_t depth = 0;  ///< Products per output in the network, without those that an image form adds.
-  /// Index into the weight tensor of product k of output channel c: c * channel_stride + k_index[k]. A negative index
-  /// means 0.
-  std::int64_t channel_stride = 0;
+  ops::WeightMatrix weights;  ///< Without the products that an image form adds.
+  /// Index into the weight tensor of product k of output channel c: c * weights.output_stride + k_index[k]. A negative
+  /// index means 0.
   std::vector<std::int64_t> k_index;  ///< Set when weights are decoded.
-  int channel_axis = 0;               ///< Axis of the output channels in the weight tensor.
-  bool is_image = true;
+  const Conv* conv = nullptr;         ///< Null for matrix products.
 };
 
 /// Empty for other nodes, and for products that do not run in integers.
@@ -48,10 +46,9 @@ class ProductWeights {
                                               const ConvOutput& output);
 
  private:
-  std::string decode(std::vector<float>& scales);
+  Refusal decode(std::vector<float>& scales);
 
   Lowering& l_;
-  const Node& node_;
   Product& p_;
   ProductKey key_;
   std::vector<std::int8_t> codes_;

@@ -7,6 +7,7 @@
 #include "engine/steps/integer_conv.h"
 #include "engine/steps/parallel.h"
 #include "graph/activation.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 namespace {
@@ -14,9 +15,8 @@ namespace {
 /// Nodes after the product that its step also computes: bounds, a table, a sum with a residual.
 struct Tail {
   ValueId output, residual = ValueId::none;
-  /// Grid of the codes that accumulators are converted to; if absent, they become reals.
-  std::optional<CodeGrid> grid;
-  float negative_gain = 1;  ///< Slope of a LeakyRelu between the accumulators and that grid.
+  std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
+  float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Grids of the sum's operand and its result.
   std::string op, name;
@@ -34,9 +34,7 @@ void fuse_residual(Lowering& l, Tail& tail) {
   if (!l.graph.has_single_consumer(tail.output)) return;
   const NodeId next = l.graph.consumers(tail.output)[0];
   const Node& node = l.graph.node(next);
-  const auto* binary = std::get_if<Binary>(&node.op);
-  if (l.is_claimed(next) || binary == nullptr || binary->kind != BinaryKind::add || node.inputs[0] == node.inputs[1])
-    return;
+  if (l.is_claimed(next) || !ops::is<Binary>(node.op, BinaryKind::add) || node.inputs[0] == node.inputs[1]) return;
   const ValueId other = node.inputs[node.inputs[0] == tail.output ? 1 : 0];
   const auto target = code_target(l, node.outputs[0]);
   if (!target || l.graph.is_constant(other) || !l.code_grid(other) || l.shape(other) != l.shape(tail.output)) return;
@@ -45,7 +43,7 @@ void fuse_residual(Lowering& l, Tail& tail) {
   tail.sum = target->grid;
   take(l, tail, next);
   if (target->activation != NodeId::none) take(l, tail, target->activation);
-  // Lower the other operand only after claiming the sum, so that its convolution does not fuse the sum too.
+  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
   l.ensure(other);
 }
 
@@ -109,13 +107,13 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   const CodeGrid in = *l.code_grid(product->x);
   ProductWeights weights(l, id, *product);
   const auto facts = weights.facts();
-  if (!facts->refusal.empty()) {
-    l.explain(id, facts->refusal);
+  if (facts->refusal) {
+    l.explain(id, *facts->refusal);
     return false;
   }
 
   const Slot* folded = l.folded(product->x, true);
-  const Layout layout = product->is_image ? Layout::channels_last : Layout::plain;
+  const Layout layout = product->conv != nullptr ? Layout::channels_last : Layout::plain;
   const Slot source = folded != nullptr ? *folded : l.codes(product->x, layout);
   const Tail tail = fuse_tail(l, id, product->y);
   std::optional<Slot> residual;
@@ -131,7 +129,7 @@ bool lower_integer_product(Lowering& l, NodeId id) {
   const ConvOutput output = output_of(l, tail);
   const auto filter = weights.filter(*facts, {tail.output, tail.grid}, output);
   IntegerConv conv(filter->filter, images, output, l.isa, filter->terms);
-  const std::int64_t macs = element_count(l.shape(product->y)) * product->depth;
+  const std::int64_t macs = element_count(l.shape(product->y)) * product->weights.depth();
   const std::string kernel = conv.kernel_name();
   auto made = std::make_unique<IntegerConvStep>(std::move(conv), padding, residual.has_value(),
                                                 useful_threads(l.threads, macs));

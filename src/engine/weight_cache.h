@@ -31,9 +31,12 @@ struct ProductKey {
   auto operator<=>(const ProductKey&) const = default;
 };
 
+/// The reason why a product cannot run in integers; none if it can.
+using Refusal = std::optional<std::string>;
+
 /// Facts about these weights that lowering needs before they are packed.
 struct ProductFacts {
-  std::string refusal;             ///< Why the product cannot run in integers; empty if it can.
+  Refusal refusal;
   std::vector<float> scales;       ///< One per output channel.
   std::vector<std::int32_t> bias;  ///< Biases that include the input's zero point.
   bool fits_winograd = false;

@@ -136,16 +136,15 @@ void verify_grid(const Graph& graph, ValueId id) {
 /// An int32 bias is added to the accumulator, so it must have the accumulator's grid: scale s_x * s_w[c], zero_point 0.
 void verify_bias(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
+  const ValueId b = ops::input_with(node, ops::Use::bias);
+  if (b == ValueId::none) return;
   const auto* gemm = std::get_if<Gemm>(&node.op);
   if (gemm != nullptr && (gemm->alpha != 1 || gemm->beta != 1)) return;  // the layer does not run in integers
-  if (gemm == nullptr && !std::holds_alternative<Conv>(node.op) && !std::holds_alternative<ConvTranspose>(node.op))
-    return;
-  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
   const auto& x = graph.value(node.inputs[0]).quant;
   const auto& w = graph.value(node.inputs[1]).quant;
-  const auto& bias = graph.value(node.inputs[2]).quant;
+  const auto& bias = graph.value(b).quant;
   if (!x || !w || !bias || bias->bits != 32 || x->per_channel() || w->has_blocks()) return;
-  const std::string& name = graph.value(node.inputs[2]).name;
+  const std::string& name = graph.value(b).name;
   check(w->scale.size() == 1 || bias->scale.size() == 1 || w->scale.size() == bias->scale.size(),
         "{} bias '{}' has {} scales, the weights have {}", where(graph, id), name, bias->scale.size(), w->scale.size());
   for (std::size_t c = 0; c < std::max(w->scale.size(), bias->scale.size()); ++c) {

@@ -7,6 +7,7 @@
 #include "numeric/reals.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 
 namespace bitfold {
 namespace {
@@ -293,22 +294,11 @@ void GraphReader::name_nodes() {
   }
 }
 
-std::vector<std::string_view> body_names(const Op& op) {
-  if (std::holds_alternative<If>(op)) return {"then_branch", "else_branch"};
-  return {"body"};
-}
-
-std::size_t captured_count(const Node& node) {
-  if (const auto* loop = std::get_if<Loop>(&node.op)) return static_cast<std::size_t>(loop->captured);
-  if (const auto* scan = std::get_if<Scan>(&node.op)) return static_cast<std::size_t>(scan->captured);
-  return std::holds_alternative<If>(node.op) ? node.inputs.size() - 1 : 0;
-}
-
 void adopt_captured(Graph& graph) {
   for (NodeId id : graph.nodes()) {
     const Node& node = graph.node(id);
     if (node.bodies.empty()) continue;
-    const std::size_t count = captured_count(node);
+    const std::size_t count = ops::captured_count(node);
     std::vector<std::shared_ptr<const Graph>> bodies;
     for (const auto& old : node.bodies) {
       auto body = std::make_shared<Graph>(*old);

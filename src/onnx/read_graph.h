@@ -114,8 +114,8 @@ class GraphReader {
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
   void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);
   bool fold_grid(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output);
-  std::optional<std::string> read_bodies(const SourceNode& source, NodeForm& form, Node& made,
-                                         std::vector<DataType>& output_types);
+  std::optional<std::string> read_bodies(const SourceNode& source, const ops::OperatorInfo& row, NodeForm& form,
+                                         Node& made, std::vector<DataType>& output_types);
   std::optional<std::string> set_fields(const NodeForm& form, const ops::OperatorInfo& row, Op& op,
                                         std::optional<DataType>& file_type);
   NodeId add_node(const onnx::NodeProto& node, Node made, std::size_t output_count);
@@ -143,10 +143,5 @@ class GraphReader {
 /// Gives a value that a body captures the name and the grid that it has outside. Runs after grids were found in a graph
 /// and its bodies.
 void adopt_captured(Graph& graph);
-
-/// The attributes that hold the bodies of an If, Loop or Scan, in the order of Node::bodies.
-std::vector<std::string_view> body_names(const Op& op);
-/// The number of inputs of a node with bodies that are captured values. They are the last inputs.
-std::size_t captured_count(const Node& node);
 
 }  // namespace bitfold

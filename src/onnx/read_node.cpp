@@ -10,6 +10,7 @@
 #include "onnx/read_graph.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -196,8 +197,8 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   std::optional<DataType> file_type;
   if (auto reason = set_fields(form, *row, made.op, file_type)) return reason;
   std::vector<DataType> body_types;
-  if (row->bodies > 0)
-    if (auto reason = read_bodies(source, form, made, body_types)) return reason;
+  if (!row->bodies.empty())
+    if (auto reason = read_bodies(source, *row, form, made, body_types)) return reason;
   made.inputs = form.inputs;
   made.outputs.assign(output_count, ValueId::none);
   const std::vector<ValueInfo> infos = infos_of(made.inputs);
@@ -249,26 +250,21 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
 
 // Bodies are closed: a value that they read from outside becomes an input of the node, and of each body in the same
 // order.
-std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, NodeForm& form, Node& made,
-                                                    std::vector<DataType>& output_types) {
+std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, const ops::OperatorInfo& row,
+                                                    NodeForm& form, Node& made, std::vector<DataType>& output_types) {
   const onnx::NodeProto& node = *source.proto;
   std::vector<const onnx::GraphProto*> graphs;
-  for (const std::string_view name : body_names(made.op)) {
+  for (const std::string_view name : row.bodies) {
     const onnx::AttributeProto* attribute = find_attribute(node, name);
     check(attribute != nullptr && attribute->has_g(), "attribute '{}' is missing", name);
     if (!is_tensor_graph(attribute->g())) return "its body passes values that are not tensors";
     graphs.push_back(&attribute->g());
   }
-  if (std::holds_alternative<Loop>(made.op) && form.inputs.size() < 2) form.inputs.resize(2, ValueId::none);
-  std::vector<ValueInfo> infos;
-  for (const ValueInfo& outer : infos_of(form.inputs)) infos.push_back({.dtype = outer.dtype});
-  if (std::holds_alternative<If>(made.op)) infos.clear();
-  if (std::holds_alternative<Loop>(made.op)) {
-    infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
-    infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
-  }
+  // Captured values follow the inputs of the variadic slot, which is the last one.
+  form.inputs.resize(std::max(form.inputs.size(), row.inputs.size() - 1), ValueId::none);
+  const std::vector<ValueInfo> infos = ops::body_inputs(made.op, infos_of(form.inputs));
   std::vector<Captured> captured;
-  std::int64_t count = 0;
+  std::size_t count = 0;
   for (const std::string& name : captured_names(node)) {
     const ValueId id = read_value(name);
     captured.push_back({name, values_.at(name).type, graph_.value(id)});
@@ -277,16 +273,16 @@ std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, No
     form.inputs.push_back(id);
     ++count;
   }
-  if (auto* loop = std::get_if<Loop>(&made.op)) loop->captured = count;
-  if (auto* scan = std::get_if<Scan>(&made.op)) scan->captured = count;
+  ops::set_captured_count(made.op, count);
   for (std::size_t i = 0; i < graphs.size(); ++i) {
     check(static_cast<std::size_t>(graphs[i]->input_size()) == infos.size(), "'{}' has {} inputs, expected {}",
-          body_names(made.op)[i], graphs[i]->input_size(), infos.size());
+          row.bodies[i], graphs[i]->input_size(), infos.size());
     GraphReader reader(file_, *graphs[i], *source.opsets, fmt::format("{}{}.{}/", path_, node.name(), i));
     made.bodies.push_back(std::make_shared<const Graph>(reader.read(infos, captured)));
     if (i == 0) output_types = reader.output_types();
   }
-  if (std::holds_alternative<Loop>(made.op) && !output_types.empty()) output_types.erase(output_types.begin());
+  const std::size_t inner = std::min(ops::inner_output_count(made.op), output_types.size());
+  output_types.erase(output_types.begin(), output_types.begin() + static_cast<std::ptrdiff_t>(inner));
   return std::nullopt;
 }
 

@@ -10,6 +10,7 @@
 #include "onnx/read_graph.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -212,7 +213,7 @@ void GraphWriter::write_operator(NodeId id) {
   const Node& node = graph_.node(id);
   onnx::NodeProto written;
   written.set_name(node.name);
-  const std::size_t own_inputs = node.inputs.size() - captured_count(node);
+  const std::size_t own_inputs = node.inputs.size() - ops::captured_count(node);
   for (std::size_t i = 0; i < own_inputs; ++i) written.add_input(read_name(node.inputs[i]));
   std::vector<std::string> raw_names;
   for (ValueId out : node.outputs) written.add_output(raw_names.emplace_back(raw_name(out)));
@@ -256,10 +257,10 @@ void GraphWriter::write_fields(const Node& node, onnx::NodeProto& written) {
 }
 
 void GraphWriter::write_bodies(const Node& node, onnx::NodeProto& written) {
-  const std::size_t count = captured_count(node);
+  const std::size_t count = ops::captured_count(node);
   for (std::size_t i = 0; i < node.bodies.size(); ++i) {
     onnx::AttributeProto& attribute = *written.add_attribute();
-    attribute.set_name(std::string(body_names(node.op)[i]));
+    attribute.set_name(std::string(ops::info(node.op).bodies[i]));
     attribute.set_type(onnx::AttributeProto::GRAPH);
     GraphWriter writer(model_, *node.bodies[i], *attribute.mutable_g(), this,
                        fmt::format("{}{}.{}/", path_, node.name, i));

@@ -149,6 +149,30 @@ std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<T
   return run(is_true(node, *inputs[0]) ? 0 : 1, present(node, inputs.subspan(1)));
 }
 
+std::size_t captured_count(const Node& node) {
+  if (const auto* loop = std::get_if<Loop>(&node.op)) return static_cast<std::size_t>(loop->captured);
+  if (const auto* scan = std::get_if<Scan>(&node.op)) return static_cast<std::size_t>(scan->captured);
+  return std::holds_alternative<If>(node.op) ? node.inputs.size() - 1 : 0;
+}
+
+void set_captured_count(Op& op, std::size_t count) {
+  if (auto* loop = std::get_if<Loop>(&op)) loop->captured = static_cast<std::int64_t>(count);
+  if (auto* scan = std::get_if<Scan>(&op)) scan->captured = static_cast<std::int64_t>(count);
+}
+
+std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs) {
+  if (std::holds_alternative<If>(op)) return {};
+  std::vector<ValueInfo> infos;
+  for (const ValueInfo& outer : inputs) infos.push_back({.dtype = outer.dtype});
+  if (std::holds_alternative<Loop>(op)) {
+    infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
+    infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
+  }
+  return infos;
+}
+
+std::size_t inner_output_count(const Op& op) { return std::holds_alternative<Loop>(op) ? 1 : 0; }
+
 std::vector<OperatorInfo> control_operators() {
   const TypeSet any = kWholeBytes | kPacked;
   const Slot outputs{"outputs", any, 0, Presence::variadic};
@@ -159,7 +183,7 @@ std::vector<OperatorInfo> control_operators() {
        .inputs = {{"cond", kBoolean, 0, Presence::required, Use::parameter}, {"captured", any, 0, Presence::variadic}},
        .outputs = {outputs},
        .infer = infer_control,
-       .bodies = 2},
+       .bodies = {"then_branch", "else_branch"}},
       {.name = "Loop",
        .since = 16,
        .prototype = Loop{},
@@ -169,7 +193,7 @@ std::vector<OperatorInfo> control_operators() {
        .outputs = {outputs},
        .fields = {internal("captured", &Loop::captured)},
        .infer = infer_control,
-       .bodies = 1},
+       .bodies = {"body"}},
       {.name = "Scan",
        .since = 16,
        .prototype = Scan{},
@@ -182,7 +206,7 @@ std::vector<OperatorInfo> control_operators() {
                   omitted_when_empty(field("scan_output_axes", &Scan::output_axes)),
                   omitted_when_empty(field("scan_output_directions", &Scan::output_directions, {0, 1}))},
        .infer = infer_control,
-       .bodies = 1}};
+       .bodies = {"body"}}};
 }
 
 }  // namespace bitfold::ops

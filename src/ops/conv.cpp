@@ -116,9 +116,9 @@ void accumulate(const Window3d& a, const float* x, const float* w, const std::ar
   }
 }
 
-/// Writes every output: the bias plus what accumulate(x, w, {oz, oy, ox}, count, sums) adds for each input channel of
-/// the output channel's group, x and w being its image and its kernel. weights_of(m, c) is the number of the kernel from
-/// input channel c of the group to output channel m.
+/// Writes every output: the bias plus the sum over the input channels of the output channel's group. For each of them,
+/// accumulate(a, x, w, {oz, oy, ox}, count, sums) adds its part; x is its image and w its kernel. weights_of(m, c) is
+/// the number of the kernel from input channel c of the group to output channel m.
 template <class WeightsOf, class Accumulate>
 void for_each_block(const Window3d& a, const Sizes& s, const Operands& t, const WeightsOf& weights_of,
                     const Accumulate& accumulate) {
@@ -212,6 +212,37 @@ std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
   return reason;
 }
 
+std::optional<WeightMatrix> view_conv_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<Conv>(any);
+  if (w.size() < 3 || w[0] % op.group != 0) return std::nullopt;
+  const std::int64_t taps = product(std::span(w).subspan(2)), outputs = w[0] / op.group;
+  const bool pads = op.window.auto_pad != AutoPad::none ||
+                    std::ranges::any_of(op.window.pads, [](std::int64_t pad) { return pad != 0; });
+  return WeightMatrix{.groups = op.group,
+                      .outputs = outputs,
+                      .inputs = w[1],
+                      .taps = taps,
+                      .group_stride = outputs * w[1] * taps,
+                      .output_stride = w[1] * taps,
+                      .input_stride = taps,
+                      .output_axis = 0,
+                      .has_partial_sums = pads};
+}
+std::optional<WeightMatrix> view_transposed_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<ConvTranspose>(any);
+  if (w.size() < 3 || w[0] % op.group != 0) return std::nullopt;
+  const std::int64_t taps = product(std::span(w).subspan(2)), inputs = w[0] / op.group;
+  return WeightMatrix{.groups = op.group,
+                      .outputs = w[1],
+                      .inputs = inputs,
+                      .taps = taps,
+                      .group_stride = inputs * w[1] * taps,
+                      .output_stride = taps,
+                      .input_stride = w[1] * taps,
+                      .output_axis = 1,
+                      .has_partial_sums = true};
+}
+
 std::int64_t conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
   return product(out[0]) * product(std::span(in[1]).subspan(1));
 }
@@ -239,6 +270,7 @@ std::vector<OperatorInfo> conv_operators() {
        .evaluate = conv,
        .settle = settle_conv,
        .role = Role::product,
+       .view_weights = view_conv_weights,
        .macs = conv_macs},
       {.name = "ConvTranspose",
        .prototype = ConvTranspose{},
@@ -252,7 +284,10 @@ std::vector<OperatorInfo> conv_operators() {
        .evaluate = conv_transpose,
        .settle = settle_conv_transpose,
        .role = Role::product,
-       .why_in_float = [](const Op&) -> std::string_view { return "transposed convolutions run in float"; },
+       .why_in_float = [](const Op&) -> std::optional<std::string_view> {
+         return "transposed convolutions run in float";
+       },
+       .view_weights = view_transposed_weights,
        .macs = conv_transpose_macs},
   };
 }

@@ -338,6 +338,11 @@ void pad(const Node& node, std::span<const TensorView> in, std::span<const Tenso
   });
 }
 
+RealBounds pad_bounds(const Op& op, std::span<const RealBounds> in) {
+  if (std::get<Pad>(op).mode != PadMode::constant) return in[0];
+  return hull(in[0], in.size() > 2 && !in[2].is_empty() ? in[2] : RealBounds{0, 0});
+}
+
 }  // namespace
 
 std::vector<OperatorInfo> index_operators() {
@@ -345,7 +350,6 @@ std::vector<OperatorInfo> index_operators() {
     return Slot{name, kIndex, 0, presence, Use::parameter};
   };
   const Slot data{"data", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
-  const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true};
   return {
       {.name = "Slice",
        .since = 10,
@@ -355,8 +359,9 @@ std::vector<OperatorInfo> index_operators() {
        .outputs = {output},
        .infer = infer_slice,
        .evaluate = slice,
-       .traits = moves,
-       .role = Role::movement},
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .acts_along_axes = true},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "Gather",
        .prototype = Gather{},
        .inputs = {data, parameter("indices")},
@@ -364,7 +369,8 @@ std::vector<OperatorInfo> index_operators() {
        .fields = {field("axis", &Gather::axis)},
        .infer = infer_gather,
        .evaluate = gather,
-       .traits = moves},
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true},
+       .bounds = within_first},
       {.name = "ScatterND",
        .since = 18,
        .prototype = ScatterNd{},
@@ -378,7 +384,7 @@ std::vector<OperatorInfo> index_operators() {
                                                             {"max", ScatterReduction::max}})},
        .infer = infer_scatter_nd,
        .evaluate = scatter_nd,
-       .traits = {.moves_elements = true},
+       .traits = {.moves_elements = true, .permutes_channels = true},
        .moves_when = is_plain_scatter},
       {.name = "Pad",
        .since = 18,
@@ -394,7 +400,9 @@ std::vector<OperatorInfo> index_operators() {
        .infer = infer_pad,
        .evaluate = pad,
        .traits = {.moves_elements = true},
-       .role = Role::movement},
+       .role = Role::movement,
+       .fills_when = [](const Op& op) { return std::get<Pad>(op).mode == PadMode::constant; },
+       .bounds = pad_bounds},
   };
 }
 

@@ -128,7 +128,8 @@ std::vector<OperatorInfo> join_operators() {
        .infer = infer_concat,
        .evaluate = concat,
        .traits = moves,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_inputs},
       {.name = "Split",
        .since = 18,
        .prototype = Split{},
@@ -139,7 +140,8 @@ std::vector<OperatorInfo> join_operators() {
        .infer = infer_split,
        .evaluate = split,
        .traits = moves,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
   };
 }
 

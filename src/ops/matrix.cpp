@@ -142,7 +142,28 @@ std::int64_t gemm_macs(const Node& node, std::span<const Shape> in, std::span<co
 std::int64_t matmul_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
   return in[0].empty() ? 0 : product(out[0]) * in[0].back();
 }
-std::string_view why_gemm_in_float(const Op& op) { return std::get<Gemm>(op).trans_a ? "its input is transposed" : ""; }
+std::optional<std::string_view> why_gemm_in_float(const Op& op) {
+  if (std::get<Gemm>(op).trans_a) return "its input is transposed";
+  return std::nullopt;
+}
+
+std::optional<WeightMatrix> view_gemm_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<Gemm>(any);
+  if (w.size() != 2) return std::nullopt;
+  return WeightMatrix{.outputs = w[op.trans_b ? 0 : 1],
+                      .inputs = w[op.trans_b ? 1 : 0],
+                      .output_stride = op.trans_b ? w[1] : 1,
+                      .input_stride = op.trans_b ? 1 : w[1],
+                      .output_axis = op.trans_b ? 0 : 1,
+                      .alpha = op.alpha,
+                      .beta = op.beta,
+                      .has_transposed_input = op.trans_a};
+}
+std::optional<WeightMatrix> view_matmul_weights(const Op& /*op*/, const Shape& w) {
+  auto view = view_gemm_weights(Gemm{}, w);
+  if (view) view->is_batched = true;
+  return view;
+}
 
 }  // namespace
 
@@ -161,6 +182,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .evaluate = gemm,
        .role = Role::product,
        .why_in_float = why_gemm_in_float,
+       .view_weights = view_gemm_weights,
        .macs = gemm_macs},
       {.name = "MatMul",
        .prototype = MatMul{},
@@ -169,6 +191,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .infer = infer_matmul,
        .evaluate = matmul,
        .role = Role::product,
+       .view_weights = view_matmul_weights,
        .macs = matmul_macs},
   };
 }

@@ -178,11 +178,18 @@ std::vector<OperatorInfo> normalize_operators() {
                         .infer = infer,
                         .evaluate = evaluate};
   };
-  return {
+  OperatorInfo batch_norm_row =
       row("BatchNormalization", 14, BatchNorm{},
           {x, parameter("scale"), parameter("B"), parameter("input_mean"), parameter("input_var")},
           {field("epsilon", &BatchNorm::epsilon), ignored<float>("momentum"), only<std::int64_t>("training_mode", 0)},
-          infer_batch_norm, batch_norm),
+          infer_batch_norm, batch_norm);
+  batch_norm_row.traits.is_channelwise = true;
+  OperatorInfo softmax_row =
+      row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
+          infer_same, softmax);
+  softmax_row.bounds = from_zero_to_one;
+  return {
+      batch_norm_row,
       row("InstanceNormalization", 6, InstanceNorm{}, {x, parameter("scale"), parameter("B")},
           {field("epsilon", &InstanceNorm::epsilon)}, infer_batch_norm, instance_norm),
       row("LayerNormalization", 17, LayerNorm{},
@@ -197,8 +204,7 @@ std::vector<OperatorInfo> normalize_operators() {
           {required(field("size", &Lrn::size, Interval{.min = 1})), field("alpha", &Lrn::alpha),
            field("beta", &Lrn::beta), field("bias", &Lrn::bias)},
           infer_same, lrn),
-      row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
-          infer_same, softmax),
+      softmax_row,
       row("LogSoftmax", 13, Softmax{.log = true}, {x},
           {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)}, infer_same, softmax),
   };

@@ -199,8 +199,12 @@ std::vector<OperatorInfo> pool_operators() {
   const TypeSet comparable = kReal | TypeSet{DataType::int8, DataType::uint8};
   const std::vector<Slot> x{{"X", kReal, 'T'}}, y{{"Y", kReal, 'T'}};
   const auto fields = window_fields<Pool>() + std::vector{field("ceil_mode", &Pool::ceil_mode)};
-  const Traits picks{.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true};
-  const Traits averages{.commutes_with_positive_scale = true, .keeps_channels = true};
+  const Traits picks{.moves_elements = true,
+                     .selects_by_value = true,
+                     .averages = true,
+                     .commutes_with_positive_scale = true,
+                     .keeps_channels = true};
+  const Traits averages{.averages = true, .commutes_with_positive_scale = true, .keeps_channels = true};
   return {
       {.name = "MaxPool",
        .since = 12,
@@ -212,7 +216,8 @@ std::vector<OperatorInfo> pool_operators() {
        .evaluate = pool,
        .settle = settle_pool,
        .traits = picks,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "AveragePool",
        .since = 19,
        .prototype = Pool{.kind = PoolKind::average},
@@ -223,7 +228,8 @@ std::vector<OperatorInfo> pool_operators() {
        .evaluate = pool,
        .settle = settle_pool,
        .traits = averages,
-       .role = Role::arithmetic},
+       .role = Role::arithmetic,
+       .bounds = within_first_and_zero},
       {.name = "GlobalMaxPool",
        .prototype = GlobalPool{PoolKind::max},
        .inputs = x,
@@ -231,7 +237,8 @@ std::vector<OperatorInfo> pool_operators() {
        .infer = infer_global_pool,
        .evaluate = global_pool,
        .traits = picks,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "GlobalAveragePool",
        .prototype = GlobalPool{PoolKind::average},
        .inputs = x,
@@ -239,7 +246,8 @@ std::vector<OperatorInfo> pool_operators() {
        .infer = infer_global_pool,
        .evaluate = global_pool,
        .traits = averages,
-       .role = Role::arithmetic},
+       .role = Role::arithmetic,
+       .bounds = within_first_and_zero},
   };
 }
 

@@ -190,7 +190,8 @@ std::vector<OperatorInfo> reduce_operators() {
         .outputs = {{"reduced", types, 'T'}},
         .fields = {field("keepdims", &Reduce::keepdims), field("noop_with_empty_axes", &Reduce::noop_with_empty_axes)},
         .infer = infer_reduce,
-        .evaluate = reduce};
+        .evaluate = reduce,
+        .traits = {.averages = kind == ReduceKind::mean || kind == ReduceKind::max || kind == ReduceKind::min}};
   };
   const TypeSet extremes = kReal | kWideInteger | TypeSet{DataType::int8, DataType::uint8};
   const auto arg_row = [](std::string_view name, bool is_max) {

@@ -232,7 +232,10 @@ std::optional<std::string> settle_resize(Op&, const Inputs& in) {
   return std::nullopt;
 }
 bool is_nearest(const Op& op) { return std::get<Resize>(op).mode == ResizeMode::nearest; }
-std::string_view why_resize_in_float(const Op& op) { return is_nearest(op) ? "" : "it interpolates"; }
+std::optional<std::string_view> why_resize_in_float(const Op& op) {
+  if (is_nearest(op)) return std::nullopt;
+  return "it interpolates";
+}
 
 }  // namespace
 
@@ -266,7 +269,8 @@ std::vector<OperatorInfo> resize_operators() {
        .infer = infer_resize,
        .evaluate = resize,
        .settle = settle_resize,
-       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true},
+       .traits =
+           {.moves_elements = true, .averages = true, .commutes_with_positive_scale = true, .keeps_channels = true},
        .role = Role::movement,
        .why_in_float = why_resize_in_float,
        .moves_when = is_nearest},
@@ -279,8 +283,9 @@ std::vector<OperatorInfo> resize_operators() {
                         std::vector<Word<bool>>{{"DCR", false}, {"CRD", true}})},
        .infer = infer_depth_to_space,
        .evaluate = depth_to_space,
-       .traits = {.moves_elements = true, .commutes_with_positive_scale = true},
-       .role = Role::movement},
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true},
+       .role = Role::movement,
+       .bounds = within_first},
   };
 }
 

@@ -99,6 +99,24 @@ ValueId input_with(const Node& node, Use use) {
   return found.empty() ? ValueId::none : found.front();
 }
 
+ValueId input_named(const Node& node, std::string_view name) {
+  const auto& slots = info(node.op).inputs;
+  const auto found = std::ranges::find(slots, name, &Slot::name);
+  const auto i = static_cast<std::size_t>(found - slots.begin());
+  return found == slots.end() || i >= node.inputs.size() ? ValueId::none : node.inputs[i];
+}
+
+const Window* window_of(const Op& op) {
+  return std::visit(
+      [](const auto& o) -> const Window* {
+        if constexpr (requires { o.window; })
+          return &o.window;
+        else
+          return nullptr;
+      },
+      op);
+}
+
 void check_slots(const Node& node) {
   const OperatorInfo& row = info(node.op);
   const bool is_opaque = std::holds_alternative<Opaque>(node.op);
@@ -124,8 +142,7 @@ void check_slots(const Node& node) {
   check(!node.outputs.empty(), "has no output");
   check(slot_at(row.outputs, node.outputs.size() - 1) != nullptr, "has {} outputs, but produces {}",
         node.outputs.size(), row.outputs.size());
-  check(node.bodies.size() == static_cast<std::size_t>(row.bodies), "has {} bodies, but needs {}", node.bodies.size(),
-        row.bodies);
+  check(node.bodies.size() == row.bodies.size(), "has {} bodies, but needs {}", node.bodies.size(), row.bodies.size());
 }
 
 std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs,

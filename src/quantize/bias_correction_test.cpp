@@ -18,7 +18,7 @@ double change(const std::vector<float>& inputs, const Activation& activation) {
   testing::MemorySource samples(Tensor::from<float>({static_cast<std::int64_t>(inputs.size()), 1}, inputs));
   PairedRuns runs(graph, graph, samples);
   const NodeId id = graph.producer(y);
-  return bias_changes(runs, id, *product_view(graph, id), activation, {.weights = {1}, .bias = {0}},
+  return bias_changes(runs, id, *row_product(graph, id), activation, {.weights = {1}, .bias = {0}},
                       {.weights = {0.5F}, .bias = {0}})[0];
 }
 

@@ -15,7 +15,7 @@ namespace {
 constexpr int kTypes = static_cast<int>(DataType::unknown);
 
 bool can_be_run(const ops::OperatorInfo& row) {
-  return row.evaluate != nullptr || row.evaluate_dynamic != nullptr || row.bodies > 0;
+  return row.evaluate != nullptr || row.evaluate_dynamic != nullptr || !row.bodies.empty();
 }
 
 // ---- Data
