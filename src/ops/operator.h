@@ -109,6 +109,10 @@ struct OperatorInfo {
   bool is_internal = false;
   /// The number of bodies (If 2, Loop and Scan 1).
   int bodies = 0;
+  /// The name in the text form, if two rows have one name in ONNX: an attribute of the first one selects the other.
+  std::string_view other_name = {};
+
+  std::string_view text_name() const { return other_name.empty() ? name : other_name; }
 };
 
 /// The row of an operator; every Op has one.
