@@ -11,7 +11,8 @@
 
 namespace bitfold {
 
-/// Element types. int4, uint4, int2 and uint2 are packed, lowest bits first (ONNX's order).
+/// Element types. int4, uint4, int2, uint2 and float4e2m1 are packed, lowest bits first (ONNX's order). The reals of 8
+/// and 4 bits have the names of ONNX; numeric/small_reals.h describes them.
 enum class DataType {
   float32,
   float64,
@@ -30,6 +31,12 @@ enum class DataType {
   uint4,
   int2,
   uint2,
+  float8e4m3fn,
+  float8e4m3fnuz,
+  float8e5m2,
+  float8e5m2fnuz,
+  float8e8m0,
+  float4e2m1,
   unknown,  ///< The type of outputs of operators that Bitfold does not implement. No tensor has this type.
 };
 

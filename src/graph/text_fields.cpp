@@ -211,7 +211,7 @@ QuantParams read_grid(Cursor& line) {
 }
 
 DataType parse_dtype(std::string_view word) {
-  for (int i = 0; i <= static_cast<int>(DataType::uint2); ++i)
+  for (int i = 0; i < static_cast<int>(DataType::unknown); ++i)
     if (to_string(static_cast<DataType>(i)) == word) return static_cast<DataType>(i);
   fail("'{}' is not an element type", word);
 }

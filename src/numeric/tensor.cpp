@@ -17,24 +17,12 @@ struct TypeInfo {
   int bits;
 };
 // In the order of DataType.
-constexpr std::array<TypeInfo, 18> kTypes{{{"float32", 32},
-                                           {"float64", 64},
-                                           {"float16", 16},
-                                           {"bfloat16", 16},
-                                           {"int8", 8},
-                                           {"uint8", 8},
-                                           {"int16", 16},
-                                           {"uint16", 16},
-                                           {"int32", 32},
-                                           {"uint32", 32},
-                                           {"int64", 64},
-                                           {"uint64", 64},
-                                           {"boolean", 8},
-                                           {"int4", 4},
-                                           {"uint4", 4},
-                                           {"int2", 2},
-                                           {"uint2", 2},
-                                           {"unknown", 0}}};
+constexpr std::array<TypeInfo, 24> kTypes{
+    {{"float32", 32},       {"float64", 64},   {"float16", 16},     {"bfloat16", 16},      {"int8", 8},
+     {"uint8", 8},          {"int16", 16},     {"uint16", 16},      {"int32", 32},         {"uint32", 32},
+     {"int64", 64},         {"uint64", 64},    {"boolean", 8},      {"int4", 4},           {"uint4", 4},
+     {"int2", 2},           {"uint2", 2},      {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8},
+     {"float8e5m2fnuz", 8}, {"float8e8m0", 8}, {"float4e2m1", 4},   {"unknown", 0}}};
 
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
 

@@ -6,43 +6,21 @@
 #include "base/check.h"
 #include "numeric/release_pages.h"
 #include "onnx/qdq.h"
-#include "onnx/wire.h"
 
 namespace bitfold {
 namespace {
-
-bool is_type(const Op& op, std::string_view type) {
-  const auto* opaque = std::get_if<Opaque>(&op);
-  return opaque != nullptr && opaque->domain.empty() && opaque->type == type;
-}
 
 struct QdqAttributes {
   std::optional<std::int64_t> axis;
   std::int64_t block_size = 0;  ///< 0: no blocks.
   std::optional<DataType> output_dtype;
-  bool is_known = true;  ///< False if an attribute is not understood.
 };
 
-QdqAttributes read_attributes(const Opaque& op) {
-  QdqAttributes found;
-  for (const std::string& bytes : op.attributes) {
-    onnx::AttributeProto attribute;
-    found.is_known &= attribute.ParseFromString(bytes);
-    if (attribute.name() == "axis") {
-      found.axis = attribute.i();
-    } else if (attribute.name() == "output_dtype") {
-      if (attribute.i() != 0) found.output_dtype = data_type_of_onnx(static_cast<int>(attribute.i()));
-      found.is_known &= attribute.i() == 0 || found.output_dtype.has_value();
-    } else if (attribute.name() == "block_size") {
-      check(attribute.i() >= 0, "block_size is {}; it must not be negative", attribute.i());
-      found.block_size = attribute.i();
-    } else if (attribute.name() == "precision") {
-      found.is_known &= attribute.i() == 0;
-    } else if (attribute.name() != "saturate") {  // `saturate` affects float8 only
-      found.is_known = false;
-    }
-  }
-  return found;
+QdqAttributes attributes_of(const Op& op) {
+  if (const auto* quantize = std::get_if<QuantizeLinear>(&op))
+    return {quantize->axis, quantize->block_size, quantize->output_dtype};
+  const auto& dequantize = std::get<DequantizeLinear>(op);
+  return {dequantize.axis, dequantize.block_size, std::nullopt};
 }
 
 const Tensor* plain_constant(const Graph& graph, const std::vector<ValueId>& inputs, std::size_t slot) {
@@ -143,7 +121,7 @@ std::optional<QuantParams> read_grid(const Graph& graph, const std::vector<Value
   const Tensor* scale = plain_constant(graph, inputs, 1);
   const bool has_zero_point = inputs.size() > 2 && inputs[2] != ValueId::none;
   const Tensor* zero_point = plain_constant(graph, inputs, 2);
-  if (!given.is_known || scale == nullptr || (has_zero_point && zero_point == nullptr)) return std::nullopt;
+  if (scale == nullptr || (has_zero_point && zero_point == nullptr)) return std::nullopt;
   const bool has_blocks = given.block_size > 0;
   if (has_blocks && !graph.is_constant(inputs[0])) return std::nullopt;
   if (scale->dtype() != DataType::float32 || (scale->rank() > 1 && !has_blocks) || scale->size() == 0)
@@ -177,13 +155,13 @@ DataType quantized_type(const Graph& graph, const std::vector<ValueId>& inputs, 
 
 std::optional<QuantParams> quantize_grid(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  const QdqAttributes given = read_attributes(std::get<Opaque>(node.op));
+  const QdqAttributes given = attributes_of(node.op);
   return read_grid(graph, node.inputs, given, quantized_type(graph, node.inputs, given));
 }
 
 std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataType code_type) {
   const Node& node = graph.node(id);
-  return read_grid(graph, node.inputs, read_attributes(std::get<Opaque>(node.op)), code_type);
+  return read_grid(graph, node.inputs, attributes_of(node.op), code_type);
 }
 
 // A QuantizeLinear whose codes are read only by DequantizeLinear nodes with the same grid.
@@ -202,7 +180,7 @@ std::optional<Pair> match_pair(const Graph& graph, NodeId id) {
   try {
     const auto grid = quantize_grid(graph, id);
     if (!grid) return std::nullopt;
-    const QdqAttributes given = read_attributes(std::get<Opaque>(graph.node(id).op));
+    const QdqAttributes given = attributes_of(graph.node(id).op);
     const DataType code_type = quantized_type(graph, graph.node(id).inputs, given);
     for (NodeId reader : graph.consumers(codes)) {
       const Node& node = graph.node(reader);
@@ -316,8 +294,8 @@ void read_bits(const std::string& text, const Value& value, QuantParams& grid) {
 
 }  // namespace
 
-bool is_quantize(const Op& op) { return is_type(op, "QuantizeLinear"); }
-bool is_dequantize(const Op& op) { return is_type(op, "DequantizeLinear"); }
+bool is_quantize(const Op& op) { return std::holds_alternative<QuantizeLinear>(op); }
+bool is_dequantize(const Op& op) { return std::holds_alternative<DequantizeLinear>(op); }
 
 DataType file_type(const Value& value) {
   const QuantParams& grid = *value.quant;
@@ -336,10 +314,10 @@ bool infers_narrow(const Value& value) {
   return is_narrow;
 }
 
-std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, const std::vector<ValueId>& inputs) {
+std::optional<Value> fold_constant_qdq(const Graph& graph, const Op& op, const std::vector<ValueId>& inputs) {
   const Tensor* x = plain_constant(graph, inputs, 0);
   if (x == nullptr) return std::nullopt;
-  const QdqAttributes given = read_attributes(op);
+  const QdqAttributes given = attributes_of(op);
   const bool quantizes = is_quantize(op);
   const DataType code_type = quantizes ? quantized_type(graph, inputs, given) : x->dtype();
   const auto grid = read_grid(graph, inputs, given, code_type);

@@ -21,9 +21,9 @@ void check_header(const onnx::ModelProto& model, const Opsets& opsets) {
   check(model.opset_import_size() > 0, "is not an ONNX model: it imports no operator set");
   check(model.has_graph(), "is not an ONNX model: it has no graph");
   if (const auto standard = opsets.find(""); standard != opsets.end())
-    check(standard->second >= kOldestOpset && standard->second <= kLatestOpset,
-          "has opset {}; supported are {} to {} (onnx.version_converter changes it)", standard->second, kOldestOpset,
-          kLatestOpset);
+    check(standard->second >= kOldestReadOpset && standard->second <= kLatestOpset,
+          "has opset {}; supported are {} to {} (onnx.version_converter changes it)", standard->second,
+          kOldestReadOpset, kLatestOpset);
 }
 
 // Metadata of values: "bitfold.bits:VALUE" for the main graph, "bitfold.bits@PATH:VALUE" for a body.

@@ -129,6 +129,14 @@ Reason lift_upsample(NodeForm& node) {
   return std::nullopt;
 }
 
+/// Element type 0 means that the attribute is absent.
+Reason drop_undefined_type(NodeForm& node) {
+  const auto type = node.attributes.find("output_dtype");
+  if (type != node.attributes.end() && type->second == ops::AttributeValue(std::int64_t{0}))
+    node.attributes.erase(type);
+  return std::nullopt;
+}
+
 Reason lift_scan(NodeForm&) { return "Scan of opset 8 has a batch axis"; }
 
 Reason lift_slice(NodeForm& node) {
@@ -175,6 +183,7 @@ constexpr Lift kLifts[] = {
     {"BatchNormalization", kLatestOpset, check_batch_norm},
     {"Cast", 8, nullptr},
     {"Clip", 10, lift_clip},
+    {"DequantizeLinear", kLatestOpset, drop_undefined_type},
     {"Dropout", kLatestOpset, lift_dropout},
     {"Equal", 10, nullptr},
     {"Flatten", 8, nullptr},
@@ -193,6 +202,7 @@ constexpr Lift kLifts[] = {
     {"Pad", 10, lift_pad},
     {"Pad", 17, nullptr},
     {"Pow", 12, nullptr},
+    {"QuantizeLinear", kLatestOpset, drop_undefined_type},
     {"ReduceL1", 17, lift_axes},
     {"ReduceL2", 17, lift_axes},
     {"ReduceLogSum", 17, lift_axes},
@@ -257,19 +267,10 @@ void NodeForm::set_constant(std::size_t slot, std::string_view what, Tensor tens
   inputs[slot] = add_constant(fmt::format("{}/{}", owner, what), false, std::move(tensor));
 }
 
-template <class T>
-std::optional<T> NodeForm::take(std::string_view name) {
-  const auto it = attributes.find(name);
-  if (it == attributes.end()) return std::nullopt;
-  const T* typed = std::get_if<T>(&it->second);
-  check(typed != nullptr, "attribute '{}' has another type than opset {} gives it", name, opset);
-  T value = *typed;
-  attributes.erase(it);
-  return value;
-}
-
 std::optional<std::string> lift(NodeForm& node) {
-  std::int64_t reached = node.opset;
+  if (node.opset < kOldestOpset)
+    if (Reason reason = lift_early(node)) return reason;
+  std::int64_t reached = std::max(node.opset, kOldestOpset);
   for (const Lift& older : kLifts) {
     if (older.type != node.type || reached > older.last) continue;
     if (older.function != nullptr)
@@ -281,6 +282,7 @@ std::optional<std::string> lift(NodeForm& node) {
 }
 
 bool has_lift(std::string_view type, std::int64_t opset, std::int64_t since) {
+  if (opset < kOldestOpset) return since <= kOldestOpset || has_lift(type, kOldestOpset, since);
   return std::ranges::any_of(
       kLifts, [&](const Lift& older) { return older.type == type && opset <= older.last && older.last < since; });
 }

@@ -13,12 +13,14 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
 #include "bitfold/graph.h"
 #include "ops/field.h"
 
 namespace bitfold {
 
-/// Broadcasting and normalization had other meanings before this opset.
+inline constexpr std::int64_t kOldestReadOpset = 1;
+/// The oldest opset that is written. Broadcasting was another one before; see lift_early().
 inline constexpr std::int64_t kOldestOpset = 7;
 inline constexpr std::int64_t kLatestOpset = 28;  ///< The newest opset whose operators are known.
 
@@ -40,6 +42,9 @@ struct NodeForm {
   /// Adds a constant. If the file gives it a name, an equal constant of that name is used instead.
   std::function<ValueId(const std::string& name, bool has_name, Tensor tensor)> add_constant = {};
 
+  /// Adds a node with one output before this one. Returns that output, whose name begins with the node's.
+  std::function<ValueId(Op op, std::vector<ValueId> inputs, std::string_view what)> add_node = {};
+
   bool has(std::size_t slot) const { return slot < inputs.size() && inputs[slot] != ValueId::none; }
   /// The elements of a plain constant input; null if the input is absent, computed, or carries a grid.
   const Tensor* constant(std::size_t slot) const;
@@ -49,13 +54,24 @@ struct NodeForm {
 
   /// Removes the attribute and returns its value. Throws Error if it has another type than T.
   template <class T>
-  std::optional<T> take(std::string_view name);
+  std::optional<T> take(std::string_view name) {
+    const auto it = attributes.find(name);
+    if (it == attributes.end()) return std::nullopt;
+    const T* typed = std::get_if<T>(&it->second);
+    check(typed != nullptr, "attribute '{}' has another type than opset {} gives it", name, opset);
+    T value = *typed;
+    attributes.erase(it);
+    return value;
+  }
 };
 
 /// Converts a node to its operator's present form, which may be another operator (Dropout becomes Identity). Returns a
 /// reason if the node has no such form; the node is then partly changed. Throws Error if the node contradicts its own
 /// opset.
 std::optional<std::string> lift(NodeForm& node);
+
+/// The part of lift() for opsets below 7: brings the node to the form that its operator has in opset 7.
+std::optional<std::string> lift_early(NodeForm& node);
 
 /// Whether lift() converts the form that an operator has in `opset` to the form that it has from opset `since` on.
 bool has_lift(std::string_view type, std::int64_t opset, std::int64_t since);

@@ -125,6 +125,19 @@ Reason why_shape_of(const Graph&, const Node& node) {
   if (shape.start != 0 || shape.end) return "it has the attribute start or end";
   return std::nullopt;
 }
+// Scales of one element each cover a whole tensor in every opset.
+Reason why_quantize_13(const Graph& graph, const Node& node) {
+  const auto scale = shape_of(graph, node, 1);
+  if (!scale || !is_static(*scale) || element_count(*scale) != 1) return "it has a scale for each channel";
+  return std::nullopt;
+}
+template <class O>
+Reason why_quantize_21(const Graph&, const Node& node) {
+  const auto& op = std::get<O>(node.op);
+  if (op.block_size != 0) return "it has a scale for each block";
+  if (std::is_same_v<O, QuantizeLinear> && op.output_dtype) return "it has output_dtype";
+  return std::nullopt;
+}
 Reason why_slice(const Graph& graph, const Node& node) {
   const auto steps = constant_ints(graph, node, 4);
   if (has(node, 4) && !(steps && std::ranges::all_of(*steps, [](std::int64_t s) { return s == 1; })))
@@ -274,6 +287,8 @@ void lower_slice(NodeWriting& w) {
   input_to_attribute(w, 2, "ends");
   input_to_attribute(w, 1, "starts");
 }
+void drop_axis(NodeWriting& w) { remove_attribute(w.proto, "axis"); }
+void drop_saturate(NodeWriting& w) { remove_attribute(w.proto, "saturate"); }
 void lower_softmax(NodeWriting& w) {
   remove_attribute(w.proto, "axis");
   set_integer(w.proto, "axis", std::get<Softmax>(w.node.op).axis);
@@ -296,9 +311,18 @@ void become(NodeWriting& w, const char* type, const std::vector<std::string>& in
   w.proto.clear_input();
   for (const std::string& name : inputs) w.proto.add_input(name);
 }
-// 0.5 x (1 + erf(x / sqrt(2)))
+// 0.5 x (1 + erf(x / sqrt(2))), or 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 void split_gelu(NodeWriting& w) {
   const std::string x = w.proto.input(0);
+  if (std::holds_alternative<GeluTanh>(w.node.op)) {
+    const std::string cube = w.add("Mul", {w.add("Mul", {x, x}, "square"), x}, "cube");
+    const std::string small = w.add("Mul", {cube, w.add_constant("small", float_scalar(0.044715F))}, "small_cube");
+    const std::string sum = w.add("Add", {x, small}, "inner");
+    const std::string scaled = w.add("Mul", {sum, w.add_constant("factor", float_scalar(0.7978845608F))}, "scaled");
+    const std::string one =
+        w.add("Add", {w.add("Tanh", {scaled}, "tanh"), w.add_constant("one", float_scalar(1))}, "sum");
+    return become(w, "Mul", {w.add("Mul", {x, w.add_constant("half", float_scalar(0.5F))}, "half_x"), one});
+  }
   const std::string root = w.add_constant("sqrt_half", float_scalar(std::sqrt(0.5F)));
   const std::string erf = w.add("Erf", {w.add("Mul", {x, root}, "scaled")}, "erf");
   const std::string sum = w.add("Add", {erf, w.add_constant("one", float_scalar(1))}, "sum");
@@ -367,6 +391,9 @@ constexpr Lowering kLowerings[] = {
     {"Cast", 9, never},
     {"Clip", 11, why_bounds, lower_clip},
     {"DepthToSpace", 11, why_depth_to_space},
+    {"DequantizeLinear", 21, why_quantize_21<DequantizeLinear>},
+    {"DequantizeLinear", 13, why_quantize_13, drop_axis},
+    {"DequantizeLinear", 10, nullptr},
     {"Equal", 11, never},
     {"Flatten", 9, never},
     {"Gelu", 20, never, split_gelu, true},
@@ -390,6 +417,10 @@ constexpr Lowering kLowerings[] = {
     {"Pad", 18, why_pad_axes},
     {"Pad", 11, why_pad_11, lower_pad},
     {"Pow", 13, never},
+    {"QuantizeLinear", 21, why_quantize_21<QuantizeLinear>},
+    {"QuantizeLinear", 19, never, drop_saturate},
+    {"QuantizeLinear", 13, why_quantize_13, drop_axis},
+    {"QuantizeLinear", 10, nullptr},
     {"ReduceL1", 18, why_reduce, lower_reduce},
     {"ReduceL2", 18, why_reduce, lower_reduce},
     {"ReduceLogSum", 18, why_reduce, lower_reduce},
@@ -440,7 +471,7 @@ const TypeLimit kTypeLimits[] = {
     {"Max", 12, ops::kReal},     {"Min", 12, ops::kReal},
     {"PRelu", 9, ops::kReal},    {"Pad", 11, ops::kReal},
     {"Pow", 12, ops::kReal},     {"ReduceMax", 20, ops::kWholeBytes},
-    {"Relu", 14, ops::kReal},
+    {"Relu", 14, ops::kReal},    {"BitShift", 28, ops::kUnsignedInteger},
 };
 
 // The opset of a whole graph ------------------------------------------------------------------------------------------
@@ -460,6 +491,16 @@ struct Needs {
     why_highest = fmt::format("{} needs opset {} or lower: {}", who, opset, why);
   }
 };
+
+/// 16-bit codes; need_value() covers all others.
+void need_code_type(const Graph& graph, const Node& node, Needs& needs) {
+  const ValueId codes = std::holds_alternative<QuantizeLinear>(node.op) ? node.outputs[0] : node.inputs[0];
+  const DataType type = graph.value(codes).dtype;
+  if (type == DataType::int16 || type == DataType::uint16)
+    needs.at_least(21, where(node), fmt::format("its codes are {}", to_string(type)));
+  const auto* op = std::get_if<DequantizeLinear>(&node.op);
+  if (op != nullptr && op->output_dtype) needs.at_least(23, where(node), "it has output_dtype");
+}
 
 void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& needs) {
   const ops::OperatorInfo& row = ops::info(node.op);
@@ -482,6 +523,7 @@ void need_operator(const Graph& graph, const Node& node, bool may_split, Needs& 
         const std::int64_t since = was_valid ? std::min(limit.since, graph.opset) : limit.since;
         needs.at_least(since, where(node), fmt::format("its input has element type {}", to_string(type)));
       }
+  if (row.name == "QuantizeLinear" || row.name == "DequantizeLinear") need_code_type(graph, node, needs);
   const Value* base = input(graph, node, 0);
   const Value* exponent = input(graph, node, 1);
   if (row.name == "Pow" && base != nullptr && exponent != nullptr && base->dtype != exponent->dtype)
@@ -499,9 +541,12 @@ void need_unknown(const Node& node, const Opaque& op, Needs& needs) {
 void need_value(const Value& value, bool is_computed, Needs& needs) {
   const std::string who = fmt::format("value '{}'", value.name);
   if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "its type is bfloat16");
-  if (value.constant && !value.quant) {
-    const DataType type = value.constant->dtype();
+  if (!value.quant) {
+    const DataType type = value.constant ? value.constant->dtype() : value.dtype;
+    if (ops::kReal8.contains(type)) needs.at_least(19, who, "its reals have 8 bits");
     if (type == DataType::int4 || type == DataType::uint4) needs.at_least(21, who, "its type has 4 bits");
+    if (type == DataType::float4e2m1) needs.at_least(23, who, "its reals have 4 bits");
+    if (type == DataType::float8e8m0) needs.at_least(24, who, "its reals have an exponent only");
     if (type == DataType::int2 || type == DataType::uint2) needs.at_least(25, who, "its type has 2 bits");
   }
   if (!value.quant) return;

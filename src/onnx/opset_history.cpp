@@ -228,6 +228,7 @@ constexpr History kHistories[] = {
 OpsetRange opsets_of_same_meaning(std::string_view type, std::int64_t opset) {
   const auto* const found = std::ranges::lower_bound(kHistories, type, {}, &History::type);
   if (found == std::end(kHistories) || found->type != type) return {opset, opset};
+  if (found->versions[0] > opset) return {opset, opset};  // a version before opset 7, of which the table says nothing
   OpsetRange range{opset, kLatestOpset};
   for (const std::int8_t version : found->versions) {
     if (version == 0) break;

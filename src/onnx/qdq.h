@@ -57,15 +57,15 @@ struct QdqMarks {
   std::set<NodeId> grid_clips, requantizes;
 };
 
-/// True for a QuantizeLinear / DequantizeLinear that is still a node (Opaque).
+/// True for a QuantizeLinear / DequantizeLinear that is still a node.
 bool is_quantize(const Op& op);
 bool is_dequantize(const Op& op);
 
 /// DequantizeLinear of constants is a constant with codes and a grid. QuantizeLinear of constants is a constant of
 /// codes. None if the inputs are not constant or no grid expresses them. `inputs` are the inputs of the node.
-std::optional<Value> fold_constant_qdq(const Graph& graph, const Opaque& op, const std::vector<ValueId>& inputs);
+std::optional<Value> fold_constant_qdq(const Graph& graph, const Op& op, const std::vector<ValueId>& inputs);
 
-/// Converts the pairs among a graph's nodes to grids. Pairs that cannot be converted stay Opaque.
+/// Converts the pairs among a graph's nodes to grids. Pairs that no grid expresses stay nodes.
 void absorb_qdq(Graph& graph, const QdqMarks& marks);
 
 /// Sets bits and narrow of every grid from the metadata, and removes that metadata. Throws Error if metadata and codes

@@ -113,7 +113,7 @@ class GraphReader {
   bool read_flattened_softmax(const onnx::NodeProto& node);
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
   void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);
-  bool fold_grid(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output);
+  bool fold_grid(const Op& op, const std::vector<ValueId>& inputs, const std::string& output);
   std::optional<std::string> read_bodies(const SourceNode& source, const ops::OperatorInfo& row, NodeForm& form,
                                          Node& made, std::vector<DataType>& output_types);
   std::optional<std::string> set_fields(const NodeForm& form, const ops::OperatorInfo& row, Op& op,

@@ -92,8 +92,8 @@ std::int64_t GraphReader::opset_of(const onnx::NodeProto& node, const Opsets& op
   const std::string domain = domain_of(node.domain());
   const auto it = opsets.find(domain);
   check(it != opsets.end(), "is of operator set '{}', which the model does not import", domain);
-  check(!domain.empty() || (it->second >= kOldestOpset && it->second <= kLatestOpset),
-        "has opset {}; supported are {} to {} (onnx.version_converter changes it)", it->second, kOldestOpset,
+  check(!domain.empty() || (it->second >= kOldestReadOpset && it->second <= kLatestOpset),
+        "has opset {}; supported are {} to {} (onnx.version_converter changes it)", it->second, kOldestReadOpset,
         kLatestOpset);
   return it->second;
 }
@@ -170,6 +170,12 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   form.add_constant = [this](const std::string& name, bool has_name, Tensor tensor) {
     return add_constant(name, has_name, std::move(tensor));
   };
+  form.add_node = [this, &node](Op op, std::vector<ValueId> inputs, std::string_view what) {
+    const std::string name = fresh(fmt::format("{}/{}", node.output(0), what));
+    const ValueId y = graph_.add_value({.name = name});
+    infer(graph_.add_node({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {y}}));
+    return y;
+  };
   form.output_count = output_count;
   const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
   if (!is_known) return "";
@@ -181,8 +187,8 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
     form.attributes[attribute.name()] = std::move(*value);
   }
   for (const std::string& name : node.input()) {
-    const bool reads_raw = form.type == "Cast" && !name.empty() && values_.at(name).raw != ValueId::none;
-    form.inputs.push_back(reads_raw ? values_.at(name).raw : read_value(name));
+    const bool has_raw = form.type == "Cast" && !name.empty() && values_.at(name).raw != ValueId::none;
+    form.inputs.push_back(has_raw || form.type == "BitCast" ? read_raw(name) : read_value(name));
   }
   if (domain.empty())
     if (auto reason = lift(form)) return reason;
@@ -204,12 +210,15 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   const std::vector<ValueInfo> infos = infos_of(made.inputs);
   if (row->settle != nullptr)
     if (auto reason = row->settle(made.op, ops::Inputs{made, infos})) return reason;
+  if (fold_grid(made.op, made.inputs, node.output(0))) return std::nullopt;
   const NodeId id = add_node(node, std::move(made), output_count);
   for (std::size_t i = 0; i < output_count; ++i) {
     const std::string& name = node.output(static_cast<int>(i));
     if (name.empty()) continue;
     const auto own = i < body_types.size() ? std::optional(body_types[i]) : file_type;
-    values_[name].type = file_type_of_output(node, id, i, own);
+    FileValue& value = values_[name];
+    value.type = file_type_of_output(node, id, i, own);
+    if (is_other_real(graph_.value(value.real).dtype)) std::swap(value.real, value.raw);
   }
   if (std::holds_alternative<Cast>(graph_.node(id).op) && file_type && is_other_real(*file_type))
     file_casts_.insert(id);
@@ -231,7 +240,7 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
     if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not support", name);
     if (auto* dtype = std::get_if<DataType>(&*value)) {
       file_type = *dtype;
-      if (is_other_real(*dtype)) *dtype = DataType::float32;
+      if (is_other_real(*dtype) && !std::holds_alternative<BitCast>(op)) *dtype = DataType::float32;
     }
     if (auto* tensor = std::get_if<Tensor>(&*value)) {
       file_type = tensor->dtype();
@@ -304,31 +313,26 @@ void GraphReader::read_unknown(const SourceNode& source, std::size_t output_coun
   const std::set<std::string> captured = captured_names(node);
   check(captured.empty(), "reads '{}' of the outer graph inside its subgraph, which is not supported{}{}",
         captured.empty() ? "" : *captured.begin(), op.reason.empty() ? "" : ": ", op.reason);
-  const bool is_grid = is_quantize(op) || is_dequantize(op);
   Node made{};
-  for (const std::string& name : node.input()) made.inputs.push_back(is_grid ? read_value(name) : read_raw(name));
-  if (fold_grid(op, made.inputs, node.output(0))) return;
-  const bool is_dequantized = is_dequantize(op) && node.input_size() > 1 && !node.input(1).empty();
-  const DataType scale_type = is_dequantized ? values_.at(node.input(1)).type : DataType::unknown;
-  const bool reads_other_reals = !is_grid && std::ranges::any_of(node.input(), [&](const std::string& name) {
-    return !name.empty() && is_other_real(values_.at(name).type);
-  });
+  for (const std::string& name : node.input()) made.inputs.push_back(read_raw(name));
+  const bool reads_other_reals = std::ranges::any_of(
+      node.input(), [&](const std::string& name) { return !name.empty() && is_other_real(values_.at(name).type); });
   made.op = std::move(op);
   add_node(node, std::move(made), output_count);
   for (std::size_t i = 0; i < output_count; ++i) {
     const std::string& name = node.output(static_cast<int>(i));
     if (name.empty()) continue;
     FileValue& value = values_[name];
-    value.type = is_dequantized ? scale_type : graph_.value(value.real).dtype;
+    value.type = graph_.value(value.real).dtype;
     check(!reads_other_reals || value.type != DataType::unknown,
           "reads reals that are not float32, and the file does not declare the type of its output '{}' "
           "(onnx.shape_inference adds that)",
           name);
-    if (!is_grid && is_other_real(value.type)) std::swap(value.real, value.raw);
+    if (is_other_real(value.type)) std::swap(value.real, value.raw);
   }
 }
 
-bool GraphReader::fold_grid(const Opaque& op, const std::vector<ValueId>& inputs, const std::string& output) {
+bool GraphReader::fold_grid(const Op& op, const std::vector<ValueId>& inputs, const std::string& output) {
   if (!is_quantize(op) && !is_dequantize(op)) return false;
   auto folded = fold_constant_qdq(graph_, op, inputs);
   if (!folded) return false;
@@ -367,13 +371,6 @@ void GraphReader::infer(NodeId id) {
   const Node& node = graph_.node(id);
   const std::vector<ValueInfo> inputs = infos_of(node.inputs);
   std::vector<ValueInfo> inferred = infer_node(node, inputs);
-  if (!inferred.empty() && !inputs.empty() && node.outputs[0] != ValueId::none) {
-    DataType& first = graph_.value(node.outputs[0]).dtype;
-    if (is_quantize(node.op) || is_dequantize(node.op)) inferred[0].shape = inputs[0].shape;
-    const bool has_zero_point = node.inputs.size() > 2 && node.inputs[2] != ValueId::none;
-    if (is_quantize(node.op)) first = has_zero_point ? inputs[2].dtype : DataType::uint8;
-    if (is_dequantize(node.op)) first = DataType::float32;
-  }
   for (std::size_t i = 0; i < node.outputs.size() && i < inferred.size(); ++i) {
     if (node.outputs[i] == ValueId::none) continue;
     Value& value = graph_.value(node.outputs[i]);

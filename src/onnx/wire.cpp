@@ -22,7 +22,7 @@ struct TypeRow {
   DataType dtype;
   int number;
 };
-constexpr std::array<TypeRow, 17> kTypes{{{DataType::float32, onnx::TensorProto::FLOAT},
+constexpr std::array<TypeRow, 23> kTypes{{{DataType::float32, onnx::TensorProto::FLOAT},
                                           {DataType::float64, onnx::TensorProto::DOUBLE},
                                           {DataType::float16, onnx::TensorProto::FLOAT16},
                                           {DataType::bfloat16, onnx::TensorProto::BFLOAT16},
@@ -38,7 +38,13 @@ constexpr std::array<TypeRow, 17> kTypes{{{DataType::float32, onnx::TensorProto:
                                           {DataType::int4, kOnnxInt4},
                                           {DataType::uint4, kOnnxUint4},
                                           {DataType::int2, kOnnxInt2},
-                                          {DataType::uint2, kOnnxUint2}}};
+                                          {DataType::uint2, kOnnxUint2},
+                                          {DataType::float8e4m3fn, kOnnxFloat8E4M3Fn},
+                                          {DataType::float8e4m3fnuz, kOnnxFloat8E4M3Fnuz},
+                                          {DataType::float8e5m2, kOnnxFloat8E5M2},
+                                          {DataType::float8e5m2fnuz, kOnnxFloat8E5M2Fnuz},
+                                          {DataType::float8e8m0, kOnnxFloat8E8M0},
+                                          {DataType::float4e2m1, kOnnxFloat4E2M1}}};
 
 // Copies a typed field element by element, narrowing to the tensor's own width.
 template <class T, class Field>

@@ -1,6 +1,6 @@
 // The parts of the ONNX wire format that import and export share: element types and tensors.
 //
-// The installed schema may be older than a file. Newer element types (4-bit and 2-bit integers) are handled by their
+// The installed schema may be older than a file. Newer element types (integers and reals of at most 8 bits) are handled by their
 // numbers, which protobuf keeps as plain integers.
 #pragma once
 
@@ -17,13 +17,19 @@
 namespace bitfold {
 
 /// TensorProto.DataType numbers that the installed schema may lack.
+inline constexpr int kOnnxFloat8E4M3Fn = 17;
+inline constexpr int kOnnxFloat8E4M3Fnuz = 18;
+inline constexpr int kOnnxFloat8E5M2 = 19;
+inline constexpr int kOnnxFloat8E5M2Fnuz = 20;
 inline constexpr int kOnnxUint4 = 21;
 inline constexpr int kOnnxInt4 = 22;
+inline constexpr int kOnnxFloat4E2M1 = 23;
+inline constexpr int kOnnxFloat8E8M0 = 24;
 inline constexpr int kOnnxUint2 = 25;
 inline constexpr int kOnnxInt2 = 26;
 
 /// The element type of a TensorProto.DataType number; none for types that Bitfold does not support (strings, complex,
-/// float8).
+/// reals of 6 bits).
 std::optional<DataType> data_type_of_onnx(int number);
 /// Like data_type_of_onnx, but throws Error naming the type.
 DataType checked_data_type(int number);

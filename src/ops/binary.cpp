@@ -17,14 +17,15 @@ T divide(T a, T b) {
     if (b == -1) return wrapping_subtract(T{0}, a);  // the lowest integer / -1 would trap
   return static_cast<T>(a / b);
 }
-/// The remainder with the divisor's sign.
+/// The remainder with the divisor's sign, as numpy's mod.
+float modulo(float a, float b) {
+  const float rest = std::fmod(a, b);
+  if (rest == 0) return std::copysign(0.0F, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;  // a NaN stays one
+}
 template <class T>
 T modulo(T a, T b) {
-  if constexpr (std::is_floating_point_v<T>) {
-    const T rest = std::fmod(a, b);
-    if (rest == 0) return std::copysign(rest, b);
-    return (rest < 0) != (b < 0) ? rest + b : rest;
-  } else if constexpr (std::is_unsigned_v<T>) {
+  if constexpr (std::is_unsigned_v<T>) {
     return static_cast<T>(a % b);
   } else {
     if (b == -1) return 0;
@@ -133,8 +134,47 @@ void logical(const Node& node, std::span<const TensorView> in, std::span<const T
   }
 }
 
-/// Combines operands from left to right: the first is broadcast into the output, and the others are combined with it in
-/// place.
+void bitwise(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const BinaryKind kind = std::get<Binary>(node.op).kind;
+  with_width(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto apply = [&](auto f) { map<T, T, T>(in[0], in[1], out[0], f); };
+    if (kind == BinaryKind::bitwise_and) return apply([](T a, T b) { return static_cast<T>(a & b); });
+    if (kind == BinaryKind::bitwise_or) return apply([](T a, T b) { return static_cast<T>(a | b); });
+    apply([](T a, T b) { return static_cast<T>(a ^ b); });
+  });
+}
+
+/// Shifts by a negative number or by the whole width leave only copies of the bit that fills.
+template <class T>
+T shifted_left(T x, T by) {
+  using U = std::make_unsigned_t<T>;
+  const auto count = static_cast<std::uint64_t>(by);  // negative numbers become large
+  return count >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<std::uint64_t>(static_cast<U>(x)) << count);
+}
+template <class T>
+T shifted_right(T x, T by) {
+  const auto count = static_cast<std::uint64_t>(by);
+  if (count >= 8 * sizeof(T)) return std::is_signed_v<T> && x < T{0} ? static_cast<T>(-1) : T{0};
+  return static_cast<T>(x >> count);
+}
+
+void bit_shift(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const bool is_left = std::get<BitShift>(node.op).left;
+  with_integer_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (is_left) return map<T, T, T>(in[0], in[1], out[0], [](T x, T by) { return shifted_left(x, by); });
+    map<T, T, T>(in[0], in[1], out[0], [](T x, T by) { return shifted_right(x, by); });
+  });
+}
+
+void swiglu(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const float alpha = std::get<SwiGlu>(node.op).alpha;
+  map<float, float, float>(in[0], in[1], out[0],
+                           [alpha](float a, float b) { return a / (1 + std::exp(-alpha * a)) * b; });
+}
+
+/// From left to right: the first operand is broadcast into the output, then combined with the others in place.
 void variadic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const VariadicKind kind = std::get<Variadic>(node.op).kind;
   with_number_type(out[0].dtype, [&](auto zero) {
@@ -178,6 +218,12 @@ void where_(const Node&, std::span<const TensorView> in, std::span<const TensorV
 }
 
 Outputs infer_comparison(const Inputs& in) { return infer_elementwise(in, DataType::boolean); }
+Outputs infer_swiglu(const Inputs& in) {
+  if (in.shape(0) && in.shape(1) && is_static(*in.shape(0)) && is_static(*in.shape(1)))
+    check(*in.shape(0) == *in.shape(1), "inputs have shapes {} and {}, which must be equal", to_string(*in.shape(0)),
+          to_string(*in.shape(1)));
+  return {like(in[0], in.shape(0) ? in.shape(0) : in.shape(1))};
+}
 Outputs infer_where(const Inputs& in) { return infer_elementwise(in, in[1].dtype); }
 
 RealBounds difference_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
@@ -246,6 +292,28 @@ std::vector<OperatorInfo> binary_operators() {
       comparison_row("And", 7, K::logical_and, kBoolean, logical),
       comparison_row("Or", 7, K::logical_or, kBoolean, logical),
       comparison_row("Xor", 7, K::logical_xor, kBoolean, logical),
+      row("BitwiseAnd", 18, K::bitwise_and, kInteger, bitwise, elementwise),
+      row("BitwiseOr", 18, K::bitwise_or, kInteger, bitwise, elementwise),
+      row("BitwiseXor", 18, K::bitwise_xor, kInteger, bitwise, elementwise),
+      {.name = "BitShift",
+       .since = 11,
+       .prototype = BitShift{},
+       .inputs = {{"X", kInteger, 'T'}, {"Y", kInteger, 'T'}},
+       .outputs = {{"Z", kInteger, 'T'}},
+       .fields = {required(
+           field<BitShift>("direction", &BitShift::left, std::vector<Word<bool>>{{"LEFT", true}, {"RIGHT", false}}))},
+       .infer = infer_elementwise,
+       .evaluate = bit_shift,
+       .traits = elementwise},
+      {.name = "SwiGLU",
+       .since = 28,
+       .prototype = SwiGlu{},
+       .inputs = {{"A", kReal, 'T'}, {"B", kReal, 'T'}},
+       .outputs = {{"Y", kReal, 'T'}},
+       .fields = {field("alpha", &SwiGlu::alpha)},
+       .infer = infer_swiglu,
+       .evaluate = swiglu,
+       .traits = elementwise},
       variadic_row("Min", 8, VariadicKind::min, kNumber, linear, within_inputs),
       variadic_row("Max", 8, VariadicKind::max, kNumber, linear, within_inputs),
       variadic_row("Sum", 8, VariadicKind::sum, kReal, linear, sum_of_inputs),

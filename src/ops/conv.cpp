@@ -24,23 +24,8 @@ void check_bias(const Inputs& in, std::int64_t channels) {
 Outputs infer_conv(const Inputs& in) {
   const auto& op = std::get<Conv>(in.node.op);
   if (!in.shape(0) || !in.shape(1)) return {real({})};
-  const Shape &x = *in.shape(0), &w = *in.shape(1);
-  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
-  check(w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
-  check(op.group >= 1 && (is_unknown(w[0]) || w[0] % op.group == 0),
-        "{} output channels cannot be split into {} groups", w[0], op.group);
-  if (!is_unknown(x[1]) && !is_unknown(w[1]))
-    check(multiply(w[1], op.group) == x[1], "weights have {} input channels{}, input has {}", multiply(w[1], op.group),
-          op.group > 1 ? fmt::format(" ({} in each of {} groups)", w[1], op.group) : "", x[1]);
-  Window window = op.window;
-  for (std::size_t i = 0; i + 2 < w.size(); ++i)
-    if (i < window.kernel.size())
-      check(is_unknown(w[i + 2]) || window.kernel[i] == w[i + 2], "kernel_shape {} differs from the weights' {}",
-            to_string(window.kernel), to_string(w));
-  check_bias(in, w[0]);
-  Shape y{x[0], w[0]};
-  const auto spatial = resolve_window(window, spatial_of(x), false).output;
-  y.insert(y.end(), spatial.begin(), spatial.end());
+  const Shape y = conv_shape(op.window, op.group, *in.shape(0), *in.shape(1));
+  check_bias(in, y[1]);
   return {real(y)};
 }
 
@@ -63,6 +48,28 @@ Outputs infer_conv_transpose(const Inputs& in) {
   y.insert(y.end(), spatial.begin(), spatial.end());
   return {real(y)};
 }
+
+}  // namespace
+
+Shape conv_shape(const Window& window, std::int64_t group, const Shape& x, const Shape& w) {
+  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
+  check(w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
+  check(group >= 1 && (is_unknown(w[0]) || w[0] % group == 0), "{} output channels cannot be split into {} groups",
+        w[0], group);
+  if (!is_unknown(x[1]) && !is_unknown(w[1]))
+    check(multiply(w[1], group) == x[1], "weights have {} input channels{}, input has {}", multiply(w[1], group),
+          group > 1 ? fmt::format(" ({} in each of {} groups)", w[1], group) : "", x[1]);
+  for (std::size_t i = 0; i + 2 < w.size(); ++i)
+    if (i < window.kernel.size())
+      check(is_unknown(w[i + 2]) || window.kernel[i] == w[i + 2], "kernel_shape {} differs from the weights' {}",
+            to_string(window.kernel), to_string(w));
+  Shape y{x[0], w[0]};
+  const auto spatial = resolve_window(window, spatial_of(x), false).output;
+  y.insert(y.end(), spatial.begin(), spatial.end());
+  return y;
+}
+
+namespace {
 
 constexpr std::int64_t kBlock = 64;
 
@@ -188,14 +195,21 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
   for_each_block(a, s, operands(in, out), weights_of, accumulate_transposed);
 }
 
-// Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
-std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
+}  // namespace
+
+std::optional<std::string> settle_conv_window(Window& window, const std::optional<Shape>& x,
+                                              const std::optional<Shape>& w) {
   if (window.kernel.empty()) {
-    const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
     if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
     window.kernel.assign(w->begin() + 2, w->end());
   }
-  return settle_window(window, in.shape(0));
+  return settle_window(window, x);
+}
+
+namespace {
+
+std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
+  return settle_conv_window(window, in.shape(0), in.has(1) ? in.shape(1) : std::nullopt);
 }
 
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {

@@ -72,6 +72,12 @@ Number evaluate(BinaryKind kind, std::int64_t a, std::int64_t b) {
       return a != 0 || b != 0;
     case BinaryKind::logical_xor:
       return (a != 0) != (b != 0);
+    case BinaryKind::bitwise_and:
+      return a & b;
+    case BinaryKind::bitwise_or:
+      return a | b;
+    case BinaryKind::bitwise_xor:
+      return a ^ b;
     case BinaryKind::pow:
       return std::nullopt;
   }
@@ -95,6 +101,8 @@ Number evaluate(UnaryKind kind, std::int64_t a) {
       return (a > 0) - (a < 0);
     case UnaryKind::logical_not:
       return a == 0;
+    case UnaryKind::bitwise_not:
+      return ~a;
     default:
       return std::nullopt;
   }

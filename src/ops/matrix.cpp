@@ -33,23 +33,25 @@ Outputs infer_gemm(const Inputs& in) {
 
 Outputs infer_matmul(const Inputs& in) {
   if (!in.shape(0) || !in.shape(1)) return {real({})};
-  Shape a = *in.shape(0), b = *in.shape(1);
-  check(!a.empty() && !b.empty(), "operands of shape {} and {}: scalars cannot be multiplied as matrices", to_string(a),
-        to_string(b));
+  return {real(matmul_shape(*in.shape(0), *in.shape(1)))};
+}
+
+}  // namespace
+
+Shape matmul_shape(Shape a, Shape b) {
+  const std::string shapes = fmt::format("{} and {}", to_string(a), to_string(b));
+  check(!a.empty() && !b.empty(), "operands of shape {}: scalars cannot be multiplied as matrices", shapes);
   const bool is_row = a.size() == 1, is_column = b.size() == 1;
   if (is_row) a.insert(a.begin(), 1);
   if (is_column) b.push_back(1);
   const std::int64_t inner_a = a.back(), inner_b = b[b.size() - 2];
-  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b),
-        "A has {} columns, B has {} rows (shapes {} and {})", inner_a, inner_b, to_string(*in.shape(0)),
-        to_string(*in.shape(1)));
+  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b), "A has {} columns, B has {} rows (shapes {})",
+        inner_a, inner_b, shapes);
   Shape y = broadcast(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
   if (!is_row) y.push_back(a[a.size() - 2]);
   if (!is_column) y.push_back(b.back());
-  return {real(y)};
+  return y;
 }
-
-}  // namespace
 
 Product gemm_product(const Gemm& op, std::span<const TensorView> in, const TensorView& out) {
   const std::int64_t m = out.shape[0], n = out.shape[1], k = in[0].shape[op.trans_a ? 0 : 1];

@@ -127,6 +127,10 @@ struct OperatorInfo {
   bool is_internal = false;
   /// The attributes that hold the bodies of If, Loop and Scan.
   std::vector<std::string_view> bodies = {};
+  /// The name in the text form, if two rows have one name in ONNX: an attribute of the first one selects the other.
+  std::string_view other_name = {};
+
+  std::string_view text_name() const { return other_name.empty() ? name : other_name; }
 };
 
 /// The row of an operator; every Op has one.

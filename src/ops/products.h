@@ -18,6 +18,9 @@ Product gemm_product(const Gemm& op, std::span<const TensorView> in, const Tenso
 /// y = beta * C, broadcast; zeros without C.
 void fill_with_c(const Gemm& op, std::span<const TensorView> in, const TensorView& out);
 
+/// The shape of numpy.matmul(a, b). Throws Error if the shapes do not fit.
+Shape matmul_shape(Shape a, Shape b);
+
 struct BatchedProduct {
   Product one;
   Loops<3> batches;  ///< Offsets of y, a and b.

@@ -47,7 +47,7 @@ struct Table {
       check(kinds[kind] == nullptr, "operator table: {} and {} have one row", row.name,
             kinds[kind] == nullptr ? "" : kinds[kind]->name);
       kinds[kind] = &row;
-      by_name[{row.domain, row.name}] = &row;
+      if (row.other_name.empty()) by_name[{row.domain, row.name}] = &row;
     }
   }
 };
@@ -75,7 +75,7 @@ const OperatorInfo* find_operator(std::string_view domain, std::string_view name
 }
 
 const OperatorInfo* find_operator_named(std::string_view name) {
-  const auto it = std::ranges::find(table().rows, name, &OperatorInfo::name);
+  const auto it = std::ranges::find(table().rows, name, &OperatorInfo::text_name);
   return it == table().rows.end() ? nullptr : &*it;
 }
 

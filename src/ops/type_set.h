@@ -46,10 +46,14 @@ inline constexpr TypeSet kWideInteger = kIndex | TypeSet{DataType::uint32, DataT
 inline constexpr TypeSet kNumber = kReal | kInteger;
 /// The types of reals other than float32. They occur only at the interface of a network; see Cast.
 inline constexpr TypeSet kOtherReal{DataType::float16, DataType::bfloat16, DataType::float64};
-/// Every type whose elements fill whole bytes.
+/// Reals of 8 bits, and the one of 4 bits: codes that some operators quantize to.
+inline constexpr TypeSet kReal8{DataType::float8e4m3fn, DataType::float8e4m3fnuz, DataType::float8e5m2,
+                                DataType::float8e5m2fnuz};
+inline constexpr TypeSet kSmallReal = kReal8 | TypeSet{DataType::float8e8m0, DataType::float4e2m1};
+/// Every type whose elements fill whole bytes, except reals of 8 bits, which few operators take.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
-/// The types that Cast converts.
-inline constexpr TypeSet kCastable = kWholeBytes;
 inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
+/// The types that Cast converts.
+inline constexpr TypeSet kCastable = kWholeBytes | kPacked | kSmallReal;
 
 }  // namespace bitfold::ops

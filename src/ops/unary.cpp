@@ -28,6 +28,15 @@ T negated(T x) {
   else
     return -x;
 }
+/// The nearest integer towards 0; what lies outside the type becomes its nearest end.
+template <class T, class Wide>
+T saturated(Wide x) {
+  if constexpr (std::is_integral_v<T>) {
+    if (x >= static_cast<Wide>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
+    if (!(x > static_cast<Wide>(std::numeric_limits<T>::lowest()))) return std::numeric_limits<T>::lowest();
+  }
+  return static_cast<T>(x);
+}
 /// False for unsigned integers, for which compilers warn of the comparison.
 template <class T>
 bool is_negative(T x) {
@@ -100,6 +109,24 @@ void transcendental(const Node& node, std::span<const TensorView> in, std::span<
       return apply([](float x) { return std::sin(x); });
     case UnaryKind::cos:
       return apply([](float x) { return std::cos(x); });
+    case UnaryKind::tan:
+      return apply([](float x) { return std::tan(x); });
+    case UnaryKind::asin:
+      return apply([](float x) { return std::asin(x); });
+    case UnaryKind::acos:
+      return apply([](float x) { return std::acos(x); });
+    case UnaryKind::atan:
+      return apply([](float x) { return std::atan(x); });
+    case UnaryKind::sinh:
+      return apply([](float x) { return std::sinh(x); });
+    case UnaryKind::cosh:
+      return apply([](float x) { return std::cosh(x); });
+    case UnaryKind::asinh:
+      return apply([](float x) { return std::asinh(x); });
+    case UnaryKind::acosh:
+      return apply([](float x) { return std::acosh(x); });
+    case UnaryKind::atanh:
+      return apply([](float x) { return std::atanh(x); });
     default:
       fail("{} is not a function of reals", where(node));
   }
@@ -124,8 +151,54 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
       return apply([a, b](float x) { return hard_sigmoid(x, a, b); });
     case ParametricKind::thresholded_relu:
       return apply([a](float x) { return x > a ? x : 0.0F; });
+    case ParametricKind::swish:
+      return apply([a](float x) { return x * sigmoid(a * x); });
+    case ParametricKind::shrink:
+      fail("{} has integers too", where(node));
   }
 }
+
+/// Integers are compared and moved as double, then truncated.
+void shrink(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Parametric>(node.op);
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    using Wide = std::conditional_t<std::is_same_v<T, float>, float, double>;
+    const Wide lambd = op.alpha, bias = op.beta;
+    map<T, T>(in[0], out[0], [lambd, bias](T x) {
+      const auto wide = static_cast<Wide>(x);
+      if (wide < -lambd) return saturated<T>(wide + bias);
+      if (wide > lambd) return saturated<T>(wide - bias);
+      return T{0};
+    });
+  });
+}
+
+void gelu_tanh(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  constexpr float kFactor = 0.7978845608F;  // sqrt(2 / pi)
+  map<float, float>(in[0], out[0],
+                    [](float x) { return 0.5F * x * (1 + std::tanh(kFactor * (x + 0.044715F * x * x * x))); });
+}
+
+void is_nan(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  map<std::uint8_t, float>(in[0], out[0], [](float x) -> std::uint8_t { return std::isnan(x) ? 1 : 0; });
+}
+
+void is_inf(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<IsInf>(node.op);
+  map<std::uint8_t, float>(in[0], out[0], [&op](float x) -> std::uint8_t {
+    return std::isinf(x) && (x < 0 ? op.detect_negative : op.detect_positive) ? 1 : 0;
+  });
+}
+
+void bitwise_not(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  with_width(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    map<T, T>(in[0], out[0], [](T x) { return static_cast<T>(~x); });
+  });
+}
+
+Outputs infer_is(const Inputs& in) { return infer_elementwise(in, DataType::boolean); }
 
 /// If min > max, every element becomes max, as in ONNX.
 void clip(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -164,6 +237,23 @@ RealBounds clip_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
   const RealBounds low = in.size() > 1 && !in[1].is_empty() ? in[1] : RealBounds{-kInfinity, -kInfinity};
   const RealBounds high = in.size() > 2 && !in[2].is_empty() ? in[2] : RealBounds{kInfinity, kInfinity};
   return {std::min(std::max(in[0].low, low.low), high.low), std::min(std::max(in[0].high, low.high), high.high)};
+}
+
+/// The attribute that selects between the two forms of Gelu.
+Field gelu_form(std::string_view own) {
+  return {.name = "approximate",
+          .get = [own](const Op&) -> std::optional<AttributeValue> { return AttributeValue(std::string(own)); },
+          .set = [](Op& op, const AttributeValue& given) -> std::optional<std::string> {
+            const auto& word = detail::as<std::string>("approximate", given);
+            if (word == "none")
+              op = Unary{UnaryKind::gelu};
+            else if (word == "tanh")
+              op = GeluTanh{};
+            else
+              return fmt::format("attribute 'approximate' is '{}'", word);
+            return std::nullopt;
+          },
+          .type = AttributeValue(std::string()).index()};
 }
 
 }  // namespace
@@ -230,11 +320,47 @@ std::vector<OperatorInfo> unary_operators() {
       real("Mish", 18, K::mish, Role::arithmetic),
       [&] {
         OperatorInfo gelu = real("Gelu", 20, K::gelu, Role::arithmetic, within_first_and_zero);
-        gelu.fields = {only<std::string>("approximate", "none")};
+        gelu.fields = {gelu_form("none")};
         return gelu;
       }(),
+      {.name = "Gelu",
+       .since = 20,
+       .prototype = GeluTanh{},
+       .inputs = {{"X", kReal, 'T'}},
+       .outputs = {{"Y", kReal, 'T'}},
+       .fields = {required(gelu_form("tanh"))},
+       .infer = infer_elementwise,
+       .evaluate = gelu_tanh,
+       .traits = elementwise,
+       .role = Role::arithmetic,
+       .other_name = "GeluTanh"},
       real("Sin", 7, K::sin),
       real("Cos", 7, K::cos),
+      real("Tan", 7, K::tan),
+      real("Asin", 7, K::asin),
+      real("Acos", 7, K::acos),
+      real("Atan", 7, K::atan),
+      real("Sinh", 9, K::sinh),
+      real("Cosh", 9, K::cosh),
+      real("Asinh", 9, K::asinh),
+      real("Acosh", 9, K::acosh),
+      real("Atanh", 9, K::atanh),
+      [&] {
+        OperatorInfo made = row("IsNaN", 9, K::is_nan, kReal, is_nan, Role::in_float, elementwise);
+        made.outputs = {{"Y", kBoolean}};
+        made.infer = infer_is;
+        return made;
+      }(),
+      {.name = "IsInf",
+       .since = 10,
+       .prototype = IsInf{},
+       .inputs = {{"X", kReal}},
+       .outputs = {{"Y", kBoolean}},
+       .fields = {field("detect_negative", &IsInf::detect_negative), field("detect_positive", &IsInf::detect_positive)},
+       .infer = infer_is,
+       .evaluate = is_inf,
+       .traits = elementwise},
+      row("BitwiseNot", 18, K::bitwise_not, kInteger, bitwise_not, Role::in_float, elementwise),
       [&] {
         OperatorInfo leaky = parametric_row("LeakyRelu", 6, {.kind = P::leaky_relu, .alpha = 0.01F}, homogeneous);
         leaky.bounds = leaky_relu_bounds;
@@ -247,6 +373,16 @@ std::vector<OperatorInfo> unary_operators() {
       parametric_row("Celu", 12, {.kind = P::celu, .alpha = 1}, elementwise),
       parametric_row("HardSigmoid", 6, {.kind = P::hard_sigmoid, .alpha = 0.2F, .beta = 0.5F}, elementwise, "beta"),
       parametric_row("ThresholdedRelu", 10, {.kind = P::thresholded_relu, .alpha = 1}, elementwise),
+      parametric_row("Swish", 24, {.kind = P::swish, .alpha = 1}, elementwise),
+      {.name = "Shrink",
+       .since = 9,
+       .prototype = Parametric{.kind = P::shrink, .alpha = 0.5F},
+       .inputs = {{"input", kNumber, 'T'}},
+       .outputs = {{"output", kNumber, 'T'}},
+       .fields = {field("lambd", &Parametric::alpha), field("bias", &Parametric::beta)},
+       .infer = infer_same,
+       .evaluate = shrink,
+       .traits = elementwise},
       {.name = "Clip",
        .since = 11,
        .prototype = Clip{},

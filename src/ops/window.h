@@ -53,4 +53,11 @@ Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int6
 /// input is known. Throws Error if the numbers of entries differ.
 std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x);
 
+/// The same for a convolution, whose kernel has the size of the weights unless the file names it.
+std::optional<std::string> settle_conv_window(Window& window, const std::optional<Shape>& x,
+                                              const std::optional<Shape>& w);
+
+/// The shape of the convolution of x with w. Throws Error if the shapes do not fit.
+Shape conv_shape(const Window& window, std::int64_t group, const Shape& x, const Shape& w);
+
 }  // namespace bitfold::ops

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "bitfold/reals.h"
 #include "bitfold/tensor.h"
 
 namespace bitfold {
@@ -120,10 +121,14 @@ struct SwiGlu {
 
 struct Cast {
   DataType to = DataType::float32;
+  bool saturate = true;  ///< To reals of 8 bits: whether what lies beyond their range becomes the largest of them.
+  RoundMode round_mode = RoundMode::up;  ///< To float8e8m0.
   bool operator==(const Cast&) const = default;
 };
 /// x, y -> x in the element type of y
 struct CastLike {
+  bool saturate = true;
+  RoundMode round_mode = RoundMode::up;
   bool operator==(const CastLike&) const = default;
 };
 /// The same bits as another type of the same width.

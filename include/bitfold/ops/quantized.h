@@ -13,7 +13,8 @@ namespace bitfold {
 
 /// x, scale, [zero point] -> codes
 struct QuantizeLinear {
-  std::int64_t axis = 1;
+  /// The axis of a scale with several entries. Empty means 1; a scale of one entry then covers the whole tensor.
+  std::optional<std::int64_t> axis;
   std::int64_t block_size = 0;           ///< 0 means no blocks.
   std::optional<DataType> output_dtype;  ///< Empty means the zero point's type, or uint8.
   bool saturate = true;                  ///< Of 8-bit floats.
@@ -21,8 +22,9 @@ struct QuantizeLinear {
 };
 /// codes, scale, [zero point]
 struct DequantizeLinear {
-  std::int64_t axis = 1;
-  std::int64_t block_size = 0;  ///< 0 means no blocks.
+  std::optional<std::int64_t> axis;      ///< As of QuantizeLinear.
+  std::int64_t block_size = 0;           ///< 0 means no blocks.
+  std::optional<DataType> output_dtype;  ///< Empty means the scale's type.
   bool operator==(const DequantizeLinear&) const = default;
 };
 /// x -> uint8 codes, scale, zero point
