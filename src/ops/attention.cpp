@@ -223,7 +223,10 @@ class AttentionRun {
 
   /// A query that may attend to no key gives zeros.
   void softmax(bool is_masked) {
-    if (is_masked) return std::ranges::fill(scores_, 0.0);
+    if (is_masked) {
+      std::ranges::fill(scores_, 0.0);
+      return;
+    }
     const double top = *std::ranges::max_element(scores_);
     double sum = 0;
     for (double& s : scores_) sum += s = std::exp(s - top);
