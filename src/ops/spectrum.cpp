@@ -12,8 +12,15 @@ namespace {
 
 using Complex = Fft::Complex;
 
+void check_scalar(const Inputs& in, std::size_t slot) {
+  if (!in.has(slot) || !in.shape(slot) || !is_static(*in.shape(slot))) return;
+  check(element_count(*in.shape(slot)) == 1, "{} has shape {}, expected one element",
+        info(in.node.op).inputs[slot].name, to_string(*in.shape(slot)));
+}
+
 /// The only element of a scalar input; none if it is absent or unknown.
 std::optional<std::int64_t> scalar_of(const Inputs& in, std::size_t slot) {
+  check_scalar(in, slot);
   const auto known = in.known(slot);
   if (!known || known->size() != 1) return std::nullopt;
   return known->front();
@@ -209,6 +216,7 @@ enum : std::size_t { kBins, kDftLength, kSampleRate, kLower, kUpper };
 
 Outputs infer_mel(const Inputs& in) {
   ValueInfo y{.dtype = std::get<MelWeightMatrix>(in.node.op).dtype, .shape = Shape{kDynamic, kDynamic}, .elements = {}};
+  for (std::size_t slot : {kSampleRate, kLower, kUpper}) check_scalar(in, slot);
   const auto bins = scalar_of(in, kBins), length = scalar_of(in, kDftLength);
   check(!bins || *bins >= 0, "num_mel_bins is {}", bins.value_or(0));
   check(!length || *length >= 0, "dft_length is {}", length.value_or(0));
