@@ -113,7 +113,9 @@ Contraction contraction(const std::string& text, std::span<const Shape> shapes) 
       ++occurrences[label];
     }
   }
+  const bool has_ellipsis = std::ranges::any_of(equation.inputs, [](const Term& t) { return t.ellipsis.has_value(); });
   if (equation.output) {
+    check(!has_ellipsis || equation.output->ellipsis, "equation has an ellipsis in an input and none in the output");
     c.output = expanded(*equation.output, most);
   } else {
     c.output = expanded(Term{{}, 0}, most);
