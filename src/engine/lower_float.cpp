@@ -355,6 +355,7 @@ bool lower_float(Lowering& l, NodeId id) {
     return lower_gelu(l, id);
   if (const auto* softmax = std::get_if<Softmax>(&node.op)) return lower_softmax(l, id, *softmax);
   if (const auto* norm = std::get_if<LayerNorm>(&node.op)) return lower_layer_norm(l, id, *norm);
+  if (std::holds_alternative<Recurrent>(node.op)) return lower_recurrent(l, id);
   if (const auto activation = find_activation(l.graph, id)) return lower_activation(l, id, *activation);
   return false;
 }

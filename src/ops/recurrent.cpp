@@ -85,8 +85,9 @@ class PlainArithmetic final : public RecurrentArithmetic {
  public:
   PlainArithmetic(const RecurrentSizes& sizes, const float* w, const float* r) : sizes_(sizes), w_(w), r_(r) {}
 
-  void multiply_input(std::int64_t direction, std::int64_t rows, const float* x, float* y) override {
+  void multiply_input(std::int64_t direction, std::int64_t rows, const float* x, const float* bias, float* y) override {
     const std::int64_t columns = sizes_.gates * sizes_.hidden;
+    for (std::int64_t row = 0; row < rows; ++row) std::copy_n(bias, columns, y + row * columns);
     const float* w = w_ + direction * columns * sizes_.inputs;
     multiply_add({.m = rows, .n = columns, .k = sizes_.inputs, .trans_b = true}, 1, x, w, y);
   }
@@ -97,45 +98,6 @@ class PlainArithmetic final : public RecurrentArithmetic {
     const float* r = r_ + (direction * sizes_.gates + first) * sizes_.hidden * sizes_.hidden;
     std::fill_n(y, sizes_.batch * columns, 0.0F);
     multiply_add({.m = sizes_.batch, .n = columns, .k = sizes_.hidden, .trans_b = true}, 1, h, r, y);
-  }
-
-  void apply_gates(const Cell& cell, const CellRows& rows) override {
-    const std::int64_t n = cell.hidden;
-    const auto sum = [&](std::int64_t gate, std::int64_t i) {
-      return rows.input[gate * n + i] + rows.state[gate * n + i];
-    };
-    const auto bounded = [&](const Activation& a, float x) { return apply(a, std::clamp(x, -cell.clip, cell.clip)); };
-    const auto peek = [&](std::int64_t gate, std::int64_t i, float c) {
-      return cell.peepholes == nullptr ? 0.0F : cell.peepholes[gate * n + i] * c;
-    };
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (cell.kind == RecurrentKind::rnn) {
-        rows.h[i] = bounded(cell.f, sum(0, i));
-      } else if (cell.kind == RecurrentKind::lstm) {
-        const float in = bounded(cell.f, sum(0, i) + peek(0, i, rows.c[i]));
-        const float forget = cell.input_forget ? 1 - in : bounded(cell.f, sum(2, i) + peek(2, i, rows.c[i]));
-        rows.c[i] = forget * rows.c[i] + in * bounded(cell.g, sum(3, i));
-        rows.h[i] = bounded(cell.f, sum(1, i) + peek(1, i, rows.c[i])) * apply(cell.h, rows.c[i]);
-      } else {
-        const float update = bounded(cell.f, sum(0, i)), reset = bounded(cell.f, sum(1, i));
-        if (cell.linear_before_reset) {
-          const float bias = cell.reset_bias == nullptr ? 0.0F : cell.reset_bias[i];
-          const float hidden = bounded(cell.g, rows.input[2 * n + i] + reset * (rows.state[2 * n + i] + bias));
-          rows.h[i] = (1 - update) * hidden + update * rows.h[i];
-        } else {
-          rows.update[i] = update;
-          rows.reset[i] = reset * rows.h[i];
-        }
-      }
-    }
-  }
-
-  void finish_gru(const Cell& cell, const CellRows& rows) override {
-    for (std::int64_t i = 0; i < cell.hidden; ++i) {
-      const float sum = rows.input[2 * cell.hidden + i] + rows.state[i];
-      const float hidden = apply(cell.g, std::clamp(sum, -cell.clip, cell.clip));
-      rows.h[i] = (1 - rows.update[i]) * hidden + rows.update[i] * rows.h[i];
-    }
   }
 
  private:
@@ -205,6 +167,45 @@ std::int64_t macs(const Node& node, std::span<const Shape> in, std::span<const S
 
 }  // namespace
 
+void RecurrentArithmetic::apply_gates(const Cell& cell, const CellRows& rows) {
+  const std::int64_t n = cell.hidden;
+  const auto sum = [&](std::int64_t gate, std::int64_t i) {
+    return rows.input[gate * n + i] + rows.state[gate * n + i];
+  };
+  const auto bounded = [&](const Activation& a, float x) { return apply(a, std::clamp(x, -cell.clip, cell.clip)); };
+  const auto peek = [&](std::int64_t gate, std::int64_t i, float c) {
+    return cell.peepholes == nullptr ? 0.0F : cell.peepholes[gate * n + i] * c;
+  };
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (cell.kind == RecurrentKind::rnn) {
+      rows.h[i] = bounded(cell.f, sum(0, i));
+    } else if (cell.kind == RecurrentKind::lstm) {
+      const float in = bounded(cell.f, sum(0, i) + peek(0, i, rows.c[i]));
+      const float forget = cell.input_forget ? 1 - in : bounded(cell.f, sum(2, i) + peek(2, i, rows.c[i]));
+      rows.c[i] = forget * rows.c[i] + in * bounded(cell.g, sum(3, i));
+      rows.h[i] = bounded(cell.f, sum(1, i) + peek(1, i, rows.c[i])) * apply(cell.h, rows.c[i]);
+    } else {
+      const float update = bounded(cell.f, sum(0, i)), reset = bounded(cell.f, sum(1, i));
+      if (cell.linear_before_reset) {
+        const float bias = cell.reset_bias == nullptr ? 0.0F : cell.reset_bias[i];
+        const float hidden = bounded(cell.g, rows.input[2 * n + i] + reset * (rows.state[2 * n + i] + bias));
+        rows.h[i] = (1 - update) * hidden + update * rows.h[i];
+      } else {
+        rows.update[i] = update;
+        rows.reset[i] = reset * rows.h[i];
+      }
+    }
+  }
+}
+
+void RecurrentArithmetic::finish_gru(const Cell& cell, const CellRows& rows) {
+  for (std::int64_t i = 0; i < cell.hidden; ++i) {
+    const float sum = rows.input[2 * cell.hidden + i] + rows.state[i];
+    const float hidden = apply(cell.g, std::clamp(sum, -cell.clip, cell.clip));
+    rows.h[i] = (1 - rows.update[i]) * hidden + rows.update[i] * rows.h[i];
+  }
+}
+
 RecurrentSizes recurrent_sizes(const Recurrent& op, std::span<const std::int64_t> x, std::span<const std::int64_t> w,
                                std::span<const std::int64_t> r) {
   return {.steps = x[op.batch_first ? 1 : 0],
@@ -234,190 +235,6 @@ std::vector<Activation> activations_of(const Recurrent& op, std::int64_t directi
   }
   const auto first = made.begin() + direction * static_cast<std::ptrdiff_t>(count);
   return {first, first + static_cast<std::ptrdiff_t>(count)};
-}
-
-namespace {
-
-/// The input product covers as many steps at once as fit here.
-constexpr std::int64_t kBlockFloats = 1 << 20;
-
-std::int64_t steps_at_once(const RecurrentSizes& s) {
-  const std::int64_t per_step = std::max<std::int64_t>(1, s.batch * s.gates * s.hidden);
-  return std::clamp<std::int64_t>(kBlockFloats / per_step, 1, std::max<std::int64_t>(1, s.steps));
-}
-
-/// Memory for one direction at a time.
-struct Memory {
-  float *input, *state, *bias, *h, *c, *reset, *update;
-
-  Memory(const RecurrentSizes& s, std::span<float> scratch) {
-    float* next = scratch.data();
-    const auto take = [&](std::int64_t count) { return std::exchange(next, next + count); };
-    const std::int64_t rows = s.batch * s.hidden;
-    input = take(steps_at_once(s) * rows * s.gates);
-    state = take(rows * s.gates);
-    bias = take(s.gates * s.hidden);
-    h = take(rows);
-    c = take(rows);
-    reset = take(rows);
-    update = take(rows);
-  }
-};
-
-class Walk {
- public:
-  Walk(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out,
-       RecurrentArithmetic& arithmetic, std::span<float> scratch)
-      : op_(std::get<Recurrent>(node.op)),
-        s_(recurrent_sizes(op_, in[0].shape, in[1].shape, in[2].shape)),
-        in_(in),
-        out_(out),
-        arithmetic_(arithmetic),
-        memory_(s_, scratch) {
-    for (std::int64_t b = 0; b < s_.batch && is_given(in_, 4); ++b)
-      check(length(b) >= 0 && length(b) <= s_.steps, "{} sequence {} has length {}, the input has {} steps",
-            where(node), b, length(b), s_.steps);
-  }
-
-  void run(std::int64_t direction) {
-    const Cell cell = cell_of(direction);
-    const bool is_reverse = op_.direction == Direction::reverse || direction == 1;
-    load_state(5, direction, memory_.h);
-    load_state(6, direction, memory_.c);
-    load_bias(direction);
-    const std::int64_t block = steps_at_once(s_);
-    for (std::int64_t done = 0; done < s_.steps; done += block) {
-      const std::int64_t count = std::min(block, s_.steps - done);
-      const std::int64_t first = is_reverse ? s_.steps - done - count : done;
-      multiply_inputs(direction, first, count);
-      for (std::int64_t i = 0; i < count; ++i)
-        step(cell, is_reverse ? count - 1 - i : i, count, first + (is_reverse ? count - 1 - i : i));
-    }
-    store_state(1, direction, memory_.h);
-    store_state(2, direction, memory_.c);
-  }
-
- private:
-  std::int64_t length(std::int64_t b) const { return is_given(in_, 4) ? integer_at(in_[4], b) : s_.steps; }
-
-  Cell cell_of(std::int64_t direction) const {
-    const std::vector<Activation> functions = activations_of(op_, direction);
-    Cell cell{.kind = op_.kind,
-              .direction = direction,
-              .hidden = s_.hidden,
-              .f = functions[0],
-              .clip = op_.clip.value_or(std::numeric_limits<float>::infinity()),
-              .linear_before_reset = op_.linear_before_reset,
-              .input_forget = op_.input_forget};
-    if (functions.size() > 1) cell.g = functions[1];
-    if (functions.size() > 2) cell.h = functions[2];
-    if (is_given(in_, 7)) cell.peepholes = in_[7].as<float>() + direction * 3 * s_.hidden;
-    if (op_.linear_before_reset && is_given(in_, 3))
-      cell.reset_bias = in_[3].as<float>() + (direction * 6 + 5) * s_.hidden;
-    return cell;
-  }
-
-  /// Where the state of a sample is in an initial state or in a last state.
-  std::int64_t state_offset(std::int64_t direction, std::int64_t b) const {
-    return (op_.batch_first ? b * s_.directions + direction : direction * s_.batch + b) * s_.hidden;
-  }
-  void load_state(std::size_t slot, std::int64_t direction, float* to) const {
-    for (std::int64_t b = 0; b < s_.batch; ++b)
-      if (is_given(in_, slot))
-        std::copy_n(in_[slot].as<float>() + state_offset(direction, b), s_.hidden, to + b * s_.hidden);
-      else
-        std::fill_n(to + b * s_.hidden, s_.hidden, 0.0F);
-  }
-  /// The last state of an empty sequence is 0, as in ONNX Runtime.
-  void store_state(std::size_t slot, std::int64_t direction, const float* from) const {
-    if (!is_given(out_, slot)) return;
-    for (std::int64_t b = 0; b < s_.batch; ++b) {
-      float* to = out_[slot].as<float>() + state_offset(direction, b);
-      if (length(b) == 0)
-        std::fill_n(to, s_.hidden, 0.0F);
-      else
-        std::copy_n(from + b * s_.hidden, s_.hidden, to);
-    }
-  }
-  /// The biases of w and r are added together, except that of r for a gate that is multiplied before it is added.
-  void load_bias(std::int64_t direction) const {
-    const std::int64_t n = s_.gates * s_.hidden;
-    std::fill_n(memory_.bias, n, 0.0F);
-    if (!is_given(in_, 3)) return;
-    const float *of_w = in_[3].as<float>() + direction * 2 * n, *of_r = of_w + n;
-    const std::int64_t both = op_.linear_before_reset ? 2 * s_.hidden : n;
-    for (std::int64_t i = 0; i < n; ++i) memory_.bias[i] = of_w[i] + (i < both ? of_r[i] : 0);
-  }
-
-  /// Rows of memory_.input are in the order of x.
-  std::int64_t input_row(std::int64_t step, std::int64_t count, std::int64_t b) const {
-    return op_.batch_first ? b * count + step : step * s_.batch + b;
-  }
-  void multiply_inputs(std::int64_t direction, std::int64_t first, std::int64_t count) {
-    const std::int64_t columns = s_.gates * s_.hidden;
-    for (std::int64_t row = 0; row < count * s_.batch; ++row)
-      std::copy_n(memory_.bias, columns, memory_.input + row * columns);
-    const float* x = in_[0].as<float>();
-    if (!op_.batch_first || count == s_.steps)
-      return arithmetic_.multiply_input(direction, count * s_.batch,
-                                        x + (op_.batch_first ? 0 : first * s_.batch * s_.inputs), memory_.input);
-    for (std::int64_t b = 0; b < s_.batch; ++b)
-      arithmetic_.multiply_input(direction, count, x + (b * s_.steps + first) * s_.inputs,
-                                 memory_.input + b * count * columns);
-  }
-
-  /// Step `at` of the block of `count` steps whose input product is present; it is step `time` of the sequence.
-  void step(const Cell& cell, std::int64_t at, std::int64_t count, std::int64_t time) {
-    const std::int64_t n = s_.hidden;
-    const bool is_split = op_.kind == RecurrentKind::gru && !op_.linear_before_reset;
-    const std::int64_t gates = is_split ? 2 : s_.gates;
-    arithmetic_.multiply_state(cell.direction, 0, gates, memory_.h, memory_.state);
-    const auto rows = [&](std::int64_t b, std::int64_t state_gates) {
-      return CellRows{.input = memory_.input + input_row(at, count, b) * s_.gates * n,
-                      .state = memory_.state + b * state_gates * n,
-                      .h = memory_.h + b * n,
-                      .c = memory_.c + b * n,
-                      .reset = memory_.reset + b * n,
-                      .update = memory_.update + b * n};
-    };
-    for (std::int64_t b = 0; b < s_.batch; ++b)
-      if (time < length(b)) arithmetic_.apply_gates(cell, rows(b, gates));
-    if (is_split) {
-      arithmetic_.multiply_state(cell.direction, 2, 1, memory_.reset, memory_.state);
-      for (std::int64_t b = 0; b < s_.batch; ++b)
-        if (time < length(b)) arithmetic_.finish_gru(cell, rows(b, 1));
-    }
-    if (!is_given(out_, 0)) return;
-    for (std::int64_t b = 0; b < s_.batch; ++b) {
-      const std::int64_t row = op_.batch_first ? (b * s_.steps + time) * s_.directions + cell.direction
-                                               : (time * s_.directions + cell.direction) * s_.batch + b;
-      float* y = out_[0].as<float>() + row * n;
-      if (time < length(b))
-        std::copy_n(memory_.h + b * n, n, y);
-      else
-        std::fill_n(y, n, 0.0F);  // past the end of the sequence
-    }
-  }
-
-  const Recurrent& op_;
-  RecurrentSizes s_;
-  std::span<const TensorView> in_, out_;
-  RecurrentArithmetic& arithmetic_;
-  Memory memory_;
-};
-
-}  // namespace
-
-std::int64_t recurrent_scratch(const RecurrentSizes& s) {
-  const std::int64_t rows = s.batch * s.hidden;
-  return (steps_at_once(s) + 1) * rows * s.gates + s.gates * s.hidden + 4 * rows;
-}
-
-void run_recurrent(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out,
-                   RecurrentArithmetic& arithmetic, std::span<float> scratch) {
-  Walk walk(node, in, out, arithmetic, scratch);
-  std::ranges::fill(scratch, 0.0F);
-  for (std::int64_t d = 0; d < direction_count(std::get<Recurrent>(node.op).direction); ++d) walk.run(d);
 }
 
 std::vector<OperatorInfo> recurrent_operators() {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -58,22 +57,25 @@ struct CellRows {
   float* update = nullptr;  ///< A gru's update gate, between the halves.
 };
 
-/// The arithmetic of a recurrent layer.
+/// The arithmetic of a recurrent layer. The functions of gates are plain loops here.
 class RecurrentArithmetic {
  public:
   virtual ~RecurrentArithmetic() = default;
-  /// y [rows, gates * hidden] += x [rows, inputs] times the direction's w, transposed.
-  virtual void multiply_input(std::int64_t direction, std::int64_t rows, const float* x, float* y) = 0;
+  /// y [rows, gates * hidden] = x [rows, inputs] times the direction's w, transposed, plus `bias` in each row.
+  virtual void multiply_input(std::int64_t direction, std::int64_t rows, const float* x, const float* bias,
+                              float* y) = 0;
   /// y [batch, count * hidden] = h [batch, hidden] times `count` gates of the direction's r, transposed, from gate
   /// `first` on.
   virtual void multiply_state(std::int64_t direction, std::int64_t first, std::int64_t count, const float* h,
                               float* y) = 0;
   /// rnn, lstm and gru with linear_before_reset: the new state. Other grus: the update and reset gates.
-  virtual void apply_gates(const Cell& cell, const CellRows& rows) = 0;
+  virtual void apply_gates(const Cell& cell, const CellRows& rows);
   /// Other grus: the new state from the hidden gate's sums; `state` holds only the hidden gate.
-  virtual void finish_gru(const Cell& cell, const CellRows& rows) = 0;
+  virtual void finish_gru(const Cell& cell, const CellRows& rows);
 };
 
+/// The numbers of rows with which run_recurrent() calls multiply_input().
+std::vector<std::int64_t> input_product_rows(const Recurrent& op, const RecurrentSizes& sizes);
 /// Floats of memory that run_recurrent() needs.
 std::int64_t recurrent_scratch(const RecurrentSizes& sizes);
 
