@@ -227,7 +227,8 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0) return false;
+  // The primitive gives neither the mean nor the deviation.
+  if (!ops::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0 || node.outputs.size() > 1) return false;
   bool has_terms = false;
   const auto factors = l.constant_reals(node.inputs[1]), terms = bias_of(l, node, 2, has_terms);
   if (!factors || factors->size() != shape.back() || has_terms != terms.has_value()) return false;
@@ -340,6 +341,7 @@ struct OwnStep {
   bool operator()(const Binary& op) const { return op.kind == BinaryKind::add && lower_add(l, id); }
   bool operator()(const Softmax& op) const { return lower_softmax(l, id, op); }
   bool operator()(const LayerNorm& op) const { return lower_layer_norm(l, id, op); }
+  bool operator()(const Recurrent&) const { return lower_recurrent(l, id); }
   bool operator()(const Unary& op) const { return op.kind == UnaryKind::gelu ? lower_gelu(l, id) : lower_rest(); }
   template <class Other>
   bool operator()(const Other&) const {

@@ -147,10 +147,11 @@ class Lowering {
 
 // The ways to lower a node, in the order in which they are tried. Each returns true if it lowered the node, and
 // otherwise changes nothing.
-bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
-bool lower_integer(Lowering& lowering, NodeId id);   ///< layers that compute codes from codes
-bool lower_float(Lowering& lowering, NodeId id);     ///< in oneDNN or the engine's float steps
-void lower_generic(Lowering& lowering, NodeId id);   ///< the operator's plain evaluation
+bool lower_movement(Lowering& lowering, NodeId id);   ///< nodes that only move elements, as codes or reals
+bool lower_integer(Lowering& lowering, NodeId id);    ///< layers that compute codes from codes
+bool lower_float(Lowering& lowering, NodeId id);      ///< in oneDNN or the engine's float steps
+bool lower_recurrent(Lowering& lowering, NodeId id);  ///< part of lower_float: RNN, GRU, LSTM
+void lower_generic(Lowering& lowering, NodeId id);    ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its
 /// only reader is a Relu or Clip whose output has a grid, it is that grid, limited to the codes of the bounds: rounding

@@ -63,6 +63,7 @@ struct FloatWeightsKey {
   NodeId node = NodeId::none;
   bool is_folded = false;
   bool is_planar = false;       ///< Packed for kernels/planar_conv instead of oneDNN.
+  int part = 0;                 ///< Which product, of a node that has several.
   onednn::PackedLayout layout;  ///< Empty if planar.
 
   auto operator<=>(const FloatWeightsKey&) const = default;

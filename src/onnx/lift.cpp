@@ -42,6 +42,15 @@ Reason lift_clip(NodeForm& node) {
   return std::nullopt;
 }
 
+/// The axis was an attribute. Its default was 1; now it is -2.
+Reason lift_dft(NodeForm& node) {
+  const std::int64_t axis = node.take<std::int64_t>("axis").value_or(1);
+  const bool is_named = node.proto.doc_string().find(fmt::format("{}axis=", kConstantName)) != std::string::npos;
+  if (axis != -2 || is_named)
+    node.set_constant(2, "axis", Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&axis, 1)));
+  return std::nullopt;
+}
+
 /// In inference, Dropout copies its input.
 Reason lift_dropout(NodeForm& node) {
   node.attributes.clear();  // ratio, seed
@@ -178,18 +187,22 @@ struct Lift {
 constexpr Lift kLifts[] = {
     {"ArgMax", 11, nullptr},
     {"ArgMin", 11, nullptr},
+    {"Attention", 24, nullptr},
     {"AveragePool", 18, nullptr},
     {"BatchNormalization", 13, lift_batch_norm},
     {"BatchNormalization", kLatestOpset, check_batch_norm},
     {"Cast", 8, nullptr},
     {"Clip", 10, lift_clip},
+    {"DFT", 19, lift_dft},
     {"DequantizeLinear", kLatestOpset, drop_undefined_type},
     {"Dropout", kLatestOpset, lift_dropout},
     {"Equal", 10, nullptr},
     {"Flatten", 8, nullptr},
+    {"GRU", 13, nullptr},
     {"Greater", 8, nullptr},
     {"GroupNormalization", 20, lift_group_norm},
     {"If", 15, nullptr},
+    {"LSTM", 13, nullptr},
     {"Less", 8, nullptr},
     {"LogSoftmax", 12, lift_softmax},
     {"Loop", 15, nullptr},
@@ -202,6 +215,7 @@ constexpr Lift kLifts[] = {
     {"Pad", 10, lift_pad},
     {"Pad", 17, nullptr},
     {"Pow", 12, nullptr},
+    {"RNN", 13, nullptr},
     {"QuantizeLinear", kLatestOpset, drop_undefined_type},
     {"ReduceL1", 17, lift_axes},
     {"ReduceL2", 17, lift_axes},

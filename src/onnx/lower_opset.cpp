@@ -61,6 +61,21 @@ Reason why_arg_reduce(const Graph&, const Node& node) {
   if (std::get<ArgReduce>(node.op).select_last_index) return "it selects the last index";
   return std::nullopt;
 }
+Reason why_attention_24(const Graph&, const Node& node) {
+  const auto& op = std::get<Attention>(node.op);
+  if (op.left_window_size >= 0 || op.right_window_size >= 0) return "it has a window";
+  return std::nullopt;
+}
+Reason why_attention_23(const Graph& graph, const Node& node) {
+  if (has(node, 6)) return "it has lengths of its keys";
+  const auto mask = shape_of(graph, node, 3), keys = shape_of(graph, node, 1), past = shape_of(graph, node, 4);
+  if (!mask || mask->empty() || !keys || keys->size() < 3 || (has(node, 4) && (!past || past->size() != 4)))
+    return std::nullopt;
+  const std::int64_t present = keys->size() == 3 ? (*keys)[1] : (*keys)[2], before = past ? (*past)[2] : 0;
+  if (mask->back() >= 0 && present >= 0 && before >= 0 && mask->back() < present + before)
+    return "its mask leaves out the last keys";
+  return std::nullopt;
+}
 bool has_dilations(const Pool& pool) {
   return std::ranges::any_of(pool.window.dilations, [](std::int64_t d) { return d != 1; });
 }
@@ -99,6 +114,11 @@ Reason why_reduce(const Graph& graph, const Node& node) {
   const bool has_axes = has(node, 1) && !(constant(graph, node, 1) != nullptr && constant(graph, node, 1)->size() == 0);
   if (std::get<Reduce>(node.op).noop_with_empty_axes && !has_axes) return "it has no axes and reduces none";
   return unless_constant(graph, node, {1});
+}
+Reason why_dft(const Graph& graph, const Node& node) { return unless_constant(graph, node, {2}); }
+Reason why_recurrent(const Graph&, const Node& node) {
+  if (std::get<Recurrent>(node.op).batch_first) return "its batch is the first axis (layout 1)";
+  return std::nullopt;
 }
 Reason why_reshape(const Graph&, const Node& node) {
   if (std::get<Reshape>(node.op).allow_zero) return "it has allowzero";
@@ -222,6 +242,17 @@ void lower_clip(NodeWriting& w) {
   input_to_attribute(w, 1, "min");
   input_to_attribute(w, 2, "max");
 }
+// The axis becomes an attribute, whose default is another one.
+void lower_dft(NodeWriting& w) {
+  const auto axis = constant_ints(w.graph, w.node, 2).value_or(Ints{-2});
+  check(axis.size() == 1, "axis has {} elements", axis.size());
+  set_integer(w.proto, "axis", axis[0]);
+  if (!has(w.node, 2)) return;
+  const std::string& own = w.graph.value(w.node.inputs[2]).name;
+  if (axis[0] == -2 || own != w.proto.output(0) + "/axis")
+    w.proto.set_doc_string(w.proto.doc_string() + kConstantName + "axis=" + own + "\n");
+  drop_input(w.proto, 2);
+}
 void lower_scatter(NodeWriting& w) { w.proto.clear_attribute(); }
 void lower_axes(NodeWriting& w) { input_to_attribute(w, 1, "axes"); }
 void lower_reduce(NodeWriting& w) {
@@ -342,6 +373,7 @@ void split_mish(NodeWriting& w) {
   become(w, "Mul", {x, w.add("Tanh", {w.add("Softplus", {x}, "softplus")}, "tanh")});
 }
 Reason why_layer_norm(const Graph& graph, const Node& node) {
+  if (node.outputs.size() > 1) return "its mean or deviation is an output";
   if (std::get<LayerNorm>(node.op).axis < 0 || shape_of(graph, node, 0)) return std::nullopt;
   return "the rank of its input is unknown";
 }
@@ -385,23 +417,30 @@ struct Lowering {
 constexpr Lowering kLowerings[] = {
     {"ArgMax", 12, why_arg_reduce},
     {"ArgMin", 12, why_arg_reduce},
+    {"Attention", 25, why_attention_24},
+    {"Attention", 24, why_attention_23},
+    {"Attention", 23, nullptr},
     {"AveragePool", 19, why_dilated},
     {"AveragePool", 10, why_pool_10},
     {"BatchNormalization", 14, never},
     {"Cast", 9, never},
     {"Clip", 11, why_bounds, lower_clip},
+    {"DFT", 20, why_dft, lower_dft},
+    {"DFT", 17, nullptr},
     {"DepthToSpace", 11, why_depth_to_space},
     {"DequantizeLinear", 21, why_quantize_21<DequantizeLinear>},
     {"DequantizeLinear", 13, why_quantize_13, drop_axis},
     {"DequantizeLinear", 10, nullptr},
     {"Equal", 11, never},
     {"Flatten", 9, never},
+    {"GRU", 14, why_recurrent},
     {"Gelu", 20, never, split_gelu, true},
     {"Gelu", 9, nullptr},
     {"Greater", 9, never},
     {"GroupNormalization", 21, nullptr},
     {"HardSwish", 14, never, split_hard_swish, true},
     {"If", 16, never},
+    {"LSTM", 14, why_recurrent},
     {"LayerNormalization", 17, why_layer_norm, split_layer_norm, true},
     {"Less", 9, never},
     {"LogSoftmax", 13, why_softmax, lower_softmax},
@@ -421,6 +460,7 @@ constexpr Lowering kLowerings[] = {
     {"QuantizeLinear", 19, never, drop_saturate},
     {"QuantizeLinear", 13, why_quantize_13, drop_axis},
     {"QuantizeLinear", 10, nullptr},
+    {"RNN", 14, why_recurrent},
     {"ReduceL1", 18, why_reduce, lower_reduce},
     {"ReduceL2", 18, why_reduce, lower_reduce},
     {"ReduceLogSum", 18, why_reduce, lower_reduce},

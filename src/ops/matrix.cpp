@@ -93,10 +93,7 @@ void fill_with_c(const Gemm& op, std::span<const TensorView> in, const TensorVie
     for (std::int64_t j = 0; j < out.shape[1]; ++j) *y++ = op.beta * c[i * strides[0] + j * strides[1]];
 }
 
-namespace {
-
-/// y = alpha * A' * B' + y
-void multiply(const Product& p, float alpha, const float* a, const float* b, float* y) {
+void multiply_add(const Product& p, float alpha, const float* a, const float* b, float* y) {
   constexpr std::int64_t kBlock = 64;
   const std::int64_t a_row = p.trans_a ? 1 : p.k, a_column = p.trans_a ? p.m : 1;
   const std::int64_t b_row = p.trans_b ? 1 : p.n, b_column = p.trans_b ? p.k : 1;
@@ -118,10 +115,12 @@ void multiply(const Product& p, float alpha, const float* a, const float* b, flo
     }
 }
 
+namespace {
+
 void gemm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Gemm>(node.op);
   fill_with_c(op, in, out[0]);
-  multiply(gemm_product(op, in, out[0]), op.alpha, in[0].as<float>(), in[1].as<float>(), out[0].as<float>());
+  multiply_add(gemm_product(op, in, out[0]), op.alpha, in[0].as<float>(), in[1].as<float>(), out[0].as<float>());
 }
 
 void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -130,8 +129,8 @@ void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorV
   std::fill_n(y, out[0].size(), 0.0F);
   p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
     for (std::int64_t i = 0; i < count; ++i)
-      multiply(p.one, 1, in[0].as<float>() + offsets[1] + i * steps[1], in[1].as<float>() + offsets[2] + i * steps[2],
-               y + offsets[0] + i * steps[0]);
+      multiply_add(p.one, 1, in[0].as<float>() + offsets[1] + i * steps[1],
+                   in[1].as<float>() + offsets[2] + i * steps[2], y + offsets[0] + i * steps[0]);
   });
 }
 
