@@ -201,15 +201,6 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
 namespace {
 
 // Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
-std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
-  if (window.kernel.empty()) {
-    const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
-    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
-    window.kernel.assign(w->begin() + 2, w->end());
-  }
-  return settle_window(window, in.shape(0));
-}
-
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
   return settle_kernel(std::get<Conv>(op).window, in);
 }
