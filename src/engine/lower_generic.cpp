@@ -124,8 +124,8 @@ bool lower_gather(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const auto* resize = std::get_if<Resize>(&node.op);
   const bool moves = (resize != nullptr && resize->mode == ResizeMode::nearest) ||
-                     std::holds_alternative<DepthToSpace>(node.op) || std::holds_alternative<Expand>(node.op) ||
-                     std::holds_alternative<Tile>(node.op) ||
+                     std::holds_alternative<DepthToSpace>(node.op) || std::holds_alternative<SpaceToDepth>(node.op) ||
+                     std::holds_alternative<Expand>(node.op) || std::holds_alternative<Tile>(node.op) ||
                      (std::holds_alternative<Gather>(node.op) && l.graph.is_constant(node.inputs[1])) ||
                      std::holds_alternative<Pad>(node.op);
   const ValueId x = node.inputs[0], y = node.outputs[0];
