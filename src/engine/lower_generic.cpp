@@ -123,7 +123,7 @@ bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float
 bool lower_gather(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const auto* resize = std::get_if<Resize>(&node.op);
-  const bool moves = (resize != nullptr && resize->mode == ResizeMode::nearest) ||
+  const bool moves = (resize != nullptr && ops::moves_elements(node.op)) ||
                      std::holds_alternative<DepthToSpace>(node.op) || std::holds_alternative<SpaceToDepth>(node.op) ||
                      std::holds_alternative<Expand>(node.op) || std::holds_alternative<Tile>(node.op) ||
                      (std::holds_alternative<Gather>(node.op) && l.graph.is_constant(node.inputs[1])) ||

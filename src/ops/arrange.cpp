@@ -1,5 +1,5 @@
-// Operators that rearrange, crop or mask elements, or add blocks up to images: SpaceToDepth, ReverseSequence,
-// CenterCropPad, Trilu, Col2Im.
+// Operators that rearrange, crop or mask elements, or add blocks up to images: DepthToSpace, SpaceToDepth,
+// ReverseSequence, CenterCropPad, Trilu, Col2Im.
 #include <algorithm>
 
 #include "ops/operator.h"
@@ -11,7 +11,23 @@ namespace {
 
 bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
 
-// ---- SpaceToDepth
+// ---- DepthToSpace, SpaceToDepth
+
+Outputs infer_depth_to_space(const Inputs& in) {
+  const auto& op = std::get<DepthToSpace>(in.node.op);
+  if (!in.shape(0)) return {like(in[0], {})};
+  Shape y = *in.shape(0);
+  check(y.size() == 4 && op.block_size >= 1, "input has shape {}, block size is {}", to_string(y), op.block_size);
+  check(op.block_size < 65536, "block size is {}; it must be below 65536", op.block_size);
+  const std::int64_t square = op.block_size * op.block_size;
+  if (!is_unknown(y[1])) {
+    check(y[1] % square == 0, "{} channels cannot be split into blocks of {}x{}", y[1], op.block_size, op.block_size);
+    y[1] /= square;
+  }
+  y[2] = multiply(y[2], op.block_size);
+  y[3] = multiply(y[3], op.block_size);
+  return {like(in[0], y)};
+}
 
 Outputs infer_space_to_depth(const Inputs& in) {
   const std::int64_t block = std::get<SpaceToDepth>(in.node.op).block_size;
@@ -26,6 +42,24 @@ Outputs infer_space_to_depth(const Inputs& in) {
   }
   y[1] = multiply(y[1], block * block);
   return {like(in[0], y)};
+}
+
+/// Channels [b, b, C'] (depth first) or [C', b, b] (column_row_depth) become C' channels of b x b larger images.
+void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<DepthToSpace>(node.op);
+  const auto x = in[0].shape, y = out[0].shape;
+  const std::int64_t b = op.block_size, channels = y[1], plane = x[2] * x[3];
+  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
+  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
+  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
+  Loops<2> loops;
+  loops.add(x[0], {channels * y[2] * y[3], x[1] * plane});
+  loops.add(channels, {y[2] * y[3], channel_step});
+  loops.add(x[2], {b * y[3], x[3]});
+  loops.add(b, {y[3], row_step});
+  loops.add(x[3], {b, 1});
+  loops.add(b, {1, column_step});
+  copy(in[0].dtype, loops, in[0].data, out[0].data);
 }
 
 /// The pixels of a block become the channels [b, b, C] (depth first) or [C, b, b] (column_row_depth).
@@ -239,6 +273,17 @@ std::vector<OperatorInfo> arrange_operators() {
   const Slot input{"input", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
   const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true};
   return {
+      {.name = "DepthToSpace",
+       .prototype = DepthToSpace{},
+       .inputs = {{"input", kWholeBytes, 'T'}},
+       .outputs = {{"output", kWholeBytes, 'T'}},
+       .fields = {required(field("blocksize", &DepthToSpace::block_size, {1, 1 << 15})),
+                  field("mode", &DepthToSpace::column_row_depth,
+                        std::vector<Word<bool>>{{"DCR", false}, {"CRD", true}})},
+       .infer = infer_depth_to_space,
+       .evaluate = depth_to_space,
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true},
+       .role = Role::movement},
       {.name = "SpaceToDepth",
        .since = 28,
        .prototype = SpaceToDepth{},

@@ -153,6 +153,9 @@ class Finder {
     if (row.role == ops::Role::clip) return clip_limit(id) > 0;
     if (const auto* pad = std::get_if<Pad>(&node.op)) return pads_image(node, *pad);
     if (!row.traits.commutes_with_positive_scale) return false;
+    // It gives positions outside the image a fixed value.
+    const auto* resize = std::get_if<Resize>(&node.op);
+    if (resize != nullptr && resize->coordinates == ResizeCoordinates::tf_crop_and_resize) return false;
     if (std::holds_alternative<Slice>(node.op)) return slices_image(node);
     if (std::holds_alternative<Squeeze>(node.op)) return squeezes_image(node);
     const auto parameters = ops::inputs_with(node, ops::Use::parameter);
