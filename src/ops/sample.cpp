@@ -135,7 +135,8 @@ Outputs infer_affine_grid(const Inputs& in) {
   check(*rank == 4 || *rank == 5, "size has {} elements, expected 4 or 5", *rank);
   const Shape theta{kDynamic, *rank - 2, *rank - 1};
   Shape size = all_dynamic(*rank);
-  for (std::size_t i = 0; i < size.size() && in[1].elements; ++i) {
+  const bool is_known = in[1].elements && in[1].dtype == DataType::int64;
+  for (std::size_t i = 0; i < size.size() && is_known; ++i) {
     const Element& element = (*in[1].elements)[i];
     check(!element || *element >= 0, "size has {}", element.value_or(0));
     size[i] = dimension_of(element);
