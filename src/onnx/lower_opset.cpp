@@ -76,16 +76,26 @@ Reason why_attention_23(const Graph& graph, const Node& node) {
     return "its mask leaves out the last keys";
   return std::nullopt;
 }
-bool has_dilations(const Pool& pool) {
-  return std::ranges::any_of(pool.window.dilations, [](std::int64_t d) { return d != 1; });
+bool has_dilations(const Window& window) {
+  return std::ranges::any_of(window.dilations, [](std::int64_t d) { return d != 1; });
 }
 Reason why_dilated(const Graph&, const Node& node) {
-  if (has_dilations(std::get<Pool>(node.op))) return "it has dilations";
+  if (has_dilations(std::get<Pool>(node.op).window)) return "it has dilations";
   return std::nullopt;
 }
 Reason why_pool_10(const Graph& graph, const Node& node) {
   if (std::get<Pool>(node.op).ceil_mode) return "it has ceil_mode";
   return why_dilated(graph, node);
+}
+Reason why_lp_pool(const Graph&, const Node& node) {
+  const auto& pool = std::get<LpPool>(node.op);
+  if (pool.ceil_mode) return "it has ceil_mode";
+  if (has_dilations(pool.window)) return "it has dilations";
+  return std::nullopt;
+}
+Reason why_pool_8(const Graph&, const Node& node) {
+  if (node.outputs.size() > 1) return "its indices are used";
+  return std::nullopt;
 }
 Reason why_bounds(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1, 2}); }
 Reason why_axes(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
@@ -93,6 +103,30 @@ Reason why_depth_to_space(const Graph&, const Node& node) {
   if (std::get<DepthToSpace>(node.op).column_row_depth) return "its mode is CRD";
   return std::nullopt;
 }
+Reason why_space_to_depth(const Graph&, const Node& node) {
+  if (std::get<SpaceToDepth>(node.op).column_row_depth) return "its mode is CRD";
+  return std::nullopt;
+}
+Reason why_gather_nd(const Graph&, const Node& node) {
+  if (std::get<GatherNd>(node.op).batch_dims != 0) return "it has batch_dims";
+  return std::nullopt;
+}
+Reason why_grid_sample(const Graph& graph, const Node& node) {
+  const auto shape = shape_of(graph, node, 0);
+  if (!shape || shape->size() != 4) return "its input is not known to have 4 axes";
+  return std::nullopt;
+}
+Reason why_roi_align(const Graph&, const Node& node) {
+  if (std::get<RoiAlign>(node.op).half_pixel) return "its coordinates are half_pixel";
+  return std::nullopt;
+}
+Reason why_top_k_11(const Graph&, const Node& node) {
+  const auto& top_k = std::get<TopK>(node.op);
+  if (!top_k.largest) return "it finds the smallest";
+  if (!top_k.sorted) return "it does not sort";
+  return std::nullopt;
+}
+Reason why_top_k_10(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
 Reason why_variadic(const Graph& graph, const Node& node) {
   for (std::size_t i = 1; i < node.inputs.size(); ++i)
     if (!shape_of(graph, node, i) || shape_of(graph, node, i) != shape_of(graph, node, 0))
@@ -103,6 +137,10 @@ Reason why_mod(const Graph& graph, const Node& node) {
   const Value* a = input(graph, node, 0);
   if (std::get<Binary>(node.op).fmod || a == nullptr || a->dtype != DataType::float32) return std::nullopt;
   return "it has the divisor's sign, and reals";
+}
+Reason why_pad_wraps(const Graph&, const Node& node) {
+  if (std::get<Pad>(node.op).mode == PadMode::wrap) return "its mode is wrap";
+  return std::nullopt;
 }
 Reason why_pad_axes(const Graph& graph, const Node& node) {
   if (!has(node, 3)) return std::nullopt;
@@ -124,12 +162,25 @@ Reason why_reshape(const Graph&, const Node& node) {
   if (std::get<Reshape>(node.op).allow_zero) return "it has allowzero";
   return std::nullopt;
 }
+Reason why_resize_19(const Graph&, const Node& node) {
+  if (std::get<Resize>(node.op).coordinates == ResizeCoordinates::half_pixel_symmetric)
+    return "its coordinates are half_pixel_symmetric";
+  return std::nullopt;
+}
+Reason why_resize_18(const Graph&, const Node& node) {
+  const auto& resize = std::get<Resize>(node.op);
+  if (resize.antialias) return "it has antialias";
+  if (!resize.axes.empty()) return "it has axes";
+  if (resize.policy != ResizePolicy::stretch) return "it keeps the aspect ratio";
+  return std::nullopt;
+}
 // Upsample and the first Resize.
 Reason why_resize_11(const Graph&, const Node& node) {
   const auto& resize = std::get<Resize>(node.op);
   if (!has(node, 2)) return "it has sizes";
   if (resize.coordinates != ResizeCoordinates::asymmetric) return "its coordinates are not asymmetric";
   if (resize.mode == ResizeMode::cubic) return "its mode is cubic";
+  if (resize.exclude_outside) return "it excludes elements outside its input";
   if (resize.mode == ResizeMode::nearest && resize.nearest != ResizeNearest::floor)
     return "its nearest_mode is not floor";
   return std::nullopt;
@@ -164,10 +215,17 @@ Reason why_slice(const Graph& graph, const Node& node) {
     return "it has steps";
   return unless_constant(graph, node, {1, 2, 3});
 }
+Reason why_along(const Graph& graph, const Node& node, std::int64_t axis, bool is_flattened) {
+  if (is_flattened || is_along_one_axis(shape_of(graph, node, 0), axis)) return std::nullopt;
+  return "it is along an axis that is not the last";
+}
 Reason why_softmax(const Graph& graph, const Node& node) {
   const auto& softmax = std::get<Softmax>(node.op);
-  if (softmax.flattened || is_along_one_axis(shape_of(graph, node, 0), softmax.axis)) return std::nullopt;
-  return "it is along an axis that is not the last";
+  return why_along(graph, node, softmax.axis, softmax.flattened);
+}
+Reason why_hardmax(const Graph& graph, const Node& node) {
+  const auto& hardmax = std::get<Hardmax>(node.op);
+  return why_along(graph, node, hardmax.axis, hardmax.flattened);
 }
 // The sizes of the parts if the axis cannot be divided equally; none if it can.
 std::optional<Ints> unequal_parts(const Graph& graph, const Node& node) {
@@ -194,13 +252,17 @@ Reason why_split_18(const Graph& graph, const Node& node) {
   return std::nullopt;
 }
 Reason why_split_13(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
+ScatterReduction reduction_of(const Node& node) {
+  const auto* elements = std::get_if<ScatterElements>(&node.op);
+  return elements != nullptr ? elements->reduction : std::get<ScatterNd>(node.op).reduction;
+}
 Reason why_scatter_18(const Graph&, const Node& node) {
-  const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
+  const ScatterReduction reduction = reduction_of(node);
   if (reduction == ScatterReduction::min || reduction == ScatterReduction::max) return "its reduction is min or max";
   return std::nullopt;
 }
 Reason why_scatter_16(const Graph&, const Node& node) {
-  if (std::get<ScatterNd>(node.op).reduction != ScatterReduction::none) return "its reduction is not none";
+  if (reduction_of(node) != ScatterReduction::none) return "its reduction is not none";
   return std::nullopt;
 }
 
@@ -253,7 +315,22 @@ void lower_dft(NodeWriting& w) {
     w.proto.set_doc_string(w.proto.doc_string() + kConstantName + "axis=" + own + "\n");
   drop_input(w.proto, 2);
 }
-void lower_scatter(NodeWriting& w) { w.proto.clear_attribute(); }
+void lower_scatter(NodeWriting& w) { remove_attribute(w.proto, "reduction"); }
+void lower_scatter_elements(NodeWriting& w) { w.proto.set_op_type("Scatter"); }
+void lower_roi_align(NodeWriting& w) { remove_attribute(w.proto, "coordinate_transformation_mode"); }
+void lower_grid_sample(NodeWriting& w) {
+  const SampleMode mode = std::get<GridSample>(w.node.op).mode;
+  if (mode == SampleMode::nearest) return;
+  remove_attribute(w.proto, "mode");
+  if (mode == SampleMode::cubic) set_word(w.proto, "mode", "bicubic");
+}
+void lower_top_k(NodeWriting& w) {
+  const auto k = constant_ints(w.graph, w.node, 1);
+  check(k && k->size() == 1, "k must be one number");
+  input_to_attribute(w, 1, "k");
+  remove_attribute(w.proto, "k");
+  set_integer(w.proto, "k", k->front());
+}
 void lower_axes(NodeWriting& w) { input_to_attribute(w, 1, "axes"); }
 void lower_reduce(NodeWriting& w) {
   remove_attribute(w.proto, "noop_with_empty_axes");
@@ -321,8 +398,9 @@ void lower_slice(NodeWriting& w) {
 void drop_axis(NodeWriting& w) { remove_attribute(w.proto, "axis"); }
 void drop_saturate(NodeWriting& w) { remove_attribute(w.proto, "saturate"); }
 void lower_softmax(NodeWriting& w) {
+  const auto* softmax = std::get_if<Softmax>(&w.node.op);
   remove_attribute(w.proto, "axis");
-  set_integer(w.proto, "axis", std::get<Softmax>(w.node.op).axis);
+  set_integer(w.proto, "axis", softmax != nullptr ? softmax->axis : std::get<Hardmax>(w.node.op).axis);
 }
 void lower_split_18(NodeWriting& w) {
   remove_attribute(w.proto, "num_outputs");
@@ -433,26 +511,34 @@ constexpr Lowering kLowerings[] = {
     {"DequantizeLinear", 10, nullptr},
     {"Equal", 11, never},
     {"Flatten", 9, never},
+    {"GatherND", 12, why_gather_nd},
+    {"GatherND", 11, nullptr},
     {"GRU", 14, why_recurrent},
     {"Gelu", 20, never, split_gelu, true},
     {"Gelu", 9, nullptr},
     {"Greater", 9, never},
+    {"GridSample", 20, why_grid_sample, lower_grid_sample},
+    {"GridSample", 16, nullptr},
     {"GroupNormalization", 21, nullptr},
     {"HardSwish", 14, never, split_hard_swish, true},
+    {"Hardmax", 13, why_hardmax, lower_softmax},
     {"If", 16, never},
     {"LSTM", 14, why_recurrent},
     {"LayerNormalization", 17, why_layer_norm, split_layer_norm, true},
     {"Less", 9, never},
     {"LogSoftmax", 13, why_softmax, lower_softmax},
     {"Loop", 16, never},
+    {"LpPool", 18, why_lp_pool},
     {"Max", 8, why_variadic},
     {"MaxPool", 12, never},
     {"MaxPool", 10, why_pool_10},
+    {"MaxPool", 8, why_pool_8},
     {"Mean", 8, why_variadic},
     {"Min", 8, why_variadic},
     {"Mish", 18, never, split_mish, true},
     {"Mod", 28, why_mod},
     {"PRelu", 9, never},
+    {"Pad", 19, why_pad_wraps},
     {"Pad", 18, why_pad_axes},
     {"Pad", 11, why_pad_11, lower_pad},
     {"Pow", 13, never},
@@ -472,23 +558,33 @@ constexpr Lowering kLowerings[] = {
     {"ReduceSum", 13, why_reduce, lower_reduce},
     {"ReduceSumSquare", 18, why_reduce, lower_reduce},
     {"Reshape", 14, why_reshape},
-    {"Resize", 19, never},
+    {"Resize", 19, why_resize_19},
+    {"Resize", 18, why_resize_18},
     {"Resize", 13, never, fill_resize},
     {"Resize", 11, why_resize_11, lower_resize_11},
     {"Resize", 10, why_upsample, lower_upsample},
     {"Resize", 9, never, lower_upsample_9},
+    {"RoiAlign", 16, why_roi_align, lower_roi_align},
+    {"RoiAlign", 10, nullptr},
     {"Scan", 16, never},
     {"Scan", 9, nullptr},
+    {"ScatterElements", 18, why_scatter_18},
+    {"ScatterElements", 16, why_scatter_16, lower_scatter},
+    {"ScatterElements", 11, never, lower_scatter_elements},
+    {"ScatterElements", 9, nullptr},
     {"ScatterND", 18, why_scatter_18},
     {"ScatterND", 16, why_scatter_16, lower_scatter},
     {"ScatterND", 11, nullptr},
     {"Shape", 15, why_shape_of},
     {"Slice", 10, why_slice, lower_slice},
     {"Softmax", 13, why_softmax, lower_softmax},
+    {"SpaceToDepth", 28, why_space_to_depth},
     {"Split", 18, why_split_18, lower_split_18},
     {"Split", 13, why_split_13, lower_split_13},
     {"Squeeze", 13, why_axes, lower_axes},
     {"Sum", 8, why_variadic},
+    {"TopK", 11, why_top_k_11},
+    {"TopK", 10, why_top_k_10, lower_top_k},
     {"Unsqueeze", 13, why_axes, lower_axes},
 };
 
@@ -503,6 +599,7 @@ constexpr ops::TypeSet kBelow14 = ops::kReal | ops::kWideInteger;
 const TypeLimit kTypeLimits[] = {
     {"Add", 14, kBelow14},       {"Sub", 14, kBelow14},
     {"Mul", 14, kBelow14},       {"Div", 14, kBelow14},
+    {"MaxPool", 12, ops::kReal}, {"TopK", 11, ops::kReal},
     {"ReduceMax", 12, kBelow14}, {"ReduceMin", 12, kBelow14},
     {"Abs", 6, ops::kNumber},    {"Clip", 12, ops::kReal},
     {"Equal", 11, kBelow11},     {"Flatten", 9, ops::kReal},

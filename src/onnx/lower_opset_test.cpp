@@ -113,6 +113,7 @@ TEST(Lowering, bounds_of_clip_become_attributes) {
 TEST(Lowering, pads_and_their_value_become_attributes) {
   expect_opsets(one_node(Pad{}, {2, 3}, {ints({0, 1, 0, 2}), float_scalar(5)}), 7);
   expect_opsets(one_node(Pad{PadMode::edge}, {2, 3}, {ints({0, 1, 0, 2})}), 7);
+  expect_opsets(one_node(Pad{PadMode::wrap}, {2, 3}, {ints({0, 1, 0, 2})}), 19);
 }
 TEST(Lowering, sizes_of_split_become_an_attribute) {
   expect_opsets(one_node(Split{}, {6}, {ints({2, 4})}, 2), 7);
@@ -129,6 +130,51 @@ TEST(Lowering, nearest_resize_becomes_an_upsample) {
   expect_opsets(one_node(upsample, {1, 1, 4, 4}, {std::nullopt, floats({4}, {1, 1, 0.5F, 0.5F})}), 10);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 11);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, std::nullopt, ints({1, 1, 4, 4})}), 11);
+}
+TEST(Lowering, further_forms_of_resize) {
+  const std::vector<std::optional<Tensor>> scales{std::nullopt, floats({4}, {1, 1, 2, 2})};
+  expect_opsets(one_node(Resize{.coordinates = ResizeCoordinates::half_pixel_symmetric}, {1, 1, 2, 2}, scales), 19);
+  expect_opsets(one_node(Resize{.mode = ResizeMode::linear, .antialias = true}, {1, 1, 2, 2}, scales), 18);
+  expect_opsets(one_node(Resize{.axes = {2}}, {1, 1, 2, 2}, {std::nullopt, floats({1}, {2})}), 18);
+  expect_opsets(one_node(Resize{.exclude_outside = true}, {1, 1, 2, 2}, scales), 11);
+  expect_opsets(one_node(Resize{.coordinates = ResizeCoordinates::tf_crop_and_resize}, {1, 1, 2, 2},
+                         {floats({8}, {0, 0, 0, 0, 1, 1, 1, 1}), std::nullopt, ints({1, 1, 3, 3})}),
+                11);
+}
+TEST(Lowering, k_of_top_k) {
+  expect_opsets(one_node(TopK{}, {2, 3}, {ints({2})}, 2), 7);
+  expect_opsets(one_node(TopK{.largest = false}, {2, 3}, {ints({2})}, 2), 11);
+}
+TEST(Lowering, scatter_elements) {
+  expect_opsets(one_node(ScatterElements{}, {3}, {ints({1}), floats({1}, {5})}), 9);
+  expect_opsets(one_node(ScatterElements{0, ScatterReduction::add}, {3}, {ints({1}), floats({1}, {5})}), 16);
+  expect_opsets(one_node(ScatterElements{0, ScatterReduction::max}, {3}, {ints({1}), floats({1}, {5})}), 18);
+}
+TEST(Lowering, gather_nd) {
+  const Tensor rows = Tensor::from<std::int64_t>({2, 1}, Ints{0, 1});
+  expect_opsets(one_node(GatherNd{}, {2, 3}, {rows}), 11);
+  expect_opsets(one_node(GatherNd{1}, {2, 3}, {rows}), 12);
+}
+TEST(Lowering, images_and_regions) {
+  const Tensor grid(DataType::float32, {1, 2, 2, 2}), batch = ints({0});
+  for (SampleMode mode : {SampleMode::linear, SampleMode::nearest, SampleMode::cubic})
+    expect_opsets(one_node(GridSample{mode}, {1, 1, 4, 4}, {grid}), 16);
+  expect_opsets(one_node(GridSample{}, {1, 1, 4, 4, 4}, {Tensor(DataType::float32, {1, 2, 2, 2, 3})}), 20);
+  expect_opsets(one_node(RoiAlign{.half_pixel = false}, {1, 1, 4, 4}, {floats({1, 4}, {0, 0, 1, 1}), batch}), 10);
+  expect_opsets(one_node(RoiAlign{}, {1, 1, 4, 4}, {floats({1, 4}, {0, 0, 1, 1}), batch}), 16);
+  expect_opsets(one_node(SpaceToDepth{2}, {1, 1, 4, 4}), 7);
+  expect_opsets(one_node(SpaceToDepth{2, true}, {1, 1, 4, 4}), 28);
+}
+TEST(Lowering, hardmax) {
+  expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3}), 7);
+  expect_opsets(one_node(Hardmax{.axis = 1, .flattened = true}, {2, 3, 4}), 7);
+  expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3, 4}), 13);
+}
+TEST(Lowering, indices_of_pools_and_norms) {
+  const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};
+  expect_opsets(one_node(Pool{.window = window, .column_major_indices = true}, {1, 1, 5}, {}, 2), 8);
+  expect_opsets(one_node(LpPool{.window = window}, {1, 1, 5}), 7);
+  expect_opsets(one_node(LpPool{.window = window, .ceil_mode = true}, {1, 1, 5}), 18);
 }
 TEST(Lowering, pools_need_the_opset_that_introduced_their_attributes) {
   const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};

@@ -143,20 +143,23 @@ bool GraphReader::widen_constant(const onnx::NodeProto& node) {
   return true;
 }
 
-// Reshape(Softmax(Flatten(x))), as the exporter writes it, becomes one operator again. The nodes it consists of are
-// then unread.
+// Reshape(Softmax(Flatten(x))), or the same of a Hardmax, as the exporter writes it, becomes one operator again. The
+// nodes it consists of are then unread.
 bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   const auto producer_of = [&](ValueId id) {
     const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);
     return producer == NodeId::none || graph_.node(producer).inputs.empty() ? NodeId::none : producer;
   };
   const NodeId softmax_id = node.input_size() == 0 ? NodeId::none : producer_of(read_value(node.input(0)));
-  const auto* softmax = softmax_id == NodeId::none ? nullptr : std::get_if<Softmax>(&graph_.node(softmax_id).op);
-  if (softmax == nullptr) return false;
+  if (softmax_id == NodeId::none) return false;
+  const Op& of_rows = graph_.node(softmax_id).op;
+  const auto* softmax = std::get_if<Softmax>(&of_rows);
+  if (softmax == nullptr && !std::holds_alternative<Hardmax>(of_rows)) return false;
   const NodeId flatten_id = producer_of(graph_.node(softmax_id).inputs[0]);
   const auto* flatten = flatten_id == NodeId::none ? nullptr : std::get_if<Flatten>(&graph_.node(flatten_id).op);
   if (flatten == nullptr) return false;
-  const Softmax merged{.axis = flatten->axis, .log = softmax->log, .flattened = true};
+  Op merged = Hardmax{.axis = flatten->axis, .flattened = true};
+  if (softmax != nullptr) merged = Softmax{.axis = flatten->axis, .log = softmax->log, .flattened = true};
   add_node(node, {.op = merged, .inputs = {graph_.node(flatten_id).inputs[0]}}, 1);
   return true;
 }
@@ -176,6 +179,11 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
     infer(graph_.add_node({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {y}}));
     return y;
   };
+  form.add_output = [this](Op op, ValueId input, const std::string& name) {
+    const ValueId made = graph_.add(std::move(op), name, {input}, name);
+    infer(graph_.producer(made));
+    return made;
+  };
   form.output_count = output_count;
   const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
   if (!is_known) return "";
@@ -192,8 +200,13 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   }
   if (domain.empty())
     if (auto reason = lift(form)) return reason;
+  for (const auto& [index, id] : form.computed) {
+    const std::string& name = node.output(static_cast<int>(index));
+    if (!name.empty()) values_[name] = {.type = graph_.value(id).dtype, .real = id};
+  }
+  if (!form.computed.empty()) output_count = form.computed.begin()->first;
   const ops::OperatorInfo* row = ops::find_operator(domain, form.type);
-  check(row != nullptr, "operator table: no row for {}", form.type);
+  if (row == nullptr) return fmt::format("opset {} does not have it", form.opset);
   if (domain.empty() && form.opset < row->since && !has_lift(node.op_type(), form.opset, row->since))
     return fmt::format("opset {} does not have it; {} is the first that does", form.opset, row->since);
   if (ops::slot_at(row->outputs, output_count - 1) == nullptr)

@@ -190,21 +190,23 @@ void GraphWriter::write_node(NodeId id) {
   const Node& node = graph_.node(id);
   if (std::holds_alternative<Requantize>(node.op)) return write_requantize(node);
   const auto* softmax = std::get_if<Softmax>(&node.op);
+  const auto* hardmax = std::get_if<Hardmax>(&node.op);
   if (softmax != nullptr && softmax->flattened && model_.opset >= 13)
-    write_flattened_softmax(node);
+    write_flattened(node, softmax->axis);
+  else if (hardmax != nullptr && hardmax->flattened && model_.opset >= 13)
+    write_flattened(node, hardmax->axis);
   else
     write_operator(id);
 }
 
-// Writes a flattened Softmax (the form before opset 13, over all axes from `axis` on) as Flatten, Softmax over the last
-// axis, and Reshape to the original shape.
-void GraphWriter::write_flattened_softmax(const Node& node) {
-  const auto& softmax = std::get<Softmax>(node.op);
+// Writes a flattened Softmax or Hardmax (the form before opset 13, over all axes from `axis` on) as Flatten, the
+// operator over the last axis, and Reshape to the original shape.
+void GraphWriter::write_flattened(const Node& node, std::int64_t axis) {
   const std::string from = read_name(node.inputs[0]), to = raw_name(node.outputs[0]);
   const std::string shape = fresh(to + "/shape"), flat = fresh(to + "/flat"), rows = fresh(to + "/rows");
   add("Shape", shape, {from}, shape);
-  set_integer(add("Flatten", flat, {from}, flat), "axis", softmax.axis);
-  set_integer(add(softmax.log ? "LogSoftmax" : "Softmax", rows, {flat}, rows), "axis", -1);
+  set_integer(add("Flatten", flat, {from}, flat), "axis", axis);
+  set_integer(add(std::string(ops::info(node.op).name).c_str(), rows, {flat}, rows), "axis", -1);
   add("Reshape", node.name, {rows, shape}, to).set_doc_string(kFlattenedSoftmax);
   write_snapped_outputs(node, {to});
 }

@@ -71,7 +71,7 @@ class GraphWriter {
   void write_fields(const Node& node, onnx::NodeProto& written);
   void write_bodies(const Node& node, onnx::NodeProto& written);
   void write_unknown(const Node& node, onnx::NodeProto& written);
-  void write_flattened_softmax(const Node& node);
+  void write_flattened(const Node& node, std::int64_t axis);
   void write_metadata();
   onnx::NodeProto& add(const char* type, const std::string& node_name, const std::vector<std::string>& inputs,
                        const std::string& output);

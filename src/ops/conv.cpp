@@ -212,6 +212,7 @@ std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
   return settle_conv_window(window, in.shape(0), in.has(1) ? in.shape(1) : std::nullopt);
 }
 
+// Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
   return settle_kernel(std::get<Conv>(op).window, in);
 }

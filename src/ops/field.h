@@ -232,6 +232,12 @@ std::vector<Field> window_fields() {
                                               {"VALID", AutoPad::valid}})};
 }
 
+/// Window attributes without those that the operator lacks.
+inline std::vector<Field> without(std::vector<Field> fields, std::initializer_list<std::string_view> names) {
+  std::erase_if(fields, [&](const Field& f) { return std::ranges::find(names, f.name) != names.end(); });
+  return fields;
+}
+
 inline std::vector<Field> operator+(std::vector<Field> a, std::vector<Field> b) {
   a.insert(a.end(), std::make_move_iterator(b.begin()), std::make_move_iterator(b.end()));
   return a;

@@ -66,6 +66,27 @@ Outputs infer_shape_of(const Inputs& in) {
   return {y};
 }
 
+/// The number of elements; the size of the only other axis if all but one have size 1.
+Outputs infer_size_of(const Inputs& in) {
+  ValueInfo y{.dtype = DataType::int64, .shape = Shape{}, .elements = {}};
+  if (!in.shape(0)) return {y};
+  std::int64_t size = 1;
+  for (std::int64_t dim : *in.shape(0)) size = multiply(size, dim);
+  Element element;
+  if (is_unknown(size))
+    element.dimension = size < kDynamic ? size : 0;
+  else
+    element = size;
+  y.elements = Elements{element};
+  return {y};
+}
+
+Outputs infer_eye_like(const Inputs& in) {
+  const auto& op = std::get<EyeLike>(in.node.op);
+  if (in.shape(0)) check(in.shape(0)->size() == 2, "input has shape {}, expected a matrix", to_string(*in.shape(0)));
+  return {{.dtype = op.dtype.value_or(in[0].dtype), .shape = in.shape(0), .elements = {}}};
+}
+
 Outputs infer_constant_of_shape(const Inputs& in) {
   const auto& op = std::get<ConstantOfShape>(in.node.op);
   ValueInfo y{.dtype = op.value.dtype(), .shape = {}, .elements = {}};
@@ -140,6 +161,24 @@ void shape_of(const Node& node, std::span<const TensorView> in, std::span<const 
     out[0].as<std::int64_t>()[i] = in[0].shape[static_cast<std::size_t>(start + i)];
 }
 
+void size_of(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  *out[0].as<std::int64_t>() = in[0].size();
+}
+
+void eye_like(const Node& node, std::span<const TensorView>, std::span<const TensorView> out) {
+  const std::int64_t k = std::get<EyeLike>(node.op).k, rows = out[0].shape[0], columns = out[0].shape[1];
+  const auto fill = [&](auto zero) {
+    using T = decltype(zero);
+    T* y = out[0].as<T>();
+    std::fill_n(y, out[0].size(), T{0});
+    if (k <= -rows || k >= columns) return;
+    for (std::int64_t row = std::max<std::int64_t>(0, -k); row < rows && row + k < columns; ++row)
+      y[row * columns + row + k] = T{1};
+  };
+  if (out[0].dtype == DataType::boolean) return fill(std::uint8_t{});
+  with_number_type(out[0].dtype, fill);
+}
+
 void constant_of_shape(const Node& node, std::span<const TensorView>, std::span<const TensorView> out) {
   const Tensor& value = std::get<ConstantOfShape>(node.op).value;
   with_width(out[0].dtype, [&](auto zero) {
@@ -203,6 +242,22 @@ std::vector<OperatorInfo> fill_operators() {
        .fields = {field("start", &ShapeOf::start), field("end", &ShapeOf::end)},
        .infer = infer_shape_of,
        .evaluate = shape_of,
+       .traits = {.reads_shape_only = true}},
+      {.name = "Size",
+       .prototype = SizeOf{},
+       .inputs = {{"data", kWholeBytes | kPacked}},
+       .outputs = {{"size", kInt64}},
+       .infer = infer_size_of,
+       .evaluate = size_of,
+       .traits = {.reads_shape_only = true}},
+      {.name = "EyeLike",
+       .since = 9,
+       .prototype = EyeLike{},
+       .inputs = {{"input", kWholeBytes}},
+       .outputs = {{"output", kNumber | kBoolean}},
+       .fields = {field("dtype", &EyeLike::dtype), field("k", &EyeLike::k)},
+       .infer = infer_eye_like,
+       .evaluate = eye_like,
        .traits = {.reads_shape_only = true}},
       {.name = "ConstantOfShape",
        .since = 9,

@@ -1,4 +1,4 @@
-// Operators that read or write elements by index: Slice, Gather, ScatterND, Pad.
+// Operators that select a range of elements or rows by index: Slice, Gather, Pad.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -138,31 +138,6 @@ Outputs infer_pad(const Inputs& in) {
   return {like(in[0], y)};
 }
 
-TypeSet scatter_types(ScatterReduction reduction) {
-  return reduction == ScatterReduction::none ? kWholeBytes : kNumber;
-}
-
-Outputs infer_scatter_nd(const Inputs& in) {
-  const TypeSet types = scatter_types(std::get<ScatterNd>(in.node.op).reduction);
-  check(types.contains(in[0].dtype) || in[0].dtype == DataType::unknown,
-        "input 'data' is {}; accepted with a reduction: {}", to_string(in[0].dtype), to_string(types));
-  if (!in.shape(0) || !in.shape(1) || in.shape(1)->empty()) {
-    check(!in.shape(1) || !in.shape(1)->empty(), "indices must not be a scalar");
-    return {like(in[0], in.shape(0))};
-  }
-  const Shape &data = *in.shape(0), &indices = *in.shape(1);
-  const std::int64_t depth = indices.back();
-  if (is_unknown(depth)) return {like(in[0], data)};
-  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not fit data of shape {}", to_string(indices),
-        to_string(data));
-  Shape updates(indices.begin(), indices.end() - 1);
-  updates.insert(updates.end(), data.begin() + depth, data.end());
-  const auto fits = [](std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); };
-  check(!in.shape(2) || std::ranges::equal(updates, *in.shape(2), fits), "updates have shape {}, expected {}",
-        in.shape(2) ? to_string(*in.shape(2)) : "", to_string(updates));
-  return {like(in[0], data)};
-}
-
 /// The start of a slice after ONNX's wrapping and clamping. Bounds may be the extremes of int64.
 std::int64_t slice_start(std::int64_t start, std::int64_t step, std::int64_t dim) {
   if (start < 0) start += dim;
@@ -204,59 +179,6 @@ void gather(const Node& node, std::span<const TensorView> in, std::span<const Te
     }
 }
 
-/// data[i] = f(data[i], update[i]) for a run of elements.
-template <class T>
-void combine(ScatterReduction reduction, T* data, const T* update, std::int64_t count) {
-  const auto apply = [&](auto f) {
-    for (std::int64_t i = 0; i < count; ++i) data[i] = f(data[i], update[i]);
-  };
-  switch (reduction) {
-    case ScatterReduction::none:
-      return;
-    case ScatterReduction::add:
-      return apply([](T a, T b) { return wrapping_add(a, b); });
-    case ScatterReduction::mul:
-      return apply([](T a, T b) { return wrapping_multiply(a, b); });
-    case ScatterReduction::min:
-      return apply([](T a, T b) { return smaller(a, b); });
-    case ScatterReduction::max:
-      return apply([](T a, T b) { return larger(a, b); });
-  }
-}
-
-/// Updates are applied in order. If several change one position, the last one wins, or the reduction combines them.
-void scatter_nd(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
-  const auto shape = out[0].shape;
-  const auto depth = static_cast<std::size_t>(in[1].shape.back());
-  const Strides strides = dense_strides(shape);
-  const std::int64_t count = product(in[1].shape.first(in[1].shape.size() - 1)), run = product(shape.subspan(depth));
-  const std::size_t bytes = element_bytes(out[0].dtype);
-  copy_elements(node, in, out);
-  for (std::int64_t u = 0; u < count; ++u) {
-    std::int64_t first = 0;
-    for (std::size_t axis = 0; axis < depth; ++axis) {
-      const std::int64_t index =
-          integer_at(in[1], u * static_cast<std::int64_t>(depth) + static_cast<std::int64_t>(axis));
-      check(index >= -shape[axis] && index < shape[axis], "{} index {} of update {} is outside axis {} of size {}",
-            where(node), index, u, axis, shape[axis]);
-      first += (index < 0 ? index + shape[axis] : index) * strides[axis];
-    }
-    std::byte* to = out[0].data + static_cast<std::size_t>(first) * bytes;
-    const std::byte* from = in[2].data + static_cast<std::size_t>(u * run) * bytes;
-    if (reduction == ScatterReduction::none) {
-      if (run > 0) std::memcpy(to, from, static_cast<std::size_t>(run) * bytes);
-      continue;
-    }
-    with_number_type(out[0].dtype, [&](auto zero) {
-      using T = decltype(zero);
-      combine(reduction, reinterpret_cast<T*>(to), reinterpret_cast<const T*>(from), run);
-    });
-  }
-}
-
-bool is_plain_scatter(const Op& op) { return std::get<ScatterNd>(op).reduction == ScatterReduction::none; }
-
 /// One axis of a Pad. Negative padding crops first, so that [low, low + size) of the input is padded.
 struct PadAxis {
   std::int64_t begin = 0, low = 0, size = 0;
@@ -285,6 +207,7 @@ std::int64_t pad_source(const PadAxis& a, PadMode mode, std::int64_t i) {
   const std::int64_t j = i - a.begin, last = a.size - 1;
   if (mode == PadMode::edge || last <= 0)
     return a.low + std::clamp<std::int64_t>(j, 0, std::max<std::int64_t>(0, last));
+  if (mode == PadMode::wrap) return a.low + ((j % a.size) + a.size) % a.size;
   const std::int64_t period = 2 * last, phase = ((j % period) + period) % period;
   return a.low + (phase <= last ? phase : period - phase);
 }
@@ -306,7 +229,7 @@ void pad_constant(std::span<const TensorView> in, const TensorView& out, const P
        out.data + first_to * static_cast<std::int64_t>(sizeof(T)));
 }
 
-/// Reflect and edge modes: every output element reads an input element; the last axis is the inner loop.
+/// Reflect, edge and wrap modes: every output element reads an input element; the last axis is the inner loop.
 template <class T>
 void pad_mapped(const TensorView& in, const TensorView& out, const PadAxes& axes, PadMode mode) {
   const auto shape = out.shape;
@@ -371,23 +294,8 @@ std::vector<OperatorInfo> index_operators() {
        .evaluate = gather,
        .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true},
        .bounds = within_first},
-      {.name = "ScatterND",
-       .since = 18,
-       .prototype = ScatterNd{},
-       .inputs = {data, {"indices", kInt64, 0, Presence::required, Use::parameter}, {"updates", kWholeBytes, 'T'}},
-       .outputs = {output},
-       .fields = {field("reduction", &ScatterNd::reduction,
-                        std::vector<Word<ScatterReduction>>{{"none", ScatterReduction::none},
-                                                            {"add", ScatterReduction::add},
-                                                            {"mul", ScatterReduction::mul},
-                                                            {"min", ScatterReduction::min},
-                                                            {"max", ScatterReduction::max}})},
-       .infer = infer_scatter_nd,
-       .evaluate = scatter_nd,
-       .traits = {.moves_elements = true, .permutes_channels = true},
-       .moves_when = is_plain_scatter},
       {.name = "Pad",
-       .since = 18,
+       .since = 19,
        .prototype = Pad{},
        .inputs = {data,
                   parameter("pads"),
@@ -395,8 +303,10 @@ std::vector<OperatorInfo> index_operators() {
                   parameter("axes", Presence::optional)},
        .outputs = {output},
        .fields = {field("mode", &Pad::mode,
-                        std::vector<Word<PadMode>>{
-                            {"constant", PadMode::constant}, {"reflect", PadMode::reflect}, {"edge", PadMode::edge}})},
+                        std::vector<Word<PadMode>>{{"constant", PadMode::constant},
+                                                   {"reflect", PadMode::reflect},
+                                                   {"edge", PadMode::edge},
+                                                   {"wrap", PadMode::wrap}})},
        .infer = infer_pad,
        .evaluate = pad,
        .traits = {.moves_elements = true},

@@ -260,14 +260,7 @@ void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bo
 
 void softmax(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Softmax>(node.op);
-  const auto shape = in[0].shape;
-  if (shape.empty()) return softmax_row(in[0].as<float>(), out[0].as<float>(), 1, 1, op.log);
-  // The flattened form may name the axis after the last one: distributions of one element.
-  const bool is_past_end = op.flattened && op.axis == static_cast<std::int64_t>(shape.size());
-  const std::size_t axis = is_past_end ? shape.size() : wrapped_axis(op.axis, shape.size());
-  const std::int64_t outer = product(shape.first(axis));
-  const std::int64_t n = op.flattened ? product(shape.subspan(axis)) : shape[axis];
-  const std::int64_t inner = op.flattened ? 1 : product(shape.subspan(axis + 1));
+  const auto [outer, n, inner] = axis_vectors(in[0].shape, op.axis, op.flattened);
   for (std::int64_t o = 0; o < outer; ++o)
     for (std::int64_t i = 0; i < inner; ++i) {
       const std::int64_t start = o * n * inner + i;

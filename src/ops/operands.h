@@ -50,4 +50,18 @@ inline std::int64_t product(std::span<const std::int64_t> dims) {
   return n;
 }
 
+/// The vectors along one axis: element k of vector (o, i) is at (o * n + k) * inner + i.
+struct AxisVectors {
+  std::int64_t outer = 1, n = 1, inner = 1;
+};
+/// `is_flattened`: each vector extends over all axes from `axis` on, which may be the one after the last. A scalar is a
+/// vector of one element.
+inline AxisVectors axis_vectors(std::span<const std::int64_t> shape, std::int64_t axis, bool is_flattened) {
+  if (shape.empty()) return {};
+  const bool is_past_end = is_flattened && axis == static_cast<std::int64_t>(shape.size());
+  const std::size_t first = is_past_end ? shape.size() : wrapped_axis(axis, shape.size());
+  if (is_flattened) return {product(shape.first(first)), product(shape.subspan(first)), 1};
+  return {product(shape.first(first)), shape[first], product(shape.subspan(first + 1))};
+}
+
 }  // namespace bitfold::ops

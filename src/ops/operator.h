@@ -84,8 +84,8 @@ struct Traits {
 };
 
 /// Inputs and outputs are in the node's order; an absent optional one is a view without data. Output views have the
-/// type and shape given by the row's infer function. Memory allocated does not grow with the data. Inputs and outputs
-/// do not overlap. Throws Error beginning with the node if the data is invalid, such as an index out of range.
+/// type and shape given by the row's infer function. Memory allocated does not grow with the data, except for lists of
+/// indices along one axis. Inputs and outputs do not overlap. Throws Error beginning with the node if the data is invalid, such as an index out of range.
 using Evaluate = void (*)(const Node& node, std::span<const TensorView> inputs, std::span<const TensorView> outputs);
 /// For outputs whose shape depends on the data; allocates them.
 using EvaluateDynamic = std::vector<Tensor> (*)(const Node& node, std::span<const TensorView> inputs);
@@ -195,20 +195,21 @@ std::vector<OperatorInfo> conv_operators();       ///< Conv, ConvTranspose
 std::vector<OperatorInfo> matrix_operators();     ///< Gemm, MatMul
 std::vector<OperatorInfo> normalize_operators();  ///< BatchNormalization, LayerNormalization, LRN, Softmax, ...
 std::vector<OperatorInfo> pool_operators();       ///< MaxPool, GlobalAveragePool, ...
+std::vector<OperatorInfo> lp_pool_operators();    ///< LpPool, GlobalLpPool, MaxUnpool
 std::vector<OperatorInfo> unary_operators();      ///< Relu, Sigmoid, LeakyRelu, Clip, ...
 std::vector<OperatorInfo> cast_operators();       ///< Cast
 std::vector<OperatorInfo> binary_operators();     ///< Add, Min, Where, PRelu, ...
-std::vector<OperatorInfo> reduce_operators();     ///< ReduceSum, ArgMax, ...
+std::vector<OperatorInfo> reduce_operators();     ///< ReduceSum, ArgMax, CumSum, Hardmax, ...
 std::vector<OperatorInfo> join_operators();       ///< Concat, Split
 std::vector<OperatorInfo> reshape_operators();    ///< Reshape, Transpose, Squeeze, ...
 std::vector<OperatorInfo> index_operators();      ///< Slice, Gather, Pad, ...
-std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, ConstantOfShape, Range
-std::vector<OperatorInfo> resize_operators();     ///< Resize, DepthToSpace
+std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, Size, ConstantOfShape, Range, EyeLike
+std::vector<OperatorInfo> resize_operators();     ///< Resize
 std::vector<OperatorInfo> control_operators();    ///< If, Loop, Scan
-std::vector<OperatorInfo> scatter_operators();    ///< GatherElements, GatherND, ScatterElements, TensorScatter
+std::vector<OperatorInfo> scatter_operators();    ///< GatherElements, GatherND, ScatterElements, ScatterND, ...
 std::vector<OperatorInfo> select_operators();     ///< TopK, OneHot, NonZero, Unique, Compress
 std::vector<OperatorInfo> box_operators();        ///< NonMaxSuppression, RoiAlign, MaxRoiPool
-std::vector<OperatorInfo> sample_operators();     ///< GridSample, AffineGrid, DeformConv, Col2Im
+std::vector<OperatorInfo> sample_operators();     ///< GridSample, AffineGrid, DeformConv
 std::vector<OperatorInfo> spectrum_operators();   ///< DFT, STFT, HannWindow, MelWeightMatrix, ...
 std::vector<OperatorInfo> recurrent_operators();  ///< RNN, GRU, LSTM
 std::vector<OperatorInfo> attention_operators();  ///< Attention, RotaryEmbedding, LinearAttention, CausalConvWithState
@@ -216,7 +217,7 @@ std::vector<OperatorInfo> code_operators();       ///< QuantizeLinear, Dequantiz
 std::vector<OperatorInfo> random_operators();     ///< RandomNormal, Bernoulli, Multinomial, ...
 std::vector<OperatorInfo> loss_operators();       ///< NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss
 std::vector<OperatorInfo> einsum_operators();     ///< Einsum, Det
-std::vector<OperatorInfo> arrange_operators();    ///< SpaceToDepth, ReverseSequence, CenterCropPad, Trilu
+std::vector<OperatorInfo> arrange_operators();    ///< DepthToSpace, ReverseSequence, Trilu, Col2Im, ...
 std::vector<OperatorInfo> internal_operators();   ///< Requantize, Opaque
 
 }  // namespace bitfold::ops

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/infer.h"
 
 namespace bitfold::ops {
 namespace {
@@ -155,6 +156,15 @@ std::optional<std::string> settle_window(Window& window, const std::optional<Sha
   window.pads = resolve_window(window, std::span(*x).subspan(2), false).pads;
   window.auto_pad = AutoPad::none;
   return std::nullopt;
+}
+
+std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
+  if (window.kernel.empty()) {
+    const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
+    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
+    window.kernel.assign(w->begin() + 2, w->end());
+  }
+  return settle_window(window, in.shape(0));
 }
 
 }  // namespace bitfold::ops
