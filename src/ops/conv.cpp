@@ -195,33 +195,16 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
   for_each_block(a, s, operands(in, out), weights_of, accumulate_transposed);
 }
 
-}  // namespace
-
-std::optional<std::string> settle_conv_window(Window& window, const std::optional<Shape>& x,
-                                              const std::optional<Shape>& w) {
-  if (window.kernel.empty()) {
-    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
-    window.kernel.assign(w->begin() + 2, w->end());
-  }
-  return settle_window(window, x);
-}
-
-namespace {
-
-std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
-  return settle_conv_window(window, in.shape(0), in.has(1) ? in.shape(1) : std::nullopt);
-}
-
 // Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
-  return settle_kernel(std::get<Conv>(op).window, in);
+  return settle_kernel(std::get<Conv>(op).window, in.shape(0), in.shape(1));
 }
 // auto_pad stays unresolved, because output_shape affects the padding.
 std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
   Window& window = std::get<ConvTranspose>(op).window;
   const AutoPad auto_pad = window.auto_pad;
   window.auto_pad = AutoPad::none;
-  auto reason = settle_kernel(window, in);
+  auto reason = settle_kernel(window, in.shape(0), in.shape(1));
   window.auto_pad = auto_pad == AutoPad::valid ? AutoPad::none : auto_pad;
   if (auto_pad != AutoPad::none) std::fill(window.pads.begin(), window.pads.end(), 0);
   return reason;

@@ -256,7 +256,7 @@ void deform_conv(const Node& node, std::span<const TensorView> in, std::span<con
 }
 
 std::optional<std::string> settle_deform_conv(Op& op, const Inputs& in) {
-  return settle_kernel(std::get<DeformConv>(op).window, in);
+  return settle_kernel(std::get<DeformConv>(op).window, in.shape(0), in.shape(1));
 }
 
 std::int64_t deform_conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {

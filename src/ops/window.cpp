@@ -158,13 +158,12 @@ std::optional<std::string> settle_window(Window& window, const std::optional<Sha
   return std::nullopt;
 }
 
-std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
+std::optional<std::string> settle_kernel(Window& window, const std::optional<Shape>& x, const std::optional<Shape>& w) {
   if (window.kernel.empty()) {
-    const std::optional<Shape> w = in.has(1) ? in.shape(1) : std::nullopt;
     if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
     window.kernel.assign(w->begin() + 2, w->end());
   }
-  return settle_window(window, in.shape(0));
+  return settle_window(window, x);
 }
 
 }  // namespace bitfold::ops
