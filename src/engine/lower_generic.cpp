@@ -126,7 +126,8 @@ bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float
 
 bool lower_gather(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
-  const bool moves = ops::moves_elements(node.op) && !ops::info(node.op).traits.selects_by_value &&
+  const ops::OperatorInfo& row = ops::info(node.op);
+  const bool moves = row.evaluate != nullptr && ops::moves_elements(node.op) && !row.traits.selects_by_value &&
                      !ops::fills(node.op) && ops::inputs_with(node, ops::Use::data).size() == 1;
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const auto grid = l.code_grid(y);
@@ -154,7 +155,7 @@ bool lower_gather(Lowering& l, NodeId id) {
     }
   }
   const TensorView output{DataType::float32, l.shape(y), reinterpret_cast<std::byte*>(moved.data())};
-  ops::info(node.op).evaluate(node, inputs, {&output, 1});
+  row.evaluate(node, inputs, {&output, 1});
   const Slot source = l.codes(x, Layout::plain), destination = l.make(y, true, Layout::plain);
   std::vector<std::int32_t> from(moved.size());
   std::transform(moved.begin(), moved.end(), from.begin(), [](float i) { return static_cast<std::int32_t>(i); });
