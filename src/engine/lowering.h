@@ -167,7 +167,8 @@ NodeId only_consumer(const Lowering& lowering, ValueId value);
 
 bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
 
-/// Part of lower_integer: movements that strides cannot describe, such as nearest Resize and DepthToSpace. The source of each element is found by moving indices through the operator's evaluation.
+/// Part of lower_integer: movements that strides cannot describe, such as nearest Resize and DepthToSpace. The source
+/// of each element is found by moving indices through the operator's evaluation.
 bool lower_gather(Lowering& lowering, NodeId id);
 
 /// The node as a function of its first input's code, evaluated as the simulation does; none if it depends on other

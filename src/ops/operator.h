@@ -55,13 +55,13 @@ enum class Role {
   arithmetic,  ///< Every input and output has its own grid.
 };
 
-/// Facts about the computation. False is always safe.
+/// Facts about the computation. False is safe, except for the two that qualify moves_elements.
 struct Traits {
   /// Output element i depends on the inputs' elements at i only, after numpy broadcasting.
   bool elementwise = false;
   /// Every output element is an element of a data input (or a fill value), unchanged.
   bool moves_elements = false;
-  /// With moves_elements: which element goes where depends on the elements, as in MaxPool.
+  /// Qualifies moves_elements: which element goes where depends on the elements, as in MaxPool.
   bool selects_by_value = false;
   /// Changes only the shape: elements keep their order in memory.
   bool keeps_order = false;
@@ -75,7 +75,7 @@ struct Traits {
   bool keeps_channels = false;
   /// Output element i depends on element i of the first input and on the parameters of its channel only.
   bool is_channelwise = false;
-  /// May move elements to another channel (axis 1) although the number of channels stays the same.
+  /// Qualifies moves_elements: elements may change channels (axis 1) although the number of channels stays.
   bool permutes_channels = false;
   /// Leaves alone every axis that its input 'axes' does not name.
   bool acts_along_axes = false;

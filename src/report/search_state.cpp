@@ -47,6 +47,15 @@ MixPoint parse_point(const Json& json) {
   return point;
 }
 
+/// "conv1 w4a8"
+std::string key_of(const LoneLayer& layer) { return fmt::format("{} {}", layer.node, to_string(layer.choice)); }
+
+LoneLayer parse_key(const std::string& text) {
+  const std::size_t space = text.rfind(' ');
+  check(space != std::string::npos, "'{}': expected a layer and its bits, such as 'conv1 w4a8'", text);
+  return {text.substr(0, space), parse_choice(text.substr(space + 1))};
+}
+
 }  // namespace
 
 std::string to_string(const LayerChoice& choice) {
@@ -71,10 +80,12 @@ void save_state(const SearchState& state, const std::string& path) {
     for (const LayerChoice& choice : point.choices) choices.push_back(to_string(choice));
     points.push_back({{"choices", choices}, {"bytes", point.bytes}, {"score", point.score}});
   }
+  Json noise = Json::object();
+  for (const auto& [layer, value] : state.noise) noise[key_of(layer)] = value;
   const Json json{{"format", kFormat},
                   {"version", kVersion},
                   {"fingerprint", state.fingerprint},
-                  {"noise", state.noise},
+                  {"noise", noise},
                   {"points", points}};
   write_file(path, std::string_view(json.dump(1) + "\n"));
 }
@@ -90,7 +101,7 @@ std::optional<SearchState> load_state(const std::string& path, const std::string
           "not the state of a search: \"format\" is not \"{}\"", kFormat);
     check(json.at("version") == kVersion, "version is {}; this program reads {}", json.at("version").dump(), kVersion);
     state.fingerprint = json.at("fingerprint").get<std::string>();
-    state.noise = json.at("noise").get<std::map<std::string, double>>();
+    for (const auto& [key, value] : json.at("noise").items()) state.noise[parse_key(key)] = value.get<double>();
     for (const Json& point : json.at("points")) state.points.push_back(parse_point(point));
   } catch (const std::exception& error) {
     fail("{}: {}", path, error.what());
