@@ -119,8 +119,8 @@ Reason lift_axes(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The region of interest is used only by tf_crop_and_resize. Opset 11 and 12 omit an optional tensor by giving an empty
-/// one.
+/// The region of interest is used only by tf_crop_and_resize. Opset 11 and 12 omit an optional tensor by giving an
+/// empty one.
 Reason check_resize(NodeForm& node) {
   const auto coordinates = node.attributes.find("coordinate_transformation_mode");
   const bool crops = coordinates != node.attributes.end() &&

@@ -95,6 +95,7 @@ Reason why_lp_pool(const Graph&, const Node& node) {
 }
 Reason why_pool_8(const Graph&, const Node& node) {
   if (node.outputs.size() > 1) return "its indices are used";
+  if (std::get<Pool>(node.op).column_major_indices) return "it has storage_order";
   return std::nullopt;
 }
 Reason why_bounds(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1, 2}); }

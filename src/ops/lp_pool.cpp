@@ -68,7 +68,7 @@ void global_lp_pool(const Node& node, std::span<const TensorView> in, std::span<
   }
 }
 
-/// The shape of the input of the MaxPool, as far as its window tells.
+/// The shape of the MaxPool's input that the window gives; an output_shape may differ from it.
 Shape unpooled_shape(const MaxUnpool& op, std::span<const std::int64_t> x) {
   check(x.size() >= 3, "input has {} axes, expected batch, channels and at least one spatial axis", x.size());
   Shape y{x[0], x[1]};

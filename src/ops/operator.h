@@ -84,8 +84,8 @@ struct Traits {
 };
 
 /// Inputs and outputs are in the node's order; an absent optional one is a view without data. Output views have the
-/// type and shape given by the row's infer function. Memory allocated does not grow with the data, except for lists of
-/// indices along one axis. Inputs and outputs do not overlap. Throws Error beginning with the node if the data is invalid, such as an index out of range.
+/// type and shape given by the row's infer function. Inputs and outputs do not overlap. Memory allocated does not grow
+/// with the data, except for lists along one axis. Throws Error beginning with the node if the data is invalid.
 using Evaluate = void (*)(const Node& node, std::span<const TensorView> inputs, std::span<const TensorView> outputs);
 /// For outputs whose shape depends on the data; allocates them.
 using EvaluateDynamic = std::vector<Tensor> (*)(const Node& node, std::span<const TensorView> inputs);

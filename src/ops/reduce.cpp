@@ -1,4 +1,5 @@
-// Reductions over any set of axes, and running sums and maxima along one axis. Reals accumulate in double and round once; integers accumulate in int64.
+// Reductions over any set of axes, and running sums, products and maxima along one axis. Reals accumulate in double and
+// round once; integers accumulate in 64 bits.
 #include <algorithm>
 #include <cmath>
 #include <limits>

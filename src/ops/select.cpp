@@ -40,7 +40,7 @@ Outputs infer_top_k(const Inputs& in) {
   return {like(in[0], y), int64_info(y)};
 }
 
-/// Of equal elements, those with the lower index come first.
+/// Equal elements are in the order of their indices.
 void top_k(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<TopK>(node.op);
   const auto shape = in[0].shape;
@@ -204,7 +204,7 @@ struct Slices {
 };
 
 struct Groups {
-  Order first, inverse, counts;  ///< Of each group its first slice and size; of each slice its group.
+  Order first, inverse, counts;  ///< The first slice and the size of each group; the group of each slice.
 };
 
 template <class T>

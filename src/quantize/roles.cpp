@@ -123,6 +123,9 @@ Classified classify(const Graph& graph, NodeId id) {
   if (role == Role::none)
     return refuse(row.is_internal && std::holds_alternative<Opaque>(node.op) ? "the operator is unknown"
                                                                              : "the operator runs in float");
+  const std::vector<ValueId> outputs = used_outputs(graph, id);
+  if (!std::ranges::all_of(outputs, [&](ValueId out) { return is_float(graph, out); }))
+    return refuse("one of its outputs is not float32");
   if (const auto reason = ops::why_in_float(node.op)) return refuse(std::string(*reason));
   Refusal problem = role == Role::product ? product_problem(graph, id) : data_problem(graph, id);
   if (!problem && role != Role::product) problem = parameter_problem(graph, id);
