@@ -145,6 +145,24 @@ TEST(OlderOpset, axes_of_squeeze_and_unsqueeze_become_an_input) {
   }
 }
 
+TEST(OlderOpset, axis_of_a_dft_becomes_an_input) {
+  ModelBuilder b(17);
+  b.input("x", {2, 3, 4, 1}).output("y");
+  b.node("DFT", "dft", {"x"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(integers(graph, 2), (Ints{1}));
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{2, 3, 4, 2}));
+}
+
+TEST(OlderOpset, recurrent_layers_get_the_size_of_their_state) {
+  ModelBuilder b(7);
+  b.input("x", {5, 2, 3}).input("w", {1, 12, 3}).input("r", {1, 12, 4}).output("y");
+  b.node("GRU", "gru", {"x", "w", "r"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(std::get<Recurrent>(only_node(graph).op).hidden_size, 4);
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{5, 1, 2, 4}));
+}
+
 TEST(OlderOpset, ranges_of_slice_become_inputs) {
   ModelBuilder b(9);
   b.input("x", {4, 5}).output("y");

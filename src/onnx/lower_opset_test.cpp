@@ -184,6 +184,33 @@ TEST(Lowering, pools_need_the_opset_that_introduced_their_attributes) {
   dilated.dilations = {2};
   expect_opsets(one_node(Pool{.kind = PoolKind::average, .window = dilated}, {1, 1, 5}), 19);
 }
+TEST(Lowering, axis_of_a_dft) {
+  const auto axis = [](std::int64_t value) {
+    return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&value, 1));
+  };
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}), 17);
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {std::nullopt, axis(1)}), 17);
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {ints({5}), axis(-2)}), 17);
+}
+TEST(Lowering, recurrent_layers) {
+  Recurrent op{.kind = RecurrentKind::lstm, .hidden_size = 1};
+  const std::vector<std::optional<Tensor>> weights{floats({1, 4, 1}, {1, 2, 3, 4}), floats({1, 4, 1}, {1, 2, 3, 4})};
+  expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 7);
+  op.batch_first = true;
+  expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 14);
+}
+TEST(Lowering, attention) {
+  std::vector<std::optional<Tensor>> inputs{floats({1, 1, 2, 1}, {1, 2}), floats({1, 1, 2, 1}, {1, 2})};
+  expect_opsets(one_node(Attention{.is_causal = true}, {1, 1, 2, 1}, inputs), 23);
+  expect_opsets(one_node(Attention{.left_window_size = 1}, {1, 1, 2, 1}, inputs), 25);
+  inputs.emplace_back(floats({1}, {0}));
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 24);
+  inputs.back() = floats({2}, {0, 1});
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 23);
+  inputs.resize(5);
+  inputs.emplace_back(ints({2}));
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 24);
+}
 TEST(Lowering, attributes_that_an_opset_lacks_are_refused_by_name) {
   expect_opsets(one_node(ArgReduce{}, {2, 3}), 7);
   expect_opsets(one_node(ArgReduce{.select_last_index = true}, {2, 3}), 12);

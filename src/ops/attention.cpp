@@ -159,7 +159,7 @@ class AttentionRun {
     for (std::int64_t i = 0; i < total_; ++i) std::copy_n(cache[i], h.size, to + i * h.size);
   }
 
-  /// What the masks add to the score of query i and key j: 0, -infinity, or a number of the mask.
+  /// The number that the masks add to the score of query i and key j: 0, -infinity, or an element of the mask.
   double bias(std::int64_t b, std::int64_t head, std::int64_t i, std::int64_t j) const {
     constexpr double kNever = -std::numeric_limits<double>::infinity();
     if (j >= valid(b)) return kNever;

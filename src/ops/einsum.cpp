@@ -163,34 +163,42 @@ class Nest {
         steps_.push_back(step);
       }
     }
+    if (sizes_.empty()) {  // one iteration
+      sizes_.push_back(1);
+      steps_.assign(inputs_, 0);
+    }
+    offsets_.resize(inputs_);
+    index_.assign(sizes_.size(), 0);
   }
 
-  /// Calls f(offsets) in row-major order; `offsets` starts at `start`.
+  /// Calls f(offsets, count, steps) for each run along the last label, in row-major order. `start` is added to the
+  /// offsets; null means zeros.
   template <class F>
-  void for_each(const std::vector<std::int64_t>& start, F f) const {
+  void for_each_run(const std::int64_t* start, F f) {
     if (std::ranges::find(sizes_, 0) != sizes_.end()) return;
-    std::vector<std::int64_t> offsets = start, index(sizes_.size(), 0);
+    for (std::size_t i = 0; i < inputs_; ++i) offsets_[i] = start == nullptr ? 0 : start[i];
+    const std::size_t last = sizes_.size() - 1;
     while (true) {
-      f(offsets);
-      std::size_t level = sizes_.size();
+      f(offsets_.data(), sizes_[last], steps_.data() + last * inputs_);
+      std::size_t level = last;
       while (true) {
         if (level == 0) return;
         --level;
-        move(offsets, level, 1);
-        if (++index[level] < sizes_[level]) break;
-        move(offsets, level, -sizes_[level]);
-        index[level] = 0;
+        move(level, 1);
+        if (++index_[level] < sizes_[level]) break;
+        move(level, -sizes_[level]);
+        index_[level] = 0;
       }
     }
   }
 
  private:
-  void move(std::vector<std::int64_t>& offsets, std::size_t level, std::int64_t times) const {
-    for (std::size_t i = 0; i < inputs_; ++i) offsets[i] += steps_[level * inputs_ + i] * times;
+  void move(std::size_t level, std::int64_t times) {
+    for (std::size_t i = 0; i < inputs_; ++i) offsets_[i] += steps_[level * inputs_ + i] * times;
   }
 
   std::size_t inputs_;
-  std::vector<std::int64_t> sizes_, steps_;
+  std::vector<std::int64_t> sizes_, steps_, offsets_, index_;
 };
 
 /// The type of sums: double for reals; integers modulo 2^64.
@@ -201,18 +209,33 @@ void einsum(const Node& node, std::span<const TensorView> in, std::span<const Te
   std::vector<Shape> shapes;
   for (const TensorView& x : in) shapes.emplace_back(x.shape.begin(), x.shape.end());
   const Contraction c = contraction(std::get<Einsum>(node.op).equation, shapes);
-  const Nest outer(c, c.output, in), inner(c, c.summed, in);
+  Nest outer(c, c.output, in), inner(c, c.summed, in);
   with_number_type(out[0].dtype, [&](auto zero) {
     using T = decltype(zero);
+    std::vector<const T*> x;
+    for (const TensorView& view : in) x.push_back(view.as<T>());
+    const auto product_at = [&](const std::int64_t* offsets, std::int64_t i, const std::int64_t* steps) {
+      Wide<T> term = 1;
+      for (std::size_t k = 0; k < x.size(); ++k) term *= static_cast<Wide<T>>(x[k][offsets[k] + i * steps[k]]);
+      return term;
+    };
     T* y = out[0].as<T>();
-    outer.for_each(std::vector<std::int64_t>(in.size(), 0), [&](const std::vector<std::int64_t>& start) {
-      Wide<T> sum = 0;
-      inner.for_each(start, [&](const std::vector<std::int64_t>& offsets) {
-        Wide<T> term = 1;
-        for (std::size_t i = 0; i < in.size(); ++i) term *= static_cast<Wide<T>>(in[i].as<T>()[offsets[i]]);
-        sum += term;
-      });
-      *y++ = static_cast<T>(sum);
+    std::vector<std::int64_t> start(in.size());
+    outer.for_each_run(nullptr, [&](const std::int64_t* first, std::int64_t count, const std::int64_t* step) {
+      for (std::int64_t j = 0; j < count; ++j) {
+        for (std::size_t k = 0; k < start.size(); ++k) start[k] = first[k] + j * step[k];
+        Wide<T> sum = 0;
+        inner.for_each_run(start.data(), [&](const std::int64_t* offsets, std::int64_t n, const std::int64_t* steps) {
+          if (x.size() == 2) {
+            const T *a = x[0] + offsets[0], *b = x[1] + offsets[1];
+            for (std::int64_t i = 0; i < n; ++i)
+              sum += static_cast<Wide<T>>(a[i * steps[0]]) * static_cast<Wide<T>>(b[i * steps[1]]);
+          } else {
+            for (std::int64_t i = 0; i < n; ++i) sum += product_at(offsets, i, steps);
+          }
+        });
+        *y++ = static_cast<T>(sum);
+      }
     });
   });
 }

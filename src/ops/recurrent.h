@@ -43,7 +43,7 @@ struct Cell {
   float clip = 0;  ///< Infinity means none.
   bool linear_before_reset = false, input_forget = false;
   const float* reset_bias = nullptr;  ///< The bias of r for a gru's hidden gate, if linear_before_reset; may be null.
-  const float* peepholes = nullptr;   ///< Of the input, output and forget gates, or null.
+  const float* peepholes = nullptr;   ///< lstm: rows for the input, output and forget gates, or null.
 };
 /// The activations of one direction. Throws Error on an unknown name or a wrong number of names.
 std::vector<Activation> activations_of(const Recurrent& op, std::int64_t direction);

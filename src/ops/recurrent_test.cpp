@@ -138,7 +138,7 @@ TEST(Rnn, runs_forward_and_backward_with_their_own_activations) {
 }
 
 // x = 1, w = 1, no state: the activation of 1 and of -1.
-TEST(Rnn, knows_every_activation) {
+TEST(Rnn, applies_every_activation) {
   const auto of = [](const std::string& name, std::vector<float> alpha, std::vector<float> beta) {
     Recurrent op{RecurrentKind::rnn};
     op.activations = {name};
