@@ -358,7 +358,7 @@ std::vector<const ops::OperatorInfo*> rows_that_can_be_run() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Operators, Sweep, ::testing::ValuesIn(rows_that_can_be_run()),
-                         [](const auto& info) { return std::string(info.param->name); });
+                         [](const auto& info) { return std::string(info.param->text_name()); });
 
 }  // namespace
 
