@@ -106,8 +106,8 @@ QKV = {"q": reals(2, 3, 8), "k": reals(2, 5, 8), "v": reals(2, 5, 8)}
 PROJECTION = {"w": reals(8, 24, scale=0.5), "b": reals(24)}
 CACHES = {"cos": np.cos(np.outer(np.arange(8), [1, 0.1])).astype(np.float32),
           "sin": np.sin(np.outer(np.arange(8), [1, 0.1])).astype(np.float32)}
-WIDE = {"cos": np.cos(np.outer(np.arange(8), [1, 0.1, 0.01, 2])).astype(np.float32),
-        "sin": np.sin(np.outer(np.arange(8), [1, 0.1, 0.01, 2])).astype(np.float32)}
+WIDE = {"cos": np.cos(np.outer(np.arange(8), np.arange(1, 9) / 8)).astype(np.float32),
+        "sin": np.sin(np.outer(np.arange(8), np.arange(1, 9) / 8)).astype(np.float32)}
 ATTENTION = {
     "Attention": (micro("Attention", ["x", "w", "b"], num_heads=2), X, PROJECTION),
     "Attention causal": (micro("Attention", ["x", "w", "b"], num_heads=2, unidirectional=1, scale=0.3), X, PROJECTION),
@@ -138,11 +138,11 @@ ATTENTION = {
     "GroupQueryAttention": (
         micro("GroupQueryAttention", ["q", "k", "v", "", "", "l", "t", "cos", "sin"], ["y", "z", "u"], num_heads=4,
               kv_num_heads=2, do_rotary=1),
-        {"q": reals(2, 3, 32), "k": reals(2, 3, 16), "v": reals(2, 3, 16), "l": np.int32([2, 2]), "t": np.int32(3)}, WIDE),
+        {"q": reals(2, 3, 64), "k": reals(2, 3, 32), "v": reals(2, 3, 32), "l": np.int32([2, 2]), "t": np.int32(3)}, WIDE),
     "GroupQueryAttention past": (
         micro("GroupQueryAttention", ["q", "k", "v", "pk", "pv", "l", "t", "cos", "sin"], ["y", "z", "u"], num_heads=4,
               kv_num_heads=2, do_rotary=1, rotary_interleaved=1, softcap=2.0),
-        {"q": reals(1, 1, 32), "k": reals(1, 1, 16), "v": reals(1, 1, 16), "pk": reals(1, 2, 4, 8), "pv": reals(1, 2, 4, 8),
+        {"q": reals(1, 1, 64), "k": reals(1, 1, 32), "v": reals(1, 1, 32), "pk": reals(1, 2, 4, 16), "pv": reals(1, 2, 4, 16),
          "l": np.int32([4]), "t": np.int32(5)}, WIDE),
     "GroupQueryAttention window": (
         micro("GroupQueryAttention", ["q", "", "", "", "", "l", "t"], ["y", "z", "u"], num_heads=2, kv_num_heads=1,
