@@ -45,7 +45,7 @@ TEST(SmallReals, ties_go_to_the_even_code) {
   EXPECT_EQ(float_to_small_real(DataType::float4e2m1, 0.25F), 0);
 }
 
-TEST(SmallReals, what_lies_beyond_the_range_saturates_or_not) {
+TEST(SmallReals, numbers_beyond_the_range_saturate_on_demand) {
   EXPECT_EQ(float_to_small_real(DataType::float8e4m3fn, 1000), 0x7e);
   EXPECT_EQ(float_to_small_real(DataType::float8e4m3fn, -kInfinity), 0xfe);
   EXPECT_EQ(float_to_small_real(DataType::float8e4m3fn, 1000, false), 0x7f);

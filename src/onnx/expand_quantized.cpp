@@ -53,7 +53,7 @@ Ints first_to_last(std::int64_t rank, bool to_first) {
   return perm;
 }
 
-/// x, its grid, w, its grid, y's grid, [bias]. Without constant scales and weights, the row of ai.onnx runs in integers.
+/// x, its grid, w, its grid, y's grid, [bias]. Without constant scales and weights, the node stays one on codes.
 Reason qlinear_conv(Expansion& e) {
   const bool is_last = e.integer("channels_last", 0) != 0;
   if (!are_constant(e, {1, 2, 3, 4, 5, 6, 7, 8}) || !is_one_real(e.constant(1)) || !has_reals(e.constant(4)))

@@ -18,7 +18,7 @@
 
 namespace bitfold {
 
-/// What the reader knows of a value of the file.
+/// A value of the file, as far as it has been read.
 struct KnownValue {
   const Tensor* constant = nullptr;
   std::optional<Shape> shape;
