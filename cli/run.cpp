@@ -42,11 +42,12 @@ std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays,
   return inputs;
 }
 
-/// Converts arrays of reals to the types that the network reads.
+/// Converts arrays of reals to the types that the network reads. Types that NumPy lacks are stored as their bits.
 std::vector<Tensor> converted(const Graph& graph, std::vector<Tensor> inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const DataType wanted = graph.value(graph.inputs()[i]).dtype;
     if (needs_conversion(inputs[i].dtype(), wanted)) inputs[i] = convert_reals(inputs[i], wanted);
+    if (is_stored_as(inputs[i].dtype(), wanted)) inputs[i] = from_stored(inputs[i], wanted);
   }
   return inputs;
 }

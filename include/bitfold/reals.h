@@ -15,9 +15,9 @@ Tensor convert_reals(const Tensor& reals, DataType dtype);
 /// Whether convert_reals() converts `from` to `to`: both are types of reals, and they differ.
 bool needs_conversion(DataType from, DataType to);
 
-/// NumPy lacks bfloat16 and the types of less than 8 bits and of 8-bit reals. An .npy file stores the bits of one element
-/// in an integer of 8 or 16 bits. is_stored_as() says whether `stored` is that integer type for `dtype`, from_stored()
-/// makes the tensor, and to_stored() makes the integers; it returns a tensor of any other type unchanged.
+/// NumPy lacks bfloat16, reals of 8 bits and all types of fewer bits. An .npy file stores the bits of one element in an
+/// integer of 8 or 16 bits. is_stored_as() returns whether `stored` is that integer type for `dtype`, from_stored()
+/// makes the tensor, and to_stored() the integers; it returns a tensor of any other type unchanged.
 bool is_stored_as(DataType stored, DataType dtype);
 Tensor from_stored(const Tensor& stored, DataType dtype);
 Tensor to_stored(const Tensor& tensor);

@@ -63,6 +63,30 @@ TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
                                                {"LayerNormalization", 17},
                                                {"LessOrEqual", 12},
                                                {"Range", 11},
+                                               {"QuantizeLinear", 10},
+                                               {"DequantizeLinear", 10},
+                                               {"DynamicQuantizeLinear", 11},
+                                               {"QLinearConv", 10},
+                                               {"QLinearMatMul", 10},
+                                               {"ConvInteger", 10},
+                                               {"MatMulInteger", 10},
+                                               {"Sinh", 9},
+                                               {"Cosh", 9},
+                                               {"Asinh", 9},
+                                               {"Acosh", 9},
+                                               {"Atanh", 9},
+                                               {"IsNaN", 9},
+                                               {"IsInf", 10},
+                                               {"BitwiseNot", 18},
+                                               {"BitwiseAnd", 18},
+                                               {"BitwiseOr", 18},
+                                               {"BitwiseXor", 18},
+                                               {"BitShift", 11},
+                                               {"Shrink", 9},
+                                               {"Swish", 24},
+                                               {"SwiGLU", 28},
+                                               {"CastLike", 15},
+                                               {"BitCast", 26},
                                                {"HardSwish", 14},
                                                {"Round", 11},
                                                {"Sign", 9},
@@ -329,7 +353,7 @@ TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
 }
 
 TEST(OlderOpset, mod_of_reals_equals_fmod_of_c_before_opset_28) {
-  for (const auto& [opset, fmod] : {std::pair{13, 1}, {28, 1}, {13, 0}, {28, 0}}) {
+  for (const auto& [opset, fmod] : {std::pair{13, 1}, {28, 1}, {13, 0}, {27, 0}, {28, 0}}) {
     ModelBuilder b(opset);
     b.input("x", {2}).input("y", {2}).output("z");
     set_integer(b.node("Mod", "mod", {"x", "y"}, {"z"}), "fmod", fmod);

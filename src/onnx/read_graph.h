@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "bitfold/graph.h"
+#include "onnx/expansion.h"
 #include "onnx/functions.h"
 #include "onnx/initializer_data.h"
 #include "onnx/lift.h"
@@ -111,6 +112,7 @@ class GraphReader {
   bool skip_identity(const onnx::NodeProto& node);
   bool widen_constant(const onnx::NodeProto& node);
   bool read_flattened_softmax(const onnx::NodeProto& node);
+  std::optional<std::string> read_expanded(const onnx::NodeProto& node, ExpandNode expand);
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
   void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);
   bool fold_grid(const Op& op, const std::vector<ValueId>& inputs, const std::string& output);

@@ -74,6 +74,12 @@ void GraphReader::read_checked(const SourceNode& source) {
   const std::size_t output_count = count_outputs(node);
   if (output_count == 0) return;  // no output is read
   if (read_mark(node) || skip_identity(node) || widen_constant(node)) return;
+  if (const ExpandNode expand = find_expansion(domain_of(node.domain()), node.op_type())) {
+    opset_of(node, *source.opsets);
+    const std::optional<std::string> reason = read_expanded(node, expand);
+    if (!reason) return;
+    if (!reason->empty()) return read_unknown(source, output_count, *reason);
+  }
   if (std::optional<std::string> reason = read_known(source, output_count))
     read_unknown(source, output_count, std::move(*reason));
 }
@@ -162,6 +168,32 @@ bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   if (softmax != nullptr) merged = Softmax{.axis = flatten->axis, .log = softmax->log, .flattened = true};
   add_node(node, {.op = merged, .inputs = {graph_.node(flatten_id).inputs[0]}}, 1);
   return true;
+}
+
+// Reads the nodes that replace a node. Returns the reason if there are none.
+std::optional<std::string> GraphReader::read_expanded(const onnx::NodeProto& node, ExpandNode expand) {
+  static const Opsets kNewest{{"", kLatestOpset}};
+  Expansion::Context context{.folder = file_.folder};
+  context.know = [this](const std::string& name) {
+    const FileValue& value = values_.at(name);
+    const ValueId id = value.real != ValueId::none ? value.real : value.raw;
+    if (value.elements) return KnownValue{&*value.elements, value.elements->shape()};
+    const Value& known = graph_.value(id);
+    if (known.constant && !known.quant) return KnownValue{&*known.constant, known.constant->shape()};
+    return KnownValue{nullptr, known.shape};
+  };
+  context.is_read = [this](const std::string& name) { return read_.contains(name); };
+  context.fresh = [this](const std::string& stem) {
+    std::string name = fresh(stem);
+    names_.insert(name);
+    return name;
+  };
+  Expansion expansion(node, std::move(context));
+  if (auto reason = expand(expansion)) return reason;
+  for (const onnx::NodeProto& made : expansion.nodes())
+    for (const std::string& name : made.input()) read_.insert(name);
+  for (const onnx::NodeProto& made : expansion.nodes()) read_node({&made, &kNewest});
+  return std::nullopt;
 }
 
 // Reads an operator of the table. Returns the reason if the node cannot become one, or "" if the table has no such

@@ -1,8 +1,8 @@
 // Products of 8-bit codes. Sums are exact integers:
 //
 //   ConvInteger, MatMulInteger   y = sum of (a - zero_point of a) (b - zero_point of b), modulo 2^32
-//   QLinearConv, QLinearMatMul   the sum (plus the bias) times scale of a * scale of b / scale of y, rounded to a code of
-//                                y as docs/internals/arithmetic.md (16) says
+//   QLinearConv, QLinearMatMul   the sum (plus the bias) times scale of a * scale of b / scale of y, rounded to a code
+//                                of y by docs/internals/arithmetic.md (16)
 #include "ops/code_products.h"
 
 #include <algorithm>

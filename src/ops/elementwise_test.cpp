@@ -39,6 +39,36 @@ TEST(Unary, kinds_give_onnx_values) {
   for (const UnaryCase& c : cases) expect_op(Unary{c.kind}, {kPoints}, floats({7}, c.expected));
 }
 
+TEST(Unary, trigonometric_and_hyperbolic_functions) {
+  const auto expect = [](UnaryKind kind, const std::vector<float>& x, const std::vector<float>& y) {
+    const auto size = std::ssize(x);
+    expect_op(Unary{kind}, {floats({size}, x)}, floats({size}, y));
+  };
+  using K = UnaryKind;
+  expect(K::tan, {-3, -1, 2.5F, 4}, {0.142546549F, -1.55740774F, -0.747022331F, 1.1578213F});
+  expect(K::atan, {-3, -1, 2.5F, 4}, {-1.24904585F, -0.785398126F, 1.19028997F, 1.3258177F});
+  expect(K::sinh, {-3, -0.5F, 4}, {-10.0178747F, -0.521095276F, 27.2899189F});
+  expect(K::cosh, {-3, -0.5F, 4}, {10.0676622F, 1.12762594F, 27.3082314F});
+  expect(K::asinh, {-3, -0.5F, 4}, {-1.81844652F, -0.481211841F, 2.0947125F});
+  expect(K::asin, {-0.9F, 0.25F, 1, 2}, {-1.11976957F, 0.252680272F, 1.57079637F, kNan});
+  expect(K::acos, {-0.9F, 0.25F, 1, 2}, {2.69056582F, 1.31811595F, 0, kNan});
+  expect(K::atanh, {-0.9F, 0.25F, 1}, {-1.47221935F, 0.255412817F, kInfinity});
+  expect(K::acosh, {0, 1, 1.5F, 4}, {kNan, 0, 0.962423682F, 2.063437F});
+}
+
+TEST(Unary, nan_and_infinities_are_found) {
+  const Tensor x = floats({4}, {1, kNan, kInfinity, -kInfinity});
+  expect_op(Unary{UnaryKind::is_nan}, {x}, booleans({4}, {0, 1, 0, 0}));
+  expect_op(IsInf{}, {x}, booleans({4}, {0, 0, 1, 1}));
+  expect_op(IsInf{.detect_negative = false}, {x}, booleans({4}, {0, 0, 1, 0}));
+  expect_op(IsInf{.detect_positive = false}, {x}, booleans({4}, {0, 0, 0, 1}));
+}
+
+TEST(Unary, gelu_by_tanh) {
+  expect_op(GeluTanh{}, {kPoints},
+            floats({7}, {-0.00363752246F, -0.158807963F, -0.154285997F, 0, 0.345714003F, 2.48491573F, 3.99992990F}));
+}
+
 TEST(Unary, extreme_inputs_do_not_overflow) {
   expect_op(Unary{UnaryKind::sigmoid}, {floats({2}, {-1000, 1000})}, floats({2}, {0, 1}));
   expect_op(Unary{UnaryKind::softplus}, {floats({2}, {-1000, 1000})}, floats({2}, {0, 1000}));
@@ -64,6 +94,10 @@ TEST(Parametric, kinds_give_onnx_values) {
   expect({Kind::celu, 2}, {-1.55373967F, -0.786938667F, -0.442398429F, 0, 0.5F, 2.5F, 4});
   expect({Kind::hard_sigmoid, 0.3F, 0.4F}, {0, 0.1F, 0.25F, 0.4F, 0.55F, 1, 1});
   expect({Kind::thresholded_relu, 1}, {0, 0, 0, 0, 0, 2.5F, 4});
+  expect({Kind::swish, 1.5F},
+         {-0.0329608284F, -0.182425529F, -0.160410643F, 0, 0.339589357F, 2.44255662F, 3.99010968F});
+  expect({Kind::shrink, 1.5F, 0.5F}, {-2.5F, 0, 0, 0, 0, 2, 3.5F});
+  expect_op(Parametric{Kind::shrink, 1.5F, 1.5F}, {int64s({-4, -1, 0, 2, 7})}, int64s({-2, 0, 0, 0, 5}));
 }
 
 TEST(Clip, bounds_may_be_absent_and_max_overrides_min) {
@@ -116,6 +150,33 @@ TEST(Binary, mod_of_reals_takes_the_divisors_sign) {
   EXPECT_TRUE(std::signbit(zeros.data<float>()[1]));
   const Tensor nan = run_op(Binary{BinaryKind::mod}, {floats({2}, {1, kInfinity}), floats({2}, {0, 2})}).at(0);
   for (float x : nan.data<float>()) EXPECT_TRUE(std::isnan(x));
+}
+
+TEST(Binary, bits) {
+  const Tensor a = int64s({12, -1}), b = int64s({10, 6});
+  expect_op(Binary{BinaryKind::bitwise_and}, {a, b}, int64s({8, 6}));
+  expect_op(Binary{BinaryKind::bitwise_or}, {a, b}, int64s({14, -1}));
+  expect_op(Binary{BinaryKind::bitwise_xor}, {a, b}, int64s({6, -7}));
+  expect_op(Unary{UnaryKind::bitwise_not}, {a}, int64s({-13, 0}));
+}
+
+TEST(BitShift, too_far_leaves_copies_of_the_sign) {
+  const Tensor x = int64s({5, -5, 5, -5, -5}), by = int64s({1, 1, 64, 64, -1});
+  expect_op(BitShift{true}, {x, by}, int64s({10, -10, 0, 0, 0}));
+  expect_op(BitShift{false}, {x, by}, int64s({2, -3, 0, -1, -1}));
+  const Tensor bytes = Tensor::from<std::uint8_t>({2}, std::vector<std::uint8_t>{255, 255});
+  expect_op(BitShift{true}, {bytes, Tensor::from<std::uint8_t>({2}, std::vector<std::uint8_t>{4, 8})},
+            Tensor::from<std::uint8_t>({2}, std::vector<std::uint8_t>{240, 0}));
+}
+
+TEST(SwiGlu, gates_the_second_input) {
+  expect_op(SwiGlu{}, {floats({3}, {-1, 0, 1000}), floats({3}, {2, 3, 4})}, floats({3}, {-0.537882864F, 0, 4000}));
+  try {
+    run_op(SwiGlu{}, {floats({2}, {1, 2}), floats({1}, {1})});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[SwiGLU 'n'] inputs have shapes 2 and 1, which must be equal");
+  }
 }
 
 TEST(Binary, integer_extremes_wrap_and_zero_divisors_are_an_error) {

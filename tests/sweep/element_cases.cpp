@@ -20,9 +20,22 @@ bool is_broadcast_to(const Shape& from, const Shape& to) {
 
 Operand domain_of(const Op& op, Shape shape) {
   const auto* unary = std::get_if<Unary>(&op);
-  const bool is_positive = unary != nullptr && (unary->kind == UnaryKind::log || unary->kind == UnaryKind::sqrt ||
-                                                unary->kind == UnaryKind::reciprocal);
-  return data(std::move(shape), is_positive ? 0.25 : -4);
+  if (unary == nullptr) return data(std::move(shape));
+  switch (unary->kind) {
+    case UnaryKind::log:
+    case UnaryKind::sqrt:
+    case UnaryKind::reciprocal:
+      return data(std::move(shape), 0.25);
+    case UnaryKind::acosh:
+      return data(std::move(shape), 1.5);
+    case UnaryKind::tan:
+    case UnaryKind::asin:
+    case UnaryKind::acos:
+    case UnaryKind::atanh:
+      return data(std::move(shape), -0.9, 0.9);
+    default:
+      return data(std::move(shape));
+  }
 }
 
 void add_unary(std::vector<Case>& cases, const Op& op) {

@@ -17,12 +17,12 @@ struct QuantizeLinear {
   std::optional<std::int64_t> axis;
   std::int64_t block_size = 0;           ///< 0 means no blocks.
   std::optional<DataType> output_dtype;  ///< Empty means the zero point's type, or uint8.
-  bool saturate = true;                  ///< Of 8-bit floats.
+  bool saturate = true;                  ///< Affects 8-bit floats.
   bool operator==(const QuantizeLinear&) const = default;
 };
 /// codes, scale, [zero point]
 struct DequantizeLinear {
-  std::optional<std::int64_t> axis;      ///< As of QuantizeLinear.
+  std::optional<std::int64_t> axis;      ///< Like that of QuantizeLinear.
   std::int64_t block_size = 0;           ///< 0 means no blocks.
   std::optional<DataType> output_dtype;  ///< Empty means the scale's type.
   bool operator==(const DequantizeLinear&) const = default;
