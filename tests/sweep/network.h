@@ -49,7 +49,7 @@ class RowTest : public ::testing::TestWithParam<const ops::OperatorInfo*> {
 };
 
 inline std::string row_name(const ::testing::TestParamInfo<const ops::OperatorInfo*>& info) {
-  return std::string(info.param->name);
+  return std::string(info.param->text_name());
 }
 
 }  // namespace bitfold::testing
