@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "bitfold/reals.h"
 #include "data/npy_header.h"
 #include "data/zip.h"
 
@@ -162,8 +163,9 @@ void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays) {
     for (const NamedTensor& array : arrays) {
       check(names.insert(array.name).second, "cannot write '{}': two arrays are named '{}'", path, array.name);
       const std::string header = make_npy_header(array.tensor, path);
-      const std::array<std::span<const std::byte>, 2> pieces{
-          std::as_bytes(std::span(header)), std::span(array.tensor.bytes(), array.tensor.size_bytes())};
+      const Tensor stored = to_stored(array.tensor);
+      const std::array<std::span<const std::byte>, 2> pieces{std::as_bytes(std::span(header)),
+                                                             std::span(stored.bytes(), stored.size_bytes())};
       zip.add(array.name + ".npy", pieces);
     }
     zip.commit();
@@ -174,7 +176,8 @@ void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays) {
         path);
   FileWriter file(path);
   file.write(make_npy_header(arrays[0].tensor, path));
-  file.write({arrays[0].tensor.bytes(), arrays[0].tensor.size_bytes()});
+  const Tensor stored = to_stored(arrays[0].tensor);
+  file.write({stored.bytes(), stored.size_bytes()});
   file.commit();
 }
 

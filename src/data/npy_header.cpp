@@ -105,7 +105,11 @@ class HeaderParser {
     check(at_ < text_.size() && text_[at_] != '[',
           "{}: contains records with named fields; only plain arrays are supported", name_);
     const std::string_view descr = string();
-    constexpr std::array<std::pair<std::string_view, DataType>, 12> kTypes{{{"f2", DataType::float16},
+    // Extensions of NumPy store their types as V1 and V2 (8-bit reals also as f1): the bits of one element in an integer.
+    constexpr std::array<std::pair<std::string_view, DataType>, 15> kTypes{{{"f1", DataType::uint8},
+                                                                            {"V1", DataType::uint8},
+                                                                            {"V2", DataType::uint16},
+                                                                            {"f2", DataType::float16},
                                                                             {"f4", DataType::float32},
                                                                             {"f8", DataType::float64},
                                                                             {"i1", DataType::int8},
@@ -157,6 +161,19 @@ std::string_view type_code(DataType dtype, const std::string& path) {
       return "<u8";
     case DataType::boolean:
       return "|b1";
+    case DataType::bfloat16:
+      return "<V2";
+    case DataType::int4:
+    case DataType::uint4:
+    case DataType::int2:
+    case DataType::uint2:
+    case DataType::float8e4m3fn:
+    case DataType::float8e4m3fnuz:
+    case DataType::float8e5m2:
+    case DataType::float8e5m2fnuz:
+    case DataType::float8e8m0:
+    case DataType::float4e2m1:
+      return "|V1";
     default:
       fail("cannot write '{}': .npy has no element type {}", path, to_string(dtype));
   }
