@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 
@@ -17,6 +18,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> models;
+  std::string input;
   BenchOptions bench;
   bool no_optimize = false, profiles = false;
   std::unique_ptr<Output> output;
@@ -36,10 +38,11 @@ struct Peaks {
 };
 
 /// Prints a table of the model's steps; returns the same as JSON.
-nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
+nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o,
+                                      const BenchOptions& options) {
   Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
-  const std::vector<StepTime> steps = profile(graph, o.bench);
+  const std::vector<StepTime> steps = profile(graph, options);
   peaks.measure(o.bench.threads);
   double total = 0;
   for (const StepTime& t : steps) total += t.median_us;
@@ -84,6 +87,21 @@ Shape parse_shape(const std::string& text) {
   return shape;
 }
 
+/// The arrays of --input, or of the first file of a folder.
+std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
+  std::string path = o.input;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    const std::vector<std::string> files = sample_files(path);
+    if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", path));
+    path = files.front();
+  }
+  std::vector<std::string> notes;
+  std::vector<Tensor> inputs = arrange_inputs(load_arrays(path), input_specs(graph), path, notes);
+  o.output->say_all(notes);
+  return inputs;
+}
+
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
   for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
@@ -91,6 +109,7 @@ void bench_models(const Options& o) {
   for (const auto& graph : graphs) pointers.push_back(&graph);
   BenchOptions options = o.bench;
   options.names = o.models;
+  if (!o.input.empty()) options.inputs = first_sample(graphs.front(), o);
   const auto results = bench_interleaved(pointers, options);
   std::vector<std::vector<std::string>> rows{{"model", "median", "min", "p99", "runs", "threads", "batch", "speed-up"}};
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
@@ -124,7 +143,7 @@ void bench_models(const Options& o) {
   }
   o.output->table(rows);
   for (std::size_t i = 0; o.profiles && i < graphs.size(); ++i)
-    list[i]["steps"] = print_profile(o.models[i], graphs[i], o);
+    list[i]["steps"] = print_profile(o.models[i], graphs[i], o, options);
   nlohmann::ordered_json json = list.front();
   json["models"] = list;
   o.output->write(json);
@@ -148,6 +167,11 @@ void add_bench(CLI::App& app) {
           "order")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--input", o->input,
+                   "Time the arrays of this .npy or .npz file, or of the first file of this folder, as run takes them "
+                   "(default: pseudo-random numbers, and zeros for integers)")
+      ->excludes("--shape")
+      ->excludes("--batch");
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
   verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as stored in the file, without folding BatchNorm");

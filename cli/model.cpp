@@ -34,12 +34,10 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> specs;
   for (ValueId id : graph.inputs()) {
     const Value& input = graph.value(id);
-    if (!input.shape)
-      throw Error(
-          fmt::format("input '{}' has no shape in the model file, so data cannot be matched to it; declare one, "
-                      "with the batch left open",
-                      input.name));
-    specs.push_back({.name = input.name, .dtype = input.dtype, .shape = input.shape.value_or(Shape{})});
+    specs.push_back({.name = input.name,
+                     .dtype = input.dtype,
+                     .shape = input.shape.value_or(Shape{}),
+                     .has_shape = input.shape.has_value()});
   }
   return specs;
 }

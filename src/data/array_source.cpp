@@ -33,11 +33,6 @@ Shape with_count(std::int64_t count, const Shape& sample) {
   return shape;
 }
 
-bool asks_for_geometry(const Preprocess& p) { return p.resize_short || p.resize_exact || p.crop || p.channels; }
-bool asks_for_anything(const Preprocess& p) {
-  return asks_for_geometry(p) || p.scale || !p.mean.empty() || !p.std.empty();
-}
-
 // One array feeding one input: as it is, or through a Preprocessor.
 class ArrayInput {
  public:

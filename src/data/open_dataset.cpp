@@ -136,36 +136,64 @@ class ConvertedSource final : public BatchSource {
   std::vector<DataType> types_;  // by input
 };
 
+/// Samples along the first axis, or images.
 Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
-  check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
-  check(options.limit.value_or(1) > 0, "--limit is {}; it must be at least 1", options.limit.value_or(0));
-  for (const InputSpec& input : inputs)
-    check(!input.shape.empty(), "input '{}' is a single number; its first dimension should count samples", input.name);
+  for (const InputSpec& input : inputs) {
+    check(input.has_shape,
+          "input '{}' has no shape in the model file, so data cannot be matched to it; declare one, with the batch left "
+          "open, or use a folder of .npz files, one per sample",
+          input.name);
+    check(!input.shape.empty(),
+          "input '{}' is a single number; its first dimension should count samples; use a folder of .npz files, one per "
+          "sample",
+          input.name);
+  }
   std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
-  check(fs::exists(status), "no such file or folder: '{}'", path);
-  check(fs::is_directory(status) || fs::is_regular_file(status),
-        "'{}': is a pipe or a device; samples are read more than once, so they must be in a file or a folder", path);
-  if (!fs::is_directory(status)) {
+  if (!fs::is_directory(path, error)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
     const auto files = find_idx_files_of(path);
     check(files.has_value(),
-          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
+          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of .npz, .npy, IDX, JPEG or PNG files", path);
     return open_idx_set(path, *files, inputs, options);
   }
   if (const auto files = find_idx_files(path)) return open_idx_set(path, *files, inputs, options);
   Dataset dataset;
   ImageFolder folder = find_images(path, dataset.notes);
-  check(!folder.images.empty(), "'{}': contains neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
+  check(!folder.images.empty(), "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images{}", path,
         fs::is_empty(path, error) ? ": it is empty" : "");
   dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
+  return dataset;
+}
+
+Dataset open_samples(const std::string& path, std::vector<std::string> files, const std::vector<InputSpec>& inputs,
+                     const DatasetOptions& options) {
+  std::vector<std::string> ignored;
+  const auto refuse_if = [&](bool is_mixed, const char* others) {
+    check(!is_mixed, "'{}': contains array files such as '{}' and {}; give each form a folder of its own", path,
+          fs::path(files.front()).filename().string(), others);
+  };
+  std::error_code error;
+  refuse_if(fs::exists(fs::path(path) / "labels.txt", error), "a list of images, labels.txt");
+  refuse_if(!find_images(path, ignored).images.empty(), "images");
+  refuse_if(find_idx_files(path).has_value(), "IDX files");
+  Dataset dataset;
+  dataset.source = make_sample_source(path, std::move(files), inputs, options, dataset.notes);
   return dataset;
 }
 
 }  // namespace
 
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
+  check(options.limit.value_or(1) > 0, "--limit is {}; it must be at least 1", options.limit.value_or(0));
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
+  check(fs::exists(status), "no such file or folder: '{}'", path);
+  check(fs::is_directory(status) || fs::is_regular_file(status),
+        "'{}': is a pipe or a device; samples are read more than once, so they must be in a file or a folder", path);
+  std::vector<std::string> samples = fs::is_directory(status) ? sample_files(path) : std::vector<std::string>{};
+  if (!samples.empty()) return open_samples(path, std::move(samples), inputs, options);
   std::vector<InputSpec> read = inputs;
   std::vector<DataType> types;
   for (InputSpec& input : read) {

@@ -129,7 +129,7 @@ CalibrateOptions options_of_body(const std::string& prefix, const CalibrateOptio
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
   const int threads = counting_threads(thread_count(options.threads), graph, options);
-  const std::int64_t group = quantization::fixed_batch(graph);
+  const std::int64_t group = quantization::samples_per_run(graph, source);
   // A few megabytes, so that cores rarely wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMaxSamples));
   const std::int64_t wanted = options.batch_size > 0 ? options.batch_size : chosen;

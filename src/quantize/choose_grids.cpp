@@ -182,7 +182,7 @@ class Chooser {
 std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<GridChoice>& choices, BatchSource& samples,
                                       const ChooseOptions& options, const Progress& progress) {
   Chooser chooser(graph, choices);
-  const std::int64_t group = fixed_batch(graph);
+  const std::int64_t group = samples_per_run(graph, samples);
   const int threads = thread_count(options.threads);
   std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
   std::int64_t limit = group;  // the number of samples is set after the first group has shown the work per sample

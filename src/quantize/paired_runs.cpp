@@ -46,7 +46,7 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
       options_(options),
       threads_(usable_threads()),
       float_reference_(float_graph),
-      group_(fixed_batch(graph)) {
+      group_(samples_per_run(graph, samples)) {
   options_.max_samples = (options.max_samples + group_ - 1) / group_ * group_;
   const std::int64_t count = std::min(options_.max_samples, samples.sample_count());
   groups_ = (count + group_ - 1) / group_;

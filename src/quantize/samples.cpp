@@ -10,7 +10,8 @@
 
 namespace bitfold::quantization {
 
-std::int64_t fixed_batch(const Graph& graph) {
+std::int64_t samples_per_run(const Graph& graph, const BatchSource& source) {
+  if (source.has_whole_samples()) return 1;
   for (ValueId id : graph.inputs()) {
     const auto& shape = graph.value(id).shape;
     if (shape && !shape->empty() && shape->front() > 1) return shape->front();
@@ -62,6 +63,11 @@ void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset,
 
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t, std::span<const Tensor>)>& use) {
+  if (!batch.runs.empty()) {
+    for_each_index(batch.sample_count, 1, first_sample, pools,
+                   [&](std::int64_t i) { use(i, batch.runs[static_cast<std::size_t>(i)]); });
+    return;
+  }
   for_each_index((batch.sample_count + group - 1) / group, group, first_sample, pools, [&](std::int64_t g) {
     std::vector<Tensor> inputs;
     for (const Tensor& input : batch.inputs) inputs.push_back(take_samples(input, g * group, group));
@@ -75,8 +81,12 @@ std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Bat
   while (seen < pass.most) {
     const auto batch = pass.source.next(std::min(pass.most - seen, pass.at_a_time));
     if (!batch) break;
-    check(batch->inputs.size() == pass.graph.inputs().size(), "{}: has {} arrays, but the network has {} inputs",
-          pass.source.description(), batch->inputs.size(), pass.graph.inputs().size());
+    const auto check_inputs = [&](const std::vector<Tensor>& inputs) {
+      check(inputs.size() == pass.graph.inputs().size(), "{}: has {} arrays, but the network has {} inputs",
+            pass.source.description(), inputs.size(), pass.graph.inputs().size());
+    };
+    if (batch->runs.empty()) check_inputs(batch->inputs);
+    for (const std::vector<Tensor>& inputs : batch->runs) check_inputs(inputs);
     if (batch->sample_count == 0) continue;
     use(*batch, seen);
     seen += batch->sample_count;
@@ -87,10 +97,21 @@ std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Bat
   return seen;
 }
 
+std::int64_t for_each_run(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use) {
+  return for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
+    if (batch.runs.empty()) use(batch, first);
+    for (std::size_t i = 0; i < batch.runs.size(); ++i) {
+      Batch one{.runs = {batch.runs[i]}, .sample_count = 1};
+      if (!batch.labels.empty()) one.labels = {batch.labels[i]};
+      use(one, first + static_cast<std::int64_t>(i));
+    }
+  });
+}
+
 void for_first_samples(SamplePass pass, int threads,
                        const std::function<void(std::int64_t, std::span<const Tensor>)>& use,
                        const std::function<std::int64_t(std::int64_t, std::int64_t)>& done) {
-  const std::int64_t group = fixed_batch(pass.graph);
+  const std::int64_t group = samples_per_run(pass.graph, pass.source);
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use_pool(pools.front());
   pass.at_a_time = threads * group;

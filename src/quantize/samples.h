@@ -16,8 +16,9 @@
 
 namespace bitfold::quantization {
 
-/// The number of samples that the graph takes at a time: 1 unless its inputs declare another fixed first dimension.
-std::int64_t fixed_batch(const Graph& graph);
+/// The number of samples that one run of the graph takes: 1 if the source has whole samples, or unless the graph's
+/// inputs declare another fixed first dimension.
+std::int64_t samples_per_run(const Graph& graph, const BatchSource& source);
 
 /// The number of samples whose inputs take 4 MiB, at least 1 and at most `most`.
 std::int64_t samples_in_4_mebibytes(const Graph& graph, std::int64_t most);
@@ -31,8 +32,8 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count);
 void for_each_index(std::int64_t count, std::int64_t group, std::int64_t offset, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t)>& use);
 
-/// Calls use(g, inputs) for every group of `group` samples of the batch, as for_each_index() does; `first_sample` is
-/// the number of the batch's first sample, for messages.
+/// Calls use(g, inputs) for every group of `group` samples of the batch, as for_each_index() does; `group` is
+/// samples_per_run(). `first_sample` is the number of the batch's first sample, for messages.
 void for_each_group(const Batch& batch, std::int64_t group, std::int64_t first_sample, std::span<BlockPool> pools,
                     const std::function<void(std::int64_t, std::span<const Tensor>)>& use);
 
@@ -50,6 +51,9 @@ struct SamplePass {
 /// is the number of the batch's first sample. Returns the number of samples. Throws Error when there are none or when
 /// they do not fit the graph's inputs, and Cancelled.
 std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use);
+
+/// The same, but a batch of whole samples is handed over one sample at a time, so that each batch is one run.
+std::int64_t for_each_run(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use);
 
 /// Calls use(g, inputs) for one group on each of `threads` cores at a time, as for_each_group() does, then
 /// done(groups, seen) with the number of samples so far, which returns a new `pass.most`. If done() adds up in the

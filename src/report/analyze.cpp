@@ -145,7 +145,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
       figures->top5 = evaluation.top5;
     }
   }
-  const BenchOptions bench_options{.min_time_s = options.bench_time_s, .shapes = sample_shapes(comparison_source)};
+  const BenchOptions bench_options = with_first_sample({.min_time_s = options.bench_time_s}, comparison_source);
   const auto times = bench_interleaved({&graph, &quantized.graph}, bench_options);
   analysis.before.latency_us = times[0].median_us;
   analysis.after.latency_us = times[1].median_us;

@@ -26,8 +26,10 @@ inline Tensor padded_to(const Tensor& input, std::int64_t samples) {
   return quantization::take_samples(input, 0, samples);
 }
 
-/// The batch's inputs, padded if the graph's batch is fixed.
+/// The inputs of one run (quantization::for_each_run()): a whole sample as it is, or the batch's inputs, padded if the
+/// graph's batch is fixed.
 inline std::vector<Tensor> graph_inputs(const Graph& graph, const Batch& batch, std::int64_t samples) {
+  if (!batch.runs.empty()) return batch.runs.front();
   std::vector<Tensor> inputs = batch.inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const auto& shape = graph.value(graph.inputs()[i]).shape;

@@ -64,9 +64,16 @@ struct Contender {
   Contender(const Graph& graph, const BenchOptions& options) {
     check(options.shapes.size() <= graph.inputs().size(), "{} shapes given, the network has {} inputs",
           options.shapes.size(), graph.inputs().size());
+    check(options.inputs.empty() || options.inputs.size() == graph.inputs().size(),
+          "{} arrays given, the network has {} inputs", options.inputs.size(), graph.inputs().size());
     for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
       const Value& input = graph.value(graph.inputs()[i]);
-      inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
+      if (options.inputs.empty())
+        inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
+      else if (needs_conversion(options.inputs[i].dtype(), input.dtype))
+        inputs.push_back(convert_reals(options.inputs[i], input.dtype));
+      else
+        inputs.push_back(options.inputs[i]);
     }
     const auto begin = std::chrono::steady_clock::now();
     session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
@@ -110,13 +117,16 @@ void check_options(const BenchOptions& options) {
 
 }  // namespace
 
-std::vector<Shape> sample_shapes(BatchSource& source) {
+BenchOptions with_first_sample(BenchOptions options, BatchSource& source) {
   source.rewind();
   const auto batch = source.next(1);
   source.rewind();
-  std::vector<Shape> shapes;
-  for (const Tensor& input : batch ? batch->inputs : std::vector<Tensor>{}) shapes.push_back(input.shape());
-  return shapes;
+  options.shapes.clear();
+  options.inputs.clear();
+  if (!batch) return options;
+  if (!batch->runs.empty()) options.inputs = batch->runs.front();
+  for (const Tensor& input : batch->inputs) options.shapes.push_back(input.shape());
+  return options;
 }
 
 std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {

@@ -85,14 +85,14 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
         if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
       });
     failure.rethrow();
-    agreement.add(x.front(), y.front(), batch.sample_count);
+    agreement.add(x.front(), y.front(), report::ScoreRows(batch));
   };
   quantization::SamplePass pass{.graph = float_graph,
                                 .source = source,
                                 .at_a_time = samples_at_a_time,
                                 .phase = "comparing",
                                 .progress = options.progress};
-  result.sample_count = quantization::for_each_batch(pass, add);
+  result.sample_count = quantization::for_each_run(pass, add);
   result.top1_agreement = agreement.value();
   for (std::size_t i = 0; i < output_sums.size(); ++i)
     result.outputs.push_back(describe(quantized_graph, quantized_graph.outputs()[i], output_sums[i]));

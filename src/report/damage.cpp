@@ -27,6 +27,7 @@ constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 
 // Sample i of a batch as a batch of its own, repeated if the graph's batch is fixed.
 std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
+  if (!batch.runs.empty()) return batch.runs.front();
   Batch one{.sample_count = 1};
   for (const Tensor& all : batch.inputs) one.inputs.push_back(quantization::take_samples(all, i, 1));
   return graph_inputs(graph, one, batch_size(graph, 1));
@@ -40,13 +41,14 @@ std::size_t bytes_of(const std::vector<Tensor>& tensors) {
 
 }  // namespace
 
-SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted) {
+SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted)
+    : has_whole_samples_(source.has_whole_samples()) {
   check(wanted >= 1, "sample_count is {}; it must be at least 1", wanted);
   Session session(float_graph, {.threads = 1});
   const std::int64_t total = source.sample_count();
   std::int64_t count = std::min(wanted, total);
   quantization::SamplePass pass{.graph = float_graph, .source = source, .at_a_time = 16};
-  quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
+  quantization::for_each_run(pass, [&](const Batch& batch, std::int64_t first) {
     for (std::int64_t i = 0; i < batch.sample_count && size() < count; ++i) {
       if (first + i < size() * total / count) continue;
       numbers_.push_back(first + i);
@@ -72,7 +74,7 @@ Damage SampleSet::damage(const Graph& candidate) const {
       if (!is_any_real(outputs[o].dtype())) continue;
       sums[o].add(to_float32(outputs_[s][o]).data<float>(), to_float32(outputs[o]).data<float>());
     }
-    agreement.add(outputs_[s].front(), outputs.front(), 1);
+    agreement.add(outputs_[s].front(), outputs.front(), ScoreRows(1, has_whole_samples_));
   }
   Damage damage;
   int measured = 0;

@@ -24,6 +24,7 @@ class SampleSet {
   Damage damage(const Graph& candidate) const;
 
  private:
+  bool has_whole_samples_;
   std::vector<std::int64_t> numbers_;                  // in the source
   std::vector<std::vector<Tensor>> inputs_, outputs_;  // by sample
 };

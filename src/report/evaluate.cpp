@@ -41,7 +41,7 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
     const auto outputs = quantization::naming_samples(
         first, batch.sample_count, [&] { return runner.run(report::graph_inputs(graph, batch, samples_at_a_time)); });
     if (batch.labels.empty()) return;
-    const auto scores = report::ClassScores::of(outputs.front());
+    const auto scores = report::ClassScores::of(outputs.front(), report::ScoreRows(batch));
     check(scores.has_value(),
           "output '{}' has shape {}; to compare it with labels, it must have one score per class, samples x classes",
           graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
@@ -60,13 +60,13 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
                                 .at_a_time = samples_at_a_time,
                                 .phase = "evaluating",
                                 .progress = options.progress};
-  result.sample_count = quantization::for_each_batch(pass, add);
+  result.sample_count = quantization::for_each_run(pass, add);
   if (classes > 0) {
     result.top1 = static_cast<double>(top1) / static_cast<double>(result.sample_count);
     if (classes > 5) result.top5 = static_cast<double>(top5) / static_cast<double>(result.sample_count);
   }
   if (!options.use_reference)
-    result.latency_us = bench(graph, {.min_time_s = kLatencyTime_s, .shapes = sample_shapes(source)}).median_us;
+    result.latency_us = bench(graph, with_first_sample({.min_time_s = kLatencyTime_s}, source)).median_us;
   return result;
 }
 

@@ -19,7 +19,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
                                   std::int64_t first) {
   const std::vector<Tensor> outputs = quantization::naming_samples(
       first, batch.sample_count, [&] { return session.run(graph_inputs(graph, batch, at_a_time)); });
-  const auto scores = ClassScores::of(outputs.front());
+  const auto scores = ClassScores::of(outputs.front(), ScoreRows(batch));
   check(scores.has_value(),
         "output '{}' has shape {}; to measure accuracy, it must have one score per class, samples x classes",
         graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
@@ -58,7 +58,7 @@ void predict_all(const Graph& graph, BatchSource& source, int threads,
     firsts.clear();
   };
   quantization::SamplePass pass{.graph = graph, .source = source, .at_a_time = at_a_time};
-  quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
+  quantization::for_each_run(pass, [&](const Batch& batch, std::int64_t first) {
     waiting.push_back(batch);
     firsts.push_back(first);
     if (waiting.size() == teams * 4) run_waiting();
