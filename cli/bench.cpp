@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 
@@ -17,6 +18,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> models;
+  std::string input;
   BenchOptions bench;
   bool no_optimize = false, profiles = false;
   std::unique_ptr<Output> output;
@@ -36,10 +38,11 @@ struct Peaks {
 };
 
 /// Prints a table of the model's steps; returns the same as JSON.
-nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o) {
+nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o,
+                                      const BenchOptions& options) {
   Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
-  const std::vector<StepTime> steps = profile(graph, o.bench);
+  const std::vector<StepTime> steps = profile(graph, options);
   peaks.measure(o.bench.threads);
   double total = 0;
   for (const StepTime& t : steps) total += t.median_us;
@@ -64,7 +67,7 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   }
   o.output->say(fmt::format("{}: {} in {} steps", model, duration(total), steps.size()));
   if (peaks.integer > 0)
-    o.output->say(fmt::format("peak, measured now: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
+    o.output->say(fmt::format("measured peak: {:.0f} GOPS in integers ({}), {:.0f} in floats", peaks.integer / 1e9,
                               to_string(isa_cap()), peaks.real / 1e9));
   o.output->table(rows);
   return list;
@@ -84,12 +87,30 @@ Shape parse_shape(const std::string& text) {
   return shape;
 }
 
+/// The arrays of --input, or of the first file of a folder.
+std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
+  std::string path = o.input;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    const std::vector<std::string> files = sample_files(path);
+    if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", path));
+    path = files.front();
+  }
+  std::vector<std::string> notes;
+  std::vector<Tensor> inputs = arrange_inputs(load_arrays(path), input_specs(graph), path, notes);
+  o.output->say_all(notes);
+  return inputs;
+}
+
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
   for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
-  const auto results = bench_interleaved(pointers, o.bench);
+  BenchOptions options = o.bench;
+  options.names = o.models;
+  if (!o.input.empty()) options.inputs = first_sample(graphs.front(), o);
+  const auto results = bench_interleaved(pointers, options);
   std::vector<std::vector<std::string>> rows{{"model", "median", "min", "p99", "runs", "threads", "batch", "speed-up"}};
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < results.size(); ++i) {
@@ -122,7 +143,7 @@ void bench_models(const Options& o) {
   }
   o.output->table(rows);
   for (std::size_t i = 0; o.profiles && i < graphs.size(); ++i)
-    list[i]["steps"] = print_profile(o.models[i], graphs[i], o);
+    list[i]["steps"] = print_profile(o.models[i], graphs[i], o, options);
   nlohmann::ordered_json json = list.front();
   json["models"] = list;
   o.output->write(json);
@@ -135,24 +156,28 @@ void add_bench(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("bench", "Time a model; several models are timed in turn, run by run");
   verb->add_option("models", o->models, "ONNX models, float or quantized; speed-ups are against the first")->required();
   verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
-  verb->add_option("--batch", o->bench.batch, "Samples at a time where the model leaves it open (default: 1)")
+  verb->add_option("--batch", o->bench.batch, "Batch size, if the model leaves it open (default: 1)")
       ->check(CLI::Range(1, 1 << 20));
   verb->add_option_function<std::vector<std::string>>(
           "--shape",
           [o](const std::vector<std::string>& words) {
             for (const std::string& word : words) o->bench.shapes.push_back(parse_shape(word));
           },
-          "1,3,48,320: an input's shape, where the model leaves more than its batch open; once for each input, in "
+          "Shape of an input, such as 1,3,48,320, if the model leaves more than its batch open; once per input, in "
           "order")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--input", o->input,
+                   "Time the arrays of this .npy or .npz file, or of the first file of this folder, as run takes them "
+                   "(default: pseudo-random numbers, and zeros for integers)")
+      ->excludes("--shape")
+      ->excludes("--batch");
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
       ->check(CLI::Range(0.0, 3600.0));
-  verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as it is in the file: BatchNorm not folded");
-  verb->add_flag(
-      "--profile", o->profiles,
-      "Also each model's steps: which kernel ran, how long, at which rate, and which part of the cores' peak that "
-      "is (operations are those of the direct form: Winograd's, with fewer, may pass the peak)");
+  verb->add_flag("--no-optimize", o->no_optimize, "Run the graph as stored in the file, without folding BatchNorm");
+  verb->add_flag("--profile", o->profiles,
+                 "Also list each model's steps: kernel, time, rate, and the rate as a fraction of the cores' peak "
+                 "(operations are counted for direct convolution, so Winograd kernels may exceed the peak)");
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

@@ -48,10 +48,12 @@ void compare_models(const Options& o) {
   Comparison result;
   {
     ProgressBar bar;
-    result = compare(float_graph, quantized_graph, *dataset.source, {.threads = o.threads, .progress = bar.progress()});
+    result = compare(float_graph, quantized_graph, *dataset.source,
+                     {.threads = o.threads, .progress = bar.progress(), .names = {o.float_model, o.quantized_model}});
   }
-  const auto times = bench_interleaved({&float_graph, &quantized_graph},
-                                       {.min_time_s = 0.5, .shapes = sample_shapes(*dataset.source)});
+  const auto times = bench_interleaved(
+      {&float_graph, &quantized_graph},
+      with_first_sample({.min_time_s = 0.5, .names = {o.float_model, o.quantized_model}}, *dataset.source));
   const double float_bytes = static_cast<double>(file_bytes(o.float_model));
   const double quantized_bytes = static_cast<double>(file_bytes(o.quantized_model));
 
@@ -91,7 +93,7 @@ void add_compare(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("compare", "Compare a quantized model with its float original");
   verb->add_option("float_model", o->float_model, "The float ONNX model")->required();
   verb->add_option("quantized_model", o->quantized_model, "The quantized ONNX model")->required();
-  verb->add_option("--data", o->data, "Samples: IDX folder, .npy, .npz or image folder; labels are not needed")
+  verb->add_option("--data", o->data, "Samples: folder of .npz, images or IDX files, or .npy or .npz file; labels are not needed")
       ->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   verb->add_option("--worst", o->worst, "How many layers to list; the JSON has all (default: 10)");

@@ -10,10 +10,11 @@
 namespace bitfold::cli {
 
 DataFreeOptions::DataFreeOptions(CLI::App& verb) {
-  CLI::Option* data_free = verb.add_flag("--data-free", is_wanted_,
-                                         "Without samples: distributions of values are predicted from BatchNorms");
+  CLI::Option* data_free = verb.add_flag(
+      "--data-free", is_wanted_, "Quantize without samples: predict the distributions of values from BatchNorms");
   verb.add_option("--input-range", range_,
-                  "With --data-free: LO,HI of the inputs; default: the range of pixels after --scale, --mean and --std")
+                  "With --data-free: the range LO,HI of the inputs (default: the range of pixels after --scale, --mean "
+                  "and --std)")
       ->delimiter(',')
       ->expected(2)
       ->needs(data_free);

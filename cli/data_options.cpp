@@ -25,8 +25,8 @@ constexpr std::array<Flag, 6> kFlags{
      {"crop", "N|WxH", "Cut out the centre"},
      {"channels", "rgb|bgr|gray", "Order of the channels (default: rgb, or gray for a 1-channel input)"},
      {"scale", "X|1/X", "Multiply every element (default: 1/255 for uint8 data, 1 for floats)"},
-     {"mean", "X[,Y,Z]", "Subtract after the scale: one number, or one per channel"},
-     {"std", "X[,Y,Z]", "Divide by, after the mean: one number, or one per channel"}}};
+     {"mean", "X[,Y,Z]", "Subtract this after scaling: one number, or one per channel"},
+     {"std", "X[,Y,Z]", "Divide by this after subtracting the mean: one number, or one per channel"}}};
 
 constexpr const char* kGroup = "Data";
 
@@ -48,7 +48,8 @@ DataOptions::DataOptions(CLI::App& verb) : values_(std::make_unique<Values>()) {
       ->type_name("FILE.toml")
       ->group(kGroup);
   verb.add_option("--limit", values_->limit, "Use at most N samples")->type_name("N")->group(kGroup);
-  verb.add_flag("--strict", values_->strict, "An image that cannot be read is an error (default: skipped, named)")
+  verb.add_flag("--strict", values_->strict,
+                "Treat an unreadable image as an error (default: skip it and print its name)")
       ->group(kGroup);
 }
 

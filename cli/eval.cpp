@@ -36,7 +36,7 @@ void eval(const Options& o) {
   o.output->say(fmt::format("samples  {}", result.sample_count));
   if (result.top1) o.output->say(fmt::format("top-1    {}", percent(*result.top1)));
   if (result.top5) o.output->say(fmt::format("top-5    {}", percent(*result.top5)));
-  if (!result.top1) o.output->say("the data has no labels: no accuracy");
+  if (!result.top1) o.output->say("accuracy is not measured: the data has no labels");
   if (!o.simulate)
     o.output->say(fmt::format("latency  {} per sample (median, batch 1, 1 thread)", duration(result.latency_us)));
   nlohmann::ordered_json json{{"model", o.model}, {"data", o.data}, {"samples", result.sample_count}};
@@ -52,9 +52,9 @@ void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("eval", "Measure top-1 and top-5 accuracy and latency on labelled data");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--data", o->data, "Labelled samples: IDX folder, .npy, .npz or image folder")->required();
+  verb->add_option("--data", o->data, "Labelled samples: folder of .npz, images or IDX files, or .npy or .npz file")->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
-  verb->add_option("--batch", o->batch, "Samples at a time (default: chosen)")->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--batch", o->batch, "Batch size (default: chosen automatically)")->check(CLI::Range(1, 1 << 20));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
   o->data_options = std::make_unique<DataOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);

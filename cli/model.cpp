@@ -20,12 +20,12 @@ bool is_quantized(const Graph& graph) {
 Graph load_float(const std::string& path, const std::string& verb) {
   Graph graph = load_onnx(path);
   if (is_quantized(graph))
-    throw Error(fmt::format("{}: is quantized already; {} the float model it was made from", path, verb));
+    throw Error(fmt::format("{}: is quantized already; {} the float model from which it was made", path, verb));
   return graph;
 }
 
-Graph load_optimized(const std::string& path) {
-  Graph graph = load_onnx(path);
+Graph load_optimized(const std::string& path, const LoadOptions& options) {
+  Graph graph = load_onnx(path, options);
   if (!is_quantized(graph)) optimize(graph);
   return graph;
 }
@@ -34,12 +34,10 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> specs;
   for (ValueId id : graph.inputs()) {
     const Value& input = graph.value(id);
-    if (!input.shape)
-      throw Error(
-          fmt::format("input '{}' has no shape in the model file, so data cannot be fitted to it; declare one, "
-                      "with the batch left open",
-                      input.name));
-    specs.push_back({.name = input.name, .dtype = input.dtype, .shape = input.shape.value_or(Shape{})});
+    specs.push_back({.name = input.name,
+                     .dtype = input.dtype,
+                     .shape = input.shape.value_or(Shape{}),
+                     .has_shape = input.shape.has_value()});
   }
   return specs;
 }
@@ -56,7 +54,7 @@ std::vector<std::string> describe_interface(const Graph& graph) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const Value& value = graph.value(ids[i]);
       text += fmt::format("{}'{}' {} {}", i > 0 ? ", " : "", value.name, to_string(value.dtype),
-                          value.shape ? to_string(*value.shape) : "(shape known when it runs)");
+                          value.shape ? to_string(*value.shape) : "(shape known only at run time)");
     }
     return text;
   };

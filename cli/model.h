@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/graph.h"
+#include "bitfold/onnx.h"
 
 namespace bitfold::cli {
 
@@ -20,7 +22,7 @@ bool is_quantized(const Graph& graph);
 Graph load_float(const std::string& path, const std::string& verb);
 
 /// Loads the network and optimizes it, unless it is already quantized: then its grids belong to the graph as stored.
-Graph load_optimized(const std::string& path);
+Graph load_optimized(const std::string& path, const LoadOptions& options = {});
 
 /// Calls f() and puts the file's name in front of what it throws.
 template <class F>
@@ -28,6 +30,18 @@ auto naming_file(const std::string& path, const F& f) {
   try {
     return f();
   } catch (const Error& e) {
+    throw Error(path + ": " + e.what());
+  }
+}
+
+/// The same for errors about nodes, which have a bracket: "[Gather 'g'] index 9 ...". Others are about data or options.
+template <class F>
+auto naming_file_of_nodes(const std::string& path, const F& f) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    const std::string_view message = e.what();
+    if (message.find('[') == message.npos || message.starts_with(path)) throw;
     throw Error(path + ": " + e.what());
   }
 }

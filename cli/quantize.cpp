@@ -49,9 +49,9 @@ struct Work {
 void check_sources(const Options& o) {
   if (o.is_data_free()) {
     if (!o.data.empty() || !o.load_calibration_path.empty())
-      throw Error("--data-free: there is data; leave out --data-free, or --calibrate and --calibration");
+      throw Error("--data-free cannot be combined with --calibrate or --calibration; leave one of them out");
     if (!o.save_calibration_path.empty())
-      throw Error("--save-calibration: with --data-free there are no statistics of samples to save; leave it out");
+      throw Error("--save-calibration: --data-free gathers no statistics of samples; leave out --save-calibration");
     return;
   }
   if (o.data.empty() == o.load_calibration_path.empty())
@@ -66,7 +66,7 @@ void check_statistics_only(const Options& o, const Recipe& recipe) {
   if (recipe.bias_correction == BiasCorrection::empirical)
     asking += fmt::format("{}--bias-correction empirical", asking.empty() ? "" : ", ");
   if (recipe.observer == Observer::automatic) asking += fmt::format("{}--observer auto", asking.empty() ? "" : ", ");
-  throw Error(fmt::format("{}: holds statistics only; {} needs the samples: pass --calibrate DATA",
+  throw Error(fmt::format("{}: contains only statistics, but {} needs the samples: pass --calibrate DATA",
                           o.load_calibration_path, asking));
 }
 
@@ -75,14 +75,13 @@ Recipe without_preparation(const Options& o, Recipe recipe) {
   if (o.load_calibration_path.empty() && o.save_calibration_path.empty()) return recipe;
   const char* flag = o.data.empty() ? "--calibration" : "--save-calibration";
   const auto refuse = [&](const std::string& what) {
-    throw Error(
-        fmt::format("{}: changes the values, so that statistics in a file would not hold; leave out {}", what, flag));
+    throw Error(fmt::format("{} changes the values, so saved statistics would not be valid; leave out {}", what, flag));
   };
   if (recipe.smooth) refuse("--smooth");
   if (recipe.equalization != Equalization::automatic && recipe.equalization != Equalization::none)
     refuse(fmt::format("--equalize {}", to_string(recipe.equalization)));
   if (recipe.equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
-    o.output->say(fmt::format("{}: statistics in a file are of the network as it is, so nothing is equalized", flag));
+    o.output->say(fmt::format("{}: saved statistics belong to the unequalized network, so nothing is equalized", flag));
   recipe.equalization = Equalization::none;
   return recipe;
 }
@@ -106,8 +105,7 @@ QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
   return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning};
 }
 
-Work calibrated(const Options& o) {
-  check_sources(o);
+Work calibrate_checked(const Options& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
   const Graph graph = load_float(o.model, o.verb->get_name());
   const Recipe asked = o.recipe->resolve();
@@ -135,9 +133,15 @@ Work calibrated(const Options& o) {
   return work;
 }
 
+Work calibrated(const Options& o) {
+  check_sources(o);
+  return naming_file_of_nodes(o.model, [&] { return calibrate_checked(o); });
+}
+
 QuantizeResult quantized(const Options& o, const Work& work) {
   ProgressBar bar;
-  return quantize(work.network, work.samples.source.get(), library_options(o, bar));
+  return naming_file_of_nodes(
+      o.model, [&] { return quantize(work.network, work.samples.source.get(), library_options(o, bar)); });
 }
 
 void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
@@ -236,7 +240,7 @@ void analyze_model(const Options& o) {
 void add_common_flags(CLI::App& verb, Options& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
-  verb.add_option("--calibrate", o.data, "Samples: IDX folder, .npy, .npz or image folder; about 100 are enough");
+  verb.add_option("--calibrate", o.data, "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
   verb.add_option("--calibration", o.load_calibration_path,
                   "Statistics written by --save-calibration, instead of samples");
   verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, kMaxThreads));
@@ -263,7 +267,8 @@ void add_quantize(CLI::App& app) {
 
 void add_analyze(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("analyze", "Find the layers that quantization hurts, the causes and remedies");
+  CLI::App* verb =
+      app.add_subcommand("analyze", "Find the layers that cause the error of quantization, the reasons, and remedies");
   add_common_flags(*verb, *o);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold analyze model.onnx --calibrate imagenet/calib --crop 224 --report report.html");

@@ -86,7 +86,7 @@ Analysis ReportOptions::analyze(const Graph& graph, const Calibration& calibrati
   BatchSource& measured_on = samples != nullptr ? *samples : *evaluation.source;
   BatchSource& compared_on = has_evaluation() ? *evaluation.source : *samples;
   if (!has_evaluation())
-    output.say("errors are measured on the calibration samples; --eval DATA measures them on others");
+    output.say("errors are measured on the calibration samples; use --eval DATA to measure them on other data");
   ProgressBar bar;
   AnalysisOptions options{.threads = threads, .has_accuracy = has_evaluation()};
   options.sensitivity.sample_count = samples_;
@@ -153,10 +153,10 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
     double nearest = std::numeric_limits<double>::infinity();
     for (const MixPoint& point : mixed.points) nearest = std::min(nearest, point.drop);
     throw Error(fmt::format(
-        "--max-drop {}: no mix within it was found: {}; allow more time or a larger drop", *max_drop_,
+        "--max-drop {}: no mix within this drop was found: {}; allow more time or a larger drop", *max_drop_,
         mixed.points.empty()
-            ? "the time ended before the first was measured"
-            : fmt::format("the best of the {} measured loses {:.2f} points", mixed.points.size(), nearest)));
+            ? "the time ended before the first mix was measured"
+            : fmt::format("the best of {} measured mixes loses {:.2f} points", mixed.points.size(), nearest)));
   }
   const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
   std::vector<std::vector<std::string>> rows{

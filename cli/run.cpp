@@ -1,10 +1,11 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "bitfold/data.h"
 #include "bitfold/error.h"
-#include "bitfold/reals.h"
 #include "bitfold/reference.h"
 #include "bitfold/session.h"
 #include "model.h"
@@ -21,67 +22,117 @@ struct Options {
   std::unique_ptr<Output> output;
 };
 
-/// The file's arrays in graph input order: by name, or the only array for the only input.
-std::vector<Tensor> arrange(const Graph& graph, std::vector<NamedTensor> arrays, const std::string& path,
-                            const Output& output) {
-  if (graph.inputs().size() == 1 && arrays.size() == 1) return {arrays.front().tensor};
-  std::vector<Tensor> inputs;
-  for (ValueId id : graph.inputs()) {
-    const std::string& name = graph.value(id).name;
-    const NamedTensor* found = nullptr;
-    for (const auto& array : arrays)
-      if (array.name == name) found = &array;
-    if (found == nullptr) throw Error(fmt::format("{}: has no array '{}', which the network reads", path, name));
-    inputs.push_back(found->tensor);
-  }
-  for (const auto& array : arrays) {
-    const ValueId id = graph.find(array.name);
-    if (id == ValueId::none || !graph.is_input(id))
-      output.say(fmt::format("'{}': array '{}' is not used", path, array.name));
-  }
-  return inputs;
+/// The names of arrays that the network does not read, as it is by default.
+std::vector<std::string> other_names(const Graph& graph, const std::vector<NamedTensor>& arrays) {
+  std::vector<std::string> names;
+  if (graph.inputs().size() == 1 && arrays.size() == 1) return names;
+  for (const NamedTensor& array : arrays)
+    if (!graph.is_input(graph.find(array.name))) names.push_back(array.name);
+  return names;
 }
 
-/// Converts arrays of reals to the types that the network reads. Types that NumPy lacks are stored as their bits.
-std::vector<Tensor> converted(const Graph& graph, std::vector<Tensor> inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const DataType wanted = graph.value(graph.inputs()[i]).dtype;
-    if (needs_conversion(inputs[i].dtype(), wanted)) inputs[i] = convert_reals(inputs[i], wanted);
-    if (is_stored_as(inputs[i].dtype(), wanted)) inputs[i] = from_stored(inputs[i], wanted);
+/// Either executor of one network.
+class Runner {
+ public:
+  Runner(const Graph& graph, const Options& o) : graph_(graph) {
+    if (o.simulate)
+      reference_.emplace(graph);
+    else
+      session_.emplace(graph, SessionOptions{.threads = o.threads});
   }
-  return inputs;
+  std::vector<NamedTensor> run(const std::vector<Tensor>& inputs) {
+    const std::vector<Tensor> outputs = session_ ? session_->run(inputs) : reference_->run(inputs);
+    std::vector<NamedTensor> named;
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      named.push_back({graph_.value(graph_.outputs()[i]).name, outputs[i]});
+    return named;
+  }
+
+ private:
+  const Graph& graph_;
+  std::optional<Reference> reference_;
+  std::optional<Session> session_;
+};
+
+/// Runs the network once for each file of the folder. Outputs have the names of the inputs' files.
+void run_folder(const Options& o) {
+  namespace fs = std::filesystem;
+  const std::vector<std::string> files = sample_files(o.input);
+  if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", o.input));
+  if (!o.output_path.empty()) {
+    std::error_code error;
+    fs::create_directories(o.output_path, error);
+    if (error || !fs::is_directory(o.output_path))
+      throw Error(fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
+                              "created{}",
+                              o.output_path, error ? ": " + error.message() : ""));
+    if (fs::equivalent(o.input, o.output_path))
+      throw Error(fmt::format("{}: the outputs would replace the inputs", o.output_path));
+  }
+  const Graph graph = load_optimized(o.model);
+  const std::vector<InputSpec> inputs = input_specs(graph);
+  naming_file(o.model, [&] {
+    Runner runner(graph, o);
+    std::vector<std::string> notes;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const std::vector<Tensor> arrays = arrange_inputs(load_npy(files[i]), inputs, files[i], notes);
+      if (i == 0) o.output->say_all(notes);
+      std::vector<NamedTensor> outputs;
+      try {
+        outputs = runner.run(arrays);
+      } catch (const Error& error) {
+        throw Error(fmt::format("'{}': {}", files[i], error.what()));
+      }
+      if (!o.output_path.empty())
+        save_npy((fs::path(o.output_path) / fs::path(files[i]).filename().replace_extension(".npz")).string(), outputs);
+    }
+  });
+  o.output->say(fmt::format("{} samples", files.size()));
+  o.output->write({{"model", o.model}, {"samples", files.size()}});
+}
+
+void run_file(const Options& o) {
+  Graph graph = load_optimized(o.model);
+  if (o.input.empty() && !graph.inputs().empty())
+    throw CLI::RequiredError(fmt::format("--input (the network reads {})", describe_interface(graph).front()));
+  const std::vector<NamedTensor> given = o.input.empty() ? std::vector<NamedTensor>{} : load_arrays(o.input);
+  // An array may replace the default value of an input.
+  if (const auto names = other_names(graph, given); !names.empty()) graph = load_optimized(o.model, {names});
+  std::vector<std::string> notes;
+  const auto inputs = arrange_inputs(given, input_specs(graph), o.input, notes);
+  o.output->say_all(notes);
+  const auto outputs = naming_file(o.model, [&] { return Runner(graph, o).run(inputs); });
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& [name, tensor] : outputs) {
+    list.push_back({{"name", name}, {"shape", tensor.shape()}, {"dtype", to_string(tensor.dtype())}});
+    o.output->say(fmt::format("output '{}' {} {}", name, to_string(tensor.dtype()), to_string(tensor.shape())));
+  }
+  if (o.output_path.ends_with(".npy") && outputs.size() > 1)
+    throw Error(fmt::format("{}: the network has {} outputs, but an .npy file holds one array; write an .npz file",
+                            o.output_path, outputs.size()));
+  if (!o.output_path.empty()) save_npy(o.output_path, outputs);
+  o.output->write({{"model", o.model}, {"outputs", list}});
 }
 
 void run_model(const Options& o) {
-  const Graph graph = load_optimized(o.model);
-  const auto inputs = converted(graph, arrange(graph, load_arrays(o.input), o.input, *o.output));
-  const auto outputs = naming_file(o.model, [&] {
-    return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
-  });
-  std::vector<NamedTensor> arrays;
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    const std::string& name = graph.value(graph.outputs()[i]).name;
-    arrays.push_back({name, outputs[i]});
-    list.push_back({{"name", name}, {"shape", outputs[i].shape()}, {"dtype", to_string(outputs[i].dtype())}});
-    o.output->say(fmt::format("output '{}' {} {}", name, to_string(outputs[i].dtype()), to_string(outputs[i].shape())));
-  }
-  if (o.output_path.ends_with(".npy") && arrays.size() > 1)
-    throw Error(
-        fmt::format("{}: the network has {} outputs, an .npy holds one; write an .npz", o.output_path, arrays.size()));
-  if (!o.output_path.empty()) save_npy(o.output_path, arrays);
-  o.output->write({{"model", o.model}, {"outputs", list}});
+  std::error_code ignored;
+  if (std::filesystem::is_directory(o.input, ignored))
+    run_folder(o);
+  else
+    run_file(o);
 }
 
 }  // namespace
 
 void add_run(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that are ready to feed");
+  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that need no preprocessing");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--input", o->input, "A .npy file (also through a pipe), or an .npz with one array per input")
-      ->required();
-  verb->add_option("--output", o->output_path, "Where to write the outputs: .npz, or .npy for one output");
+  verb->add_option("--input", o->input,
+                   "A .npy file (also through a pipe), an .npz with one array per input, or a folder of such files; "
+                   "not needed if the network has no inputs");
+  verb->add_option("--output", o->output_path,
+                   "Where to write the outputs: .npz, .npy for one output, or a folder if the input is one");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
   o->output = std::make_unique<Output>(*verb);

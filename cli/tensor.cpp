@@ -82,10 +82,10 @@ void print_codes(const Output& output, const Tensor& codes) {
 
 void quantize_tensor(const Options& o) {
   const auto arrays = load_arrays(o.input);
-  if (arrays.size() != 1) throw Error(fmt::format("{}: holds {} arrays, expected one", o.input, arrays.size()));
+  if (arrays.size() != 1) throw Error(fmt::format("{}: contains {} arrays, expected one", o.input, arrays.size()));
   const Tensor& x = arrays.front().tensor;
   if (x.dtype() != DataType::float32)
-    throw Error(fmt::format("{}: holds {}, expected float32", o.input, to_string(x.dtype())));
+    throw Error(fmt::format("{}: has element type {}, expected float32", o.input, to_string(x.dtype())));
   if (x.size() == 0) throw Error(fmt::format("{}: is empty (shape {})", o.input, to_string(x.shape())));
   if (o.axis >= x.rank()) throw Error(fmt::format("--axis {}: the array has shape {}", o.axis, to_string(x.shape())));
   const QuantParams params = choose(o, x);

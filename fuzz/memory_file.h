@@ -21,7 +21,9 @@ class MemoryFile {
   MemoryFile& operator=(const MemoryFile&) = delete;
 
   void put(const std::uint8_t* data, std::size_t size) const {
-    if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, data, size, 0) != static_cast<ssize_t>(size))
+    // A writer continues at the descriptor's position.
+    if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, data, size, 0) != static_cast<ssize_t>(size) ||
+        ::lseek(descriptor_, 0, SEEK_SET) != 0)
       std::abort();
   }
   std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }

@@ -117,7 +117,7 @@ TEST_F(Analyze, a_limit_that_cannot_be_measured_or_met_is_an_error_and_writes_no
   const ToolResult no_time =
       run_tool(call + fmt::format("--max-drop 0 --time-budget 0.000001 --eval {} --eval-limit 20", data("mnist/test")));
   EXPECT_EQ(no_time.status, 1);
-  EXPECT_NE(no_time.output.find("no mix within it was found"), std::string::npos) << no_time.output;
+  EXPECT_NE(no_time.output.find("no mix within this drop was found"), std::string::npos) << no_time.output;
   EXPECT_FALSE(std::filesystem::exists(path("out.onnx")));
 }
 

@@ -89,6 +89,43 @@ TEST_F(BadInput, network_that_needs_more_memory_than_allowed) {
                    {"large.onnx: [Expand 'enlarge']", "16.0 MB, more than the 10.0 MB of memory"});
 }
 
+TEST_F(BadInput, values_alive_together_that_need_more_memory_than_allowed) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {1000, 1000});
+  const ValueId a = g.add(Unary{UnaryKind::exp}, "first", {x}, "a"),
+                b = g.add(Unary{UnaryKind::exp}, "second", {a}, "b");
+  const ValueId c = g.add(Unary{UnaryKind::exp}, "third", {b}, "c");
+  g.mark_output(g.add(Reduce{}, "sum", {g.add(Concat{.axis = 0}, "join", {a, b, c}, "all")}, "y"));
+  infer_shapes(g);
+  save_onnx(g, path("wide.onnx"));
+  save_npy(path("x.npy"), {{"", Tensor(DataType::float32, {1000, 1000})}});
+  const std::string run = fmt::format("run {} --input {} --simulate --max-memory ", path("wide.onnx"), path("x.npy"));
+  EXPECT_EQ(run_tool(run + "25MB").status, 0);  // a, b, c and the 12 MB of their Concat
+  expect_refused(run + "20MB", {"wide.onnx: [Concat 'join']", "and the values alive beside it take 24.0 MB"});
+}
+
+TEST_F(BadInput, nodes_that_fail_while_running_are_named_with_their_file) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 4});
+  const ValueId hundred = g.add_constant("hundred", Tensor::from<float>({}, std::vector<float>{100}));
+  const ValueId far_away = g.add(Binary{BinaryKind::mul}, "enlarge", {x, hundred}, "far");
+  const ValueId index = g.add(Cast{DataType::int64}, "index", {far_away}, "i");
+  const ValueId table = g.add_constant("table", Tensor::from<float>({2}, std::vector<float>{1, 2}));
+  g.mark_output(g.add(Gather{0}, "pick", {table, index}, "y"));
+  infer_shapes(g);
+  save_onnx(g, path("gather.onnx"));
+  save_onnx(g, path("copy.onnx"));
+  Tensor far(DataType::float32, {2, 4});
+  for (float& value : far.mutable_data<float>()) value = 9;
+  save_npy(path("far.npy"), {{"", far}});
+  expect_refused(fmt::format("compare {} {} --data {}", path("gather.onnx"), path("copy.onnx"), path("far.npy")),
+                 {"gather.onnx: ", "[Gather 'pick']", "900"});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", path("gather.onnx"), path("far.npy"), out()),
+                 {"gather.onnx: ", "[Gather 'pick']", "900"});
+  expect_refused(fmt::format("bench {} {} --min-time 0", model(), path("gather.onnx")),
+                 {"gather.onnx: [Gather 'pick']"});
+}
+
 TEST_F(BadInput, unwritable_output) {
   expect_refused(fmt::format("fold {} -o {}", model(), path("no/such/folder/out.onnx")), {"no/such/folder/out.onnx"});
 }
@@ -126,7 +163,7 @@ TEST_F(BadInput, calibration_data_of_the_wrong_type) {
 TEST_F(BadInput, calibration_data_without_samples) {
   save_npy(path("none.npz"), {{"x", Tensor(DataType::float32, {0, 3, 8, 8})}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("none.npz"), out()),
-                 {"none.npz", "zero samples"});
+                 {"none.npz", "no samples"});
 }
 
 TEST_F(BadInput, calibration_data_with_nan) {
@@ -155,7 +192,7 @@ TEST_F(BadInput, automatic_observer_with_saved_statistics_is_refused) {
   calibration.values["x"].add(std::vector<float>{0, 1});
   save_calibration(calibration, path("saved.json"));
   expect_refused(fmt::format("quantize {} --calibration {} --observer auto -o {}", model(), path("saved.json"), out()),
-                 {"saved.json", "statistics only", "--observer auto", "--calibrate"});
+                 {"saved.json", "only statistics", "--observer auto", "--calibrate"});
 }
 TEST_F(BadInput, data_free_with_data) { expect_quantize_refused("--data-free", {"--data-free", "--calibrate"}); }
 TEST_F(BadInput, data_free_with_an_empty_input_range) {

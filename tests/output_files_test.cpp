@@ -2,6 +2,7 @@
 // arrives or an error says that it did not.
 #include <sys/stat.h>
 
+#include "bitfold/session.h"
 #include "small_network.h"
 
 namespace bitfold::testing {
@@ -87,6 +88,24 @@ TEST_F(OutputFiles, external_data_that_is_read_is_never_overwritten_or_removed) 
   EXPECT_EQ(read_text(weights), before);
 }
 
+TEST_F(OutputFiles, a_model_and_its_data_in_use_can_be_replaced_by_another_process) {
+  const std::string used = path("used.onnx");
+  Graph product;
+  Tensor weights(DataType::float32, {64, 64}), x(DataType::float32, {1, 64});
+  for (float& v : weights.mutable_data<float>()) v = 0.5F;
+  for (float& v : x.mutable_data<float>()) v = 2;
+  const ValueId w = product.add_constant("w", weights);
+  product.mark_output(product.add(MatMul{}, "product", {product.add_input("x", DataType::float32, {1, 64}), w}, "y"));
+  save_onnx(product, used, {.external_above_bytes = 64});
+  const Graph graph = load_onnx(used);
+  ASSERT_TRUE(graph.value(graph.find("w")).constant->is_borrowed());
+  // The tool renames a new file over the old one, whose contents stay mapped.
+  ASSERT_EQ(run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), used)).status, 0);
+  ASSERT_EQ(run_tool(fmt::format("fold {} -o {}", model(), used)).status, 0);
+  const Tensor y = Session(graph).run({{x}})[0];
+  for (const float v : y.data<float>()) EXPECT_EQ(v, 64);
+}
+
 TEST_F(OutputFiles, sizes_count_external_data_under_any_name) {
   save_onnx(small_network(), path("big.onnx"), {.external_above_bytes = 100});
   fs::rename(path("big.onnx"), path("renamed.onnx"));
@@ -123,7 +142,7 @@ TEST_F(OutputFiles, a_closed_pipe_is_an_error) {
   EXPECT_NE(result.output.find("status 1"), std::string::npos) << result.output;
 }
 
-TEST_F(OutputFiles, a_limit_on_sizes_is_an_error) {
+TEST_F(OutputFiles, exceeding_a_limit_on_file_sizes_is_an_error) {
   const auto before = count_files();
   const ToolResult result =
       shell(fmt::format("ulimit -f 100; {} inspect {} --json {}", BITFOLD_TOOL_PATH, model(), path("a.json")));
@@ -135,7 +154,7 @@ TEST_F(OutputFiles, a_limit_on_sizes_is_an_error) {
   EXPECT_EQ(count_files(), before + 1);
 }
 
-TEST_F(OutputFiles, names_of_the_greatest_length_can_be_written) {
+TEST_F(OutputFiles, names_of_maximal_length_can_be_written) {
   for (const std::size_t length : {249, 255}) {
     const std::string name = path(std::string(length - 5, 'n') + ".onnx");
     const ToolResult result = run_tool(fmt::format("fold {} -o {}", model(), name));
@@ -144,7 +163,7 @@ TEST_F(OutputFiles, names_of_the_greatest_length_can_be_written) {
   }
 }
 
-TEST_F(OutputFiles, six_tools_write_one_file) {
+TEST_F(OutputFiles, concurrent_tools_leave_one_complete_file) {
   std::string command;
   for (int i = 0; i < 6; ++i)
     command += fmt::format("{} --json {} >/dev/null & p=\"$p $!\"; ", inspect(), path("same.json"));
@@ -155,7 +174,7 @@ TEST_F(OutputFiles, six_tools_write_one_file) {
   EXPECT_EQ(count_files(), 3u);
 }
 
-TEST_F(OutputFiles, arrays_come_through_pipes) {
+TEST_F(OutputFiles, arrays_are_read_through_pipes) {
   save_npy(path("x.npy"), {{"", Tensor::from<float>({2}, std::vector<float>{-1, 1})}});
   const ToolResult piped = shell(fmt::format("cat {} | {} tensor /dev/stdin", path("x.npy"), BITFOLD_TOOL_PATH));
   EXPECT_EQ(piped.status, 0) << piped.output;

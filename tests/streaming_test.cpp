@@ -57,6 +57,28 @@ TEST_F(Streaming, memory_does_not_grow_with_the_number_of_samples) {
   }
 }
 
+TEST_F(Streaming, idx_images_are_read_by_rows) {
+  const auto write_images = [&](const std::string& name, int megabytes) {  // 8 x 8 pixels each
+    std::ofstream file(path(name), std::ios::binary);
+    const int count = megabytes << 14;
+    file << std::string("\0\0\x08\3", 4) << static_cast<char>(count >> 24) << static_cast<char>(count >> 16)
+         << static_cast<char>(count >> 8) << static_cast<char>(count) << std::string("\0\0\0\x08\0\0\0\x08", 8);
+    std::string piece(1 << 20, '\0');
+    for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<char>(i * 31 % 256);
+    for (int i = 0; i < megabytes; ++i) file << piece;
+  };
+  write_images("few-images-idx3-ubyte", 1);
+  write_images("many-images-idx3-ubyte", 64);
+  const auto peak = [&](const std::string& name) {
+    return peak_kib(
+        fmt::format("quantize {} -o {} --threads 1 --limit 200 --calibrate {}", model(), out(), path(name)));
+  };
+  const std::int64_t few = peak("few-images-idx3-ubyte"), many = peak("many-images-idx3-ubyte");
+  ASSERT_GT(few, 0);
+  ASSERT_GT(many, 0);
+  EXPECT_LE(static_cast<double>(many), 1.05 * static_cast<double>(few));
+}
+
 TEST_F(Streaming, every_layout_of_the_samples_gives_the_same_model) {
   write_samples(path("c.npy"), 100, false);
   const std::vector<NamedTensor> arrays = load_npy(path("c.npy"));

@@ -64,7 +64,7 @@ int write_all(const fs::path& folder, const std::vector<std::string_view>& wante
     ++written;
   }
   if (wanted.empty() || written == wanted.size()) return 0;
-  fmt::print(stderr, "networks: known are");
+  fmt::print(stderr, "networks: the known ones are");
   for (const Network& network : all_networks()) fmt::print(stderr, " {}", network.name);
   fmt::print(stderr, "\n");
   return 2;

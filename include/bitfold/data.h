@@ -53,7 +53,8 @@ Preprocess load_preprocess(const std::string& path);
 struct InputSpec {
   std::string name;
   DataType dtype = DataType::float32;
-  Shape shape;  ///< May contain kDynamic.
+  Shape shape;            ///< May contain kDynamic.
+  bool has_shape = true;  ///< False if the network does not declare a shape; only a folder of samples feeds such an input.
 };
 
 struct DatasetOptions {
@@ -68,9 +69,10 @@ struct Dataset {
   std::vector<std::string> notes;  ///< Guesses that the user should see: format, layout, scale.
 };
 
-/// Opens `path`: a folder of IDX files (plain or gzipped), a .npy or .npz file, a folder of JPEG/PNG images with
-/// labels.txt ("file index" per line) or with one subfolder per class. Throws Error naming the file if it has
-/// another format, holds no samples, or does not fit `inputs` (shape, type).
+/// Opens `path`: a folder of .npz or .npy files, each of which is one sample (sample_files()); a folder of IDX files
+/// (plain or gzipped), a .npy or .npz file with samples along the first axis, a folder of JPEG/PNG images with
+/// labels.txt ("file index" per line) or with one subfolder per class. Throws Error naming the file if it has another
+/// format, holds no samples, or does not fit `inputs` (shape, type).
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options = {});
 
 /// One named array of an .npz, or the array of an .npy (with an empty name).
@@ -81,6 +83,14 @@ struct NamedTensor {
 
 /// Reads .npy or .npz (stored or deflated, any byte order, C or Fortran order). Throws Error naming file and array.
 std::vector<NamedTensor> load_npy(const std::string& path);
+/// The .npz or .npy files of a folder, sorted by name; empty if it has none. Throws Error if it has both.
+std::vector<std::string> sample_files(const std::string& folder);
+/// The tensors of the network's inputs, in their order: the arrays of their names, or the only array for the only
+/// input. Reals are converted to the input's type, and integers that hold the bits of a type that NumPy lacks
+/// (is_stored_as()) become that type. Throws Error naming `path`, array, and the expected type and shape. `notes`
+/// receives the names of unused arrays.
+std::vector<Tensor> arrange_inputs(std::vector<NamedTensor> arrays, const std::vector<InputSpec>& inputs,
+                                   const std::string& path, std::vector<std::string>& notes);
 /// Writes .npy (exactly one array) or .npz according to the path's extension, under a temporary name that is then
 /// renamed (invariant 9).
 void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays);

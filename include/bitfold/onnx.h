@@ -12,16 +12,23 @@
 
 namespace bitfold {
 
+struct LoadOptions {
+  /// Graph inputs that have an initializer of the same name, a default value, and that become inputs all the same. The
+  /// others become constants. Other names are ignored.
+  std::vector<std::string> overridden = {};
+};
+
 /// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs
 /// become grids on values. Calls of functions that the model defines are replaced by the functions' nodes. Reals of
-/// float16, bfloat16 and float64 become float32; a graph input or output keeps such a type, and a Cast connects it.
-/// Files are mapped: large constants borrow their memory, so no other process may truncate the files in place while the
-/// graph exists (replacing and deleting them is safe). The result satisfies Stage::imported. Throws Error naming file,
-/// node and value on anything malformed.
-Graph load_onnx(const std::string& path);
+/// float16, bfloat16 and float64 become float32; a graph input or output keeps such a type, and a Cast connects it. Files are mapped: large
+/// constants borrow their memory, so no other process may truncate the files in place while the graph exists (replacing
+/// and deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on
+/// anything malformed.
+Graph load_onnx(const std::string& path, const LoadOptions& options = {});
 
-/// Reads a model from memory. `name` replaces the file name in errors; `folder` contains external data.
-Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder = ".");
+/// The same from memory. `name` replaces the file name in errors; `folder` contains external data.
+Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder = ".",
+                 const LoadOptions& options = {});
 
 /// The files that hold a model's external data, without duplicates; empty if `path` is not a model. Does not read
 /// weights.
@@ -48,7 +55,7 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
 /// The size of the file that save_onnx would write, in bytes, external data included.
 std::int64_t model_bytes(const Graph& graph);
 
-/// The size of a model file and of every external file that its initializers name, in bytes. Throws Error when one
+/// The size of a model file and of every external file that its tensors name, in bytes. Throws Error when one
 /// cannot be read.
 std::int64_t onnx_file_bytes(const std::string& path);
 

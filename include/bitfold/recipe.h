@@ -140,8 +140,8 @@ Recipe parse_recipe_json(std::string_view json, const Recipe& base = {});
 /// All fields as one JSON object; absent ones are null.
 std::string recipe_json(const Recipe& recipe);
 
-/// The scheme of weights: the recipe's, else symmetric at 8 bits and asymmetric below. With few bits, codes that a
-/// symmetric grid leaves unused cost too much (Tiny Darknet at 4 bits: 15.8 dB asymmetric, 14.0 symmetric).
+/// The scheme of weights: the recipe's, else symmetric at 8 bits and asymmetric below. With few bits, the codes that a
+/// symmetric grid leaves unused matter (Tiny Darknet at 4 bits: 15.8 dB asymmetric, 14.0 symmetric).
 Scheme weight_scheme(const Recipe& recipe);
 /// Whether the rounding needs sample inputs.
 bool reads_samples(Rounding rounding);

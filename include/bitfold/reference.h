@@ -20,7 +20,8 @@ struct ReferenceOptions {
   std::function<void(ValueId, const Tensor&)> on_value;
   /// The same for the values of bodies, in every run of a body. `prefix` identifies the body; see body_prefix().
   std::function<void(const std::string& prefix, ValueId, const Tensor&)> on_body_value;
-  /// Maximum bytes of one value; computing a larger one is an Error. 0 means usable_memory() at the time of the run.
+  /// Maximum bytes of all computed values that are alive together; a node that would exceed it is an Error. The values
+  /// of a body are counted separately. 0 means usable_memory() at the time of the run.
   std::size_t max_memory_bytes = 0;
   /// Whether on_value may receive the elements of each sample in any order, which is faster. Shapes are unaffected.
   bool any_order = false;

@@ -18,6 +18,7 @@ struct EvaluateOptions {
   int threads = 0;              ///< 0 means all cores.
   bool use_reference = false;   ///< Runs the float simulation instead of the engine.
   Progress progress;
+  std::vector<std::string> names = {};  ///< compare(): the float and the quantized file, for messages; may be empty.
 };
 
 struct Evaluation {
@@ -73,10 +74,13 @@ struct BenchOptions {
   double min_time_s = 1.0;  ///< Measures at least this long and at least 20 runs.
   /// Sizes of the inputs, for networks with dynamic dimensions besides the first; otherwise may be empty.
   std::vector<Shape> shapes = {};
+  std::vector<Tensor> inputs = {};      ///< The inputs to run with; empty: pseudo-random ones of these sizes.
+  std::vector<std::string> names = {};  ///< The graphs' files, in their order, for messages; may be empty.
 };
 
-/// The shapes of the source's first sample, for BenchOptions::shapes. Rewinds the source.
-std::vector<Shape> sample_shapes(BatchSource& source);
+/// The options with the inputs of the source's first sample, if it has whole samples, otherwise with their shapes.
+/// Rewinds the source.
+BenchOptions with_first_sample(BenchOptions options, BatchSource& source);
 
 struct BenchResult {
   double median_us = 0, min_us = 0, p99_us = 0, mean_us = 0;
@@ -98,7 +102,7 @@ struct StepTime {
 /// to each.
 std::vector<StepTime> profile(const Graph& graph, const BenchOptions& options = {});
 
-/// Times Session::run into given outputs on fixed pseudo-random input, after a warm-up. Throws Error naming the input
+/// Times Session::run into given outputs on fixed inputs, after a warm-up. Throws Error naming the input
 /// whose size BenchOptions does not determine.
 BenchResult bench(const Graph& graph, const BenchOptions& options = {});
 

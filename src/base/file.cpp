@@ -39,7 +39,7 @@ void InputFile::read(std::uint64_t at, std::span<std::byte> out) const {
     const ssize_t count = ::pread(descriptor_, out.data(), std::min(out.size(), kMaxAtOnce), static_cast<off_t>(at));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail("cannot read '{}': {}", path_, std::strerror(errno));
-    check(count > 0, "cannot read '{}': it ends after {} bytes, {} more are needed", path_, at, out.size());
+    check(count > 0, "cannot read '{}': it ends after {} bytes, but {} more are needed", path_, at, out.size());
     at += static_cast<std::uint64_t>(count);
     out = out.subspan(static_cast<std::size_t>(count));
   }

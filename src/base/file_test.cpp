@@ -102,7 +102,7 @@ TEST(FileWriter, writes_through_a_pipe_that_stays) {
   EXPECT_TRUE(fs::is_fifo(path));
 }
 
-TEST(FileWriter, leaves_devices_where_they_are) {
+TEST(FileWriter, writes_devices_in_place) {
   write_file("/dev/null", "text");
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
 }
@@ -132,7 +132,7 @@ TEST(FileWriter, finds_standard_output_under_its_names) {
   EXPECT_EQ(descriptor_of("stdout"), -1);
 }
 
-TEST(IsSameFile, sees_through_links_and_names_of_descriptors) {
+TEST(IsSameFile, follows_links_and_recognizes_descriptor_names) {
   testing::TemporaryFolder folder;
   const std::string a = (folder / "a").string(), link = (folder / "link").string();
   fs::create_symlink("a", link);
@@ -156,7 +156,7 @@ TEST(FileWriter, keeps_the_permissions_of_the_replaced_file) {
   EXPECT_EQ(fs::status(path).permissions(), fs::perms(0640));
 }
 
-TEST(FileWriter, writes_names_of_the_greatest_length) {
+TEST(FileWriter, accepts_names_of_maximal_length) {
   testing::TemporaryFolder folder;
   for (const std::size_t length : {249, 250, 254, 255}) {
     const std::string path = (folder / std::string(length, 'n')).string();
@@ -208,7 +208,7 @@ TEST(FileWriter, reports_a_full_disk) {
   EXPECT_TRUE(fs::exists("/dev/full"));
 }
 
-TEST(FileWriter, reports_folders_and_missing_ones) {
+TEST(FileWriter, reports_folders_and_missing_folders) {
   testing::TemporaryFolder folder;
   const std::string missing = (folder / "none/a").string();
   expect_error([&] { write_file(missing, "text"); }, "'" + missing + "': No such file");
@@ -237,7 +237,7 @@ TEST(InputFile, reads_parts_and_reports_an_early_end) {
   std::string part(3, '\0');
   file.read(4, std::as_writable_bytes(std::span(part)));
   EXPECT_EQ(part, "456");
-  expect_error([&] { file.read(8, std::as_writable_bytes(std::span(part))); }, "ends after 10 bytes, 1 more are");
+  expect_error([&] { file.read(8, std::as_writable_bytes(std::span(part))); }, "ends after 10 bytes, but 1 more are");
 }
 
 }  // namespace

@@ -1,25 +1,31 @@
 // Carries an exception out of a parallel region: an exception that leaves the region itself would end the program.
 #pragma once
 
+#include <concepts>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <new>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
 
 namespace bitfold {
 
+/// Keeps the exception of the lowest iteration that throws, so that the error does not depend on timing.
 class FirstFailure {
  public:
-  /// Calls f() and keeps the first exception of all calls. May be called from several threads at once.
-  template <class F>
-  void watch(const F& f) noexcept {
+  /// Calls f(), iteration `i` of the loop. May be called from several threads at once.
+  template <std::integral Index, class F>
+  void watch(Index i, const F& f) noexcept {
     try {
       f();
     } catch (...) {
       const std::lock_guard guard(lock_);
-      if (!failure_) failure_ = std::current_exception();
+      if (failure_ && iteration_ <= static_cast<std::int64_t>(i)) return;
+      failure_ = std::current_exception();
+      iteration_ = static_cast<std::int64_t>(i);
     }
   }
 
@@ -33,10 +39,22 @@ class FirstFailure {
       fail("out of memory");
     }
   }
+  /// The same; the message of an Error gets prefix(iteration) in front.
+  template <class Prefix>
+  void rethrow(const Prefix& prefix) {
+    std::string message;
+    try {
+      return rethrow();
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    fail("{}{}", prefix(iteration_), message);
+  }
 
  private:
   std::mutex lock_;
   std::exception_ptr failure_;
+  std::int64_t iteration_ = 0;
 };
 
 }  // namespace bitfold

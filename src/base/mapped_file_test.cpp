@@ -34,12 +34,12 @@ TEST_F(MappedFileTest, has_the_bytes_of_the_file_and_outlives_its_replacement) {
   write_file(path("a"), "first");
   const auto first = MappedFile::open(path("a"));
   EXPECT_EQ(MappedFile::open(path("a")), first);
-  write_file(path("a"), "second");  // renamed over it
+  write_file(path("a"), "second");  // replaces the mapped file by renaming
   EXPECT_EQ(text_of(*first), "first");
   EXPECT_EQ(text_of(*MappedFile::open(path("a"))), "second");
 }
 
-TEST_F(MappedFileTest, of_an_empty_file_has_no_bytes) {
+TEST_F(MappedFileTest, an_empty_file_has_no_bytes) {
   write_file(path("empty"), "");
   EXPECT_TRUE(MappedFile::open(path("empty"))->bytes().empty());
 }

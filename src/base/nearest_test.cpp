@@ -21,7 +21,9 @@ TEST(Nearest, suggests_nothing_for_an_unrelated_word) {
   EXPECT_EQ(did_you_mean("preposterous", kWords), "");
 }
 
-TEST(Nearest, phrases_a_question) { EXPECT_EQ(did_you_mean("scal", kWords), "; did you mean 'scale'?"); }
+TEST(Nearest, did_you_mean_asks_for_the_nearest_word) {
+  EXPECT_EQ(did_you_mean("scal", kWords), "; did you mean 'scale'?");
+}
 
 }  // namespace
 }  // namespace bitfold

@@ -55,6 +55,8 @@ std::size_t usable_memory() {
 
 void limit_memory(std::size_t bytes) { memory_limit = bytes; }
 
+std::size_t fixed_memory_limit(std::size_t limit) { return limit > 0 ? limit : memory_limit.load(); }
+
 void check_fits_memory(std::size_t bytes, std::size_t limit) {
   if (limit == 0 && memory_limit == 0 && bytes <= kAlwaysAllowed) return;
   if (limit == 0) limit = usable_memory();

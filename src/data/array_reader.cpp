@@ -212,8 +212,8 @@ Tensor ArrayReader::read(std::int64_t first, std::int64_t count, Shape shape) {
 }
 
 Tensor ArrayReader::read(std::int64_t first, std::int64_t count) {
-  check(first >= 0 && count >= 0 && count <= layout_.row_count() - first, "{}: rows {} to {} were asked for, it has {}",
-        where_, first, first + count, layout_.row_count());
+  check(first >= 0 && count >= 0 && count <= layout_.row_count() - first,
+        "{}: rows {} to {} were requested, but it has {} rows", where_, first, first + count, layout_.row_count());
   Shape shape = layout_.shape;
   if (!shape.empty()) shape[0] = count;
   return read(first, count, std::move(shape));
@@ -233,28 +233,6 @@ std::unique_ptr<ArrayReader> make_array_reader(ArrayLayout layout, std::function
     return std::make_unique<StreamedRows>(std::move(layout), std::move(open), std::move(where));
   ByteSource elements = on_disk(open(), layout.bytes(), where);
   return std::make_unique<FortranRows>(std::move(layout), std::move(elements), std::move(where));
-}
-
-namespace {
-
-class HeldRows : public ArrayReader {
- public:
-  HeldRows(const Tensor& tensor, std::string where)
-      : ArrayReader({tensor.dtype(), std::endian::native == std::endian::big, false, tensor.shape()}, std::move(where)),
-        tensor_(tensor) {}
-
- private:
-  void read_rows(std::int64_t first, std::int64_t /*count*/, std::span<std::byte> out) override {
-    if (!out.empty())
-      std::memcpy(out.data(), tensor_.bytes() + static_cast<std::size_t>(first) * layout().row_bytes(), out.size());
-  }
-  Tensor tensor_;
-};
-
-}  // namespace
-
-std::unique_ptr<ArrayReader> make_array_reader(const Tensor& tensor, std::string where) {
-  return std::make_unique<HeldRows>(tensor, std::move(where));
 }
 
 }  // namespace bitfold

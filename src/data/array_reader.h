@@ -56,11 +56,10 @@ class ArrayReader {
 /// checksum) is an Error after the last element.
 using ElementStream = std::function<void(std::span<std::byte>)>;
 
-/// `where` begins the messages of all three functions; `elements` holds exactly layout.bytes().
+/// `where` begins the messages of both functions; `elements` holds exactly layout.bytes().
 std::unique_ptr<ArrayReader> make_array_reader(ArrayLayout layout, ByteSource elements, std::string where);
 /// `open` starts a new stream in each call. Elements in Fortran order are first written to a temporary file.
 std::unique_ptr<ArrayReader> make_array_reader(ArrayLayout layout, std::function<ElementStream()> open,
                                                std::string where);
-std::unique_ptr<ArrayReader> make_array_reader(const Tensor& tensor, std::string where);
 
 }  // namespace bitfold

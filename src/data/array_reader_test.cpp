@@ -81,7 +81,7 @@ class ArrayRows : public ::testing::Test {
   testing::TemporaryFolder folder_;
 };
 
-TEST_F(ArrayRows, are_equal_in_every_layout) {
+TEST_F(ArrayRows, every_layout_gives_the_same_rows) {
   // 5000 rows make columns of 10 kB, which are read in parts; 7 rows make columns of which many are read at once.
   for (const std::int64_t rows : {7, 5000}) {
     const std::int64_t columns = rows == 7 ? 50000 : 2;
@@ -109,12 +109,12 @@ TEST_F(ArrayRows, half_floats_and_booleans_are_converted) {
   EXPECT_TRUE(flags->read(1, 1).data<bool>()[0]);
 }
 
-TEST_F(ArrayRows, out_of_range_are_refused) {
+TEST_F(ArrayRows, rows_out_of_range_are_refused) {
   const auto reader = open(file_of(4, 2, false, false));
-  expect_error([&] { reader->read(3, 2); }, "rows 3 to 5 were asked for, it has 4");
+  expect_error([&] { reader->read(3, 2); }, "rows 3 to 5 were requested, but it has 4 rows");
 }
 
-TEST_F(ArrayRows, may_be_empty) {
+TEST_F(ArrayRows, arrays_may_be_empty) {
   for (const std::string order : {"False", "True"})
     for (const std::string shape : {"(0, 3)", "(3, 0)"}) {
       const std::string file = npy(header("<f4", shape, order), "");
@@ -183,8 +183,8 @@ TEST(LoadNpy, reads_one_array_through_a_pipe) {
   for (const bool fortran : {false, true}) {
     const std::string file = file_of(4, 2, fortran, false);
     EXPECT_EQ(load(file).at(0).tensor, parse_npy(std::as_bytes(std::span(file)), "x"));
-    expect_error([&] { load(file.substr(0, file.size() - 1)); }, "a pipe that ends after");
-    expect_error([&] { load(file + "x"); }, "bytes left over");
+    expect_error([&] { load(file.substr(0, file.size() - 1)); }, "the pipe ends after");
+    expect_error([&] { load(file + "x"); }, "extra bytes");
   }
   expect_error([&] { load(zip({stored("x.npy", file_of(4, 2, false, false))})); }, "not an .npy array");
 }

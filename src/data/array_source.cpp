@@ -33,11 +33,6 @@ Shape with_count(std::int64_t count, const Shape& sample) {
   return shape;
 }
 
-bool asks_for_geometry(const Preprocess& p) { return p.resize_short || p.resize_exact || p.crop || p.channels; }
-bool asks_for_anything(const Preprocess& p) {
-  return asks_for_geometry(p) || p.scale || !p.mean.empty() || !p.std.empty();
-}
-
 // One array feeding one input: as it is, or through a Preprocessor.
 class ArrayInput {
  public:
@@ -49,13 +44,13 @@ class ArrayInput {
         is_uint8_(reader_->dtype() == DataType::uint8),
         is_narrowed_(reader_->dtype() == DataType::float64 && input.dtype == DataType::float32),
         dtype_(is_narrowed_ ? DataType::float32 : reader_->dtype()) {
-    check(!shape_.empty(), "{}: a single number, not samples", where_);
+    check(!shape_.empty(), "{}: is a single number; expected an array of samples", where_);
     is_one_sample_ = is_one_sample(shape_, input.shape);
     if (is_one_sample_) {
       shape_ = with_count(1, shape_);
       notes.push_back(fmt::format("{}: one sample of input '{}'", where_, input.name));
     }
-    check(shape_[0] > 0, "{}: zero samples (shape {})", where_, to_string(shape_));
+    check(shape_[0] > 0, "{}: has no samples (shape {})", where_, to_string(shape_));
     stride_ = element_count(shape_) / shape_[0];
     if (input.dtype != DataType::float32)
       copy(input);
@@ -82,8 +77,8 @@ class ArrayInput {
 
  private:
   void copy(const InputSpec& input) {
-    check(dtype_ == input.dtype, "{}: holds {}, input '{}' expects {}", where_, to_string(dtype_), input.name,
-          to_string(input.dtype));
+    check(dtype_ == input.dtype, "{}: has element type {}, input '{}' expects {}", where_, to_string(dtype_),
+          input.name, to_string(input.dtype));
     check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
     sample_shape_.assign(shape_.begin() + 1, shape_.end());
@@ -91,14 +86,15 @@ class ArrayInput {
 
   void convert(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
     check(dtype_ == DataType::float32 || is_uint8_,
-          "{}: holds {}, input '{}' expects float32; float16, float32, float64 and (for pixels) uint8 work", where_,
-          to_string(dtype_), input.name);
+          "{}: has element type {}, input '{}' expects float32; float16, float32, float64 and (for pixels) uint8 are "
+          "accepted",
+          where_, to_string(dtype_), input.name);
     const bool fits = same_sample_shape(shape_, input.shape);
     const bool touched = asks_for_anything(preprocess);
     check(is_uint8_ || !(preprocess.resize_short || preprocess.resize_exact),
-          "{}: --resize works on uint8 pixels, this array holds floats", where_);
+          "{}: --resize needs uint8 pixels, but this array contains floats", where_);
     if (!is_uint8_ && !touched) {
-      notes.push_back(fmt::format("{}: floats, taken as already preprocessed", where_));
+      notes.push_back(fmt::format("{}: contains floats, assumed to be preprocessed already", where_));
       if (fits) return copy(input);
     }
     // Images have two or three dimensions per sample, and their input accepts images.
@@ -109,7 +105,7 @@ class ArrayInput {
     else
       as_numbers(input, preprocess);
     if (is_uint8_ && !preprocess.scale)
-      notes.push_back(fmt::format("{}: uint8, scaled by 1/255 (--scale overrides this)", where_));
+      notes.push_back(fmt::format("{}: uint8 data, scaled by 1/255 (--scale overrides this)", where_));
   }
 
   void as_images(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
@@ -137,21 +133,21 @@ class ArrayInput {
     }
     sample_shape_ = preprocessor_->sample_shape(layout_.width, layout_.height, where_);
     if (shape_.size() == 4 && preprocessor_->layout() == InputLayout::nchw && !planar)
-      notes.push_back(fmt::format("{}: shape {} is taken as NHWC and transposed to the NCHW of input '{}'", where_,
+      notes.push_back(fmt::format("{}: shape {} is interpreted as NHWC and transposed to NCHW for input '{}'", where_,
                                   to_string(shape_), input.name));
     if (shape_.size() == 4 && preprocessor_->layout() == InputLayout::nhwc && planar)
-      notes.push_back(fmt::format("{}: shape {} is taken as NCHW and transposed to the NHWC of input '{}'", where_,
+      notes.push_back(fmt::format("{}: shape {} is interpreted as NCHW and transposed to NHWC for input '{}'", where_,
                                   to_string(shape_), input.name));
     if (layout_.channels == 1 && preprocessor_->channels() == 3)
-      notes.push_back(fmt::format("{}: grey, repeated to the 3 channels of input '{}'", where_, input.name));
+      notes.push_back(fmt::format("{}: grey images, repeated for the 3 channels of input '{}'", where_, input.name));
   }
 
   // Samples that are not images: scale, mean and std apply to all elements.
   void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
     check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
-    check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, this has shape {}", where_,
-          to_string(shape_));
+    check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, but the array has shape {}",
+          where_, to_string(shape_));
     layout_ = PixelLayout::planar(stride_, 1, 1);
     preprocessor_.emplace(InputSpec{input.name, input.dtype, {kDynamic, kDynamic}}, preprocess, 1, is_uint8_);
     sample_shape_.assign(shape_.begin() + 1, shape_.end());
@@ -175,7 +171,7 @@ class ArrayInput {
       index = fmt::format("{}{}{}", rest % shape_[axis], index.empty() ? "" : ",", index);
       rest /= shape_[axis];
     }
-    fail("{}: holds {} at [{}]", where_, *bad, index);
+    fail("{}: contains {} at [{}]", where_, *bad, index);
   }
 
   template <class T>
@@ -183,7 +179,7 @@ class ArrayInput {
     FirstFailure failure;
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < count; ++i)
-      failure.watch([&] { preprocessor_->run(pixels + i * stride_, layout_, out + i * size); });
+      failure.watch(i, [&] { preprocessor_->run(pixels + i * stride_, layout_, out + i * size); });
     failure.rethrow();
   }
 
@@ -204,7 +200,7 @@ class ArraySource : public BatchSource {
       : inputs_(std::move(inputs)), labels_(std::move(labels)), count_(count), origin_(std::move(origin)) {}
 
   std::optional<Batch> next(std::int64_t max_samples) override {
-    check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
+    check(max_samples > 0, "a batch of {} samples was requested; at least 1 is needed", max_samples);
     const std::int64_t count = std::min(max_samples, count_ - position_);
     if (count == 0) return std::nullopt;
     Batch batch;
@@ -236,7 +232,7 @@ std::vector<std::int64_t> widen(const Tensor& array) {
 
 std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& where) {
   check(array.rank() == 1 || (array.rank() == 2 && array.dim(1) == 1),
-        "{}: labels of shape {}; one class index per sample expected", where, to_string(array.shape()));
+        "{}: labels have shape {}; expected one class index per sample", where, to_string(array.shape()));
   std::vector<std::int64_t> labels;
   switch (array.dtype()) {
     case DataType::int8:
@@ -264,7 +260,7 @@ std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& wher
       labels = widen<std::uint64_t>(array);
       break;
     default:
-      fail("{}: labels of type {}; integers expected", where, to_string(array.dtype()));
+      fail("{}: labels have type {}; expected integers", where, to_string(array.dtype()));
   }
   for (std::size_t i = 0; i < labels.size(); ++i)
     check(labels[i] >= 0, "{}: label {} of sample {} is not a class index", where, labels[i], i);

@@ -4,40 +4,48 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cctype>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "base/file.h"
+#include "data/byte_source.h"
 
 namespace bitfold {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Reads the bytes of a file, inflating gzipped ones (RFC 1952).
-class ByteReader {
+// Reads a file from its start to its end, inflating gzipped ones (RFC 1952). Memory holds one piece.
+class IdxStream {
  public:
-  ByteReader(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {
-    gzipped_ = bytes.size() >= 2 && bytes[0] == std::byte{0x1f} && bytes[1] == std::byte{0x8b};
+  IdxStream(ByteSource bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {
+    gzipped_ = bytes_.size() >= 2 && bytes_.read(0, 2) == std::vector{std::byte{0x1f}, std::byte{0x8b}};
     constexpr int kGzip = 15 + 16;
-    if (gzipped_) check(::inflateInit2(&stream_, kGzip) == Z_OK, "'{}': out of memory", name);
+    if (gzipped_) check(::inflateInit2(&stream_, kGzip) == Z_OK, "'{}': out of memory", name_);
   }
-  ~ByteReader() {
+  ~IdxStream() {
     if (gzipped_) ::inflateEnd(&stream_);
   }
-  ByteReader(const ByteReader&) = delete;
-  ByteReader& operator=(const ByteReader&) = delete;
+  IdxStream(const IdxStream&) = delete;
+  IdxStream& operator=(const IdxStream&) = delete;
 
+  bool is_gzipped() const { return gzipped_; }
+  std::uint64_t file_bytes() const { return bytes_.size(); }
   /// An upper bound: deflate expands at most 1032 to 1.
-  std::uint64_t max_bytes() const { return gzipped_ ? (std::uint64_t{bytes_.size()} + 1) * 1032 : bytes_.size(); }
+  std::uint64_t max_bytes() const { return gzipped_ ? (bytes_.size() + 1) * 1032 : bytes_.size(); }
+  /// The next `count` bytes of a file that is not gzipped.
+  ByteSource part(std::uint64_t count) const {
+    check(bytes_.has(taken_, count), "'{}': truncated: {} bytes", name_, bytes_.size());
+    return bytes_.part(taken_, count);
+  }
 
   void read(std::span<std::byte> out) {
     if (!gzipped_) {
-      check(out.size() <= bytes_.size() - position_, "'{}': truncated: {} bytes", name_, bytes_.size());
-      std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(position_), out.size(), out.begin());
-      position_ += out.size();
+      part(out.size()).read(0, out);
+      taken_ += out.size();
       return;
     }
     while (!out.empty()) {
@@ -46,34 +54,46 @@ class ByteReader {
       out = out.subspan(got);
     }
   }
-  bool at_end() {
-    if (!gzipped_) return position_ == bytes_.size();
+  /// Whether `count` bytes are left, and, if gzipped, whether the end is undamaged.
+  bool ends_after(std::uint64_t count) {
+    if (!gzipped_) return bytes_.size() - taken_ == count;
     std::byte beyond{};
-    return inflate_some({&beyond, 1}) == 0 && ended_;
+    return count == 0 && inflate_some({&beyond, 1}) == 0 && ended_;
   }
 
  private:
   // Returns the number of bytes written; 0 at the end of the stream or file. zlib checks the checksum of the gzip
   // trailer.
   std::size_t inflate_some(std::span<std::byte> out) {
-    if (ended_) return 0;
     constexpr std::size_t kMaxAtOnce = std::size_t{1} << 30;  // zlib counts in 32 bits
-    const std::size_t wanted = std::min(out.size(), kMaxAtOnce), taken = stream_.total_in;
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes_.data() + taken));
-    stream_.avail_in = static_cast<uInt>(std::min(bytes_.size() - taken, kMaxAtOnce));
+    const std::size_t wanted = std::min(out.size(), kMaxAtOnce);
     stream_.next_out = reinterpret_cast<Bytef*>(out.data());
     stream_.avail_out = static_cast<uInt>(wanted);
-    const int status = ::inflate(&stream_, Z_NO_FLUSH);
-    ended_ = status == Z_STREAM_END;
-    check(ended_ || status == Z_OK || status == Z_BUF_ERROR, "'{}': its gzip data is damaged", name_);
+    while (!ended_ && stream_.avail_out == wanted) {
+      const bool has_input = stream_.avail_in > 0 || refill();
+      const int status = ::inflate(&stream_, Z_NO_FLUSH);
+      ended_ = status == Z_STREAM_END;
+      check(ended_ || status == Z_OK || status == Z_BUF_ERROR, "'{}': its gzip data is damaged", name_);
+      if (!has_input) break;
+    }
     return wanted - stream_.avail_out;
   }
 
-  std::span<const std::byte> bytes_;
-  const std::string& name_;
-  std::size_t position_ = 0;
+  bool refill() {
+    constexpr std::uint64_t kPieceBytes = 1 << 16;
+    buffer_ = bytes_.read(taken_, std::min(kPieceBytes, bytes_.size() - taken_));
+    taken_ += buffer_.size();
+    stream_.next_in = reinterpret_cast<Bytef*>(buffer_.data());
+    stream_.avail_in = static_cast<uInt>(buffer_.size());
+    return !buffer_.empty();
+  }
+
+  ByteSource bytes_;
+  std::string name_;
+  std::uint64_t taken_ = 0;  // of the file
   bool gzipped_ = false, ended_ = false;
   z_stream stream_{};
+  std::vector<std::byte> buffer_;  // compressed bytes that zlib has not taken
 };
 
 std::optional<DataType> element_type(int code) {
@@ -111,38 +131,64 @@ bool replace(std::string& text, std::string_view from, std::string_view to) {
   return true;
 }
 
-}  // namespace
-
-Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name) {
-  ByteReader reader(bytes, name);
+ArrayLayout read_header(IdxStream& stream, const std::string& name) {
   std::array<std::byte, 4> word{};
-  reader.read(word);
+  stream.read(word);
   const auto dtype = element_type(std::to_integer<int>(word[2]));
   check(word[0] == std::byte{0} && word[1] == std::byte{0} && dtype.has_value(),
         "'{}': not an IDX file: it starts with {:02x} {:02x} {:02x} {:02x}", name, std::to_integer<int>(word[0]),
         std::to_integer<int>(word[1]), std::to_integer<int>(word[2]), std::to_integer<int>(word[3]));
   Shape shape(std::to_integer<std::size_t>(word[3]));
   for (std::int64_t& dim : shape) {
-    reader.read(word);
+    stream.read(word);
     for (std::byte byte : word) dim = dim << 8 | std::to_integer<std::int64_t>(byte);
   }
   std::uint64_t size = static_cast<std::uint64_t>(bit_width(*dtype)) / 8;
   for (std::int64_t dim : shape) {
     size = dim == 0 ? 0 : size;
-    check(size <= reader.max_bytes() / std::max<std::uint64_t>(1, static_cast<std::uint64_t>(dim)),
+    check(size <= stream.max_bytes() / std::max<std::uint64_t>(1, static_cast<std::uint64_t>(dim)),
           "'{}': declares {} elements of shape {}, more than its {} bytes can hold", name, to_string(*dtype),
-          to_string(shape), bytes.size());
+          to_string(shape), stream.file_bytes());
     size *= static_cast<std::uint64_t>(dim);
   }
-  Tensor tensor(*dtype, shape);
-  std::byte* elements = tensor.mutable_bytes();
-  reader.read({elements, tensor.size_bytes()});
-  check(reader.at_end(), "'{}': bytes left over after {} elements of shape {}, or a damaged end", name,
-        to_string(*dtype), to_string(shape));
-  const std::size_t width = static_cast<std::size_t>(bit_width(*dtype)) / 8;
-  if (width > 1 && std::endian::native == std::endian::little)
-    for (std::size_t at = 0; at < tensor.size_bytes(); at += width) std::reverse(elements + at, elements + at + width);
-  return tensor;
+  return {.dtype = *dtype, .big_endian = true, .shape = shape};
+}
+
+void check_end(IdxStream& stream, std::uint64_t left, const ArrayLayout& layout, const std::string& name) {
+  check(stream.ends_after(left), "'{}': has extra bytes after {} elements of shape {}, or its end is damaged", name,
+        to_string(layout.dtype), to_string(layout.shape));
+}
+
+std::unique_ptr<ArrayReader> open_idx(const ByteSource& bytes, const std::string& name) {
+  const auto where = fmt::format("'{}'", name);
+  IdxStream stream(bytes, name);
+  ArrayLayout layout = read_header(stream, name);
+  if (!stream.is_gzipped()) {
+    ByteSource elements = stream.part(layout.bytes());
+    check_end(stream, layout.bytes(), layout, name);
+    return make_array_reader(std::move(layout), std::move(elements), where);
+  }
+  if (layout.bytes() == 0) check_end(stream, 0, layout, name);
+  const auto open = [bytes, layout, name] {
+    const auto elements = std::make_shared<IdxStream>(bytes, name);
+    read_header(*elements, name);
+    return [elements, layout, name, left = layout.bytes()](std::span<std::byte> out) mutable {
+      elements->read(out);
+      left -= out.size();
+      if (left == 0 && !out.empty()) check_end(*elements, 0, layout, name);
+    };
+  };
+  return make_array_reader(layout, open, where);
+}
+
+}  // namespace
+
+Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name) {
+  return open_idx(ByteSource(bytes), name)->read();
+}
+
+std::unique_ptr<ArrayReader> open_idx(const std::string& path) {
+  return open_idx(ByteSource(std::make_shared<const InputFile>(path)), path);
 }
 
 std::optional<IdxFiles> find_idx_files_of(const fs::path& images) {
@@ -178,7 +224,7 @@ std::optional<IdxFiles> find_idx_files(const fs::path& folder) {
   });
   if (found.empty()) return std::nullopt;
   if (found.size() > 1)
-    fail("'{}': holds several sets of IDX images ('{}' and '{}'); name one of these files instead of the folder",
+    fail("'{}': contains several sets of IDX images ('{}' and '{}'); name one of these files instead of the folder",
          folder.string(), found[0].filename().string(), found[1].filename().string());
   return find_idx_files_of(found[0]);
 }

@@ -7,17 +7,22 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
 #include "bitfold/tensor.h"
+#include "data/array_reader.h"
 
 namespace bitfold {
 
 /// Parses one IDX file in memory, gzipped or not. `name` is used in messages. Safe for any bytes; allocates no more
 /// than they consistently declare. Throws Error.
 Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name);
+
+/// Reads the header of an IDX file. Its elements are read by rows, as they are asked for. Throws Error.
+std::unique_ptr<ArrayReader> open_idx(const std::string& path);
 
 /// The files of one set. `labels` is empty if there are none.
 struct IdxFiles {

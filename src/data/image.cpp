@@ -18,8 +18,8 @@ namespace bitfold {
 namespace {
 
 void check_size(std::int64_t width, std::int64_t height, const std::string& name) {
-  check(width > 0 && height > 0, "'{}': an image without pixels", name);
-  check(width <= kMaxPixels / height, "'{}': {}x{} pixels; at most {} million are read", name, width, height,
+  check(width > 0 && height > 0, "'{}': the image has no pixels", name);
+  check(width <= kMaxPixels / height, "'{}': has {}x{} pixels; at most {} million are supported", name, width, height,
         kMaxPixels / 1'000'000);
 }
 
@@ -36,7 +36,7 @@ void check_png_chunks(std::span<const std::byte> bytes, const std::string& name)
     const std::size_t length = word(at);
     check(length <= bytes.size() - at - 12, "'{}': damaged: truncated", name);
     const auto* chunk = reinterpret_cast<const Bytef*>(bytes.data() + at + 4);
-    check(::crc32_z(0, chunk, length + 4) == word(at + 8 + length), "'{}': damaged: a wrong checksum", name);
+    check(::crc32_z(0, chunk, length + 4) == word(at + 8 + length), "'{}': damaged: a checksum is wrong", name);
     if (word(at + 4) == kEnd) return;
     at += length + 12;
   }
@@ -197,8 +197,8 @@ void resize_lines(const std::uint8_t* in, std::uint8_t* out, std::int64_t lines,
 
 Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
   const auto is = [&](int at, int value) { return std::to_integer<int>(bytes[static_cast<std::size_t>(at)]) == value; };
-  check(bytes.size() >= 4 && bytes.size() <= std::size_t{1} << 30, "'{}': neither JPEG nor PNG: {} bytes", name,
-        bytes.size());
+  check(bytes.size() >= 4 && bytes.size() <= std::size_t{1} << 30,
+        "'{}': is neither JPEG nor PNG: it has only {} bytes", name, bytes.size());
   const bool is_jpeg = is(0, 0xff) && is(1, 0xd8), is_png = is(0, 0x89) && is(1, 'P') && is(2, 'N') && is(3, 'G');
   check(is_jpeg || is_png, "'{}': neither JPEG nor PNG", name);
   if (is_png) {

@@ -95,7 +95,7 @@ TEST(DecodeImage, refuses_damaged_files_by_name) {
   }
   std::string flipped = good_png;
   flipped[flipped.size() / 2] ^= 1;
-  expect_error([&] { decode(flipped); }, "wrong checksum");
+  expect_error([&] { decode(flipped); }, "checksum is wrong");
   expect_error([&] { decode("GIF89a, say"); }, "neither JPEG nor PNG");
 }
 
@@ -167,15 +167,15 @@ TEST(ImageFolder, reports_bad_lines_of_labels) {
     put(folder, "labels.txt", text);
     open(folder);
   };
-  expect_error([&] { with("a.png 1\nb.png 2\n"); }, "labels.txt' line 2: there is no file 'b.png'");
-  expect_error([&] { with("\na.png one\n"); }, "line 2: a file name and a class index expected, found 'a.png one'");
-  expect_error([&] { with("a.png -1\n"); }, "line 1: a file name and a class index");
-  expect_error([&] { with("a.png\n"); }, "line 1: a file name and a class index");
-  expect_error([&] { with("a.png 1\na.png 2\n"); }, "line 2: 'a.png' again; it is on line 1");
+  expect_error([&] { with("a.png 1\nb.png 2\n"); }, "labels.txt' line 2: file 'b.png' cannot be read");
+  expect_error([&] { with("\na.png one\n"); }, "line 2: expected a file name and a class index, found 'a.png one'");
+  expect_error([&] { with("a.png -1\n"); }, "line 1: expected a file name and a class index");
+  expect_error([&] { with("a.png\n"); }, "line 1: expected a file name and a class index");
+  expect_error([&] { with("a.png 1\na.png 2\n"); }, "line 2: 'a.png' is already listed on line 1");
   expect_error([&] { with("\n"); }, "lists no images");
 }
 
-TEST(ImageFolder, takes_subfolders_as_classes_in_turn) {
+TEST(ImageFolder, treats_subfolders_as_classes_and_alternates_between_them) {
   TemporaryFolder folder;
   for (const std::string name : {"dog/1.png", "dog/2.png", "cat/1.png", "emu/x.PNG", "emu/y.png"})
     put(folder, name, png(plain_image(4, 4, 1)));
@@ -207,13 +207,13 @@ TEST(ImageFolder, reports_labels_that_cannot_be_read) {
   put(folder, "a.png", png(plain_image(4, 4, 1)));
   std::filesystem::create_symlink("loop.png", folder / "loop.png");
   put(folder, "labels.txt", "a.png 1\nloop.png 2\n");
-  expect_error([&] { open(folder); }, "line 2: there is no file 'loop.png' in the folder that can be read: Too many");
+  expect_error([&] { open(folder); }, "line 2: file 'loop.png' cannot be read: Too many");
   std::filesystem::remove(folder / "labels.txt");
   std::filesystem::create_symlink("labels.txt", folder / "labels.txt");
   expect_error([&] { open(folder); }, "labels.txt': Too many levels of symbolic links");
 }
 
-TEST(ImageFolder, serves_unlabelled_images) {
+TEST(ImageFolder, reads_unlabelled_images) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(4, 4, 1)));
   Dataset dataset = open(folder);
@@ -250,12 +250,11 @@ TEST(ImageFolder, fails_when_no_image_can_be_read) {
   expect_error([&] { open(empty); }, "it is empty");
 }
 
-TEST(ImageFolder, says_how_to_make_an_image_fit) {
+TEST(ImageFolder, suggests_flags_that_make_an_image_fit) {
   TemporaryFolder folder;
   put(folder, "a.png", png(plain_image(8, 6, 1)));
-  expect_error(
-      [&] { open(folder).source->next(1); },
-      "a.png': 8x6 pixels (width x height) where input 'input' of shape ?x3x4x4 expects 4x4; use --resize 4x4");
+  expect_error([&] { open(folder).source->next(1); },
+               "a.png': has 8x6 pixels (width x height), input 'input' of shape ?x3x4x4 expects 4x4; use --resize 4x4");
   const Preprocess preprocess{.resize_short = 4, .crop = ImageSize{4, 4}};
   EXPECT_EQ(open(folder, {.preprocess = preprocess}).source->next(1)->inputs[0].shape(), (Shape{1, 3, 4, 4}));
 }
@@ -266,7 +265,7 @@ TEST(ImageFolder, requires_equal_sizes_if_the_input_size_is_open) {
   put(folder, "b.png", png(plain_image(6, 8, 1)));
   Dataset dataset =
       open_dataset(folder.path().string(), {{"input", DataType::float32, {kDynamic, 3, kDynamic, kDynamic}}});
-  expect_error([&] { dataset.source->next(2); }, "b.png': a sample of shape 3x8x6 after others of 3x6x8");
+  expect_error([&] { dataset.source->next(2); }, "b.png': its sample has shape 3x8x6, earlier ones have 3x6x8");
 }
 
 TEST(ImageFolder, refuses_inputs_that_do_not_accept_images) {

@@ -78,16 +78,15 @@ ImageFolder read_labels(const fs::path& folder, std::vector<std::string>& notes)
       const auto [stop, error] = std::from_chars(words.data() + gap + 1, end, label);
       if (error != std::errc() || stop != end) label = -1;
     }
-    check(label >= 0, "'{}' line {}: a file name and a class index expected, found '{}'", path, line,
+    check(label >= 0, "'{}' line {}: expected a file name and a class index, found '{}'", path, line,
           words.substr(0, 100));
     std::string name(words.substr(0, gap));
     while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.pop_back();
-    check(!name.empty() && name.find('\0') == std::string::npos, "'{}' line {}: no file name", path, line);
+    check(!name.empty() && name.find('\0') == std::string::npos, "'{}' line {}: the file name is missing", path, line);
     const auto [first, is_new] = line_of.emplace(name, line);
-    check(is_new, "'{}' line {}: '{}' again; it is on line {} already", path, line, name, first->second);
+    check(is_new, "'{}' line {}: '{}' is already listed on line {}", path, line, name, first->second);
     const std::string reason = why_unreadable(folder / name);
-    check(reason.empty(), "'{}' line {}: there is no file '{}' in the folder that can be read: {}", path, line, name,
-          reason);
+    check(reason.empty(), "'{}' line {}: file '{}' cannot be read: {}", path, line, name, reason);
     result.images.push_back({folder / name, label});
   }
   check(!result.images.empty(), "'{}': lists no images", path);
@@ -124,7 +123,7 @@ class ImageSource : public BatchSource {
         unreadable_(folder_.images.size()) {}
 
   std::optional<Batch> next(std::int64_t max_samples) override {
-    check(max_samples > 0, "a batch of {} samples was asked for", max_samples);
+    check(max_samples > 0, "a batch of {} samples was requested; at least 1 is needed", max_samples);
     if (sample_shape_.empty()) learn_shape();
     // Samples are written to their final place, so a batch needs little more memory than its own size.
     Tensor tensor(DataType::float32, batch_shape(std::min(max_samples, images_left())));
@@ -193,7 +192,7 @@ class ImageSource : public BatchSource {
     }
     try {
       const Shape shape = preprocessor_.sample_shape(image.width, image.height, fmt::format("'{}'", path));
-      check(shape == sample_shape_, "'{}': a sample of shape {} after others of {}; use --resize or --crop", path,
+      check(shape == sample_shape_, "'{}': its sample has shape {}, earlier ones have {}; use --resize or --crop", path,
             to_string(shape), to_string(sample_shape_));
       preprocessor_.run(image.pixels.data(), PixelLayout::interleaved(image.width, image.height, image.channels),
                         sample.data());
@@ -216,7 +215,7 @@ class ImageSource : public BatchSource {
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < chosen.size(); ++i)
-      failure.watch([&] { outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i)); });
+      failure.watch(i, [&] { outcomes[i] = read(folder_.images[chosen[i]].path.string(), row(i)); });
     failure.rethrow();
     std::size_t good = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -261,7 +260,9 @@ ImageFolder find_images(const std::string& folder, std::vector<std::string>& not
   if (result.images.empty()) {
     result.has_labels = false;
     for (const fs::path& path : plain) result.images.push_back({path, 0});
-    if (!plain.empty()) notes.push_back(fmt::format("'{}': no labels.txt and no folders by class: unlabelled", folder));
+    if (!plain.empty())
+      notes.push_back(
+          fmt::format("'{}': has neither labels.txt nor a folder per class, so there are no labels", folder));
     return result;
   }
   notes.push_back(
@@ -269,16 +270,17 @@ ImageFolder find_images(const std::string& folder, std::vector<std::string>& not
   if (!empty_class.empty())
     notes.push_back(fmt::format("'{}': class folder '{}' holds no images", folder, empty_class));
   if (!plain.empty())
-    notes.push_back(fmt::format("'{}': {} images in no class folder are left out", folder, plain.size()));
+    notes.push_back(fmt::format("'{}': {} images outside the class folders are left out", folder, plain.size()));
   return result;
 }
 
 std::unique_ptr<BatchSource> make_image_source(ImageFolder folder, const std::vector<InputSpec>& inputs,
                                                const DatasetOptions& options, std::vector<std::string>& notes) {
-  check(inputs.size() == 1, "'{}': images feed one input, the network has {}; use an .npz with one array per input",
-        folder.path, inputs.size());
-  check(inputs[0].dtype == DataType::float32, "'{}': images become float32, input '{}' expects {}", folder.path,
-        inputs[0].name, to_string(inputs[0].dtype));
+  check(inputs.size() == 1,
+        "'{}': images can feed one input, but the network has {}; use an .npz with one array per input", folder.path,
+        inputs.size());
+  check(inputs[0].dtype == DataType::float32, "'{}': images are converted to float32, but input '{}' expects {}",
+        folder.path, inputs[0].name, to_string(inputs[0].dtype));
   if (options.limit && static_cast<std::size_t>(*options.limit) < folder.images.size())
     folder.images.resize(static_cast<std::size_t>(*options.limit));
   if (!options.preprocess.scale)

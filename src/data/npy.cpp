@@ -88,7 +88,7 @@ class PipeReader {
   void read(std::span<std::byte> out) {
     while (!out.empty()) {
       const std::size_t count = read_some(out);
-      check(count > 0, "'{}': a pipe that ends after {} bytes, {} more are needed", path_, position_, out.size());
+      check(count > 0, "'{}': the pipe ends after {} bytes, but {} more are needed", path_, position_, out.size());
       out = out.subspan(count);
     }
   }
@@ -122,7 +122,7 @@ Tensor read_pipe(const std::string& path) {
   Tensor tensor = make_array_reader(
                       layout, [&] { return ElementStream([&](std::span<std::byte> out) { pipe.read(out); }); }, where)
                       ->read();
-  check(pipe.at_end(), "{}: bytes left over after the {} array of shape {}", where, to_string(tensor.dtype()),
+  check(pipe.at_end(), "{}: has extra bytes after the {} array of shape {}", where, to_string(tensor.dtype()),
         to_string(tensor.shape()));
   return tensor;
 }
@@ -172,7 +172,8 @@ void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays) {
     return;
   }
   check(path.ends_with(".npy"), "cannot write '{}': the name must end in .npy or .npz", path);
-  check(arrays.size() == 1, "cannot write {} arrays to '{}': .npy holds one; use .npz", arrays.size(), path);
+  check(arrays.size() == 1, "cannot write {} arrays to '{}': an .npy file holds one array; use .npz", arrays.size(),
+        path);
   FileWriter file(path);
   file.write(make_npy_header(arrays[0].tensor, path));
   const Tensor stored = to_stored(arrays[0].tensor);

@@ -40,7 +40,7 @@ class HeaderParser {
     }
     skip_space();
     if (at_ != text_.size()) broken("text after the dictionary");
-    if (seen.size() != 3) broken("it needs the keys descr, fortran_order and shape");
+    if (seen.size() != 3) broken("the keys descr, fortran_order and shape are required");
     return header;
   }
 
@@ -57,12 +57,12 @@ class HeaderParser {
     return true;
   }
   void expect(char c) {
-    if (!accept(c)) broken(fmt::format("'{}' expected at column {}", c, at_));
+    if (!accept(c)) broken(fmt::format("expected '{}' at column {}", c, at_));
   }
   std::string_view string() {
     skip_space();
     const char quote = at_ < text_.size() ? text_[at_] : '\0';
-    if (quote != '\'' && quote != '"') broken(fmt::format("a string expected at column {}", at_));
+    if (quote != '\'' && quote != '"') broken(fmt::format("expected a string at column {}", at_));
     const std::size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) broken("a string does not end");
     const std::string_view value = text_.substr(at_ + 1, end - at_ - 1);
@@ -102,8 +102,8 @@ class HeaderParser {
   }
   void element_type(ArrayLayout& header) {
     skip_space();
-    check(at_ < text_.size() && text_[at_] != '[', "{}: holds records with named fields; only plain arrays work",
-          name_);
+    check(at_ < text_.size() && text_[at_] != '[',
+          "{}: contains records with named fields; only plain arrays are supported", name_);
     const std::string_view descr = string();
     // Extensions of NumPy store their types as V1 and V2 (8-bit reals also as f1): the bits of one element.
     constexpr std::array<std::pair<std::string_view, DataType>, 15> kTypes{{{"f1", DataType::uint8},
@@ -124,7 +124,7 @@ class HeaderParser {
     const bool has_order = !descr.empty() && std::string_view("<>|=").find(descr[0]) != std::string_view::npos;
     const std::string_view code = descr.substr(has_order ? 1 : 0);
     const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& row) { return row.first == code; });
-    check(type != kTypes.end(), "{}: holds elements of type '{}'; f2, f4, f8, i1 to i8, u1 to u8 and b1 work", name_,
+    check(type != kTypes.end(), "{}: has element type '{}'; supported are f2, f4, f8, i1 to i8, u1 to u8 and b1", name_,
           descr);
     header.dtype = type->second;
     header.big_endian = descr[0] == '>';
@@ -187,8 +187,8 @@ ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where) 
   stream.read(start);
   check(std::memcmp(start.data(), kNpyMagic.data(), kNpyMagic.size()) == 0, "{}: not an .npy array", where);
   const int major = std::to_integer<int>(start[6]), minor = std::to_integer<int>(start[7]);
-  check(major >= 1 && major <= 3 && minor == 0, "{}: .npy format {}.{} is unknown; 1.0, 2.0 and 3.0 work", where, major,
-        minor);
+  check(major >= 1 && major <= 3 && minor == 0, "{}: .npy format {}.{} is unknown; supported are 1.0, 2.0 and 3.0",
+        where, major, minor);
   std::array<std::byte, 4> length_bytes{};
   const std::size_t width = major == 1 ? 2 : 4;
   check(stream.remaining() >= width, "{}: truncated in its header", where);
@@ -196,7 +196,7 @@ ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where) 
   std::size_t length = 0;
   for (std::size_t i = 0; i < width; ++i) length |= std::to_integer<std::size_t>(length_bytes[i]) << (8 * i);
   constexpr std::size_t kLongestHeader = 1 << 16;  // a shape with 64 dimensions takes some 1300 bytes
-  check(length <= kLongestHeader, "{}: its header claims {} bytes", where, length);
+  check(length <= kLongestHeader, "{}: its header declares a length of {} bytes, which is too long", where, length);
   check(stream.remaining() >= length, "{}: truncated in its header", where);
   std::string text(length, '\0');
   stream.read(std::as_writable_bytes(std::span(text)));
@@ -208,8 +208,9 @@ ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where) 
     fail("{}: {}", where, error.what());
   }
   const std::uint64_t size = storage_bytes(layout.dtype, count), remaining = stream.remaining();
-  check(remaining == size || remaining == ByteStream::kUnknown, "{}: {} array of shape {} needs {} bytes, has {}",
-        where, to_string(layout.dtype), to_string(layout.shape), size, remaining);
+  check(remaining == size || remaining == ByteStream::kUnknown,
+        "{}: a {} array of shape {} needs {} bytes, but {} are left", where, to_string(layout.dtype),
+        to_string(layout.shape), size, remaining);
   return layout;
 }
 

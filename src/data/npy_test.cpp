@@ -82,17 +82,18 @@ TEST(Npy, reads_booleans_and_scalars) {
   EXPECT_EQ(tensor.data<bool>()[0], true);
 }
 
-TEST(Npy, names_the_fault) {
+TEST(Npy, errors_describe_the_fault) {
   EXPECT_NE(load_error("").find("'x.npy': not an .npy array"), std::string::npos);
-  EXPECT_NE(load_error(npy(header("<c8", "(1,)"), "12345678")).find("elements of type '<c8'"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("<c8", "(1,)"), "12345678")).find("element type '<c8'"), std::string::npos);
   EXPECT_NE(load_error(npy("{'descr': [('a', '<f4')], }", "")).find("named fields"), std::string::npos);
-  EXPECT_NE(load_error(npy(header("|u1", "(4,)"), "123")).find("needs 4 bytes, has 3"), std::string::npos);
-  EXPECT_NE(load_error(npy(header("|u1", "(2,)"), "123")).find("needs 2 bytes, has 3"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(4,)"), "123")).find("needs 4 bytes, but 3 are"), std::string::npos);
+  EXPECT_NE(load_error(npy(header("|u1", "(2,)"), "123")).find("needs 2 bytes, but 3 are"), std::string::npos);
   EXPECT_NE(load_error(npy(header("|u1", "(-4,)"), "123")).find("dimension"), std::string::npos);
   EXPECT_NE(load_error(npy(header("<f8", "(4611686018427387904, 4)"), "")).find("too many"), std::string::npos);
   EXPECT_NE(load_error(npy(header("|u1", "(99999999999999999999,)"), "")).find("dimension"), std::string::npos);
-  EXPECT_NE(load_error(npy("{'descr': '|u1', 'shape': (3,)}", "123")).find("needs the keys"), std::string::npos);
-  EXPECT_NE(load_error(npy("__import__('os')", "123")).find("'{' expected"), std::string::npos);
+  EXPECT_NE(load_error(npy("{'descr': '|u1', 'shape': (3,)}", "123")).find("the keys descr, fortran_order and shape"),
+            std::string::npos);
+  EXPECT_NE(load_error(npy("__import__('os')", "123")).find("expected '{'"), std::string::npos);
   EXPECT_NE(load_error(npy(header("|u1", "(3,)"), "123", 4)).find("format 4.0 is unknown"), std::string::npos);
 }
 
@@ -137,7 +138,7 @@ TEST(Npz, reports_damage_by_array) {
 TEST(Npz, refuses_to_inflate_more_than_declared) {
   RawEntry bomb = deflated("x.npy", kBytes123 + std::string(1 << 20, '\0'));
   bomb.size = static_cast<std::uint32_t>(kBytes123.size());
-  EXPECT_NE(zip_error({bomb}).find("holds more than"), std::string::npos);
+  EXPECT_NE(zip_error({bomb}).find("contains more than"), std::string::npos);
   RawEntry huge = deflated("x.npy", npy(header("|u1", "(4000000000,)"), "123"));
   huge.size = 4000000000U;
   EXPECT_NE(zip_error({huge}).find("cannot inflate"), std::string::npos);
@@ -205,13 +206,13 @@ TEST(SaveNpy, refuses_names_that_do_not_fit) {
   const auto save_error = [&](const char* name, const std::vector<NamedTensor>& arrays) {
     return message([&] { save_npy((folder / name).string(), arrays); });
   };
-  EXPECT_NE(save_error("a.npy", {{"x", x}, {"y", x}}).find("holds one; use .npz"), std::string::npos);
+  EXPECT_NE(save_error("a.npy", {{"x", x}, {"y", x}}).find("holds one array; use .npz"), std::string::npos);
   EXPECT_NE(save_error("a.npz", {{"x", x}, {"x", x}}).find("two arrays are named 'x'"), std::string::npos);
   EXPECT_NE(save_error("a.bin", {{"x", x}}).find("must end in .npy or .npz"), std::string::npos);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
-TEST(LoadNpy, names_the_file) {
+TEST(LoadNpy, errors_name_the_file) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "a.npy").string();
   EXPECT_NE(message([&] { load_npy(path); }).find(path), std::string::npos);

@@ -4,7 +4,6 @@
 #include <cstdio>
 
 #include "base/check.h"
-#include "base/file.h"
 #include "bitfold/reals.h"
 #include "data/idx.h"
 #include "data/npy.h"
@@ -48,10 +47,11 @@ std::vector<StoredArray*> match(const std::string& path, std::vector<StoredArray
   if (inputs.size() == 1 && x == nullptr && others.size() == 1) {
     x = others[0];
     if (!x->name.empty())
-      notes.push_back(fmt::format("'{}': array '{}' is taken for input '{}'", path, x->name, inputs[0].name));
+      notes.push_back(fmt::format("'{}': array '{}' is used for input '{}'", path, x->name, inputs[0].name));
   }
-  check(inputs.size() == 1 && x != nullptr, "'{}': holds {}; the network's inputs are {}: name the arrays like them{}",
-        path, names_of(arrays), names_of(inputs), inputs.size() == 1 ? ", or 'x' and, for labels, 'y'" : "");
+  check(inputs.size() == 1 && x != nullptr,
+        "'{}': contains {}; the network's inputs are {}: give the arrays these names{}", path, names_of(arrays),
+        names_of(inputs), inputs.size() == 1 ? ", or 'x' and, for labels, 'y'" : "");
   return {x};
 }
 
@@ -68,7 +68,7 @@ Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& input
   const auto matched = match(path, arrays, labels, inputs, dataset.notes);
   if (labels != nullptr) {
     data.labels = to_labels(labels->reader->read(), fmt::format("'{}': array '{}'", path, labels->name));
-    check(!data.labels.empty(), "'{}': array '{}' holds zero labels", path, labels->name);
+    check(!data.labels.empty(), "'{}': array '{}' contains no labels", path, labels->name);
   }
   for (const StoredArray& array : arrays) {
     if (&array != labels && std::find(matched.begin(), matched.end(), &array) == matched.end())
@@ -79,25 +79,27 @@ Dataset open_arrays(const std::string& path, const std::vector<InputSpec>& input
   return dataset;
 }
 
-Dataset open_idx(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
-                 const DatasetOptions& options) {
-  check(inputs.size() == 1, "'{}': IDX images feed one input, the network has {}; use an .npz with one array per input",
-        path, inputs.size());
+Dataset open_idx_set(const std::string& path, const IdxFiles& files, const std::vector<InputSpec>& inputs,
+                     const DatasetOptions& options) {
+  check(inputs.size() == 1,
+        "'{}': IDX images can feed one input, but the network has {}; use an .npz with one array per input", path,
+        inputs.size());
   Dataset dataset;
-  Tensor images = parse_idx(read_file(files.images.string()), files.images.string());
-  check(images.rank() == 3 && images.dtype() == DataType::uint8,
-        "'{}': {} elements of shape {}; images are uint8, NxHxW", files.images.string(), to_string(images.dtype()),
-        to_string(images.shape()));
+  auto images = open_idx(files.images.string());
+  check(images->shape().size() == 3 && images->dtype() == DataType::uint8,
+        "'{}': contains {} elements of shape {}; expected uint8 images, NxHxW", files.images.string(),
+        to_string(images->dtype()), to_string(images->shape()));
+  const std::int64_t count = images->shape()[0];
   ArrayData data{path, "IDX", {}, {}};
   if (files.labels.empty()) {
-    dataset.notes.push_back(fmt::format("'{}': no file of labels beside it: unlabelled", files.images.string()));
+    dataset.notes.push_back(fmt::format("'{}': there is no file of labels next to it", files.images.string()));
   } else {
     const std::string name = files.labels.string();
-    data.labels = to_labels(parse_idx(read_file(name), name), fmt::format("'{}'", name));
-    check(static_cast<std::int64_t>(data.labels.size()) == images.dim(0), "'{}': {} labels for {} images", name,
-          data.labels.size(), images.dim(0));
+    data.labels = to_labels(open_idx(name)->read(), fmt::format("'{}'", name));
+    check(static_cast<std::int64_t>(data.labels.size()) == count, "'{}': {} labels for {} images", name,
+          data.labels.size(), count);
   }
-  data.arrays.push_back({"", make_array_reader(images, fmt::format("'{}'", path))});
+  data.arrays.push_back({"", std::move(images)});
   dataset.source = make_array_source(std::move(data), inputs, options, dataset.notes);
   return dataset;
 }
@@ -134,36 +136,64 @@ class ConvertedSource final : public BatchSource {
   std::vector<DataType> types_;  // by input
 };
 
+/// Samples along the first axis, or images.
 Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
-  check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
-  check(options.limit.value_or(1) > 0, "--limit: {} samples; at least 1 expected", options.limit.value_or(0));
-  for (const InputSpec& input : inputs)
-    check(!input.shape.empty(), "input '{}' is a single number; its first dimension should count samples", input.name);
+  for (const InputSpec& input : inputs) {
+    check(input.has_shape,
+          "input '{}' has no shape in the model file, so data cannot be matched to it; declare one, with the batch left "
+          "open, or use a folder of .npz files, one per sample",
+          input.name);
+    check(!input.shape.empty(),
+          "input '{}' is a single number; its first dimension should count samples; use a folder of .npz files, one per "
+          "sample",
+          input.name);
+  }
   std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
-  check(fs::exists(status), "no such file or folder: '{}'", path);
-  check(fs::is_directory(status) || fs::is_regular_file(status),
-        "'{}': is a pipe or a device; samples are read more than once, so they must lie in a file or a folder", path);
-  if (!fs::is_directory(status)) {
+  if (!fs::is_directory(path, error)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
     const auto files = find_idx_files_of(path);
     check(files.has_value(),
-          "'{}': no data that can be read: .npy, .npz, IDX, or a folder of IDX files or JPEG/PNG images", path);
-    return open_idx(path, *files, inputs, options);
+          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of .npz, .npy, IDX, JPEG or PNG files", path);
+    return open_idx_set(path, *files, inputs, options);
   }
-  if (const auto files = find_idx_files(path)) return open_idx(path, *files, inputs, options);
+  if (const auto files = find_idx_files(path)) return open_idx_set(path, *files, inputs, options);
   Dataset dataset;
   ImageFolder folder = find_images(path, dataset.notes);
-  check(!folder.images.empty(), "'{}': holds neither IDX files (*images*idx3*) nor JPEG or PNG images{}", path,
+  check(!folder.images.empty(), "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images{}", path,
         fs::is_empty(path, error) ? ": it is empty" : "");
   dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
+  return dataset;
+}
+
+Dataset open_samples(const std::string& path, std::vector<std::string> files, const std::vector<InputSpec>& inputs,
+                     const DatasetOptions& options) {
+  std::vector<std::string> ignored;
+  const auto refuse_if = [&](bool is_mixed, const char* others) {
+    check(!is_mixed, "'{}': contains array files such as '{}' and {}; give each form a folder of its own", path,
+          fs::path(files.front()).filename().string(), others);
+  };
+  std::error_code error;
+  refuse_if(fs::exists(fs::path(path) / "labels.txt", error), "a list of images, labels.txt");
+  refuse_if(!find_images(path, ignored).images.empty(), "images");
+  refuse_if(find_idx_files(path).has_value(), "IDX files");
+  Dataset dataset;
+  dataset.source = make_sample_source(path, std::move(files), inputs, options, dataset.notes);
   return dataset;
 }
 
 }  // namespace
 
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
+  check(options.limit.value_or(1) > 0, "--limit is {}; it must be at least 1", options.limit.value_or(0));
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  check(status.type() != fs::file_type::none, "cannot read '{}': {}", path, error.message());
+  check(fs::exists(status), "no such file or folder: '{}'", path);
+  check(fs::is_directory(status) || fs::is_regular_file(status),
+        "'{}': is a pipe or a device; samples are read more than once, so they must be in a file or a folder", path);
+  std::vector<std::string> samples = fs::is_directory(status) ? sample_files(path) : std::vector<std::string>{};
+  if (!samples.empty()) return open_samples(path, std::move(samples), inputs, options);
   std::vector<InputSpec> read = inputs;
   std::vector<DataType> types;
   for (InputSpec& input : read) {

@@ -2,6 +2,7 @@
 #include <zlib.h>
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -122,11 +123,11 @@ TEST(Arrays, repeat_grey_and_turn_colour_to_grey) {
   EXPECT_EQ(values(open_dataset(colour, one, {.preprocess = {.scale = 1.0F}}).source->next(1)->inputs[0])[0], 76);
 }
 
-TEST(Arrays, take_floats_as_already_preprocessed) {
+TEST(Arrays, treat_floats_as_preprocessed) {
   TemporaryFolder folder;
   const Tensor x = Tensor::from<float>({1, 3, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   Dataset dataset = open_dataset(save(folder, {{"input", x}, {"output", x}}), kSmall);
-  EXPECT_TRUE(has_note(dataset, "already preprocessed"));
+  EXPECT_TRUE(has_note(dataset, "preprocessed already"));
   EXPECT_TRUE(has_note(dataset, "'output' is not used"));
   EXPECT_EQ(dataset.source->next(4)->inputs[0], x);
 }
@@ -155,7 +156,7 @@ TEST(Arrays, scale_arrays_that_are_not_images) {
             (std::vector<float>{0, 2, 4, 6, 8, 10, 12, 14}));
 }
 
-TEST(Arrays, take_an_array_without_a_batch_as_one_sample) {
+TEST(Arrays, treat_an_array_without_a_batch_as_one_sample) {
   TemporaryFolder folder;
   const Tensor x = Tensor::from<float>({3, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   Dataset dataset = open_dataset(save(folder, {{"x", x}}), kSmall);
@@ -174,15 +175,19 @@ TEST(Arrays, refuse_arrays_that_do_not_fit_the_input) {
   expect_error([&] { open(bytes_tensor({1, 4, 4, 3})); }, "expects 2x2; use --resize 2x2 or --crop 2x2");
   expect_error([&] { open(bytes_tensor({1, 4, 4, 3}), {.crop = ImageSize{5, 5}}); }, "a crop of 5x5 does not fit");
   expect_error([&] { open(bytes_tensor({1, 7})); }, "has shape 1x7, input 'input' expects ?x3x2x2");
-  expect_error([&] { open(bytes_tensor({0, 2, 2, 3})); }, "zero samples");
-  expect_error([&] { open(Tensor(DataType::int64, {1, 3, 2, 2})); }, "holds int64, input 'input' expects float32");
+  expect_error([&] { open(bytes_tensor({0, 2, 2, 3})); }, "no samples");
+  expect_error(
+      [&] {
+        open(Tensor(DataType::int64, {1, 3, 2, 2}));
+      },
+      "has element type int64, input 'input' expects float32");
   expect_error([&] { open(bytes_tensor({1, 2, 2, 3}), {.mean = {1, 2}}); }, "--mean has 2 numbers; the input has 3");
-  expect_error([&] { open(Tensor(DataType::float32, {1, 2, 2, 3}), {.resize_short = 4}); }, "--resize works on uint8");
+  expect_error([&] { open(Tensor(DataType::float32, {1, 2, 2, 3}), {.resize_short = 4}); }, "--resize needs uint8");
   const auto labelled = [&](const Tensor& y) {
     open_dataset(save(folder, {{"x", bytes_tensor({2, 2, 2, 3})}, {"y", y}}), kSmall);
   };
   expect_error([&] { labelled(bytes_tensor({3})); }, "2 samples but 3 labels");
-  expect_error([&] { labelled(Tensor(DataType::float32, {2})); }, "labels of type float32");
+  expect_error([&] { labelled(Tensor(DataType::float32, {2})); }, "labels have type float32");
   expect_error([&] { open_dataset((folder / "none").string(), kSmall); }, "no such file");
 }
 
@@ -238,6 +243,32 @@ TEST(Idx, reads_plain_and_gzipped_under_their_usual_names) {
   }
 }
 
+TEST(Idx, rows_are_read_in_any_order_and_equal_the_whole_file) {
+  TemporaryFolder folder;
+  std::string pixels;
+  for (int i = 0; i < 300'000; ++i) pixels += static_cast<char>(i * 7 % 251);
+  const std::string plain = (folder / "plain").string(), gzipped = (folder / "gzipped").string();
+  write_file(plain, idx_file(3, {3000, 10, 10}, pixels));
+  write_gzipped(gzipped, idx_file(3, {3000, 10, 10}, pixels));
+  for (const std::string& path : {plain, gzipped}) {
+    const auto reader = open_idx(path);
+    EXPECT_EQ(reader->shape(), (Shape{3000, 10, 10}));
+    for (const std::int64_t first : {0, 40, 2900, 7}) {
+      const Tensor rows = reader->read(first, 100);
+      EXPECT_EQ(std::memcmp(rows.bytes(), &pixels[static_cast<std::size_t>(first) * 100], 10'000), 0) << first;
+    }
+  }
+}
+
+TEST(Idx, a_damaged_end_is_found_when_the_last_row_is_read) {
+  TemporaryFolder folder;
+  const std::string path = (folder / "a.gz").string();
+  write_gzipped(path, idx_file(3, {2, 2, 2}, std::string(9, 'x')));
+  const auto reader = open_idx(path);
+  EXPECT_EQ(reader->read(0, 1).size(), 4);
+  expect_error([&] { reader->read(1, 1); }, "a.gz': has extra bytes after uint8 elements of shape 2x2x2");
+}
+
 TEST(Idx, reports_mismatched_files) {
   TemporaryFolder folder;
   const std::string path = folder.path().string();
@@ -260,7 +291,7 @@ TEST(ParseIdx, survives_any_truncation_and_false_size) {
   EXPECT_EQ(parse(file).shape(), (Shape{2, 2, 2}));
   for (std::size_t size = 0; size < file.size(); ++size)
     expect_error([&] { parse(file.substr(0, size)); }, "'a': truncated");
-  expect_error([&] { parse(file + "x"); }, "'a': bytes left over");
+  expect_error([&] { parse(file + "x"); }, "'a': has extra bytes");
   expect_error(
       [&] {
         parse(idx_file(3, {0xffffffff, 0xffffffff, 0xffffffff}, ""));

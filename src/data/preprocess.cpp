@@ -38,7 +38,7 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
     return input.shape[axis];
   };
   const std::size_t rank = input.shape.size();
-  check(rank >= 2 && rank <= 4, "input '{}' of shape {} takes no images", input.name, to_string(input.shape));
+  check(rank >= 2 && rank <= 4, "input '{}' of shape {} does not accept images", input.name, to_string(input.shape));
   if (rank == 4) {
     // The channel axis is the one with size 1 or 3; the first axis if both qualify or the model leaves them open.
     const bool last = is_image_channels(input.shape[3]) && !is_image_channels(input.shape[1]);
@@ -90,8 +90,8 @@ ImageSize Preprocessor::resized(std::int64_t width, std::int64_t height) const {
 Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const std::string& where) const {
   ImageSize size = resized(width, height);
   check(size.width > 0 && size.height > 0 && size.width <= kMaxPixels / size.height,
-        "{}: {}x{} pixels resized to {}x{}; between 1 and {} million pixels work", where, width, height, size.width,
-        size.height, kMaxPixels / 1'000'000);
+        "{}: {}x{} pixels would be resized to {}x{}; the result must have 1 to {} million pixels", where, width, height,
+        size.width, size.height, kMaxPixels / 1'000'000);
   if (options_.crop) {
     check(options_.crop->width <= size.width && options_.crop->height <= size.height,
           "{}: a crop of {}x{} does not fit into {}x{} pixels (width x height); use --resize first", where,
@@ -104,7 +104,7 @@ Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const 
   if (!fits && layout_ != InputLayout::flat) {
     const std::int64_t w = width_.value_or(size.width), h = height_.value_or(size.height);
     fail(
-        "{}: {}x{} pixels (width x height) where input '{}' of shape {} expects {}x{}; use --resize {}x{} or --crop "
+        "{}: has {}x{} pixels (width x height), input '{}' of shape {} expects {}x{}; use --resize {}x{} or --crop "
         "{}x{}",
         where, size.width, size.height, input_name_, to_string(input_shape_), w, h, w, h, w, h);
   }

@@ -11,6 +11,12 @@
 
 namespace bitfold {
 
+/// Whether a step needs images.
+inline bool asks_for_geometry(const Preprocess& p) { return p.resize_short || p.resize_exact || p.crop || p.channels; }
+inline bool asks_for_anything(const Preprocess& p) {
+  return asks_for_geometry(p) || p.scale || !p.mean.empty() || !p.std.empty();
+}
+
 /// The layout of one image: element (y, x, c) at y * stride_y + x * stride_x + c * stride_c.
 struct PixelLayout {
   std::int64_t width = 0, height = 0, channels = 0;

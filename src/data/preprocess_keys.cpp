@@ -110,7 +110,7 @@ void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_vi
     check(text == "rgb" || text == "bgr" || text == "gray", "channels: '{}' must be rgb, bgr or gray", text);
     preprocess.channels = text == "rgb" ? Channels::rgb : text == "bgr" ? Channels::bgr : Channels::gray;
   } else {
-    fail("unknown key '{}'; {} are known{}", key, fmt::join(kKeys, ", "), did_you_mean(key, kKeys));
+    fail("unknown key '{}'; the known keys are {}{}", key, fmt::join(kKeys, ", "), did_you_mean(key, kKeys));
   }
 }
 
@@ -128,7 +128,7 @@ Preprocess load_preprocess(const std::string& path) {
     const auto line = node.source().begin.line;
     const auto value = as_text(node);
     check(value.has_value() || std::find(kKeys.begin(), kKeys.end(), key.str()) == kKeys.end(),
-          "'{}' line {}: {}: a number, a text or a list of numbers expected", path, line, key.str());
+          "'{}' line {}: {}: expected a number, a text or a list of numbers", path, line, key.str());
     try {
       set_preprocess(preprocess, key.str(), value.value_or(""));
     } catch (const Error& error) {

@@ -41,8 +41,8 @@ TEST(LoadPreprocess, names_file_line_and_key) {
   expect_error("resize = 256\n\nresise = 3\n", "p.toml' line 3: unknown key 'resise'");
   expect_error("resise = 3\n", "did you mean 'resize'?");
   expect_error("crop = 'wide'\n", "line 1: crop: 'wide' is neither");
-  expect_error("crop = true\n", "line 1: crop: a number, a text or a list");
-  expect_error("mean = [1, [2]]\n", "line 1: mean: a number, a text or a list");
+  expect_error("crop = true\n", "line 1: crop: expected a number, a text or a list");
+  expect_error("mean = [1, [2]]\n", "line 1: mean: expected a number, a text or a list");
   expect_error("std = [1, 0]\n", "std: 0 is not above 0");
   expect_error("channels = 'cmyk'\n", "must be rgb, bgr or gray");
   expect_error("scale = '1/0'\n", "scale: '1/0'");

@@ -50,7 +50,7 @@ Directory find_directory(const ByteSource& bytes, const std::string& archive) {
   }
   check(end.has_value(), "'{}': not a zip archive, or truncated: it has no central directory", archive);
   check(field<std::uint16_t>(tail, *end + 4) == 0 || field<std::uint16_t>(tail, *end + 4) == kFull16,
-        "'{}': an archive in several volumes", archive);
+        "'{}': is a part of an archive in several volumes, which is not supported", archive);
   Directory directory{field<std::uint16_t>(tail, *end + 10), field<std::uint32_t>(tail, *end + 16)};
   if (directory.entry_count != kFull16 && directory.offset != kFull32 &&
       field<std::uint32_t>(tail, *end + 12) != kFull32)
@@ -97,8 +97,9 @@ ZipEntry read_entry(const ByteSource& bytes, Bytes header, const std::string& ar
   ZipEntry entry{.name = std::string(name, name_bytes), .contents = bytes.part(0, 0)};
   const auto flags = field<std::uint16_t>(header, 8), method = field<std::uint16_t>(header, 10);
   check((flags & 1) == 0, "'{}': entry '{}' is encrypted", archive, entry.name);
-  check(method == 0 || method == 8, "'{}': entry '{}' uses zip compression method {}; only stored and deflated work",
-        archive, entry.name, method);
+  check(method == 0 || method == 8,
+        "'{}': entry '{}' uses zip compression method {}; only stored and deflated entries are supported", archive,
+        entry.name, method);
   entry.deflated = method == 8;
   entry.crc = field<std::uint32_t>(header, 16);
   Sizes sizes{field<std::uint32_t>(header, 24), field<std::uint32_t>(header, 20), field<std::uint32_t>(header, 42)};
@@ -118,7 +119,7 @@ ZipEntry read_entry(const ByteSource& bytes, Bytes header, const std::string& ar
     check(entry.size / kMaxExpansion <= sizes.stored, "'{}': entry '{}' cannot inflate from {} to {} bytes", archive,
           entry.name, sizes.stored, entry.size);
   else
-    check(entry.size == sizes.stored, "'{}': stored entry '{}' has {} bytes, declares {}", archive, entry.name,
+    check(entry.size == sizes.stored, "'{}': stored entry '{}' has {} bytes but declares {}", archive, entry.name,
           sizes.stored, entry.size);
   return entry;
 }
@@ -198,12 +199,12 @@ void ZipEntryReader::read(std::span<std::byte> out) {
 }
 
 void ZipEntryReader::finish() {
-  check(remaining() == 0, "{}: {} bytes left over", where_, remaining());
+  check(remaining() == 0, "{}: has {} extra bytes at its end", where_, remaining());
   // The stream must have ended: another byte in `beyond` means that it has more contents.
   std::byte beyond{};
   if (entry_.deflated) {
     inflate({&beyond, 1});
-    check(stream_.avail_out == 1, "{}: holds more than the {} bytes it declares", where_, entry_.size);
+    check(stream_.avail_out == 1, "{}: contains more than the {} bytes it declares", where_, entry_.size);
   }
   check(crc_ == entry_.crc, "{}: its checksum is wrong", where_);
 }

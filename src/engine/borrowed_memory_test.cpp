@@ -54,13 +54,13 @@ void expect_no_overread(GraphBuilder& b, const std::vector<Shape>& shapes) {
     }
 }
 
-TEST(BorrowedMemory, of_an_integer_network) {
+TEST(BorrowedMemory, is_not_read_past_its_end_by_an_integer_network) {
   GraphBuilder b = integer_network();
   expect_no_overread(b, {{1, 3, 8, 8}});
   expect_no_overread(b, {{3, 3, 8, 8}});
 }
 
-TEST(BorrowedMemory, of_integer_convolutions_of_odd_sizes) {
+TEST(BorrowedMemory, is_not_read_past_its_end_by_integer_convolutions) {
   for (std::int64_t width : {1, 5, 7, 17})
     for (std::int64_t channels : {1, 3, 5}) {
       GraphBuilder b;
@@ -71,7 +71,7 @@ TEST(BorrowedMemory, of_integer_convolutions_of_odd_sizes) {
     }
 }
 
-TEST(BorrowedMemory, of_float_convolutions_and_products_of_odd_sizes) {
+TEST(BorrowedMemory, is_not_read_past_its_end_by_float_layers) {
   for (std::int64_t size : {1, 3, 7, 9, 17, 33}) {
     GraphBuilder b;
     const ValueId x = b.input({2, 3, 5, size}, std::nullopt), flat = b.input({3, size}, std::nullopt);
@@ -91,7 +91,7 @@ TEST(BorrowedMemory, of_float_convolutions_and_products_of_odd_sizes) {
 }
 
 // A convolution of one plane reads the caller's memory as it is.
-TEST(BorrowedMemory, of_a_lone_convolution_of_planes) {
+TEST(BorrowedMemory, is_not_read_past_its_end_by_a_planar_convolution) {
   for (std::int64_t width : {16, 17, 31, 33, 47}) {
     GraphBuilder b;
     const ValueId x = b.input({2, 1, 6, width}, std::nullopt);
@@ -102,7 +102,7 @@ TEST(BorrowedMemory, of_a_lone_convolution_of_planes) {
   }
 }
 
-TEST(BorrowedMemory, of_a_constant_that_an_integer_convolution_reads) {
+TEST(BorrowedMemory, is_not_read_past_the_end_of_a_constant_image) {
   GraphBuilder b;
   const ValueId x = b.input({1, 3, 4, 5}, unsigned_grid(0.02F, 100));
   const ValueId image = b.constant(Tensor(DataType::uint8, {1, 3, 4, 5}), unsigned_grid(0.02F, 100));

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "engine/assumed_shapes.h"
 #include "engine/lowering.h"
 
 namespace bitfold::engine {
@@ -67,7 +68,18 @@ void Executor::check_inputs(std::span<const Tensor> inputs) const {
   }
 }
 
-void Executor::compile(std::vector<Shape> shapes) { (void)compile_plan(std::move(shapes), true); }
+void Executor::compile(std::vector<Shape> shapes) { has_plan_ = compile_plan(std::move(shapes), true) != nullptr; }
+
+void Executor::pack_weights() {
+  for (const std::vector<Shape>& shapes : assumed_input_shapes(graph_)) {
+    try {
+      if (stages_ == nullptr && compile_plan(shapes, true) != nullptr) return;
+      return stages_->pack_weights(shapes);
+    } catch (const Error&) {
+      // The network refuses these shapes. An error that does not depend on them is reported by the first run.
+    }
+  }
+}
 
 Plan* Executor::compile_plan(std::vector<Shape> shapes, bool fuses_clamps) {
   Lowering lowering(graph_, shapes, options_, weights_, fuses_clamps);
@@ -82,7 +94,9 @@ Plan* Executor::plan_for(std::span<const Tensor> inputs) {
   check_inputs(inputs);
   if (stages_ != nullptr) return nullptr;
   Plan* plan = plans_.find(inputs, true);
-  return plan != nullptr ? plan : compile_plan(shapes_of(inputs), true);
+  if (plan == nullptr) plan = compile_plan(shapes_of(inputs), true);
+  has_plan_ = plan != nullptr;
+  return plan;
 }
 
 void Executor::run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
@@ -108,7 +122,7 @@ void Executor::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, st
   if (plan != nullptr) {
     check_outputs(outputs, plan->output_types(), plan->output_shapes());
     if (!step_us.empty() && step_us.size() != plan->steps().size())
-      fail("the plan has {} steps, got room for {} times", plan->steps().size(), step_us.size());
+      fail("the plan has {} steps, but step_us has {} entries", plan->steps().size(), step_us.size());
     return run_plan(*plan, inputs, outputs, step_us);
   }
   const std::vector<Tensor> results = stages_->run(inputs, step_us);
@@ -119,7 +133,7 @@ void Executor::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, st
     std::copy_n(results[i].bytes(), results[i].size_bytes(), outputs[i].mutable_bytes());
 }
 
-bool Executor::is_compiled() const { return stages_ != nullptr ? stages_->has_run() : !plans_.empty(); }
+bool Executor::is_compiled() const { return stages_ != nullptr ? stages_->has_run() : has_plan_; }
 
 const std::vector<StepInfo>& Executor::steps() const {
   return stages_ != nullptr ? stages_->steps() : plans_.front().steps();

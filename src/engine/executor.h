@@ -25,10 +25,15 @@ class Executor {
 
   /// Compiles for inputs of these shapes; a graph in stages is compiled when it runs.
   void compile(std::vector<Shape> shapes);
+  /// Packs weights before any shape is known, by compiling for assumed shapes. A node of which some form of weights
+  /// depends on the shapes may pack another one later. Bodies of If, Loop and Scan pack theirs when they first run,
+  /// because a network may never run some of them.
+  void pack_weights();
 
   /// Throws Error when the types or shapes of the inputs do not fit the graph.
   std::vector<Tensor> run(std::span<const Tensor> inputs);
-  /// Into tensors that must have the right types and shapes. `step_us` is empty or has one entry for each of steps().
+  /// Runs and writes into `outputs`, which must have the right types and shapes. `step_us` is empty or has one entry
+  /// for each of steps().
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
   /// Whether steps() can describe something: the plan compiled or run last, or the stages of the last run.
@@ -52,6 +57,7 @@ class Executor {
   Arena& arena_;
   PlanCache plans_;
   std::unique_ptr<Stages> stages_;  ///< Set once a shape was found to be known only at run time.
+  bool has_plan_ = false;           ///< Whether there is a plan for shapes that were not assumed.
 };
 
 }  // namespace bitfold::engine

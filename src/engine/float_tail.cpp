@@ -1,5 +1,7 @@
 #include "engine/float_tail.h"
 
+#include "ops/operator.h"
+
 namespace bitfold::engine {
 namespace {
 
@@ -36,9 +38,8 @@ FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
       const double sum = l.magnitudes.product(id, Magnitudes::kChecked);  // with a residual, at most twice this
       if (activation->is_clamp() && (!l.fuses_clamps || sum > Magnitudes::kFinite)) break;
       tail.activation = activation;
-    } else if (const auto* b = std::get_if<Binary>(&next.op); may_add && b != nullptr && b->kind == BinaryKind::add &&
-                                                              tail.residual == ValueId::none &&
-                                                              next.inputs[0] != next.inputs[1]) {
+    } else if (may_add && ops::is<Binary>(next.op, BinaryKind::add) && tail.residual == ValueId::none &&
+               next.inputs[0] != next.inputs[1]) {
       const ValueId other = next.inputs[next.inputs[0] == tail.output ? 1 : 0];
       if (l.graph.is_constant(other) || l.shape(other) != l.shape(tail.output)) break;
       tail.residual = other;

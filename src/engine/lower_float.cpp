@@ -7,7 +7,9 @@
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
+#include "graph/linear_layer.h"
 #include "ops/infer.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 namespace {
@@ -100,35 +102,29 @@ std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float fact
   return Tensor::from<float>({columns}, values);
 }
 
-/// Weights with their depth permuted to the memory order of the input, a flattened channels-last image.
-Tensor permuted(const Tensor& weights, bool transposed, const std::vector<std::int64_t>& order) {
-  const auto depth = static_cast<std::int64_t>(order.size()), columns = weights.size() / depth;
+/// Weights of a product whose input is folded: the depth is permuted to the order of the input's elements in memory.
+Tensor permuted(const Tensor& weights, const ops::WeightMatrix& view, const std::vector<std::int64_t>& order) {
   Tensor out(DataType::float32, weights.shape());
   const auto from = weights.data<float>();
   const auto to = out.mutable_data<float>();
-  for (std::int64_t k = 0; k < depth; ++k)
-    for (std::int64_t j = 0; j < columns; ++j) {
-      const std::int64_t plain = order[static_cast<std::size_t>(k)];
-      const std::int64_t target = transposed ? j * depth + k : k * columns + j;
-      const std::int64_t source = transposed ? j * depth + plain : plain * columns + j;
-      to[static_cast<std::size_t>(target)] = from[static_cast<std::size_t>(source)];
-    }
+  for (std::size_t k = 0; k < order.size(); ++k)
+    for (std::int64_t j = 0; j < view.outputs; ++j)
+      to[view.index(0, j, static_cast<std::int64_t>(k))] = from[view.index(0, j, order[k])];
   return out;
 }
 
 /// Gemm and MatMul with constant weights, as [rows, depth] x [depth, columns].
-bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
+bool lower_product(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (!l.has_constant_reals(node.inputs[1]) || gemm.trans_a || l.shape(x).empty() || element_count(l.shape(y)) == 0)
-    return false;
-  const Shape& w = l.shape(node.inputs[1]);
-  if (w.size() != 2) return false;
-  const std::int64_t depth = w[gemm.trans_b ? 1 : 0], columns = w[gemm.trans_b ? 0 : 1];
+  const auto w = l.has_constant_reals(node.inputs[1]) ? constant_weights(l.graph, id) : std::nullopt;
+  if (!w || w->has_transposed_input || l.shape(x).empty() || element_count(l.shape(y)) == 0) return false;
+  const std::int64_t depth = w->inputs, columns = w->outputs;
+  const bool is_transposed = w->output_axis == 0;
   const std::int64_t rows = element_count(l.shape(x)) / std::max<std::int64_t>(depth, 1);
   bool has_bias = false;
   auto bias = bias_of(l, node, 2, has_bias);
-  if (has_bias && bias) bias = bias_row(*bias, columns, gemm.beta);
+  if (has_bias && bias) bias = bias_row(*bias, columns, w->beta);
   if (has_bias != bias.has_value() || depth == 0 || l.shape(x).back() != depth) return false;
 
   const Slot* folded = l.folded(x, false);
@@ -136,13 +132,13 @@ bool lower_product(Lowering& l, NodeId id, const Gemm& gemm) {
   const bool is_folded = folded != nullptr;
   const auto decode = [&] {
     Tensor weights = *l.constant_reals(node.inputs[1]);
-    if (gemm.alpha != 1)
-      for (float& value : weights.mutable_data<float>()) value *= gemm.alpha;
-    return is_folded ? permuted(weights, gemm.trans_b, folded_order(source)) : weights;
+    if (w->alpha != 1)
+      for (float& value : weights.mutable_data<float>()) value *= w->alpha;
+    return is_folded ? permuted(weights, *w, folded_order(source)) : weights;
   };
   const FloatTail tail = fuse_float_tail(l, id, false);
   const Slot destination = l.make(tail.output, false, Layout::plain);
-  auto primitive = onednn::Primitive::matmul(rows, depth, columns, gemm.trans_b, tail.epilogue(has_bias));
+  auto primitive = onednn::Primitive::matmul(rows, depth, columns, is_transposed, tail.epilogue(has_bias));
   (void)add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, std::nullopt,
                     rows * depth * columns);
   l.define_reals(tail.output, destination);
@@ -231,7 +227,8 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0) return false;
+  // The primitive gives neither the mean nor the deviation.
+  if (!ops::is_last_axis(op.axis, shape.size()) || element_count(shape) == 0 || node.outputs.size() > 1) return false;
   bool has_terms = false;
   const auto factors = l.constant_reals(node.inputs[1]), terms = bias_of(l, node, 2, has_terms);
   if (!factors || factors->size() != shape.back() || has_terms != terms.has_value()) return false;
@@ -330,6 +327,33 @@ bool lower_add(Lowering& l, NodeId id) {
   return true;
 }
 
+/// Lowers the operators that have a float step of their own.
+struct OwnStep {
+  Lowering& l;
+  NodeId id;
+
+  bool operator()(const Conv& op) const { return lower_conv(l, id, op); }
+  bool operator()(const Gemm&) const { return lower_product(l, id); }
+  bool operator()(const MatMul&) const { return lower_product(l, id) || lower_batched_product(l, id); }
+  bool operator()(const Pool& op) const { return lower_pool(l, id, op); }
+  bool operator()(const GlobalPool& op) const { return lower_global_pool(l, id, op); }
+  bool operator()(const BatchNorm& op) const { return lower_batch_norm(l, id, op); }
+  bool operator()(const Binary& op) const { return op.kind == BinaryKind::add && lower_add(l, id); }
+  bool operator()(const Softmax& op) const { return lower_softmax(l, id, op); }
+  bool operator()(const LayerNorm& op) const { return lower_layer_norm(l, id, op); }
+  bool operator()(const Recurrent&) const { return lower_recurrent(l, id); }
+  bool operator()(const Unary& op) const { return op.kind == UnaryKind::gelu ? lower_gelu(l, id) : lower_rest(); }
+  template <class Other>
+  bool operator()(const Other&) const {
+    return lower_rest();
+  }
+
+  bool lower_rest() const {
+    const auto activation = find_activation(l.graph, id);
+    return activation && lower_activation(l, id, *activation);
+  }
+};
+
 }  // namespace
 
 std::vector<std::int64_t> folded_order(const Slot& folded) {
@@ -340,22 +364,6 @@ std::vector<std::int64_t> folded_order(const Slot& folded) {
   return order;
 }
 
-bool lower_float(Lowering& l, NodeId id) {
-  const Node& node = l.graph.node(id);
-  if (const auto* conv = std::get_if<Conv>(&node.op)) return lower_conv(l, id, *conv);
-  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return lower_product(l, id, *gemm);
-  if (std::holds_alternative<MatMul>(node.op)) return lower_product(l, id, Gemm{}) || lower_batched_product(l, id);
-  if (const auto* pool = std::get_if<Pool>(&node.op)) return lower_pool(l, id, *pool);
-  if (const auto* pool = std::get_if<GlobalPool>(&node.op)) return lower_global_pool(l, id, *pool);
-  if (const auto* norm = std::get_if<BatchNorm>(&node.op)) return lower_batch_norm(l, id, *norm);
-  if (const auto* b = std::get_if<Binary>(&node.op); b != nullptr && b->kind == BinaryKind::add)
-    return lower_add(l, id);
-  if (const auto* u = std::get_if<Unary>(&node.op); u != nullptr && u->kind == UnaryKind::gelu)
-    return lower_gelu(l, id);
-  if (const auto* softmax = std::get_if<Softmax>(&node.op)) return lower_softmax(l, id, *softmax);
-  if (const auto* norm = std::get_if<LayerNorm>(&node.op)) return lower_layer_norm(l, id, *norm);
-  if (const auto activation = find_activation(l.graph, id)) return lower_activation(l, id, *activation);
-  return false;
-}
+bool lower_float(Lowering& l, NodeId id) { return std::visit(OwnStep{l, id}, l.graph.node(id).op); }
 
 }  // namespace bitfold::engine

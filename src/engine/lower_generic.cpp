@@ -25,9 +25,17 @@ std::optional<Shape> widened(const Shape& s) {
   return wide;
 }
 
+/// The operator that does the same to channels-last values; none if it reads and writes the plain layout.
+std::optional<Op> on_channels_last(const Op& op) {
+  if (ops::info(op).traits.elementwise) return op;
+  const auto* softmax = std::get_if<Softmax>(&op);
+  if (softmax == nullptr || softmax->flattened) return std::nullopt;
+  Softmax renamed = *softmax;
+  renamed.axis = std::array<std::int64_t, 4>{0, 3, 1, 2}[static_cast<std::size_t>(softmax->axis & 3)];
+  return renamed;
+}
+
 bool can_stay_channels_last(const Lowering& l, const Node& node) {
-  const auto* softmax = std::get_if<Softmax>(&node.op);
-  if (!ops::info(node.op).traits.elementwise && (softmax == nullptr || softmax->flattened)) return false;
   bool any = false;
   for (ValueId output : node.outputs)
     if (output == ValueId::none || l.shape(output).size() != 4) return false;
@@ -55,9 +63,9 @@ void lower_generic(Lowering& l, NodeId id) {
   Node node = l.graph.node(id);
   const ops::Evaluate function = ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
-  const Layout layout = can_stay_channels_last(l, node) ? Layout::channels_last : Layout::plain;
-  if (auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && layout == Layout::channels_last)
-    softmax->axis = std::array<std::int64_t, 4>{0, 3, 1, 2}[static_cast<std::size_t>(softmax->axis & 3)];
+  auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op) : std::nullopt;
+  const Layout layout = channels_last_op ? Layout::channels_last : Layout::plain;
+  if (channels_last_op) node.op = std::move(*channels_last_op);
 
   std::vector<int> read, written;
   std::vector<GenericStep::View> inputs, outputs;
@@ -93,11 +101,8 @@ void lower_generic(Lowering& l, NodeId id) {
 }
 
 bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float>& reals) {
-  const auto* binary = std::get_if<Binary>(&node.op);
-  const bool arithmetic = binary != nullptr && binary->kind <= BinaryKind::pow;
-  if (!ops::info(node.op).traits.elementwise || (binary != nullptr && !arithmetic) ||
-      std::holds_alternative<Where>(node.op))
-    return false;
+  const ops::OperatorInfo& row = ops::info(node.op);
+  if (!row.traits.elementwise || row.inputs.front().use != ops::Use::data) return false;
   if (node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32) return false;
   const Shape many{static_cast<std::int64_t>(reals.size())}, one{1};
   std::vector<float> scalars(node.inputs.size()), result(reals.size());
@@ -113,23 +118,19 @@ bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float
         {DataType::float32, one, input == ValueId::none ? nullptr : reinterpret_cast<std::byte*>(&scalars[i])});
   }
   const TensorView output{DataType::float32, many, reinterpret_cast<std::byte*>(result.data())};
-  const ops::Evaluate function = ops::info(node.op).evaluate;
-  if (function == nullptr) return false;
-  function(node, inputs, {&output, 1});
+  if (row.evaluate == nullptr) return false;
+  row.evaluate(node, inputs, {&output, 1});
   reals = std::move(result);
   return true;
 }
 
 bool lower_gather(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
-  const auto* resize = std::get_if<Resize>(&node.op);
-  const bool moves = (resize != nullptr && resize->mode == ResizeMode::nearest) ||
-                     std::holds_alternative<DepthToSpace>(node.op) || std::holds_alternative<Expand>(node.op) ||
-                     std::holds_alternative<Tile>(node.op) ||
-                     (std::holds_alternative<Gather>(node.op) && l.graph.is_constant(node.inputs[1])) ||
-                     std::holds_alternative<Pad>(node.op);
+  const ops::OperatorInfo& row = ops::info(node.op);
+  const bool moves = row.evaluate != nullptr && ops::moves_elements(node.op) && !row.traits.selects_by_value &&
+                     !ops::fills(node.op) && row.inputs.front().use == ops::Use::data &&
+                     ops::inputs_with(node, ops::Use::data).size() == 1;
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (const auto* pad = std::get_if<Pad>(&node.op); pad != nullptr && pad->mode == PadMode::constant) return false;
   const auto grid = l.code_grid(y);
   const std::int64_t count = element_count(l.shape(x));
   // Indices pass through the operator as float32, which is exact below 2^24.
@@ -155,7 +156,7 @@ bool lower_gather(Lowering& l, NodeId id) {
     }
   }
   const TensorView output{DataType::float32, l.shape(y), reinterpret_cast<std::byte*>(moved.data())};
-  ops::info(node.op).evaluate(node, inputs, {&output, 1});
+  row.evaluate(node, inputs, {&output, 1});
   const Slot source = l.codes(x, Layout::plain), destination = l.make(y, true, Layout::plain);
   std::vector<std::int32_t> from(moved.size());
   std::transform(moved.begin(), moved.end(), from.begin(), [](float i) { return static_cast<std::int32_t>(i); });

@@ -112,6 +112,20 @@ bool lower_table(Lowering& l, const Node& node) {
   return true;
 }
 
+struct OwnStep {
+  Lowering& l;
+  NodeId id;
+  const Node& node;
+
+  bool operator()(const Pool& op) const { return lower_window_pool(l, node, op); }
+  bool operator()(const GlobalPool& op) const { return lower_global_pool(l, node, op); }
+  bool operator()(const Binary& op) const { return lower_binary(l, node, op); }
+  template <class Other>
+  bool operator()(const Other&) const {
+    return lower_gather(l, id) || lower_table(l, node);
+  }
+};
+
 }  // namespace
 
 NodeId only_consumer(const Lowering& l, ValueId value) {
@@ -153,10 +167,7 @@ bool lower_integer(Lowering& l, NodeId id) {
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || node.outputs[0] == ValueId::none) return false;
   if (!l.has_codes(node.inputs[0])) return false;
   if (lower_integer_product(l, id)) return true;
-  if (const auto* pool = std::get_if<Pool>(&node.op)) return lower_window_pool(l, node, *pool);
-  if (const auto* pool = std::get_if<GlobalPool>(&node.op)) return lower_global_pool(l, node, *pool);
-  if (const auto* binary = std::get_if<Binary>(&node.op)) return lower_binary(l, node, *binary);
-  return lower_gather(l, id) || lower_table(l, node);
+  return std::visit(OwnStep{l, id, node}, node.op);
 }
 
 }  // namespace bitfold::engine

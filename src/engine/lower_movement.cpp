@@ -191,6 +191,22 @@ bool lower_pad(Lowering& l, const Node& node, const Pad& op) {
   return true;
 }
 
+/// Lowers the operators whose movement is one of strides.
+struct StridedStep {
+  Lowering& l;
+  const Node& node;
+
+  bool operator()(const Transpose& op) const { return lower_transpose(l, node, op); }
+  bool operator()(const Concat& op) const { return lower_concat(l, node, op); }
+  bool operator()(const Split& op) const { return lower_split(l, node, op); }
+  bool operator()(const Pad& op) const { return lower_pad(l, node, op); }
+  bool operator()(const Slice&) const { return lower_slice(l, node); }
+  template <class Other>
+  bool operator()(const Other&) const {
+    return false;
+  }
+};
+
 bool is_whole_bytes(const Lowering& l, const Node& node) {
   return bit_width(l.dtype(node.outputs[0])) >= 8 && l.shape(node.outputs[0]).size() <= 8;
 }
@@ -201,13 +217,7 @@ bool lower_movement(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || node.outputs[0] == ValueId::none) return false;
   if (ops::info(node.op).traits.keeps_order) return lower_reshape(l, node);
-  if (!is_whole_bytes(l, node)) return false;
-  if (const auto* op = std::get_if<Transpose>(&node.op)) return lower_transpose(l, node, *op);
-  if (const auto* op = std::get_if<Concat>(&node.op)) return lower_concat(l, node, *op);
-  if (const auto* op = std::get_if<Split>(&node.op)) return lower_split(l, node, *op);
-  if (const auto* op = std::get_if<Pad>(&node.op)) return lower_pad(l, node, *op);
-  if (!std::holds_alternative<Slice>(node.op)) return false;
-  return lower_slice(l, node);
+  return is_whole_bytes(l, node) && std::visit(StridedStep{l, node}, node.op);
 }
 
 }  // namespace bitfold::engine

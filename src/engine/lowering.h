@@ -147,10 +147,11 @@ class Lowering {
 
 // The ways to lower a node, in the order in which they are tried. Each returns true if it lowered the node, and
 // otherwise changes nothing.
-bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
-bool lower_integer(Lowering& lowering, NodeId id);   ///< from codes to codes
-bool lower_float(Lowering& lowering, NodeId id);     ///< in oneDNN or the engine's float steps
-void lower_generic(Lowering& lowering, NodeId id);   ///< the operator's plain evaluation
+bool lower_movement(Lowering& lowering, NodeId id);   ///< nodes that only move elements, as codes or reals
+bool lower_integer(Lowering& lowering, NodeId id);    ///< layers that compute codes from codes
+bool lower_float(Lowering& lowering, NodeId id);      ///< in oneDNN or the engine's float steps
+bool lower_recurrent(Lowering& lowering, NodeId id);  ///< part of lower_float: RNN, GRU, LSTM
+void lower_generic(Lowering& lowering, NodeId id);    ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its
 /// only reader is a Relu or Clip whose output has a grid, it is that grid, limited to the codes of the bounds: rounding
@@ -166,8 +167,8 @@ NodeId only_consumer(const Lowering& lowering, ValueId value);
 
 bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
 
-/// Part of lower_integer: movements that strides cannot describe (nearest Resize, DepthToSpace, Expand, Tile, Gather,
-/// reflecting Pad). The source of each element is found by moving indices through the operator's evaluation.
+/// Part of lower_integer: movements that strides cannot describe, such as nearest Resize and DepthToSpace. The source
+/// of each element is found by moving indices through the operator's evaluation.
 bool lower_gather(Lowering& lowering, NodeId id);
 
 /// The node as a function of its first input's code, evaluated as the simulation does; none if it depends on other
@@ -181,12 +182,12 @@ bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vecto
 /// Entry i is the index in plain order of element i, in memory order, of a flattened channels-last image.
 std::vector<std::int64_t> folded_order(const Slot& folded);
 
-/// Window of a convolution or pool over two axes with explicit pads for the given sizes; empty for other ranks.
+/// A window of a convolution or pool over two axes, with explicit pads.
 struct Window2dShape {
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right;
 };
-/// `out` is the output's shape, from which auto_pad and ceil_mode are resolved; bottom and right pads may exceed the
-/// node's.
+/// The window for an input and an output of these shapes; empty unless it has two axes. auto_pad and ceil_mode are
+/// resolved, so bottom and right pads may exceed the node's.
 std::optional<Window2dShape> window_2d(const Window& window, const Shape& in, const Shape& out);
 
 }  // namespace bitfold::engine

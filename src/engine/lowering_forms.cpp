@@ -117,7 +117,7 @@ void Lowering::define_constant(ValueId id) {
     return define(id, {constant_buffer(reals), false, reals.dtype(), Layout::plain, reals.shape(), {}});
   }
   const auto tensor = tensor_of(infos_[static_cast<std::size_t>(id)]);
-  check(tensor.has_value(), "value '{}' is read before anything computes it", graph.value(id).name);
+  check(tensor.has_value(), "value '{}' is read before it is computed", graph.value(id).name);
   define(id, {constant_buffer(*tensor), false, dtype(id), Layout::plain, shape(id), {}});
 }
 

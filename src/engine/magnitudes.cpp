@@ -4,8 +4,9 @@
 #include <cmath>
 
 #include "engine/lowering.h"
-#include "graph/activation.h"
+#include "graph/linear_layer.h"
 #include "numeric/release_pages.h"
+#include "ops/operator.h"
 
 namespace bitfold::engine {
 namespace {
@@ -22,47 +23,22 @@ double largest(const Tensor& reals) {
   return most;
 }
 
-/// The largest sum of |w| into one output of a product. If each output channel has its own row, the largest row sum;
-/// otherwise the sum over input channels of the largest weight.
-double largest_row_sum(const Tensor& weights, bool rows_are_outputs) {
-  const std::int64_t rows = weights.dim(0), columns = rows == 0 ? 0 : weights.size() / rows;
-  double most = 0, sum = 0;
-  const float* w = weights.data<float>().data();
-  for (std::int64_t r = 0; r < rows; ++r, w += columns) {
-    double row_sum = 0, row_most = 0;
-    for (std::int64_t c = 0; c < columns; ++c) {
-      if (std::isnan(w[c])) return Magnitudes::kUnknown;
-      row_sum += std::abs(static_cast<double>(w[c]));
-      row_most = std::max(row_most, std::abs(static_cast<double>(w[c])));
-    }
-    most = std::max(most, row_sum);
-    sum += row_most;
+/// The largest sum of |w| into one output of a product.
+double largest_sum(const Tensor& weights, const std::optional<ops::WeightMatrix>& view) {
+  if (weights.rank() < 2) return Magnitudes::kUnknown;
+  // A stack of matrices, in a MatMul.
+  if (!view) return static_cast<double>(weights.dim(weights.rank() - 2)) * largest(weights);
+  std::vector<double> sums(static_cast<std::size_t>(view->output_count()));
+  const auto w = weights.data<float>();
+  view->for_each([&](std::size_t i, std::int64_t output, std::int64_t /*input*/) {
+    sums[static_cast<std::size_t>(output)] += std::abs(static_cast<double>(w[i]));
+  });
+  double most = 0;
+  for (const double sum : sums) {
+    if (std::isnan(sum)) return Magnitudes::kUnknown;
+    most = std::max(most, sum);
   }
-  return rows_are_outputs ? most : sum;
-}
-
-bool keeps_magnitude(const Op& op) {
-  if (const auto* unary = std::get_if<Unary>(&op))
-    return unary->kind == UnaryKind::identity || unary->kind == UnaryKind::abs || unary->kind == UnaryKind::neg ||
-           unary->kind == UnaryKind::gelu || unary->kind == UnaryKind::hard_swish;
-  if (const auto* variadic = std::get_if<Variadic>(&op)) return variadic->kind != VariadicKind::sum;
-  return std::holds_alternative<Pool>(op) || std::holds_alternative<GlobalPool>(op) ||
-         std::holds_alternative<Concat>(op) || std::holds_alternative<Split>(op) ||
-         std::holds_alternative<Flatten>(op) || std::holds_alternative<Reshape>(op) ||
-         std::holds_alternative<Transpose>(op) || std::holds_alternative<Squeeze>(op) ||
-         std::holds_alternative<Unsqueeze>(op) || std::holds_alternative<Slice>(op) ||
-         std::holds_alternative<Gather>(op) || std::holds_alternative<Expand>(op) || std::holds_alternative<Tile>(op) ||
-         std::holds_alternative<DepthToSpace>(op) || std::holds_alternative<Pad>(op) ||
-         std::holds_alternative<Requantize>(op);
-}
-
-/// Functions with results between -1 and 1 for every number.
-bool is_within_one(const Op& op) {
-  if (const auto* unary = std::get_if<Unary>(&op))
-    return unary->kind == UnaryKind::sigmoid || unary->kind == UnaryKind::tanh || unary->kind == UnaryKind::erf ||
-           unary->kind == UnaryKind::sign;
-  const auto* softmax = std::get_if<Softmax>(&op);
-  return softmax != nullptr && !softmax->log;
+  return most;
 }
 
 }  // namespace
@@ -78,81 +54,66 @@ double Magnitudes::constant(ValueId id) {
 
 double Magnitudes::product(NodeId id, double input) {
   const Node& node = l_.graph.node(id);
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  const bool rows_are_outputs = std::holds_alternative<Conv>(node.op) || (gemm != nullptr && gemm->trans_b);
+  const auto view = constant_weights(l_.graph, id);
   const double weights = l_.weights.row_sum(id, [&] {
     const auto reals = l_.constant_reals(node.inputs[1]);
-    const double sum = reals && reals->rank() >= 2 ? largest_row_sum(*reals, rows_are_outputs) : kUnknown;
+    const double sum = reals ? largest_sum(*reals, view) : kUnknown;
     if (reals) release_mapped_pages(*l_.graph.value(node.inputs[1]).constant);
     return sum;
   });
-  double bias = 0;
-  if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) bias = constant(node.inputs[2]);
+  const ValueId b = ops::input_with(node, ops::Use::bias);
+  const double bias = b == ValueId::none ? 0 : of(b);
   if (input == 0 && std::isinf(weights)) return kUnknown;  // avoids NaN
-  const double alpha = gemm != nullptr ? std::abs(static_cast<double>(gemm->alpha)) : 1;
-  const double beta = gemm != nullptr ? std::abs(static_cast<double>(gemm->beta)) : 1;
+  const double alpha = view ? std::abs(static_cast<double>(view->alpha)) : 1;
+  const double beta = view ? std::abs(static_cast<double>(view->beta)) : 1;
   return alpha * weights * input + beta * bias;
 }
 
-double Magnitudes::largest_input(const Node& node) {
-  double most = 0;
-  for (ValueId input : node.inputs)
-    if (input != ValueId::none && l_.dtype(input) == DataType::float32) most = std::max(most, of(input));
-  return most;
-}
-
-double Magnitudes::sum_of_inputs(const Node& node) {
-  double sum = 0;
-  for (ValueId input : node.inputs)
-    if (input != ValueId::none) sum += of(input);
-  return sum;
-}
-
-double Magnitudes::of_operator(const Node& node, NodeId id) {
-  if (keeps_magnitude(node.op)) return largest_input(node);
-  if (is_within_one(node.op)) return std::isinf(largest_input(node)) ? kUnknown : 1;
-  if (const auto activation = find_activation(l_.graph, id)) {
-    const double x = of(node.inputs[0]),
-                 gain = std::max(1.0, std::abs(static_cast<double>(activation->negative_slope)));
-    if (std::isinf(x)) return kUnknown;  // it may be NaN, which passes
-    const double bound = std::max(std::isinf(activation->low) ? 0 : std::abs(static_cast<double>(activation->low)),
-                                  std::isinf(activation->high) ? gain * x : static_cast<double>(activation->high));
-    return std::max(bound, std::isinf(activation->low) ? gain * x : 0);
+ops::RealBounds Magnitudes::of_operator(const Node& node, NodeId id) {
+  const ops::OperatorInfo& row = ops::info(node.op);
+  if (row.role == ops::Role::product && l_.graph.is_constant(node.inputs[1]))
+    return ops::RealBounds::up_to(product(id, of(node.inputs[0])));
+  if (row.bounds == nullptr) return {};
+  std::vector<ops::RealBounds> inputs;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId input = node.inputs[i];
+    if (input == ValueId::none) {
+      inputs.push_back(ops::RealBounds::empty());
+      continue;
+    }
+    const ops::Use use = ops::slot_at(row.inputs, i)->use;
+    inputs.push_back(l_.dtype(input) == DataType::float32 ? bounds(input) : ops::RealBounds{});
+    // The output may be NaN.
+    if ((use == ops::Use::data || use == ops::Use::fill) && !inputs.back().is_finite()) return {};
   }
-  if (const auto* binary = std::get_if<Binary>(&node.op)) {
-    if (binary->kind == BinaryKind::add || binary->kind == BinaryKind::sub) return sum_of_inputs(node);
-    if (binary->kind != BinaryKind::mul) return kUnknown;
-    const double a = of(node.inputs[0]), b = of(node.inputs[1]);
-    return std::isinf(a) || std::isinf(b) ? kUnknown : a * b;
-  }
-  if (std::holds_alternative<Variadic>(node.op)) return sum_of_inputs(node);
-  const bool is_product = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op) ||
-                          std::holds_alternative<MatMul>(node.op);
-  if (is_product && l_.graph.is_constant(node.inputs[1])) return product(id, of(node.inputs[0]));
-  return kUnknown;
+  return row.bounds(node.op, inputs);
 }
 
-double Magnitudes::computed(ValueId id, NodeId producer) {
-  if (depth_ >= kMaxDepth) return kUnknown;
+ops::RealBounds Magnitudes::computed(ValueId id, NodeId producer) {
+  if (depth_ >= kMaxDepth) return {};
   ++depth_;
   const Node& node = l_.graph.node(producer);
-  const double most = l_.dtype(id) == DataType::float32 ? of_operator(node, producer) : kUnknown;
+  const ops::RealBounds found = l_.dtype(id) == DataType::float32 ? of_operator(node, producer) : ops::RealBounds{};
   --depth_;
-  return most <= kFinite ? most : kUnknown;
+  return found.magnitude() <= kFinite ? found : ops::RealBounds{};
 }
 
-double Magnitudes::of(ValueId id) {
+ops::RealBounds Magnitudes::bounds(ValueId id) {
   const auto found = known_.find(id);
   if (found != known_.end()) return found->second;
-  double most = kUnknown;
+  ops::RealBounds result;
   const Value& value = l_.graph.value(id);
-  if (value.constant)
-    most = constant(id);
+  const auto number = l_.constant_scalar(id);
+  if (number && !std::isnan(*number))
+    result = {*number, *number};
+  else if (value.constant)
+    result = ops::RealBounds::up_to(constant(id));
   else if (value.quant)
-    most = std::ldexp(static_cast<double>(std::ranges::max(value.quant->scale)), value.quant->bits);
+    result = ops::RealBounds::up_to(
+        std::ldexp(static_cast<double>(std::ranges::max(value.quant->scale)), value.quant->bits));
   else if (const NodeId producer = l_.graph.producer(id); producer != NodeId::none)
-    most = computed(id, producer);
-  return known_[id] = most;
+    result = computed(id, producer);
+  return known_[id] = result;
 }
 
 }  // namespace bitfold::engine

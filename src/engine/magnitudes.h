@@ -10,6 +10,7 @@
 #include <map>
 
 #include "bitfold/graph.h"
+#include "ops/bounds.h"
 
 namespace bitfold::engine {
 
@@ -27,21 +28,20 @@ class Magnitudes {
   explicit Magnitudes(const Lowering& lowering) : l_(lowering) {}
 
   /// The largest magnitude that the value can have; kUnknown if there is no bound.
-  double of(ValueId id);
-  /// The largest magnitude of the outputs of a Conv, Gemm or MatMul with constant weights and inputs up to `input`.
+  double of(ValueId id) { return bounds(id).magnitude(); }
+  /// The largest magnitude of the outputs of a product with constant weights and inputs up to `input`.
   double product(NodeId id, double input);
   /// Records that a step checks the value.
-  void set_checked(ValueId id) { known_[id] = kChecked; }
+  void set_checked(ValueId id) { known_[id] = ops::RealBounds::up_to(kChecked); }
 
  private:
-  double computed(ValueId id, NodeId producer);
-  double of_operator(const Node& node, NodeId id);
-  double largest_input(const Node& node);
-  double sum_of_inputs(const Node& node);
+  ops::RealBounds bounds(ValueId id);
+  ops::RealBounds computed(ValueId id, NodeId producer);
+  ops::RealBounds of_operator(const Node& node, NodeId id);
   double constant(ValueId id);
 
   const Lowering& l_;
-  std::map<ValueId, double> known_;
+  std::map<ValueId, ops::RealBounds> known_;
   int depth_ = 0;  ///< Recursion depth.
 };
 

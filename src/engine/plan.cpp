@@ -111,7 +111,7 @@ void Plan::check_memory(std::size_t limit) const {
       return sum;
     };
     const StepInfo& info = (*std::ranges::max_element(program_.steps, {}, bytes))->info;
-    fail("[{} '{}'] and the values alive beside it take {}", info.op, info.name, e.what());
+    fail("[{} '{}'] and the values alive at the same time take {}", info.op, info.name, e.what());
   }
 }
 
@@ -184,7 +184,7 @@ std::vector<std::string> Plan::kept_names() const {
 
 Tensor Plan::value(const std::string& name) const {
   const auto it = program_.kept.find(name);
-  check(it != program_.kept.end(), "the plan holds no value '{}': unknown, or fused into a later step", name);
+  check(it != program_.kept.end(), "value '{}' is not kept: it is unknown, or fused into a later step", name);
   const Slot& slot = it->second.slot;
   const DataType dtype = slot.is_code ? it->second.quant->storage() : slot.dtype;
   Tensor out(dtype, slot.shape);

@@ -19,7 +19,6 @@ namespace bitfold::engine {
 /// Drops the least recently used plans if plans occupy too much memory.
 class PlanCache {
  public:
-  bool empty() const { return plans_.empty(); }
   /// The plan that find() or add() returned last.
   const Plan& front() const { return *plans_.front().plan; }
 
@@ -85,7 +84,7 @@ class PlanCache {
 /// time.
 class Arena {
  public:
-  /// At least `bytes`, aligned to 64.
+  /// Returns at least `bytes` bytes, aligned to 64.
   std::byte* reserve(std::size_t bytes);
 
  private:

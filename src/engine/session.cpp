@@ -58,10 +58,14 @@ Session::Session(const Graph& graph, SessionOptions options)
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
         check_runnable(graph, infer_values(graph));
         return std::make_unique<Impl>(graph, options, std::make_shared<engine::WeightCache>());
-      })) {}
+      })) {
+  if (impl_->executor.is_compiled()) return;
+  const ThreadLimit scope(impl_->threads);
+  naming_memory([&] { impl_->executor.pack_weights(); });
+}
 
 Session::Impl& Session::impl() const {
-  check(impl_ != nullptr, "this Session was moved from");
+  check(impl_ != nullptr, "this Session has been moved from");
   return *impl_;
 }
 
@@ -95,7 +99,7 @@ std::size_t Session::arena_lower_bound() const { return impl().present().arena_l
 std::size_t Session::packed_weight_bytes() const { return impl().weights->packed_bytes(); }
 
 Tensor Session::value(const std::string& name) const {
-  check(impl().options.keep_values, "asked for value '{}' of a session that keeps none: set keep_values", name);
+  check(impl().options.keep_values, "value '{}' is not kept: set keep_values", name);
   return impl().present().value(name);
 }
 

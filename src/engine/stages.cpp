@@ -102,7 +102,7 @@ std::unique_ptr<Stage> Stages::make_stage(const Stage* before, const Values& val
   if (!stage->is_last && stage->run_time_nodes.empty())
     for (NodeId id : order_)
       if (needed_[index(id)] != 0 && stage->is_done[index(id)] == 0)
-        fail("{} reads a value that nothing computes", where(graph_, id));
+        fail("{} reads a value that no node computes", where(graph_, id));
   find_dying(*stage);
   for (NodeId id : stage->run_time_nodes)
     for (ValueId output : graph_.node(id).outputs)
@@ -322,7 +322,7 @@ Tensor Stages::tensor(ValueId id, const Stage& stage, const Values& values) {
   if (values[index(id)]) return *values[index(id)];
   if (const auto known = stage.known.find(id); known != stage.known.end()) return known->second;
   const Value& value = graph_.value(id);
-  check(value.constant.has_value(), "value '{}' is read before anything computes it", value.name);
+  check(value.constant.has_value(), "value '{}' is read before it is computed", value.name);
   if (!value.quant) return *value.constant;
   return weights_.constant({id, false, false}, [&] { return dequantize(*value.constant, *value.quant); });
 }
@@ -352,7 +352,7 @@ std::size_t Stages::arena_lower_bound() const {
 
 Tensor Stages::value(const std::string& name) const {
   const auto found = kept_.find(name);
-  check(found != kept_.end(), "the plan holds no value '{}': unknown, or fused into a later step", name);
+  check(found != kept_.end(), "value '{}' is not kept: it is unknown, or fused into a later step", name);
   return found->second;
 }
 

@@ -51,6 +51,9 @@ class Stages {
   /// Types and shapes of the inputs have been checked. Fills `step_us` with the times of the first steps.
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<double> step_us);
 
+  /// Packs weights by compiling stages for these input shapes, and for assumed sizes where a run determines them.
+  void pack_weights(std::span<const Shape> input_shapes);
+
   // Results of the last run.
   bool has_run() const { return !visited_.empty(); }
   const std::vector<StepInfo>& steps() const;
@@ -69,6 +72,8 @@ class Stages {
   void make_plan(Stage& stage, const std::vector<NodeId>& nodes, const Values& values);
   void add_arrived(Stage& stage, ValueId id, const Tensor& value) const;
   void find_dying(Stage& stage) const;
+  /// Stand-ins for what the stage computes, with assumed sizes. False if a rank is unknown.
+  bool assume_results(const Stage& stage, Values& values) const;
   void run_stage(Stage& stage, Values& values, std::vector<double>& times);
   void run_plan(Stage& stage, Values& values, std::vector<double>& times);
   void run_node(NodeId id, const Stage& stage, Values& values);

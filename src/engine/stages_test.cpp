@@ -105,7 +105,7 @@ TEST(Stages, weights_are_packed_once_for_all_shapes_and_sessions) {
   EXPECT_EQ(session.packed_weight_bytes(), bytes);
 }
 
-TEST(Stages, kept_values_cover_the_whole_run) {
+TEST(Stages, values_of_all_stages_can_be_read) {
   const Graph graph = cropped_network(true);
   GraphBuilder b;
   Session session(graph, {.keep_values = true});

@@ -31,11 +31,14 @@ struct ProductKey {
   auto operator<=>(const ProductKey&) const = default;
 };
 
+/// The reason why a product cannot run in integers; none if it can.
+using Refusal = std::optional<std::string>;
+
 /// Facts about these weights that lowering needs before they are packed.
 struct ProductFacts {
-  std::string refusal;             ///< Why the product cannot run in integers; empty if it can.
+  Refusal refusal;
   std::vector<float> scales;       ///< One per output channel.
-  std::vector<std::int32_t> bias;  ///< With the input's zero point folded in.
+  std::vector<std::int32_t> bias;  ///< Biases that include the input's zero point.
   bool fits_winograd = false;
 };
 
@@ -60,6 +63,7 @@ struct FloatWeightsKey {
   NodeId node = NodeId::none;
   bool is_folded = false;
   bool is_planar = false;       ///< Packed for kernels/planar_conv instead of oneDNN.
+  int part = 0;                 ///< Which product, of a node that has several.
   onednn::PackedLayout layout;  ///< Empty if planar.
 
   auto operator<=>(const FloatWeightsKey&) const = default;

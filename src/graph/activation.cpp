@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "graph/linear_layer.h"
+#include "ops/operator.h"
 
 namespace bitfold {
 namespace {
@@ -45,15 +46,20 @@ std::optional<float> scalar_constant(const Graph& graph, ValueId id) {
   return tensor->data<float>()[0];
 }
 
+bool fills_with_zero(const Graph& graph, const Node& node) {
+  if (!ops::fills(node.op)) return true;
+  const ValueId fill = ops::input_with(node, ops::Use::fill);
+  return fill == ValueId::none || scalar_constant(graph, fill) == 0.0F;
+}
+
 std::optional<Activation> find_activation(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || !is_real(graph.value(node.inputs[0]).dtype))
     return std::nullopt;
-  if (const auto* unary = std::get_if<Unary>(&node.op); unary != nullptr && unary->kind == UnaryKind::relu)
-    return Activation{.low = 0};
-  if (const auto* op = std::get_if<Parametric>(&node.op);
-      op != nullptr && op->kind == ParametricKind::leaky_relu && !std::isnan(op->alpha))
-    return Activation{.negative_slope = op->alpha};
+  if (ops::is<Unary>(node.op, UnaryKind::relu)) return Activation{.low = 0};
+  if (ops::is<Parametric>(node.op, ParametricKind::leaky_relu))
+    if (const float slope = std::get<Parametric>(node.op).alpha; !std::isnan(slope))
+      return Activation{.negative_slope = slope};
   return std::holds_alternative<Clip>(node.op) ? clip(graph, node) : std::nullopt;
 }
 

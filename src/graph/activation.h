@@ -11,6 +11,9 @@ namespace bitfold {
 /// The number in a one-element float32 constant without a grid.
 std::optional<float> scalar_constant(const Graph& graph, ValueId id);
 
+/// Whether every real that the node fills in is 0, as in a Pad. True if it fills in none.
+bool fills_with_zero(const Graph& graph, const Node& node);
+
 /// y = x < 0 ? negative_slope * x : x, then limited to [low, high]. NaN stays NaN, as in ONNX.
 struct Activation {
   static constexpr float kInfinity = std::numeric_limits<float>::infinity();

@@ -32,7 +32,7 @@ TEST(Activation, recognises_relu_clip_and_leaky_relu) {
   EXPECT_EQ(recognised(Parametric{ParametricKind::elu, 1}), std::nullopt);
 }
 
-TEST(Activation, bounds_of_the_largest_float_are_no_bounds) {
+TEST(Activation, a_bound_equal_to_the_largest_float_means_unbounded) {
   constexpr float kLargest = std::numeric_limits<float>::max();
   EXPECT_EQ(recognised(Clip{}, {0, kLargest}), (Activation{.low = 0}));
   EXPECT_EQ(recognised(Clip{}, {-kLargest, kInfinity}), Activation{});
@@ -63,7 +63,7 @@ TEST(Activation, bounds_may_lie_on_a_grid) {
   EXPECT_FLOAT_EQ(clip->high, 6);
 }
 
-TEST(Activation, of_integers_is_not_recognised) {
+TEST(Activation, activations_of_integers_are_not_recognised) {
   EXPECT_EQ(recognised(Unary{UnaryKind::relu}, {}, DataType::int32), std::nullopt);
 }
 

@@ -7,7 +7,7 @@
 namespace bitfold {
 namespace {
 
-/// Types that the reference computes for every operator of this kind.
+/// Whether the type is one of the few that may be folded: the reference computes nearly all operators on them.
 bool is_plain(DataType dtype) {
   return dtype == DataType::float32 || dtype == DataType::int32 || dtype == DataType::int64 ||
          dtype == DataType::boolean;

@@ -49,7 +49,7 @@ NodeId Graph::add_node(Node node) {
     if (out == ValueId::none) continue;
     check(producer(out) == NodeId::none, "value '{}' is produced by two nodes, '{}' and '{}'", value(out).name,
           producer(out) == NodeId::none ? "" : this->node(producer(out)).name, node.name);
-    check(!is_constant(out) && !is_input(out), "value '{}' is a graph input or constant, yet node '{}' produces it",
+    check(!is_constant(out) && !is_input(out), "value '{}' is a graph input or constant, but node '{}' produces it",
           value(out).name, node.name);
   }
   for (ValueId out : node.outputs)
@@ -92,11 +92,11 @@ void Graph::rename_value(ValueId id, std::string value_name) {
 }
 
 void Graph::fail_id(std::int32_t id, const char* kind, std::size_t count) {
-  fail("{} id {} is not of this graph, which has ids 0 to {}", kind, id, static_cast<std::int64_t>(count) - 1);
+  fail("{} id {} does not belong to this graph, which has ids 0 to {}", kind, id, static_cast<std::int64_t>(count) - 1);
 }
 
 void Graph::check_slot(NodeId id, std::size_t slot, std::size_t count) const {
-  check(slot < count, "node '{}' has {} slots, slot {} is asked for", node(id).name, count, slot);
+  check(slot < count, "node '{}' has {} slots, but slot {} was requested", node(id).name, count, slot);
 }
 
 ValueId Graph::find(std::string_view value_name) const {

@@ -73,7 +73,7 @@ TEST(Graph, an_id_of_another_graph_is_an_error) {
       action();
       FAIL() << "no error";
     } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("is not of this graph"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("does not belong to this graph"), std::string::npos) << error.what();
     }
   };
   for (ValueId id : {foreign, ValueId::none}) {
@@ -125,7 +125,7 @@ TEST(Graph, unique_names_are_numbered_from_one) {
 }
 
 // Quadratic work would take minutes here.
-TEST(Graph, a_hundred_thousand_names_of_one_stem) {
+TEST(Graph, naming_a_hundred_thousand_values_is_not_quadratic) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1});
   for (int i = 0; i < 100'000; ++i) g.add(Unary{UnaryKind::relu}, "relu", {x}, g.unique_name("y"));

@@ -23,18 +23,40 @@ ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
 /// The same type; the shape and elements may change between iterations and are unknown.
 ValueInfo changing(const ValueInfo& x) { return {.dtype = x.dtype, .shape = {}, .elements = {}}; }
 
+/// The infos of a branch's outputs, or the reason why it cannot run on these inputs.
+struct BranchInfos {
+  std::vector<ValueInfo> outputs;
+  std::optional<Error> error;
+};
+
+BranchInfos infer_branch(const Node& node, std::size_t branch, std::span<const ValueInfo> captured) {
+  try {
+    BranchInfos infos{infer_outputs(*node.bodies[branch], captured), {}};
+    check(infos.outputs.size() == node.outputs.size(), "has {} outputs, but branch {} has {}", node.outputs.size(),
+          branch, infos.outputs.size());
+    return infos;
+  } catch (const Error& error) {
+    return {{}, error};
+  }
+}
+
+/// A branch that does not fit the shapes is an error only if it is chosen, or if neither fits: networks hold branches
+/// for different sizes of their inputs.
 std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inputs) {
   const auto captured = inputs.subspan(1);
-  const std::vector<ValueInfo> then_infos = infer_outputs(*node.bodies[0], captured),
-                               else_infos = infer_outputs(*node.bodies[1], captured);
-  check(then_infos.size() == node.outputs.size() && else_infos.size() == node.outputs.size(),
-        "has {} outputs; its branches give {} and {}", node.outputs.size(), then_infos.size(), else_infos.size());
-  // A known condition selects one branch.
   const auto& condition = inputs[0].elements;
-  if (condition && condition->size() == 1 && condition->front())
-    return *condition->front() != 0 ? then_infos : else_infos;
+  if (condition && condition->size() == 1 && condition->front()) {
+    BranchInfos chosen = infer_branch(node, *condition->front() != 0 ? 0 : 1, captured);
+    if (chosen.error) throw *chosen.error;
+    return chosen.outputs;
+  }
+  BranchInfos then_infos = infer_branch(node, 0, captured), else_infos = infer_branch(node, 1, captured);
+  if (then_infos.error && else_infos.error) throw *then_infos.error;
+  if (then_infos.error) return else_infos.outputs;
+  if (else_infos.error) return then_infos.outputs;
   std::vector<ValueInfo> outputs;
-  for (std::size_t i = 0; i < then_infos.size(); ++i) outputs.push_back(common(then_infos[i], else_infos[i]));
+  for (std::size_t i = 0; i < node.outputs.size(); ++i)
+    outputs.push_back(common(then_infos.outputs[i], else_infos.outputs[i]));
   return outputs;
 }
 
@@ -64,7 +86,7 @@ std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> i
   check(node.inputs.size() >= 2 + captured, "has {} inputs, {} of them captured", node.inputs.size(), captured);
   const std::size_t carried = node.inputs.size() - 2 - captured;
   check(body.inputs().size() == 2 + carried + captured && body.outputs().size() >= 1 + carried,
-        "carries {} values; its body has {} inputs and {} outputs", carried, body.inputs().size(),
+        "carries {} values, but its body has {} inputs and {} outputs", carried, body.inputs().size(),
         body.outputs().size());
   std::vector<ValueInfo> in{{.dtype = DataType::int64, .shape = Shape{}},
                             {.dtype = DataType::boolean, .shape = Shape{}}};
@@ -84,10 +106,11 @@ std::vector<ValueInfo> infer_scan(const Node& node, std::span<const ValueInfo> i
   const Graph& body = *node.bodies[0];
   const auto captured = static_cast<std::size_t>(op.captured), scanned = static_cast<std::size_t>(op.scan_inputs);
   check(node.inputs.size() >= scanned + captured && body.inputs().size() == node.inputs.size(),
-        "has {} inputs, {} of them scanned; its body has {}", node.inputs.size(), scanned, body.inputs().size());
+        "has {} inputs, {} of them scanned, but its body has {}", node.inputs.size(), scanned, body.inputs().size());
   const std::size_t states = node.inputs.size() - scanned - captured;
   check(body.outputs().size() >= states && body.outputs().size() == node.outputs.size(),
-        "has {} states and {} outputs; its body gives {}", states, node.outputs.size(), body.outputs().size());
+        "has {} states and {} outputs, but its body has {} outputs", states, node.outputs.size(),
+        body.outputs().size());
   std::vector<ValueInfo> in(inputs.begin(), inputs.end());
   std::int64_t length = kDynamic;
   for (std::size_t i = 0; i < scanned; ++i) {

@@ -3,29 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/operator.h"
+
 namespace bitfold {
 namespace {
-
-/// Output channels of a layer with this weight; 0 for other operators and invalid shapes.
-std::int64_t output_channels(const Graph& graph, const Node& node, const Shape& weight) {
-  if (std::holds_alternative<Conv>(node.op)) return weight.size() >= 3 ? weight[0] : 0;
-  if (const auto* transposed = std::get_if<ConvTranspose>(&node.op))
-    return weight.size() >= 3 ? weight[1] * transposed->group : 0;
-  if (weight.size() != 2) return 0;
-  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return weight[gemm->trans_b ? 0 : 1];
-  if (std::holds_alternative<MatMul>(node.op)) {
-    // Above rank 2, the channels of a MatMul are its last axis, not axis 1.
-    const auto& x = graph.value(node.inputs[0]).shape;
-    return x && x->size() == 2 ? weight[1] : 0;
-  }
-  return 0;
-}
-
-std::int64_t input_channels(const Op& op, const Shape& weight) {
-  if (const auto* conv = std::get_if<Conv>(&op)) return weight[1] * conv->group;
-  const auto* gemm = std::get_if<Gemm>(&op);
-  return weight[gemm != nullptr && gemm->trans_b ? 1 : 0];
-}
 
 /// A Gemm's C may be a whole matrix; only a number per channel, or a single number, can be changed per channel.
 bool is_per_channel(const Tensor& bias, std::int64_t channels) {
@@ -47,13 +28,22 @@ std::optional<LinearLayer> linear_layer(const Graph& graph, NodeId id) {
   const Tensor* weight = plain_constant(graph, node.inputs[1]);
   // A node that multiplies a constant by itself has no separate weight.
   if (weight == nullptr || node.inputs[0] == node.inputs[1]) return std::nullopt;
-  const std::int64_t channels = output_channels(graph, node, weight->shape());
-  if (channels <= 0) return std::nullopt;
+  const auto weights = ops::weight_matrix(node.op, weight->shape());
+  if (!weights || weights->output_count() <= 0) return std::nullopt;
+  // Above rank 2, the channels of a MatMul are its last axis.
+  const auto& x = graph.value(node.inputs[0]).shape;
+  if (weights->is_batched && (!x || x->size() != 2)) return std::nullopt;
   if (node.inputs.size() > 2 && node.inputs[2] != ValueId::none) {
     const Tensor* bias = plain_constant(graph, node.inputs[2]);
-    if (bias == nullptr || !is_per_channel(*bias, channels)) return std::nullopt;
+    if (bias == nullptr || !is_per_channel(*bias, weights->output_count())) return std::nullopt;
   }
-  return LinearLayer{id, channels, input_channels(node.op, weight->shape())};
+  return LinearLayer{id, *weights};
+}
+
+std::optional<ops::WeightMatrix> constant_weights(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  if (node.inputs.size() < 2 || !graph.is_constant(node.inputs[1])) return std::nullopt;
+  return ops::weight_matrix(node.op, graph.value(node.inputs[1]).constant->shape());
 }
 
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id) {
@@ -70,7 +60,7 @@ bool folds_backward(const Graph& graph, NodeId batch_norm) {
   if (!layer) return false;
   for (std::size_t i = 1; i < 5; ++i) {
     const Tensor* statistic = plain_constant(graph, node.inputs[i]);
-    if (statistic == nullptr || statistic->size() != layer->channel_count) return false;
+    if (statistic == nullptr || statistic->size() != layer->weights.output_count()) return false;
     const auto data = statistic->data<float>();
     if (!std::all_of(data.begin(), data.end(), [](float v) { return std::isfinite(v); })) return false;
   }

@@ -6,7 +6,7 @@
 
 namespace bitfold {
 
-/// As release_mapped_pages() for every constant of the graph and of the graphs inside its nodes.
+/// Calls release_mapped_pages() for every constant of the graph and of its nodes' bodies.
 inline void release_mapped_constants(const Graph& graph) {
   for (ValueId id : graph.values())
     if (const auto& constant = graph.value(id).constant) release_mapped_pages(*constant);

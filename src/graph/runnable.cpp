@@ -62,7 +62,7 @@ void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusal
 std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::span<const ValueInfo> infos) {
   const Node& node = graph.node(id);
   const ops::OperatorInfo& row = ops::info(node.op);
-  const bool has_evaluation = row.evaluate != nullptr || row.evaluate_dynamic != nullptr || row.bodies > 0;
+  const bool has_evaluation = row.evaluate != nullptr || row.evaluate_dynamic != nullptr || !row.bodies.empty();
   if (const auto* opaque = std::get_if<Opaque>(&node.op)) return opaque->reason;
   if (!has_evaluation) return "Bitfold cannot run it";
   const auto infos_of = [&](const std::vector<ValueId>& ids) {

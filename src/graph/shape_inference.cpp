@@ -81,8 +81,7 @@ void infer_nodes(const Graph& graph, bool uses_declared, std::vector<ValueInfo>&
       const Value& value = graph.value(node.outputs[i]);
       ValueInfo& info = infos[index(node.outputs[i])];
       info = std::move(out[i]);
-      // Declarations of the file are used where an operator leaves a shape unknown, but only for the declared input
-      // shapes.
+      // If the shape is unknown, the shape declared in the file is used. It holds only for the declared input shapes.
       if (!info.shape && uses_declared) info.shape = value.shape;
       if (info.shape) ops::check_size(*info.shape, fmt::format("value '{}'", value.name));
       if (info.dtype == DataType::unknown) info.dtype = value.dtype;
@@ -145,7 +144,7 @@ std::vector<ValueInfo> infer_values(const Graph& graph, std::span<const Shape> i
     const ValueInfo& info = infos[index(id)];
     if (!info.shape) continue;
     const std::string what = fmt::format("graph input '{}'", graph.value(id).name);
-    for (std::int64_t dim : *info.shape) check(dim >= kDynamic, "{} has a dimension of {}", what, dim);
+    for (std::int64_t dim : *info.shape) check(dim >= kDynamic, "{} has the invalid dimension {}", what, dim);
     ops::check_size(*info.shape, what);
   }
   infer_nodes(graph, inputs.empty(), infos);

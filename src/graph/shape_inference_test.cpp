@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "bitfold/error.h"
@@ -60,6 +61,45 @@ TEST(ShapeInference, a_reshape_that_copies_a_dynamic_batch_infers_the_rest) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 64, 2, 2});
   EXPECT_EQ(shape_after(g, g.add(Reshape{}, "reshape", {x, integers(g, "t", {0, -1})}, "y")), (Shape{kDynamic, 256}));
+}
+
+TEST(ShapeInference, the_number_of_elements_is_a_shape) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {2, 3, 4});
+  const ValueId size = g.add(Unsqueeze{}, "vector", {g.add(SizeOf{}, "size", {x}, "s"), integers(g, "axes", {0})}, "t");
+  EXPECT_EQ(shape_after(g, g.add(Reshape{}, "reshape", {x, size}, "y")), (Shape{24}));
+  // The size of a vector is its only dimension.
+  Graph d;
+  const ValueId v = d.add_input("v", DataType::float32, {kDynamic});
+  const ValueId n = d.add(Unsqueeze{}, "vector", {d.add(SizeOf{}, "size", {v}, "s"), integers(d, "axes", {0})}, "t");
+  const ValueId y =
+      d.add(Reshape{}, "reshape", {d.add(Expand{}, "expand", {v, n}, "e"), integers(d, "all", {-1})}, "y");
+  EXPECT_EQ(shape_after(d, y), (Shape{kDynamic}));
+  EXPECT_EQ(shape_after(d, y, std::vector<Shape>{{5}}), (Shape{5}));
+}
+
+TEST(ShapeInference, indices_of_known_elements_are_known) {
+  Graph g;
+  const ValueId ones = g.add(ConstantOfShape{Tensor::from<std::int64_t>({1}, std::vector<std::int64_t>{1})}, "ones",
+                             {integers(g, "shape", {2, 3})}, "o");
+  const ValueId found = g.add(NonZero{}, "find", {ones}, "f");
+  const auto infos = infer_values(g);
+  const ValueInfo& info = infos[static_cast<std::size_t>(found)];
+  EXPECT_EQ(info.shape, (Shape{2, 6}));
+  ASSERT_TRUE(info.elements);
+  const std::vector<std::int64_t> expected{0, 0, 0, 1, 1, 1, 0, 1, 2, 0, 1, 2};
+  EXPECT_TRUE(
+      std::ranges::equal(*info.elements, expected, [](const Element& a, std::int64_t b) { return a && *a == b; }));
+}
+
+TEST(ShapeInference, k_of_top_k_may_be_computed_from_shapes) {
+  Graph g;
+  const ValueId x = g.add_input("x", DataType::float32, {3, 10}), y = g.add_input("y", DataType::float32, {4});
+  const ValueId k = g.add(ShapeOf{}, "shape", {y}, "k");
+  const ValueId values = g.add_value({.name = "values"}), indices = g.add_value({.name = "indices"});
+  g.add_node({.name = "top", .op = TopK{}, .inputs = {x, k}, .outputs = {values, indices}});
+  EXPECT_EQ(shape_after(g, values), (Shape{3, 4}));
+  EXPECT_EQ(shape_after(g, indices), (Shape{3, 4}));
 }
 
 TEST(ShapeInference, slices_clamp_the_extremes_of_int64) {
@@ -160,7 +200,7 @@ TEST(ShapeInference, elements_are_not_tracked_above_the_bound) {
   EXPECT_EQ(infos[static_cast<std::size_t>(g.find("y_10"))].elements->size(), 4096U);
 }
 
-TEST(ShapeInference, no_operator_makes_more_elements_than_the_bound) {
+TEST(ShapeInference, no_operator_tracks_more_elements_than_the_bound) {
   Graph g;
   const ValueId x = integers(g, "x", std::vector<std::int64_t>(4096, 3));
   const ValueId two = g.add_constant("two", Tensor::from<std::int64_t>({2, 1}, std::vector<std::int64_t>{1, 2}));

@@ -81,7 +81,7 @@ class GraphReader {
         }
         if (is_body_ && line.accept("end")) return std::move(graph_);
         read_line(line);
-        check(line.at_end(), "'{}' is left over", line.rest());
+        check(line.at_end(), "unexpected '{}' at the end", line.rest());
       } catch (const Error& e) {
         fail("line {} of a graph: {}", line_number_, e.what());
       }
@@ -167,7 +167,7 @@ class GraphReader {
 
   void read_body() {
     constexpr int kMaxDepth = 64;
-    check(!graph_.nodes().empty(), "a body without a node");
+    check(!graph_.nodes().empty(), "a body must follow a node");
     check(depth_ < kMaxDepth, "bodies are nested more than {} deep", kMaxDepth);
     GraphReader reader(source_, depth_ + 1);
     auto body = std::make_shared<const Graph>(reader.read());

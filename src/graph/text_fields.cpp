@@ -60,12 +60,12 @@ bool Cursor::accept(std::string_view token) {
   return true;
 }
 
-void Cursor::expect(std::string_view token) { check(accept(token), "'{}' expected before '{}'", token, line_); }
+void Cursor::expect(std::string_view token) { check(accept(token), "expected '{}' before '{}'", token, line_); }
 
 std::string Cursor::word() {
   skip_spaces();
   const std::size_t end = std::min(line_.find_first_of(kSeparators), line_.size());
-  check(end > 0, "a word expected before '{}'", line_);
+  check(end > 0, "expected a word before '{}'", line_);
   std::string out(line_.substr(0, end));
   line_.remove_prefix(end);
   return out;

@@ -32,7 +32,8 @@ class Cursor {
   std::string_view line_;
 };
 
-std::string quoted(std::string_view name);  ///< With \", \\, and \xNN for characters outside printable ASCII.
+/// A quoted name. Quotes and backslashes are written as \" and \\, and characters outside printable ASCII as \xNN.
+std::string quoted(std::string_view name);
 std::string print(const Shape& dims);
 std::string print(const std::vector<float>& numbers);
 std::string print(const std::vector<std::int32_t>& numbers);

@@ -38,7 +38,7 @@ void read(Cursor& line, std::vector<std::string>& v) {
 void read(Cursor& line, Tensor& v) {
   const DataType dtype = parse_dtype(line.word());
   Shape shape = line.integers();
-  check(is_static(shape) && element_count(shape) == 1, "one element expected, shape is {}", to_string(shape));
+  check(is_static(shape) && element_count(shape) == 1, "expected one element, found shape {}", to_string(shape));
   v = Tensor(dtype, std::move(shape));
   read_elements(line, v);
 }

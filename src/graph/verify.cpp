@@ -73,7 +73,7 @@ void check_codes(const Tensor& codes, const QuantParams& grid, const std::string
 }
 
 void verify_codes(const Tensor& held, const QuantParams& grid, const std::string& at) {
-  check(can_hold_codes(held.dtype(), grid), "{} holds {} codes; a grid of {} {} bits needs {}", at,
+  check(can_hold_codes(held.dtype(), grid), "{} has codes of type {}; a grid of {} {} bits needs {}", at,
         to_string(held.dtype()), grid.is_signed ? "signed" : "unsigned", grid.bits, to_string(grid.storage()));
   const Tensor codes = unpacked(held);
   switch (grid.storage()) {
@@ -99,8 +99,8 @@ void verify_grid(const Graph& graph, ValueId id) {
   const Value& value = graph.value(id);
   const QuantParams& grid = *value.quant;
   const std::string at = where_value(graph, id);
-  check((grid.bits >= 2 && grid.bits <= 16) || grid.bits == 32,
-        "{} has a grid of {} bits; 2 to 16, or 32, are possible", at, grid.bits);
+  check((grid.bits >= 2 && grid.bits <= 16) || grid.bits == 32, "{} has a grid of {} bits; it must have 2 to 16, or 32",
+        at, grid.bits);
   check(value.dtype == DataType::float32, "{} has a grid, but its reals are {}", at, to_string(value.dtype));
   check(!grid.scale.empty() && grid.scale.size() == grid.zero_point.size(), "{} has {} scales and {} zero points", at,
         grid.scale.size(), grid.zero_point.size());
@@ -125,7 +125,7 @@ void verify_grid(const Graph& graph, ValueId id) {
           grid.scale.size(), to_string(blocks));
   } else if (value.shape) {
     const auto axis = static_cast<std::size_t>(grid.axis);
-    check(axis < value.shape->size(), "{} has its channel axis at {}, but shape {}", at, axis, to_string(*value.shape));
+    check(axis < value.shape->size(), "{} has channel axis {}, but shape {}", at, axis, to_string(*value.shape));
     const std::int64_t size = (*value.shape)[axis];
     check(size == kDynamic || size == std::ssize(grid.scale), "{} has {} scales for {} channels", at, grid.scale.size(),
           size);
@@ -136,16 +136,15 @@ void verify_grid(const Graph& graph, ValueId id) {
 /// An int32 bias is added to the accumulator, so it must have the accumulator's grid: scale s_x * s_w[c], zero_point 0.
 void verify_bias(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
+  const ValueId b = ops::input_with(node, ops::Use::bias);
+  if (b == ValueId::none) return;
   const auto* gemm = std::get_if<Gemm>(&node.op);
   if (gemm != nullptr && (gemm->alpha != 1 || gemm->beta != 1)) return;  // the layer does not run in integers
-  if (gemm == nullptr && !std::holds_alternative<Conv>(node.op) && !std::holds_alternative<ConvTranspose>(node.op))
-    return;
-  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return;
   const auto& x = graph.value(node.inputs[0]).quant;
   const auto& w = graph.value(node.inputs[1]).quant;
-  const auto& bias = graph.value(node.inputs[2]).quant;
+  const auto& bias = graph.value(b).quant;
   if (!x || !w || !bias || bias->bits != 32 || x->per_channel() || w->has_blocks()) return;
-  const std::string& name = graph.value(node.inputs[2]).name;
+  const std::string& name = graph.value(b).name;
   check(w->scale.size() == 1 || bias->scale.size() == 1 || w->scale.size() == bias->scale.size(),
         "{} bias '{}' has {} scales, the weights have {}", where(graph, id), name, bias->scale.size(), w->scale.size());
   for (std::size_t c = 0; c < std::max(w->scale.size(), bias->scale.size()); ++c) {

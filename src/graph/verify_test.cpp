@@ -50,7 +50,7 @@ struct BrokenGrid {
 
 class VerifyQuantized : public ::testing::TestWithParam<BrokenGrid> {};
 
-TEST_P(VerifyQuantized, refuses) {
+TEST_P(VerifyQuantized, names_the_fault_of_an_invalid_grid) {
   QuantizedConv c;
   GetParam().damage(c);
   EXPECT_EQ(refusal(c.g, Stage::imported), "");
@@ -68,9 +68,9 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenGrid{"a_zero_point_off_the_codes", [](auto& c) { c.g.value(c.y).quant->zero_point[0] = 256; },
                    "[Conv 'conv'] output 'y' has zero_point 256 at 0, outside [0, 255]"},
         BrokenGrid{"odd_bits", [](auto& c) { c.g.value(c.y).quant->bits = 17; },
-                   "[Conv 'conv'] output 'y' has a grid of 17 bits; 2 to 16, or 32, are possible"},
+                   "[Conv 'conv'] output 'y' has a grid of 17 bits; it must have 2 to 16, or 32"},
         BrokenGrid{"codes_of_another_type", [](auto& c) { c.g.value(c.w).quant->is_signed = false; },
-                   "constant 'w' holds int8 codes; a grid of unsigned 8 bits needs uint8"},
+                   "constant 'w' has codes of type int8; a grid of unsigned 8 bits needs uint8"},
         BrokenGrid{"a_code_off_the_grid", [](auto& c) { c.g.value(c.w).quant->bits = 4; },
                    "constant 'w' has code 127 at 0, outside [-7, 7]"},
         BrokenGrid{"too_few_scales",

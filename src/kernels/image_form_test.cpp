@@ -163,7 +163,7 @@ TEST(ImageForm, every_form_gives_the_defined_accumulators) {
   }
 }
 
-TEST(ImageForm, plain_unless_tiles_are_faster) {
+TEST(ImageForm, is_plain_unless_tiles_are_faster) {
   const auto form = [](const Case& c, Isa isa) { return best_image_form(c.filter, c.images(), c.padded_width(), isa); };
   const Case stem{{64, 3, 1, 7, 7}, 224, 224, 2, 2, 3, 3, 3, 3},
       short_rows{{512, 512, 1, 3, 3}, 14, 14, 2, 2, 1, 1, 1, 1};

@@ -14,7 +14,7 @@ namespace bitfold::limits {
 /// counted, and nothing is compared with another library.
 bool is_plain();
 
-/// As in bitfold/peaks.h; 0 if only times are measured.
+/// integer_peak() of bitfold/peaks.h, or 0 if only times are measured.
 double integer_peak(Isa isa);
 double float_peak(Isa isa);
 

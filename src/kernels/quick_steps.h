@@ -23,7 +23,7 @@ namespace bitfold {
 
 class QuickSteps {
  public:
-  /// No channels: terms are null.
+  /// Without channels: terms() returns null pointers.
   QuickSteps() = default;
   /// `multipliers` and `magnitudes` per channel; no accumulator's magnitude exceeds its channel's entry. Empty if some
   /// channel has no suitable origin, or if codes are not all of 0 .. 255 without LeakyRelu.

@@ -25,7 +25,7 @@ QuickSteps steps_of(const Case& c) {
   return {std::vector<float>{c.multiplier}, std::vector<std::int64_t>{c.magnitude}, {.zero_point = c.zero_point}};
 }
 
-/// As in the kernels: rounds to the nearest int32, adds the zero point and saturates.
+/// Computes a code as the kernels do: rounds to the nearest int32, adds the zero point and saturates.
 int quick_code(std::int64_t accumulator, float multiplier, const StepTerms& terms, int zero_point) {
   const auto sum = static_cast<std::int32_t>(terms.origins[0] + accumulator);
   const float steps = std::fma(std::bit_cast<float>(sum), multiplier, terms.addends[0]);

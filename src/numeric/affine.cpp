@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kBiasBits = 32;
 
-void check_bits(int bits) { check(bits >= 2 && bits <= 16, "{} bits: a grid has 2 to 16", bits); }
+void check_bits(int bits) { check(bits >= 2 && bits <= 16, "a grid has {} bits; it must have 2 to 16", bits); }
 
 // "element 7 (at [1, 3])"
 std::string element_name(const Shape& shape, std::int64_t flat) {
@@ -59,7 +59,8 @@ Channels split_at(const Shape& shape, int axis) {
     split.inner = element_count(shape);
     return split;
   }
-  check(static_cast<std::size_t>(axis) < shape.size(), "axis {} of a tensor of shape {}", axis, to_string(shape));
+  check(static_cast<std::size_t>(axis) < shape.size(), "axis {} does not exist in a tensor of shape {}", axis,
+        to_string(shape));
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (i < static_cast<std::size_t>(axis))
       split.outer *= shape[i];
@@ -73,13 +74,13 @@ Channels split_at(const Shape& shape, int axis) {
 
 Channels check_grid(const QuantParams& params, const Shape& shape) {
   Channels split = split_at(shape, params.axis);
-  check(params.block_size >= 0 && (params.block_size == 0 || params.axis >= 0), "blocks of {} along axis {}",
-        params.block_size, params.axis);
+  check(params.block_size >= 0 && (params.block_size == 0 || params.axis >= 0),
+        "blocks of {} elements along axis {} are not possible", params.block_size, params.axis);
   split.block_size = params.block_size;
   const auto count = static_cast<std::size_t>(split.grid_count());
   check(params.scale.size() == count && params.zero_point.size() == count,
-        "{} scales and {} zero_points for {} {} (axis {} of shape {})", params.scale.size(), params.zero_point.size(),
-        count, params.has_blocks() ? "blocks" : "channels", params.axis, to_string(shape));
+        "there are {} scales and {} zero_points for {} {} (axis {} of shape {})", params.scale.size(),
+        params.zero_point.size(), count, params.has_blocks() ? "blocks" : "channels", params.axis, to_string(shape));
   for (float scale : params.scale)
     check(scale > 0 && std::isfinite(scale), "scale {}: must be positive and finite", scale);
   const std::int32_t qmin = params.qmin(), qmax = params.qmax();
@@ -260,7 +261,8 @@ DataType QuantParams::storage() const {
 
 Shape QuantParams::grid_shape(const Shape& x) const {
   if (axis < 0) return {};
-  check(static_cast<std::size_t>(axis) < x.size(), "axis {} of a tensor of shape {}", axis, to_string(x));
+  check(static_cast<std::size_t>(axis) < x.size(), "axis {} does not exist in a tensor of shape {}", axis,
+        to_string(x));
   if (!has_blocks()) return {x[static_cast<std::size_t>(axis)]};
   Shape shape = x;
   std::int64_t& blocks = shape[static_cast<std::size_t>(axis)];
@@ -278,7 +280,7 @@ QuantParams choose_params(float min, float max, const GridSpec& spec) {
 
 QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec& spec) {
   QuantParams params = empty_params(spec);
-  check(axis >= 0 && axis < x.rank(), "axis {} of a tensor of shape {}", axis, to_string(x.shape()));
+  check(axis >= 0 && axis < x.rank(), "axis {} does not exist in a tensor of shape {}", axis, to_string(x.shape()));
   check_finite(x);
   params.axis = axis;
   const Channels split = split_at(x.shape(), axis);
@@ -300,8 +302,8 @@ QuantParams choose_params_per_channel(const Tensor& x, int axis, const GridSpec&
 
 QuantParams choose_params_per_block(const Tensor& x, int axis, std::int64_t block_size, const GridSpec& spec) {
   QuantParams params = empty_params(spec);
-  check(axis >= 0 && axis < x.rank(), "axis {} of a tensor of shape {}", axis, to_string(x.shape()));
-  check(block_size >= 1, "blocks of {} elements", block_size);
+  check(axis >= 0 && axis < x.rank(), "axis {} does not exist in a tensor of shape {}", axis, to_string(x.shape()));
+  check(block_size >= 1, "blocks have {} elements; at least 1 is needed", block_size);
   check_finite(x);
   params.axis = axis;
   params.block_size = block_size;
@@ -330,7 +332,7 @@ Tensor quantize(const Tensor& x, const QuantParams& params) {
 
 Tensor dequantize(const Tensor& codes, const QuantParams& params) {
   const Channels split = check_grid(params, codes.shape());
-  check(can_hold_codes(codes.dtype(), params), "codes are {}, their grid stores {}", to_string(codes.dtype()),
+  check(can_hold_codes(codes.dtype(), params), "codes have type {}, but the grid needs {}", to_string(codes.dtype()),
         to_string(params.storage()));
   const Tensor wide = unpacked(codes);
   Tensor x(DataType::float32, codes.shape());

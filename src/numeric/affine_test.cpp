@@ -40,7 +40,7 @@ std::string error_of(auto&& function) {
   return "no error";
 }
 
-TEST(QuantParams, ranges_of_n_bits) {
+TEST(QuantParams, codes_of_n_bits_have_the_documented_range) {
   for (int bits = 2; bits <= 16; ++bits) {
     const QuantParams u{.bits = bits, .is_signed = false}, s{.bits = bits, .is_signed = true};
     const QuantParams narrow{.bits = bits, .is_signed = true, .narrow = true};
@@ -58,7 +58,7 @@ TEST(QuantParams, ranges_of_n_bits) {
   EXPECT_EQ(bias.storage(), DataType::int32);
 }
 
-TEST(QuantParams, refuses_other_bits) {
+TEST(QuantParams, refuses_unsupported_bit_widths) {
   for (int bits : {-1, 0, 1, 17, 31, 33}) {
     EXPECT_THROW((void)QuantParams{.bits = bits}.qmax(), Error) << bits;
     EXPECT_THROW((void)QuantParams{.bits = bits}.storage(), Error) << bits;
@@ -194,7 +194,7 @@ TEST(ChooseParamsPerChannel, names_the_first_element_that_is_not_finite) {
   const Tensor x = Tensor::from<float>({2, 2}, std::vector<float>{0, 1, kNan, kInfinity});
   EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 1, {}); }),
             "element 2 (at [1, 0]) of 2x2 is nan; quantization needs finite numbers");
-  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 of a tensor of shape 2x2");
+  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 does not exist in a tensor of shape 2x2");
 }
 
 TEST(Quantize, rounds_half_to_even) {
@@ -228,7 +228,7 @@ TEST(Quantize, narrow_grids_exclude_the_lowest_code) {
 }
 
 // Products with a rounded reciprocal would end on the other side of some ties.
-TEST(Quantize, divides_by_the_scale) {
+TEST(Quantize, divides_instead_of_multiplying_by_the_reciprocal) {
   std::mt19937 random(3);
   std::uniform_real_distribution<float> scales(0.001F, 2), steps(-128, 127);
   int reciprocal_differs = 0;
@@ -268,9 +268,9 @@ TEST(Quantize, refuses_grids_that_do_not_fit) {
   EXPECT_EQ(refused(grid(1, 256, 8, false)), "zero_point 256: must be in [0, 255]");
   EXPECT_EQ(refused({.scale = {1, 1}, .zero_point = {0, 0}, .axis = 0}),
             "2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
-  EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 of a tensor of shape 3");
+  EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 does not exist in a tensor of shape 3");
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
-            "codes are int8, their grid stores uint8");
+            "codes have type int8, but the grid needs uint8");
 }
 
 TEST(Quantize, keeps_empty_and_scalar_tensors) {
@@ -305,7 +305,7 @@ QuantParams blocked_grid() {
   return p;
 }
 
-TEST(Blocks, have_a_scale_each_in_row_major_order) {
+TEST(Blocks, scales_are_in_row_major_order) {
   const QuantParams p = blocked_grid();
   EXPECT_EQ(p.grid_shape({2, 5, 2}), (Shape{2, 3, 2}));
   Tensor codes(DataType::int8, {2, 5, 2});
@@ -323,7 +323,7 @@ TEST(Blocks, have_a_scale_each_in_row_major_order) {
   EXPECT_EQ(dequantize(pack(codes, 4), p), reals);
 }
 
-TEST(Blocks, are_chosen_from_their_own_extremes) {
+TEST(Blocks, each_grid_is_chosen_from_the_extremes_of_its_block) {
   Tensor x(DataType::float32, {3, 7});
   for (std::size_t i = 0; i < 21; ++i) x.mutable_data<float>()[i] = static_cast<float>(i * i) - 30;
   for (const int axis : {0, 1}) {
@@ -350,24 +350,24 @@ TEST(Blocks, are_chosen_from_their_own_extremes) {
   }
 }
 
-TEST(Blocks, that_do_not_fit_are_errors) {
+TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   const Tensor x(DataType::float32, {2, 5, 2});
   QuantParams p = blocked_grid();
   p.block_size = 3;
   EXPECT_EQ(error_of([&] { quantize(x, p); }), "12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
   p.axis = -1;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 along axis -1");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1");
   p.axis = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 of a tensor of shape 2x5x2");
-  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks of 0 elements");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 does not exist in a tensor of shape 2x5x2");
+  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements");
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
             }),
-            "codes are uint4, their grid stores int8");
+            "codes have type uint4, but the grid needs int8");
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::int2, {2, 5, 2}), blocked_grid());
             }),
-            "codes are int2, their grid stores int8");
+            "codes have type int2, but the grid needs int8");
 }
 
 TEST(Requantize, rounds_half_to_even) {

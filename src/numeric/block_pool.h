@@ -44,7 +44,7 @@ class BlockPool {
 
   struct Block {
     std::byte* data;    ///< Aligned to 64 bytes, not cleared.
-    std::size_t bytes;  ///< At least the requested size.
+    std::size_t bytes;  ///< Size of the block; at least the requested size.
   };
   /// Allocates from the pool of this thread, or with malloc. Throws Error if memory runs out.
   static Block take(std::size_t bytes);

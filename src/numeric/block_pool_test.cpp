@@ -63,7 +63,7 @@ TEST(BlockPool, blocks_of_any_size_can_be_written_to_their_ends) {
   }
 }
 
-TEST(BlockPool, tensors_outlive_their_pool_and_may_end_on_another_thread) {
+TEST(BlockPool, tensors_may_outlive_their_pool_and_be_freed_on_another_thread) {
   Tensor t;
   {
     BlockPool pool;

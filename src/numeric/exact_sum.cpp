@@ -61,12 +61,14 @@ std::uint64_t bits_from(const Words& words, int place) {
 
 void ExactSum::add(double x) {
   if (x == 0) return;
-  check(std::isfinite(x) && std::fabs(x) < std::ldexp(1.0, kMaxExponent), "{} is too large for a sum of floats", x);
+  check(std::isfinite(x) && std::fabs(x) < std::ldexp(1.0, kMaxExponent), "{} is too large for an exact sum of floats",
+        x);
   int exponent = 0;
   auto bits = static_cast<std::uint64_t>(std::ldexp(std::frexp(std::fabs(x), &exponent), kMantissaBits));
   int place = exponent - kMantissaBits - kUnitExponent;
   if (place < 0) {
-    check(place > -kMantissaBits && std::countr_zero(bits) >= -place, "{} is not a sum of floats", x);
+    check(place > -kMantissaBits && std::countr_zero(bits) >= -place,
+          "{} is not a multiple of the smallest float, so it is not an exact sum of floats", x);
     bits >>= -place;
     place = 0;
   }

@@ -1,5 +1,6 @@
 #include "numeric/reals.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/check.h"
@@ -41,7 +42,7 @@ std::uint16_t float_to_bfloat16(float x) {
 
 Tensor to_float32(const Tensor& reals) {
   if (reals.dtype() == DataType::float32) return reals;
-  check(is_other_real(reals.dtype()), "tensor holds {}, expected reals", to_string(reals.dtype()));
+  check(is_other_real(reals.dtype()), "tensor has element type {}, expected reals", to_string(reals.dtype()));
   Tensor widened = Tensor::uninitialized(DataType::float32, reals.shape());
   const auto to = widened.mutable_data<float>();
   const auto convert = [&]<class T>(const T* from, auto f) {
@@ -58,7 +59,7 @@ Tensor to_float32(const Tensor& reals) {
 
 Tensor convert_reals(const Tensor& reals, DataType dtype) {
   if (reals.dtype() == dtype) return reals;
-  check(is_any_real(dtype), "reals cannot be {}", to_string(dtype));
+  check(is_any_real(dtype), "cannot convert reals to {}", to_string(dtype));
   const Tensor wide = to_float32(reals);
   if (dtype == DataType::float32) return wide;
   Tensor result = Tensor::uninitialized(dtype, wide.shape());
@@ -72,6 +73,13 @@ Tensor convert_reals(const Tensor& reals, DataType dtype) {
           dtype == DataType::float16 ? float_to_float16(from[i]) : float_to_bfloat16(from[i]);
   }
   return result;
+}
+
+bool is_exact_in(DataType half, const Tensor& reals) {
+  const auto elements = reals.data<float>();
+  if (half == DataType::float16)
+    return std::ranges::all_of(elements, [](float x) { return float16_to_float(float_to_float16(x)) == x; });
+  return std::ranges::all_of(elements, [](float x) { return bfloat16_to_float(float_to_bfloat16(x)) == x; });
 }
 
 bool needs_conversion(DataType from, DataType to) { return from != to && is_any_real(from) && is_any_real(to); }

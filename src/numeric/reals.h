@@ -11,6 +11,7 @@ namespace bitfold {
 constexpr bool is_other_real(DataType dtype) {
   return dtype == DataType::float16 || dtype == DataType::bfloat16 || dtype == DataType::float64;
 }
+constexpr bool is_half(DataType dtype) { return dtype == DataType::float16 || dtype == DataType::bfloat16; }
 constexpr bool is_any_real(DataType dtype) { return dtype == DataType::float32 || is_other_real(dtype); }
 
 /// Exact; a NaN stays a NaN.
@@ -23,5 +24,8 @@ std::uint16_t float_to_bfloat16(float x);
 /// A tensor of reals as float32: float16 and bfloat16 exactly, float64 rounded. A float32 tensor is returned as it is.
 /// Throws Error for any other element type.
 Tensor to_float32(const Tensor& reals);
+
+/// Whether every element of a float32 tensor has an equal one in float16 or bfloat16, and none is a NaN.
+bool is_exact_in(DataType half, const Tensor& reals);
 
 }  // namespace bitfold

@@ -169,13 +169,15 @@ Tensor Tensor::from(Shape shape, std::span<const T> values) {
 
 template <class T>
 std::span<const T> Tensor::data() const {
-  check(dtype_ == data_type_of<T>(), "tensor holds {}, asked for {}", to_string(dtype_), to_string(data_type_of<T>()));
+  check(dtype_ == data_type_of<T>(), "tensor has element type {}, but {} was requested", to_string(dtype_),
+        to_string(data_type_of<T>()));
   return {reinterpret_cast<const T*>(bytes_.get()), static_cast<std::size_t>(size_)};
 }
 
 template <class T>
 std::span<T> Tensor::mutable_data() {
-  check(dtype_ == data_type_of<T>(), "tensor holds {}, asked for {}", to_string(dtype_), to_string(data_type_of<T>()));
+  check(dtype_ == data_type_of<T>(), "tensor has element type {}, but {} was requested", to_string(dtype_),
+        to_string(data_type_of<T>()));
   return {reinterpret_cast<T*>(mutable_bytes()), static_cast<std::size_t>(size_)};
 }
 

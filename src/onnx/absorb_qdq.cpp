@@ -96,7 +96,7 @@ std::optional<int> channel_axis(const Tensor& scale, std::optional<std::int64_t>
   const bool in_range = at >= 0 && (has_rank ? at < rank : at < 64);
   const std::int64_t channels = has_rank && in_range ? (*shape)[static_cast<std::size_t>(at)] : kDynamic;
   if (scale.size() == 1 && !(axis && in_range && channels == 1)) return -1;
-  check(in_range, "axis {} of a tensor of rank {}", axis.value_or(1), rank);
+  check(in_range, "axis {} does not exist in a tensor of rank {}", axis.value_or(1), rank);
   check(channels == kDynamic || channels == scale.size(), "has {} scales for {} channels (axis {})", scale.size(),
         channels, at);
   return static_cast<int>(at);
@@ -106,7 +106,7 @@ std::optional<int> channel_axis(const Tensor& scale, std::optional<std::int64_t>
 int block_axis(const Shape& x, const QdqAttributes& given, const Shape& scale) {
   const auto rank = static_cast<std::int64_t>(x.size());
   const std::int64_t named = given.axis.value_or(1), axis = named < 0 ? named + rank : named;
-  check(axis >= 0 && axis < rank, "axis {} of a tensor of rank {}", named, rank);
+  check(axis >= 0 && axis < rank, "axis {} does not exist in a tensor of rank {}", named, rank);
   const QuantParams blocks{.axis = static_cast<int>(axis), .block_size = given.block_size};
   const Shape expected = blocks.grid_shape(x);
   check(scale == expected, "has scales of shape {}; blocks of {} along axis {} of shape {} need {}", to_string(scale),

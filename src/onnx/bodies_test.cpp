@@ -137,7 +137,7 @@ TEST(Loop, carries_and_captures) {
   expect_round_trip(graph);
 }
 
-TEST(Loop, with_another_number_of_body_inputs_is_refused) {
+TEST(Loop, a_body_with_a_wrong_number_of_inputs_is_refused) {
   ModelBuilder b = loop();
   b.graph().mutable_node(0)->add_input("x");
   try {
@@ -181,7 +181,7 @@ TEST(Bodies, nest_and_capture_through_each_other) {
   expect_round_trip(graph);
 }
 
-TEST(Bodies, of_halves_are_float32_inside) {
+TEST(Bodies, bodies_of_halves_are_float32_inside) {
   ModelBuilder b(17);
   b.input("c", {}, onnx::TensorProto::BOOL).input("x", {2}, onnx::TensorProto::FLOAT16).output("y");
   b.graph().mutable_output(0)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT16);
@@ -233,7 +233,7 @@ TEST(Bodies, keep_grids) {
   expect_round_trip(narrower);
 }
 
-TEST(Bodies, of_unknown_operators_that_capture_are_refused_by_name) {
+TEST(Bodies, unknown_operators_that_capture_values_are_refused_by_name) {
   ModelBuilder b = loop();
   b.graph().mutable_node(0)->set_op_type("Frobnicate");
   try {

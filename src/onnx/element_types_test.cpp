@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "bitfold/error.h"
+#include "bitfold/reals.h"
 #include "numeric/reals.h"
 #include "onnx/attributes.h"
 #include "onnx/model_builder.h"
@@ -89,7 +90,7 @@ TEST(Halves, input_that_is_an_output_passes_unchanged) {
   EXPECT_EQ(save_and_load(graph), graph);
 }
 
-TEST(Halves, operators_that_bitfold_lacks_see_them) {
+TEST(Halves, unknown_operators_keep_them) {
   ModelBuilder b(17);
   b.input("x", {2}, onnx::TensorProto::FLOAT16).constant("c", halves({2}, {1, 2})).output("y");
   declare(*b.graph().mutable_output(0), "y", onnx::TensorProto::FLOAT16);
@@ -134,6 +135,78 @@ TEST(Halves, fill_values_are_widened) {
       EXPECT_EQ(fill->value, Tensor::from<float>({1}, std::vector<float>{0.5F}));
     }
   EXPECT_EQ(save_and_load(graph), graph);
+}
+
+class StoredHalves : public ::testing::TestWithParam<std::pair<int, DataType>> {
+ protected:
+  /// Two MatMuls of halves with 1,024 weights each.
+  static Graph network(const Tensor& first, const Tensor& second) {
+    const int number = GetParam().first;
+    ModelBuilder b(17);
+    b.input("x", {1, 32}, number).constant("w", first).constant("v", second).output("y");
+    declare(*b.graph().mutable_output(0), "y", number);
+    b.node("MatMul", "one", {"x", "w"}, {"h"});
+    b.node("MatMul", "two", {"h", "v"}, {"y"});
+    return b.load();
+  }
+  static Tensor weights() {
+    std::vector<float> values;
+    for (int i = 0; i < 1024; ++i) values.push_back(static_cast<float>(i % 61 - 30) / 16);
+    return convert_reals(Tensor::from<float>({32, 32}, values), GetParam().second);
+  }
+  static onnx::ModelProto saved(const Graph& graph, const SaveOptions& options = {}) {
+    const testing::TemporaryFolder folder;
+    save_onnx(graph, (folder / "model.onnx").string(), options);
+    const auto bytes = read_file((folder / "model.onnx").string());
+    onnx::ModelProto model;
+    EXPECT_TRUE(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));
+    return model;
+  }
+  static int type_of(const onnx::ModelProto& model, const std::string& name) {
+    for (const auto& tensor : model.graph().initializer())
+      if (tensor.name() == name) return tensor.data_type();
+    return -1;
+  }
+};
+
+TEST_P(StoredHalves, large_constants_are_written_as_they_were_read) {
+  const Graph graph = network(weights(), weights());
+  EXPECT_EQ(graph.value(graph.find("w")).constant, to_float32(weights()));
+  const onnx::ModelProto model = saved(graph);
+  const std::string suffix = "/" + std::string(to_string(GetParam().second));
+  EXPECT_EQ(type_of(model, "w" + suffix), GetParam().first);
+  EXPECT_EQ(type_of(model, "v" + suffix), GetParam().first);
+  EXPECT_LT(model.ByteSizeLong(), 2 * 2048 + 1024U);
+  EXPECT_EQ(save_and_load(graph), graph);
+}
+
+TEST_P(StoredHalves, constants_that_a_half_does_not_hold_are_written_in_float32) {
+  Graph graph = network(weights(), weights());
+  Tensor changed = *graph.value(graph.find("w")).constant;
+  changed.mutable_data<float>()[1023] = 0.1F;
+  graph.value(graph.find("w")).constant = changed;
+  const onnx::ModelProto model = saved(graph);
+  EXPECT_EQ(type_of(model, "w"), onnx::TensorProto::FLOAT);
+  EXPECT_EQ(type_of(model, "v"), -1);  // it is the output of a Cast
+  EXPECT_EQ(save_and_load(graph), graph);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, StoredHalves,
+                         ::testing::Values(std::pair{int(onnx::TensorProto::FLOAT16), DataType::float16},
+                                           std::pair{int(onnx::TensorProto::BFLOAT16), DataType::bfloat16}));
+
+TEST(Halves, in_bfloat16_are_stored_from_opset_13_on) {
+  ModelBuilder b(17);
+  const Tensor w = convert_reals(Tensor::from<float>({1024}, std::vector<float>(1024, 1)), DataType::bfloat16);
+  b.input("x", {1024}).constant("w", w).output("y");
+  set_integer(b.node("Cast", "up", {"w"}, {"v"}), "to", onnx::TensorProto::FLOAT);
+  b.node("Add", "add", {"x", "v"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.value(graph.find("v")).constant, to_float32(w));  // the Cast of a constant is a constant
+  EXPECT_EQ(graph.node_count(), 1U);
+  EXPECT_EQ(save_and_load(graph), graph);
+  const Graph old = save_and_load(graph, {.opset = 12});
+  EXPECT_EQ(old.value(old.find("v")).constant, to_float32(w));
 }
 
 TEST(Unknown, element_types_are_not_written) {

@@ -14,6 +14,7 @@
 #include "onnx/initializer_data.h"
 #include "onnx/lower_opset.h"
 #include "onnx/qdq.h"
+#include "onnx/wire.h"
 #include "onnx/write_graph.h"
 
 namespace bitfold {
@@ -32,9 +33,19 @@ struct Written {
   }
 };
 
+DataType constants_type(const Graph& graph, std::int64_t opset) {
+  constexpr std::int64_t kFirstWithBfloat16 = 13;
+  const auto type = graph.metadata.find(kConstantsKey);
+  if (type == graph.metadata.end()) return DataType::unknown;
+  for (DataType half : {DataType::float16, DataType::bfloat16})
+    if (type->second == to_string(half) && (half == DataType::float16 || opset >= kFirstWithBfloat16)) return half;
+  return DataType::unknown;
+}
+
 Written write_model(const Graph& graph, std::optional<std::int64_t> wanted) {
   onnx::ModelProto model;
   ModelWriting writing{.opset = choose_opset(graph, wanted)};
+  writing.constants = constants_type(graph, writing.opset);
   take_names(graph, writing.taken);
   model.set_ir_version(ir_version(writing.opset));
   model.set_producer_name("bitfold");
@@ -140,7 +151,7 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
     std::optional<FileWriter> data;
     if (options.external_above_bytes > 0 || serialized_bytes(model, elements) > kMaxMessageBytes) {
       const std::size_t above = options.external_above_bytes > 0 ? options.external_above_bytes : kSmallTensor;
-      check(file.is_regular(), "'{}' is not a regular file: no file of weights can be written next to it", path);
+      check(file.is_regular(), "'{}' is not a regular file, so no file of weights can be written next to it", path);
       data.emplace(FileWriter::NewFile{}, data_path(path));
       move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }

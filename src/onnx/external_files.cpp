@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <utility>
 
+#include "base/mapped_file.h"
 #include "bitfold/onnx.h"
+#include "onnx/wire.h"
 
 namespace bitfold {
 namespace {
@@ -65,7 +68,8 @@ class Walker {
     return in_.ConsumedEntireMessage();
   }
 
-  const std::vector<std::string>& locations() const { return locations_; }
+  /// Each once.
+  std::vector<std::string> take_locations() { return std::move(locations_); }
 
  private:
   bool descend(Message child, int depth) {
@@ -75,7 +79,9 @@ class Walker {
     const CodedInputStream::Limit limit = in_.PushLimit(static_cast<int>(length));
     if (!walk(child, depth + 1)) return false;
     in_.PopLimit(limit);
-    if (child == Message::entry && key_ == "location") locations_.push_back(value_);
+    const bool is_location = child == Message::entry && key_ == "location";
+    if (is_location && std::find(locations_.begin(), locations_.end(), value_) == locations_.end())
+      locations_.push_back(value_);
     return true;
   }
 
@@ -107,26 +113,37 @@ class Walker {
   std::vector<std::string> locations_;
 };
 
-}  // namespace
-
-std::vector<std::string> external_files(const std::string& path) {
-  namespace fs = std::filesystem;
+/// The locations that the model's tensors name; none for a file that is not a model.
+std::vector<std::string> external_locations(const std::string& path) {
   std::error_code error;
-  if (!fs::is_regular_file(path, error)) return {};
+  if (!std::filesystem::is_regular_file(path, error)) return {};
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return {};
   google::protobuf::io::FileInputStream stream(descriptor);
   stream.SetCloseOnDelete(true);
   CodedInputStream in(&stream);
   Walker walker(in);
-  if (!walker.walk(Message::model)) return {};
+  return walker.walk(Message::model) ? walker.take_locations() : std::vector<std::string>{};
+}
+
+}  // namespace
+
+std::vector<std::string> external_files(const std::string& path) {
+  namespace fs = std::filesystem;
   std::vector<std::string> files;
-  for (const std::string& location : walker.locations()) {
+  for (const std::string& location : external_locations(path)) {
     std::string file = (fs::path(path).parent_path() / location).string();
-    if (fs::is_regular_file(file, error) && std::find(files.begin(), files.end(), file) == files.end())
-      files.push_back(std::move(file));
+    std::error_code error;
+    if (fs::is_regular_file(file, error)) files.push_back(std::move(file));
   }
   return files;
+}
+
+std::int64_t onnx_file_bytes(const std::string& path) {
+  auto sum = static_cast<std::int64_t>(MappedFile::open(path)->bytes().size());
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  for (const std::string& location : external_locations(path)) sum += external_file_bytes(location, folder);
+  return sum;
 }
 
 }  // namespace bitfold

@@ -62,7 +62,7 @@ TEST_F(ExternalFiles, are_found_under_any_name) {
   EXPECT_TRUE(external_files(path("whole.onnx")).empty());
 }
 
-TEST_F(ExternalFiles, of_damaged_models_do_not_crash) {
+TEST_F(ExternalFiles, damaged_models_do_not_crash_the_search) {
   save_onnx(network(1), path("a.onnx"), kExternal);
   const std::vector<std::byte> bytes = read_file(path("a.onnx"));
   for (std::size_t size = 0; size < bytes.size(); ++size) {
@@ -88,7 +88,7 @@ TEST_F(ExternalFiles, get_a_free_name_and_are_removed_with_their_model) {
   EXPECT_EQ(loaded_value(model), 4);
 }
 
-TEST_F(ExternalFiles, of_other_models_are_neither_replaced_nor_removed) {
+TEST_F(ExternalFiles, files_of_other_models_are_neither_replaced_nor_removed) {
   write_file(path("a.onnx.data"), std::string_view("of someone else"));
   save_onnx(network(1), path("a.onnx"), kExternal);
   EXPECT_EQ(read_file(path("a.onnx.data")).size(), 15u);
@@ -99,7 +99,7 @@ TEST_F(ExternalFiles, of_other_models_are_neither_replaced_nor_removed) {
   EXPECT_EQ(loaded_value(path("b.onnx")), 2);
 }
 
-TEST_F(ExternalFiles, need_a_regular_file) {
+TEST_F(ExternalFiles, are_refused_for_a_model_that_is_a_device) {
   try {
     save_onnx(network(1), "/dev/null", kExternal);
     ADD_FAILURE() << "nothing was thrown";
@@ -109,7 +109,7 @@ TEST_F(ExternalFiles, need_a_regular_file) {
   EXPECT_FALSE(fs::exists("/dev/null.data"));
 }
 
-TEST_F(ExternalFiles, work_with_models_of_maximal_name_length) {
+TEST_F(ExternalFiles, have_valid_names_if_the_models_name_is_as_long_as_possible) {
   const std::string model = path(std::string(250, 'm') + ".onnx");
   save_onnx(network(1), model, kExternal);
   EXPECT_EQ(loaded_value(model), 1);

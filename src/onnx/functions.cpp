@@ -23,10 +23,6 @@ std::string unknown_string(const google::protobuf::UnknownFieldSet& fields, int 
   return "";
 }
 
-std::string key_of(const std::string& domain, const std::string& name, const std::string& overload) {
-  return domain_of(domain) + '\0' + name + '\0' + overload;
-}
-
 }  // namespace
 
 std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
@@ -53,9 +49,9 @@ Functions::Functions(const onnx::ModelProto& model) {
             "function '{}' has a default that does not parse", proto.name());
       function.defaults[attribute.name()] = attribute;
     }
-    const std::string key = key_of(proto.domain(), proto.name(), unknown_string(fields, kFunctionOverload));
-    check(functions_.emplace(key, std::move(function)).second, "has two functions '{}' of domain '{}'", proto.name(),
-          proto.domain());
+    Key key{domain_of(proto.domain()), proto.name(), unknown_string(fields, kFunctionOverload)};
+    check(functions_.emplace(std::move(key), std::move(function)).second, "has two functions '{}' of domain '{}'",
+          proto.name(), proto.domain());
   }
   if (!functions_.empty()) take_names(model.graph());
 }
@@ -74,8 +70,9 @@ void Functions::take_names(const onnx::GraphProto& graph) {
 
 const Functions::Function* Functions::find(const onnx::NodeProto& node) const {
   if (functions_.empty()) return nullptr;
-  const std::string overload = unknown_string(node.GetReflection()->GetUnknownFields(node), kNodeOverload);
-  const auto it = functions_.find(key_of(node.domain(), node.op_type(), overload));
+  const Key key{domain_of(node.domain()), node.op_type(),
+                unknown_string(node.GetReflection()->GetUnknownFields(node), kNodeOverload)};
+  const auto it = functions_.find(key);
   return it == functions_.end() ? nullptr : &it->second;
 }
 
@@ -107,8 +104,8 @@ void Functions::expand(const onnx::NodeProto& node, const Opsets& opsets, std::v
 void Functions::call(const Function& function, const onnx::NodeProto& node, std::vector<SourceNode>& to) {
   const onnx::FunctionProto& proto = *function.proto;
   check(node.input_size() <= proto.input_size() && node.output_size() <= proto.output_size(),
-        "{} has {} inputs and {} outputs, its function {} and {}", where(node), node.input_size(), node.output_size(),
-        proto.input_size(), proto.output_size());
+        "{} has {} inputs and {} outputs, but its function has {} and {}", where(node), node.input_size(),
+        node.output_size(), proto.input_size(), proto.output_size());
   const std::string stem = !node.name().empty() ? node.name() : node.output_size() > 0 ? node.output(0) : "call";
   Names names{{"", ""}};
   for (int i = 0; i < proto.input_size(); ++i) names[proto.input(i)] = i < node.input_size() ? node.input(i) : "";

@@ -42,6 +42,10 @@ class Functions {
   bool is_call(const onnx::NodeProto& node) const { return find(node) != nullptr; }
 
  private:
+  struct Key {
+    std::string domain, name, overload;
+    auto operator<=>(const Key&) const = default;
+  };
   struct Function {
     const onnx::FunctionProto* proto;
     Opsets opsets;
@@ -57,8 +61,8 @@ class Functions {
   std::string fresh(const std::string& stem);
   void take_names(const onnx::GraphProto& graph);
 
-  std::map<std::string, Function> functions_;  // by domain, name and overload
-  std::set<const Function*> active_;           // functions whose calls are being replaced
+  std::map<Key, Function> functions_;
+  std::set<const Function*> active_;  // functions whose calls are being replaced
   std::set<std::string> taken_;
   std::deque<onnx::NodeProto> made_;
 };

@@ -119,7 +119,7 @@ TEST(Functions, absent_inputs_stay_absent_and_an_input_may_be_an_output) {
   EXPECT_EQ(graph.node(graph.producer(graph.find("same"))).op, Op(Unary{UnaryKind::identity}));
 }
 
-TEST(Functions, that_call_themselves_are_refused) {
+TEST(Functions, recursive_functions_are_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   onnx::FunctionProto& f = add_function(b, "Loop", {"a"}, {"b"});
@@ -128,7 +128,7 @@ TEST(Functions, that_call_themselves_are_refused) {
   expect_refused(b, {"test.onnx", "[Loop", "calls the function that it is part of"});
 }
 
-TEST(Functions, that_multiply_without_end_are_refused) {
+TEST(Functions, expansions_to_too_many_nodes_are_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   for (int level = 0; level < 40; ++level) {

@@ -53,12 +53,12 @@ TEST(BadFile, no_graph) {
   b.model.clear_graph();
   expect_refused(b, {"no graph"});
 }
-TEST(BadFile, opset_outside_the_supported) {
+TEST(BadFile, opset_outside_the_supported_range) {
   expect_refused(ModelBuilder(6), {"opset 6"});
   expect_refused(ModelBuilder(99), {"opset 99"});
 }
 
-TEST(BadFile, truncated_at_every_sixteenth) {
+TEST(BadFile, truncated_at_multiples_of_a_sixteenth) {
   BITFOLD_NEEDS_DATA();
   const std::string path = (testing::data_folder() / "models" / "lenet-bn.onnx").string();
   const auto bytes = read_file(path);
@@ -150,7 +150,7 @@ TEST(BadTensor, raw_data_of_the_wrong_size) {
   b.graph().mutable_initializer(0)->set_dims(0, 5);
   expect_refused(b, {"'w'", "20 bytes", "16"});
 }
-TEST(BadTensor, booleans_other_than_0_and_1_are_true) {
+TEST(BadTensor, bytes_other_than_0_and_1_are_true) {
   ModelBuilder b;
   auto& raw = *b.output("raw").graph().add_initializer();
   raw.set_name("raw");
@@ -199,7 +199,7 @@ TEST(BadTensor, graph_input_with_a_negative_or_enormous_dimension) {
     expect_refused(b, {"'x'"});
   }
 }
-TEST(BadTensor, element_type_it_cannot_hold) {
+TEST(BadTensor, element_type_that_is_not_supported) {
   ModelBuilder b;
   b.constant("w", floats({1}, {1})).output("w");
   b.graph().mutable_initializer(0)->set_data_type(onnx::TensorProto::COMPLEX64);
@@ -235,7 +235,7 @@ TEST(BadGrid, blocks_that_do_not_fit) {
   blocked({4, 3}, 2, 1).load();
   expect_refused(blocked({4, 2}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4x2", "blocks of 2", "need 4x3"});
   expect_refused(blocked({4}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4;", "need 4x3"});
-  expect_refused(blocked({4, 3}, 2, 2), {"[DequantizeLinear 'dq']", "axis 2 of a tensor of rank 2"});
+  expect_refused(blocked({4, 3}, 2, 2), {"[DequantizeLinear 'dq']", "axis 2 does not exist in a tensor of rank 2"});
   expect_refused(blocked({4, 3}, -2, 1), {"[DequantizeLinear 'dq']", "block_size is -2"});
   ModelBuilder b = blocked({4, 3}, 2, 1);
   b.constant("z", Tensor(DataType::int4, {12})).graph().mutable_node(0)->add_input("z");
@@ -305,13 +305,13 @@ Graph large_graph() {
   return g;
 }
 
-TEST(Saving, to_a_path_that_cannot_be_written) {
+TEST(Saving, to_an_unwritable_path_names_the_path) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "no").string() + "/such/model.onnx";
   expect_error([&] { save_onnx(large_graph(), path); }, {path});
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
-TEST(Saving, to_a_full_device) {
+TEST(Saving, to_a_full_device_is_an_error) {
   expect_error([] { save_onnx(large_graph(), "/dev/full"); }, {"/dev/full", "space"});
 }
 

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <limits>
 #include <new>
-#include <set>
 
 #include "base/check.h"
 #include "base/mapped_file.h"
@@ -60,15 +59,17 @@ std::int64_t read_opset(ModelFile& file, const Opsets& opsets) {
   return earlier;
 }
 
-Graph import(onnx::ModelProto& model, InitializerData data, std::shared_ptr<const void> owner,
-             const std::string& folder) {
+Graph import(onnx::ModelProto& model, DetachedModelData data, std::shared_ptr<const void> owner,
+             const std::string& folder, const LoadOptions& options) {
   const Opsets opsets = read_opsets(model.opset_import());
   check_header(model, opsets);
   ModelFile file(model, std::move(data), std::move(owner), folder);
+  file.overridden.insert(options.overridden.begin(), options.overridden.end());
   read_metadata(file);
   const std::int64_t opset = read_opset(file, opsets);
   Graph graph = GraphReader(file, model.graph(), opsets).read();
   graph.opset = opset;
+  if (file.constants != DataType::unknown) graph.metadata[kConstantsKey] = to_string(file.constants);
   adopt_captured(graph);
   infer_shapes(graph);
   verify(graph, Stage::imported);
@@ -76,7 +77,7 @@ Graph import(onnx::ModelProto& model, InitializerData data, std::shared_ptr<cons
 }
 
 Graph import_bytes(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner, const std::string& name,
-                   const std::string& folder) {
+                   const std::string& folder, const LoadOptions& options) {
   try {
     check(!bytes.empty(), "is empty");
     check(bytes.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()),
@@ -84,7 +85,7 @@ Graph import_bytes(std::span<const std::byte> bytes, const std::shared_ptr<const
     onnx::ModelProto model;
     auto data = parse_model(bytes, model);
     check(data.has_value(), "is not an ONNX model, or is cut short: its {} bytes do not parse", bytes.size());
-    return import(model, std::move(*data), owner, folder);
+    return import(model, std::move(*data), owner, folder, options);
   } catch (const Error& error) {
     fail("{}: {}", name, error.what());
   } catch (const std::bad_alloc&) {
@@ -99,27 +100,16 @@ std::string folder_of(const std::string& path) {
 
 }  // namespace
 
-Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder) {
-  return import_bytes(bytes, nullptr, name, folder);
+Graph parse_onnx(std::span<const std::byte> bytes, const std::string& name, const std::string& folder,
+                 const LoadOptions& options) {
+  return import_bytes(bytes, nullptr, name, folder, options);
 }
 
-Graph load_onnx(const std::string& path) {
+Graph load_onnx(const std::string& path, const LoadOptions& options) {
   const auto file = MappedFile::open(path);
-  Graph graph = import_bytes(file->bytes(), file, path, folder_of(path));
+  Graph graph = import_bytes(file->bytes(), file, path, folder_of(path), options);
   release_mapped_pages(file->bytes());
   return graph;
-}
-
-std::int64_t onnx_file_bytes(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  auto sum = static_cast<std::int64_t>(file->bytes().size());
-  onnx::ModelProto model;
-  if (!parse_model(file->bytes(), model)) return sum;
-  std::set<std::string> others;
-  for (const auto& tensor : model.graph().initializer())
-    if (const auto location = external_location(tensor)) others.insert(*location);
-  for (const std::string& location : others) sum += external_file_bytes(location, folder_of(path));
-  return sum;
 }
 
 }  // namespace bitfold

@@ -5,7 +5,9 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include <algorithm>
 #include <limits>
+#include <string_view>
 
 #include "base/check.h"
 
@@ -17,7 +19,7 @@ using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 using Bytes = std::span<const std::byte>;
 
-/// raw_data below this size (bytes) stays in the message.
+/// Elements below this size (bytes) stay in the message.
 constexpr std::size_t kLargeData = 1024;
 
 struct Field {
@@ -55,6 +57,16 @@ bool for_each_field(Bytes message, const Visit& visit) {
   return true;
 }
 
+/// The value of a field that is one varint; 0 for other fields.
+int varint_of(const Field& field) {
+  if (field.has_length) return 0;
+  CodedInputStream input(reinterpret_cast<const std::uint8_t*>(field.whole.data()),
+                         static_cast<int>(field.whole.size()));
+  std::uint64_t value = 0;
+  if (WireFormatLite::GetTagWireType(input.ReadTag()) != WireFormatLite::WIRETYPE_VARINT) return 0;
+  return input.ReadVarint64(&value) ? static_cast<int>(value) : 0;
+}
+
 void append(std::string& to, Bytes bytes) { to.append(reinterpret_cast<const char*>(bytes.data()), bytes.size()); }
 
 /// The tag and length that precede `length` bytes of contents.
@@ -71,27 +83,101 @@ void append_field(std::string& to, int number, const std::string& contents) {
   to += contents;
 }
 
-bool shrink_initializer(Bytes tensor, std::string& to, Bytes& data) {
+/// The elements of a tensor that can be kept apart: its raw_data, or the float_data of a float32 tensor, which is
+/// packed into one field. Null data if there are none. Returns false if the bytes are not a message.
+bool find_elements(Bytes tensor, Bytes& elements) {
+  Bytes raw, floats;
+  int float_fields = 0, type = 0;
+  const bool is_read = for_each_field(tensor, [&](const Field& field) {
+    if (field.number == onnx::TensorProto::kRawDataFieldNumber && field.has_length)
+      raw = field.contents;  // of several raw_data fields, protobuf uses the last
+    if (field.number == onnx::TensorProto::kFloatDataFieldNumber) {
+      ++float_fields;
+      floats = field.has_length ? field.contents : Bytes();
+    }
+    if (field.number == onnx::TensorProto::kDataTypeFieldNumber) type = varint_of(field);
+    return true;
+  });
+  const bool is_packed = raw.data() == nullptr && float_fields == 1 && type == onnx::TensorProto::FLOAT;
+  elements = is_packed ? floats : raw;
+  return is_read;
+}
+
+bool shrink_tensor(Bytes tensor, std::string& to, Bytes& data) {
+  Bytes elements;
+  if (!find_elements(tensor, elements)) return false;
+  if (elements.size() >= kLargeData) data = elements;
   return for_each_field(tensor, [&](const Field& field) {
-    const bool is_data = field.number == onnx::TensorProto::kRawDataFieldNumber && field.has_length;
-    if (is_data) data = {};  // of several raw_data fields, protobuf uses the last
-    if (is_data && field.contents.size() >= kLargeData)
-      data = field.contents;
-    else
-      append(to, field.whole);
+    // An earlier raw_data, which does not count, is left out as well.
+    const bool is_left_out = data.data() != nullptr && (field.contents.data() == data.data() ||
+                                                        field.number == onnx::TensorProto::kRawDataFieldNumber);
+    if (!is_left_out) append(to, field.whole);
     return true;
   });
 }
 
-bool shrink_graph(Bytes graph, std::string& to, InitializerData& data) {
+/// The field of a message with that number. Empty if there is none, or several.
+std::optional<Field> only_field(Bytes message, int number) {
+  std::optional<Field> found;
+  int count = 0;
+  const bool is_read = for_each_field(message, [&](const Field& field) {
+    if (field.number == number && ++count == 1) found = field;
+    return true;
+  });
+  return is_read && count == 1 && found->has_length ? found : std::nullopt;
+}
+
+bool is_text(const std::optional<Field>& field, std::string_view text) {
+  return field && std::ranges::equal(field->contents, std::as_bytes(std::span(text)));
+}
+
+/// The message with other contents of its field `part`.
+std::string with_contents(Bytes message, const Field& part, const std::string& contents) {
+  const auto begin = static_cast<std::size_t>(part.whole.data() - message.data());
+  std::string out;
+  append(out, message.first(begin));
+  append_field(out, part.number, contents);
+  append(out, message.subspan(begin + part.whole.size()));
+  return out;
+}
+
+/// Whether the node is of ONNX's own operators.
+bool has_standard_domain(Bytes node) {
+  return for_each_field(node, [&](const Field& field) {
+    return field.number != onnx::NodeProto::kDomainFieldNumber || field.contents.empty() || is_text(field, "ai.onnx");
+  });
+}
+
+/// The node without the elements of its tensor, if it is a Constant of one tensor; else an empty string.
+std::string shrink_constant(Bytes node, Bytes& data) {
+  using Node = onnx::NodeProto;
+  if (node.size() < kLargeData || !is_text(only_field(node, Node::kOpTypeFieldNumber), "Constant")) return {};
+  if (!has_standard_domain(node)) return {};
+  const auto attribute = only_field(node, Node::kAttributeFieldNumber);
+  const auto tensor = attribute ? only_field(attribute->contents, onnx::AttributeProto::kTFieldNumber) : std::nullopt;
+  std::string shrunk;
+  if (!tensor || !shrink_tensor(tensor->contents, shrunk, data) || data.data() == nullptr) return {};
+  return with_contents(node, *attribute, with_contents(attribute->contents, *tensor, shrunk));
+}
+
+/// `has_functions`: a model that defines functions may define its own Constant.
+bool shrink_graph(Bytes graph, bool has_functions, std::string& to, DetachedModelData& data) {
   return for_each_field(graph, [&](const Field& field) {
-    if (field.number != onnx::GraphProto::kInitializerFieldNumber || !field.has_length) {
-      append(to, field.whole);
+    if (field.number == onnx::GraphProto::kInitializerFieldNumber && field.has_length) {
+      std::string tensor;
+      if (!shrink_tensor(field.contents, tensor, data.initializers.emplace_back())) return false;
+      append_field(to, field.number, tensor);
       return true;
     }
-    std::string tensor;
-    if (!shrink_initializer(field.contents, tensor, data.emplace_back())) return false;
-    append_field(to, field.number, tensor);
+    std::string node;
+    if (field.number == onnx::GraphProto::kNodeFieldNumber && field.has_length) {
+      Bytes& elements = data.constants.emplace_back();
+      if (!has_functions) node = shrink_constant(field.contents, elements);
+    }
+    if (node.empty())
+      append(to, field.whole);
+    else
+      append_field(to, field.number, node);
     return true;
   });
 }
@@ -147,20 +233,23 @@ Skeleton skeleton_of(const onnx::ModelProto& model, const InitializerData& data)
 
 }  // namespace
 
-std::optional<InitializerData> parse_model(Bytes bytes, onnx::ModelProto& model) {
-  InitializerData data;
-  std::string skeleton;
+std::optional<DetachedModelData> parse_model(Bytes bytes, onnx::ModelProto& model) {
+  std::string rest;
+  std::vector<Bytes> graphs;  // protobuf merges several into one
   const bool is_read = for_each_field(bytes, [&](const Field& field) {
-    if (field.number != onnx::ModelProto::kGraphFieldNumber || !field.has_length) {
-      append(skeleton, field.whole);
-      return true;
-    }
-    std::string graph;
-    if (!shrink_graph(field.contents, graph, data)) return false;
-    append_field(skeleton, field.number, graph);
+    if (field.number == onnx::ModelProto::kGraphFieldNumber && field.has_length)
+      graphs.push_back(field.contents);
+    else
+      append(rest, field.whole);
     return true;
   });
-  if (!is_read || !model.ParseFromString(skeleton)) return std::nullopt;
+  if (!is_read || !model.ParseFromString(rest)) return std::nullopt;
+  DetachedModelData data;
+  for (const Bytes graph : graphs) {
+    std::string shrunk;
+    if (!shrink_graph(graph, model.functions_size() > 0, shrunk, data)) return std::nullopt;
+    if (!model.mutable_graph()->MergeFromString(shrunk)) return std::nullopt;
+  }
   return data;
 }
 

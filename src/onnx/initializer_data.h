@@ -1,5 +1,5 @@
-// Keeps the elements of large initializers out of protobuf, which would otherwise copy all of them when a model is read
-// or written.
+// Keeps the elements of large constants out of protobuf, which would otherwise copy all of them when a model is read or
+// written.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -13,12 +13,18 @@
 
 namespace bitfold {
 
-/// The raw_data of each initializer of the main graph, by index; null data if the message holds it.
+/// The elements of each initializer of the main graph, by index; null data if the message holds them.
 using InitializerData = std::vector<std::span<const std::byte>>;
 
-/// Parses a serialized model. The raw_data of large initializers is left out of `model`; the result refers to it in
-/// `bytes`. Empty if the bytes are not a model.
-std::optional<InitializerData> parse_model(std::span<const std::byte> bytes, onnx::ModelProto& model);
+/// Elements that parse_model() leaves out of a model.
+struct DetachedModelData {
+  InitializerData initializers;
+  InitializerData constants;  ///< The same for Constant nodes of the main graph, by the index of the node.
+};
+
+/// Parses a serialized model. The raw_data of large constants is left out of `model`, and their float_data, which has
+/// the same bytes; the result refers to it in `bytes`. Empty if the bytes are not a model.
+std::optional<DetachedModelData> parse_model(std::span<const std::byte> bytes, onnx::ModelProto& model);
 
 /// The size of the serialized model if its initializers have this raw_data.
 std::size_t serialized_bytes(const onnx::ModelProto& model, const InitializerData& data);

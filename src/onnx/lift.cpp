@@ -42,18 +42,35 @@ Reason lift_clip(NodeForm& node) {
   return std::nullopt;
 }
 
-/// In inference, Dropout copies its input.
+/// The axis was an attribute. Its default was 1; now it is -2.
+Reason lift_dft(NodeForm& node) {
+  const std::int64_t axis = node.take<std::int64_t>("axis").value_or(1);
+  const bool is_named = node.proto.doc_string().find(fmt::format("{}axis=", kConstantName)) != std::string::npos;
+  if (axis != -2 || is_named)
+    node.set_constant(2, "axis", Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&axis, 1)));
+  return std::nullopt;
+}
+
+/// In inference, Dropout copies its input, and its mask keeps every element. Until opset 9 the mask was real.
 Reason lift_dropout(NodeForm& node) {
   node.attributes.clear();  // ratio, seed
-  if (node.output_count > 1) return "its mask is used";
   if (node.has(2)) {
     const Tensor* training = node.constant(2);
-    if (training == nullptr) return "whether it trains is computed";
+    if (training == nullptr) return "its training_mode is not a constant";
     if (training->size() != 1 || training->bytes()[0] != std::byte{0}) return "it is in training mode";
   }
   check(!node.inputs.empty(), "has no inputs");
   node.inputs.resize(1);
   node.type = "Identity";
+  if (node.output_count < 2) return std::nullopt;
+  const std::string& mask = node.proto.output(1);
+  Tensor kept(node.opset < 10 ? DataType::float32 : DataType::boolean, {1});
+  if (node.opset < 10)
+    kept.mutable_data<float>()[0] = 1;
+  else
+    kept.mutable_data<bool>()[0] = true;
+  const ValueId shape = node.add_output(ShapeOf{}, node.inputs[0], mask + "/shape");
+  node.computed[1] = node.add_output(ConstantOfShape{std::move(kept)}, shape, mask);
   return std::nullopt;
 }
 
@@ -102,14 +119,18 @@ Reason lift_axes(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The region of interest is used only by tf_crop_and_resize, which is declined. Opset 11 and 12 omit an optional
-/// tensor by giving an empty one.
+/// The region of interest is used only by tf_crop_and_resize. Opset 11 and 12 omit an optional tensor by giving an
+/// empty one.
 Reason check_resize(NodeForm& node) {
-  if (node.has(1)) node.inputs[1] = ValueId::none;
+  const auto coordinates = node.attributes.find("coordinate_transformation_mode");
+  const bool crops = coordinates != node.attributes.end() &&
+                     coordinates->second == ops::AttributeValue(std::string("tf_crop_and_resize"));
+  if (node.has(1) && !crops) node.inputs[1] = ValueId::none;
   for (std::size_t slot : {2U, 3U})
     if (const Tensor* given = node.constant(slot); given != nullptr && given->size() == 0)
       node.inputs[slot] = ValueId::none;
-  check(node.has(2) != node.has(3), "has {} of scales and sizes, expected one", node.has(2) ? "both" : "none");
+  check(node.has(2) != node.has(3), "has {} of the inputs scales and sizes, expected exactly one",
+        node.has(2) ? "both" : "none");
   return std::nullopt;
 }
 
@@ -133,6 +154,38 @@ Reason drop_undefined_type(NodeForm& node) {
   const auto type = node.attributes.find("output_dtype");
   if (type != node.attributes.end() && type->second == ops::AttributeValue(std::int64_t{0}))
     node.attributes.erase(type);
+  return std::nullopt;
+}
+
+/// k was an attribute.
+Reason lift_top_k(NodeForm& node) {
+  const auto k = node.take<std::int64_t>("k");
+  check(k.has_value(), "attribute 'k' is missing");
+  node.set_constant(1, "k", int64_vector({*k}));
+  return std::nullopt;
+}
+
+/// The deprecated name of ScatterElements.
+Reason lift_scatter(NodeForm& node) {
+  node.type = "ScatterElements";
+  return std::nullopt;
+}
+
+/// Before half_pixel was the default, coordinates had no other form than output_half_pixel.
+Reason lift_roi_align(NodeForm& node) {
+  node.attributes["coordinate_transformation_mode"] = std::string("output_half_pixel");
+  return std::nullopt;
+}
+
+/// Modes were named after images of two axes.
+Reason lift_grid_sample(NodeForm& node) {
+  const auto mode = node.attributes.find("mode");
+  if (mode == node.attributes.end()) return std::nullopt;
+  for (const auto& [older, present] : {std::pair{"bilinear", "linear"}, {"bicubic", "cubic"}})
+    if (mode->second == ops::AttributeValue(std::string(older))) {
+      mode->second = std::string(present);
+      return std::nullopt;
+    }
   return std::nullopt;
 }
 
@@ -161,7 +214,8 @@ Reason lift_split(NodeForm& node) {
 /// num_outputs must equal the node's number of outputs.
 Reason check_split(NodeForm& node) {
   if (const auto count = node.take<std::int64_t>("num_outputs"))
-    check(*count == node.proto.output_size(), "num_outputs is {}, the node has {}", *count, node.proto.output_size());
+    check(*count == node.proto.output_size(), "num_outputs is {}, but the node has {} outputs", *count,
+          node.proto.output_size());
   return std::nullopt;
 }
 
@@ -176,21 +230,29 @@ struct Lift {
 constexpr Lift kLifts[] = {
     {"ArgMax", 11, nullptr},
     {"ArgMin", 11, nullptr},
+    {"Attention", 24, nullptr},
     {"AveragePool", 18, nullptr},
     {"BatchNormalization", 13, lift_batch_norm},
     {"BatchNormalization", kLatestOpset, check_batch_norm},
     {"Cast", 8, nullptr},
     {"Clip", 10, lift_clip},
+    {"DFT", 19, lift_dft},
     {"DequantizeLinear", kLatestOpset, drop_undefined_type},
     {"Dropout", kLatestOpset, lift_dropout},
     {"Equal", 10, nullptr},
     {"Flatten", 8, nullptr},
+    {"GRU", 13, nullptr},
     {"Greater", 8, nullptr},
+    {"GatherND", 11, nullptr},
+    {"GridSample", 19, lift_grid_sample},
     {"GroupNormalization", 20, lift_group_norm},
+    {"Hardmax", 12, lift_softmax},
     {"If", 15, nullptr},
+    {"LSTM", 13, nullptr},
     {"Less", 8, nullptr},
     {"LogSoftmax", 12, lift_softmax},
     {"Loop", 15, nullptr},
+    {"LpPool", 17, nullptr},
     {"Max", 7, nullptr},
     {"MaxPool", 11, nullptr},
     {"Mean", 7, nullptr},
@@ -199,7 +261,9 @@ constexpr Lift kLifts[] = {
     {"PRelu", 8, nullptr},
     {"Pad", 10, lift_pad},
     {"Pad", 17, nullptr},
+    {"Pad", 18, nullptr},
     {"Pow", 12, nullptr},
+    {"RNN", 13, nullptr},
     {"QuantizeLinear", kLatestOpset, drop_undefined_type},
     {"ReduceL1", 17, lift_axes},
     {"ReduceL2", 17, lift_axes},
@@ -215,17 +279,23 @@ constexpr Lift kLifts[] = {
     {"Resize", 10, lift_upsample},
     {"Resize", 18, nullptr},
     {"Resize", kLatestOpset, check_resize},
+    {"RoiAlign", 15, lift_roi_align},
     {"Scan", 8, lift_scan},
     {"Scan", 15, nullptr},
+    {"Scatter", 10, lift_scatter},
+    {"ScatterElements", 17, nullptr},
     {"ScatterND", 17, nullptr},
     {"Shape", 14, nullptr},
     {"Slice", 9, lift_slice},
     {"Softmax", 12, lift_softmax},
+    {"SpaceToDepth", 27, nullptr},
     {"Split", 12, lift_split},
     {"Split", 17, nullptr},
     {"Split", kLatestOpset, check_split},
     {"Squeeze", 12, lift_axes},
     {"Sum", 7, nullptr},
+    {"TopK", 9, lift_top_k},
+    {"TopK", 10, nullptr},
     {"Unsqueeze", 12, lift_axes},
     {"Upsample", 9, lift_upsample},
 };

@@ -39,6 +39,10 @@ struct NodeForm {
   std::map<std::string, ops::AttributeValue> internal = {};
   std::vector<ValueId> inputs = {};
   std::size_t output_count = 0;  ///< One more than the index of the last output that something reads.
+  /// Adds a node with one input before this one. Returns its output, which has that name.
+  std::function<ValueId(Op op, ValueId input, const std::string& name)> add_output = {};
+  /// Outputs that lift() has computed by nodes of their own, by index; the node gives the others.
+  std::map<std::size_t, ValueId> computed = {};
   /// Adds a constant. If the file gives it a name, an equal constant of that name is used instead.
   std::function<ValueId(const std::string& name, bool has_name, Tensor tensor)> add_constant = {};
 

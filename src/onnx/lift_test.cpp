@@ -33,7 +33,24 @@ std::string reason(const Graph& graph) {
 
 TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
   // Operators that ONNX got after opset 7.
-  const std::map<std::string_view, int> kFirst{{"Celu", 12},
+  const std::map<std::string_view, int> kFirst{{"Attention", 23},
+                                               {"Bernoulli", 15},
+                                               {"BlackmanWindow", 17},
+                                               {"CausalConvWithState", 27},
+                                               {"Celu", 12},
+                                               {"DFT", 17},
+                                               {"Det", 11},
+                                               {"Einsum", 12},
+                                               {"HammingWindow", 17},
+                                               {"HannWindow", 17},
+                                               {"LinearAttention", 27},
+                                               {"MeanVarianceNormalization", 9},
+                                               {"MelWeightMatrix", 17},
+                                               {"NegativeLogLikelihoodLoss", 12},
+                                               {"RMSNormalization", 23},
+                                               {"RotaryEmbedding", 23},
+                                               {"STFT", 17},
+                                               {"SoftmaxCrossEntropyLoss", 12},
                                                {"ConstantOfShape", 9},
                                                {"Erf", 9},
                                                {"Expand", 8},
@@ -76,7 +93,28 @@ TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
                                                {"ThresholdedRelu", 10},
                                                {"Where", 9},
                                                {"Scan", 8},
-                                               {"Resize", 10}};
+                                               {"Resize", 10},
+                                               {"AffineGrid", 20},
+                                               {"CenterCropPad", 18},
+                                               {"Col2Im", 18},
+                                               {"Compress", 9},
+                                               {"CumProd", 26},
+                                               {"CumSum", 11},
+                                               {"DeformConv", 19},
+                                               {"EyeLike", 9},
+                                               {"GatherElements", 11},
+                                               {"GatherND", 11},
+                                               {"GridSample", 16},
+                                               {"MaxUnpool", 9},
+                                               {"NonMaxSuppression", 10},
+                                               {"NonZero", 9},
+                                               {"OneHot", 9},
+                                               {"ReverseSequence", 10},
+                                               {"RoiAlign", 10},
+                                               {"ScatterElements", 11},
+                                               {"TensorScatter", 24},
+                                               {"Trilu", 14},
+                                               {"Unique", 11}};
   for (const ops::OperatorInfo& row : ops::all_operators()) {
     if (row.is_internal || !row.domain.empty()) continue;
     const auto first = kFirst.find(row.name);
@@ -129,6 +167,24 @@ TEST(OlderOpset, axes_of_squeeze_and_unsqueeze_become_an_input) {
     set_integers(b.node(type, "n", {"x"}, {"y"}), "axes", {0});
     EXPECT_EQ(integers(b.load(), 1), (Ints{0})) << type;
   }
+}
+
+TEST(OlderOpset, axis_of_a_dft_becomes_an_input) {
+  ModelBuilder b(17);
+  b.input("x", {2, 3, 4, 1}).output("y");
+  b.node("DFT", "dft", {"x"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(integers(graph, 2), (Ints{1}));
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{2, 3, 4, 2}));
+}
+
+TEST(OlderOpset, recurrent_layers_get_the_size_of_their_state) {
+  ModelBuilder b(7);
+  b.input("x", {5, 2, 3}).input("w", {1, 12, 3}).input("r", {1, 12, 4}).output("y");
+  b.node("GRU", "gru", {"x", "w", "r"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(std::get<Recurrent>(only_node(graph).op).hidden_size, 4);
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{5, 1, 2, 4}));
 }
 
 TEST(OlderOpset, ranges_of_slice_become_inputs) {
@@ -197,8 +253,77 @@ TEST(OlderOpset, dropout_passes_its_input_on) {
     b.input("x", {2}).output("y");
     b.node("Dropout", "drop", {"x"}, {"y", "mask"});
     EXPECT_EQ(only_node(b.load()).op, Op(Unary{UnaryKind::identity})) << opset;
-    b.output("mask");
-    EXPECT_EQ(reason(b.load()), "its mask is used") << opset;
+  }
+}
+
+TEST(OlderOpset, the_mask_of_dropout_keeps_everything) {
+  for (const auto& [opset, type] : {std::pair{7, DataType::float32}, {13, DataType::boolean}}) {
+    ModelBuilder b(opset);
+    b.input("x", {2, 3}).output("y").output("mask");
+    b.node("Dropout", "drop", {"x"}, {"y", "mask"});
+    const Graph graph = b.load();
+    const Value& mask = graph.value(graph.outputs()[1]);
+    EXPECT_EQ(mask.name, "mask") << opset;
+    EXPECT_EQ(mask.dtype, type) << opset;
+    EXPECT_EQ(mask.shape, (Shape{2, 3})) << opset;
+    const auto* fill = std::get_if<ConstantOfShape>(&graph.node(graph.producer(graph.outputs()[1])).op);
+    ASSERT_NE(fill, nullptr);
+    EXPECT_EQ(fill->value.dtype(), type);
+    EXPECT_NE(fill->value.bytes()[type == DataType::boolean ? 0 : 3], std::byte{0});
+  }
+}
+
+TEST(OlderOpset, k_of_top_k_becomes_an_input) {
+  ModelBuilder b(9);
+  b.input("x", {2, 5}).output("y");
+  set_integer(b.node("TopK", "top", {"x"}, {"y", "i"}), "k", 3);
+  const Graph graph = b.load();
+  EXPECT_EQ(only_node(graph).op, Op(TopK{}));
+  EXPECT_EQ(integers(graph, 1), (Ints{3}));
+  EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{2, 3}));
+}
+
+TEST(OlderOpset, scatter_is_the_older_name_of_scatter_elements) {
+  for (int opset : {9, 10, 11}) {
+    ModelBuilder b(opset);
+    b.input("x", {3}).input("u", {1}).constant("i", int64_vector({2})).output("y");
+    b.node("Scatter", "scatter", {"x", "i", "u"}, {"y"});
+    const Graph graph = b.load();
+    if (opset < 11)
+      EXPECT_EQ(only_node(graph).op, Op(ScatterElements{})) << opset;
+    else
+      EXPECT_EQ(reason(graph), "opset 11 does not have it");
+  }
+}
+
+TEST(OlderOpset, modes_of_grid_sample_and_coordinates_of_roi_align_get_their_present_words) {
+  ModelBuilder b(16);
+  b.input("x", {1, 1, 4, 4}).input("grid", {1, 2, 2, 2}).output("y");
+  set_word(b.node("GridSample", "sample", {"x", "grid"}, {"y"}), "mode", "bicubic");
+  EXPECT_EQ(only_node(b.load()).op, Op(GridSample{.mode = SampleMode::cubic}));
+  ModelBuilder r(15);
+  r.input("x", {1, 1, 4, 4}).input("rois", {2, 4}).constant("batch", int64_vector({0, 0})).output("y");
+  r.node("RoiAlign", "align", {"x", "rois", "batch"}, {"y"});
+  EXPECT_EQ(only_node(r.load()).op, Op(RoiAlign{.half_pixel = false}));
+}
+
+TEST(OlderOpset, hardmax_over_the_last_axis_is_kept_and_others_are_flattened) {
+  for (const auto& [axis, flattened] : {std::pair{2, false}, std::pair{1, true}}) {
+    ModelBuilder b(12);
+    b.input("x", {1, 3, 4}).output("y");
+    set_integer(b.node("Hardmax", "hardmax", {"x"}, {"y"}), "axis", axis);
+    EXPECT_EQ(only_node(b.load()).op, Op(Hardmax{axis, flattened}));
+  }
+}
+
+TEST(OlderOpset, the_region_of_a_resize_is_read_only_by_its_crop) {
+  for (const char* coordinates : {"half_pixel", "tf_crop_and_resize"}) {
+    ModelBuilder b(13);
+    b.input("x", {1, 1, 2, 2}).output("y").constant("roi", floats({8}, {0, 0, 0, 0, 1, 1, 1, 1}));
+    b.constant("sizes", Tensor::from<std::int64_t>({4}, Ints{1, 1, 4, 4}));
+    set_word(b.node("Resize", "resize", {"x", "roi", "", "sizes"}, {"y"}), "coordinate_transformation_mode",
+             coordinates);
+    EXPECT_EQ(only_node(b.load()).inputs[1] == ValueId::none, std::string(coordinates) == "half_pixel");
   }
 }
 
@@ -224,10 +349,10 @@ TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
   ModelBuilder b(13);
   b.input("x", {2}).output("y");
   b.node("Mish", "mish", {"x"}, {"y"});
-  EXPECT_EQ(reason(b.load()), "opset 13 does not have it, 18 is the first");
+  EXPECT_EQ(reason(b.load()), "opset 13 does not have it; 18 is the first");
 }
 
-TEST(OlderOpset, mod_of_reals_is_that_of_c_before_opset_28) {
+TEST(OlderOpset, mod_of_reals_equals_fmod_of_c_before_opset_28) {
   for (const auto& [opset, fmod] : {std::pair{13, 1}, {28, 1}, {13, 0}, {27, 0}, {28, 0}}) {
     ModelBuilder b(opset);
     b.input("x", {2}).input("y", {2}).output("z");

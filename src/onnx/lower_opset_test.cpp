@@ -89,44 +89,94 @@ void expect_opsets(const Graph& graph, std::int64_t lowest) {
   }
 }
 
-TEST(Lowering, axes_of_reductions) {
+TEST(Lowering, axes_of_reductions_become_an_attribute) {
   for (ReduceKind kind : {ReduceKind::sum, ReduceKind::mean, ReduceKind::log_sum_exp})
     expect_opsets(one_node(Reduce{kind}, {2, 3}, {ints({1})}), 7);
   expect_opsets(one_node(Reduce{ReduceKind::max}, {2, 3}), 7);
 }
-TEST(Lowering, axes_of_squeeze_and_unsqueeze) {
+TEST(Lowering, mod_of_reals_without_fmod_needs_opset_28) {
+  expect_opsets(one_node(Binary{.kind = BinaryKind::mod, .fmod = true}, {2}, {float_scalar(2)}), 10);
+  expect_opsets(one_node(Binary{.kind = BinaryKind::mod}, {2}, {float_scalar(2)}), 28);
+}
+TEST(Lowering, axes_of_squeeze_and_unsqueeze_become_an_attribute) {
   expect_opsets(one_node(Squeeze{}, {1, 3}, {ints({0})}), 7);
   expect_opsets(one_node(Unsqueeze{}, {3}, {ints({0, 2})}), 7);
 }
-TEST(Lowering, ranges_of_slice) {
+TEST(Lowering, ranges_of_slice_become_attributes) {
   expect_opsets(one_node(Slice{}, {4, 5}, {ints({1}), ints({3}), ints({1})}), 7);
   expect_opsets(one_node(Slice{}, {4, 5}, {ints({0}), ints({4}), ints({1}), ints({2})}), 10);
 }
-TEST(Lowering, bounds_of_clip) {
+TEST(Lowering, bounds_of_clip_become_attributes) {
   expect_opsets(one_node(Clip{}, {2}, {float_scalar(-1), float_scalar(1)}), 7);
   expect_opsets(one_node(Clip{}, {2}, {std::nullopt, float_scalar(1)}), 7);
 }
-TEST(Lowering, pads) {
+TEST(Lowering, pads_and_their_value_become_attributes) {
   expect_opsets(one_node(Pad{}, {2, 3}, {ints({0, 1, 0, 2}), float_scalar(5)}), 7);
   expect_opsets(one_node(Pad{PadMode::edge}, {2, 3}, {ints({0, 1, 0, 2})}), 7);
+  expect_opsets(one_node(Pad{PadMode::wrap}, {2, 3}, {ints({0, 1, 0, 2})}), 19);
 }
-TEST(Lowering, sizes_of_split) {
+TEST(Lowering, sizes_of_split_become_an_attribute) {
   expect_opsets(one_node(Split{}, {6}, {ints({2, 4})}, 2), 7);
   expect_opsets(one_node(Split{}, {6}, {}, 2), 7);
 }
-TEST(Lowering, softmax) {
+TEST(Lowering, softmax_of_one_axis_or_flattened_has_older_forms) {
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3}), 7);
   expect_opsets(one_node(Softmax{.axis = 1, .log = true, .flattened = true}, {2, 3, 4}), 7);
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3, 4}), 13);
 }
-TEST(Lowering, resize) {
+TEST(Lowering, nearest_resize_becomes_an_upsample) {
   const Resize upsample{ResizeMode::nearest, ResizeCoordinates::asymmetric, ResizeNearest::floor};
   expect_opsets(one_node(upsample, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 7);
   expect_opsets(one_node(upsample, {1, 1, 4, 4}, {std::nullopt, floats({4}, {1, 1, 0.5F, 0.5F})}), 10);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 11);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, std::nullopt, ints({1, 1, 4, 4})}), 11);
 }
-TEST(Lowering, pools) {
+TEST(Lowering, further_forms_of_resize) {
+  const std::vector<std::optional<Tensor>> scales{std::nullopt, floats({4}, {1, 1, 2, 2})};
+  expect_opsets(one_node(Resize{.coordinates = ResizeCoordinates::half_pixel_symmetric}, {1, 1, 2, 2}, scales), 19);
+  expect_opsets(one_node(Resize{.mode = ResizeMode::linear, .antialias = true}, {1, 1, 2, 2}, scales), 18);
+  expect_opsets(one_node(Resize{.axes = {2}}, {1, 1, 2, 2}, {std::nullopt, floats({1}, {2})}), 18);
+  expect_opsets(one_node(Resize{.exclude_outside = true}, {1, 1, 2, 2}, scales), 11);
+  expect_opsets(one_node(Resize{.coordinates = ResizeCoordinates::tf_crop_and_resize}, {1, 1, 2, 2},
+                         {floats({8}, {0, 0, 0, 0, 1, 1, 1, 1}), std::nullopt, ints({1, 1, 3, 3})}),
+                11);
+}
+TEST(Lowering, k_of_top_k) {
+  expect_opsets(one_node(TopK{}, {2, 3}, {ints({2})}, 2), 7);
+  expect_opsets(one_node(TopK{.largest = false}, {2, 3}, {ints({2})}, 2), 11);
+}
+TEST(Lowering, scatter_elements) {
+  expect_opsets(one_node(ScatterElements{}, {3}, {ints({1}), floats({1}, {5})}), 9);
+  expect_opsets(one_node(ScatterElements{0, ScatterReduction::add}, {3}, {ints({1}), floats({1}, {5})}), 16);
+  expect_opsets(one_node(ScatterElements{0, ScatterReduction::max}, {3}, {ints({1}), floats({1}, {5})}), 18);
+}
+TEST(Lowering, gather_nd) {
+  const Tensor rows = Tensor::from<std::int64_t>({2, 1}, Ints{0, 1});
+  expect_opsets(one_node(GatherNd{}, {2, 3}, {rows}), 11);
+  expect_opsets(one_node(GatherNd{1}, {2, 3}, {rows}), 12);
+}
+TEST(Lowering, images_and_regions) {
+  const Tensor grid(DataType::float32, {1, 2, 2, 2}), batch = ints({0});
+  for (SampleMode mode : {SampleMode::linear, SampleMode::nearest, SampleMode::cubic})
+    expect_opsets(one_node(GridSample{mode}, {1, 1, 4, 4}, {grid}), 16);
+  expect_opsets(one_node(GridSample{}, {1, 1, 4, 4, 4}, {Tensor(DataType::float32, {1, 2, 2, 2, 3})}), 20);
+  expect_opsets(one_node(RoiAlign{.half_pixel = false}, {1, 1, 4, 4}, {floats({1, 4}, {0, 0, 1, 1}), batch}), 10);
+  expect_opsets(one_node(RoiAlign{}, {1, 1, 4, 4}, {floats({1, 4}, {0, 0, 1, 1}), batch}), 16);
+  expect_opsets(one_node(SpaceToDepth{2}, {1, 1, 4, 4}), 7);
+  expect_opsets(one_node(SpaceToDepth{2, true}, {1, 1, 4, 4}), 28);
+}
+TEST(Lowering, hardmax) {
+  expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3}), 7);
+  expect_opsets(one_node(Hardmax{.axis = 1, .flattened = true}, {2, 3, 4}), 7);
+  expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3, 4}), 13);
+}
+TEST(Lowering, indices_of_pools_and_norms) {
+  const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};
+  expect_opsets(one_node(Pool{.window = window, .column_major_indices = true}, {1, 1, 5}, {}, 2), 8);
+  expect_opsets(one_node(LpPool{.window = window}, {1, 1, 5}), 7);
+  expect_opsets(one_node(LpPool{.window = window, .ceil_mode = true}, {1, 1, 5}), 18);
+}
+TEST(Lowering, pools_need_the_opset_that_introduced_their_attributes) {
   const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};
   expect_opsets(one_node(Pool{.kind = PoolKind::max, .window = window}, {1, 1, 5}), 7);
   expect_opsets(one_node(Pool{.kind = PoolKind::max, .window = window, .ceil_mode = true}, {1, 1, 5}), 10);
@@ -134,7 +184,34 @@ TEST(Lowering, pools) {
   dilated.dilations = {2};
   expect_opsets(one_node(Pool{.kind = PoolKind::average, .window = dilated}, {1, 1, 5}), 19);
 }
-TEST(Lowering, attributes_that_older_opsets_lack) {
+TEST(Lowering, axis_of_a_dft) {
+  const auto axis = [](std::int64_t value) {
+    return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&value, 1));
+  };
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}), 17);
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {std::nullopt, axis(1)}), 17);
+  expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {ints({5}), axis(-2)}), 17);
+}
+TEST(Lowering, recurrent_layers) {
+  Recurrent op{.kind = RecurrentKind::lstm, .hidden_size = 1};
+  const std::vector<std::optional<Tensor>> weights{floats({1, 4, 1}, {1, 2, 3, 4}), floats({1, 4, 1}, {1, 2, 3, 4})};
+  expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 7);
+  op.batch_first = true;
+  expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 14);
+}
+TEST(Lowering, attention) {
+  std::vector<std::optional<Tensor>> inputs{floats({1, 1, 2, 1}, {1, 2}), floats({1, 1, 2, 1}, {1, 2})};
+  expect_opsets(one_node(Attention{.is_causal = true}, {1, 1, 2, 1}, inputs), 23);
+  expect_opsets(one_node(Attention{.left_window_size = 1}, {1, 1, 2, 1}, inputs), 25);
+  inputs.emplace_back(floats({1}, {0}));
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 24);
+  inputs.back() = floats({2}, {0, 1});
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 23);
+  inputs.resize(5);
+  inputs.emplace_back(ints({2}));
+  expect_opsets(one_node(Attention{}, {1, 1, 2, 1}, inputs), 24);
+}
+TEST(Lowering, attributes_that_an_opset_lacks_are_refused_by_name) {
   expect_opsets(one_node(ArgReduce{}, {2, 3}), 7);
   expect_opsets(one_node(ArgReduce{.select_last_index = true}, {2, 3}), 12);
   expect_opsets(one_node(Reshape{}, {2, 3}, {ints({3, 2})}), 7);
@@ -144,7 +221,7 @@ TEST(Lowering, attributes_that_older_opsets_lack) {
   expect_opsets(one_node(DepthToSpace{.block_size = 2}, {1, 4, 1, 1}), 7);
   expect_opsets(one_node(DepthToSpace{.block_size = 2, .column_row_depth = true}, {1, 4, 1, 1}), 11);
 }
-TEST(Lowering, operators_that_older_opsets_lack) {
+TEST(Lowering, operators_that_an_opset_lacks_are_refused_by_name) {
   expect_opsets(one_node(Unary{UnaryKind::erf}, {2}), 9);
   expect_opsets(one_node(Unary{UnaryKind::round}, {2}), 11);
   expect_opsets(one_node(Parametric{ParametricKind::celu, 1}, {2}), 12);
@@ -192,7 +269,7 @@ TEST(Pads, are_written_for_all_axes) {
   EXPECT_EQ(loaded.value(loaded.outputs()[0]).shape, (Shape{1, 2, 7, 6}));
 }
 
-TEST(Opset, of_a_file_is_kept_if_it_suffices) {
+TEST(Opset, a_files_opset_is_kept_if_it_suffices) {
   for (std::int64_t opset : {7, 9, 13, 17, 21, 28}) {
     Graph graph = one_node(Unary{UnaryKind::relu}, {2});
     graph.opset = opset;
@@ -202,7 +279,7 @@ TEST(Opset, of_a_file_is_kept_if_it_suffices) {
   }
 }
 
-TEST(Opset, of_a_graph_made_in_memory_is_13) {
+TEST(Opset, a_graph_made_in_memory_gets_opset_13) {
   const Graph graph = one_node(Unary{UnaryKind::relu}, {2});
   const File file = write(graph);
   EXPECT_EQ(file.opset(), 13);
@@ -230,7 +307,7 @@ TEST(Opset, follows_from_grids) {
   expect_refused(with_grid(16, -1), 13, {"value 'x' needs opset 21", "int16"});
 }
 
-TEST(Opset, of_an_unknown_operator_is_kept) {
+TEST(Opset, an_unknown_operator_keeps_its_opset) {
   const auto hardmax = [](std::int64_t opset) { return one_node(Opaque{.type = "Hardmax", .opset = opset}, {2, 2}); };
   EXPECT_EQ(write(hardmax(11)).opset(), 12);  // the last opset before the operator changed, and the nearest to 13
   EXPECT_EQ(write(hardmax(18)).opset(), 13);
@@ -245,7 +322,7 @@ TEST(Opset, is_refused_by_name_if_two_operators_exclude_each_other) {
   expect_refused(graph, {}, {"[Hardmax 'n']", "[Reshape 'shaped']"});
 }
 
-TEST(Opset, outside_the_known_range_is_refused) {
+TEST(Opset, an_opset_outside_the_known_range_is_refused) {
   for (std::int64_t opset : {6, 29}) expect_refused(one_node(Unary{}, {2}), opset, {"opset " + std::to_string(opset)});
 }
 

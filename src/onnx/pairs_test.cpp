@@ -1,6 +1,7 @@
 // QuantizeLinear and DequantizeLinear nodes in the positions that other tools use.
 #include <gtest/gtest.h>
 
+#include "bitfold/reals.h"
 #include "onnx/attributes.h"
 #include "onnx/model_builder.h"
 
@@ -76,6 +77,30 @@ TEST(Qdq, scales_read_through_an_identity_are_constants) {
     return b.load();
   };
   EXPECT_EQ(print_graph(build(true)), print_graph(build(false)));
+}
+
+// Scales may be halves, and a Cast may bring the weights to float32.
+TEST(Qdq, blocks_with_scales_of_halves_are_weights_with_a_grid) {
+  const Tensor scales = convert_reals(floats({2, 3}, {0.5F, 1, 2, 0.25F, 4, 8}), DataType::float16);
+  const Tensor codes =
+      Tensor::from<std::int8_t>({4, 3}, std::vector<std::int8_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, -1, -2});
+  for (const bool has_cast : {false, true}) {
+    ModelBuilder b(21);
+    const int type = has_cast ? onnx::TensorProto::FLOAT : onnx::TensorProto::FLOAT16;
+    b.input("x", {2, 4}, type).constant("w", codes).constant("s", scales).output("y");
+    onnx::NodeProto& dequantize = b.node("DequantizeLinear", "dq", {"w", "s"}, {"d"});
+    set_integer(dequantize, "axis", 0);
+    set_integer(dequantize, "block_size", 2);
+    if (has_cast) set_integer(b.node("Cast", "cast", {"d"}, {"f"}), "to", onnx::TensorProto::FLOAT);
+    b.node("MatMul", "product", {"x", has_cast ? "f" : "d"}, {"y"});
+    const Graph graph = b.load();
+    const Value& weights = graph.value(graph.find("d"));
+    ASSERT_TRUE(weights.quant.has_value());
+    EXPECT_EQ(weights.quant->block_size, 2);
+    EXPECT_EQ(weights.quant->scale, (std::vector<float>{0.5F, 1, 2, 0.25F, 4, 8}));
+    ASSERT_EQ(graph.consumers(graph.find("d")).size(), 1U);
+    EXPECT_EQ(graph.node(graph.consumers(graph.find("d"))[0]).op, Op(MatMul{}));
+  }
 }
 
 }  // namespace

@@ -39,6 +39,9 @@ inline constexpr const char* kOpsetKey = "bitfold.opset";
 inline constexpr const char* kOldOpsetKey = "bitfold.opset:";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";
+/// float16 or bfloat16, the type of a file's large constants. Those that it holds exactly are written in it again, each
+/// with a Cast to float32, which runtimes evaluate when they load the file.
+inline constexpr const char* kConstantsKey = "bitfold.constants";
 
 /// The type of a value's codes in a file. Constants: the packed type in which they are held, or else the narrowest type
 /// of opset 21 (int4, int8, int16, int32, and their unsigned forms). Computed values: at least 8 bits, because ONNX

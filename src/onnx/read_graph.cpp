@@ -7,6 +7,7 @@
 #include "numeric/reals.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 
 namespace bitfold {
 namespace {
@@ -24,7 +25,7 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
     // Some exporters write -1 for a dynamic size.
     const bool is_known = dim.has_dim_value() && dim.dim_value() != kDynamic;
     shape.push_back(is_known ? dim.dim_value() : kDynamic);
-    check(!is_known || dim.dim_value() >= 0, "value '{}' has a dimension of {}", info.name(), dim.dim_value());
+    check(!is_known || dim.dim_value() >= 0, "value '{}' has the invalid dimension {}", info.name(), dim.dim_value());
     if (is_known) known.push_back(dim.dim_value());
   }
   try {
@@ -34,6 +35,13 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
   }
   declared.shape = std::move(shape);
   return declared;
+}
+
+/// Frees the memory of a field, which Clear() would keep.
+template <class Element>
+void release(google::protobuf::RepeatedField<Element>& field) {
+  google::protobuf::RepeatedField<Element> empty;
+  empty.Swap(&field);
 }
 
 }  // namespace
@@ -96,16 +104,21 @@ void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
 Tensor GraphReader::take_initializer(int i) {
   auto& tensor = *file_.model.mutable_graph()->mutable_initializer(i);
   const auto index = static_cast<std::size_t>(i);
-  const bool is_detached = index < file_.data.size() && file_.data[index].data() != nullptr;
+  const bool is_detached = index < file_.initializer_data.size() && file_.initializer_data[index].data() != nullptr;
   if (!is_detached && tensor.has_raw_data()) return take_tensor(tensor, file_.folder);
-  Tensor taken =
-      read_tensor(tensor, file_.folder, {is_detached ? file_.data[index] : std::span<const std::byte>(), file_.owner});
-  tensor.clear_float_data();
-  tensor.clear_double_data();
-  tensor.clear_int32_data();
-  tensor.clear_int64_data();
-  tensor.clear_uint64_data();
+  Tensor taken = read_tensor(tensor, file_.folder,
+                             {is_detached ? file_.initializer_data[index] : std::span<const std::byte>(), file_.owner});
+  release(*tensor.mutable_float_data());
+  release(*tensor.mutable_double_data());
+  release(*tensor.mutable_int32_data());
+  release(*tensor.mutable_int64_data());
+  release(*tensor.mutable_uint64_data());
   return taken;
+}
+
+void GraphReader::note_halves(const Tensor& constant) {
+  if (file_.constants == DataType::unknown && is_half(constant.dtype()) && constant.size_bytes() > kSmallTensor)
+    file_.constants = constant.dtype();
 }
 
 void GraphReader::read_initializers() {
@@ -114,6 +127,7 @@ void GraphReader::read_initializers() {
     check(!tensor.name().empty(), "has an initializer without a name");
     FileValue value{.elements = is_body() ? read_tensor(tensor, file_.folder) : take_initializer(i)};
     value.type = value.elements->dtype();
+    note_halves(*value.elements);
     check(values_.try_emplace(tensor.name(), std::move(value)).second, "has two initializers named '{}'",
           tensor.name());
   }
@@ -125,7 +139,10 @@ void GraphReader::read_inputs(std::span<const ValueInfo> infos) {
     const onnx::ValueInfoProto& input = proto_.input(i);
     check(!input.name().empty(), "has a graph input without a name");
     check(names.insert(input.name()).second, "has two graph inputs named '{}'", input.name());
-    if (values_.contains(input.name())) continue;  // a default value, which old files list as an input
+    if (values_.contains(input.name())) {  // a default value, which old files list as an input
+      if (is_body() || !file_.overridden.contains(input.name())) continue;
+      values_.erase(input.name());
+    }
     ValueInfo declared;
     if (is_body() && !input.type().has_tensor_type() && static_cast<std::size_t>(i) < infos.size())
       declared = infos[static_cast<std::size_t>(i)];
@@ -277,22 +294,11 @@ void GraphReader::name_nodes() {
   }
 }
 
-std::vector<std::string_view> body_names(const Op& op) {
-  if (std::holds_alternative<If>(op)) return {"then_branch", "else_branch"};
-  return {"body"};
-}
-
-std::size_t captured_count(const Node& node) {
-  if (const auto* loop = std::get_if<Loop>(&node.op)) return static_cast<std::size_t>(loop->captured);
-  if (const auto* scan = std::get_if<Scan>(&node.op)) return static_cast<std::size_t>(scan->captured);
-  return std::holds_alternative<If>(node.op) ? node.inputs.size() - 1 : 0;
-}
-
 void adopt_captured(Graph& graph) {
   for (NodeId id : graph.nodes()) {
     const Node& node = graph.node(id);
     if (node.bodies.empty()) continue;
-    const std::size_t count = captured_count(node);
+    const std::size_t count = ops::captured_count(node);
     std::vector<std::shared_ptr<const Graph>> bodies;
     for (const auto& old : node.bodies) {
       auto body = std::make_shared<Graph>(*old);

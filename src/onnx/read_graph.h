@@ -28,21 +28,30 @@ namespace bitfold {
 
 /// State shared by all graphs of a file.
 struct ModelFile {
-  ModelFile(onnx::ModelProto& proto, InitializerData detached, std::shared_ptr<const void> memory,
+  ModelFile(onnx::ModelProto& proto, DetachedModelData detached, std::shared_ptr<const void> memory,
             std::string data_folder)
       : model(proto),
-        data(std::move(detached)),
+        initializer_data(std::move(detached.initializers)),
         owner(std::move(memory)),
         folder(std::move(data_folder)),
-        functions(proto) {}
+        functions(proto) {
+    for (int i = 0; i < proto.graph().node_size(); ++i)
+      if (const auto data = detached.constants[static_cast<std::size_t>(i)]; data.data() != nullptr)
+        constant_data[&proto.graph().node(i)] = data;
+  }
 
-  onnx::ModelProto& model;            ///< Its initializers lose their elements as they are read.
-  InitializerData data;               ///< The raw_data that parse_model() left out of `model`.
+  onnx::ModelProto& model;  ///< Its initializers lose their elements as they are read.
+  /// The elements that parse_model() left out of `model`, for initializers by index.
+  InitializerData initializer_data;
+  std::unordered_map<const onnx::NodeProto*, std::span<const std::byte>> constant_data;
   std::shared_ptr<const void> owner;  ///< Keeps that memory alive; if null, the data must be copied.
   std::string folder;                 ///< The folder of external data.
   Functions functions;
   /// The opset that the file had before its content required a higher one; 0 if unknown.
   std::int64_t earlier_opset = 0;
+  std::set<std::string> overridden = {};  ///< LoadOptions::overridden.
+  /// The first type of halves among the large constants; unknown if there are none.
+  DataType constants = DataType::unknown;
   /// Metadata of values in bodies, by the body's path.
   std::map<std::string, std::map<std::string, std::string>> body_metadata = {};
 };
@@ -78,6 +87,7 @@ class GraphReader {
   bool is_body() const { return !path_.empty(); }
   void read_initializers();
   Tensor take_initializer(int i);
+  void note_halves(const Tensor& constant);
   void read_inputs(std::span<const ValueInfo> infos);
   void add_captured(std::span<const Captured> captured);
   void read_declarations(std::span<const SourceNode> nodes);
@@ -100,13 +110,14 @@ class GraphReader {
   void read_checked(const SourceNode& source);
   bool read_mark(const onnx::NodeProto& node);
   bool skip_identity(const onnx::NodeProto& node);
+  bool widen_constant(const onnx::NodeProto& node);
   bool read_flattened_softmax(const onnx::NodeProto& node);
   std::optional<std::string> read_expanded(const onnx::NodeProto& node, ExpandNode expand);
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);
   void read_unknown(const SourceNode& source, std::size_t output_count, std::string reason);
   bool fold_grid(const Op& op, const std::vector<ValueId>& inputs, const std::string& output);
-  std::optional<std::string> read_bodies(const SourceNode& source, NodeForm& form, Node& made,
-                                         std::vector<DataType>& output_types);
+  std::optional<std::string> read_bodies(const SourceNode& source, const ops::OperatorInfo& row, NodeForm& form,
+                                         Node& made, std::vector<DataType>& output_types);
   std::optional<std::string> set_fields(const NodeForm& form, const ops::OperatorInfo& row, Op& op,
                                         std::optional<DataType>& file_type);
   NodeId add_node(const onnx::NodeProto& node, Node made, std::size_t output_count);
@@ -134,10 +145,5 @@ class GraphReader {
 /// Gives a value that a body captures the name and the grid that it has outside. Runs after grids were found in a graph
 /// and its bodies.
 void adopt_captured(Graph& graph);
-
-/// The attributes that hold the bodies of an If, Loop or Scan, in the order of Node::bodies.
-std::vector<std::string_view> body_names(const Op& op);
-/// The number of inputs of a node with bodies that are captured values. They are the last inputs.
-std::size_t captured_count(const Node& node);
 
 }  // namespace bitfold

@@ -10,17 +10,21 @@
 #include "onnx/read_graph.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 #include "ops/operator.h"
 
 namespace bitfold {
 namespace {
 
 /// The tensor of a Constant node; none for any other node.
-std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string& folder) {
+std::optional<Tensor> constant_of(const onnx::NodeProto& node, const ModelFile& file) {
   if (node.op_type() != "Constant" || !domain_of(node.domain()).empty()) return std::nullopt;
   const auto length = [](const auto& values) { return Shape{static_cast<std::int64_t>(values.size())}; };
+  const auto detached = file.constant_data.find(&node);
   for (const auto& attribute : node.attribute()) {
-    const auto value = read_attribute(attribute, folder);
+    if (detached != file.constant_data.end() && attribute.type() == onnx::AttributeProto::TENSOR)
+      return read_tensor(attribute.t(), file.folder, {detached->second, file.owner});
+    const auto value = read_attribute(attribute, file.folder);
     if (!value) continue;
     if (const auto* tensor = std::get_if<Tensor>(&*value)) return *tensor;
     if (const auto* real = std::get_if<float>(&*value)) return float_scalar(*real);
@@ -29,7 +33,7 @@ std::optional<Tensor> constant_of(const onnx::NodeProto& node, const std::string
     if (const auto* integer = std::get_if<std::int64_t>(&*value))
       return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(integer, 1));
   }
-  fail("holds no number (sparse or text constants are not supported)");
+  fail("contains no tensor of numbers (sparse and text constants are not supported)");
 }
 
 bool has_subgraph_with_call(const onnx::GraphProto& graph, const Functions& functions) {
@@ -60,15 +64,16 @@ void GraphReader::read_node(const SourceNode& source) {
 void GraphReader::read_checked(const SourceNode& source) {
   const onnx::NodeProto& node = *source.proto;
   check(!node.op_type().empty(), "has no operator type");
-  if (auto constant = constant_of(node, file_.folder)) {
+  if (auto constant = constant_of(node, file_)) {
     check(node.output_size() == 1 && !node.output(0).empty(), "has no output");
+    note_halves(*constant);
     FileValue value{.type = constant->dtype(), .elements = std::move(constant)};
     values_[node.output(0)] = std::move(value);
     return;
   }
   const std::size_t output_count = count_outputs(node);
   if (output_count == 0) return;  // no output is read
-  if (read_mark(node) || skip_identity(node)) return;
+  if (read_mark(node) || skip_identity(node) || widen_constant(node)) return;
   if (const ExpandNode expand = find_expansion(domain_of(node.domain()), node.op_type())) {
     opset_of(node, *source.opsets);
     const std::optional<std::string> reason = read_expanded(node, expand);
@@ -126,20 +131,41 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   return true;
 }
 
-// Reshape(Softmax(Flatten(x))), as the exporter writes it, becomes one operator again. The nodes it consists of are
-// then unread.
+// A Cast of a constant of halves to float32, as the exporter writes it, is the constant. A Cast of a constant on a grid
+// to any reals is it, too: otherwise a product could not tell that its weights are constant.
+bool GraphReader::widen_constant(const onnx::NodeProto& node) {
+  if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
+  const onnx::AttributeProto* to = find_attribute(node, "to");
+  const auto type = to == nullptr ? std::nullopt : data_type_of_onnx(static_cast<int>(to->i()));
+  const auto from = values_.find(node.input(0));
+  if (!type || from == values_.end() || outputs_.contains(node.output(0))) return false;
+  const FileValue& value = from->second;
+  if (value.elements && is_half(value.type) && type == DataType::float32) {
+    values_[node.output(0)] = {.elements = to_float32(*value.elements)};
+    return true;
+  }
+  if (!is_any_real(*type) || !graph_.is_constant(value.real) || !graph_.value(value.real).quant) return false;
+  values_[node.output(0)] = {.type = *type, .real = value.real};
+  return true;
+}
+
+// Reshape(Softmax(Flatten(x))), or the same of a Hardmax, as the exporter writes it, becomes one operator again. The
+// nodes it consists of are then unread.
 bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   const auto producer_of = [&](ValueId id) {
     const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);
     return producer == NodeId::none || graph_.node(producer).inputs.empty() ? NodeId::none : producer;
   };
   const NodeId softmax_id = node.input_size() == 0 ? NodeId::none : producer_of(read_value(node.input(0)));
-  const auto* softmax = softmax_id == NodeId::none ? nullptr : std::get_if<Softmax>(&graph_.node(softmax_id).op);
-  if (softmax == nullptr) return false;
+  if (softmax_id == NodeId::none) return false;
+  const Op& of_rows = graph_.node(softmax_id).op;
+  const auto* softmax = std::get_if<Softmax>(&of_rows);
+  if (softmax == nullptr && !std::holds_alternative<Hardmax>(of_rows)) return false;
   const NodeId flatten_id = producer_of(graph_.node(softmax_id).inputs[0]);
   const auto* flatten = flatten_id == NodeId::none ? nullptr : std::get_if<Flatten>(&graph_.node(flatten_id).op);
   if (flatten == nullptr) return false;
-  const Softmax merged{.axis = flatten->axis, .log = softmax->log, .flattened = true};
+  Op merged = Hardmax{.axis = flatten->axis, .flattened = true};
+  if (softmax != nullptr) merged = Softmax{.axis = flatten->axis, .log = softmax->log, .flattened = true};
   add_node(node, {.op = merged, .inputs = {graph_.node(flatten_id).inputs[0]}}, 1);
   return true;
 }
@@ -185,13 +211,19 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
     infer(graph_.add_node({.name = name, .op = std::move(op), .inputs = std::move(inputs), .outputs = {y}}));
     return y;
   };
+  form.add_output = [this](Op op, ValueId input, const std::string& name) {
+    const ValueId made = graph_.add(std::move(op), name, {input}, name);
+    infer(graph_.producer(made));
+    return made;
+  };
   form.output_count = output_count;
   const bool is_known = ops::find_operator(domain, form.type) != nullptr || (domain.empty() && has_lift(form.type));
   if (!is_known) return "";
   for (const auto& attribute : node.attribute()) {
     if (attribute.has_g()) continue;  // subgraphs are read by read_bodies()
     auto value = read_attribute(attribute, file_.folder);
-    if (!value) return fmt::format("attribute '{}' is of a kind that it does not have", attribute.name());
+    if (!value)
+      return fmt::format("attribute '{}' has a type that no attribute of this operator has", attribute.name());
     form.attributes[attribute.name()] = std::move(*value);
   }
   for (const std::string& name : node.input()) {
@@ -200,10 +232,15 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   }
   if (domain.empty())
     if (auto reason = lift(form)) return reason;
+  for (const auto& [index, id] : form.computed) {
+    const std::string& name = node.output(static_cast<int>(index));
+    if (!name.empty()) values_[name] = {.type = graph_.value(id).dtype, .real = id};
+  }
+  if (!form.computed.empty()) output_count = form.computed.begin()->first;
   const ops::OperatorInfo* row = ops::find_operator(domain, form.type);
-  check(row != nullptr, "operator table: no row for {}", form.type);
+  if (row == nullptr) return fmt::format("opset {} does not have it", form.opset);
   if (domain.empty() && form.opset < row->since && !has_lift(node.op_type(), form.opset, row->since))
-    return fmt::format("opset {} does not have it, {} is the first", form.opset, row->since);
+    return fmt::format("opset {} does not have it; {} is the first that does", form.opset, row->since);
   if (ops::slot_at(row->outputs, output_count - 1) == nullptr)
     return fmt::format("its output {} ('{}') is used", output_count - 1,
                        node.output(static_cast<int>(output_count) - 1));
@@ -211,8 +248,8 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   std::optional<DataType> file_type;
   if (auto reason = set_fields(form, *row, made.op, file_type)) return reason;
   std::vector<DataType> body_types;
-  if (row->bodies > 0)
-    if (auto reason = read_bodies(source, form, made, body_types)) return reason;
+  if (!row->bodies.empty())
+    if (auto reason = read_bodies(source, *row, form, made, body_types)) return reason;
   made.inputs = form.inputs;
   made.outputs.assign(output_count, ValueId::none);
   const std::vector<ValueInfo> infos = infos_of(made.inputs);
@@ -245,7 +282,7 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
                        const ops::AttributeValue& given) -> std::optional<std::string> {
     if (field == nullptr) return fmt::format("attribute '{}' is not known", name);
     std::optional<ops::AttributeValue> value = value_for(*field, given);
-    if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not hold", name);
+    if (!value) return fmt::format("attribute '{}' is an element type that Bitfold does not support", name);
     if (auto* dtype = std::get_if<DataType>(&*value)) {
       file_type = *dtype;
       if (is_other_real(*dtype) && !std::holds_alternative<BitCast>(op)) *dtype = DataType::float32;
@@ -267,26 +304,21 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
 
 // Bodies are closed: a value that they read from outside becomes an input of the node, and of each body in the same
 // order.
-std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, NodeForm& form, Node& made,
-                                                    std::vector<DataType>& output_types) {
+std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, const ops::OperatorInfo& row,
+                                                    NodeForm& form, Node& made, std::vector<DataType>& output_types) {
   const onnx::NodeProto& node = *source.proto;
   std::vector<const onnx::GraphProto*> graphs;
-  for (const std::string_view name : body_names(made.op)) {
+  for (const std::string_view name : row.bodies) {
     const onnx::AttributeProto* attribute = find_attribute(node, name);
     check(attribute != nullptr && attribute->has_g(), "attribute '{}' is missing", name);
     if (!is_tensor_graph(attribute->g())) return "its body passes values that are not tensors";
     graphs.push_back(&attribute->g());
   }
-  if (std::holds_alternative<Loop>(made.op) && form.inputs.size() < 2) form.inputs.resize(2, ValueId::none);
-  std::vector<ValueInfo> infos;
-  for (const ValueInfo& outer : infos_of(form.inputs)) infos.push_back({.dtype = outer.dtype});
-  if (std::holds_alternative<If>(made.op)) infos.clear();
-  if (std::holds_alternative<Loop>(made.op)) {
-    infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
-    infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
-  }
+  // Captured values follow the inputs of the variadic slot, which is the last one.
+  form.inputs.resize(std::max(form.inputs.size(), row.inputs.size() - 1), ValueId::none);
+  const std::vector<ValueInfo> infos = ops::body_inputs(made.op, infos_of(form.inputs));
   std::vector<Captured> captured;
-  std::int64_t count = 0;
+  std::size_t count = 0;
   for (const std::string& name : captured_names(node)) {
     const ValueId id = read_value(name);
     captured.push_back({name, values_.at(name).type, graph_.value(id)});
@@ -295,16 +327,16 @@ std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, No
     form.inputs.push_back(id);
     ++count;
   }
-  if (auto* loop = std::get_if<Loop>(&made.op)) loop->captured = count;
-  if (auto* scan = std::get_if<Scan>(&made.op)) scan->captured = count;
+  ops::set_captured_count(made.op, count);
   for (std::size_t i = 0; i < graphs.size(); ++i) {
     check(static_cast<std::size_t>(graphs[i]->input_size()) == infos.size(), "'{}' has {} inputs, expected {}",
-          body_names(made.op)[i], graphs[i]->input_size(), infos.size());
+          row.bodies[i], graphs[i]->input_size(), infos.size());
     GraphReader reader(file_, *graphs[i], *source.opsets, fmt::format("{}{}.{}/", path_, node.name(), i));
     made.bodies.push_back(std::make_shared<const Graph>(reader.read(infos, captured)));
     if (i == 0) output_types = reader.output_types();
   }
-  if (std::holds_alternative<Loop>(made.op) && !output_types.empty()) output_types.erase(output_types.begin());
+  const std::size_t inner = std::min(ops::inner_output_count(made.op), output_types.size());
+  output_types.erase(output_types.begin(), output_types.begin() + static_cast<std::ptrdiff_t>(inner));
   return std::nullopt;
 }
 
@@ -317,7 +349,7 @@ void GraphReader::read_unknown(const SourceNode& source, std::size_t output_coun
       opsets_of_same_meaning(op.type, file_.earlier_opset).last >= op.opset)
     op.opset = file_.earlier_opset;
   for (const auto& attribute : node.attribute()) {
-    check(attribute.t().data_location() != onnx::TensorProto::EXTERNAL, "attribute '{}' lies in another file",
+    check(attribute.t().data_location() != onnx::TensorProto::EXTERNAL, "attribute '{}' has external data",
           attribute.name());
     check(!attribute.has_g() || !has_subgraph_with_call(attribute.g(), file_.functions),
           "calls a function of the model inside its subgraph, which is not supported (onnx.inliner removes it)");
@@ -338,7 +370,7 @@ void GraphReader::read_unknown(const SourceNode& source, std::size_t output_coun
     FileValue& value = values_[name];
     value.type = graph_.value(value.real).dtype;
     check(!reads_other_reals || value.type != DataType::unknown,
-          "reads reals that are not float32, and the file does not say of what type its output '{}' is "
+          "reads reals that are not float32, and the file does not declare the type of its output '{}' "
           "(onnx.shape_inference adds that)",
           name);
     if (is_other_real(value.type)) std::swap(value.real, value.raw);

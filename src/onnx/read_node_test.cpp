@@ -149,7 +149,7 @@ TEST(BadGraph, an_identity_that_names_a_constant_twice) {
 }
 
 // Quadratic time would take minutes here.
-TEST(Import, a_hundred_thousand_nodes_of_one_name) {
+TEST(Import, reading_a_hundred_thousand_nodes_of_one_name_is_not_quadratic) {
   ModelBuilder b;
   b.input("x", {2});
   for (int i = 0; i < 100'000; ++i) {
@@ -159,6 +159,15 @@ TEST(Import, a_hundred_thousand_nodes_of_one_name) {
   const Graph g = b.load();
   EXPECT_EQ(g.node_count(), 100'000U);
   EXPECT_EQ(g.node(NodeId{99'999}).name, "relu_99999");
+}
+
+TEST(ReadNode, range_accepts_the_type_of_its_sums) {
+  ModelBuilder b(27);
+  for (const char* name : {"start", "limit", "delta"}) b.input(name, {});
+  set_integer(b.node("Range", "range", {"start", "limit", "delta"}, {"y"}), "stash_type", onnx::TensorProto::FLOAT);
+  b.output("y");
+  const Graph graph = b.load();
+  EXPECT_EQ(graph.node(graph.nodes()[0]).op, Op(Range{}));
 }
 
 }  // namespace

@@ -143,7 +143,7 @@ TEST(RoundTrip, keeps_constants_of_every_type) {
   expect_same(g, save_and_load(g));
 }
 
-TEST(RoundTrip, keeps_blocks_of_every_packed_type) {
+TEST(RoundTrip, keeps_grids_in_blocks_of_every_packed_type) {
   std::mt19937 random(3);
   for (const DataType type : {DataType::int4, DataType::uint4, DataType::int2, DataType::uint2, DataType::int8})
     for (const int axis : {0, 1}) {

@@ -15,7 +15,8 @@
 namespace bitfold {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "raw_data is little-endian; this machine would need swaps");
+static_assert(std::endian::native == std::endian::little,
+              "raw_data is little-endian, which this machine does not support");
 
 struct TypeRow {
   DataType dtype;
@@ -153,10 +154,11 @@ DetachedData map_external(const onnx::TensorProto& proto, const std::string& fol
   const std::filesystem::path path = resolve_inside(folder, location);
   const auto file = MappedFile::open(path.string());
   const std::uint64_t file_bytes = file->bytes().size();
-  check(!length || *length == expected_bytes, "external data '{}' has length {}, its shape needs {} bytes", location,
-        length.value_or(0), expected_bytes);
+  check(!length || *length == expected_bytes, "external data '{}' has length {}, but its shape needs {} bytes",
+        location, length.value_or(0), expected_bytes);
   check(offset <= file_bytes && expected_bytes <= file_bytes - offset,
-        "external data '{}' has {} bytes, {} from offset {} are needed", location, file_bytes, expected_bytes, offset);
+        "external data '{}' has {} bytes, but {} from offset {} are needed", location, file_bytes, expected_bytes,
+        offset);
   return {file->bytes().subspan(offset, expected_bytes), file};
 }
 
@@ -194,13 +196,13 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, co
     if (detached.bytes.data() != nullptr || proto.has_raw_data()) {
       const DetachedData own{std::as_bytes(std::span(proto.raw_data())), nullptr};
       const DetachedData& raw = detached.bytes.data() != nullptr ? detached : own;
-      check(raw.bytes.size() == bytes, "shape {} of {} needs {} bytes, it has {}", to_string(shape), to_string(dtype),
-            bytes, raw.bytes.size());
+      check(raw.bytes.size() == bytes, "shape {} of {} needs {} bytes, but there are {}", to_string(shape),
+            to_string(dtype), bytes, raw.bytes.size());
       return make_tensor(dtype, shape, raw);
     }
     const std::size_t entries = field_size(proto, dtype);
-    check(entries == field_entries(dtype, count), "shape {} of {} needs {} elements, it has {}", to_string(shape),
-          to_string(dtype), field_entries(dtype, count), entries);
+    check(entries == field_entries(dtype, count), "shape {} of {} needs {} elements, but there are {}",
+          to_string(shape), to_string(dtype), field_entries(dtype, count), entries);
     Tensor tensor(dtype, shape);
     copy_typed(proto, tensor);
     return tensor;
@@ -213,13 +215,6 @@ Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder) {
   if (!proto.has_raw_data()) return read_tensor(proto, folder);
   const auto raw = std::make_shared<const std::string>(std::move(*proto.mutable_raw_data()));
   return read_tensor(proto, folder, {std::as_bytes(std::span(*raw)), raw});
-}
-
-std::optional<std::string> external_location(const onnx::TensorProto& proto) {
-  if (proto.data_location() != onnx::TensorProto::EXTERNAL) return std::nullopt;
-  for (const auto& entry : proto.external_data())
-    if (entry.key() == "location") return entry.value();
-  return std::nullopt;
 }
 
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder) {

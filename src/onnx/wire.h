@@ -35,6 +35,9 @@ std::optional<DataType> data_type_of_onnx(int number);
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
 
+/// Up to this size (bytes) the elements of an initializer stay in the model's message.
+inline constexpr std::size_t kSmallTensor = 1024;
+
 /// The elements of a tensor that were kept out of protobuf (see initializer_data.h).
 struct DetachedData {
   std::span<const std::byte> bytes;   ///< Null data means that protobuf has the elements.
@@ -48,9 +51,7 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, co
 /// The same, but moves raw_data out of `proto` instead of copying it.
 Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder);
 
-/// The external file that holds a tensor's elements, relative to the model's folder; none for other tensors.
-std::optional<std::string> external_location(const onnx::TensorProto& proto);
-/// The size of that file. Throws Error as read_tensor() does.
+/// The size of a file of external data, named relative to the model's folder. Throws Error as read_tensor() does.
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder);
 
 /// Stores the elements as raw_data.

@@ -10,6 +10,7 @@
 #include "onnx/read_graph.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
+#include "ops/control.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -189,20 +190,23 @@ void GraphWriter::write_node(NodeId id) {
   const Node& node = graph_.node(id);
   if (std::holds_alternative<Requantize>(node.op)) return write_requantize(node);
   const auto* softmax = std::get_if<Softmax>(&node.op);
+  const auto* hardmax = std::get_if<Hardmax>(&node.op);
   if (softmax != nullptr && softmax->flattened && model_.opset >= 13)
-    write_flattened_softmax(node);
+    write_flattened(node, softmax->axis);
+  else if (hardmax != nullptr && hardmax->flattened && model_.opset >= 13)
+    write_flattened(node, hardmax->axis);
   else
     write_operator(id);
 }
 
-// Softmax before opset 13, over all axes from one on: Flatten, Softmax over the last axis, Reshape back.
-void GraphWriter::write_flattened_softmax(const Node& node) {
-  const auto& softmax = std::get<Softmax>(node.op);
+// Writes a flattened Softmax or Hardmax (the form before opset 13, over all axes from `axis` on) as Flatten, the
+// operator over the last axis, and Reshape to the original shape.
+void GraphWriter::write_flattened(const Node& node, std::int64_t axis) {
   const std::string from = read_name(node.inputs[0]), to = raw_name(node.outputs[0]);
   const std::string shape = fresh(to + "/shape"), flat = fresh(to + "/flat"), rows = fresh(to + "/rows");
   add("Shape", shape, {from}, shape);
-  set_integer(add("Flatten", flat, {from}, flat), "axis", softmax.axis);
-  set_integer(add(softmax.log ? "LogSoftmax" : "Softmax", rows, {flat}, rows), "axis", -1);
+  set_integer(add("Flatten", flat, {from}, flat), "axis", axis);
+  set_integer(add(std::string(ops::info(node.op).name).c_str(), rows, {flat}, rows), "axis", -1);
   add("Reshape", node.name, {rows, shape}, to).set_doc_string(kFlattenedSoftmax);
   write_snapped_outputs(node, {to});
 }
@@ -211,7 +215,7 @@ void GraphWriter::write_operator(NodeId id) {
   const Node& node = graph_.node(id);
   onnx::NodeProto written;
   written.set_name(node.name);
-  const std::size_t own_inputs = node.inputs.size() - captured_count(node);
+  const std::size_t own_inputs = node.inputs.size() - ops::captured_count(node);
   for (std::size_t i = 0; i < own_inputs; ++i) written.add_input(read_name(node.inputs[i]));
   std::vector<std::string> raw_names;
   for (ValueId out : node.outputs) written.add_output(raw_names.emplace_back(raw_name(out)));
@@ -255,10 +259,10 @@ void GraphWriter::write_fields(const Node& node, onnx::NodeProto& written) {
 }
 
 void GraphWriter::write_bodies(const Node& node, onnx::NodeProto& written) {
-  const std::size_t count = captured_count(node);
+  const std::size_t count = ops::captured_count(node);
   for (std::size_t i = 0; i < node.bodies.size(); ++i) {
     onnx::AttributeProto& attribute = *written.add_attribute();
-    attribute.set_name(std::string(body_names(node.op)[i]));
+    attribute.set_name(std::string(ops::info(node.op).bodies[i]));
     attribute.set_type(onnx::AttributeProto::GRAPH);
     GraphWriter writer(model_, *node.bodies[i], *attribute.mutable_g(), this,
                        fmt::format("{}{}.{}/", path_, node.name, i));

@@ -34,9 +34,6 @@
 
 namespace bitfold {
 
-/// Up to this size (bytes) the elements of an initializer stay in the model's message.
-inline constexpr std::size_t kSmallTensor = 1024;
-
 /// State shared by all graphs of a file that is being written.
 struct ModelWriting {
   std::int64_t opset = 0;                                ///< The opset of the default domain.
@@ -46,6 +43,8 @@ struct ModelWriting {
   std::map<std::string, std::string> metadata = {};
   /// The elements of large initializers of the main graph, by index, which are not in the message.
   std::vector<std::optional<Tensor>> data = {};
+  /// float16 or bfloat16 if large constants that it holds exactly are written in it, otherwise unknown.
+  DataType constants = DataType::unknown;
 };
 
 /// The names of all values of a graph and its bodies.
@@ -72,7 +71,7 @@ class GraphWriter {
   void write_fields(const Node& node, onnx::NodeProto& written);
   void write_bodies(const Node& node, onnx::NodeProto& written);
   void write_unknown(const Node& node, onnx::NodeProto& written);
-  void write_flattened_softmax(const Node& node);
+  void write_flattened(const Node& node, std::int64_t axis);
   void write_metadata();
   onnx::NodeProto& add(const char* type, const std::string& node_name, const std::vector<std::string>& inputs,
                        const std::string& output);
@@ -90,6 +89,7 @@ class GraphWriter {
 
   // Grids: write_grids.cpp.
   void write_constant(ValueId id);
+  void write_reals(const std::string& name, const Tensor& tensor);
   void write_snapped_outputs(const Node& node, const std::vector<std::string>& raw_names);
   void write_requantize(const Node& node);
   void write_pair(const Value& value, const std::string& from, const std::string& to, const char* mark,

@@ -2,9 +2,12 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "bitfold/reals.h"
+#include "numeric/reals.h"
 #include "onnx/attributes.h"
 #include "onnx/lift.h"
 #include "onnx/qdq.h"
+#include "onnx/wire.h"
 #include "onnx/write_graph.h"
 #include "ops/operator.h"
 
@@ -102,7 +105,7 @@ void GraphWriter::write_pair(const Value& value, const std::string& from, const 
 void GraphWriter::write_constant(ValueId id) {
   const Value& value = graph_.value(id);
   const std::string name = own_name(id);
-  if (!value.quant) return add_initializer(name, *value.constant);
+  if (!value.quant) return write_reals(name, *value.constant);
   const QuantParams& grid = *value.quant;
   const bool must_pack = file_type(value) != value.constant->dtype();
   const std::string codes = fresh(value.name + "/codes");
@@ -115,6 +118,16 @@ void GraphWriter::write_constant(ValueId id) {
   onnx::NodeProto& node = add("DequantizeLinear", fresh(value.name + "/dq_node"), inputs, name);
   if (grid.per_channel()) set_integer(node, "axis", grid.axis);
   if (grid.has_blocks()) set_integer(node, "block_size", grid.block_size);
+}
+
+void GraphWriter::write_reals(const std::string& name, const Tensor& tensor) {
+  const DataType half = model_.constants;
+  if (half == DataType::unknown || tensor.dtype() != DataType::float32 || tensor.size_bytes() <= kSmallTensor * 2 ||
+      !is_exact_in(half, tensor))
+    return add_initializer(name, tensor);
+  const std::string stored = fresh(fmt::format("{}/{}", name, to_string(half)));
+  add_initializer(stored, convert_reals(tensor, half));
+  set_integer(add("Cast", fresh(name + "/cast"), {stored}, name), "to", onnx::TensorProto::FLOAT);
 }
 
 void GraphWriter::write_requantize(const Node& node) {

@@ -1,9 +1,344 @@
-// Operators that rearrange elements: SpaceToDepth, ReverseSequence, CenterCropPad, Trilu.
+// Operators that rearrange, crop or mask elements, or add blocks up to images: DepthToSpace, SpaceToDepth,
+// ReverseSequence, CenterCropPad, Trilu, Col2Im.
+#include <algorithm>
+
 #include "ops/operator.h"
 #include "ops/rows.h"
+#include "ops/window.h"
 
 namespace bitfold::ops {
+namespace {
 
-std::vector<OperatorInfo> arrange_operators() { return {}; }
+bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
+
+// ---- DepthToSpace, SpaceToDepth
+
+Outputs infer_depth_to_space(const Inputs& in) {
+  const auto& op = std::get<DepthToSpace>(in.node.op);
+  if (!in.shape(0)) return {like(in[0], {})};
+  Shape y = *in.shape(0);
+  check(y.size() == 4 && op.block_size >= 1, "input has shape {}, block size is {}", to_string(y), op.block_size);
+  check(op.block_size < 65536, "block size is {}; it must be below 65536", op.block_size);
+  const std::int64_t square = op.block_size * op.block_size;
+  if (!is_unknown(y[1])) {
+    check(y[1] % square == 0, "{} channels cannot be split into blocks of {}x{}", y[1], op.block_size, op.block_size);
+    y[1] /= square;
+  }
+  y[2] = multiply(y[2], op.block_size);
+  y[3] = multiply(y[3], op.block_size);
+  return {like(in[0], y)};
+}
+
+Outputs infer_space_to_depth(const Inputs& in) {
+  const std::int64_t block = std::get<SpaceToDepth>(in.node.op).block_size;
+  if (!in.shape(0)) return {like(in[0], {})};
+  Shape y = *in.shape(0);
+  check(y.size() == 4 && block >= 1 && block < 65536, "input has shape {}, block size is {}", to_string(y), block);
+  for (std::size_t i : {2U, 3U}) {
+    check(is_unknown(y[i]) || y[i] % block == 0, "axis {} of shape {} cannot be split into blocks of {}", i,
+          to_string(*in.shape(0)), block);
+    if (!is_unknown(y[i])) y[i] /= block;
+    if (is_unknown(y[i]) && block != 1) y[i] = kDynamic;
+  }
+  y[1] = multiply(y[1], block * block);
+  return {like(in[0], y)};
+}
+
+/// Channels [b, b, C'] (depth first) or [C', b, b] (column_row_depth) become C' channels of b x b larger images.
+void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<DepthToSpace>(node.op);
+  const auto x = in[0].shape, y = out[0].shape;
+  const std::int64_t b = op.block_size, channels = y[1], plane = x[2] * x[3];
+  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
+  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
+  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
+  Loops<2> loops;
+  loops.add(x[0], {channels * y[2] * y[3], x[1] * plane});
+  loops.add(channels, {y[2] * y[3], channel_step});
+  loops.add(x[2], {b * y[3], x[3]});
+  loops.add(b, {y[3], row_step});
+  loops.add(x[3], {b, 1});
+  loops.add(b, {1, column_step});
+  copy(in[0].dtype, loops, in[0].data, out[0].data);
+}
+
+/// The pixels of a block become the channels [b, b, C] (depth first) or [C, b, b] (column_row_depth).
+void space_to_depth(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<SpaceToDepth>(node.op);
+  const auto x = in[0].shape, y = out[0].shape;
+  const std::int64_t b = op.block_size, channels = x[1], plane = y[2] * y[3];
+  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
+  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
+  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
+  Loops<2> loops;
+  loops.add(x[0], {y[1] * plane, channels * x[2] * x[3]});
+  loops.add(channels, {channel_step, x[2] * x[3]});
+  loops.add(y[2], {y[3], b * x[3]});
+  loops.add(b, {row_step, x[3]});
+  loops.add(y[3], {1, b});
+  loops.add(b, {column_step, 1});
+  copy(in[0].dtype, loops, in[0].data, out[0].data);
+}
+
+// ---- ReverseSequence
+
+Outputs infer_reverse_sequence(const Inputs& in) {
+  const auto& op = std::get<ReverseSequence>(in.node.op);
+  if (!in.shape(0)) return {like(in[0], {})};
+  const Shape& x = *in.shape(0);
+  const auto batch = normalize_axis(op.batch_axis, x.size()), time = normalize_axis(op.time_axis, x.size());
+  check(x.size() >= 2 && batch != time, "batch_axis is {} and time_axis {}, input has shape {}", op.batch_axis,
+        op.time_axis, to_string(x));
+  if (in.shape(1))
+    check(in.shape(1)->size() == 1 && fits(in.shape(1)->front(), x[at(batch)]),
+          "sequence_lens have shape {}, expected one length for each of {} samples", to_string(*in.shape(1)),
+          to_string(Shape{x[at(batch)]}));
+  return {like(in[0], x)};
+}
+
+void reverse_sequence(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<ReverseSequence>(node.op);
+  const auto shape = in[0].shape;
+  const std::size_t batch = wrapped_axis(op.batch_axis, shape.size()), time = wrapped_axis(op.time_axis, shape.size());
+  const Strides strides = dense_strides(shape);
+  const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
+  Loops<2> others;
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (i != batch && i != time) others.add(shape[i], {strides[i], strides[i]});
+  for (std::int64_t b = 0; b < shape[batch]; ++b) {
+    const std::int64_t length = integer_at(in[1], b);
+    check(length >= 0 && length <= shape[time], "{} the length of sample {} is {}; its axis {} has size {}",
+          where(node), b, length, time, shape[time]);
+    for (std::int64_t t = 0; t < shape[time]; ++t) {
+      const std::int64_t from = t < length ? length - 1 - t : t;
+      copy(in[0].dtype, others, in[0].data + (b * strides[batch] + from * strides[time]) * bytes,
+           out[0].data + (b * strides[batch] + t * strides[time]) * bytes);
+    }
+  }
+}
+
+// ---- CenterCropPad
+
+Outputs infer_center_crop_pad(const Inputs& in) {
+  const auto& op = std::get<CenterCropPad>(in.node.op);
+  if (!in.shape(0)) return {like(in[0], {})};
+  Shape y = *in.shape(0);
+  std::vector<bool> is_given(y.size(), false);
+  const std::size_t count = op.axes.empty() ? y.size() : op.axes.size();
+  const auto length = length_of(in[1]);
+  check(!length || *length == std::ssize(op.axes.empty() ? y : op.axes), "shape has {} elements for {} axes",
+        length.value_or(0), count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto axis = at(op.axes.empty() ? static_cast<std::int64_t>(i) : normalize_axis(op.axes[i], y.size()));
+    check(!is_given[axis], "axis {} is given twice", axis);
+    is_given[axis] = true;
+    const Element size = in[1].elements && i < in[1].elements->size() ? (*in[1].elements)[i] : Element();
+    check(!size || *size >= 0, "shape has {}", size.value_or(0));
+    y[axis] = dimension_of(size);
+  }
+  return {like(in[0], y)};
+}
+
+/// An odd number of elements is cropped, or padded, with one more at the end.
+void center_crop_pad(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto x = in[0].shape, y = out[0].shape;
+  const Strides from = dense_strides(x), to = dense_strides(y);
+  const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
+  std::memset(out[0].data, 0, size_bytes(out[0]));
+  Loops<2> loops;
+  std::int64_t first_from = 0, first_to = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    loops.add(std::min(x[i], y[i]), {to[i], from[i]});
+    if (x[i] > y[i]) first_from += (x[i] - y[i]) / 2 * from[i];
+    if (y[i] > x[i]) first_to += (y[i] - x[i]) / 2 * to[i];
+  }
+  if (in[0].size() > 0 && out[0].size() > 0)
+    copy(in[0].dtype, loops, in[0].data + first_from * bytes, out[0].data + first_to * bytes);
+}
+
+// ---- Trilu
+
+Outputs infer_trilu(const Inputs& in) {
+  if (in.shape(0)) check(in.shape(0)->size() >= 2, "input has shape {}, expected matrices", to_string(*in.shape(0)));
+  if (in.has(1) && in.shape(1) && is_static(*in.shape(1)))
+    check(element_count(*in.shape(1)) == 1, "k has shape {}, expected one number", to_string(*in.shape(1)));
+  return infer_same(in);
+}
+
+void trilu(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const bool upper = std::get<Trilu>(node.op).upper;
+  const auto shape = in[0].shape;
+  const std::int64_t rows = shape[shape.size() - 2], columns = shape.back();
+  // Beyond these diagonals all or no elements are kept.
+  const std::int64_t k = is_given(in, 1) ? std::clamp(integer_at(in[1], 0), -rows - 1, columns + 1) : 0;
+  const std::int64_t matrices = product(shape.first(shape.size() - 2));
+  with_width(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T* x = in[0].as<T>();
+    T* y = out[0].as<T>();
+    for (std::int64_t m = 0; m < matrices; ++m)
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < columns; ++c, ++x, ++y) *y = (upper ? c >= r + k : c <= r + k) ? *x : T{0};
+  });
+}
+
+// ---- Col2Im
+
+/// The window whose positions on the image are the blocks.
+Window blocks_of(const Col2Im& op, std::span<const std::int64_t> block) {
+  const auto or_all = [](const std::vector<std::int64_t>& given, std::size_t count, std::int64_t value) {
+    return given.empty() ? std::vector<std::int64_t>(count, value) : given;
+  };
+  return {.kernel = {block.begin(), block.end()},
+          .strides = or_all(op.strides, block.size(), 1),
+          .dilations = or_all(op.dilations, block.size(), 1),
+          .pads = or_all(op.pads, 2 * block.size(), 0)};
+}
+
+Outputs infer_col2im(const Inputs& in) {
+  const auto& op = std::get<Col2Im>(in.node.op);
+  const auto rank = length_of(in[1]);
+  if (!rank) return {like(in[0], {})};
+  Shape y = all_dynamic(*rank + 2);
+  const auto image = in.known(1), block = in.known(2);
+  if (image) {
+    check(std::ranges::all_of(*image, [](std::int64_t size) { return size >= 0; }), "image_shape is {}",
+          to_string(*image));
+    std::ranges::copy(*image, y.begin() + 2);
+  }
+  if (!in.shape(0)) return {like(in[0], y)};
+  const Shape& x = *in.shape(0);
+  check(x.size() == 3, "input has shape {}, expected batch, channels and blocks", to_string(x));
+  y[0] = x[0];
+  if (!block) return {like(in[0], y)};
+  check(std::ssize(*block) == *rank, "block_shape has {} entries, image_shape {}", block->size(), *rank);
+  std::int64_t elements = 1, positions = 1;
+  for (std::int64_t size : *block) {
+    check(size > 0, "block_shape is {}", to_string(*block));
+    elements = multiply(elements, size);
+  }
+  check(is_unknown(x[1]) || x[1] % elements == 0, "{} channels cannot be split into blocks of {}", x[1],
+        to_string(*block));
+  if (!is_unknown(x[1])) y[1] = x[1] / elements;
+  if (!image) return {like(in[0], y)};
+  for (std::int64_t count : resolve_window(blocks_of(op, *block), *image, false).output)
+    positions = multiply(positions, count);
+  check(fits(x[2], positions), "input has shape {}; an image of {} has {} blocks", to_string(x), to_string(*image),
+        positions);
+  return {like(in[0], y)};
+}
+
+void col2im(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto y = out[0].shape;
+  const std::size_t rank = y.size() - 2;
+  Shape block(rank);
+  for (std::size_t i = 0; i < rank; ++i) block[i] = integer_at(in[2], static_cast<std::int64_t>(i));
+  const Window window = blocks_of(std::get<Col2Im>(node.op), block);
+  const Shape counts = resolve_window(window, y.subspan(2), false).output;
+  const Strides strides = dense_strides(y.subspan(2));
+  const std::int64_t planes = y[0] * y[1], plane = product(y.subspan(2));
+  // The element of the image that element `e` of block `b` is added to; none if it is padding.
+  const auto target = [&](std::int64_t e, std::int64_t b) -> std::optional<std::int64_t> {
+    std::int64_t to = 0;
+    for (std::size_t i = rank; i-- > 0;) {
+      const std::int64_t index =
+          b % counts[i] * window.strides[i] + e % block[i] * window.dilations[i] - window.pads[i];
+      if (index < 0 || index >= y[i + 2]) return std::nullopt;
+      to += index * strides[i];
+      b /= counts[i];
+      e /= block[i];
+    }
+    return to;
+  };
+  with_number_type(in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    T* image = out[0].as<T>();
+    const T* x = in[0].as<T>();
+    std::fill_n(image, out[0].size(), T{0});
+    for (std::int64_t p = 0; p < planes; ++p, image += plane)
+      for (std::int64_t e = 0, elements = product(block); e < elements; ++e)
+        for (std::int64_t b = 0, blocks = product(counts); b < blocks; ++b, ++x)
+          if (const auto to = target(e, b)) image[*to] = wrapping_add(image[*to], *x);
+  });
+}
+
+}  // namespace
+
+std::vector<OperatorInfo> arrange_operators() {
+  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
+  constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
+  const auto parameter = [](std::string_view name, TypeSet types = kInt64, Presence presence = Presence::required) {
+    return Slot{name, types, 0, presence, Use::parameter};
+  };
+  const Slot input{"input", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
+  const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true};
+  const auto always = [](const Op&) { return true; };
+  return {
+      {.name = "DepthToSpace",
+       .prototype = DepthToSpace{},
+       .inputs = {{"input", kWholeBytes, 'T'}},
+       .outputs = {{"output", kWholeBytes, 'T'}},
+       .fields = {required(field("blocksize", &DepthToSpace::block_size, {1, 1 << 15})),
+                  field("mode", &DepthToSpace::column_row_depth,
+                        std::vector<Word<bool>>{{"DCR", false}, {"CRD", true}})},
+       .infer = infer_depth_to_space,
+       .evaluate = depth_to_space,
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true},
+       .role = Role::movement,
+       .bounds = within_first},
+      {.name = "SpaceToDepth",
+       .since = 28,
+       .prototype = SpaceToDepth{},
+       .inputs = {input},
+       .outputs = {output},
+       .fields = {required(field("blocksize", &SpaceToDepth::block_size, {1, 1 << 15})),
+                  field("mode", &SpaceToDepth::column_row_depth,
+                        std::vector<Word<bool>>{{"DCR", false}, {"CRD", true}})},
+       .infer = infer_space_to_depth,
+       .evaluate = space_to_depth,
+       .traits = moves,
+       .role = Role::movement,
+       .bounds = within_first},
+      {.name = "ReverseSequence",
+       .since = 10,
+       .prototype = ReverseSequence{},
+       .inputs = {input, parameter("sequence_lens")},
+       .outputs = {{"Y", kWholeBytes, 'T'}},
+       .fields = {field("batch_axis", &ReverseSequence::batch_axis), field("time_axis", &ReverseSequence::time_axis)},
+       .infer = infer_reverse_sequence,
+       .evaluate = reverse_sequence,
+       .traits = moves},
+      {.name = "CenterCropPad",
+       .since = 18,
+       .prototype = CenterCropPad{},
+       .inputs = {{"input_data", kWholeBytes, 'T'}, parameter("shape", kIndex)},
+       .outputs = {{"output_data", kWholeBytes, 'T'}},
+       .fields = {omitted_when_empty(field("axes", &CenterCropPad::axes))},
+       .infer = infer_center_crop_pad,
+       .evaluate = center_crop_pad,
+       .traits = moves,
+       .fills_when = always},
+      {.name = "Trilu",
+       .since = 14,
+       .prototype = Trilu{},
+       .inputs = {input, parameter("k", kInt64, Presence::optional)},
+       .outputs = {output},
+       .fields = {field("upper", &Trilu::upper)},
+       .infer = infer_trilu,
+       .evaluate = trilu,
+       .traits = moves,
+       .fills_when = always},
+      {.name = "Col2Im",
+       .since = 18,
+       .prototype = Col2Im{},
+       .inputs = {{"input", kNumber, 'T'}, parameter("image_shape"), parameter("block_shape")},
+       .outputs = {{"output", kNumber, 'T'}},
+       .fields = {omitted_when_empty(field("dilations", &Col2Im::dilations, kPositive)),
+                  omitted_when_empty(field("pads", &Col2Im::pads, kNonNegative)),
+                  omitted_when_empty(field("strides", &Col2Im::strides, kPositive))},
+       .infer = infer_col2im,
+       .evaluate = col2im},
+  };
+}
 
 }  // namespace bitfold::ops

@@ -226,13 +226,23 @@ Outputs infer_swiglu(const Inputs& in) {
 }
 Outputs infer_where(const Inputs& in) { return infer_elementwise(in, in[1].dtype); }
 
+RealBounds difference_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
+  return {in[0].low - in[1].high, in[0].high - in[1].low};
+}
+RealBounds product_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
+  if (!in[0].is_finite() || !in[1].is_finite()) return {};  // 0 times infinity
+  const auto [low, high] =
+      std::minmax({in[0].low * in[1].low, in[0].low * in[1].high, in[0].high * in[1].low, in[0].high * in[1].high});
+  return {low, high};
+}
+
 }  // namespace
 
 std::vector<OperatorInfo> binary_operators() {
   const Traits elementwise{.elementwise = true};
   const Traits linear{.elementwise = true, .commutes_with_positive_scale = true};
   const auto row = [](std::string_view name, int since, BinaryKind kind, TypeSet types, Evaluate evaluate,
-                      Traits traits, Role role = Role::in_float) {
+                      Traits traits, Role role = Role::in_float, BoundsRule bounds = nullptr) {
     return OperatorInfo{.name = name,
                         .since = since,
                         .prototype = Binary{kind},
@@ -241,7 +251,8 @@ std::vector<OperatorInfo> binary_operators() {
                         .infer = infer_elementwise,
                         .evaluate = evaluate,
                         .traits = traits,
-                        .role = role};
+                        .role = role,
+                        .bounds = bounds};
   };
   const auto comparison_row = [&](std::string_view name, int since, BinaryKind kind, TypeSet types, Evaluate evaluate) {
     OperatorInfo made = row(name, since, kind, types, evaluate, elementwise);
@@ -249,7 +260,8 @@ std::vector<OperatorInfo> binary_operators() {
     made.infer = infer_comparison;
     return made;
   };
-  const auto variadic_row = [](std::string_view name, int since, VariadicKind kind, TypeSet types, Traits traits) {
+  const auto variadic_row = [](std::string_view name, int since, VariadicKind kind, TypeSet types, Traits traits,
+                               BoundsRule bounds) {
     return OperatorInfo{.name = name,
                         .since = since,
                         .prototype = Variadic{kind},
@@ -257,7 +269,8 @@ std::vector<OperatorInfo> binary_operators() {
                         .outputs = {{"out", types, 'T'}},
                         .infer = infer_elementwise,
                         .evaluate = variadic,
-                        .traits = traits};
+                        .traits = traits,
+                        .bounds = bounds};
   };
   using K = BinaryKind;
   OperatorInfo pow = row("Pow", 13, K::pow, kReal | kIndex, power, elementwise);
@@ -265,9 +278,9 @@ std::vector<OperatorInfo> binary_operators() {
   OperatorInfo mod = row("Mod", 10, K::mod, kNumber, division, elementwise);
   mod.fields = {field("fmod", &Binary::fmod)};
   return {
-      row("Add", 7, K::add, kNumber, arithmetic, linear, Role::arithmetic),
-      row("Sub", 7, K::sub, kNumber, arithmetic, linear),
-      row("Mul", 7, K::mul, kNumber, arithmetic, elementwise, Role::arithmetic),
+      row("Add", 7, K::add, kNumber, arithmetic, linear, Role::arithmetic, sum_of_inputs),
+      row("Sub", 7, K::sub, kNumber, arithmetic, linear, Role::in_float, difference_bounds),
+      row("Mul", 7, K::mul, kNumber, arithmetic, elementwise, Role::arithmetic, product_bounds),
       row("Div", 7, K::div, kNumber, division, elementwise),
       pow,
       mod,
@@ -301,10 +314,10 @@ std::vector<OperatorInfo> binary_operators() {
        .infer = infer_swiglu,
        .evaluate = swiglu,
        .traits = elementwise},
-      variadic_row("Min", 8, VariadicKind::min, kNumber, linear),
-      variadic_row("Max", 8, VariadicKind::max, kNumber, linear),
-      variadic_row("Sum", 8, VariadicKind::sum, kReal, linear),
-      variadic_row("Mean", 8, VariadicKind::mean, kReal, linear),
+      variadic_row("Min", 8, VariadicKind::min, kNumber, linear, within_inputs),
+      variadic_row("Max", 8, VariadicKind::max, kNumber, linear, within_inputs),
+      variadic_row("Sum", 8, VariadicKind::sum, kReal, linear, sum_of_inputs),
+      variadic_row("Mean", 8, VariadicKind::mean, kReal, linear, within_inputs),
       {.name = "PRelu",
        .since = 9,
        .prototype = PRelu{},

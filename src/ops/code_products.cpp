@@ -279,10 +279,10 @@ Outputs infer_qlinear_matmul(const Inputs& in) {
 }
 
 std::optional<std::string> settle_conv_integer(Op& op, const Inputs& in) {
-  return settle_conv_window(std::get<ConvInteger>(op).window, in.shape(0), in.shape(1));
+  return settle_kernel(std::get<ConvInteger>(op).window, in.shape(0), in.shape(1));
 }
 std::optional<std::string> settle_qlinear_conv(Op& op, const Inputs& in) {
-  return settle_conv_window(std::get<QLinearConv>(op).window, in.shape(0), in.has(3) ? in.shape(3) : std::nullopt);
+  return settle_kernel(std::get<QLinearConv>(op).window, in.shape(0), in.has(3) ? in.shape(3) : std::nullopt);
 }
 
 std::int64_t conv_macs(const Shape& w, const Shape& y) { return product(y) * product(std::span(w).subspan(1)); }

@@ -134,8 +134,8 @@ TEST(Cast, packed_integers_lose_their_high_bits) {
 TEST(Cast, reals_of_8_bits) {
   const Tensor x = floats({4}, {1.0625F, 1000, -kInfinity, 0.3F});
   const Tensor saturated = run_op(Cast{DataType::float8e4m3fn}, {x})[0];
-  EXPECT_EQ(saturated, Tensor::from_bytes(DataType::float8e4m3fn, {4},
-                                          std::as_bytes(std::span(std::vector<std::uint8_t>{0x38, 0x7e, 0xfe, 0x2a}))));
+  const std::vector<std::uint8_t> codes{0x38, 0x7e, 0xfe, 0x2a};
+  EXPECT_EQ(saturated, Tensor::from_bytes(DataType::float8e4m3fn, {4}, std::as_bytes(std::span(codes))));
   expect_op(Cast{DataType::float32}, {saturated}, floats({4}, {1, 448, -448, 0.3125F}));
   expect_op(Cast{DataType::float32}, {run_op(Cast{DataType::float8e5m2, false}, {x})[0]},
             floats({4}, {1, 1024, -kInfinity, 0.3125F}));

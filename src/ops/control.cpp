@@ -66,7 +66,7 @@ std::vector<Tensor> present(const Node& node, std::span<const std::optional<Tens
 }
 
 bool is_true(const Node& node, const Tensor& condition) {
-  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition is {} of shape {}",
+  check(condition.dtype() == DataType::boolean && condition.size() == 1, "{} its condition has type {} and shape {}",
         where(node), to_string(condition.dtype()), to_string(condition.shape()));
   return condition.bytes()[0] != std::byte{0};
 }
@@ -96,7 +96,7 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
     arguments.insert(arguments.end(), carried.begin(), carried.end());
     arguments.insert(arguments.end(), outer.begin(), outer.end());
     std::vector<Tensor> results = run(0, arguments);
-    check(results.size() == 1 + node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
     goes_on = is_true(node, results[0]);
     for (std::size_t k = 0; k < carried.size(); ++k) carried[k] = std::move(results[1 + k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[1 + carried.size() + k]));
@@ -118,7 +118,7 @@ std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Ten
     const Tensor& x = all[state_count + i];
     axes.push_back(wrapped_axis(entry(op.input_axes, i), x.shape().size()));
     const std::int64_t size = x.shape()[axes[i]];
-    check(i == 0 || size == length, "{} scans inputs of lengths {} and {}", where(node), length, size);
+    check(i == 0 || size == length, "{} scans inputs of different lengths, {} and {}", where(node), length, size);
     length = size;
   }
   std::vector<std::vector<Tensor>> scanned(node.outputs.size() - state_count);
@@ -129,7 +129,7 @@ std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Ten
           slice_at(all[state_count + i], axes[i], entry(op.input_directions, i) == 0 ? step : length - 1 - step));
     arguments.insert(arguments.end(), all.end() - static_cast<std::ptrdiff_t>(captured), all.end());
     std::vector<Tensor> results = run(0, arguments);
-    check(results.size() == node.outputs.size(), "{} its body gives {} outputs", where(node), results.size());
+    check(results.size() == node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
     for (std::size_t k = 0; k < state_count; ++k) states[k] = std::move(results[k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[state_count + k]));
   }
@@ -149,6 +149,30 @@ std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<T
   return run(is_true(node, *inputs[0]) ? 0 : 1, present(node, inputs.subspan(1)));
 }
 
+std::size_t captured_count(const Node& node) {
+  if (const auto* loop = std::get_if<Loop>(&node.op)) return static_cast<std::size_t>(loop->captured);
+  if (const auto* scan = std::get_if<Scan>(&node.op)) return static_cast<std::size_t>(scan->captured);
+  return std::holds_alternative<If>(node.op) ? node.inputs.size() - 1 : 0;
+}
+
+void set_captured_count(Op& op, std::size_t count) {
+  if (auto* loop = std::get_if<Loop>(&op)) loop->captured = static_cast<std::int64_t>(count);
+  if (auto* scan = std::get_if<Scan>(&op)) scan->captured = static_cast<std::int64_t>(count);
+}
+
+std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs) {
+  if (std::holds_alternative<If>(op)) return {};
+  std::vector<ValueInfo> infos;
+  for (const ValueInfo& outer : inputs) infos.push_back({.dtype = outer.dtype});
+  if (std::holds_alternative<Loop>(op)) {
+    infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
+    infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
+  }
+  return infos;
+}
+
+std::size_t inner_output_count(const Op& op) { return std::holds_alternative<Loop>(op) ? 1 : 0; }
+
 std::vector<OperatorInfo> control_operators() {
   const TypeSet any = kWholeBytes | kPacked;
   const Slot outputs{"outputs", any, 0, Presence::variadic};
@@ -159,7 +183,7 @@ std::vector<OperatorInfo> control_operators() {
        .inputs = {{"cond", kBoolean, 0, Presence::required, Use::parameter}, {"captured", any, 0, Presence::variadic}},
        .outputs = {outputs},
        .infer = infer_control,
-       .bodies = 2},
+       .bodies = {"then_branch", "else_branch"}},
       {.name = "Loop",
        .since = 16,
        .prototype = Loop{},
@@ -169,7 +193,7 @@ std::vector<OperatorInfo> control_operators() {
        .outputs = {outputs},
        .fields = {internal("captured", &Loop::captured)},
        .infer = infer_control,
-       .bodies = 1},
+       .bodies = {"body"}},
       {.name = "Scan",
        .since = 16,
        .prototype = Scan{},
@@ -182,7 +206,7 @@ std::vector<OperatorInfo> control_operators() {
                   omitted_when_empty(field("scan_output_axes", &Scan::output_axes)),
                   omitted_when_empty(field("scan_output_directions", &Scan::output_directions, {0, 1}))},
        .infer = infer_control,
-       .bodies = 1}};
+       .bodies = {"body"}}};
 }
 
 }  // namespace bitfold::ops

@@ -17,4 +17,15 @@ using RunBody = std::function<std::vector<Tensor>(std::size_t body, std::span<co
 /// with the node if the data is invalid.
 std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run);
 
+/// How many of the last inputs of an If, Loop or Scan are captured values.
+std::size_t captured_count(const Node& node);
+/// Sets that number in an operator that stores it; of an If, all inputs but the condition are captured.
+void set_captured_count(Op& op, std::size_t count);
+
+/// The inputs that each body has before the captured values, if the node has `inputs` before them. Shapes are left
+/// unknown unless the operator determines them.
+std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs);
+/// How many of the first outputs of a body are not outputs of the node: 1 for the condition of a Loop.
+std::size_t inner_output_count(const Op& op);
+
 }  // namespace bitfold::ops

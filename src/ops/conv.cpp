@@ -90,8 +90,8 @@ Operands operands(std::span<const TensorView> in, std::span<const TensorView> ou
   return {in[0].as<float>(), in[1].as<float>(), is_given(in, 2) ? in[2].as<float>() : nullptr, out[0].as<float>()};
 }
 
-/// The outputs of row [first, first + count) whose tap `offset` = k * dilation - pad lies inside the input: x index o *
-/// stride + offset.
+/// The part of the outputs [first, first + count) of a row whose tap lies inside the input. Output o reads the x index
+/// o * stride + offset, with offset = k * dilation - pad.
 struct TapOutputs {
   std::int64_t begin, end;
 };
@@ -123,17 +123,17 @@ void accumulate(const Window3d& a, const float* x, const float* w, const std::ar
   }
 }
 
-void conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<Conv>(node.op);
-  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
-  const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
-  const Operands t = operands(in, out);
+/// Writes every output: the bias plus the sum over the input channels of the output channel's group. For each of them,
+/// accumulate(a, x, w, {oz, oy, ox}, count, sums) adds its part; x is its image and w its kernel. weights_of(m, c) is
+/// the number of the kernel from input channel c of the group to output channel m.
+template <class WeightsOf, class Accumulate>
+void for_each_block(const Window3d& a, const Sizes& s, const Operands& t, const WeightsOf& weights_of,
+                    const Accumulate& accumulate) {
   const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
   float* y = t.y;
   for (std::int64_t n = 0; n < s.batch; ++n)
     for (std::int64_t m = 0; m < s.out_channels; ++m) {
       const float* x = t.x + (n * s.in_channels + m / s.out_per_group() * s.in_per_group()) * plane;
-      const float* w = t.w + m * s.in_per_group() * taps;
       for (std::int64_t oz = 0; oz < a[0].out; ++oz)
         for (std::int64_t oy = 0; oy < a[1].out; ++oy)
           for (std::int64_t ox = 0; ox < a[2].out; ox += kBlock) {
@@ -141,10 +141,18 @@ void conv(const Node& node, std::span<const TensorView> in, std::span<const Tens
             double sums[kBlock];
             std::fill_n(sums, count, t.bias != nullptr ? t.bias[m] : 0.0);
             for (std::int64_t c = 0; c < s.in_per_group(); ++c)
-              accumulate(a, x + c * plane, w + c * taps, {oz, oy, ox}, count, sums);
+              accumulate(a, x + c * plane, t.w + weights_of(m, c) * taps, std::array{oz, oy, ox}, count, sums);
             for (std::int64_t i = 0; i < count; ++i) *y++ = static_cast<float>(sums[i]);
           }
     }
+}
+
+void conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Conv>(node.op);
+  const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
+  const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
+  for_each_block(
+      a, s, operands(in, out), [&](std::int64_t m, std::int64_t c) { return m * s.in_per_group() + c; }, accumulate);
 }
 
 /// The input index that output `o` reads through tap `k`, or -1.
@@ -166,7 +174,7 @@ void accumulate_transposed(const Window3d& a, const float* x, const float* w, co
       const float* row = x + (iz * ay.in + iy) * ax.in;
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
-        // Output o = i * stride + shift is in the block.
+        // Input element i contributes to element o = i * stride + shift of the block.
         const std::int64_t shift = kx * ax.dilation - ax.pad_begin - out[2];
         const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-shift, ax.stride));
         const std::int64_t end = std::min(ax.in, ceil_div(count - shift, ax.stride));
@@ -180,55 +188,57 @@ void conv_transpose(const Node& node, std::span<const TensorView> in, std::span<
   const auto& op = std::get<ConvTranspose>(node.op);
   const Window3d a = transposed_window_3d(op, in[0].shape, out[0].shape);
   const Sizes s{in[0].shape[0], in[0].shape[1], out[0].shape[1], op.group};
-  const Operands t = operands(in, out);
-  const std::int64_t plane = a[0].in * a[1].in * a[2].in, taps = a[0].kernel * a[1].kernel * a[2].kernel;
-  float* y = t.y;
-  for (std::int64_t n = 0; n < s.batch; ++n)
-    for (std::int64_t m = 0; m < s.out_channels; ++m) {
-      const std::int64_t first_in = m / s.out_per_group() * s.in_per_group(), own = m % s.out_per_group();
-      for (std::int64_t oz = 0; oz < a[0].out; ++oz)
-        for (std::int64_t oy = 0; oy < a[1].out; ++oy)
-          for (std::int64_t ox = 0; ox < a[2].out; ox += kBlock) {
-            const std::int64_t count = std::min(kBlock, a[2].out - ox);
-            double sums[kBlock];
-            std::fill_n(sums, count, t.bias != nullptr ? t.bias[m] : 0.0);
-            for (std::int64_t c = first_in; c < first_in + s.in_per_group(); ++c)
-              accumulate_transposed(a, t.x + (n * s.in_channels + c) * plane,
-                                    t.w + (c * s.out_per_group() + own) * taps, {oz, oy, ox}, count, sums);
-            for (std::int64_t i = 0; i < count; ++i) *y++ = static_cast<float>(sums[i]);
-          }
-    }
+  const auto weights_of = [&](std::int64_t m, std::int64_t c) {
+    const std::int64_t group = m / s.out_per_group(), own = m % s.out_per_group();
+    return (group * s.in_per_group() + c) * s.out_per_group() + own;
+  };
+  for_each_block(a, s, operands(in, out), weights_of, accumulate_transposed);
 }
 
-}  // namespace
-
-std::optional<std::string> settle_conv_window(Window& window, const std::optional<Shape>& x,
-                                              const std::optional<Shape>& w) {
-  if (window.kernel.empty()) {
-    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
-    window.kernel.assign(w->begin() + 2, w->end());
-  }
-  return settle_window(window, x);
-}
-
-namespace {
-
-std::optional<std::string> settle_kernel(Window& window, const Inputs& in) {
-  return settle_conv_window(window, in.shape(0), in.has(1) ? in.shape(1) : std::nullopt);
-}
-
+// Attributes that a file may omit: the kernel has the size of the weights, the others have one entry per axis.
 std::optional<std::string> settle_conv(Op& op, const Inputs& in) {
-  return settle_kernel(std::get<Conv>(op).window, in);
+  return settle_kernel(std::get<Conv>(op).window, in.shape(0), in.shape(1));
 }
 // auto_pad stays unresolved, because output_shape affects the padding.
 std::optional<std::string> settle_conv_transpose(Op& op, const Inputs& in) {
   Window& window = std::get<ConvTranspose>(op).window;
   const AutoPad auto_pad = window.auto_pad;
   window.auto_pad = AutoPad::none;
-  auto reason = settle_kernel(window, in);
+  auto reason = settle_kernel(window, in.shape(0), in.shape(1));
   window.auto_pad = auto_pad == AutoPad::valid ? AutoPad::none : auto_pad;
   if (auto_pad != AutoPad::none) std::fill(window.pads.begin(), window.pads.end(), 0);
   return reason;
+}
+
+std::optional<WeightMatrix> view_conv_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<Conv>(any);
+  if (w.size() < 3 || w[0] % op.group != 0) return std::nullopt;
+  const std::int64_t taps = product(std::span(w).subspan(2)), outputs = w[0] / op.group;
+  const bool pads = op.window.auto_pad != AutoPad::none ||
+                    std::ranges::any_of(op.window.pads, [](std::int64_t pad) { return pad != 0; });
+  return WeightMatrix{.groups = op.group,
+                      .outputs = outputs,
+                      .inputs = w[1],
+                      .taps = taps,
+                      .group_stride = outputs * w[1] * taps,
+                      .output_stride = w[1] * taps,
+                      .input_stride = taps,
+                      .output_axis = 0,
+                      .has_partial_sums = pads};
+}
+std::optional<WeightMatrix> view_transposed_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<ConvTranspose>(any);
+  if (w.size() < 3 || w[0] % op.group != 0) return std::nullopt;
+  const std::int64_t taps = product(std::span(w).subspan(2)), inputs = w[0] / op.group;
+  return WeightMatrix{.groups = op.group,
+                      .outputs = w[1],
+                      .inputs = inputs,
+                      .taps = taps,
+                      .group_stride = inputs * w[1] * taps,
+                      .output_stride = taps,
+                      .input_stride = w[1] * taps,
+                      .output_axis = 1,
+                      .has_partial_sums = true};
 }
 
 std::int64_t conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
@@ -258,6 +268,7 @@ std::vector<OperatorInfo> conv_operators() {
        .evaluate = conv,
        .settle = settle_conv,
        .role = Role::product,
+       .view_weights = view_conv_weights,
        .macs = conv_macs},
       {.name = "ConvTranspose",
        .prototype = ConvTranspose{},
@@ -271,7 +282,10 @@ std::vector<OperatorInfo> conv_operators() {
        .evaluate = conv_transpose,
        .settle = settle_conv_transpose,
        .role = Role::product,
-       .why_in_float = [](const Op&) -> std::string_view { return "transposed convolutions run in float"; },
+       .why_in_float = [](const Op&) -> std::optional<std::string_view> {
+         return "transposed convolutions run in float";
+       },
+       .view_weights = view_transposed_weights,
        .macs = conv_transpose_macs},
   };
 }

@@ -74,7 +74,7 @@ TEST(Unary, extreme_inputs_do_not_overflow) {
   expect_op(Unary{UnaryKind::softplus}, {floats({2}, {-1000, 1000})}, floats({2}, {0, 1000}));
 }
 
-TEST(Unary, integers_and_booleans) {
+TEST(Unary, computes_integers_and_booleans) {
   constexpr std::int64_t kLowest = std::numeric_limits<std::int64_t>::min();
   expect_op(Unary{UnaryKind::neg}, {int64s({3, -4, kLowest})}, int64s({-3, 4, kLowest}));
   expect_op(Unary{UnaryKind::abs}, {int64s({3, -4})}, int64s({3, 4}));
@@ -141,13 +141,15 @@ TEST(Binary, integers_of_every_width_wrap) {
   expect_op(Binary{BinaryKind::less}, {words({65535}), words({1})}, booleans({1}, {0}));
 }
 
-TEST(Binary, mod_of_reals_is_that_of_numpy) {
-  const Tensor a = floats({8}, {7.5F, -7.5F, 7.5F, -7.5F, 0, -0.0F, 1, kInfinity});
-  const Tensor b = floats({8}, {2, 2, -2, -2, -3, 3, kInfinity, 2});
-  const Tensor y = run_op(Binary{BinaryKind::mod}, {a, b})[0];
-  expect_equal(y, floats({8}, {1.5F, 0.5F, -0.5F, -1.5F, -0.0F, 0, 1, kNan}));
-  EXPECT_TRUE(std::signbit(y.data<float>()[4]));
-  EXPECT_FALSE(std::signbit(y.data<float>()[5]));
+TEST(Binary, mod_of_reals_takes_the_divisors_sign) {
+  const Tensor a = floats({8}, {7.5F, -7.5F, 7.5F, -7.5F, 6, -6, 5, -5}),
+               b = floats({8}, {2, 2, -2, -2, 3, 3, kInfinity, kInfinity});
+  expect_op(Binary{BinaryKind::mod}, {a, b}, floats({8}, {1.5F, 0.5F, -0.5F, -1.5F, 0, 0, 5, kInfinity}));
+  const Tensor zeros = run_op(Binary{BinaryKind::mod}, {floats({2}, {-6, 6}), floats({2}, {3, -3})}).at(0);
+  EXPECT_FALSE(std::signbit(zeros.data<float>()[0]));
+  EXPECT_TRUE(std::signbit(zeros.data<float>()[1]));
+  const Tensor nan = run_op(Binary{BinaryKind::mod}, {floats({2}, {1, kInfinity}), floats({2}, {0, 2})}).at(0);
+  for (float x : nan.data<float>()) EXPECT_TRUE(std::isnan(x));
 }
 
 TEST(Binary, bits) {
@@ -192,7 +194,7 @@ TEST(Binary, power_has_the_type_of_its_base) {
   expect_op(Binary{BinaryKind::pow}, {int64s({2, -3}), int64s({3, 3})}, int64s({8, -27}));
 }
 
-TEST(Binary, compares_and_combines) {
+TEST(Binary, computes_comparisons_and_logical_operators) {
   const Tensor a = floats({3}, {1, 2, 3}), b = floats({3}, {2, 2, 2});
   expect_op(Binary{BinaryKind::equal}, {a, b}, booleans({3}, {0, 1, 0}));
   expect_op(Binary{BinaryKind::less}, {a, b}, booleans({3}, {1, 0, 0}));
@@ -268,7 +270,7 @@ TEST(Softmax, runs_along_an_axis_without_overflow) {
   expect_op(Softmax{-1, true}, {floats({3}, {1, 2, 3})}, floats({3}, {-2.40760589F, -1.40760589F, -0.407605946F}));
 }
 
-TEST(Softmax, flattened_form_spans_all_axes_from_its_own) {
+TEST(Softmax, flattened_form_normalizes_over_all_axes_from_the_given_one) {
   expect_op(Softmax{1, false, true}, {floats({1, 2, 2}, {0, 1, 2, 3})},
             floats({1, 2, 2}, {0.0320586041F, 0.0871443227F, 0.236882836F, 0.643914282F}));
 }

@@ -78,7 +78,7 @@ const T& as(std::string_view name, const AttributeValue& value) {
 }
 
 inline void check_range(std::string_view name, std::int64_t value, Interval range) {
-  check(value >= range.min && value <= range.max, "attribute '{}' is {}", name, value);
+  check(value >= range.min && value <= range.max, "attribute '{}' has the invalid value {}", name, value);
 }
 
 template <class T>
@@ -101,7 +101,7 @@ void from_value(std::string_view name, const AttributeValue& value, Interval ran
     check_range(name, stored, range);
   if constexpr (std::is_same_v<T, std::vector<std::int64_t>>)
     for (std::int64_t entry : stored)
-      check(entry >= range.min && entry <= range.max, "attribute '{}' has the entry {}", name, entry);
+      check(entry >= range.min && entry <= range.max, "attribute '{}' has the invalid entry {}", name, entry);
   if constexpr (std::is_same_v<T, bool>)
     member = stored != 0;
   else
@@ -141,7 +141,7 @@ Field word_field(std::string_view name, Get member_of, std::vector<Word<E>> word
             Op copy = op;
             for (const Word<E>& w : words)
               if (w.value == member_of(copy)) return AttributeValue(std::string(w.word));
-            fail("attribute '{}' has no word", name);
+            fail("attribute '{}' has a value without a name", name);
           },
           .set = [=](Op& op, const AttributeValue& value) -> std::optional<std::string> {
             const auto& given = detail::as<std::string>(name, value);
@@ -230,6 +230,12 @@ std::vector<Field> window_fields() {
                                               {"SAME_UPPER", AutoPad::same_upper},
                                               {"SAME_LOWER", AutoPad::same_lower},
                                               {"VALID", AutoPad::valid}})};
+}
+
+/// Window attributes without those that the operator lacks.
+inline std::vector<Field> without(std::vector<Field> fields, std::initializer_list<std::string_view> names) {
+  std::erase_if(fields, [&](const Field& f) { return std::ranges::find(names, f.name) != names.end(); });
+  return fields;
 }
 
 inline std::vector<Field> operator+(std::vector<Field> a, std::vector<Field> b) {

@@ -21,7 +21,7 @@ Outputs infer_expand(const Inputs& in) {
   Shape target;
   for (std::int64_t i = 0; i < *rank; ++i) {
     const Element size = in[1].elements ? (*in[1].elements)[at(i)] : Element();
-    check(!size || *size >= 0, "shape has {}", size.value_or(0));
+    check(!size || *size >= 0, "shape has the negative entry {}", size.value_or(0));
     target.push_back(dimension_of(size));
   }
   ValueInfo y = like(in[0], broadcast(*in.shape(0), target));
@@ -35,9 +35,9 @@ Outputs infer_tile(const Inputs& in) {
   Shape y = *in.shape(0);
   const auto repeats = in.known(1);
   if (!repeats) return {like(in[0], all_dynamic(std::ssize(y)))};
-  check(repeats->size() == y.size(), "{} repeats for shape {}", repeats->size(), to_string(y));
+  check(repeats->size() == y.size(), "there are {} repeats for shape {}", repeats->size(), to_string(y));
   for (std::size_t i = 0; i < y.size(); ++i) {
-    check((*repeats)[i] >= 0, "{} repeats", (*repeats)[i]);
+    check((*repeats)[i] >= 0, "an entry of repeats is {}; it must not be negative", (*repeats)[i]);
     y[i] = multiply(y[i], (*repeats)[i]);
   }
   return {like(in[0], y)};
@@ -66,6 +66,27 @@ Outputs infer_shape_of(const Inputs& in) {
   return {y};
 }
 
+/// The number of elements; the size of the only other axis if all but one have size 1.
+Outputs infer_size_of(const Inputs& in) {
+  ValueInfo y{.dtype = DataType::int64, .shape = Shape{}, .elements = {}};
+  if (!in.shape(0)) return {y};
+  std::int64_t size = 1;
+  for (std::int64_t dim : *in.shape(0)) size = multiply(size, dim);
+  Element element;
+  if (is_unknown(size))
+    element.dimension = size < kDynamic ? size : 0;
+  else
+    element = size;
+  y.elements = Elements{element};
+  return {y};
+}
+
+Outputs infer_eye_like(const Inputs& in) {
+  const auto& op = std::get<EyeLike>(in.node.op);
+  if (in.shape(0)) check(in.shape(0)->size() == 2, "input has shape {}, expected a matrix", to_string(*in.shape(0)));
+  return {{.dtype = op.dtype.value_or(in[0].dtype), .shape = in.shape(0), .elements = {}}};
+}
+
 Outputs infer_constant_of_shape(const Inputs& in) {
   const auto& op = std::get<ConstantOfShape>(in.node.op);
   ValueInfo y{.dtype = op.value.dtype(), .shape = {}, .elements = {}};
@@ -74,7 +95,7 @@ Outputs infer_constant_of_shape(const Inputs& in) {
   y.shape = Shape{};
   for (std::int64_t i = 0; i < *rank; ++i) {
     const Element size = in[0].elements ? (*in[0].elements)[at(i)] : Element();
-    check(!size || *size >= 0, "shape has {}", size.value_or(0));
+    check(!size || *size >= 0, "shape has the negative entry {}", size.value_or(0));
     y.shape->push_back(dimension_of(size));
   }
   if (is_static(*y.shape) && element_count(*y.shape) <= kMaxElements && op.value.size() == 1) {
@@ -92,7 +113,8 @@ std::optional<std::int64_t> real_range_count(const Inputs& in) {
     if (in[i].dtype != DataType::float32 || in[i].scales.size() != 1) return std::nullopt;
   const double start = in[0].scales[0], limit = in[1].scales[0], delta = in[2].scales[0];
   const double count = std::ceil((limit - start) / delta);
-  check(delta != 0 && std::isfinite(count) && count < 0x1p40, "from {} to {} by {}", start, limit, delta);
+  check(delta != 0 && std::isfinite(count) && count < 0x1p40, "a range from {} to {} by {} is not possible", start,
+        limit, delta);
   return static_cast<std::int64_t>(std::max(count, 0.0));
 }
 
@@ -101,9 +123,9 @@ Outputs infer_range(const Inputs& in) {
   if (const auto count = real_range_count(in)) y.shape = Shape{*count};
   const auto start = in.known(0), limit = in.known(1), delta = in.known(2);
   if (!start || !limit || !delta || start->empty() || limit->empty() || delta->empty()) return {y};
-  check((*delta)[0] != 0, "a delta of 0");
-  check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]), "from {} to {} by {}",
-        (*start)[0], (*limit)[0], (*delta)[0]);
+  check((*delta)[0] != 0, "delta is 0");
+  check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]),
+        "a range from {} to {} by {} is not possible", (*start)[0], (*limit)[0], (*delta)[0]);
   const std::int64_t span = (*limit)[0] - (*start)[0], step = (*delta)[0];
   const std::int64_t count = (span > 0) == (step > 0) && span != 0 ? (std::abs(span) - 1) / std::abs(step) + 1 : 0;
   y.shape = Shape{count};
@@ -137,6 +159,24 @@ void shape_of(const Node& node, std::span<const TensorView> in, std::span<const 
   const std::int64_t start = std::clamp<std::int64_t>(op.start < 0 ? op.start + rank : op.start, 0, rank);
   for (std::int64_t i = 0; i < out[0].size(); ++i)
     out[0].as<std::int64_t>()[i] = in[0].shape[static_cast<std::size_t>(start + i)];
+}
+
+void size_of(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+  *out[0].as<std::int64_t>() = in[0].size();
+}
+
+void eye_like(const Node& node, std::span<const TensorView>, std::span<const TensorView> out) {
+  const std::int64_t k = std::get<EyeLike>(node.op).k, rows = out[0].shape[0], columns = out[0].shape[1];
+  const auto fill = [&](auto zero) {
+    using T = decltype(zero);
+    T* y = out[0].as<T>();
+    std::fill_n(y, out[0].size(), T{0});
+    if (k <= -rows || k >= columns) return;
+    for (std::int64_t row = std::max<std::int64_t>(0, -k); row < rows && row + k < columns; ++row)
+      y[row * columns + row + k] = T{1};
+  };
+  if (out[0].dtype == DataType::boolean) return fill(std::uint8_t{});
+  with_number_type(out[0].dtype, fill);
 }
 
 void constant_of_shape(const Node& node, std::span<const TensorView>, std::span<const TensorView> out) {
@@ -183,7 +223,8 @@ std::vector<OperatorInfo> fill_operators() {
        .outputs = {{"output", kWholeBytes, 'T'}},
        .infer = infer_expand,
        .evaluate = expand,
-       .traits = moves},
+       .traits = moves,
+       .bounds = within_first},
       {.name = "Tile",
        .since = 6,
        .prototype = Tile{},
@@ -191,7 +232,8 @@ std::vector<OperatorInfo> fill_operators() {
        .outputs = {{"output", kWholeBytes, 'T'}},
        .infer = infer_tile,
        .evaluate = tile,
-       .traits = moves},
+       .traits = moves,
+       .bounds = within_first},
       {.name = "Shape",
        .since = 15,
        .prototype = ShapeOf{},
@@ -200,6 +242,22 @@ std::vector<OperatorInfo> fill_operators() {
        .fields = {field("start", &ShapeOf::start), field("end", &ShapeOf::end)},
        .infer = infer_shape_of,
        .evaluate = shape_of,
+       .traits = {.reads_shape_only = true}},
+      {.name = "Size",
+       .prototype = SizeOf{},
+       .inputs = {{"data", kWholeBytes | kPacked}},
+       .outputs = {{"size", kInt64}},
+       .infer = infer_size_of,
+       .evaluate = size_of,
+       .traits = {.reads_shape_only = true}},
+      {.name = "EyeLike",
+       .since = 9,
+       .prototype = EyeLike{},
+       .inputs = {{"input", kWholeBytes}},
+       .outputs = {{"output", kNumber | kBoolean}},
+       .fields = {field("dtype", &EyeLike::dtype), field("k", &EyeLike::k)},
+       .infer = infer_eye_like,
+       .evaluate = eye_like,
        .traits = {.reads_shape_only = true}},
       {.name = "ConstantOfShape",
        .since = 9,
@@ -217,6 +275,8 @@ std::vector<OperatorInfo> fill_operators() {
                   {"limit", kReal | kIndex, 'T', Presence::required, Use::parameter},
                   {"delta", kReal | kIndex, 'T', Presence::required, Use::parameter}},
        .outputs = {{"output", kReal | kIndex, 'T'}},
+       // Concerns float16 and bfloat16 only, which are computed in float32.
+       .fields = {ignored<std::int64_t>("stash_type")},
        .infer = infer_range,
        .evaluate = range},
   };

@@ -1,4 +1,4 @@
-// Operators that read or write elements by index: Slice, Gather, ScatterND, Pad.
+// Operators that select a range of elements or rows by index: Slice, Gather, Pad.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -24,7 +24,7 @@ struct Bounds {
 
 /// ONNX Slice along an axis of known size: negative bounds count from the end, all are clamped.
 Bounds clamp_slice(std::int64_t start, std::int64_t end, std::int64_t step, std::int64_t size) {
-  check(step != 0, "a step of 0");
+  check(step != 0, "a step is 0");
   const auto from_end = [size](std::int64_t i) { return i < 0 ? std::max(i, -size - 1) + size : i; };
   Bounds b{.step = step};
   if (step > 0) {
@@ -67,7 +67,8 @@ Outputs infer_slice(const Inputs& in) {
       continue;
     }
     check(starts->size() == axes.size() && ends->size() == axes.size() && steps.size() == axes.size(),
-          "{} starts, {} ends, {} steps for {} axes", starts->size(), ends->size(), steps.size(), axes.size());
+          "there are {} starts, {} ends and {} steps for {} axes", starts->size(), ends->size(), steps.size(),
+          axes.size());
     const std::int64_t size = shape[axis];
     if (is_unknown(size)) {
       const bool is_whole = (*starts)[i] == 0 && (*ends)[i] >= kBeyondAnySize && steps[i] == 1;
@@ -120,7 +121,8 @@ Outputs infer_pad(const Inputs& in) {
   } else {
     for (std::int64_t i = 0; i < std::ssize(y); ++i) axes.push_back(i);
   }
-  check(pads->size() == 2 * axes.size(), "{} pads for {} axes", pads->size(), axes.size());
+  check(pads->size() == 2 * axes.size(), "there are {} pads for {} axes; two per axis are needed", pads->size(),
+        axes.size());
   for (std::size_t i = 0; i < axes.size(); ++i) {
     auto& dim = y[at(normalize_axis(axes[i], y.size()))];
     const std::int64_t begin = (*pads)[i], end = (*pads)[axes.size() + i];
@@ -128,37 +130,12 @@ Outputs infer_pad(const Inputs& in) {
       if (begin != 0 || end != 0) dim = kDynamic;
       continue;
     }
-    check(is_moderate(begin) && is_moderate(end), "pads of {} and {}", begin, end);
+    check(is_moderate(begin) && is_moderate(end), "pads {} and {} are too large", begin, end);
     dim += begin + end;
     check(dim >= 0, "pads of {} and {} leave nothing of axis {} of shape {}", begin, end, axes[i],
           to_string(*in.shape(0)));
   }
   return {like(in[0], y)};
-}
-
-TypeSet scatter_types(ScatterReduction reduction) {
-  return reduction == ScatterReduction::none ? kWholeBytes : kNumber;
-}
-
-Outputs infer_scatter_nd(const Inputs& in) {
-  const TypeSet types = scatter_types(std::get<ScatterNd>(in.node.op).reduction);
-  check(types.contains(in[0].dtype) || in[0].dtype == DataType::unknown,
-        "input 'data' is {}; accepted with a reduction: {}", to_string(in[0].dtype), to_string(types));
-  if (!in.shape(0) || !in.shape(1) || in.shape(1)->empty()) {
-    check(!in.shape(1) || !in.shape(1)->empty(), "indices are a scalar");
-    return {like(in[0], in.shape(0))};
-  }
-  const Shape &data = *in.shape(0), &indices = *in.shape(1);
-  const std::int64_t depth = indices.back();
-  if (is_unknown(depth)) return {like(in[0], data)};
-  check(depth >= 1 && depth <= std::ssize(data), "indices of shape {} do not address data of shape {}",
-        to_string(indices), to_string(data));
-  Shape updates(indices.begin(), indices.end() - 1);
-  updates.insert(updates.end(), data.begin() + depth, data.end());
-  const auto fits = [](std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); };
-  check(!in.shape(2) || std::ranges::equal(updates, *in.shape(2), fits), "updates have shape {}, expected {}",
-        in.shape(2) ? to_string(*in.shape(2)) : "", to_string(updates));
-  return {like(in[0], data)};
 }
 
 /// The start of a slice after ONNX's wrapping and clamping. Bounds may be the extremes of int64.
@@ -175,7 +152,7 @@ void slice(const Node& node, std::span<const TensorView> in, std::span<const Ten
   for (std::int64_t i = 0, n = in[1].size(); i < n; ++i) {
     const std::size_t axis = wrapped_axis(is_given(in, 3) ? integer_at(in[3], i) : i, shape.size());
     step[axis] = is_given(in, 4) ? integer_at(in[4], i) : 1;
-    check(step[axis] != 0, "{} a step of 0", where(node));
+    check(step[axis] != 0, "{} a step is 0", where(node));
     start[axis] = slice_start(integer_at(in[1], i), step[axis], shape[axis]);
   }
   Loops<2> loops;
@@ -196,64 +173,11 @@ void gather(const Node& node, std::span<const TensorView> in, std::span<const Te
   for (std::int64_t o = 0; o < outer && bytes > 0; ++o)
     for (std::int64_t i = 0; i < count; ++i, to += bytes) {
       const std::int64_t index = integer_at(in[1], i);
-      check(index >= -dim && index < dim, "{} index {} of an axis of {}", where(node), index, dim);
+      check(index >= -dim && index < dim, "{} index {} is outside an axis of size {}", where(node), index, dim);
       std::memcpy(to, in[0].data + static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index)) * bytes,
                   bytes);
     }
 }
-
-/// data[i] = f(data[i], update[i]) for a run of elements.
-template <class T>
-void combine(ScatterReduction reduction, T* data, const T* update, std::int64_t count) {
-  const auto apply = [&](auto f) {
-    for (std::int64_t i = 0; i < count; ++i) data[i] = f(data[i], update[i]);
-  };
-  switch (reduction) {
-    case ScatterReduction::none:
-      return;
-    case ScatterReduction::add:
-      return apply([](T a, T b) { return wrapping_add(a, b); });
-    case ScatterReduction::mul:
-      return apply([](T a, T b) { return wrapping_multiply(a, b); });
-    case ScatterReduction::min:
-      return apply([](T a, T b) { return smaller(a, b); });
-    case ScatterReduction::max:
-      return apply([](T a, T b) { return larger(a, b); });
-  }
-}
-
-/// Updates are applied in order. If several change one position, the last one wins, or the reduction combines them.
-void scatter_nd(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const ScatterReduction reduction = std::get<ScatterNd>(node.op).reduction;
-  const auto shape = out[0].shape;
-  const auto depth = static_cast<std::size_t>(in[1].shape.back());
-  const Strides strides = dense_strides(shape);
-  const std::int64_t count = product(in[1].shape.first(in[1].shape.size() - 1)), run = product(shape.subspan(depth));
-  const std::size_t bytes = element_bytes(out[0].dtype);
-  copy_elements(node, in, out);
-  for (std::int64_t u = 0; u < count; ++u) {
-    std::int64_t first = 0;
-    for (std::size_t axis = 0; axis < depth; ++axis) {
-      const std::int64_t index =
-          integer_at(in[1], u * static_cast<std::int64_t>(depth) + static_cast<std::int64_t>(axis));
-      check(index >= -shape[axis] && index < shape[axis], "{} index {} of update {} is outside axis {} of size {}",
-            where(node), index, u, axis, shape[axis]);
-      first += (index < 0 ? index + shape[axis] : index) * strides[axis];
-    }
-    std::byte* to = out[0].data + static_cast<std::size_t>(first) * bytes;
-    const std::byte* from = in[2].data + static_cast<std::size_t>(u * run) * bytes;
-    if (reduction == ScatterReduction::none) {
-      if (run > 0) std::memcpy(to, from, static_cast<std::size_t>(run) * bytes);
-      continue;
-    }
-    with_number_type(out[0].dtype, [&](auto zero) {
-      using T = decltype(zero);
-      combine(reduction, reinterpret_cast<T*>(to), reinterpret_cast<const T*>(from), run);
-    });
-  }
-}
-
-bool is_plain_scatter(const Op& op) { return std::get<ScatterNd>(op).reduction == ScatterReduction::none; }
 
 /// One axis of a Pad. Negative padding crops first, so that [low, low + size) of the input is padded.
 struct PadAxis {
@@ -283,6 +207,7 @@ std::int64_t pad_source(const PadAxis& a, PadMode mode, std::int64_t i) {
   const std::int64_t j = i - a.begin, last = a.size - 1;
   if (mode == PadMode::edge || last <= 0)
     return a.low + std::clamp<std::int64_t>(j, 0, std::max<std::int64_t>(0, last));
+  if (mode == PadMode::wrap) return a.low + ((j % a.size) + a.size) % a.size;
   const std::int64_t period = 2 * last, phase = ((j % period) + period) % period;
   return a.low + (phase <= last ? phase : period - phase);
 }
@@ -304,7 +229,7 @@ void pad_constant(std::span<const TensorView> in, const TensorView& out, const P
        out.data + first_to * static_cast<std::int64_t>(sizeof(T)));
 }
 
-/// Reflect and edge modes: every output element reads an input element; the last axis is the inner loop.
+/// Reflect, edge and wrap modes: every output element reads an input element; the last axis is the inner loop.
 template <class T>
 void pad_mapped(const TensorView& in, const TensorView& out, const PadAxes& axes, PadMode mode) {
   const auto shape = out.shape;
@@ -331,9 +256,14 @@ void pad(const Node& node, std::span<const TensorView> in, std::span<const Tenso
     using T = decltype(zero);
     if (mode == PadMode::constant || in[0].shape.empty()) return pad_constant<T>(in, out[0], axes);
     for (std::size_t i = 0; i < in[0].shape.size(); ++i)
-      check(axes[i].size > 0, "{} nothing to repeat along axis {}", where(node), i);
+      check(axes[i].size > 0, "{} there are no elements to repeat along axis {}", where(node), i);
     pad_mapped<T>(in[0], out[0], axes, mode);
   });
+}
+
+RealBounds pad_bounds(const Op& op, std::span<const RealBounds> in) {
+  if (std::get<Pad>(op).mode != PadMode::constant) return in[0];
+  return hull(in[0], in.size() > 2 && !in[2].is_empty() ? in[2] : RealBounds{0, 0});
 }
 
 }  // namespace
@@ -343,7 +273,6 @@ std::vector<OperatorInfo> index_operators() {
     return Slot{name, kIndex, 0, presence, Use::parameter};
   };
   const Slot data{"data", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
-  const Traits moves{.moves_elements = true, .commutes_with_positive_scale = true};
   return {
       {.name = "Slice",
        .since = 10,
@@ -353,8 +282,9 @@ std::vector<OperatorInfo> index_operators() {
        .outputs = {output},
        .infer = infer_slice,
        .evaluate = slice,
-       .traits = moves,
-       .role = Role::movement},
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .acts_along_axes = true},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "Gather",
        .prototype = Gather{},
        .inputs = {data, parameter("indices")},
@@ -362,24 +292,10 @@ std::vector<OperatorInfo> index_operators() {
        .fields = {field("axis", &Gather::axis)},
        .infer = infer_gather,
        .evaluate = gather,
-       .traits = moves},
-      {.name = "ScatterND",
-       .since = 18,
-       .prototype = ScatterNd{},
-       .inputs = {data, {"indices", kInt64, 0, Presence::required, Use::parameter}, {"updates", kWholeBytes, 'T'}},
-       .outputs = {output},
-       .fields = {field("reduction", &ScatterNd::reduction,
-                        std::vector<Word<ScatterReduction>>{{"none", ScatterReduction::none},
-                                                            {"add", ScatterReduction::add},
-                                                            {"mul", ScatterReduction::mul},
-                                                            {"min", ScatterReduction::min},
-                                                            {"max", ScatterReduction::max}})},
-       .infer = infer_scatter_nd,
-       .evaluate = scatter_nd,
-       .traits = {.moves_elements = true},
-       .moves_when = is_plain_scatter},
+       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .permutes_channels = true},
+       .bounds = within_first},
       {.name = "Pad",
-       .since = 18,
+       .since = 19,
        .prototype = Pad{},
        .inputs = {data,
                   parameter("pads"),
@@ -387,12 +303,16 @@ std::vector<OperatorInfo> index_operators() {
                   parameter("axes", Presence::optional)},
        .outputs = {output},
        .fields = {field("mode", &Pad::mode,
-                        std::vector<Word<PadMode>>{
-                            {"constant", PadMode::constant}, {"reflect", PadMode::reflect}, {"edge", PadMode::edge}})},
+                        std::vector<Word<PadMode>>{{"constant", PadMode::constant},
+                                                   {"reflect", PadMode::reflect},
+                                                   {"edge", PadMode::edge},
+                                                   {"wrap", PadMode::wrap}})},
        .infer = infer_pad,
        .evaluate = pad,
        .traits = {.moves_elements = true},
-       .role = Role::movement},
+       .role = Role::movement,
+       .fills_when = [](const Op& op) { return std::get<Pad>(op).mode == PadMode::constant; },
+       .bounds = pad_bounds},
   };
 }
 

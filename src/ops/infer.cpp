@@ -23,13 +23,13 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
   if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size keeps its identity
   if (is_unknown(a) || is_unknown(b)) return a == 0 || b == 0 ? 0 : kDynamic;
   std::int64_t product = 0;
-  if (__builtin_mul_overflow(a, b, &product)) fail("sizes {} and {} multiply beyond any memory", a, b);
+  if (__builtin_mul_overflow(a, b, &product)) fail("the product of sizes {} and {} exceeds any memory", a, b);
   return product;
 }
 
 std::int64_t normalize_axis(std::int64_t axis, std::size_t rank) {
   const auto n = static_cast<std::int64_t>(rank);
-  check(axis >= -n && axis < n, "axis {} of a value with {} axes", axis, rank);
+  check(axis >= -n && axis < n, "axis {} does not exist in a value with {} axes", axis, rank);
   return axis < 0 ? axis + n : axis;
 }
 

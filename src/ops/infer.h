@@ -79,11 +79,11 @@ inline Shape all_dynamic(std::int64_t rank) { return Shape(at(rank), kDynamic); 
 /// The number of elements of a rank-1 input: the rank of a shape it describes.
 inline std::optional<std::int64_t> length_of(const ValueInfo& info) {
   if (!info.shape || info.shape->size() != 1 || is_unknown(info.shape->front())) return std::nullopt;
-  check(info.shape->front() <= 64, "a shape of {} dimensions", info.shape->front());
+  check(info.shape->front() <= 64, "a shape has {} dimensions; at most 64 are supported", info.shape->front());
   return info.shape->front();
 }
 
-/// Same type and shape as the first input.
+/// The output has the type and shape of the first input.
 Outputs infer_same(const Inputs& in);
 /// The inputs' shapes broadcast; the type of the first input, or `dtype`.
 Outputs infer_elementwise(const Inputs& in);

@@ -28,6 +28,7 @@ std::vector<OperatorInfo> internal_operators() {
            .infer = infer_same,
            .evaluate = copy_elements,
            .traits = {.elementwise = true, .moves_elements = true, .keeps_order = true},
+           .bounds = within_first,
            .is_internal = true},
           {.name = "Opaque",
            .domain = "bitfold",

@@ -58,14 +58,14 @@ Outputs infer_split(const Inputs& in) {
   std::vector<std::int64_t> sizes(parts, kDynamic);
   if (in.has(1)) {
     if (const auto given = in.known(1)) {
-      check(given->size() == parts, "{} sizes for {} outputs", given->size(), parts);
+      check(given->size() == parts, "there are {} sizes for {} outputs", given->size(), parts);
       sizes = *given;
       std::int64_t sum = 0;
       for (std::int64_t s : sizes) {
-        check(s >= 0 && s < (std::int64_t{1} << 40), "a part of size {}; it must not be negative, and below 2^40", s);
+        check(s >= 0 && s < (std::int64_t{1} << 40), "a part has size {}; it must be at least 0 and below 2^40", s);
         sum += s;
       }
-      check(is_unknown(x[axis]) || sum == x[axis], "parts add up to {}, axis {} has {}", sum, axis, x[axis]);
+      check(is_unknown(x[axis]) || sum == x[axis], "parts add up to {}, but axis {} has size {}", sum, axis, x[axis]);
     }
   } else if (!is_unknown(x[axis])) {
     const std::int64_t size = (x[axis] + std::ssize(sizes) - 1) / std::ssize(sizes);
@@ -128,7 +128,8 @@ std::vector<OperatorInfo> join_operators() {
        .infer = infer_concat,
        .evaluate = concat,
        .traits = moves,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_inputs},
       {.name = "Split",
        .since = 18,
        .prototype = Split{},
@@ -139,7 +140,8 @@ std::vector<OperatorInfo> join_operators() {
        .infer = infer_split,
        .evaluate = split,
        .traits = moves,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
   };
 }
 

@@ -22,7 +22,7 @@ struct Strides {
 };
 
 inline void check_rank(std::span<const std::int64_t> shape) {
-  check(shape.size() <= kMaxRank, "a tensor of rank {} is beyond the highest supported, {}", shape.size(), kMaxRank);
+  check(shape.size() <= kMaxRank, "a tensor has rank {}; at most {} is supported", shape.size(), kMaxRank);
 }
 
 /// Strides of a dense row-major tensor, in elements.
@@ -67,7 +67,7 @@ class Loops {
       levels_[depth_ - 1].steps = steps;
       return;
     }
-    check(depth_ < levels_.size(), "a loop nest of more than {} levels", levels_.size());
+    check(depth_ < levels_.size(), "a loop nest needs more than {} levels", levels_.size());
     levels_[depth_++] = {size, steps};
   }
 

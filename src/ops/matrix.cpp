@@ -67,7 +67,7 @@ BatchedProduct matmul_product(std::span<const TensorView> in) {
   const std::size_t a_rank = a.size() > 2 ? a.size() - 2 : 0, b_rank = b.size() > 2 ? b.size() - 2 : 0;
   const std::size_t rank = std::max(a_rank, b_rank);
   std::array<std::int64_t, kMaxRank> batch{};
-  check(rank <= kMaxRank, "a matrix product of rank {}", rank + 2);
+  check(rank <= kMaxRank, "a matrix product has rank {}, which is too high", rank + 2);
   for (std::size_t i = 0; i < rank; ++i) {
     const std::int64_t da = i + a_rank >= rank ? a[i + a_rank - rank] : 1;
     const std::int64_t db = i + b_rank >= rank ? b[i + b_rank - rank] : 1;
@@ -93,10 +93,7 @@ void fill_with_c(const Gemm& op, std::span<const TensorView> in, const TensorVie
     for (std::int64_t j = 0; j < out.shape[1]; ++j) *y++ = op.beta * c[i * strides[0] + j * strides[1]];
 }
 
-namespace {
-
-/// y = alpha * A' * B' + y
-void multiply(const Product& p, float alpha, const float* a, const float* b, float* y) {
+void multiply_add(const Product& p, float alpha, const float* a, const float* b, float* y) {
   constexpr std::int64_t kBlock = 64;
   const std::int64_t a_row = p.trans_a ? 1 : p.k, a_column = p.trans_a ? p.m : 1;
   const std::int64_t b_row = p.trans_b ? 1 : p.n, b_column = p.trans_b ? p.k : 1;
@@ -118,10 +115,12 @@ void multiply(const Product& p, float alpha, const float* a, const float* b, flo
     }
 }
 
+namespace {
+
 void gemm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Gemm>(node.op);
   fill_with_c(op, in, out[0]);
-  multiply(gemm_product(op, in, out[0]), op.alpha, in[0].as<float>(), in[1].as<float>(), out[0].as<float>());
+  multiply_add(gemm_product(op, in, out[0]), op.alpha, in[0].as<float>(), in[1].as<float>(), out[0].as<float>());
 }
 
 void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -130,8 +129,8 @@ void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorV
   std::fill_n(y, out[0].size(), 0.0F);
   p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
     for (std::int64_t i = 0; i < count; ++i)
-      multiply(p.one, 1, in[0].as<float>() + offsets[1] + i * steps[1], in[1].as<float>() + offsets[2] + i * steps[2],
-               y + offsets[0] + i * steps[0]);
+      multiply_add(p.one, 1, in[0].as<float>() + offsets[1] + i * steps[1],
+                   in[1].as<float>() + offsets[2] + i * steps[2], y + offsets[0] + i * steps[0]);
   });
 }
 
@@ -144,7 +143,28 @@ std::int64_t gemm_macs(const Node& node, std::span<const Shape> in, std::span<co
 std::int64_t matmul_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
   return in[0].empty() ? 0 : product(out[0]) * in[0].back();
 }
-std::string_view why_gemm_in_float(const Op& op) { return std::get<Gemm>(op).trans_a ? "its input is transposed" : ""; }
+std::optional<std::string_view> why_gemm_in_float(const Op& op) {
+  if (std::get<Gemm>(op).trans_a) return "its input is transposed";
+  return std::nullopt;
+}
+
+std::optional<WeightMatrix> view_gemm_weights(const Op& any, const Shape& w) {
+  const auto& op = std::get<Gemm>(any);
+  if (w.size() != 2) return std::nullopt;
+  return WeightMatrix{.outputs = w[op.trans_b ? 0 : 1],
+                      .inputs = w[op.trans_b ? 1 : 0],
+                      .output_stride = op.trans_b ? w[1] : 1,
+                      .input_stride = op.trans_b ? 1 : w[1],
+                      .output_axis = op.trans_b ? 0 : 1,
+                      .alpha = op.alpha,
+                      .beta = op.beta,
+                      .has_transposed_input = op.trans_a};
+}
+std::optional<WeightMatrix> view_matmul_weights(const Op& /*op*/, const Shape& w) {
+  auto view = view_gemm_weights(Gemm{}, w);
+  if (view) view->is_batched = true;
+  return view;
+}
 
 }  // namespace
 
@@ -163,6 +183,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .evaluate = gemm,
        .role = Role::product,
        .why_in_float = why_gemm_in_float,
+       .view_weights = view_gemm_weights,
        .macs = gemm_macs},
       {.name = "MatMul",
        .prototype = MatMul{},
@@ -171,6 +192,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .infer = infer_matmul,
        .evaluate = matmul,
        .role = Role::product,
+       .view_weights = view_matmul_weights,
        .macs = matmul_macs},
   };
 }

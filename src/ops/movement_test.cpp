@@ -14,7 +14,7 @@ TEST(Concat, joins_along_any_axis) {
   expect_op(Concat{0}, {int64s({1}), int64s({2, 3}), int64s({0}, {})}, int64s({1, 2, 3}));
 }
 
-TEST(Split, cuts_evenly_or_by_given_sizes) {
+TEST(Split, splits_evenly_or_by_given_sizes) {
   const auto even = run_op(Split{1}, {iota({2, 4})}, 2);
   expect_equal(even[0], floats({2, 2}, {1, 2, 5, 6}));
   expect_equal(even[1], floats({2, 2}, {3, 4, 7, 8}));
@@ -48,7 +48,7 @@ TEST(Slice, steps_backward_and_clamps_the_extremes_of_int64) {
   expect_op(Slice{}, {iota({4}), int64s({-1}), int64s({kLowest}), int64s({0}), int64s({kLowest})}, floats({1}, {4}));
 }
 
-TEST(Gather, takes_negative_indices_and_keeps_their_shape) {
+TEST(Gather, accepts_negative_indices_and_gives_the_indices_shape) {
   expect_op(Gather{0}, {iota({3, 2}), int64s({2, 1}, {-1, 0})}, floats({2, 1, 2}, {5, 6, 1, 2}));
   expect_op(Gather{1}, {iota({2, 3}), int64s({}, {1})}, floats({2}, {2, 5}));
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({3})}), Error);
@@ -93,7 +93,7 @@ TEST(ScatterND, errors_name_the_index_the_shape_and_the_type) {
       << refusal;
 }
 
-TEST(Pad, constant_reflect_and_edge) {
+TEST(Pad, has_modes_constant_reflect_and_edge) {
   const Tensor x = iota({2, 3});
   expect_op(Pad{PadMode::reflect}, {x, int64s({0, 2, 1, 1})},
             floats({3, 6}, {3, 2, 1, 2, 3, 2, 6, 5, 4, 5, 6, 5, 3, 2, 1, 2, 3, 2}));
@@ -115,7 +115,7 @@ TEST(Expand, repeats_axes_of_one) {
   expect_op(Expand{}, {floats({3}, {1, 2, 3}), int64s({1})}, floats({3}, {1, 2, 3}));
 }
 
-TEST(Tile, repeats_the_whole) {
+TEST(Tile, repeats_the_whole_tensor) {
   expect_op(Tile{}, {iota({2, 2}), int64s({2, 2})}, floats({4, 4}, {1, 2, 1, 2, 3, 4, 3, 4, 1, 2, 1, 2, 3, 4, 3, 4}));
   expect_op(Tile{}, {iota({2}), int64s({0})}, floats({0}, {}));
 }
@@ -145,7 +145,7 @@ TEST(Cast, truncates_toward_zero_and_saturates) {
   expect_op(Cast{DataType::float32}, {int64s({-3, 4})}, floats({2}, {-3, 4}));
 }
 
-TEST(DepthToSpace, both_orders) {
+TEST(DepthToSpace, reads_channels_in_both_orders) {
   expect_op(DepthToSpace{2, false}, {iota({1, 8, 1, 2})},
             floats({1, 2, 2, 4}, {1, 5, 2, 6, 9, 13, 10, 14, 3, 7, 4, 8, 11, 15, 12, 16}));
   expect_op(DepthToSpace{2, true}, {iota({1, 8, 1, 2})},

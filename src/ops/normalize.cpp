@@ -1,5 +1,6 @@
 // Normalizations and Softmax. Sums, means and variances are computed in double.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -28,6 +29,42 @@ Outputs infer_group_norm(const Inputs& in) {
     check(groups >= 1 && (is_unknown((*in.shape(0))[1]) || (*in.shape(0))[1] % groups == 0),
           "{} channels do not divide into {} groups", (*in.shape(0))[1], groups);
   return outputs;
+}
+
+/// The mean and the inverse deviation have size 1 along the axes over which they are taken.
+Outputs infer_layer_norm(const Inputs& in) {
+  Outputs outputs(in.node.outputs.size(), real({}));
+  outputs[0] = real(in.shape(0));
+  if (!in.shape(0)) return outputs;
+  Shape moments = *in.shape(0);
+  const std::size_t axis = at(normalize_axis(std::get<LayerNorm>(in.node.op).axis, moments.size()));
+  std::fill(moments.begin() + static_cast<std::ptrdiff_t>(axis), moments.end(), 1);
+  for (std::size_t i = 1; i < outputs.size(); ++i) outputs[i].shape = moments;
+  return outputs;
+}
+
+Outputs infer_rms_norm(const Inputs& in) {
+  if (in.shape(0)) normalize_axis(std::get<RmsNorm>(in.node.op).axis, in.shape(0)->size());
+  if (in.shape(0) && in.shape(1)) {
+    const Shape both = broadcast(*in.shape(0), *in.shape(1));
+    bool fits = both.size() == in.shape(0)->size();
+    for (std::size_t i = 0; fits && i < both.size(); ++i)
+      fits = is_unknown((*in.shape(0))[i]) || both[i] == (*in.shape(0))[i];
+    check(fits, "scale of shape {} does not broadcast to X of shape {}", to_string(*in.shape(1)),
+          to_string(*in.shape(0)));
+  }
+  return infer_same(in);
+}
+
+Outputs infer_lp_norm(const Inputs& in) {
+  if (in.shape(0)) normalize_axis(std::get<LpNorm>(in.node.op).axis, in.shape(0)->size());
+  return infer_same(in);
+}
+
+Outputs infer_mean_variance(const Inputs& in) {
+  if (in.shape(0))
+    for (std::int64_t axis : std::get<MeanVarianceNorm>(in.node.op).axes) normalize_axis(axis, in.shape(0)->size());
+  return infer_same(in);
 }
 
 /// y = k * x + b for a run of n.
@@ -98,10 +135,88 @@ void layer_norm(const Node& node, std::span<const TensorView> in, std::span<cons
   for (std::int64_t r = 0; r < rows; ++r) {
     const float* x = in[0].as<float>() + r * n;
     const Moments m = moments(x, n, op.epsilon);
-    scale_shift(x, out[0].as<float>() + r * n, n, m.inverse_deviation, -m.mean * m.inverse_deviation);
+    if (is_given(out, 0))
+      scale_shift(x, out[0].as<float>() + r * n, n, m.inverse_deviation, -m.mean * m.inverse_deviation);
+    if (is_given(out, 1)) out[1].as<float>()[r] = static_cast<float>(m.mean);
+    if (is_given(out, 2)) out[2].as<float>()[r] = static_cast<float>(m.inverse_deviation);
   }
+  if (!is_given(out, 0)) return;
   map<float, float, float>(out[0], in[1], out[0], [](float y, float gamma) { return y * gamma; });
   if (is_given(in, 2)) map<float, float, float>(out[0], in[2], out[0], [](float y, float beta) { return y + beta; });
+}
+
+void rms_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<RmsNorm>(node.op);
+  const auto shape = in[0].shape;
+  const std::size_t axis = wrapped_axis(op.axis, shape.size());
+  const std::int64_t rows = product(shape.first(axis)), n = product(shape.subspan(axis));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* x = in[0].as<float>() + r * n;
+    double squares = 0;
+    for (std::int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * x[i];
+    const double k = 1 / std::sqrt(squares / static_cast<double>(n) + op.epsilon);
+    scale_shift(x, out[0].as<float>() + r * n, n, k, 0);
+  }
+  map<float, float, float>(out[0], in[1], out[0], [](float y, float scale) { return y * scale; });
+}
+
+/// A vector of zeros stays one.
+void lp_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<LpNorm>(node.op);
+  const auto shape = in[0].shape;
+  const std::size_t axis = wrapped_axis(op.axis, shape.size());
+  const std::int64_t outer = product(shape.first(axis)), n = shape[axis], inner = product(shape.subspan(axis + 1));
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t i = 0; i < inner; ++i) {
+      const float* x = in[0].as<float>() + o * n * inner + i;
+      float* y = out[0].as<float>() + o * n * inner + i;
+      double norm = 0;
+      for (std::int64_t k = 0; k < n; ++k) {
+        const double v = x[k * inner];
+        norm += op.p == 1 ? std::abs(v) : v * v;
+      }
+      if (op.p == 2) norm = std::sqrt(norm);
+      for (std::int64_t k = 0; k < n; ++k) y[k * inner] = norm == 0 ? 0.0F : static_cast<float>(x[k * inner] / norm);
+    }
+}
+
+/// (x - mean) / (deviation + 1e-9), the body that ONNX gives the operator.
+void mean_variance_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  constexpr double kEpsilon = 1e-9;
+  const auto shape = in[0].shape;
+  std::array<bool, kMaxRank> is_reduced{};
+  const Strides strides = dense_strides(shape);
+  for (std::int64_t axis : std::get<MeanVarianceNorm>(node.op).axes)
+    is_reduced[wrapped_axis(axis, shape.size())] = true;
+  Loops<1> kept, reduced;
+  std::int64_t count = 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    (is_reduced[i] ? reduced : kept).add(shape[i], {strides[i]});
+    if (is_reduced[i]) count *= shape[i];
+  }
+  const auto group = [&](const float* x, float* y) {
+    const auto sum = [&](auto f) {
+      double total = 0;
+      reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+        for (std::int64_t i = 0; i < n; ++i) total += f(static_cast<double>(x[offsets[0] + i * steps[0]]));
+      });
+      return total / static_cast<double>(count);
+    };
+    const double mean = sum([](double v) { return v; });
+    const double k = 1 / (std::sqrt(sum([mean](double v) { return (v - mean) * (v - mean); })) + kEpsilon);
+    reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t at = offsets[0] + i * steps[0];
+        y[at] = static_cast<float>((x[at] - mean) * k);
+      }
+    });
+  };
+  kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t at = offsets[0] + i * steps[0];
+      group(in[0].as<float>() + at, out[0].as<float>() + at);
+    }
+  });
 }
 
 /// y = x / (bias + alpha / size * sum of x^2 over `size` adjacent channels)^beta
@@ -145,14 +260,7 @@ void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bo
 
 void softmax(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Softmax>(node.op);
-  const auto shape = in[0].shape;
-  if (shape.empty()) return softmax_row(in[0].as<float>(), out[0].as<float>(), 1, 1, op.log);
-  // The flattened form may name the axis after the last one: distributions of one element.
-  const bool is_past_end = op.flattened && op.axis == static_cast<std::int64_t>(shape.size());
-  const std::size_t axis = is_past_end ? shape.size() : wrapped_axis(op.axis, shape.size());
-  const std::int64_t outer = product(shape.first(axis));
-  const std::int64_t n = op.flattened ? product(shape.subspan(axis)) : shape[axis];
-  const std::int64_t inner = op.flattened ? 1 : product(shape.subspan(axis + 1));
+  const auto [outer, n, inner] = axis_vectors(in[0].shape, op.axis, op.flattened);
   for (std::int64_t o = 0; o < outer; ++o)
     for (std::int64_t i = 0; i < inner; ++i) {
       const std::int64_t start = o * n * inner + i;
@@ -178,17 +286,24 @@ std::vector<OperatorInfo> normalize_operators() {
                         .infer = infer,
                         .evaluate = evaluate};
   };
-  return {
+  OperatorInfo batch_norm_row =
       row("BatchNormalization", 14, BatchNorm{},
           {x, parameter("scale"), parameter("B"), parameter("input_mean"), parameter("input_var")},
           {field("epsilon", &BatchNorm::epsilon), ignored<float>("momentum"), only<std::int64_t>("training_mode", 0)},
-          infer_batch_norm, batch_norm),
+          infer_batch_norm, batch_norm);
+  batch_norm_row.traits.is_channelwise = true;
+  OperatorInfo softmax_row =
+      row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
+          infer_same, softmax);
+  softmax_row.bounds = from_zero_to_one;
+  std::vector<OperatorInfo> rows{
+      batch_norm_row,
       row("InstanceNormalization", 6, InstanceNorm{}, {x, parameter("scale"), parameter("B")},
           {field("epsilon", &InstanceNorm::epsilon)}, infer_batch_norm, instance_norm),
       row("LayerNormalization", 17, LayerNorm{},
           {x, parameter("Scale"), {"B", kReal, 'T', Presence::optional, Use::parameter}},
           {field("axis", &LayerNorm::axis), field("epsilon", &LayerNorm::epsilon), only<std::int64_t>("stash_type", 1)},
-          infer_same, layer_norm),
+          infer_layer_norm, layer_norm),
       row("GroupNormalization", 21, GroupNorm{}, {x, parameter("scale"), parameter("bias")},
           {required(field("num_groups", &GroupNorm::num_groups, Interval{.min = 1})),
            field("epsilon", &GroupNorm::epsilon), only<std::int64_t>("stash_type", 1)},
@@ -197,11 +312,23 @@ std::vector<OperatorInfo> normalize_operators() {
           {required(field("size", &Lrn::size, Interval{.min = 1})), field("alpha", &Lrn::alpha),
            field("beta", &Lrn::beta), field("bias", &Lrn::bias)},
           infer_same, lrn),
-      row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
-          infer_same, softmax),
+      softmax_row,
       row("LogSoftmax", 13, Softmax{.log = true}, {x},
           {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)}, infer_same, softmax),
+      row("RMSNormalization", 23, RmsNorm{},
+          {{"X", kReal, 'T'}, {"scale", kReal, 'V', Presence::required, Use::parameter}},
+          {field("axis", &RmsNorm::axis), field("epsilon", &RmsNorm::epsilon), only<std::int64_t>("stash_type", 1)},
+          infer_rms_norm, rms_norm),
+      row("LpNormalization", 1, LpNorm{}, {x},
+          {field("axis", &LpNorm::axis), field("p", &LpNorm::p, Interval{.min = 1, .max = 2})}, infer_lp_norm, lp_norm),
+      row("MeanVarianceNormalization", 9, MeanVarianceNorm{}, {x}, {field("axes", &MeanVarianceNorm::axes)},
+          infer_mean_variance, mean_variance_norm),
   };
+  for (OperatorInfo& r : rows) {
+    if (r.name == "RMSNormalization") r.outputs = {{"Y", kReal, 'V'}};
+    if (r.name == "LayerNormalization") r.outputs = {y, {"Mean", kReal}, {"InvStdDev", kReal}};
+  }
+  return rows;
 }
 
 }  // namespace bitfold::ops

@@ -30,14 +30,14 @@ inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {
     case DataType::boolean:
       return view.as<std::uint8_t>()[i] != 0 ? 1 : 0;
     default:
-      fail("an operand of type {} where int64 is expected", to_string(view.dtype));
+      fail("an operand has type {}, expected int64", to_string(view.dtype));
   }
 }
 
 /// Wraps negative axes; -1 is the last axis.
 inline std::size_t wrapped_axis(std::int64_t axis, std::size_t rank) {
   const auto r = static_cast<std::int64_t>(rank);
-  check(axis >= -r && axis < r, "axis {} of a tensor of rank {}", axis, rank);
+  check(axis >= -r && axis < r, "axis {} does not exist in a tensor of rank {}", axis, rank);
   return static_cast<std::size_t>(axis < 0 ? axis + r : axis);
 }
 
@@ -48,6 +48,20 @@ inline std::int64_t product(std::span<const std::int64_t> dims) {
   std::int64_t n = 1;
   for (std::int64_t d : dims) n *= d;
   return n;
+}
+
+/// The vectors along one axis: element k of vector (o, i) is at (o * n + k) * inner + i.
+struct AxisVectors {
+  std::int64_t outer = 1, n = 1, inner = 1;
+};
+/// `is_flattened`: each vector extends over all axes from `axis` on, which may be the one after the last. A scalar is a
+/// vector of one element.
+inline AxisVectors axis_vectors(std::span<const std::int64_t> shape, std::int64_t axis, bool is_flattened) {
+  if (shape.empty()) return {};
+  const bool is_past_end = is_flattened && axis == static_cast<std::int64_t>(shape.size());
+  const std::size_t first = is_past_end ? shape.size() : wrapped_axis(axis, shape.size());
+  if (is_flattened) return {product(shape.first(first)), product(shape.subspan(first)), 1};
+  return {product(shape.first(first)), shape[first], product(shape.subspan(first + 1))};
 }
 
 }  // namespace bitfold::ops

@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "bitfold/node.h"
+#include "ops/bounds.h"
 #include "ops/field.h"
 #include "ops/infer.h"
 #include "ops/type_set.h"
+#include "ops/weight_matrix.h"
 
 namespace bitfold::ops {
 
@@ -53,27 +55,37 @@ enum class Role {
   arithmetic,  ///< Every input and output has its own grid.
 };
 
-/// Facts about the computation. False is always safe.
+/// Facts about the computation. False is safe, except for the two that qualify moves_elements.
 struct Traits {
   /// Output element i depends on the inputs' elements at i only, after numpy broadcasting.
   bool elementwise = false;
   /// Every output element is an element of a data input (or a fill value), unchanged.
   bool moves_elements = false;
+  /// Qualifies moves_elements: which element goes where depends on the elements, as in MaxPool.
+  bool selects_by_value = false;
   /// Changes only the shape: elements keep their order in memory.
   bool keeps_order = false;
+  /// Every output element is a mean or an extreme of elements of the first input.
+  bool averages = false;
   /// f(s x) = s f(x) for every s > 0, in all data inputs together.
   bool commutes_with_positive_scale = false;
   /// Reads the shapes of its inputs but not their elements.
   bool reads_shape_only = false;
   /// Channels (axis 1) do not mix: output channel c depends on channel c of the data inputs only.
   bool keeps_channels = false;
+  /// Output element i depends on element i of the first input and on the parameters of its channel only.
+  bool is_channelwise = false;
+  /// Qualifies moves_elements: elements may change channels (axis 1) although the number of channels stays.
+  bool permutes_channels = false;
+  /// Leaves alone every axis that its input 'axes' does not name.
+  bool acts_along_axes = false;
   /// Two runs with equal inputs may differ; never folded.
   bool is_random = false;
 };
 
 /// Inputs and outputs are in the node's order; an absent optional one is a view without data. Output views have the
-/// type and shape given by the row's infer function. Memory allocated does not grow with the data. Inputs and outputs
-/// do not overlap. Throws Error beginning with the node if the data is invalid, such as an index out of range.
+/// type and shape given by the row's infer function. Inputs and outputs do not overlap. Memory allocated does not grow
+/// with the data, except for lists along one axis. Throws Error beginning with the node if the data is invalid.
 using Evaluate = void (*)(const Node& node, std::span<const TensorView> inputs, std::span<const TensorView> outputs);
 /// For outputs whose shape depends on the data; allocates them.
 using EvaluateDynamic = std::vector<Tensor> (*)(const Node& node, std::span<const TensorView> inputs);
@@ -82,6 +94,8 @@ using Infer = Outputs (*)(const Inputs& inputs);
 /// Completes a node read from a file with facts about its inputs: kernel_shape from the weights, perm from the rank.
 /// Returns the reason if Bitfold lacks this form of the operator.
 using Settle = std::optional<std::string> (*)(Op& op, const Inputs& inputs);
+/// A view of weights of that shape; none if the operator rejects the shape.
+using ViewWeights = std::optional<WeightMatrix> (*)(const Op& op, const Shape& weights);
 /// Multiply-accumulates per run.
 using CountMacs = std::int64_t (*)(const Node& node, std::span<const Shape> inputs, std::span<const Shape> outputs);
 
@@ -100,15 +114,19 @@ struct OperatorInfo {
   Settle settle = nullptr;
   Traits traits = {};
   Role role = Role::in_float;
-  /// The reason why a node of the operator runs in float in spite of its role; empty if it does not.
-  std::string_view (*why_in_float)(const Op& op) = nullptr;
+  /// The reason why a node of the operator runs in float in spite of its role; none if it does not.
+  std::optional<std::string_view> (*why_in_float)(const Op& op) = nullptr;
   /// Whether the trait moves_elements and the role movement apply to this node; null means always.
   bool (*moves_when)(const Op& op) = nullptr;
+  /// Whether this node writes the real of its slot with Use::fill, 0 if that is absent; null means never.
+  bool (*fills_when)(const Op& op) = nullptr;
+  BoundsRule bounds = nullptr;         ///< Null if nothing is known.
+  ViewWeights view_weights = nullptr;  ///< Set for the role product.
   CountMacs macs = nullptr;
   /// Whether the operator does not exist in files: Requantize, Opaque.
   bool is_internal = false;
-  /// The number of bodies (If 2, Loop and Scan 1).
-  int bodies = 0;
+  /// The attributes that hold the bodies of If, Loop and Scan.
+  std::vector<std::string_view> bodies = {};
   /// The name in the text form, if two rows have one name in ONNX: an attribute of the first one selects the other.
   std::string_view other_name = {};
 
@@ -130,9 +148,38 @@ const Slot* slot_at(std::span<const Slot> slots, std::size_t index);
 std::vector<ValueId> inputs_with(const Node& node, Use use);
 /// The input with that use; ValueId::none if it is absent.
 ValueId input_with(const Node& node, Use use);
+/// The input in the slot of that name; ValueId::none if it is absent.
+ValueId input_named(const Node& node, std::string_view name);
 inline bool moves_elements(const Op& op) {
   const OperatorInfo& row = info(op);
   return row.traits.moves_elements && (row.moves_when == nullptr || row.moves_when(op));
+}
+inline bool fills(const Op& op) {
+  const OperatorInfo& row = info(op);
+  return row.fills_when != nullptr && row.fills_when(op);
+}
+/// See OperatorInfo::why_in_float.
+inline std::optional<std::string_view> why_in_float(const Op& op) {
+  const OperatorInfo& row = info(op);
+  return row.why_in_float == nullptr ? std::nullopt : row.why_in_float(op);
+}
+/// Bounds of the node's outputs; `inputs` are in its order.
+inline RealBounds bounds_of(const Op& op, std::span<const RealBounds> inputs) {
+  const OperatorInfo& row = info(op);
+  return row.bounds == nullptr ? RealBounds{} : row.bounds(op, inputs);
+}
+/// None for operators other than products.
+inline std::optional<WeightMatrix> weight_matrix(const Op& op, const Shape& weights) {
+  const OperatorInfo& row = info(op);
+  return row.view_weights == nullptr ? std::nullopt : row.view_weights(op, weights);
+}
+/// The window of a convolution or pool; null for other operators.
+const Window* window_of(const Op& op);
+/// Whether it is that member of a family: is<Binary>(op, BinaryKind::add).
+template <class Family>
+bool is(const Op& op, decltype(Family::kind) kind) {
+  const auto* member = std::get_if<Family>(&op);
+  return member != nullptr && member->kind == kind;
 }
 
 /// Throws Error (without the place) if a node has too few or too many inputs, outputs or bodies, or lacks a required
@@ -148,20 +195,21 @@ std::vector<OperatorInfo> conv_operators();       ///< Conv, ConvTranspose
 std::vector<OperatorInfo> matrix_operators();     ///< Gemm, MatMul
 std::vector<OperatorInfo> normalize_operators();  ///< BatchNormalization, LayerNormalization, LRN, Softmax, ...
 std::vector<OperatorInfo> pool_operators();       ///< MaxPool, GlobalAveragePool, ...
+std::vector<OperatorInfo> lp_pool_operators();    ///< LpPool, GlobalLpPool, MaxUnpool
 std::vector<OperatorInfo> unary_operators();      ///< Relu, Sigmoid, LeakyRelu, Clip, ...
 std::vector<OperatorInfo> cast_operators();       ///< Cast
 std::vector<OperatorInfo> binary_operators();     ///< Add, Min, Where, PRelu, ...
-std::vector<OperatorInfo> reduce_operators();     ///< ReduceSum, ArgMax, ...
+std::vector<OperatorInfo> reduce_operators();     ///< ReduceSum, ArgMax, CumSum, Hardmax, ...
 std::vector<OperatorInfo> join_operators();       ///< Concat, Split
 std::vector<OperatorInfo> reshape_operators();    ///< Reshape, Transpose, Squeeze, ...
 std::vector<OperatorInfo> index_operators();      ///< Slice, Gather, Pad, ...
-std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, ConstantOfShape, Range
-std::vector<OperatorInfo> resize_operators();     ///< Resize, DepthToSpace
+std::vector<OperatorInfo> fill_operators();       ///< Expand, Tile, Shape, Size, ConstantOfShape, Range, EyeLike
+std::vector<OperatorInfo> resize_operators();     ///< Resize
 std::vector<OperatorInfo> control_operators();    ///< If, Loop, Scan
-std::vector<OperatorInfo> scatter_operators();    ///< GatherElements, GatherND, ScatterElements, TensorScatter
+std::vector<OperatorInfo> scatter_operators();    ///< GatherElements, GatherND, ScatterElements, ScatterND, ...
 std::vector<OperatorInfo> select_operators();     ///< TopK, OneHot, NonZero, Unique, Compress
 std::vector<OperatorInfo> box_operators();        ///< NonMaxSuppression, RoiAlign, MaxRoiPool
-std::vector<OperatorInfo> sample_operators();     ///< GridSample, AffineGrid, DeformConv, Col2Im
+std::vector<OperatorInfo> sample_operators();     ///< GridSample, AffineGrid, DeformConv
 std::vector<OperatorInfo> spectrum_operators();   ///< DFT, STFT, HannWindow, MelWeightMatrix, ...
 std::vector<OperatorInfo> recurrent_operators();  ///< RNN, GRU, LSTM
 std::vector<OperatorInfo> attention_operators();  ///< Attention, RotaryEmbedding, LinearAttention, CausalConvWithState
@@ -169,7 +217,7 @@ std::vector<OperatorInfo> code_operators();       ///< QuantizeLinear, Dequantiz
 std::vector<OperatorInfo> random_operators();     ///< RandomNormal, Bernoulli, Multinomial, ...
 std::vector<OperatorInfo> loss_operators();       ///< NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss
 std::vector<OperatorInfo> einsum_operators();     ///< Einsum, Det
-std::vector<OperatorInfo> arrange_operators();    ///< SpaceToDepth, ReverseSequence, CenterCropPad, Trilu
+std::vector<OperatorInfo> arrange_operators();    ///< DepthToSpace, ReverseSequence, Trilu, Col2Im, ...
 std::vector<OperatorInfo> internal_operators();   ///< Requantize, Opaque
 
 }  // namespace bitfold::ops

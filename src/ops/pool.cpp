@@ -14,15 +14,11 @@
 namespace bitfold::ops {
 namespace {
 
+/// The values and, for a maximum, their indices.
 Outputs infer_pool(const Inputs& in) {
   const auto& op = std::get<Pool>(in.node.op);
-  if (!in.shape(0)) return {{.dtype = in[0].dtype, .shape = {}, .elements = {}}};
-  const Shape& x = *in.shape(0);
-  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
-  Shape y{x[0], x[1]};
-  const auto spatial = resolve_window(op.window, spatial_of(x), op.ceil_mode).output;
-  y.insert(y.end(), spatial.begin(), spatial.end());
-  return {{.dtype = in[0].dtype, .shape = y, .elements = {}}};
+  const auto shape = pooled_shape(in, op.window, op.ceil_mode);
+  return {like(in[0], shape), {.dtype = DataType::int64, .shape = shape, .elements = {}}};
 }
 
 Outputs infer_global_pool(const Inputs& in) {
@@ -32,24 +28,6 @@ Outputs infer_global_pool(const Inputs& in) {
   std::fill(y.begin() + 2, y.end(), 1);
   return {real(y)};
 }
-
-/// The taps [begin, end) of output `o` inside the input, and the number of taps inside the padded input.
-struct Taps {
-  std::int64_t begin = 0, end = 0, padded_count = 0;
-};
-Taps taps(const WindowAxis& a, std::int64_t o) {
-  const std::int64_t first = a.tap(o, 0);
-  const auto below = [&](std::int64_t limit) {
-    if (limit <= first) return std::int64_t{0};
-    return std::min(a.kernel, (limit - first + a.dilation - 1) / a.dilation);
-  };
-  return {below(0), below(a.in), below(a.in + a.pad_end)};
-}
-
-struct Cell {
-  Taps z, y, x;
-  std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
-};
 
 /// The initial value of a search for the largest element.
 template <class T>
@@ -78,20 +56,6 @@ float average_of(const Window3d& a, const float* plane, const Cell& c, bool coun
   const std::int64_t count = count_padding ? c.z.padded_count * c.y.padded_count * c.x.padded_count
                                            : (c.z.end - c.z.begin) * (c.y.end - c.y.begin) * (c.x.end - c.x.begin);
   return count > 0 ? static_cast<float>(sum / static_cast<double>(count)) : 0.0F;
-}
-
-/// Calls cell(plane number, cell) for every output in order.
-template <class F>
-void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
-  for (std::int64_t p = 0; p < planes; ++p)
-    for (std::int64_t oz = 0; oz < a[0].out; ++oz) {
-      const Taps z = taps(a[0], oz);
-      for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
-        const Taps y = taps(a[1], oy);
-        const std::int64_t row = (a[0].tap(oz, 0) * a[1].in + a[1].tap(oy, 0)) * a[2].in;
-        for (std::int64_t ox = 0; ox < a[2].out; ++ox) f(p, Cell{z, y, taps(a[2], ox), row + a[2].tap(ox, 0)});
-      }
-    }
 }
 
 /// The common 2 x 2 window without padding, in a form that vectorizes.
@@ -126,6 +90,42 @@ void max_pool(const Window3d& a, const TensorView& in, const TensorView& out) {
   for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
 }
 
+/// The first of the largest taps as an index into the plane, and -1 if all are padding. `column_major`: the first
+/// spatial axis counts fastest.
+template <class T>
+std::int64_t index_of_max(const Window3d& a, const T* plane, const Cell& c, bool column_major) {
+  std::int64_t found = -1;
+  T best{};
+  for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
+    for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky)
+      for (std::int64_t kx = c.x.begin; kx < c.x.end; ++kx) {
+        const std::int64_t tap =
+            c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in + kx * a[2].dilation;
+        if (found >= 0 && !(plane[tap] > best)) continue;
+        found = tap;
+        best = plane[tap];
+      }
+  if (found < 0 || !column_major) return found;
+  const std::int64_t x = found % a[2].in, y = found / a[2].in % a[1].in, z = found / (a[2].in * a[1].in);
+  return z + (y + x * a[1].in) * a[0].in;
+}
+
+/// Indices count over the whole input, batch and channels included.
+void max_indices(const Window3d& a, const TensorView& in, const TensorView& out, bool column_major) {
+  const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
+  std::int64_t* y = out.as<std::int64_t>();
+  const auto search = [&](auto zero) {
+    const auto* x = in.as<decltype(zero)>();
+    for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) {
+      const std::int64_t index = index_of_max(a, x + p * plane, cell, column_major);
+      *y++ = index < 0 ? index : p * plane + index;
+    });
+  };
+  if (in.dtype == DataType::int8) return search(std::int8_t{});
+  if (in.dtype == DataType::uint8) return search(std::uint8_t{});
+  search(float{});
+}
+
 void average_pool(const Window3d& a, const TensorView& in, const TensorView& out, bool count_padding) {
   const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
   const float* x = in.as<float>();
@@ -138,6 +138,8 @@ void pool(const Node& node, std::span<const TensorView> in, std::span<const Tens
   const auto& op = std::get<Pool>(node.op);
   const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
   if (op.kind == PoolKind::average) return average_pool(a, in[0], out[0], op.count_include_pad);
+  if (is_given(out, 1)) max_indices(a, in[0], out[1], op.column_major_indices);
+  if (out[0].data == nullptr) return;
   if (in[0].dtype == DataType::int8) return max_pool<std::int8_t>(a, in[0], out[0]);
   if (in[0].dtype == DataType::uint8) return max_pool<std::uint8_t>(a, in[0], out[0]);
   max_pool<float>(a, in[0], out[0]);
@@ -159,6 +161,16 @@ void global_pool(const Node& node, std::span<const TensorView> in, std::span<con
 }
 
 }  // namespace
+
+std::optional<Shape> pooled_shape(const Inputs& in, const Window& window, bool ceil_mode) {
+  if (!in.shape(0)) return std::nullopt;
+  const Shape& x = *in.shape(0);
+  check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
+  Shape y{x[0], x[1]};
+  const auto spatial = resolve_window(window, spatial_of(x), ceil_mode).output;
+  y.insert(y.end(), spatial.begin(), spatial.end());
+  return y;
+}
 
 void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out) {
   const Window3d a = window_3d(std::get<Pool>(node.op).window, in.shape, out.shape);
@@ -199,20 +211,25 @@ std::vector<OperatorInfo> pool_operators() {
   const TypeSet comparable = kReal | TypeSet{DataType::int8, DataType::uint8};
   const std::vector<Slot> x{{"X", kReal, 'T'}}, y{{"Y", kReal, 'T'}};
   const auto fields = window_fields<Pool>() + std::vector{field("ceil_mode", &Pool::ceil_mode)};
-  const Traits picks{.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true};
-  const Traits averages{.commutes_with_positive_scale = true, .keeps_channels = true};
+  const Traits picks{.moves_elements = true,
+                     .selects_by_value = true,
+                     .averages = true,
+                     .commutes_with_positive_scale = true,
+                     .keeps_channels = true};
+  const Traits averages{.averages = true, .commutes_with_positive_scale = true, .keeps_channels = true};
   return {
       {.name = "MaxPool",
        .since = 12,
        .prototype = Pool{.kind = PoolKind::max},
        .inputs = {{"X", comparable, 'T'}},
-       .outputs = {{"Y", comparable, 'T'}},
-       .fields = fields + std::vector{ignored<std::int64_t>("storage_order")},  // affects only the order of indices
+       .outputs = {{"Y", comparable, 'T'}, {"Indices", kInt64, 0, Presence::optional}},
+       .fields = fields + std::vector{field("storage_order", &Pool::column_major_indices)},
        .infer = infer_pool,
        .evaluate = pool,
        .settle = settle_pool,
        .traits = picks,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "AveragePool",
        .since = 19,
        .prototype = Pool{.kind = PoolKind::average},
@@ -223,7 +240,8 @@ std::vector<OperatorInfo> pool_operators() {
        .evaluate = pool,
        .settle = settle_pool,
        .traits = averages,
-       .role = Role::arithmetic},
+       .role = Role::arithmetic,
+       .bounds = within_first_and_zero},
       {.name = "GlobalMaxPool",
        .prototype = GlobalPool{PoolKind::max},
        .inputs = x,
@@ -231,7 +249,8 @@ std::vector<OperatorInfo> pool_operators() {
        .infer = infer_global_pool,
        .evaluate = global_pool,
        .traits = picks,
-       .role = Role::movement},
+       .role = Role::movement,
+       .bounds = within_first},
       {.name = "GlobalAveragePool",
        .prototype = GlobalPool{PoolKind::average},
        .inputs = x,
@@ -239,7 +258,8 @@ std::vector<OperatorInfo> pool_operators() {
        .infer = infer_global_pool,
        .evaluate = global_pool,
        .traits = averages,
-       .role = Role::arithmetic},
+       .role = Role::arithmetic,
+       .bounds = within_first_and_zero},
   };
 }
 

@@ -1,11 +1,51 @@
-// Pooling of images stored channels-last, for runs that keep this order.
+// The windows of pools over one, two or three spatial axes.
 #pragma once
 
+#include <algorithm>
+
 #include "bitfold/node.h"
+#include "ops/infer.h"
+#include "ops/window.h"
 
 namespace bitfold::ops {
 
-/// MaxPool over at most two spatial axes; shapes are [N, C, H, W], memory order is [N, H, W, C].
+/// The output's shape; none if the input's is unknown.
+std::optional<Shape> pooled_shape(const Inputs& in, const Window& window, bool ceil_mode);
+
+/// The taps [begin, end) of output `o` inside the input, and the number of taps inside the padded input.
+struct Taps {
+  std::int64_t begin = 0, end = 0, padded_count = 0;
+};
+inline Taps taps(const WindowAxis& a, std::int64_t o) {
+  const std::int64_t first = a.tap(o, 0);
+  const auto below = [&](std::int64_t limit) {
+    if (limit <= first) return std::int64_t{0};
+    return std::min(a.kernel, (limit - first + a.dilation - 1) / a.dilation);
+  };
+  return {below(0), below(a.in), below(a.in + a.pad_end)};
+}
+
+struct Cell {
+  Taps z, y, x;
+  std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
+};
+
+/// Calls cell(plane number, cell) for every output in order.
+template <class F>
+void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
+  for (std::int64_t p = 0; p < planes; ++p)
+    for (std::int64_t oz = 0; oz < a[0].out; ++oz) {
+      const Taps z = taps(a[0], oz);
+      for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
+        const Taps y = taps(a[1], oy);
+        const std::int64_t row = (a[0].tap(oz, 0) * a[1].in + a[1].tap(oy, 0)) * a[2].in;
+        for (std::int64_t ox = 0; ox < a[2].out; ++ox) f(p, Cell{z, y, taps(a[2], ox), row + a[2].tap(ox, 0)});
+      }
+    }
+}
+
+/// MaxPool over at most two spatial axes, for runs that keep images channels-last: shapes are [N, C, H, W], the order in
+/// memory is [N, H, W, C].
 void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out);
 
 }  // namespace bitfold::ops

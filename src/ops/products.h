@@ -1,4 +1,5 @@
-// Gemm and MatMul as plain matrix products, shared by the loops of matrix.cpp and the reference's oneDNN path.
+// Plain matrix products, and Gemm and MatMul as such, shared by the loops of this folder and the reference's oneDNN
+// path.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,9 @@ struct Product {
   std::int64_t m = 1, n = 1, k = 1;
   bool trans_a = false, trans_b = false;
 };
+
+/// y [m, n] += alpha * A' * B'; sums are accumulated in double and rounded once.
+void multiply_add(const Product& product, float alpha, const float* a, const float* b, float* y);
 
 Product gemm_product(const Gemm& op, std::span<const TensorView> in, const TensorView& out);
 /// y = beta * C, broadcast; zeros without C.

@@ -4,7 +4,7 @@
 namespace bitfold::testing {
 namespace {
 
-TEST(Conv, strides_and_pads_one_axis) {
+TEST(Conv, applies_strides_and_pads_along_one_axis) {
   expect_op(Conv{window({3}, {2}, {1}, {1, 1})},
             {iota({1, 2, 5}), floats({1, 2, 3}, {1, 0, -1, 2, 1, 0}), floats({1}, {0.5F})},
             floats({1, 1, 3}, {4.5F, 20.5F, 32.5F}));
@@ -20,7 +20,7 @@ TEST(Conv, keeps_groups_apart) {
             floats({1, 2, 2, 2}, {11, 14, 17, 20, 79, 86, 93, 100}));
 }
 
-TEST(Conv, takes_three_spatial_axes) {
+TEST(Conv, supports_three_spatial_axes) {
   expect_op(Conv{window({2, 2, 2})}, {iota({1, 1, 2, 2, 3}), iota({1, 1, 2, 2, 2})},
             floats({1, 1, 1, 1, 2}, {278, 314}));
 }
@@ -39,7 +39,7 @@ TEST(Conv, runs_rows_longer_than_a_block) {
   EXPECT_EQ(y.data<float>()[199], 399);
 }
 
-TEST(ConvTranspose, strides_pads_and_pads_its_output) {
+TEST(ConvTranspose, applies_strides_pads_and_output_padding) {
   ConvTranspose op{window({3, 3}, {2, 2}, {}, {1, 1, 1, 1})};
   op.output_padding = {1, 1};
   expect_op(op, {iota({1, 1, 2, 2}), iota({1, 1, 3, 3})},
@@ -95,7 +95,7 @@ TEST(MatMul, by_onednn_equals_the_plain_loops) {
                floats({2, 4}, {13, 26.5F, 40, 53.5F, 18, 36, 54, 72}));
 }
 
-TEST(MaxPool, ceil_mode_keeps_the_last_part) {
+TEST(MaxPool, ceil_mode_adds_the_last_partial_window) {
   Tensor x = iota({1, 1, 5, 5});
   for (float& v : x.mutable_data<float>()) v = 26 - v;
   expect_op(Pool{PoolKind::max, window({2, 2}, {2, 2}), true}, {x},
@@ -120,7 +120,7 @@ TEST(AveragePool, counts_padding_if_requested_but_not_positions_added_by_ceil_mo
   expect_op(pool({0, 1, 0, 1}, true), {iota({1, 1, 1, 6})}, floats({1, 1, 1, 4}, {1, 3, 5, 3}));
 }
 
-TEST(AveragePool, dilates) {
+TEST(AveragePool, dilated_windows_skip_elements) {
   expect_op(Pool{PoolKind::average, window({1, 2}, {}, {1, 2}, {0, 1, 0, 1})}, {iota({1, 1, 1, 6})},
             floats({1, 1, 1, 6}, {2, 2, 3, 4, 5, 5}));
   expect_op(Pool{PoolKind::average, window({1, 2}, {}, {1, 2}, {0, 1, 0, 1}), false, true}, {iota({1, 1, 1, 6})},

@@ -1,4 +1,5 @@
-// Reductions over any set of axes. Reals accumulate in double and round once; integers accumulate in int64.
+// Reductions over any set of axes, and running sums, products and maxima along one axis. Reals accumulate in double and
+// round once; integers accumulate in 64 bits.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -142,7 +143,8 @@ void reduce(const Node& node, std::span<const TensorView> in, std::span<const Te
   const auto& op = std::get<Reduce>(node.op);
   const Axes axes = split_axes(op, in);
   const bool is_float = in[0].dtype == DataType::float32;
-  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} the mean of no integers", where(node));
+  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} computes the mean of no integers",
+        where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* x = in[0].as<T>();
@@ -159,7 +161,7 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto shape = in[0].shape;
   const std::size_t axis = wrapped_axis(op.axis, shape.size());
   const std::int64_t outer = product(shape.first(axis)), inner = product(shape.subspan(axis + 1)), count = shape[axis];
-  check(count > 0 || outer * inner == 0, "{} of no elements", where(node));
+  check(count > 0 || outer * inner == 0, "{} reduces no elements", where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     std::int64_t* y = out[0].as<std::int64_t>();
@@ -177,6 +179,50 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
   });
 }
 
+Outputs infer_cumulative(const Inputs& in) {
+  if (in.shape(1) && is_static(*in.shape(1)))
+    check(element_count(*in.shape(1)) == 1, "axis has shape {}, expected one number", to_string(*in.shape(1)));
+  if (const auto axis = in.known(1); axis && in.shape(0)) normalize_axis(axis->front(), in.shape(0)->size());
+  return infer_same(in);
+}
+
+void cumulative(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Cumulative>(node.op);
+  const auto [outer, n, inner] = axis_vectors(in[0].shape, integer_at(in[1], 0), false);
+  with_number_type(in[0].dtype, [&, outer = outer, n = n, inner = inner](auto zero) {
+    using T = decltype(zero);
+    using W = Wide<T>;
+    const bool is_sum = op.kind == CumulativeKind::sum;
+    for (std::int64_t o = 0; o < outer; ++o)
+      for (std::int64_t i = 0; i < inner; ++i) {
+        W total = is_sum ? W{0} : W{1};
+        for (std::int64_t k = 0; k < n; ++k) {
+          const std::int64_t at = (o * n + (op.reverse ? n - 1 - k : k)) * inner + i;
+          const W x = static_cast<W>(in[0].as<T>()[at]);
+          if (op.exclusive) out[0].as<T>()[at] = static_cast<T>(total);
+          total = is_sum ? wrapping_add(total, x) : wrapping_multiply(total, x);
+          if (!op.exclusive) out[0].as<T>()[at] = static_cast<T>(total);
+        }
+      }
+  });
+}
+
+void hardmax(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<Hardmax>(node.op);
+  const auto [outer, n, inner] = axis_vectors(in[0].shape, op.axis, op.flattened);
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t i = 0; i < inner; ++i) {
+      const float* x = in[0].as<float>() + o * n * inner + i;
+      float* y = out[0].as<float>() + o * n * inner + i;
+      std::int64_t best = 0;
+      for (std::int64_t k = 0; k < n; ++k) {
+        y[k * inner] = 0;
+        if (x[k * inner] > x[best * inner]) best = k;
+      }
+      if (n > 0) y[best * inner] = 1;
+    }
+}
+
 }  // namespace
 
 std::vector<OperatorInfo> reduce_operators() {
@@ -189,7 +235,8 @@ std::vector<OperatorInfo> reduce_operators() {
         .outputs = {{"reduced", types, 'T'}},
         .fields = {field("keepdims", &Reduce::keepdims), field("noop_with_empty_axes", &Reduce::noop_with_empty_axes)},
         .infer = infer_reduce,
-        .evaluate = reduce};
+        .evaluate = reduce,
+        .traits = {.averages = kind == ReduceKind::mean || kind == ReduceKind::max || kind == ReduceKind::min}};
   };
   const TypeSet extremes = kReal | kWideInteger | TypeSet{DataType::int8, DataType::uint8};
   const auto arg_row = [](std::string_view name, bool is_max) {
@@ -203,6 +250,25 @@ std::vector<OperatorInfo> reduce_operators() {
                         .infer = infer_arg_reduce,
                         .evaluate = arg_reduce};
   };
+  const auto cumulative_row = [](std::string_view name, int since, CumulativeKind kind) {
+    return OperatorInfo{
+        .name = name,
+        .since = since,
+        .prototype = Cumulative{.kind = kind},
+        .inputs = {{"x", kReal | kWideInteger, 'T'}, {"axis", kIndex, 0, Presence::required, Use::parameter}},
+        .outputs = {{"y", kReal | kWideInteger, 'T'}},
+        .fields = {field("exclusive", &Cumulative::exclusive), field("reverse", &Cumulative::reverse)},
+        .infer = infer_cumulative,
+        .evaluate = cumulative};
+  };
+  const OperatorInfo hardmax_row{.name = "Hardmax",
+                                 .since = 13,
+                                 .prototype = Hardmax{},
+                                 .inputs = {{"input", kReal, 'T'}},
+                                 .outputs = {{"output", kReal, 'T'}},
+                                 .fields = {field("axis", &Hardmax::axis), internal("flattened", &Hardmax::flattened)},
+                                 .infer = infer_same,
+                                 .evaluate = hardmax};
   return {row("ReduceSum", 13, ReduceKind::sum),
           row("ReduceMean", 18, ReduceKind::mean),
           row("ReduceMax", 18, ReduceKind::max, extremes),
@@ -214,7 +280,10 @@ std::vector<OperatorInfo> reduce_operators() {
           row("ReduceLogSumExp", 18, ReduceKind::log_sum_exp, kReal),
           row("ReduceSumSquare", 18, ReduceKind::sum_square),
           arg_row("ArgMax", true),
-          arg_row("ArgMin", false)};
+          arg_row("ArgMin", false),
+          cumulative_row("CumSum", 11, CumulativeKind::sum),
+          cumulative_row("CumProd", 26, CumulativeKind::product),
+          hardmax_row};
 }
 
 }  // namespace bitfold::ops

@@ -14,7 +14,7 @@ Outputs infer_flatten(const Inputs& in) {
   const Shape& x = *in.shape(0);
   const auto rank = std::ssize(x);
   const std::int64_t axis = op.axis < 0 ? op.axis + rank : op.axis;
-  check(axis >= 0 && axis <= rank, "axis {} of shape {}", op.axis, to_string(x));
+  check(axis >= 0 && axis <= rank, "axis {} is outside shape {}", op.axis, to_string(x));
   std::int64_t rows = 1, columns = 1;
   for (std::int64_t i = 0; i < rank; ++i) (i < axis ? rows : columns) = multiply(i < axis ? rows : columns, x[at(i)]);
   return {like(in[0], Shape{rows, columns})};
@@ -195,7 +195,8 @@ std::vector<OperatorInfo> reshape_operators() {
                         .infer = infer,
                         .evaluate = copy_elements,
                         .traits = keeps,
-                        .role = Role::movement};
+                        .role = Role::movement,
+                        .bounds = within_first};
   };
   const auto parameter = [](std::string_view name, Presence presence = Presence::required) {
     return Slot{name, kInt64, 0, presence, Use::parameter};
@@ -205,11 +206,14 @@ std::vector<OperatorInfo> reshape_operators() {
   transpose_row.evaluate = transpose;
   transpose_row.settle = settle_transpose;
   transpose_row.traits.keeps_order = false;
+  transpose_row.traits.permutes_channels = true;
+  OperatorInfo squeeze_row =
+      row("Squeeze", 13, Squeeze{}, {data, parameter("axes", Presence::optional)}, {}, infer_squeeze);
+  squeeze_row.traits.acts_along_axes = true;
   return {row("Flatten", 9, Flatten{}, {data}, {field("axis", &Flatten::axis)}, infer_flatten),
           row("Reshape", 14, Reshape{}, {data, parameter("shape")}, {field("allowzero", &Reshape::allow_zero)},
               infer_reshape),
-          transpose_row,
-          row("Squeeze", 13, Squeeze{}, {data, parameter("axes", Presence::optional)}, {}, infer_squeeze),
+          transpose_row, squeeze_row,
           row("Unsqueeze", 13, Unsqueeze{}, {data, parameter("axes")}, {}, infer_unsqueeze)};
 }
 

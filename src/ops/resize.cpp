@@ -1,11 +1,17 @@
-// Resize: every output element is a weighted sum of 1 (nearest), 2 (linear) or 4 (cubic) input elements per axis.
+// Resize: every output element is a weighted sum of 1 (nearest), 2 (linear) or 4 (cubic) input elements per axis, or of
+// as many as an antialiasing filter covers.
 //
-// The source coordinate x of output i, for an axis of n inputs, m outputs and scale s (given, or m / n):
-//   half_pixel (i + 0.5) / s - 0.5; pytorch_half_pixel the same, but 0 if m = 1; asymmetric i / s;
-//   align_corners i * (n - 1) / (m - 1)
+// The source coordinate x of output i, for an axis of n inputs and m outputs, scale s (given, or m / n) and length
+// l = s * n, which is m before it was rounded:
+//   half_pixel            (i + 0.5) / s - 0.5
+//   half_pixel_symmetric  the same, plus n / 2 * (1 - m / l): the centre is mapped to the centre
+//   pytorch_half_pixel    as half_pixel, but 0 if m = 1
+//   asymmetric            i / s
+//   align_corners         i * (n - 1) / (l - 1)
+//   tf_crop_and_resize    begin * (n - 1) + i * (end - begin) * (n - 1) / (l - 1)
 // Coordinates are computed in float, as in ONNX Runtime, because the nearest element at ties depends on it. Coordinates
-// outside the input read its edge. Cubic weights: R. Keys, "Cubic convolution interpolation for digital image
-// processing", 1981.
+// outside the input read its edge, except that tf_crop_and_resize gives a fixed value there. Cubic weights: R. Keys,
+// "Cubic convolution interpolation for digital image processing", 1981.
 #include <algorithm>
 #include <cmath>
 
@@ -15,81 +21,121 @@
 namespace bitfold::ops {
 namespace {
 
-Outputs infer_resize(const Inputs& in) {
-  if (!in.shape(0)) return {like(in[0], {})};
-  const Shape& x = *in.shape(0);
-  if (in.has(3)) {
-    Shape y = all_dynamic(std::ssize(x));
-    if (in[3].elements) {
-      check(in[3].elements->size() == x.size(), "{} sizes for shape {}", in[3].elements->size(), to_string(x));
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const Element& size = (*in[3].elements)[i];
-        check(!size || *size >= 0, "a size of {}; it must not be negative", size.value_or(0));
-        y[i] = dimension_of(size);
-      }
-    }
-    return {like(in[0], y)};
+/// The axes that scales, sizes and regions describe, in their order.
+std::vector<std::size_t> described_axes(const Resize& op, std::size_t rank) {
+  std::vector<std::size_t> axes;
+  for (std::size_t i = 0; i < (op.axes.empty() ? rank : op.axes.size()); ++i) {
+    axes.push_back(op.axes.empty() ? i : at(normalize_axis(op.axes[i], rank)));
+    check(std::count(axes.begin(), axes.end(), axes.back()) == 1, "axis {} is given twice", axes.back());
   }
-  Shape y = all_dynamic(std::ssize(x));
-  if (in.has(2) && !in[2].scales.empty()) {
-    check(in[2].scales.size() == x.size(), "{} scales for shape {}", in[2].scales.size(), to_string(x));
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const float scale = in[2].scales[i];
-      check(scale > 0 && scale < 1e6F, "a scale of {}; it must be positive and below 1000000", scale);
-      // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
-      if (scale == 1)
-        y[i] = x[i];
-      else if (!is_unknown(x[i]))
-        y[i] = static_cast<std::int64_t>(std::floor(static_cast<float>(x[i]) * scale));
-    }
-  }
-  return {like(in[0], y)};
+  return axes;
 }
 
-Outputs infer_depth_to_space(const Inputs& in) {
-  const auto& op = std::get<DepthToSpace>(in.node.op);
+/// The one scale of all described axes that keeps the aspect ratio.
+float common_scale(const Resize& op, std::span<const std::int64_t> from, std::span<const std::int64_t> sizes) {
+  float scale = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    check(from[i] > 0, "axis {} of the input is empty", i);
+    const float own = static_cast<float>(sizes[i]) / static_cast<float>(from[i]);
+    if (i == 0 || (op.policy == ResizePolicy::not_larger ? own < scale : own > scale)) scale = own;
+  }
+  return scale;
+}
+
+void apply_sizes(const Resize& op, const Inputs& in, std::span<const std::size_t> axes, Shape& y) {
+  const Shape& x = *in.shape(0);
+  const auto& elements = in[3].elements;
+  if (elements)
+    check(elements->size() == axes.size(), "{} sizes for {} axes of shape {}", elements->size(), axes.size(),
+          to_string(x));
+  std::vector<std::int64_t> from, sizes;
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    const Element size = elements ? (*elements)[i] : Element();
+    check(!size || *size >= 0, "a size of {}; it must not be negative", size.value_or(0));
+    y[axes[i]] = dimension_of(size);
+    from.push_back(x[axes[i]]);
+    sizes.push_back(y[axes[i]]);
+  }
+  if (op.policy == ResizePolicy::stretch) return;
+  const bool is_known = is_static(from) && is_static(sizes);
+  const float scale = is_known ? common_scale(op, from, sizes) : 0;
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    y[axes[i]] =
+        is_known ? static_cast<std::int64_t>(std::floor(scale * static_cast<float>(from[i]) + 0.5F)) : kDynamic;
+}
+
+void apply_scales(const Inputs& in, std::span<const std::size_t> axes, Shape& y) {
+  const Shape& x = *in.shape(0);
+  const std::vector<float>& scales = in[2].scales;
+  if (!scales.empty())
+    check(scales.size() == axes.size(), "{} scales for {} axes of shape {}", scales.size(), axes.size(), to_string(x));
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    std::int64_t& size = y[axes[i]];
+    const float scale = scales.empty() ? 0 : scales[i];
+    if (scales.empty() || (is_unknown(size) && scale != 1)) {
+      size = kDynamic;
+      continue;
+    }
+    check(scale > 0 && scale < 1e6F, "a scale of {}; it must be positive and below 1000000", scale);
+    // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
+    if (scale != 1) size = static_cast<std::int64_t>(std::floor(static_cast<float>(size) * scale));
+  }
+}
+
+Outputs infer_resize(const Inputs& in) {
+  const auto& op = std::get<Resize>(in.node.op);
   if (!in.shape(0)) return {like(in[0], {})};
   Shape y = *in.shape(0);
-  check(y.size() == 4 && op.block_size >= 1, "input has shape {}, block size is {}", to_string(y), op.block_size);
-  check(op.block_size < 65536, "block size is {}; it must be below 65536", op.block_size);
-  const std::int64_t square = op.block_size * op.block_size;
-  if (!is_unknown(y[1])) {
-    check(y[1] % square == 0, "{} channels cannot be split into blocks of {}x{}", y[1], op.block_size, op.block_size);
-    y[1] /= square;
-  }
-  y[2] = multiply(y[2], op.block_size);
-  y[3] = multiply(y[3], op.block_size);
+  const std::vector<std::size_t> axes = described_axes(op, y.size());
+  if (in.has(3))
+    apply_sizes(op, in, axes, y);
+  else
+    apply_scales(in, axes, y);
   return {like(in[0], y)};
 }
-
-}  // namespace
-
-namespace {
 
 struct ResizeAxis {
   std::int64_t in = 1, out = 1, stride = 1;
   float scale = 1;
+  float length = 1;          ///< The output's size before it was rounded down: scale * in.
+  float begin = 0, end = 1;  ///< The region of tf_crop_and_resize, as fractions of in - 1.
   bool is_resized = false;
 };
 
-/// The inputs of one output along one axis, as offsets in elements of x.
+/// The inputs of every output along one axis.
 struct Taps {
-  int count = 1;
-  std::array<std::int64_t, 4> offset{};
-  std::array<float, 4> weight{1};
+  std::vector<std::size_t> first{0};  ///< Output i has the taps from first[i] to first[i + 1].
+  std::vector<std::int64_t> offset;   ///< In elements of x.
+  std::vector<float> weight;
+  std::vector<bool> is_outside;  ///< Whether output i takes the extrapolation value.
+
+  void add(std::int64_t at, float by) {
+    offset.push_back(at);
+    weight.push_back(by);
+  }
+  void finish(bool outside) {
+    first.push_back(offset.size());
+    is_outside.push_back(outside);
+  }
 };
 
 float source_coordinate(ResizeCoordinates kind, const ResizeAxis& a, std::int64_t i) {
-  const auto x = static_cast<float>(i);
+  const auto x = static_cast<float>(i), last = static_cast<float>(a.in - 1);
+  const float half_pixel = (x + 0.5F) / a.scale - 0.5F;
   switch (kind) {
     case ResizeCoordinates::half_pixel:
-      return (x + 0.5F) / a.scale - 0.5F;
+      return half_pixel;
     case ResizeCoordinates::pytorch_half_pixel:
-      return a.out > 1 ? (x + 0.5F) / a.scale - 0.5F : 0.0F;
+      return a.out > 1 ? half_pixel : 0.0F;
+    case ResizeCoordinates::half_pixel_symmetric:
+      return static_cast<float>(a.in) / 2 * (1 - static_cast<float>(a.out) / a.length) + half_pixel;
     case ResizeCoordinates::asymmetric:
       return x / a.scale;
     case ResizeCoordinates::align_corners:
-      return a.out > 1 ? x * static_cast<float>(a.in - 1) / static_cast<float>(a.out - 1) : 0.0F;
+      return a.length == 1 ? 0.0F : x * last / (a.length - 1);
+    case ResizeCoordinates::tf_crop_and_resize:
+      if (a.length == 1) return a.begin * last + (a.end - a.begin) * last / 2;
+      return a.begin * last + x * (a.end - a.begin) * last / (a.length - 1);
   }
   return 0;
 }
@@ -108,93 +154,175 @@ std::int64_t nearest_index(ResizeNearest mode, float x) {
   return 0;
 }
 
-/// Weights of the elements at -1, 0, 1, 2 around a coordinate with fraction t.
-std::array<float, 4> cubic_weights(float t, float a) {
-  const float u = 1 - t;
-  const auto near = [a](float d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
-  const auto far = [a](float d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-  return {far(t + 1), near(t), near(u), far(u + 1)};
+/// Weight of an element at distance d from the coordinate.
+float cubic_weight(float d, float a) {
+  d = std::abs(d);
+  if (d >= 2) return 0;
+  return d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
 }
 
-Taps taps(const Resize& op, const ResizeAxis& a, std::int64_t i) {
-  if (!a.is_resized) return {1, {i * a.stride}, {1}};
-  const float x = source_coordinate(op.coordinates, a, i);
+/// The elements [low, low + count) with weights around coordinate x. An antialiasing filter is as wide as the distance
+/// of two outputs.
+struct Filter {
+  std::int64_t low = 0;
+  std::vector<float> weights;
+};
+
+void set_filter(const Resize& op, const ResizeAxis& a, float x, Filter& filter) {
+  filter.weights.clear();
+  const float shrink = op.antialias ? std::min(a.scale, 1.0F) : 1.0F;
+  const float reach = (op.mode == ResizeMode::cubic ? 2.0F : 1.0F) / shrink;
+  const float floor = std::floor(x);
+  filter.low = static_cast<std::int64_t>(op.antialias ? std::floor(x - reach) + 1 : floor - 1);
+  const std::int64_t high = op.antialias ? static_cast<std::int64_t>(std::ceil(x + reach)) : filter.low + 4;
+  for (std::int64_t k = filter.low; k < high; ++k) {
+    const float distance = (static_cast<float>(k) - x) * shrink;
+    filter.weights.push_back(op.mode == ResizeMode::cubic ? cubic_weight(distance, op.cubic_coeff_a)
+                                                          : std::max(0.0F, 1 - std::abs(distance)));
+  }
+  float sum = 0;
+  for (std::size_t k = 0; k < filter.weights.size(); ++k) {
+    const std::int64_t index = filter.low + static_cast<std::int64_t>(k);
+    if (op.exclude_outside && (index < 0 || index >= a.in)) filter.weights[k] = 0;
+    sum += filter.weights[k];
+  }
+  if ((op.antialias || op.exclude_outside) && sum != 0)
+    for (float& weight : filter.weights) weight /= sum;
+}
+
+/// Adds the taps of one output. Elements outside the input are those at its edge.
+void add_taps(const Resize& op, const ResizeAxis& a, float x, Filter& filter, Taps& taps) {
   const auto offset = [&](std::int64_t index) { return std::clamp<std::int64_t>(index, 0, a.in - 1) * a.stride; };
-  if (op.mode == ResizeMode::nearest) return {1, {offset(nearest_index(op.nearest, x))}, {1}};
-  if (op.mode == ResizeMode::linear) {
+  if (op.mode == ResizeMode::nearest) return taps.add(offset(nearest_index(op.nearest, x)), 1);
+  if (op.mode == ResizeMode::linear && !op.antialias) {
     const float inside = std::clamp(x, 0.0F, static_cast<float>(a.in - 1));
     const auto low = static_cast<std::int64_t>(inside);
     const float t = inside - static_cast<float>(low);
-    return {2, {offset(low), offset(low + 1)}, {1 - t, t}};
+    taps.add(offset(low), 1 - t);
+    taps.add(offset(low + 1), t);
+    return;
   }
-  const auto floor = static_cast<std::int64_t>(std::floor(x));
-  return {4,
-          {offset(floor - 1), offset(floor), offset(floor + 1), offset(floor + 2)},
-          cubic_weights(x - static_cast<float>(floor), op.cubic_coeff_a)};
+  set_filter(op, a, x, filter);
+  for (std::size_t k = 0; k < filter.weights.size(); ++k)
+    if (op.mode == ResizeMode::cubic || filter.weights[k] != 0)
+      taps.add(offset(filter.low + static_cast<std::int64_t>(k)), filter.weights[k]);
 }
 
-/// All combinations of the outer axes' taps; one list per output row.
-struct Combination {
-  static constexpr std::size_t kMaxLists = 64;  // three outer axes of four taps
-  std::array<std::int64_t, kMaxLists> offset{};
-  std::array<float, kMaxLists> weight{1};
-  std::size_t count = 1;
+Taps axis_taps(const Node& node, const ResizeAxis& a) {
+  const auto& op = std::get<Resize>(node.op);
+  Taps taps;
+  Filter filter;
+  for (std::int64_t i = 0; i < a.out; ++i) {
+    if (!a.is_resized) {
+      taps.add(i * a.stride, 1);
+      taps.finish(false);
+      continue;
+    }
+    const float x = source_coordinate(op.coordinates, a, i);
+    check(std::abs(x) < 0x1p30F, "{} output {} of an axis reads position {}", where(node), i, x);
+    add_taps(op, a, x, filter, taps);
+    taps.finish(op.coordinates == ResizeCoordinates::tf_crop_and_resize && (x < 0 || x > static_cast<float>(a.in - 1)));
+  }
+  return taps;
+}
 
-  void multiply(const Node& node, const Taps& t) {
-    const auto n = static_cast<std::size_t>(t.count);
-    check(count * n <= kMaxLists, "{} interpolates too many axes at once", where(node));
+/// All combinations of the outer axes' taps, for one output row.
+struct Combination {
+  std::vector<std::int64_t> offset{0};
+  std::vector<float> weight{1};
+  bool is_outside = false;
+
+  void reset() {
+    offset.assign(1, 0);
+    weight.assign(1, 1);
+    is_outside = false;
+  }
+  void multiply(const Taps& t, std::int64_t i) {
+    const std::size_t first = t.first[at(i)], n = t.first[at(i) + 1] - first, count = offset.size();
+    offset.resize(count * n);
+    weight.resize(count * n);
     // the first block is written last, because the others are computed from it
     for (std::size_t k = n; k-- > 0;)
-      for (std::size_t i = 0; i < count; ++i) {
-        offset[k * count + i] = offset[i] + t.offset[k];
-        weight[k * count + i] = weight[i] * t.weight[k];
+      for (std::size_t j = 0; j < count; ++j) {
+        offset[k * count + j] = offset[j] + t.offset[first + k];
+        weight[k * count + j] = weight[j] * t.weight[first + k];
       }
-    count *= n;
+    is_outside = is_outside || t.is_outside[at(i)];
   }
 };
 
-std::array<ResizeAxis, kMaxRank> resize_axes(std::span<const TensorView> in, const TensorView& out) {
-  const Strides strides = dense_strides(in[0].shape);
+std::vector<Taps> all_taps(const Node& node, std::span<const TensorView> in, const TensorView& out) {
+  const auto& op = std::get<Resize>(node.op);
+  const auto shape = in[0].shape;
+  const Strides strides = dense_strides(shape);
   const bool has_scales = is_given(in, 2) && in[2].size() > 0;
-  std::array<ResizeAxis, kMaxRank> axes{};
-  for (std::size_t i = 0; i < in[0].shape.size(); ++i) {
-    ResizeAxis& a = axes[i];
-    a = {in[0].shape[i], out.shape[i], strides[i]};
-    a.scale = has_scales ? in[2].as<float>()[i] : static_cast<float>(a.out) / static_cast<float>(a.in);
-    a.is_resized = a.in != a.out || a.scale != 1;
+  const bool crops = op.coordinates == ResizeCoordinates::tf_crop_and_resize;
+  std::vector<ResizeAxis> axes(shape.size());
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    axes[i] = {.in = shape[i], .out = out.shape[i], .stride = strides[i], .length = static_cast<float>(out.shape[i])};
+  const std::vector<std::size_t> described = described_axes(op, shape.size());
+  const auto count = static_cast<std::int64_t>(described.size());
+  check(!crops || (is_given(in, 1) && in[1].size() == 2 * count), "{} roi has {} elements, expected {}", where(node),
+        is_given(in, 1) ? in[1].size() : 0, 2 * count);
+  std::vector<std::int64_t> from, sizes;
+  for (std::size_t i : described) from.push_back(shape[i]);
+  for (std::int64_t i = 0; i < count && !has_scales; ++i) sizes.push_back(integer_at(in[3], i));
+  const bool is_common = !has_scales && op.policy != ResizePolicy::stretch;
+  const float common = is_common ? common_scale(op, from, sizes) : 0;
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    ResizeAxis& a = axes[described[i]];
+    a.scale = has_scales  ? in[2].as<float>()[i]
+              : is_common ? common
+                          : static_cast<float>(a.out) / static_cast<float>(a.in);
+    if (has_scales || is_common) a.length = a.scale * static_cast<float>(a.in);
+    if (crops) a.begin = in[1].as<float>()[i];
+    if (crops) a.end = in[1].as<float>()[i + described.size()];
+    a.is_resized = a.in != a.out || a.scale != 1 || a.begin != 0 || a.end != 1;
   }
-  return axes;
+  std::vector<Taps> taps;
+  for (const ResizeAxis& a : axes) taps.push_back(axis_taps(node, a));
+  return taps;
 }
 
-void resize(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<Resize>(node.op);
-  const auto shape = out[0].shape;
-  const auto axes = resize_axes(in, out[0]);
-  if (out[0].size() == 0) return;
-  check(in[0].size() > 0, "{} of an empty image", where(node));
-  const float* x = in[0].as<float>();
-  float* y = out[0].as<float>();
-  if (shape.empty()) {
-    *y = *x;
-    return;
-  }
+/// Interpolated integers are truncated, as in ONNX Runtime.
+template <class T>
+T element_from(float x) {
+  if constexpr (std::is_same_v<T, float>) return x;
+  constexpr double kLow = std::numeric_limits<T>::lowest(), kHigh = std::numeric_limits<T>::max();
+  return std::isnan(x) ? T{0} : static_cast<T>(std::clamp(static_cast<double>(x), kLow, kHigh));
+}
+
+/// Elements of x are read as float, except that a single one is copied.
+template <class T>
+void interpolate(const Resize& op, std::span<const Taps> taps, const TensorView& in, const TensorView& out) {
+  const auto shape = out.shape;
+  const T* x = in.as<T>();
+  T* y = out.as<T>();
   const std::size_t last = shape.size() - 1;
+  const Taps& inner = taps[last];
+  Combination outer;
   std::array<std::int64_t, kMaxRank> index{};
-  for (std::int64_t row = 0, rows = out[0].size() / shape[last]; row < rows; ++row) {
-    Combination outer;
-    for (std::size_t i = 0; i < last; ++i) outer.multiply(node, taps(op, axes[i], index[i]));
-    for (std::int64_t i = 0; i < shape[last]; ++i) {
-      const Taps t = taps(op, axes[last], i);
-      float sum = 0;
-      for (std::size_t k = 0; k < outer.count; ++k) {
-        float inner = 0;
-        for (int j = 0; j < t.count; ++j) {
-          const auto slot = static_cast<std::size_t>(j);
-          inner += t.weight[slot] * x[outer.offset[k] + t.offset[slot]];
-        }
-        sum += outer.weight[k] * inner;
+  for (std::int64_t row = 0, rows = out.size() / shape[last]; row < rows; ++row) {
+    outer.reset();
+    for (std::size_t i = 0; i < last; ++i) outer.multiply(taps[i], index[i]);
+    for (std::int64_t i = 0; i < shape[last]; ++i, ++y) {
+      const std::size_t begin = inner.first[at(i)], end = inner.first[at(i) + 1];
+      if (outer.is_outside || inner.is_outside[at(i)]) {
+        *y = element_from<T>(op.extrapolation_value);
+        continue;
       }
-      *y++ = sum;
+      if (op.mode == ResizeMode::nearest) {
+        *y = x[outer.offset[0] + inner.offset[begin]];
+        continue;
+      }
+      float sum = 0;
+      for (std::size_t k = 0; k < outer.offset.size(); ++k) {
+        float part = 0;
+        for (std::size_t j = begin; j < end; ++j)
+          part += inner.weight[j] * static_cast<float>(x[outer.offset[k] + inner.offset[j]]);
+        sum += outer.weight[k] * part;
+      }
+      *y = element_from<T>(sum);
     }
     for (std::size_t i = last; i-- > 0;) {
       if (++index[i] < shape[i]) break;
@@ -203,82 +331,79 @@ void resize(const Node& node, std::span<const TensorView> in, std::span<const Te
   }
 }
 
-/// Channels [b, b, C'] (depth first) or [C', b, b] (column_row_depth) become C' channels of b x b larger images.
-void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<DepthToSpace>(node.op);
-  const auto x = in[0].shape, y = out[0].shape;
-  const std::int64_t b = op.block_size, channels = y[1], plane = x[2] * x[3];
-  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
-  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
-  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
-  Loops<2> loops;
-  loops.add(x[0], {channels * y[2] * y[3], x[1] * plane});
-  loops.add(channels, {y[2] * y[3], channel_step});
-  loops.add(x[2], {b * y[3], x[3]});
-  loops.add(b, {y[3], row_step});
-  loops.add(x[3], {b, 1});
-  loops.add(b, {1, column_step});
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+void resize(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  if (out[0].size() == 0) return;
+  check(in[0].size() > 0, "{} of an empty image", where(node));
+  if (out[0].shape.empty()) return copy_elements(node, in, out);
+  const std::vector<Taps> taps = all_taps(node, in, out[0]);
+  const auto run = [&](auto zero) { interpolate<decltype(zero)>(std::get<Resize>(node.op), taps, in[0], out[0]); };
+  with_number_type(in[0].dtype, run);
 }
 
-}  // namespace
-
-namespace {
-
-std::optional<std::string> settle_resize(Op&, const Inputs& in) {
+std::optional<std::string> settle_resize(Op& op, const Inputs& in) {
+  const auto& resize = std::get<Resize>(op);
+  check(!resize.antialias || resize.mode != ResizeMode::nearest,
+        "attribute 'antialias' is set, and the mode is nearest");
+  check(resize.coordinates != ResizeCoordinates::tf_crop_and_resize || in.has(1), "input 'roi' is missing");
   check(in.has(2) != in.has(3), "has {} of scales and sizes, expected one", in.has(2) ? "both" : "none");
   return std::nullopt;
 }
-bool is_nearest(const Op& op) { return std::get<Resize>(op).mode == ResizeMode::nearest; }
-std::string_view why_resize_in_float(const Op& op) { return is_nearest(op) ? "" : "it interpolates"; }
+/// tf_crop_and_resize may give elements a value that is not in the input.
+bool picks_elements(const Op& op) {
+  const auto& resize = std::get<Resize>(op);
+  return resize.mode == ResizeMode::nearest && resize.coordinates != ResizeCoordinates::tf_crop_and_resize;
+}
+std::optional<std::string_view> why_resize_in_float(const Op& op) {
+  if (picks_elements(op)) return std::nullopt;
+  return "it interpolates";
+}
 
 }  // namespace
 
 std::vector<OperatorInfo> resize_operators() {
+  const TypeSet types = kReal | TypeSet{DataType::int8, DataType::uint8, DataType::int32};
   return {
       {.name = "Resize",
        .since = 19,
        .prototype = Resize{},
-       .inputs = {{"X", kReal, 'T'},
+       .inputs = {{"X", types, 'T'},
                   {"roi", kReal, 0, Presence::optional, Use::parameter},
                   {"scales", kReal, 0, Presence::optional, Use::parameter},
                   {"sizes", kInt64, 0, Presence::optional, Use::parameter}},
-       .outputs = {{"Y", kReal, 'T'}},
-       .fields =
-           {field("mode", &Resize::mode,
-                  std::vector<Word<ResizeMode>>{
-                      {"nearest", ResizeMode::nearest}, {"linear", ResizeMode::linear}, {"cubic", ResizeMode::cubic}}),
-            field("coordinate_transformation_mode", &Resize::coordinates,
-                  std::vector<Word<ResizeCoordinates>>{{"half_pixel", ResizeCoordinates::half_pixel},
-                                                       {"asymmetric", ResizeCoordinates::asymmetric},
-                                                       {"align_corners", ResizeCoordinates::align_corners},
-                                                       {"pytorch_half_pixel", ResizeCoordinates::pytorch_half_pixel}}),
-            field("nearest_mode", &Resize::nearest,
-                  std::vector<Word<ResizeNearest>>{{"round_prefer_floor", ResizeNearest::round_prefer_floor},
-                                                   {"round_prefer_ceil", ResizeNearest::round_prefer_ceil},
-                                                   {"floor", ResizeNearest::floor},
-                                                   {"ceil", ResizeNearest::ceil}}),
-            field("cubic_coeff_a", &Resize::cubic_coeff_a), only<std::int64_t>("antialias", 0),
-            only<std::int64_t>("exclude_outside", 0), only<std::string>("keep_aspect_ratio_policy", "stretch"),
-            ignored<float>("extrapolation_value")},  // used by tf_crop_and_resize only, which is not supported
+       .outputs = {{"Y", types, 'T'}},
+       .fields = {field("mode", &Resize::mode,
+                        std::vector<Word<ResizeMode>>{{"nearest", ResizeMode::nearest},
+                                                      {"linear", ResizeMode::linear},
+                                                      {"cubic", ResizeMode::cubic}}),
+                  field("coordinate_transformation_mode", &Resize::coordinates,
+                        std::vector<Word<ResizeCoordinates>>{
+                            {"half_pixel", ResizeCoordinates::half_pixel},
+                            {"asymmetric", ResizeCoordinates::asymmetric},
+                            {"align_corners", ResizeCoordinates::align_corners},
+                            {"pytorch_half_pixel", ResizeCoordinates::pytorch_half_pixel},
+                            {"half_pixel_symmetric", ResizeCoordinates::half_pixel_symmetric},
+                            {"tf_crop_and_resize", ResizeCoordinates::tf_crop_and_resize}}),
+                  field("nearest_mode", &Resize::nearest,
+                        std::vector<Word<ResizeNearest>>{{"round_prefer_floor", ResizeNearest::round_prefer_floor},
+                                                         {"round_prefer_ceil", ResizeNearest::round_prefer_ceil},
+                                                         {"floor", ResizeNearest::floor},
+                                                         {"ceil", ResizeNearest::ceil}}),
+                  field("cubic_coeff_a", &Resize::cubic_coeff_a), field("antialias", &Resize::antialias),
+                  field("exclude_outside", &Resize::exclude_outside),
+                  field("extrapolation_value", &Resize::extrapolation_value),
+                  field("keep_aspect_ratio_policy", &Resize::policy,
+                        std::vector<Word<ResizePolicy>>{{"stretch", ResizePolicy::stretch},
+                                                        {"not_larger", ResizePolicy::not_larger},
+                                                        {"not_smaller", ResizePolicy::not_smaller}}),
+                  omitted_when_empty(field("axes", &Resize::axes))},
        .infer = infer_resize,
        .evaluate = resize,
        .settle = settle_resize,
-       .traits = {.moves_elements = true, .commutes_with_positive_scale = true, .keeps_channels = true},
+       .traits =
+           {.moves_elements = true, .averages = true, .commutes_with_positive_scale = true, .keeps_channels = true},
        .role = Role::movement,
        .why_in_float = why_resize_in_float,
-       .moves_when = is_nearest},
-      {.name = "DepthToSpace",
-       .prototype = DepthToSpace{},
-       .inputs = {{"input", kWholeBytes, 'T'}},
-       .outputs = {{"output", kWholeBytes, 'T'}},
-       .fields = {required(field("blocksize", &DepthToSpace::block_size, {1, 1 << 15})),
-                  field("mode", &DepthToSpace::column_row_depth,
-                        std::vector<Word<bool>>{{"DCR", false}, {"CRD", true}})},
-       .infer = infer_depth_to_space,
-       .evaluate = depth_to_space,
-       .traits = {.moves_elements = true, .commutes_with_positive_scale = true},
-       .role = Role::movement},
+       .moves_when = picks_elements},
   };
 }
 

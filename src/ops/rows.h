@@ -63,7 +63,7 @@ void with_integer_type(DataType dtype, F f) {
     case DataType::uint64:
       return f(std::uint64_t{});
     default:
-      fail("type {} where a number is expected", to_string(dtype));
+      fail("type {} is not a number", to_string(dtype));
   }
 }
 

@@ -33,12 +33,12 @@ struct Table {
 
   Table() {
     for (auto* family :
-         {conv_operators,      matrix_operators,  normalize_operators, pool_operators,     unary_operators,
-          cast_operators,      binary_operators,  reduce_operators,    join_operators,     reshape_operators,
-          index_operators,     fill_operators,    resize_operators,    control_operators,  scatter_operators,
-          select_operators,    box_operators,     sample_operators,    spectrum_operators, recurrent_operators,
-          attention_operators, code_operators,    random_operators,    loss_operators,     einsum_operators,
-          arrange_operators,   internal_operators})
+         {conv_operators,      matrix_operators,    normalize_operators, pool_operators,   lp_pool_operators,
+          unary_operators,     cast_operators,      binary_operators,    reduce_operators, join_operators,
+          reshape_operators,   index_operators,     fill_operators,      resize_operators, control_operators,
+          scatter_operators,   select_operators,    box_operators,       sample_operators, spectrum_operators,
+          recurrent_operators, attention_operators, code_operators,      random_operators, loss_operators,
+          einsum_operators,    arrange_operators,   internal_operators})
       for (OperatorInfo& row : family()) rows.push_back(std::move(row));
     for (const OperatorInfo& row : rows) {
       auto& kinds = by_kind[row.prototype.index()];
@@ -99,6 +99,24 @@ ValueId input_with(const Node& node, Use use) {
   return found.empty() ? ValueId::none : found.front();
 }
 
+ValueId input_named(const Node& node, std::string_view name) {
+  const auto& slots = info(node.op).inputs;
+  const auto found = std::ranges::find(slots, name, &Slot::name);
+  const auto i = static_cast<std::size_t>(found - slots.begin());
+  return found == slots.end() || i >= node.inputs.size() ? ValueId::none : node.inputs[i];
+}
+
+const Window* window_of(const Op& op) {
+  return std::visit(
+      [](const auto& o) -> const Window* {
+        if constexpr (requires { o.window; })
+          return &o.window;
+        else
+          return nullptr;
+      },
+      op);
+}
+
 void check_slots(const Node& node) {
   const OperatorInfo& row = info(node.op);
   const bool is_opaque = std::holds_alternative<Opaque>(node.op);
@@ -108,11 +126,11 @@ void check_slots(const Node& node) {
   const bool is_variadic = !row.inputs.empty() && row.inputs.back().presence == Presence::variadic;
   if (is_variadic) {
     const bool needs_one = row.inputs.size() == 1 && !is_opaque;
-    check(count >= required + (needs_one ? 1 : 0), "has {} inputs, needs at least {}", count,
+    check(count >= required + (needs_one ? 1 : 0), "has {} inputs, but needs at least {}", count,
           required + (needs_one ? 1 : 0));
   } else {
     const std::size_t most = row.inputs.size();
-    check(count >= required && count <= most, "has {} inputs, takes {}", count,
+    check(count >= required && count <= most, "has {} inputs, but accepts {}", count,
           required == most ? fmt::format("{}", most) : fmt::format("{} to {}", required, most));
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -122,10 +140,9 @@ void check_slots(const Node& node) {
           slot.name);
   }
   check(!node.outputs.empty(), "has no output");
-  check(slot_at(row.outputs, node.outputs.size() - 1) != nullptr, "has {} outputs, gives {}", node.outputs.size(),
-        row.outputs.size());
-  check(node.bodies.size() == static_cast<std::size_t>(row.bodies), "has {} bodies, needs {}", node.bodies.size(),
-        row.bodies);
+  check(slot_at(row.outputs, node.outputs.size() - 1) != nullptr, "has {} outputs, but produces {}",
+        node.outputs.size(), row.outputs.size());
+  check(node.bodies.size() == row.bodies.size(), "has {} bodies, but needs {}", node.bodies.size(), row.bodies.size());
 }
 
 std::optional<std::string> why_not_accepted(const Node& node, std::span<const ValueInfo> inputs,

@@ -214,6 +214,31 @@ void clip(const Node&, std::span<const TensorView> in, std::span<const TensorVie
   });
 }
 
+RealBounds relu_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
+  return {std::max(0.0, in[0].low), std::max(0.0, in[0].high)};
+}
+RealBounds abs_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
+  return {std::max({0.0, in[0].low, -in[0].high}), in[0].magnitude()};
+}
+RealBounds negated_bounds(const Op& /*op*/, std::span<const RealBounds> in) { return {-in[0].high, -in[0].low}; }
+
+/// Bounds of x < 0 ? alpha * x : x.
+RealBounds leaky_relu_bounds(const Op& any, std::span<const RealBounds> in) {
+  const double alpha = std::get<Parametric>(any).alpha;
+  if (std::isnan(alpha) || !in[0].is_finite()) return {};
+  const auto at = [alpha](double x) { return x < 0 ? alpha * x : x; };
+  const RealBounds ends = hull({at(in[0].low), at(in[0].low)}, {at(in[0].high), at(in[0].high)});
+  return in[0].low < 0 && in[0].high > 0 ? hull(ends, {0, 0}) : ends;
+}
+
+/// The function increases with all three inputs.
+RealBounds clip_bounds(const Op& /*op*/, std::span<const RealBounds> in) {
+  constexpr double kInfinity = RealBounds::kInfinity;
+  const RealBounds low = in.size() > 1 && !in[1].is_empty() ? in[1] : RealBounds{-kInfinity, -kInfinity};
+  const RealBounds high = in.size() > 2 && !in[2].is_empty() ? in[2] : RealBounds{kInfinity, kInfinity};
+  return {std::min(std::max(in[0].low, low.low), high.low), std::min(std::max(in[0].high, low.high), high.high)};
+}
+
 /// The attribute that selects between the two forms of Gelu.
 Field gelu_form(std::string_view own) {
   return {.name = "approximate",
@@ -237,7 +262,7 @@ std::vector<OperatorInfo> unary_operators() {
   const Traits elementwise{.elementwise = true};
   const Traits homogeneous{.elementwise = true, .commutes_with_positive_scale = true};
   const auto row = [&](std::string_view name, int since, UnaryKind kind, TypeSet types, Evaluate evaluate, Role role,
-                       Traits traits) {
+                       Traits traits, BoundsRule bounds = nullptr) {
     return OperatorInfo{.name = name,
                         .since = since,
                         .prototype = Unary{kind},
@@ -246,10 +271,12 @@ std::vector<OperatorInfo> unary_operators() {
                         .infer = infer_elementwise,
                         .evaluate = evaluate,
                         .traits = traits,
-                        .role = role};
+                        .role = role,
+                        .bounds = bounds};
   };
-  const auto real = [&](std::string_view name, int since, UnaryKind kind, Role role = Role::in_float) {
-    return row(name, since, kind, kReal, transcendental, role, elementwise);
+  const auto real = [&](std::string_view name, int since, UnaryKind kind, Role role = Role::in_float,
+                        BoundsRule bounds = nullptr) {
+    return row(name, since, kind, kReal, transcendental, role, elementwise, bounds);
   };
   const auto parametric_row = [&](std::string_view name, int since, Parametric prototype, Traits traits,
                                   std::string_view beta_name = {}) {
@@ -270,14 +297,15 @@ std::vector<OperatorInfo> unary_operators() {
   using P = ParametricKind;
   return {
       row("Identity", 1, K::identity, kWholeBytes, identity, Role::movement,
-          {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true}),
-      row("Relu", 6, K::relu, kReal | kSignedInteger, arithmetic, Role::clip, homogeneous),
-      row("Abs", 6, K::abs, kNumber, arithmetic, Role::arithmetic, homogeneous),
-      row("Neg", 6, K::neg, kReal | kSignedInteger, arithmetic, Role::in_float, homogeneous),
-      row("Sign", 9, K::sign, kNumber, arithmetic, Role::in_float, elementwise),
+          {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true},
+          within_first),
+      row("Relu", 6, K::relu, kReal | kSignedInteger, arithmetic, Role::clip, homogeneous, relu_bounds),
+      row("Abs", 6, K::abs, kNumber, arithmetic, Role::arithmetic, homogeneous, abs_bounds),
+      row("Neg", 6, K::neg, kReal | kSignedInteger, arithmetic, Role::in_float, homogeneous, negated_bounds),
+      row("Sign", 9, K::sign, kNumber, arithmetic, Role::in_float, elementwise, from_minus_one_to_one),
       row("Not", 1, K::logical_not, kBoolean, logical_not, Role::in_float, elementwise),
-      real("Sigmoid", 6, K::sigmoid, Role::arithmetic),
-      real("Tanh", 6, K::tanh, Role::arithmetic),
+      real("Sigmoid", 6, K::sigmoid, Role::arithmetic, from_zero_to_one),
+      real("Tanh", 6, K::tanh, Role::arithmetic, from_minus_one_to_one),
       real("Exp", 6, K::exp),
       real("Log", 6, K::log),
       real("Sqrt", 6, K::sqrt),
@@ -285,13 +313,13 @@ std::vector<OperatorInfo> unary_operators() {
       real("Floor", 6, K::floor),
       real("Ceil", 6, K::ceil),
       real("Round", 11, K::round),
-      real("Erf", 9, K::erf),
+      real("Erf", 9, K::erf, Role::in_float, from_minus_one_to_one),
       real("Softplus", 1, K::softplus, Role::arithmetic),
       real("Softsign", 1, K::softsign),
-      real("HardSwish", 14, K::hard_swish, Role::arithmetic),
+      real("HardSwish", 14, K::hard_swish, Role::arithmetic, within_first_and_zero),
       real("Mish", 18, K::mish, Role::arithmetic),
       [&] {
-        OperatorInfo gelu = real("Gelu", 20, K::gelu, Role::arithmetic);
+        OperatorInfo gelu = real("Gelu", 20, K::gelu, Role::arithmetic, within_first_and_zero);
         gelu.fields = {gelu_form("none")};
         return gelu;
       }(),
@@ -333,7 +361,11 @@ std::vector<OperatorInfo> unary_operators() {
        .evaluate = is_inf,
        .traits = elementwise},
       row("BitwiseNot", 18, K::bitwise_not, kInteger, bitwise_not, Role::in_float, elementwise),
-      parametric_row("LeakyRelu", 6, {.kind = P::leaky_relu, .alpha = 0.01F}, homogeneous),
+      [&] {
+        OperatorInfo leaky = parametric_row("LeakyRelu", 6, {.kind = P::leaky_relu, .alpha = 0.01F}, homogeneous);
+        leaky.bounds = leaky_relu_bounds;
+        return leaky;
+      }(),
       parametric_row("Elu", 6, {.kind = P::elu, .alpha = 1}, elementwise),
       parametric_row("Selu", 6,
                      {.kind = P::selu, .alpha = 1.67326319217681884765625F, .beta = 1.05070102214813232421875F},
@@ -361,7 +393,8 @@ std::vector<OperatorInfo> unary_operators() {
        .infer = infer_same,
        .evaluate = clip,
        .traits = elementwise,
-       .role = Role::clip},
+       .role = Role::clip,
+       .bounds = clip_bounds},
   };
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/infer.h"
 
 namespace bitfold::ops {
 namespace {
@@ -74,8 +75,7 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
     const std::int64_t input = spatial[i], stride = window.strides[i];
     const std::int64_t extra = op.output_padding.empty() ? 0 : op.output_padding[i];
     check(input < kMaxExtent && extra >= 0 && extra < kMaxExtent,
-          "a spatial size of {}, output_padding of {}; both must be below 2^31, the padding not negative", input,
-          extra);
+          "spatial size {} and output_padding {} must be below 2^31, and output_padding at least 0", input, extra);
     const bool is_given = !op.output_shape.empty();
     if (is_given)
       check(op.output_shape[i] >= 1 && op.output_shape[i] < kMaxExtent,
@@ -86,7 +86,7 @@ ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<cons
     }
     const std::int64_t extent = window.dilations[i] * (window.kernel[i] - 1) + 1;
     check(extent < kMaxExtent, "a window of {} (dilated) is too large", extent);
-    // At most 2^62 + 2^32: no overflow.
+    // At most 2^62 + 2^32, so it cannot overflow.
     const std::int64_t full = stride * std::max<std::int64_t>(input - 1, 0) + extra + extent;
     std::int64_t& begin = resolved.pads[i];
     std::int64_t& end = resolved.pads[rank + i];
@@ -156,6 +156,14 @@ std::optional<std::string> settle_window(Window& window, const std::optional<Sha
   window.pads = resolve_window(window, std::span(*x).subspan(2), false).pads;
   window.auto_pad = AutoPad::none;
   return std::nullopt;
+}
+
+std::optional<std::string> settle_kernel(Window& window, const std::optional<Shape>& x, const std::optional<Shape>& w) {
+  if (window.kernel.empty()) {
+    if (!w || w->size() < 3 || !is_static(*w)) return "the shape of its weights is unknown";
+    window.kernel.assign(w->begin() + 2, w->end());
+  }
+  return settle_window(window, x);
 }
 
 }  // namespace bitfold::ops

@@ -12,6 +12,8 @@
 
 namespace bitfold::ops {
 
+struct Inputs;
+
 /// A window applied to a known input.
 struct ResolvedWindow {
   std::vector<std::int64_t> pads;    ///< Explicit padding: the begins of each spatial axis, then the ends.
@@ -52,10 +54,8 @@ Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int6
 /// Completes a window read from a file: one entry per spatial axis everywhere, and auto_pad as explicit pads if the
 /// input is known. Throws Error if the numbers of entries differ.
 std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x);
-
-/// The same for a convolution, whose kernel has the size of the weights unless the file names it.
-std::optional<std::string> settle_conv_window(Window& window, const std::optional<Shape>& x,
-                                              const std::optional<Shape>& w);
+/// The same for a convolution of x with w: the kernel follows from the shape of w if the file does not give it.
+std::optional<std::string> settle_kernel(Window& window, const std::optional<Shape>& x, const std::optional<Shape>& w);
 
 /// The shape of the convolution of x with w. Throws Error if the shapes do not fit.
 Shape conv_shape(const Window& window, std::int64_t group, const Shape& x, const Shape& w);

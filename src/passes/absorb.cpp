@@ -10,19 +10,13 @@
 
 #include "bitfold/batch_norm_table.h"
 #include "graph/linear_layer.h"
+#include "ops/operator.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
 namespace {
 
 constexpr double kDeviations = 3;
-
-bool pads(const Op& op) {
-  const auto* conv = std::get_if<Conv>(&op);
-  if (conv == nullptr) return !std::holds_alternative<Gemm>(op) && !std::holds_alternative<MatMul>(op);
-  const auto& p = conv->window.pads;
-  return conv->window.auto_pad != AutoPad::none || std::any_of(p.begin(), p.end(), [](auto n) { return n != 0; });
-}
 
 void add_to_bias(Graph& graph, const LinearLayer& layer, const std::vector<double>& shift) {
   scale_and_shift(graph, layer, std::vector<double>(shift.size(), 1.0), shift);
@@ -41,10 +35,9 @@ std::size_t take_off(Graph& graph, const LinearLayer& writer, ChannelNormals& no
 void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double>& c) {
   const Node& node = graph.node(reader.node);
   const Tensor& w = *plain_constant(graph, node.inputs[1]);
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  const double alpha = gemm != nullptr ? static_cast<double>(gemm->alpha) : 1;
-  std::vector<double> onward(static_cast<std::size_t>(reader.channel_count));
-  for_each_weight(node.op, w.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+  const double alpha = static_cast<double>(reader.weights.alpha);
+  std::vector<double> onward(static_cast<std::size_t>(reader.weights.output_count()));
+  reader.weights.for_each([&](std::size_t i, std::int64_t o, std::int64_t k) {
     onward[static_cast<std::size_t>(o)] +=
         alpha * static_cast<double>(w.data<float>()[i]) * c[static_cast<std::size_t>(k)];
   });
@@ -54,9 +47,10 @@ void move_into(Graph& graph, const LinearLayer& reader, const std::vector<double
 // `node` as a layer, if it reads `id` as its input, this input has `channels` channels, and the layer's bias can
 // compensate a shift of it (no padding).
 std::optional<LinearLayer> reader_of(const Graph& graph, NodeId node, ValueId id, std::size_t channels) {
-  if (graph.node(node).inputs[0] != id || pads(graph.node(node).op)) return std::nullopt;
+  if (graph.node(node).inputs[0] != id) return std::nullopt;
   const auto layer = linear_layer(graph, node);
-  return layer && layer->input_count == static_cast<std::int64_t>(channels) ? layer : std::nullopt;
+  if (!layer || layer->weights.has_partial_sums) return std::nullopt;
+  return layer->weights.input_count() == static_cast<std::int64_t>(channels) ? layer : std::nullopt;
 }
 
 struct Reader {
@@ -64,7 +58,7 @@ struct Reader {
   double upper;  // upper bound of the Relu or Clip before the layer
 };
 
-// The layer that is the only reader of the Relu, or Clip from 0, that is the only reader of `id`.
+// If the only reader of `id` is a Relu (or a Clip from 0) whose output only one layer reads: this layer.
 std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::size_t channels) {
   if (!graph.has_single_consumer(id)) return std::nullopt;
   const NodeId relu = graph.consumers(id).front();
@@ -96,7 +90,7 @@ std::vector<double> worth_absorbing(const ChannelNormals& normals, double upper)
 std::size_t absorb(Graph& graph, ValueId id, ChannelNormals& normals) {
   const auto writer = rewritable_producer(graph, id);
   const auto behind = reader_behind_relu(graph, id, normals.mean.size());
-  if (!writer || !behind || writer->channel_count != static_cast<std::int64_t>(normals.mean.size())) return 0;
+  if (!writer || !behind || writer->weights.output_count() != static_cast<std::int64_t>(normals.mean.size())) return 0;
   const std::vector<double> excess = worth_absorbing(normals, behind->upper);
   if (std::all_of(excess.begin(), excess.end(), [](double c) { return c == 0; })) return 0;
   move_into(graph, behind->layer, excess);
@@ -138,10 +132,7 @@ class LinearValues {
   }
 
  private:
-  bool is_sum(NodeId node) const {
-    const auto* binary = std::get_if<Binary>(&graph_.node(node).op);
-    return binary != nullptr && binary->kind == BinaryKind::add;
-  }
+  bool is_sum(NodeId node) const { return ops::is<Binary>(graph_.node(node).op, BinaryKind::add); }
 
   std::size_t channels(ValueId id) const {
     const auto& shape = graph_.value(id).shape;

@@ -121,8 +121,8 @@ class Equalizer {
   std::vector<State> regions_;
 };
 
-// Scales factors to mean 1 and limits them to kMaxFactor. A common factor changes no grid's use, and this keeps the
-// magnitude of values.
+// Scales factors to a geometric mean of 1, which keeps the magnitude of values, and limits them to kMaxFactor. A factor
+// common to all channels has no effect on how well grids are used.
 Doubles normalized(Doubles factors) {
   double sum = 0;
   for (double f : factors) sum += std::log(f);

@@ -151,7 +151,7 @@ TEST(Equalize, weights_converge_to_equal_ranges_on_both_sides_of_each_channel) {
     const NodeId id = g.producer(g.find(name));
     const Tensor& w = *plain_constant(g, g.node(id).inputs[1]);
     double most = 0;
-    for_each_weight(g.node(id).op, w.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+    linear_layer(g, id)->weights.for_each([&](std::size_t i, std::int64_t o, std::int64_t k) {
       if (static_cast<std::size_t>(is_output ? o : k) == channel)
         most = std::max(most, std::fabs(static_cast<double>(w.data<float>()[i])));
     });

@@ -21,9 +21,9 @@ struct Tap {
 class EqualizedLayer {
  public:
   EqualizedLayer(const Graph& graph, NodeId id)
-      : op_(graph.node(id).op), weights_(*plain_constant(graph, graph.node(id).inputs[1])) {
+      : view_(linear_layer(graph, id)->weights), weights_(*plain_constant(graph, graph.node(id).inputs[1])) {
     const auto data = weights_.data<float>();
-    for_each_weight(op_, weights_.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+    view_.for_each([&](std::size_t i, std::int64_t o, std::int64_t k) {
       const auto out = static_cast<std::size_t>(o), in = static_cast<std::size_t>(k);
       if (taps_.empty() || taps_.back().out != out || taps_.back().in != in) taps_.push_back({.out = out, .in = in});
       Tap& tap = taps_.back();
@@ -32,9 +32,8 @@ class EqualizedLayer {
       tap.energy += w * w;
       tap.count += 1;
     });
-    const LinearLayer layer = *linear_layer(graph, id);
-    out_factors.assign(static_cast<std::size_t>(layer.channel_count), 1.0);
-    in_factors.assign(static_cast<std::size_t>(layer.input_count), 1.0);
+    out_factors.assign(static_cast<std::size_t>(view_.output_count()), 1.0);
+    in_factors.assign(static_cast<std::size_t>(view_.input_count()), 1.0);
   }
 
   /// Weights are multiplied by the factor of their output channel and divided by the factor of their input channel.
@@ -53,7 +52,7 @@ class EqualizedLayer {
   Tensor scaled() const {
     Tensor result = weights_;
     const auto data = result.mutable_data<float>();
-    for_each_weight(op_, weights_.shape(), [&](std::size_t i, std::int64_t o, std::int64_t k) {
+    view_.for_each([&](std::size_t i, std::int64_t o, std::int64_t k) {
       data[i] = static_cast<float>(data[i] * out_factors[static_cast<std::size_t>(o)] /
                                    in_factors[static_cast<std::size_t>(k)]);
     });
@@ -61,7 +60,7 @@ class EqualizedLayer {
   }
 
  private:
-  const Op& op_;
+  ops::WeightMatrix view_;
   const Tensor& weights_;
   std::vector<Tap> taps_;
 };

@@ -62,7 +62,7 @@ bool fold_binary(Graph& graph, NodeId id) {
   const auto layer = rewritable_producer(graph, x);
   const auto& shape = graph.value(x).shape;
   if (constant == nullptr || !layer || !shape) return false;
-  auto shift = per_channel(*constant, shape->size(), layer->channel_count);
+  auto shift = per_channel(*constant, shape->size(), layer->weights.output_count());
   std::vector<double> scale;
   if (!shift || !as_scale_and_shift(op->kind, is_constant_first, scale, *shift)) return false;
   scale_and_shift(graph, *layer, scale, *shift);

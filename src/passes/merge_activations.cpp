@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/operator.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -42,28 +43,31 @@ bool canonical_clip(Graph& graph, NodeId id) {
 /// Min and Max with a single constant, as exporters write Relu6.
 bool canonical_min_max(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  const auto* op = std::get_if<Variadic>(&node.op);
-  if (op == nullptr || node.inputs.size() != 2) return false;
-  if (op->kind != VariadicKind::min && op->kind != VariadicKind::max) return false;
+  const bool is_max = ops::is<Variadic>(node.op, VariadicKind::max);
+  if (node.inputs.size() != 2 || (!is_max && !ops::is<Variadic>(node.op, VariadicKind::min))) return false;
   const std::size_t bound_slot = scalar_constant(graph, node.inputs[1]) ? 1 : 0;
   const auto bound = scalar_constant(graph, node.inputs[bound_slot]);
   const ValueId x = node.inputs[1 - bound_slot];
   const auto& shape = graph.value(x).shape;
   const std::size_t bound_rank = graph.value(node.inputs[bound_slot]).shape->size();
   if (!bound || *bound != *bound || graph.is_constant(x) || !shape || shape->size() < bound_rank) return false;
-  const Activation clamp = op->kind == VariadicKind::max ? Activation{.low = *bound} : Activation{.high = *bound};
+  const Activation clamp = is_max ? Activation{.low = *bound} : Activation{.high = *bound};
   graph.set_input(id, 0, x);
   set_clamp(graph, id, clamp);
   return true;
 }
 
+/// Whether it is x on one side of a threshold; with alpha 0 both are a Relu.
+bool is_linear_or_zero(const Op& op) {
+  return ops::is<Parametric>(op, ParametricKind::leaky_relu) ||
+         ops::is<Parametric>(op, ParametricKind::thresholded_relu);
+}
+
 bool canonical_leaky(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  if (const auto* op = std::get_if<Parametric>(&node.op)) {
-    const bool is_relu =
-        op->alpha == 0 && (op->kind == ParametricKind::leaky_relu || op->kind == ParametricKind::thresholded_relu);
-    if (is_relu) graph.op(id) = Unary{UnaryKind::relu};
-    return is_relu;
+  if (is_linear_or_zero(node.op) && std::get<Parametric>(node.op).alpha == 0) {
+    graph.op(id) = Unary{UnaryKind::relu};
+    return true;
   }
   if (!std::holds_alternative<PRelu>(node.op)) return false;
   const auto slope = scalar_constant(graph, node.inputs[1]);

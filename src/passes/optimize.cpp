@@ -12,7 +12,8 @@ namespace bitfold {
 namespace {
 
 constexpr std::array<Pass, 7> kPasses{{
-    {"fold_constants", "first: later passes expect constants where a file has arithmetic on constants", fold_constants},
+    {"fold_constants", "first: it replaces arithmetic on constants by the constants that later passes expect",
+     fold_constants},
     {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
      remove_identity},
     {"merge_layer_norm", "before fold_scale, which would otherwise treat the scale of the normalization as a layer's",
@@ -20,7 +21,7 @@ constexpr std::array<Pass, 7> kPasses{{
     {"fold_scale", "before fold_batch_norm: a bias written as an Add may be in between", fold_scale},
     {"fold_batch_norm", "after the passes that make constants and layers adjacent", fold_batch_norm},
     {"merge_activations", "after the folds, which make activations adjacent", merge_activations},
-    {"eliminate_dead", "last: removes the nodes that other passes bypassed", eliminate_dead},
+    {"eliminate_dead", "last: it removes the nodes that other passes have bypassed", eliminate_dead},
 }};
 
 // A limit on rounds, which guards against passes that undo each other; real networks need two or three.

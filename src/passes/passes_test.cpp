@@ -243,7 +243,7 @@ TEST(RemoveIdentity, leaves_an_identity_between_a_graph_input_and_output) {
   EXPECT_EQ(ops(optimized(g)), (Ops{"Identity"}));
 }
 
-TEST(RemoveIdentity, leaves_nodes_that_broadcast_pad_or_cut) {
+TEST(RemoveIdentity, keeps_nodes_that_broadcast_pad_or_crop) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 4});
   ValueId h = g.add(Binary{BinaryKind::add}, "add", {x, g.add_constant("z", Tensor(DataType::float32, {3, 1}))}, "h0");

@@ -117,8 +117,9 @@ class Finder {
     const ValueId in = node.inputs[0], out = node.outputs[0];
     if (const auto layer = linear_layer(graph_, id)) {
       // The channels of the layer's input lie along axis 1, or after a Flatten in whole blocks.
-      return layer->channel_count == channels_of(graph_, out) && channels_of(graph_, in) > 0 ? Passage::linear
-                                                                                             : Passage::blocked;
+      return layer->weights.output_count() == channels_of(graph_, out) && channels_of(graph_, in) > 0
+                 ? Passage::linear
+                 : Passage::blocked;
     }
     if (channels_of(graph_, in) == 0 || channels_of(graph_, out) == 0) return Passage::blocked;
     if (is_flattening(node)) {
@@ -135,8 +136,8 @@ class Finder {
   bool is_flattening(const Node& node) const {
     const Shape& from = *graph_.value(node.inputs[0]).shape;
     const Shape& to = *graph_.value(node.outputs[0]).shape;
-    const auto* flatten = std::get_if<Flatten>(&node.op);
-    if (flatten == nullptr ? !std::holds_alternative<Reshape>(node.op) : flatten->axis != 1) return false;
+    const ops::Traits& traits = ops::info(node.op).traits;
+    if (!traits.keeps_order || traits.elementwise || traits.acts_along_axes) return false;
     if (from.size() <= 2 || to.size() != 2) return false;
     std::int64_t elements = 1;
     for (std::size_t d = 1; d < from.size(); ++d) {
@@ -151,10 +152,12 @@ class Finder {
     const Node& node = graph_.node(id);
     const ops::OperatorInfo& row = ops::info(node.op);
     if (row.role == ops::Role::clip) return clip_limit(id) > 0;
-    if (const auto* pad = std::get_if<Pad>(&node.op)) return pads_image(node, *pad);
+    if (ops::input_named(node, "pads") != ValueId::none) return pads_image(node);
     if (!row.traits.commutes_with_positive_scale) return false;
-    if (std::holds_alternative<Slice>(node.op)) return slices_image(node);
-    if (std::holds_alternative<Squeeze>(node.op)) return squeezes_image(node);
+    // It gives positions outside the image a fixed value.
+    const auto* resize = std::get_if<Resize>(&node.op);
+    if (resize != nullptr && resize->coordinates == ResizeCoordinates::tf_crop_and_resize) return false;
+    if (row.traits.acts_along_axes) return acts_on_image(node);
     const auto parameters = ops::inputs_with(node, ops::Use::parameter);
     if (row.traits.keeps_channels) return true;
     if (!row.traits.elementwise) return false;
@@ -171,22 +174,16 @@ class Finder {
   }
 
   /// Whether it pads with zeros or existing values, and not along the channel axis.
-  bool pads_image(const Node& node, const Pad& pad) const {
+  bool pads_image(const Node& node) const {
     const auto pads = node.inputs.size() < 4 ? integers(graph_, node.inputs[1]) : std::vector<std::int64_t>{};
     if (pads.size() < 4 || pads[1] != 0 || pads[pads.size() / 2 + 1] != 0) return false;
-    if (pad.mode != PadMode::constant || node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return true;
-    return scalar_constant(graph_, node.inputs[2]) == 0.0F;
+    return fills_with_zero(graph_, node);
   }
 
-  /// A negative step along the channels would keep their number but not their order.
-  bool slices_image(const Node& node) const {
-    if (node.inputs.size() < 4) return false;
-    const auto axes = integers(graph_, node.inputs[3]);
-    return !axes.empty() && std::all_of(axes.begin(), axes.end(), [](std::int64_t axis) { return axis >= 2; });
-  }
-
-  bool squeezes_image(const Node& node) const {
-    const auto axes = node.inputs.size() > 1 ? integers(graph_, node.inputs[1]) : std::vector<std::int64_t>{};
+  /// A negative step along the channels, for example, would keep their number but not their order.
+  bool acts_on_image(const Node& node) const {
+    const ValueId input = ops::input_named(node, "axes");
+    const auto axes = input == ValueId::none ? std::vector<std::int64_t>{} : integers(graph_, input);
     return !axes.empty() && std::all_of(axes.begin(), axes.end(), [](std::int64_t axis) { return axis >= 2; });
   }
 

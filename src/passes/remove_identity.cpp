@@ -1,6 +1,7 @@
 // Removes nodes that return their input: Identity, a Cast to the same type, a Pad by nothing, a Reshape to the same
 // shape, a Transpose and its inverse, a second Relu, a multiplication by 1.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "ops/operator.h"
@@ -66,14 +67,17 @@ bool is_never_negative(const Context& c, ValueId id) {
   const NodeId producer = c.producer(id);
   if (producer == NodeId::none) return false;
   const Node& node = c.graph.node(producer);
-  if (const auto* unary = std::get_if<Unary>(&node.op))
-    return unary->kind == UnaryKind::relu || unary->kind == UnaryKind::sigmoid || unary->kind == UnaryKind::abs;
-  if (std::holds_alternative<Clip>(node.op)) {
-    const auto low = has_input(node, 1) ? scalar_constant(c.graph, node.inputs[1]) : std::nullopt;
-    const auto high = has_input(node, 2) ? scalar_constant(c.graph, node.inputs[2]) : std::nullopt;
-    return low && *low >= 0 && (!has_input(node, 2) || (high && *high >= 0));
+  std::vector<ops::RealBounds> bounds;
+  for (ValueId input : node.inputs) {
+    const auto number = input == ValueId::none ? std::nullopt : scalar_constant(c.graph, input);
+    if (input == ValueId::none)
+      bounds.push_back(ops::RealBounds::empty());
+    else if (number && !std::isnan(*number))
+      bounds.push_back({*number, *number});
+    else
+      bounds.push_back({});
   }
-  return false;
+  return ops::bounds_of(node.op, bounds).low >= 0;
 }
 
 /// The other operand of x + 0, x - 0, x * 1 or x / 1, in either order for commutative kinds.

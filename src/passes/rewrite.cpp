@@ -17,11 +17,10 @@ std::string bias_name(const Graph& graph, ValueId weight) {
 
 /// The current bias per channel, in double; zeros without a bias. Gemm's beta is applied.
 std::vector<double> bias_of(const Graph& graph, const LinearLayer& layer) {
-  std::vector<double> bias(static_cast<std::size_t>(layer.channel_count), 0.0);
+  std::vector<double> bias(static_cast<std::size_t>(layer.weights.output_count()), 0.0);
   const Node& node = graph.node(layer.node);
   if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return bias;
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  const double beta = gemm == nullptr ? 1.0 : static_cast<double>(gemm->beta);
+  const double beta = static_cast<double>(layer.weights.beta);
   const auto data = plain_constant(graph, node.inputs[2])->data<float>();
   for (std::size_t c = 0; c < bias.size(); ++c) bias[c] = beta * static_cast<double>(data[data.size() == 1 ? 0 : c]);
   return bias;
@@ -56,13 +55,13 @@ void set_constant_input(Graph& graph, NodeId id, std::size_t slot, Tensor tensor
 
 void scale_and_shift(Graph& graph, const LinearLayer& layer, std::span<const double> scale,
                      std::span<const double> shift) {
-  assert(std::ssize(scale) == layer.channel_count && std::ssize(shift) == layer.channel_count);
+  assert(std::ssize(scale) == layer.weights.output_count() && std::ssize(shift) == layer.weights.output_count());
   const ValueId weight = graph.node(layer.node).inputs[1];
   const std::string weight_name = graph.value(weight).name;
   if (std::any_of(scale.begin(), scale.end(), [](double s) { return s != 1.0; })) {
     Tensor scaled = *graph.value(weight).constant;
     const auto data = scaled.mutable_data<float>();
-    for_each_weight(graph.node(layer.node).op, scaled.shape(), [&](std::size_t i, std::int64_t channel, std::int64_t) {
+    layer.weights.for_each([&](std::size_t i, std::int64_t channel, std::int64_t) {
       data[i] = static_cast<float>(static_cast<double>(data[i]) * scale[static_cast<std::size_t>(channel)]);
     });
     set_constant_input(graph, layer.node, 1, std::move(scaled), weight_name);

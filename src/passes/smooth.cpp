@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "bitfold/equalize.h"
 #include "ops/infer.h"
+#include "ops/operator.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -18,26 +19,18 @@ bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape
   return op.axis == -1 || (shape && ops::is_last_axis(op.axis, shape->size()));
 }
 
-/// The weights of a product that reads the value's last axis: [inputs][outputs], or [outputs][inputs] if transposed.
+/// A product that reads the value's last axis.
 struct Reader {
   NodeId node;
-  std::int64_t inputs, outputs;
-  bool is_transposed;
-
-  std::size_t index(std::int64_t input, std::int64_t output) const {
-    return static_cast<std::size_t>(is_transposed ? output * inputs + input : input * outputs + output);
-  }
+  ops::WeightMatrix weights;
 };
 
 std::optional<Reader> reader_of(const Graph& graph, NodeId id, ValueId value) {
   const Node& node = graph.node(id);
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  if ((gemm == nullptr && !std::holds_alternative<MatMul>(node.op)) || node.inputs[0] != value) return std::nullopt;
-  if (std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return std::nullopt;
-  const Tensor* weights = plain_constant(graph, node.inputs[1]);
-  if (weights == nullptr || weights->rank() != 2 || (gemm != nullptr && gemm->trans_a)) return std::nullopt;
-  const bool is_transposed = gemm != nullptr && gemm->trans_b;
-  return Reader{id, weights->dim(is_transposed ? 1 : 0), weights->dim(is_transposed ? 0 : 1), is_transposed};
+  const auto weights = constant_weights(graph, id);
+  if (!weights || weights->has_transposed_input || ops::window_of(node.op) != nullptr) return std::nullopt;
+  if (node.inputs[0] != value || std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return std::nullopt;
+  return plain_constant(graph, node.inputs[1]) == nullptr ? std::nullopt : std::optional(Reader{id, *weights});
 }
 
 struct Smoothable {
@@ -61,7 +54,7 @@ std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
   if (!is_alone || graph.value(found.value).quant) return std::nullopt;
   for (NodeId consumer : graph.consumers(found.value)) {
     const auto reader = reader_of(graph, consumer, found.value);
-    if (reader && reader->inputs == scale->size())
+    if (reader && reader->weights.inputs == scale->size())
       found.readers.push_back(*reader);
     else
       found.has_others = true;
@@ -77,8 +70,9 @@ std::vector<double> smoothing(const Graph& graph, const Smoothable& at, const st
     double weight = 0;
     for (const Reader& reader : at.readers) {
       const auto w = graph.value(graph.node(reader.node).inputs[1]).constant->data<float>();
-      for (std::int64_t o = 0; o < reader.outputs; ++o)
-        weight = std::max(weight, static_cast<double>(std::abs(w[reader.index(static_cast<std::int64_t>(k), o)])));
+      for (std::int64_t o = 0; o < reader.weights.outputs; ++o)
+        weight = std::max(weight,
+                          static_cast<double>(std::abs(w[reader.weights.index(0, o, static_cast<std::int64_t>(k))])));
     }
     const bool says_something = maxima[k] > 0 && weight > 0;
     const double factor =
@@ -98,11 +92,9 @@ void multiply(Graph& graph, NodeId id, std::size_t slot, const std::vector<doubl
 void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>& factors) {
   Tensor changed = *graph.value(graph.node(reader.node).inputs[1]).constant;
   const auto data = changed.mutable_data<float>();
-  for (std::int64_t k = 0; k < reader.inputs; ++k)
-    for (std::int64_t o = 0; o < reader.outputs; ++o) {
-      float& w = data[reader.index(k, o)];
-      w = static_cast<float>(w * factors[static_cast<std::size_t>(k)]);
-    }
+  reader.weights.for_each([&](std::size_t i, std::int64_t /*o*/, std::int64_t k) {
+    data[i] = static_cast<float>(data[i] * factors[static_cast<std::size_t>(k)]);
+  });
   set_constant_input(graph, reader.node, 1, std::move(changed), graph.node(reader.node).name + "_smoothed");
 }
 
@@ -134,7 +126,8 @@ std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMa
     if (!at) continue;
     const std::string name = graph.value(at->value).name;
     const auto known = maxima.find(name);
-    if (known == maxima.end() || static_cast<std::int64_t>(known->second.size()) != at->readers[0].inputs) continue;
+    if (known == maxima.end() || static_cast<std::int64_t>(known->second.size()) != at->readers[0].weights.inputs)
+      continue;
     const std::vector<double> rows = smoothing(graph, *at, known->second, strength);
     std::vector<double> inverse;
     inverse.reserve(rows.size());

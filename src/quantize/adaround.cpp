@@ -209,7 +209,7 @@ void adaround(const AdaRoundProblem& problem, std::span<RoundedChannel> channels
   FirstFailure failure;
 #pragma omp parallel for schedule(dynamic, 1)
   for (std::int64_t first = 0; first < count; first += kBlockChannels)
-    failure.watch([&] {
+    failure.watch(first, [&] {
       const std::int64_t size = std::min(kBlockChannels, count - first);
       Block(shared, first, channels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size))).run();
     });

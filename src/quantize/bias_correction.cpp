@@ -53,19 +53,19 @@ struct Spread {
 
 }  // namespace
 
-void layer_outputs(const ProductView& view, const LayerReals& layer, std::int64_t g, const std::vector<float>& rows,
-                   std::int64_t count, std::vector<float>& z) {
-  const float* bias = layer.bias.data() + g * view.channels;
+void layer_outputs(const ops::WeightMatrix& view, const LayerReals& layer, std::int64_t g,
+                   const std::vector<float>& rows, std::int64_t count, std::vector<float>& z) {
+  const float* bias = layer.bias.data() + g * view.outputs;
   z.clear();
-  for (std::int64_t r = 0; r < count; ++r) z.insert(z.end(), bias, bias + view.channels);
-  onednn::multiply_add({count, view.channels, view.depth, false, true}, 1, rows.data(),
-                       layer.weights.data() + g * view.channels * view.depth, z.data());
+  for (std::int64_t r = 0; r < count; ++r) z.insert(z.end(), bias, bias + view.outputs);
+  onednn::multiply_add({count, view.outputs, view.depth(), false, true}, 1, rows.data(),
+                       layer.weights.data() + g * view.outputs * view.depth(), z.data());
 }
 
-std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView& view, const Activation& activation,
-                                 const LayerReals& exact, const LayerReals& rounded) {
+std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ops::WeightMatrix& view,
+                                 const Activation& activation, const LayerReals& exact, const LayerReals& rounded) {
   const LayerRows rows(runs.graph(), id, LayerRows::kMaxPerSample * runs.group());
-  const auto channels = static_cast<std::size_t>(view.groups * view.channels);
+  const auto channels = static_cast<std::size_t>(view.groups * view.outputs);
   std::vector<Sums> under_way(static_cast<std::size_t>(runs.threads()));
   std::vector<Spread> all(channels);
   runs.run(
@@ -80,9 +80,9 @@ std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView&
           rows.read(x, g, taken);
           layer_outputs(view, rounded, g, taken, count, z_q);
           for (std::int64_t r = 0; r < count; ++r)
-            for (std::int64_t c = 0; c < view.channels; ++c) {
-              const auto at = static_cast<std::size_t>(r * view.channels + c);
-              const auto channel = static_cast<std::size_t>(g * view.channels + c);
+            for (std::int64_t c = 0; c < view.outputs; ++c) {
+              const auto at = static_cast<std::size_t>(r * view.outputs + c);
+              const auto channel = static_cast<std::size_t>(g * view.outputs + c);
               const float weight = activation.derivative(z[at]) * activation.derivative(z[at]);
               sums.errors[channel] += weight * (z[at] - z_q[at]);
               sums.slopes[channel] += weight;

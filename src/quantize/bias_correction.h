@@ -15,13 +15,13 @@ struct LayerReals {
 };
 
 /// Computes the outputs z [count][channels] of group `g` for input rows x [count][depth].
-void layer_outputs(const ProductView& view, const LayerReals& layer, std::int64_t g, const std::vector<float>& rows,
-                   std::int64_t count, std::vector<float>& z);
+void layer_outputs(const ops::WeightMatrix& view, const LayerReals& layer, std::int64_t g,
+                   const std::vector<float>& rows, std::int64_t count, std::vector<float>& z);
 
 /// The amounts to add to the biases of product `id` of the quantized network, so that on average over the samples its
 /// outputs after `activation` equal those of the float network. `exact` and `rounded` are the layer's weights and
 /// biases in the float and the quantized network. bias_correction.cpp has the equations.
-std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ProductView& view, const Activation& activation,
-                                 const LayerReals& exact, const LayerReals& rounded);
+std::vector<double> bias_changes(PairedRuns& runs, NodeId id, const ops::WeightMatrix& view,
+                                 const Activation& activation, const LayerReals& exact, const LayerReals& rounded);
 
 }  // namespace bitfold::quantization

@@ -18,12 +18,12 @@ double change(const std::vector<float>& inputs, const Activation& activation) {
   testing::MemorySource samples(Tensor::from<float>({static_cast<std::int64_t>(inputs.size()), 1}, inputs));
   PairedRuns runs(graph, graph, samples);
   const NodeId id = graph.producer(y);
-  return bias_changes(runs, id, *product_view(graph, id), activation, {.weights = {1}, .bias = {0}},
+  return bias_changes(runs, id, *row_product(graph, id), activation, {.weights = {1}, .bias = {0}},
                       {.weights = {0.5F}, .bias = {0}})[0];
 }
 
 // With w = 1 rounded to 0.5, the error of each output is half its input.
-TEST(BiasCorrection, is_the_mean_error) {
+TEST(BiasCorrection, equals_the_mean_error_of_the_outputs) {
   EXPECT_DOUBLE_EQ(change({2}, {}), 1);
   EXPECT_DOUBLE_EQ(change({2, 2, 2}, {}), 1);
   EXPECT_DOUBLE_EQ(change({-3}, {}), -1.5);

@@ -91,13 +91,13 @@ TEST(Bodies, are_calibrated_and_quantized_like_networks) {
   EXPECT_LT(noise, power * 1e-3);  // 30 dB
 }
 
-TEST(Bodies, that_no_sample_reached_stay_in_float) {
+TEST(Bodies, bodies_that_no_sample_ran_stay_in_float) {
   testing::MemorySource source = samples();
   const QuantizeResult result = quantize(two_branches(-1e6F), source);
   const auto found = std::ranges::find(result.decisions, "if.1/else_product", &LayerDecision::node);
   ASSERT_NE(found, result.decisions.end());
   EXPECT_FALSE(found->quantized);
-  EXPECT_EQ(found->reason, "no sample reached this body");
+  EXPECT_EQ(found->reason, "no sample ran this body");
   EXPECT_EQ(grid_count(*result.graph.node(branch_node(result.graph)).bodies[1]), 0);
   EXPECT_GT(grid_count(*result.graph.node(branch_node(result.graph)).bodies[0]), 0);
 }

@@ -88,9 +88,9 @@ class Collector {
   [[noreturn]] void refuse(ValueId id, const char* what) const {
     const NodeId producer = graph_.producer(id);
     const std::string& name = graph_.value(id).name;
-    if (producer == NodeId::none) fail("input '{}' holds {}; check the data and its preprocessing", name, what);
+    if (producer == NodeId::none) fail("input '{}' contains {}; check the data and its preprocessing", name, what);
     fail(
-        "{} value '{}' is {}, so that it can have no grid; leave the nodes that compute and read it in float "
+        "{} value '{}' is {}, so it cannot have a grid; leave the nodes that compute and read it in float "
         "(--skip '{}')",
         where(graph_, producer), name, what, graph_.node(producer).name);
   }
@@ -129,7 +129,7 @@ CalibrateOptions options_of_body(const std::string& prefix, const CalibrateOptio
 Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOptions& options) {
   check(options.batch_size >= 0, "batch_size is {}; it must be 0 (chosen) or positive", options.batch_size);
   const int threads = counting_threads(thread_count(options.threads), graph, options);
-  const std::int64_t group = quantization::fixed_batch(graph);
+  const std::int64_t group = quantization::samples_per_run(graph, source);
   // A few megabytes, so that cores rarely wait for each other.
   const std::int64_t chosen = std::max(threads * group, quantization::samples_in_4_mebibytes(graph, kMaxSamples));
   const std::int64_t wanted = options.batch_size > 0 ? options.batch_size : chosen;
@@ -150,14 +150,11 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
   // Samples and their values reuse the memory of those before them.
   std::vector<BlockPool> pools(static_cast<std::size_t>(threads));
   const BlockPool::Use use(pools.front());
-  source.rewind();
-  std::int64_t sample_count = 0;
-  while (const std::optional<Batch> batch = source.next(batch_size)) {
-    check(batch->inputs.size() == graph.inputs().size(), "calibration data has {} arrays; the network has {} inputs",
-          batch->inputs.size(), graph.inputs().size());
-    if (batch->sample_count == 0) continue;
+  quantization::SamplePass pass{
+      .graph = graph, .source = source, .at_a_time = batch_size, .phase = "calibrating", .progress = options.progress};
+  const std::int64_t sample_count = quantization::for_each_batch(pass, [&](const Batch& batch, std::int64_t first) {
     const auto run = [&](const Reference& network) {
-      quantization::for_each_group(*batch, group, sample_count, pools,
+      quantization::for_each_group(batch, group, first, pools,
                                    [&](std::int64_t, std::span<const Tensor> inputs) { network.run(inputs); });
     };
     try {
@@ -167,11 +164,8 @@ Calibration calibrate(const Graph& graph, BatchSource& source, const CalibrateOp
       run(Reference(graph, {.on_value = on_value, .on_body_value = on_body_value}));
       throw;
     }
-    sample_count += batch->sample_count;
-    options.progress("calibrating", sample_count, std::max(sample_count, source.sample_count()));
-  }
+  });
   release_mapped_constants(graph);
-  check(sample_count > 0, "calibration data holds no samples: {}", source.description());
   Calibration calibration = collector.take(sample_count);
   for (auto& [prefix, body] : bodies)
     for (auto& [name, statistics] : body.take(sample_count).values)

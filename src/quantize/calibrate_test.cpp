@@ -112,7 +112,7 @@ TEST(Calibrate, fills_a_fixed_batch_with_its_last_sample) {
   EXPECT_EQ(calibrate(graph, source, {.batch_size = 1, .threads = 1}), calibration);
 }
 
-TEST(Calibrate, a_fixed_batch_has_as_many_samples_as_single_ones) {
+TEST(Calibrate, a_fixed_batch_counts_each_of_its_samples) {
   MemorySource source(random_tensor({8, 3, 9, 9}, 10));
   EXPECT_EQ(calibrate(small_network(4), source).values.at("x"), calibrate(small_network(1), source).values.at("x"));
 }

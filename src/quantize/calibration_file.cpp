@@ -121,8 +121,8 @@ class Reader {
     } catch (const Error& error) {
       fail("{}: prepared: {}", path_, error.what());
     }
-    check(read.equalization != Equalization::automatic, "{}: prepared.equalization is auto; it must be what was done",
-          path_);
+    check(read.equalization != Equalization::automatic,
+          "{}: prepared.equalization is auto; it must be the method that was applied", path_);
     return read;
   }
 
@@ -183,14 +183,14 @@ class Reader {
       left -= n;
       read.bins[static_cast<std::size_t>(first + i)] = n;
     }
-    check(left == 0, "{}: {}.bins add up to {}, count is {}", path_, where, read.count - left, read.count);
+    check(left == 0, "{}: {}.bins add up to {}, but count is {}", path_, where, read.count - left, read.count);
   }
 
   // The bins must be those implied by min and max.
   void check_bins(const ValueStatistics& read, const std::string& where) const {
     ValueStatistics expected;
     expected.add(std::vector<float>{read.min, read.max});
-    check(read.bin_width == expected.bin_width, "{}: {}.bin_width is {}; min and max need {}", path_, where,
+    check(read.bin_width == expected.bin_width, "{}: {}.bin_width is {}, but min and max require {}", path_, where,
           read.bin_width, expected.bin_width);
     check(used_range(read.bins) == used_range(expected.bins), "{}: {}.bins do not begin at min and end at max", path_,
           where);

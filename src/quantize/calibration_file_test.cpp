@@ -101,7 +101,7 @@ TEST_F(CalibrationFile, sums_of_samples_extremes_are_checked) {
   EXPECT_TRUE(mentions(complaint("\"samples\":4", "\"samples\":9"), "values.samples.samples is 9"));
   EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"maxima\":["), "sample_maxima is missing"));
   EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"sample_maxima\":[\"x\","), "not an array of numbers"));
-  EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"sample_maxima\":[1e-300,"), "not a sum of floats"));
+  EXPECT_TRUE(mentions(complaint("\"sample_maxima\":[", "\"sample_maxima\":[1e-300,"), "not an exact sum of floats"));
   EXPECT_TRUE(mentions(complaint("\"sample_minima\":[", "\"sample_minima\":[-3e38,"), "not between min and max"));
 }
 

@@ -63,12 +63,9 @@ void run_over(const Graph& graph, const ReferenceOptions& options, BatchSource& 
               std::string_view phase, const Progress& progress) {
   const Reference reference(graph, options);
   quantization::for_first_samples(
-      source, quantization::fixed_batch(graph), usable_threads(), max_samples,
+      {.graph = graph, .source = source, .most = max_samples, .phase = phase, .progress = progress}, usable_threads(),
       [&](std::int64_t, std::span<const Tensor> inputs) { reference.run(inputs); },
-      [&](std::int64_t, std::int64_t seen) {
-        progress(phase, seen, std::max(seen, std::min(max_samples, source.sample_count())));
-        return max_samples;
-      });
+      [&](std::int64_t, std::int64_t) { return max_samples; });
 }
 
 }  // namespace

@@ -182,12 +182,12 @@ class Chooser {
 std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<GridChoice>& choices, BatchSource& samples,
                                       const ChooseOptions& options, const Progress& progress) {
   Chooser chooser(graph, choices);
-  const std::int64_t group = fixed_batch(graph);
+  const std::int64_t group = samples_per_run(graph, samples);
   const int threads = thread_count(options.threads);
   std::vector<Chooser::Measured> under_way(static_cast<std::size_t>(threads));
   std::int64_t limit = group;  // the number of samples is set after the first group has shown the work per sample
   for_first_samples(
-      samples, group, threads, limit,
+      {.graph = graph, .source = samples, .most = limit, .phase = "choosing grids", .progress = progress}, threads,
       [&](std::int64_t part, std::span<const Tensor> inputs) {
         under_way[static_cast<std::size_t>(part)] = chooser.measure(inputs);
       },
@@ -196,7 +196,6 @@ std::vector<std::size_t> choose_grids(const Graph& graph, const std::vector<Grid
         if (seen <= group)
           limit = std::clamp(options.work / std::max<std::int64_t>(1, under_way[0].work / group), options.min_samples,
                              std::max(options.min_samples, options.max_samples));
-        progress("choosing grids", seen, std::min(limit, std::max(seen, samples.sample_count())));
         return limit;
       });
   std::vector<std::size_t> best;

@@ -30,7 +30,7 @@ void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) 
 CalibratedNetwork calibrate_without_data(const Graph& graph, const BatchNormTable& batch_norms, const InputRange& range,
                                          const Recipe& recipe) {
   check_recipe(recipe);
-  check(!needs_samples(recipe) && !recipe.smooth, "{}; without data there are no samples",
+  check(!needs_samples(recipe) && !recipe.smooth, "{}, but without data there are no samples",
         quantization::samples_missing(recipe));
   CalibratedNetwork network{.graph = graph, .recipe = recipe};
   infer_shapes(network.graph);

@@ -10,7 +10,7 @@ namespace bitfold::quantization {
 /// The observer of a recipe that names none.
 Observer default_observer(const Graph& graph, bool is_without_data);
 
-/// "rounding 'gptq' needs sample inputs": names the fields of a recipe for which needs_samples() holds, or smooth.
+/// A message that names the recipe's fields that need samples, such as "rounding 'gptq' needs sample inputs".
 std::string samples_missing(const Recipe& recipe);
 
 }  // namespace bitfold::quantization

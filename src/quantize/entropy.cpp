@@ -1,5 +1,5 @@
-// With p_i and n_i the counts with and without the clipped ones, N_P and N_Q their totals, and n_k, m_k the count and
-// the number of bins of code k, in which Q_i = n_k / (m_k N_Q):
+// Let p_i and n_i be the counts of bin i with and without the clipped values, N_P and N_Q their totals, and n_k and m_k
+// the count and the number of bins of code k, so that Q_i = n_k / (m_k N_Q). Then
 //
 //   KL = ( sum_i p_i ln p_i  -  sum_k p_k ln(n_k / m_k) ) / N_P  -  ln N_P  +  ln N_Q
 //

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "bitfold/reference.h"
 #include "graph/linear_layer.h"
+#include "ops/operator.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -77,7 +78,7 @@ class Foresight {
     const auto channels = static_cast<std::size_t>(tensor.dim(1));
     const bool fits = (range.min.size() == 1 || range.min.size() == channels) &&
                       (range.max.size() == 1 || range.max.size() == channels);
-    check(fits, "input '{}' has {} channels; the range gives {}", graph_.value(id).name, channels,
+    check(fits, "input '{}' has {} channels, but the range has {}", graph_.value(id).name, channels,
           std::max(range.min.size(), range.max.size()));
     for (std::size_t c = 0; c < channels; ++c) {
       const double low = entry(range.min, c), high = entry(range.max, c);
@@ -105,7 +106,7 @@ class Foresight {
     const Node& node = graph_.node(id);
     const ValueId out = node.outputs[0];
     if (out == ValueId::none || graph_.value(out).dtype != DataType::float32) return;
-    if (std::holds_alternative<ShapeOf>(node.op)) return;
+    if (ops::info(node.op).traits.reads_shape_only) return;
     if (const auto known = table_.find(graph_.value(out).name); known != table_.end()) {
       values_.emplace(out, normal(out, known->second));
       return;
@@ -119,11 +120,13 @@ class Foresight {
 
   Tensor foresee_output(NodeId id, ValueId out) {
     const Node& node = graph_.node(id);
-    if (linear_layer(graph_, id) && values_.contains(node.inputs[0])) return product(id);
-    if (is_elementwise(node)) return computed(id);
-    if (keeps_values(node)) return rearranged(node, out);
-    if (const auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && !softmax->log)
-      return uniform(out, {.min = {0}, .max = {1}});
+    const ops::Traits& traits = ops::info(node.op).traits;
+    if (const auto layer = linear_layer(graph_, id); layer && values_.contains(node.inputs[0])) return product(*layer);
+    if ((traits.elementwise || traits.is_channelwise) && reads_reals(node)) return computed(id);
+    if (!traits.elementwise && (ops::moves_elements(node.op) || traits.averages)) return rearranged(node, out);
+    const std::vector<ops::RealBounds> unknown(node.inputs.size());
+    if (const ops::RealBounds bounds = ops::bounds_of(node.op, unknown); bounds.is_finite())
+      return uniform(out, {.min = {static_cast<float>(bounds.low)}, .max = {static_cast<float>(bounds.high)}});
     fail("{}: its output cannot be predicted without data; pass --calibrate DATA with about 100 typical samples",
          where(graph_, id));
   }
@@ -132,8 +135,8 @@ class Foresight {
   // variances would add up; if they were fully correlated, standard deviations would. Real channels lie in between, so
   // the geometric mean of both estimates is used. Within a kernel, inputs may be equal (as neighbouring pixels nearly
   // are) or independent; the larger variance is used.
-  Tensor product(NodeId id) {
-    const Node& node = graph_.node(id);
+  Tensor product(const LinearLayer& layer) {
+    const Node& node = graph_.node(layer.node);
     const Tensor& x = values_.at(node.inputs[0]);
     const auto ins = static_cast<std::size_t>(x.dim(1));
     std::vector<double> means = channel_means(x), variances(ins);
@@ -142,7 +145,7 @@ class Foresight {
       variances[i % ins] += d * d / static_cast<double>(kCount);
     }
     const Tensor& weights = *plain_constant(graph_, node.inputs[1]);
-    const auto outs = static_cast<std::size_t>(linear_layer(graph_, id)->channel_count);
+    const auto outs = static_cast<std::size_t>(layer.weights.output_count());
     ChannelNormals normals{std::vector<double>(outs), std::vector<double>(outs)};
     std::vector<double> apart(outs), alike(outs), together(outs);
     std::vector<double> sums(outs);              // sums over the current input channel's kernel
@@ -151,7 +154,7 @@ class Foresight {
       if (summed[o] < ins) alike[o] += sums[o] * sums[o] * variances[summed[o]];
       sums[o] = 0;
     };
-    for_each_weight(node.op, weights.shape(), [&](std::size_t i, std::int64_t out, std::int64_t in) {
+    layer.weights.for_each([&](std::size_t i, std::int64_t out, std::int64_t in) {
       const auto o = static_cast<std::size_t>(out);
       const std::size_t k = static_cast<std::size_t>(in) % ins;  // 0 if channels have been mixed
       const double w = static_cast<double>(weights.data<float>()[i]);
@@ -163,9 +166,7 @@ class Foresight {
       normals.mean[o] += w * means[k];
     });
     const Tensor* bias = node.inputs.size() > 2 ? plain_constant(graph_, node.inputs[2]) : nullptr;
-    const auto* gemm = std::get_if<Gemm>(&node.op);
-    const double alpha = gemm != nullptr ? static_cast<double>(gemm->alpha) : 1;
-    const double beta = gemm != nullptr ? static_cast<double>(gemm->beta) : 1;
+    const auto alpha = static_cast<double>(layer.weights.alpha), beta = static_cast<double>(layer.weights.beta);
     for (std::size_t o = 0; o < outs; ++o) {
       finish(o);
       normals.deviation[o] = std::fabs(alpha) * std::sqrt(std::sqrt(std::max(apart[o], alike[o])) * together[o]);
@@ -176,11 +177,12 @@ class Foresight {
     return normal(node.outputs[0], normals);
   }
 
-  static bool is_elementwise(const Node& node) {
-    return std::holds_alternative<Unary>(node.op) || std::holds_alternative<Parametric>(node.op) ||
-           std::holds_alternative<Clip>(node.op) || std::holds_alternative<PRelu>(node.op) ||
-           std::holds_alternative<Binary>(node.op) || std::holds_alternative<Variadic>(node.op) ||
-           std::holds_alternative<BatchNorm>(node.op);
+  /// Whether all inputs are float32, or single numbers of another type.
+  bool reads_reals(const Node& node) const {
+    return std::ranges::all_of(node.inputs, [&](ValueId in) {
+      if (in == ValueId::none || graph_.value(in).dtype == DataType::float32) return true;
+      return graph_.is_constant(in) && graph_.value(in).constant->size() == 1;
+    });
   }
 
   // If a constant varies along an axis that has length 1 here, its elements are mixed into one distribution.
@@ -211,33 +213,23 @@ class Foresight {
     return Reference(alone).run(inputs).front();
   }
 
-  /// Whether every output element is an input element, or a mean, minimum or maximum of neighbouring ones.
-  static bool keeps_values(const Node& node) {
-    const auto* reduce = std::get_if<Reduce>(&node.op);
-    if (reduce != nullptr)
-      return reduce->kind == ReduceKind::mean || reduce->kind == ReduceKind::max || reduce->kind == ReduceKind::min;
-    const auto is = [&]<class... Ops>(std::variant<Ops...>*) { return (std::holds_alternative<Ops>(node.op) || ...); };
-    using Keeping = std::variant<Pool, GlobalPool, Concat, Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze,
-                                 Slice, Gather, Pad, Expand, Tile, Resize, DepthToSpace>;
-    return is(static_cast<Keeping*>(nullptr));
-  }
-
   Tensor rearranged(const Node& node, ValueId out) {
     std::vector<Tensor> sources;
     for (ValueId in : node.inputs)
       if (const auto found = values_.find(in); found != values_.end()) sources.push_back(found->second);
     const std::int64_t channels = channels_of(out);
+    const ops::OperatorInfo& row = ops::info(node.op);
+    const bool joins = row.inputs.front().presence == ops::Presence::variadic;
     const auto* concat = std::get_if<Concat>(&node.op);
     std::int64_t joined = 0;
     for (const Tensor& source : sources) joined += source.dim(1);
     if (concat != nullptr && concat->axis == 1 && joined == channels) return side_by_side(sources, out);
-    const bool moves_channels = std::holds_alternative<Transpose>(node.op) || std::holds_alternative<Gather>(node.op) ||
-                                std::holds_alternative<DepthToSpace>(node.op) || concat != nullptr;
+    const bool moves_channels = row.traits.permutes_channels || joins;
     const std::int64_t before = sources.front().dim(1);
     const auto& shape = graph_.value(node.inputs[0]).shape;
     // After a Flatten each channel is a block.
     const bool is_flat = channels % before == 0 && shape && shape->size() >= 2 && (*shape)[1] == before &&
-                         (std::holds_alternative<Flatten>(node.op) || std::holds_alternative<Reshape>(node.op));
+                         row.traits.keeps_order && !row.traits.acts_along_axes;
     if (!moves_channels && (channels == before || is_flat)) return repeated(sources.front(), out, channels);
     return mixed(sources, out);
   }

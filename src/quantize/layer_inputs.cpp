@@ -33,19 +33,19 @@ struct SampleMoments {
   }
 };
 
-std::int64_t rows_per_sample(const ProductView& view, std::int64_t samples) {
+std::int64_t rows_per_sample(const ops::WeightMatrix& view, std::int64_t samples) {
   constexpr std::int64_t kMaxBytes = 256 << 20U;
-  const std::int64_t row_bytes = 2 * view.groups * view.depth * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t row_bytes = 2 * view.groups * view.depth() * static_cast<std::int64_t>(sizeof(float));
   return std::clamp<std::int64_t>(kMaxBytes / (samples * row_bytes), 1, LayerRows::kMaxPerSample);
 }
 
 }  // namespace
 
 std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_rows) {
-  const ProductView view = *product_view(runs.graph(), id);
+  const ops::WeightMatrix view = *row_product(runs.graph(), id);
   const std::int64_t most = keeps_rows ? rows_per_sample(view, runs.max_samples()) : LayerRows::kMaxPerSample;
   const LayerRows rows(runs.graph(), id, most * runs.group());
-  std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth));
+  std::vector<InputMoments> moments(static_cast<std::size_t>(view.groups), InputMoments(view.depth()));
   // Moments for each group of samples in progress and each group of the layer.
   std::vector<std::vector<SampleMoments>> under_way(static_cast<std::size_t>(runs.threads()),
                                                     std::vector<SampleMoments>(moments.size()));
@@ -56,7 +56,7 @@ std::vector<InputMoments> input_moments(PairedRuns& runs, NodeId id, bool keeps_
           SampleMoments& m = under_way[static_cast<std::size_t>(part)][g];
           m.rows = rows.read(x, static_cast<std::int64_t>(g), m.x);
           rows.read(y, static_cast<std::int64_t>(g), m.y);
-          m.compute(view.depth);
+          m.compute(view.depth());
         }
       },
       [&](std::int64_t parts) {

@@ -17,7 +17,7 @@ Graph conv_graph(std::int64_t group) {
   return graph;
 }
 
-TEST(LayerInputs, are_the_windows_of_a_convolution) {
+TEST(LayerInputs, equal_the_windows_of_a_convolution) {
   const Graph graph = conv_graph(2);
   testing::MemorySource samples(
       Tensor::from<float>({2, 2, 2, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 1, 0, 0, 2, 0, 0}));
@@ -37,7 +37,7 @@ TEST(LayerInputs, are_the_windows_of_a_convolution) {
   for (double c : moments[0].cross) EXPECT_EQ(c, 0);
 }
 
-TEST(LayerInputs, differ_where_the_quantized_network_rounds) {
+TEST(LayerInputs, are_rounded_in_the_quantized_network_only) {
   const Graph graph = conv_graph(1);
   Graph quantized = graph;
   quantized.value(quantized.inputs()[0]).quant = QuantParams{.scale = {2.0F}, .zero_point = {0}};

@@ -7,22 +7,13 @@
 #include <vector>
 
 #include "bitfold/graph.h"
+#include "ops/weight_matrix.h"
 
 namespace bitfold::quantization {
 
-/// A Conv (one or two spatial dimensions), Gemm or MatMul with constant weights as matrix products, one per group:
-/// outputs [rows][channels] = inputs [rows][depth] times weights [channels][depth].
-struct ProductView {
-  std::int64_t groups = 1, channels = 1, depth = 1;   ///< Channels and depth of one group.
-  std::int64_t channel_stride = 1, depth_stride = 1;  ///< In elements of the weight tensor.
-
-  std::size_t weight_index(std::int64_t group, std::int64_t channel, std::int64_t k) const {
-    return static_cast<std::size_t>((group * channels + channel) * channel_stride + k * depth_stride);
-  }
-};
-
-/// Absent if the node is not such a product.
-std::optional<ProductView> product_view(const Graph& graph, NodeId id);
+/// The weights of a product with constant weights whose input LayerRows reads as rows: a Conv of one or two spatial
+/// dimensions, a Gemm or a MatMul. Empty for other nodes.
+std::optional<ops::WeightMatrix> row_product(const Graph& graph, NodeId id);
 
 /// Reads the input rows of a product, at output positions spread evenly over the image.
 class LayerRows {
@@ -40,9 +31,9 @@ class LayerRows {
   std::int64_t read_vectors(const Tensor& x, std::vector<float>& rows) const;
   std::int64_t chosen(std::int64_t count) const { return std::min(count, max_rows_); }
 
-  ProductView view_;
+  ops::WeightMatrix weights_;
   std::int64_t max_rows_;
-  const Conv* conv_;
+  const Window* window_;  ///< Null for Gemm and MatMul.
 };
 
 }  // namespace bitfold::quantization

@@ -119,7 +119,7 @@ ObservedRange best_range(const ValueStatistics& statistics, const GridSpec& spec
 ObservedRange observe_moving_average(const ValueStatistics& statistics) {
   const auto count = static_cast<double>(statistics.sample_count);
   check(count > 0,
-        "observer moving_average needs the extremes of single samples, which these statistics lack: calibrate again");
+        "observer moving_average needs the extremes of each sample, which these statistics lack: calibrate again");
   return {static_cast<float>(statistics.sample_minima.value() / count),
           static_cast<float>(statistics.sample_maxima.value() / count)};
 }
@@ -139,7 +139,7 @@ ObservedRange observe(const ValueStatistics& statistics, Observer observer, cons
                       float negative_gain) {
   check(percentile > 50 && percentile <= 100, "percentile is {}; it must be greater than 50 and at most 100",
         percentile);
-  check(observer != Observer::automatic, "observer auto chooses with samples; statistics alone cannot decide");
+  check(observer != Observer::automatic, "observer auto needs samples; statistics alone are not enough");
   ObservedRange range{statistics.min, statistics.max};
   if (statistics.bins.empty() || statistics.min == statistics.max) return range;
   if (observer == Observer::mse) return best_range(statistics, spec, ExpectedError(statistics, spec, negative_gain));

@@ -131,7 +131,7 @@ TEST(Observer, automatic_needs_more_than_statistics) {
 //   n         8    6   2     4    4     1    (1)
 //   P * 26    8    6   2     4    4     2
 //   Q * 25    8    4   4     4    4     1
-TEST(Divergence, of_a_small_histogram_equals_the_value_computed_by_hand) {
+TEST(Divergence, equals_a_value_computed_by_hand) {
   std::vector<float> values(40, 0);
   const auto add = [&](int count, float x) { values.insert(values.end(), static_cast<std::size_t>(count), x); };
   add(8, 100);

@@ -46,7 +46,7 @@ PairedRuns::PairedRuns(const Graph& float_graph, const Graph& graph, BatchSource
       options_(options),
       threads_(usable_threads()),
       float_reference_(float_graph),
-      group_(fixed_batch(graph)) {
+      group_(samples_per_run(graph, samples)) {
   options_.max_samples = (options.max_samples + group_ - 1) / group_ * group_;
   const std::int64_t count = std::min(options_.max_samples, samples.sample_count());
   groups_ = (count + group_ - 1) / group_;
@@ -109,7 +109,7 @@ void PairedRuns::run(NodeId id, const std::function<void(std::int64_t, const Ten
     first += parts;
   };
   if (kept_.empty()) {
-    for_first_samples(*samples_, group_, threads_, options_.max_samples, run_group,
+    for_first_samples({.graph = graph(), .source = *samples_, .most = options_.max_samples}, threads_, run_group,
                       [&](std::int64_t parts, std::int64_t) {
                         finish(parts);
                         return options_.max_samples;

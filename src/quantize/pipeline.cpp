@@ -26,7 +26,7 @@ CalibratedNetwork without_data(const Graph& graph, const Recipe& recipe, const Q
   const BatchNormTable table = batch_norm_table(graph);  // read before folding removes the BatchNorms
   if (table.empty())
     warn(options,
-         "the network has no BatchNorm, which would tell the distribution of values: they are predicted from the "
+         "the network has no BatchNorm from which to predict the distributions of values: they are predicted from the "
          "inputs and the weights alone");
   return calibrate_without_data(optimized(graph), table, options.input_range, recipe);
 }
@@ -57,13 +57,13 @@ CalibratedNetwork calibrate_network(const Graph& graph, Calibration saved, const
   check(!needs_samples(recipe) && !recipe.smooth, "{}, not only their statistics",
         quantization::samples_missing(recipe));
   check(saved.prepared == Prepared{},
-        "the saved statistics are of a network that was equalized or smoothed; only those of the network as it is in "
-        "its file can be used again");
+        "the saved statistics belong to an equalized or smoothed network; only those of the network as it is in "
+        "its file can be reused");
   const Equalization equalization = recipe.equalization;
   check(equalization == Equalization::automatic || equalization == Equalization::none,
-        "equalization '{}' changes the values, so that saved statistics do not hold", to_string(equalization));
+        "equalization '{}' changes the values, so saved statistics are not valid", to_string(equalization));
   if (equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
-    warn(options, "saved statistics are of the network as it is in its file, so nothing is equalized");
+    warn(options, "saved statistics belong to the network as it is in its file, so nothing is equalized");
   CalibratedNetwork network{.graph = optimized(graph), .calibration = std::move(saved), .recipe = recipe};
   if (!recipe.observer) network.recipe.observer = quantization::default_observer(network.graph, false);
   network.recipe.equalization = Equalization::none;

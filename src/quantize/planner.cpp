@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "graph/activation.h"
+#include "ops/operator.h"
 
 namespace bitfold::quantization {
 namespace {
@@ -73,7 +74,7 @@ class Planner {
           std::any_of(outputs.begin(), outputs.end(), [&](ValueId out) { return is_read_as_codes(out); });
       if (is_read || ends_convolution(*it)) continue;
       plan.in_integers = false;
-      plan.reason = "nothing that reads it runs in integers";
+      plan.reason = "no node that reads it runs in integers";
     }
   }
 
@@ -83,8 +84,11 @@ class Planner {
     if (at(id).role != Role::clip) return false;
     const ValueId in = data_inputs(graph_, id).front();
     const NodeId producer = graph_.producer(in);
-    return producer != NodeId::none && at(producer).role == Role::product && graph_.has_single_consumer(in) &&
-           std::holds_alternative<Conv>(graph_.node(producer).op);
+    return producer != NodeId::none && graph_.has_single_consumer(in) && is_convolution(producer);
+  }
+
+  bool is_convolution(NodeId id) {
+    return at(id).role == Role::product && ops::window_of(graph_.node(id).op) != nullptr;
   }
 
   bool reads_as_codes(NodeId id, ValueId value) {
@@ -100,7 +104,7 @@ class Planner {
 
   bool is_read_as_reals(ValueId value) {
     const auto reads_reals = [&](NodeId id) {
-      return !reads_as_codes(id, value) && !std::holds_alternative<ShapeOf>(graph_.node(id).op);
+      return !reads_as_codes(id, value) && !ops::info(graph_.node(id).op).traits.reads_shape_only;
     };
     const auto& readers = graph_.consumers(value);
     return graph_.is_output(value) || std::any_of(readers.begin(), readers.end(), reads_reals);
@@ -141,8 +145,8 @@ class Planner {
         return !std::holds_alternative<Requantize>(graph_.node(id).op) && reads_as_codes(id, value);
       });
     }
-    const Op& op = graph_.node(graph_.producer(value)).op;
-    const bool may_give_reals = std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
+    const NodeId producer = graph_.producer(value);
+    const bool may_give_reals = at(producer).role == Role::product && !is_convolution(producer);
     return !may_give_reals || is_read_as_codes(value);
   }
 

@@ -147,6 +147,21 @@ TEST(Planner, nodes_that_move_codes_share_one_grid) {
     EXPECT_EQ(grid(result.graph, name), choose_params(0, 3, kUnsigned8)) << name;
 }
 
+TEST(Planner, a_pool_whose_indices_are_read_runs_in_float) {
+  Net net;
+  const ValueId c = net.conv("c1", net.input("x"));
+  const ValueId p = net.graph.add_value({.name = "p"}), indices = net.graph.add_value({.name = "indices"});
+  net.graph.add_node(
+      {.name = "p_node",
+       .op = Pool{PoolKind::max, {.kernel = {2, 2}, .strides = {2, 2}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}}},
+       .inputs = {c},
+       .outputs = {p, indices}});
+  net.graph.mark_output(indices);
+  net.graph.mark_output(net.conv("c2", p));
+  net.seen("p", 0.5F, 3);
+  EXPECT_EQ(decision(net.quantize(), "p_node").reason, "one of its outputs is not float32");
+}
+
 TEST(Planner, a_value_read_before_and_after_a_pool_keeps_its_range) {
   Net net;
   const ValueId c = net.conv("c1", net.input("x"));
@@ -204,7 +219,7 @@ TEST(Planner, nodes_that_no_product_reads_stay_in_float) {
   EXPECT_TRUE(grid(result.graph, "c"));
   EXPECT_FALSE(grid(result.graph, "p"));
   EXPECT_FALSE(grid(result.graph, "f"));
-  EXPECT_EQ(decision(result, "p_node").reason, "nothing that reads it runs in integers");
+  EXPECT_EQ(decision(result, "p_node").reason, "no node that reads it runs in integers");
 }
 
 TEST(Planner, a_pool_of_float_results_stays_in_float) {

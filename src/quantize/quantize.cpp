@@ -39,8 +39,8 @@ void check_calibration(const Graph& graph, const Calibration& calibration, const
     for (ValueId id : group.counted) {
       const std::string& name = graph.value(observed_value(graph, id)).name;
       check(calibration.values.contains(name),
-            "the calibration has no statistics of value '{}': it is of another network, or the value was not finite; "
-            "calibrate this network with values_to_calibrate()",
+            "the calibration has no statistics of value '{}': it belongs to another network, or the value was not "
+            "finite; calibrate this network with values_to_calibrate()",
             name);
     }
   }
@@ -128,7 +128,7 @@ std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const
     for (const GridGroup& group : plan.groups) {
       const ValueId lacking = lacks_samples(graph, group, calibration);
       check(recipe.observer != Observer::moving_average || lacking == ValueId::none,
-            "value '{}': the calibration lacks the extremes of single samples, which observer moving_average needs: "
+            "value '{}': the calibration lacks the extremes of each sample, which observer moving_average needs: "
             "calibrate again",
             lacking == ValueId::none ? "" : graph.value(lacking).name);
       grids.push_back(group_grid(graph, group, calibration, recipe, *recipe.observer));
@@ -215,11 +215,11 @@ Recipe resolved(Recipe recipe, const Graph& graph, const Prepared& prepared, con
 /// The recipe must agree with the preparation of the calibrated network.
 void check_prepared(const Recipe& recipe, const Prepared& prepared) {
   check(recipe.equalization == Equalization::automatic || recipe.equalization == prepared.equalization,
-        "the recipe asks for equalization '{}' and the calibration is of a network prepared with '{}': call prepare() "
+        "the recipe requires equalization '{}', but the calibrated network was prepared with '{}': call prepare() "
         "before calibrate(), or quantize(graph, samples, recipe), which does both",
         to_string(recipe.equalization), to_string(prepared.equalization));
   check(!recipe.smooth || recipe.smooth == prepared.smooth,
-        "the recipe asks for smooth {} and the calibration is of a network that was {}: call prepare() before "
+        "the recipe requires smooth {}, but the calibrated network was {}: call prepare() before "
         "calibrate(), or quantize(graph, samples, recipe), which does both",
         recipe.smooth.value_or(0),
         prepared.smooth ? fmt::format("smoothed with {}", *prepared.smooth) : "not smoothed");
@@ -307,7 +307,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
       if (raised > 0)
         decision.reason = fmt::format("weight scale of {} channels raised to keep accumulators in int32", raised);
     } else if (decision.quantized && plan.at(id).role == Role::clip) {
-      if (remove_clip(graph, id)) decision.reason = "expressed by the grid of its input";
+      if (remove_clip(graph, id)) decision.reason = "removed: the grid of its input expresses it";
     }
     result.decisions.push_back(std::move(decision));
   }
@@ -332,7 +332,7 @@ Graph quantize_body(const std::string& prefix, const Graph& body, const Calibrat
       if (quantization::classify(body, id).role == Role::product)
         result.decisions.push_back({.node = prefix + body.node(id).name,
                                     .op = op_name(body.node(id).op),
-                                    .reason = "no sample reached this body"});
+                                    .reason = "no sample ran this body"});
     return body;
   }
   QuantizeResult made = quantize_with(body, own, own_recipe, {}, progress);

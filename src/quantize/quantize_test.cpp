@@ -30,7 +30,7 @@ TEST(Quantize, an_unknown_node_to_skip_is_an_error_with_the_nearest_name) {
   EXPECT_NE(text.find("'c1_nod'; did you mean 'c1_node'?"), std::string::npos) << text;
 }
 
-TEST(Layers, take_their_own_weight_bits) {
+TEST(Layers, weight_bits_apply_to_the_named_layer) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.conv("c1", net.input("x"))));
   const auto result = net.quantize({.weight_bits = 4, .layers = {{"c1_node", {.weight_bits = 8}}}});
@@ -38,7 +38,7 @@ TEST(Layers, take_their_own_weight_bits) {
   EXPECT_EQ(grid(result.graph, "c2.w")->bits, 4);
 }
 
-TEST(Layers, widen_the_whole_group_that_shares_their_grid) {
+TEST(Layers, activation_bits_apply_to_all_values_that_share_the_grid) {
   Net net;
   const ValueId x = net.input("x");
   const ValueId pooled = net.max_pool("p", net.relu("r", net.conv("c1", x)));
@@ -50,7 +50,7 @@ TEST(Layers, widen_the_whole_group_that_shares_their_grid) {
   EXPECT_EQ(grid(result.graph, "c2")->bits, 8);
 }
 
-TEST(Layers, in_float_are_skipped) {
+TEST(Layers, in_float_equals_skip) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.conv("c1", net.input("x"))));
   const auto own = net.quantize({.layers = {{"c2_node", {.in_float = true}}}});
@@ -58,7 +58,7 @@ TEST(Layers, in_float_are_skipped) {
   EXPECT_FALSE(decision(own, "c2_node").quantized);
 }
 
-TEST(Layers, are_errors_if_unknown_or_without_weights) {
+TEST(Layers, unknown_layers_and_layers_without_weights_are_errors) {
   Net net;
   net.graph.mark_output(net.conv("c2", net.relu("r", net.conv("c1", net.input("x")))));
   const std::string name = complaint([&] { net.quantize({.layers = {{"c1_nod", {.weight_bits = 8}}}}); });

@@ -1,5 +1,7 @@
-// For tests: a value other than the default for every recipe field.
+// For tests: a value other than the default for every recipe field, and its text in a TOML file.
 #pragma once
+
+#include <fmt/ranges.h>
 
 #include <string>
 #include <vector>
@@ -36,6 +38,31 @@ inline Recipe changed_recipe(const RecipeField& field) {
   else
     field.set_layer(recipe.layers["conv1"], another_value(field, field.get_layer({})));
   return recipe;
+}
+
+/// A value as a TOML file holds it.
+inline std::string toml(const RecipeValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* word = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", *word);
+  if (const auto* names = std::get_if<std::vector<std::string>>(&value))
+    return fmt::format("[\"{}\"]", fmt::join(*names, "\", \""));
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
+  return fmt::format("{}", std::get<double>(value));
+}
+
+/// A TOML file with the fields that differ from the default recipe.
+inline std::string recipe_toml(const Recipe& recipe) {
+  std::string text;
+  for (const RecipeField& field : recipe_fields())
+    if (field.get && field.get(recipe) != field.get({}))
+      text += fmt::format("{} = {}\n", field.name, toml(field.get(recipe)));
+  for (const auto& [name, layer] : recipe.layers) {
+    text += fmt::format("[layers.\"{}\"]\n", name);
+    for (const RecipeField& field : recipe_fields())
+      if (field.get_layer && field.get_layer(layer) != field.get_layer({}))
+        text += fmt::format("{} = {}\n", field.name, toml(field.get_layer(layer)));
+  }
+  return text;
 }
 
 }  // namespace bitfold::testing

@@ -23,8 +23,9 @@ struct Entry {
 
 /// A table of a file: its own entries, and the tables of single layers under "layers".
 struct Table {
-  std::vector<Entry> entries;
-  std::vector<std::pair<std::string, Table>> layers;
+  std::string name = {};  ///< The layer, if it is the table of one.
+  std::vector<Entry> entries = {};
+  std::vector<Table> layers = {};
 };
 
 template <class Owner, class Set>
@@ -48,8 +49,8 @@ void apply(const std::vector<Entry>& entries, Owner& owner, Set RecipeField::*se
 
 Recipe applied(const Table& table, Recipe recipe) {
   apply(table.entries, recipe, &RecipeField::set, true);
-  for (const auto& [name, layer] : table.layers)
-    apply(layer.entries, recipe.layers[name], &RecipeField::set_layer, false);
+  for (const Table& layer : table.layers)
+    apply(layer.entries, recipe.layers[layer.name], &RecipeField::set_layer, false);
   return recipe;
 }
 
@@ -70,14 +71,14 @@ class TomlReader {
  public:
   explicit TomlReader(const std::string& path) : path_(path) {}
 
-  Table read(const toml::table& toml, bool is_top) const {
-    Table table;
+  Table read(const toml::table& toml, bool is_top, std::string name = {}) const {
+    Table table{.name = std::move(name)};
     for (const auto& [key, node] : toml) {
       if (is_top && key.str() == "layers") {
         check(node.is_table(), "{}: layers must be tables, [layers.\"NODE\"]", at(node.source()));
-        for (const auto& [name, layer] : *node.as_table()) {
-          check(layer.is_table(), "{}: layers.\"{}\" must be a table", at(layer.source()), name.str());
-          table.layers.emplace_back(name.str(), read(*layer.as_table(), false));
+        for (const auto& [layer_name, layer] : *node.as_table()) {
+          check(layer.is_table(), "{}: layers.\"{}\" must be a table", at(layer.source()), layer_name.str());
+          table.layers.push_back(read(*layer.as_table(), false, std::string(layer_name.str())));
         }
         continue;
       }
@@ -116,14 +117,14 @@ RecipeValue json_value(const Json& json) {
   return unsupported();
 }
 
-Table json_table(const Json& json, const std::string& place, bool is_top) {
+Table json_table(const Json& json, const std::string& place, bool is_top, std::string name = {}) {
   check(json.is_object(), "{}: expected a JSON object", place);
-  Table table;
+  Table table{.name = std::move(name)};
   for (const auto& [key, value] : json.items()) {
     if (is_top && key == "layers") {
       check(value.is_object(), "{}: layers must be an object", place);
-      for (const auto& [name, layer] : value.items())
-        table.layers.emplace_back(name, json_table(layer, fmt::format("{}: layers.\"{}\"", place, name), false));
+      for (const auto& [node, layer] : value.items())
+        table.layers.push_back(json_table(layer, fmt::format("{}: layers.\"{}\"", place, node), false, node));
       continue;
     }
     table.entries.push_back({place, key, json_value(value)});

@@ -99,23 +99,11 @@ skip = ["conv1", "fc"]
   EXPECT_EQ(recipe, expected);
 }
 
-// As a TOML file writes it.
-std::string toml(const RecipeValue& value) {
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
-  if (const auto* word = std::get_if<std::string>(&value)) return fmt::format("\"{}\"", *word);
-  if (const auto* names = std::get_if<std::vector<std::string>>(&value))
-    return fmt::format("[\"{}\"]", fmt::join(*names, "\", \""));
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) return std::to_string(*integer);
-  return fmt::format("{}", std::get<double>(value));
-}
-
 TEST_F(RecipeFile, every_field_is_read_from_toml_and_json) {
   for (const RecipeField& field : recipe_fields()) {
     const Recipe expected = bitfold::testing::changed_recipe(field);
     EXPECT_NE(expected, Recipe{}) << field.name;
-    const std::string line = field.get ? fmt::format("{} = {}\n", field.name, toml(field.get(expected)))
-                                       : fmt::format("[layers.conv1]\n{} = {}\n", field.name,
-                                                     toml(field.get_layer(expected.layers.at("conv1"))));
+    const std::string line = bitfold::testing::recipe_toml(expected);
     EXPECT_EQ(load_recipe(write(line)), expected) << line;
     EXPECT_EQ(parse_recipe_json(recipe_json(expected)), expected) << recipe_json(expected);
     EXPECT_EQ(load_recipe(write(recipe_json(expected))), expected) << "as a file of --recipe";

@@ -17,7 +17,7 @@ namespace {
 
 class Reconstruction {
  public:
-  Reconstruction(const Graph& float_graph, Graph& graph, NodeId id, const ProductView& view)
+  Reconstruction(const Graph& float_graph, Graph& graph, NodeId id, const ops::WeightMatrix& view)
       : graph_(graph),
         node_(graph.node(id)),
         view_(view),
@@ -29,7 +29,7 @@ class Reconstruction {
   /// Channel `c` of group `g`. `rounding` rounds it again, with errors that cancel or each weight to its nearest code;
   /// null keeps its codes. The bias is not changed.
   RoundedChannel channel(const HessianRounding* rounding, bool to_nearest, std::int64_t g, std::int64_t c) const {
-    const auto depth = static_cast<std::size_t>(view_.depth);
+    const auto depth = static_cast<std::size_t>(view_.depth());
     const std::size_t slot = slot_of(g, c);
     std::vector<double> w(depth);
     for (std::size_t k = 0; k < depth; ++k) w[k] = float_.weights.data<float>()[index(g, c, k)];
@@ -41,7 +41,7 @@ class Reconstruction {
     } else {
       for (std::size_t k = 0; k < depth; ++k) best.codes[k] = code_at(index(g, c, k));
     }
-    if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.channels + c)];
+    if (!float_.bias.empty()) best.bias = float_.bias[static_cast<std::size_t>(g * view_.outputs + c)];
     return best;
   }
 
@@ -56,12 +56,12 @@ class Reconstruction {
     return sum;
   }
 
-  /// Returns false and changes nothing if an accumulator might leave int32.
+  /// Returns false and changes nothing if an accumulator might exceed int32.
   bool store(const std::vector<RoundedChannel>& channels) {
     std::vector<std::int32_t> bias;
     QuantParams grid = grid_;
     for (std::size_t i = 0; i < channels.size(); ++i) {
-      const auto g = static_cast<std::int64_t>(i) / view_.channels, c = static_cast<std::int64_t>(i) % view_.channels;
+      const auto g = static_cast<std::int64_t>(i) / view_.outputs, c = static_cast<std::int64_t>(i) % view_.outputs;
       const std::size_t slot = slot_of(g, c);
       grid.scale[slot] = static_cast<float>(channels[i].grid.scale);
       double magnitude = 0;
@@ -88,7 +88,7 @@ class Reconstruction {
   }
   LayerReals rounded(const std::vector<RoundedChannel>& channels) const {
     const auto of = [&](std::int64_t g, std::int64_t c) -> const RoundedChannel& {
-      return channels[static_cast<std::size_t>(g * view_.channels + c)];
+      return channels[static_cast<std::size_t>(g * view_.outputs + c)];
     };
     return reals([&](std::int64_t g, std::int64_t c, std::size_t k) { return of(g, c).grid.real(of(g, c).codes[k]); },
                  [&](std::size_t channel) { return channels[channel].bias; });
@@ -100,8 +100,8 @@ class Reconstruction {
   LayerReals reals(const Weight& weight, const Bias& bias) const {
     LayerReals all;
     for (std::int64_t g = 0; g < view_.groups; ++g)
-      for (std::int64_t c = 0; c < view_.channels; ++c) {
-        for (std::int64_t k = 0; k < view_.depth; ++k)
+      for (std::int64_t c = 0; c < view_.outputs; ++c) {
+        for (std::int64_t k = 0; k < view_.depth(); ++k)
           all.weights.push_back(static_cast<float>(weight(g, c, static_cast<std::size_t>(k))));
         all.bias.push_back(static_cast<float>(bias(all.bias.size())));
       }
@@ -109,10 +109,10 @@ class Reconstruction {
   }
 
   std::size_t index(std::int64_t g, std::int64_t c, std::size_t k) const {
-    return view_.weight_index(g, c, static_cast<std::int64_t>(k));
+    return view_.index(g, c, static_cast<std::int64_t>(k));
   }
   std::size_t slot_of(std::int64_t g, std::int64_t c) const {
-    return grid_.per_channel() ? static_cast<std::size_t>(g * view_.channels + c) : 0;
+    return grid_.per_channel() ? static_cast<std::size_t>(g * view_.outputs + c) : 0;
   }
 
   int code_at(std::size_t i) const {
@@ -164,7 +164,7 @@ class Reconstruction {
 
   Graph& graph_;
   const Node& node_;
-  ProductView view_;
+  ops::WeightMatrix view_;
   FloatConstants float_;
   QuantParams grid_, input_;
   Tensor codes_;
@@ -178,34 +178,34 @@ double damping_for(const InputMoments& moments) {
 }
 
 /// Improves the rounding of the channels of group `g` by AdaRound.
-void descend(const Graph& float_graph, NodeId id, const ProductView& view, const InputMoments& m,
+void descend(const Graph& float_graph, NodeId id, const ops::WeightMatrix& view, const InputMoments& m,
              const LayerReals& exact, bool moves_bias, std::int64_t g, std::vector<RoundedChannel>& channels) {
   std::vector<float> targets;
   layer_outputs(view, exact, g, m.rows_y, m.rows, targets);
-  adaround({.rows = m.rows,
-            .depth = m.depth,
-            .channels = view.channels,
-            .x = m.rows_x,
-            .targets = targets,
-            .activation = activation_after(float_graph, id),
-            .moves_bias = moves_bias},
-           std::span(channels).subspan(static_cast<std::size_t>(g * view.channels),
-                                       static_cast<std::size_t>(view.channels)));
+  adaround(
+      {.rows = m.rows,
+       .depth = m.depth,
+       .channels = view.outputs,
+       .x = m.rows_x,
+       .targets = targets,
+       .activation = activation_after(float_graph, id),
+       .moves_bias = moves_bias},
+      std::span(channels).subspan(static_cast<std::size_t>(g * view.outputs), static_cast<std::size_t>(view.outputs)));
 }
 
 }  // namespace
 
 std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId id, const Recipe& recipe,
                                   PairedRuns& runs) {
-  const auto view = product_view(graph, id);
-  if (!view) return Reason{"it is not a product of one or two spatial dimensions"};
+  const auto view = row_product(graph, id);
+  if (!view) return Reason{"it is not a matrix product, or a convolution with one or two spatial dimensions"};
   if (!graph.value(graph.node(id).inputs[0]).quant) return Reason{"its input has no grid"};
   Reconstruction layer(float_graph, graph, id, *view);
   const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
   if (!rounds && !layer.has_bias()) return std::nullopt;  // nothing to correct
   std::vector<InputMoments> moments;
   if (rounds) moments = input_moments(runs, id, descends);
-  std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->channels));
+  std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->outputs));
   for (std::int64_t g = 0; g < view->groups; ++g) {
     std::optional<HessianRounding> rounding;
     if (rounds) {
@@ -214,9 +214,9 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
     }
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic, 1)
-    for (std::int64_t c = 0; c < view->channels; ++c)
-      failure.watch([&] {
-        channels[static_cast<std::size_t>(g * view->channels + c)] =
+    for (std::int64_t c = 0; c < view->outputs; ++c)
+      failure.watch(c, [&] {
+        channels[static_cast<std::size_t>(g * view->outputs + c)] =
             layer.channel(rounding ? &*rounding : nullptr, recipe.rounding == Rounding::seq_mse, g, c);
       });
     failure.rethrow();
@@ -229,23 +229,23 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
   }
   for (std::int64_t g = 0; descends && g < view->groups; ++g)
     descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
-  if (!layer.store(channels)) return Reason{"an accumulator might leave int32"};
+  if (!layer.store(channels)) return Reason{"an accumulator might exceed int32"};
   return std::nullopt;
 }
 
 void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means) {
-  const auto view = product_view(graph, id);
+  const auto view = row_product(graph, id);
   if (!view || !graph.value(graph.node(id).inputs[0]).quant) return;
   const auto per_group = static_cast<std::int64_t>(means.size()) / view->groups;
-  if (per_group == 0 || view->depth % per_group != 0) return;
+  if (per_group == 0 || view->depth() % per_group != 0) return;
   Reconstruction layer(float_graph, graph, id, *view);
   std::vector<RoundedChannel> channels;
   for (std::int64_t g = 0; g < view->groups; ++g) {
-    std::vector<double> inputs(static_cast<std::size_t>(view->depth));
-    for (std::int64_t k = 0; k < view->depth; ++k)
+    std::vector<double> inputs(static_cast<std::size_t>(view->depth()));
+    for (std::int64_t k = 0; k < view->depth(); ++k)
       inputs[static_cast<std::size_t>(k)] =
-          means[static_cast<std::size_t>(g * per_group + k / (view->depth / per_group))];
-    for (std::int64_t c = 0; c < view->channels; ++c) {
+          means[static_cast<std::size_t>(g * per_group + k / (view->depth() / per_group))];
+    for (std::int64_t c = 0; c < view->outputs; ++c) {
       channels.push_back(layer.channel(nullptr, false, g, c));
       channels.back().bias += layer.error<double>(channels.back(), g, c, inputs, inputs);
     }

@@ -143,7 +143,7 @@ void ValueStatistics::merge(const ValueStatistics& other) {
 }
 
 void Calibration::merge(const Calibration& other) {
-  check(prepared == other.prepared, "the calibrations are of networks that were equalized or smoothed differently");
+  check(prepared == other.prepared, "the two calibrated networks were equalized or smoothed differently");
   for (const auto& [name, statistics] : other.values) values[name].merge(statistics);
   sample_count += other.sample_count;
 }

@@ -102,7 +102,7 @@ TEST(Statistics, extremes_of_samples_add_up_exactly_in_any_order_and_grouping) {
   EXPECT_NEAR(forwards.sample_minima.value(), minima, 1e-6);
 }
 
-TEST(Statistics, have_no_samples_if_some_values_lack_one) {
+TEST(Statistics, have_no_sample_extremes_if_some_values_lack_their_sample) {
   ValueStatistics known, unknown;
   known.add_sample(std::vector<float>{1, 2});
   unknown.add(std::vector<float>{3});

@@ -3,9 +3,9 @@
 //   sum_k e_k x_k,   e_k = s (q_k - z) - w_k
 //
 // The inputs x_k of one kernel are neighbouring pixels, nearly equal and, after a Relu, never negative. So the output
-// error is close to mean(x) * sum_k e_k, and that sum should be small. Per kernel, then per output channel, elements
-// change to the code on the other side of their real value, closest to the middle first (their own error grows least),
-// until the sum of errors is within half a step.
+// error is close to mean(x) * sum_k e_k, and that sum should be small. So elements are moved to the code on the other
+// side of their real value until the errors of each kernel, and then of each output channel, add up to at most half a
+// step. Elements closest to the middle between two codes move first, because their own errors grow least.
 //
 // This is the flipping of SQuant (Guo et al., "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian
 // Approximation", ICLR 2022, section 3.3, algorithms 2 to 4), which derives it from a Hessian that is constant within a
@@ -77,7 +77,7 @@ void keep_sums(const Tensor& weights, int axis, std::int64_t kernel_size, const 
     std::vector<Element*> movable;
 #pragma omp for schedule(dynamic, 4)
     for (std::size_t c = 0; c < channels; ++c)
-      failure.watch([&] {
+      failure.watch(c, [&] {
         const std::size_t slot = grid.per_channel() ? c : 0;
         elements.clear();
         for (std::size_t o = 0; o < outer; ++o)

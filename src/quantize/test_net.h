@@ -1,4 +1,4 @@
-// Small float networks that the tests of quantize/ quantize, and what they look at afterwards.
+// Small float networks for the tests of quantize/, and functions that look up grids and decisions in the result.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "graph/linear_layer.h"
 #include "numeric/release_pages.h"
 #include "quantize/sum_rounding.h"
 
@@ -67,7 +68,8 @@ double squared_error(std::span<const float> w, const Channels& channels, std::pa
   return sum;
 }
 
-// Like Observer::mse, but over the weights themselves, and both ends shrink together.
+// The grid with the least squared error over the weights. Both ends of the range shrink together, unlike in
+// Observer::mse.
 QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
                              std::pair<std::size_t, std::size_t> which, const GridSpec& spec) {
   float min = 0, max = 0;
@@ -95,15 +97,14 @@ QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
 class Constants {
  public:
   Constants(const Graph& graph, NodeId id, const Recipe& recipe)
-      : place_(where(graph, id)), axis_(output_axis(graph.node(id).op)), rounding_(recipe.rounding) {
+      : place_(where(graph, id)), axis_(constant_weights(graph, id)->output_axis), rounding_(recipe.rounding) {
     const Node& node = graph.node(id);
     input_ = *graph.value(node.inputs[0]).quant;
     FloatConstants constants = float_constants(graph, id);
     weights_ = std::move(constants.weights);
     bias_ = std::move(constants.bias);
     channels_ = Channels(weights_.shape(), axis_).channels;
-    if (std::holds_alternative<Conv>(node.op))
-      for (int d = 2; d < weights_.rank(); ++d) kernel_size_ *= weights_.dim(d);
+    kernel_size_ = constant_weights(graph, id)->taps;
     try {
       grid_ = weight_grid(weights_, axis_, recipe);
     } catch (const Error& error) {
@@ -221,22 +222,15 @@ ValueId own_constant(Graph& graph, NodeId id, std::size_t slot) {
 
 }  // namespace
 
-int output_axis(const Op& op) {
-  if (std::holds_alternative<Conv>(op)) return 0;
-  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->trans_b ? 0 : 1;
-  return 1;
-}
-
 FloatConstants float_constants(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
-  const auto* gemm = std::get_if<Gemm>(&node.op);
-  const Tensor& weights = *graph.value(node.inputs[1]).constant;
-  FloatConstants constants{scaled(weights, gemm != nullptr ? gemm->alpha : 1.0F), {}};
+  const ops::WeightMatrix view = *constant_weights(graph, id);
+  FloatConstants constants{scaled(*graph.value(node.inputs[1]).constant, view.alpha), {}};
   if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return constants;
   const auto values = graph.value(node.inputs[2]).constant->data<float>();
-  const auto channels = static_cast<std::size_t>(weights.dim(output_axis(node.op)));
+  const auto channels = static_cast<std::size_t>(view.output_count());
   for (std::size_t c = 0; c < channels; ++c) {
-    const float b = values[values.size() == 1 ? 0 : c] * (gemm != nullptr ? gemm->beta : 1.0F);
+    const float b = values[values.size() == 1 ? 0 : c] * view.beta;
     check(std::isfinite(b), "{} bias: {} at index {}", where(graph, id), std::isnan(b) ? "NaN" : "infinite", c);
     constants.bias.push_back(b);
   }

@@ -20,8 +20,6 @@ struct FloatConstants {
 };
 /// Throws Error if a bias is not finite.
 FloatConstants float_constants(const Graph& graph, NodeId id);
-/// The axis of output channels in the weights of a Conv, ConvTranspose, Gemm or MatMul.
-int output_axis(const Op& op);
 
 /// qmax - qmin of an input of up to 8 bits; 0 for wider ones, which are not accumulated in int32.
 int input_span(const QuantParams& input);

@@ -83,7 +83,7 @@ TEST(Weights, alpha_and_beta_of_a_gemm_are_folded_into_its_constants) {
   EXPECT_EQ(gemm->beta, 1);
 }
 
-TEST(Weights, shared_by_two_layers_are_copied) {
+TEST(Weights, weights_shared_by_two_layers_are_copied) {
   Net net;
   const ValueId x = net.input("x");
   const ValueId w = net.constant("w", random_tensor({4, 4, 1, 1}, 5, 0.1F)),
@@ -102,7 +102,7 @@ TEST(Weights, shared_by_two_layers_are_copied) {
   EXPECT_NE(scales[0], scales[1]);
 }
 
-TEST(Weights, per_tensor_have_one_scale) {
+TEST(Weights, per_tensor_weights_have_one_scale) {
   Net net;
   net.graph.mark_output(net.conv("c", net.input("x")));
   const auto result = net.quantize({.granularity = Granularity::per_tensor});

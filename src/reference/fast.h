@@ -16,7 +16,7 @@ namespace bitfold::reference {
 /// Whether a convolution's input is channels-last.
 struct ImageLayouts {
   bool in = false;
-  bool out = false;  ///< Before the call, whether the output may be channels-last; afterwards, whether it is.
+  bool out = false;  ///< Set by the caller: whether the output may be channels-last. Set by the call: whether it is.
 };
 
 /// Thread-safe.

@@ -50,7 +50,7 @@ std::vector<Tensor> run(const Graph& graph, const Tensor& x, bool any_order, See
   return Reference(graph, {.on_value = note, .any_order = any_order}).run(std::vector<Tensor>{x});
 }
 
-TEST(ImageLayouts, give_the_same_bits) {
+TEST(ImageLayouts, both_layouts_give_the_same_bits) {
   for (const std::int64_t size : {2, 7, 16})
     for (const std::int64_t batch : {1, 3}) {
       const Graph graph = network(size);
@@ -74,7 +74,7 @@ TEST(ImageLayouts, give_the_same_bits) {
     }
 }
 
-TEST(ImageLayouts, of_a_single_node_are_in_the_graphs_order) {
+TEST(ImageLayouts, a_single_node_gives_the_graphs_order) {
   const Graph graph = network(8);
   const Tensor x = random_tensor({2, 3, 8, 8}, 9);
   Seen first;

@@ -2,55 +2,33 @@
 #include "bitfold/reference.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <optional>
 
 #include "base/check.h"
 #include "base/memory.h"
-#include "graph/runnable.h"
 #include "numeric/block_pool.h"
-#include "numeric/release_pages.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 #include "reference/fast.h"
 #include "reference/image_layouts.h"
+#include "reference/steps.h"
 
 namespace bitfold {
 namespace {
 
 using reference::Held;
+using reference::snap_value;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
 // Operators only read their inputs; views have no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
 
-// at() returns the place for errors.
-template <class At>
-void snap_value(const Graph& graph, ValueId id, const At& at, Tensor& t) {
-  const auto& grid = graph.value(id).quant;
-  if (!grid || t.dtype() != DataType::float32) return;
-  try {
-    t = snap(t, *grid);
-  } catch (const Error& error) {
-    fail("{} value '{}': {}", at(), graph.value(id).name, error.what());
-  }
-}
-
 }  // namespace
 
 struct Reference::Impl {
-  struct Step {
-    NodeId id;
-    const ops::OperatorInfo* row;
-    std::vector<Reference> bodies;
-    bool has_constant_weights;   // whether every input except the first is constant
-    std::size_t images;          // see images_in_any_order()
-    bool may_give_any_order;     // whether its outputs may be channels-last
-    bool shapes_tell_shapes;     // whether input shapes determine output shapes, independent of input elements
-    std::vector<ValueId> dying;  // values that no later step reads
-  };
+  using Step = reference::Step;
 
   // A step's outputs for the input shapes of its last run.
   struct Inferred {
@@ -65,134 +43,19 @@ struct Reference::Impl {
 
   Graph graph;
   ReferenceOptions options;
-  std::vector<Step> steps;
-  std::vector<std::optional<Held>> constants;  // as reals, by value; never with channels last
-  // Reals of constants that the graph holds as codes, by value: decoded when a step first reads them.
-  struct Decoded {
-    std::once_flag once;
-    Tensor reals;
-  };
-  std::vector<std::unique_ptr<Decoded>> decoded;
+  reference::Constants constants{graph};
+  std::vector<Step> steps{reference::plan_steps(graph, options)};
   mutable reference::FastProducts fast;
   mutable std::mutex leftovers_lock;
   mutable std::vector<std::unique_ptr<Leftovers>> leftovers;  // one per concurrent run so far
 
-  Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {
-    constants.resize(graph.value_capacity());
-    decoded.resize(graph.value_capacity());
-    for (ValueId id : graph.values()) take_constant(id);
-    plan_steps();
-    plan_lifetimes();
-  }
-
-  void take_constant(ValueId id) {
-    const Value& value = graph.value(id);
-    if (!value.constant) return;
-    if (value.quant && value.constant->dtype() != DataType::float32) {
-      decoded[index(id)] = std::make_unique<Decoded>();
-      return;
-    }
-    Tensor reals = *value.constant;
-    snap_value(
-        graph, id, [] { return "[constant]"; }, reals);
-    constants[index(id)] = Held{std::move(reals)};
-  }
-
-  Tensor decoded_constant(ValueId id) const {
-    Decoded& held = *decoded[index(id)];
-    std::call_once(held.once, [&] {
-      const Value& value = graph.value(id);
-      try {
-        held.reals = dequantize(*value.constant, *value.quant);
-      } catch (const Error& error) {
-        fail("[constant] value '{}': {}", value.name, error.what());
-      }
-      release_mapped_pages(*value.constant);
-    });
-    return held.reals;
-  }
+  Impl(const Graph& g, ReferenceOptions o) : graph(g), options(std::move(o)) {}
 
   // The value that a node reads; null if it is absent.
   Held* argument(ValueId id, std::vector<std::optional<Held>>& values) const {
     if (id == ValueId::none) return nullptr;
-    if (!values[index(id)] && decoded[index(id)]) values[index(id)] = Held{decoded_constant(id)};
+    if (!values[index(id)] && constants.are_codes(id)) values[index(id)] = Held{constants.decoded(id)};
     return &*values[index(id)];
-  }
-
-  void plan_steps() {
-    const std::vector<ValueInfo> known = infer_values(graph);
-    check_runnable(graph, known);
-    for (NodeId id : graph.topological_order()) {
-      const Node& node = graph.node(id);
-      std::vector<ValueInfo> inputs;
-      // Resize and Range read reals.
-      const ops::OperatorInfo& row = ops::info(node.op);
-      bool constant_weights = true, shapes_tell = !node.inputs.empty() && row.evaluate != nullptr;
-      for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-        const ValueId input = node.inputs[i];
-        check_is_made(id, input);
-        inputs.push_back(input == ValueId::none ? ValueInfo{} : known[index(input)]);
-        if (input != ValueId::none && constants[index(input)])
-          inputs.back().dtype = constants[index(input)]->tensor.dtype();
-        if (input != ValueId::none && decoded[index(input)]) inputs.back().dtype = DataType::float32;
-        if (input == ValueId::none || graph.is_constant(input)) continue;
-        if (i > 0) constant_weights = false;
-        // Elements of a parameter, reals (Resize, Range) or integers, may determine the shape.
-        const ops::Slot* slot = ops::slot_at(row.inputs, i);
-        if (inputs.back().dtype != DataType::float32 || (slot != nullptr && slot->use == ops::Use::parameter))
-          shapes_tell = false;
-      }
-      std::vector<Reference> bodies;
-      for (std::size_t b = 0; b < node.bodies.size(); ++b)
-        bodies.emplace_back(*node.bodies[b], options_of_body(body_prefix(node, b)));
-      steps.push_back({id,
-                       &row,
-                       std::move(bodies),
-                       constant_weights,
-                       reference::images_in_any_order(graph, node),
-                       may_give_any_order(node),
-                       shapes_tell,
-                       {}});
-    }
-  }
-
-  ReferenceOptions options_of_body(const std::string& prefix) const {
-    ReferenceOptions own{.plain_loops = options.plain_loops,
-                         .max_memory_bytes = options.max_memory_bytes,
-                         .any_order = options.any_order};
-    if (!options.on_body_value) return own;
-    own.on_value = [prefix, tell = options.on_body_value](ValueId id, const Tensor& t) { tell(prefix, id, t); };
-    own.on_body_value = [prefix, tell = options.on_body_value](const std::string& inner, ValueId id, const Tensor& t) {
-      tell(prefix + inner, id, t);
-    };
-    return own;
-  }
-
-  // Grids may be per channel.
-  bool may_give_any_order(const Node& node) const {
-    if (options.plain_loops || (options.on_value && !options.any_order)) return false;
-    return std::none_of(node.outputs.begin(), node.outputs.end(),
-                        [&](ValueId out) { return out != ValueId::none && graph.value(out).quant; });
-  }
-
-  void check_is_made(NodeId id, ValueId input) const {
-    const bool is_made = input == ValueId::none || graph.is_constant(input) || graph.is_input(input) ||
-                         graph.producer(input) != NodeId::none;
-    check(is_made, "{} its input '{}' is made by no node", where(graph, id), is_made ? "" : graph.value(input).name);
-  }
-
-  void plan_lifetimes() {
-    std::vector<bool> is_needed(constants.size());
-    for (ValueId id : graph.outputs()) is_needed[index(id)] = true;
-    for (std::size_t s = steps.size(); s-- > 0;) {
-      const Node& node = graph.node(steps[s].id);
-      for (const auto* ids : {&node.inputs, &node.outputs})
-        for (ValueId id : *ids) {
-          if (id == ValueId::none || is_needed[index(id)]) continue;
-          is_needed[index(id)] = true;
-          steps[s].dying.push_back(id);
-        }
-    }
   }
 
   Tensor take_input(std::size_t i, const Tensor& given) const {
@@ -248,11 +111,13 @@ struct Reference::Impl {
   }
 
   /// `inputs` in the node's order; null if absent.
-  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred) const {
+  /// `alive`: the bytes of all computed values, to which the outputs are added.
+  std::vector<Held> compute(const Step& step, std::span<Held* const> inputs, Inferred& inferred,
+                            std::size_t& alive) const {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
     for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
-    if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in);
+    if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in, alive);
     const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -263,7 +128,8 @@ struct Reference::Impl {
         out.push_back({made[i].dtype, *made[i].shape, nullptr});
         continue;
       }
-      check_memory(step.id, i, made[i]);
+      check_memory(step.id, i, made[i], alive);
+      alive += storage_bytes(made[i].dtype, element_count(*made[i].shape));
       Tensor& tensor = outputs[i].tensor = Tensor::uninitialized(made[i].dtype, *made[i].shape);
       out.push_back({tensor.dtype(), tensor.shape(), tensor.mutable_bytes()});
     }
@@ -278,8 +144,8 @@ struct Reference::Impl {
   }
 
   /// A step whose output shapes are known only after it has run.
-  std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs,
-                                    std::vector<TensorView>& in) const {
+  std::vector<Held> compute_dynamic(const Step& step, std::span<Held* const> inputs, std::vector<TensorView>& in,
+                                    std::size_t& alive) const {
     const Node& node = graph.node(step.id);
     put_channels_first(inputs, in);
     std::vector<Tensor> made;
@@ -293,9 +159,11 @@ struct Reference::Impl {
       });
     }
     std::vector<Held> outputs(node.outputs.size());
-    check(made.size() >= outputs.size(), "{} gives {} outputs", where(node), made.size());
+    check(made.size() >= outputs.size(), "{} has {} outputs", where(node), made.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (node.outputs[i] == ValueId::none) continue;
+      check_memory(step.id, i, info_of(made[i]), alive);
+      alive += made[i].size_bytes();
       outputs[i].tensor = std::move(made[i]);
       snap_value(
           graph, node.outputs[i], [&] { return where(node); }, outputs[i].tensor);
@@ -303,11 +171,20 @@ struct Reference::Impl {
     return outputs;
   }
 
-  void check_memory(NodeId id, std::size_t output, const ValueInfo& info) const {
+  // Memory that the machine has available at the moment does not include that of the values alive.
+  void check_memory(NodeId id, std::size_t output, const ValueInfo& info, std::size_t alive) const {
+    const std::size_t limit = options.max_memory_bytes, own = storage_bytes(info.dtype, element_count(*info.shape));
     try {
-      check_fits_memory(storage_bytes(info.dtype, element_count(*info.shape)), options.max_memory_bytes);
+      check_fits_memory(own, limit);
     } catch (const Error& e) {
       fail("{} its output {} of shape {} takes {}", where(graph, id), output, to_string(*info.shape), e.what());
+    }
+    if (fixed_memory_limit(limit) == 0) return;
+    try {
+      check_fits_memory(own + alive, limit);
+    } catch (const Error& e) {
+      fail("{} its output {} of shape {} and the values alive beside it take {}", where(graph, id), output,
+           to_string(*info.shape), e.what());
     }
   }
 
@@ -335,30 +212,34 @@ struct Reference::Impl {
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::vector<Inferred>& inferred) const {
     check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
           graph.inputs().size());
-    std::vector<std::optional<Held>> values = constants;
+    std::vector<std::optional<Held>> values = constants.reals();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const ValueId id = graph.inputs()[i];
       values[index(id)] = Held{take_input(i, inputs[i])};
       tell(id, values[index(id)]->tensor);
     }
     std::vector<Held*> arguments;
+    std::size_t alive = 0;
     for (std::size_t s = 0; s < steps.size(); ++s) {
       const Step& step = steps[s];
       const Node& node = graph.node(step.id);
       arguments.clear();
       for (ValueId id : node.inputs) arguments.push_back(argument(id, values));
-      std::vector<Held> outputs = compute(step, arguments, inferred[s]);
+      std::vector<Held> outputs = compute(step, arguments, inferred[s], alive);
       for (std::size_t i = 0; i < outputs.size(); ++i) {
         const ValueId id = node.outputs[i];
         if (id == ValueId::none) continue;
         values[index(id)] = std::move(outputs[i]);
         tell(id, values[index(id)]->tensor);
       }
-      for (ValueId id : step.dying) values[index(id)].reset();
+      for (ValueId id : step.dying) {
+        if (graph.producer(id) != NodeId::none) alive -= values[index(id)]->tensor.size_bytes();
+        values[index(id)].reset();
+      }
     }
     std::vector<Tensor> results;
     for (ValueId id : graph.outputs()) {
-      check(values[index(id)] || decoded[index(id)], "output '{}' is computed by no node", graph.value(id).name);
+      check(values[index(id)] || constants.are_codes(id), "no node computes output '{}'", graph.value(id).name);
       reference::put_channels_first(*argument(id, values));
       results.push_back(values[index(id)]->tensor);
     }
@@ -404,24 +285,25 @@ std::vector<Tensor> Reference::run(std::span<const Tensor> inputs) const {
 
 std::vector<Tensor> Reference::run_node(NodeId id, std::span<const Tensor> inputs) const {
   const Impl& m = *impl_;
-  const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const Impl::Step& s) { return s.id == id; });
+  const auto step = std::find_if(m.steps.begin(), m.steps.end(), [id](const reference::Step& s) { return s.id == id; });
   check(step != m.steps.end(), "node {} is not in the network", static_cast<int>(id));
   const Node& node = m.graph.node(id);
-  check(inputs.size() == node.inputs.size(), "{} {} inputs given, it has {}", where(m.graph, id), inputs.size(),
+  check(inputs.size() == node.inputs.size(), "{} got {} inputs, but has {}", where(m.graph, id), inputs.size(),
         node.inputs.size());
   std::vector<Held> held(inputs.size());
   std::vector<Held*> arguments;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId value = node.inputs[i];
-    if (value != ValueId::none && m.decoded[index(value)])
-      held[i] = Held{m.decoded_constant(value)};
+    if (value != ValueId::none && m.constants.are_codes(value))
+      held[i] = Held{m.constants.decoded(value)};
     else if (value != ValueId::none)
-      held[i] = m.constants[index(value)] ? *m.constants[index(value)] : Held{inputs[i]};
+      held[i] = m.constants.reals()[index(value)].value_or(Held{inputs[i]});
     arguments.push_back(value == ValueId::none ? nullptr : &held[i]);
   }
   std::vector<Tensor> outputs;
   Impl::Inferred inferred;
-  for (Held& made : m.compute(*step, arguments, inferred)) {
+  std::size_t alive = 0;
+  for (Held& made : m.compute(*step, arguments, inferred, alive)) {
     reference::put_channels_first(made);
     outputs.push_back(std::move(made.tensor));
   }

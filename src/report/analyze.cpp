@@ -6,8 +6,8 @@
 #include "base/check.h"
 #include "bitfold/analysis.h"
 #include "bitfold/onnx.h"
+#include "graph/linear_layer.h"
 #include "ops/operator.h"
-#include "quantize/weights.h"
 #include "report/value_figures.h"
 
 namespace bitfold {
@@ -99,12 +99,9 @@ class Analyzer {
     }
     const auto original = float_nodes_.find(layer.node);
     if (!layer.has_weights || original == float_nodes_.end()) return;
-    const Node& node = graph_.node(original->second);
-    const Value& weights = graph_.value(node.inputs[1]);
-    const int axis = quantization::output_axis(node.op);
-    if (weights.constant && weights.constant->dtype() == DataType::float32 && axis < weights.constant->rank() &&
-        weights.constant->size() > 0)
-      layer.weights = report::weight_ranges(*weights.constant, axis);
+    const auto view = constant_weights(graph_, original->second);
+    const Tensor* weights = view ? plain_constant(graph_, graph_.node(original->second).inputs[1]) : nullptr;
+    if (weights != nullptr && weights->size() > 0) layer.weights = report::weight_ranges(*weights, view->output_axis);
   }
 
   const Graph& graph_;
@@ -148,7 +145,7 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
       figures->top5 = evaluation.top5;
     }
   }
-  const BenchOptions bench_options{.min_time_s = options.bench_time_s, .shapes = sample_shapes(comparison_source)};
+  const BenchOptions bench_options = with_first_sample({.min_time_s = options.bench_time_s}, comparison_source);
   const auto times = bench_interleaved({&graph, &quantized.graph}, bench_options);
   analysis.before.latency_us = times[0].median_us;
   analysis.after.latency_us = times[1].median_us;

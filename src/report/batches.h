@@ -1,14 +1,10 @@
-// Batches for a graph from a BatchSource: how many samples at a time, and batches of a fixed size.
+// The batches that a graph takes: how many samples at a time, and batches of a fixed size.
 #pragma once
 
 #include <algorithm>
-#include <optional>
-#include <string_view>
 
-#include "base/check.h"
 #include "bitfold/batch.h"
 #include "bitfold/graph.h"
-#include "bitfold/progress.h"
 #include "quantize/samples.h"
 
 namespace bitfold::report {
@@ -30,31 +26,16 @@ inline Tensor padded_to(const Tensor& input, std::int64_t samples) {
   return quantization::take_samples(input, 0, samples);
 }
 
-/// The batch's inputs, padded if the graph's batch is fixed.
+/// The inputs of one run (quantization::for_each_run()): a whole sample as it is, or the batch's inputs, padded if the
+/// graph's batch is fixed.
 inline std::vector<Tensor> graph_inputs(const Graph& graph, const Batch& batch, std::int64_t samples) {
+  if (!batch.runs.empty()) return batch.runs.front();
   std::vector<Tensor> inputs = batch.inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const auto& shape = graph.value(graph.inputs()[i]).shape;
     if (shape && !shape->empty() && shape->front() != kDynamic) inputs[i] = padded_to(inputs[i], samples);
   }
   return inputs;
-}
-
-/// Reads the whole source in batches of at most `at_a_time` samples and calls use(batch) for each. Reports progress as
-/// `phase`. Returns the number of samples. Throws Error when there are none, and Cancelled.
-template <class Use>
-std::int64_t for_each_batch(BatchSource& source, std::int64_t at_a_time, std::string_view phase,
-                            const Progress& progress, const Use& use) {
-  std::int64_t samples = 0;
-  source.rewind();
-  while (const std::optional<Batch> batch = source.next(at_a_time)) {
-    if (batch->sample_count == 0) continue;
-    use(*batch);
-    samples += batch->sample_count;
-    progress(phase, samples, source.sample_count());
-  }
-  check(samples > 0, "{}: no samples", source.description());
-  return samples;
 }
 
 }  // namespace bitfold::report

@@ -7,6 +7,7 @@
 #include "bitfold/reals.h"
 #include "bitfold/report.h"
 #include "numeric/reals.h"
+#include "report/naming.h"
 
 namespace bitfold {
 namespace {
@@ -35,14 +36,14 @@ Tensor pseudo_random(DataType dtype, const Shape& shape) {
 /// The shape of input number i with all sizes known.
 Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options) {
   const Shape given = i < options.shapes.size() ? options.shapes[i] : Shape{};
-  check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to time it", input.name);
+  check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to run the network", input.name);
   Shape shape = input.shape.value_or(given);
   bool fits = given.empty() || given.size() == shape.size();
   for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
     const std::int64_t size = given.empty() ? kDynamic : given[axis];
     const bool is_open = shape[axis] == kDynamic;
     check(!is_open || axis == 0 || size != kDynamic,
-          "input '{}' has shape {}: give its open sizes to time it (bench --shape 1,3,...)", input.name,
+          "input '{}' has shape {}: give its open sizes to run the network (bench --shape 1,3,...)", input.name,
           to_string(shape));
     if (is_open) shape[axis] = axis == 0 ? options.batch : size;
     const bool is_one_sample = axis == 0 && size == 1;
@@ -63,9 +64,16 @@ struct Contender {
   Contender(const Graph& graph, const BenchOptions& options) {
     check(options.shapes.size() <= graph.inputs().size(), "{} shapes given, the network has {} inputs",
           options.shapes.size(), graph.inputs().size());
+    check(options.inputs.empty() || options.inputs.size() == graph.inputs().size(),
+          "{} arrays given, the network has {} inputs", options.inputs.size(), graph.inputs().size());
     for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
       const Value& input = graph.value(graph.inputs()[i]);
-      inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
+      if (options.inputs.empty())
+        inputs.push_back(pseudo_random(input.dtype, timed_shape(input, i, options)));
+      else if (needs_conversion(options.inputs[i].dtype(), input.dtype))
+        inputs.push_back(convert_reals(options.inputs[i], input.dtype));
+      else
+        inputs.push_back(options.inputs[i]);
     }
     const auto begin = std::chrono::steady_clock::now();
     session = std::make_unique<Session>(graph, SessionOptions{.threads = options.threads});
@@ -109,19 +117,23 @@ void check_options(const BenchOptions& options) {
 
 }  // namespace
 
-std::vector<Shape> sample_shapes(BatchSource& source) {
+BenchOptions with_first_sample(BenchOptions options, BatchSource& source) {
   source.rewind();
   const auto batch = source.next(1);
   source.rewind();
-  std::vector<Shape> shapes;
-  for (const Tensor& input : batch ? batch->inputs : std::vector<Tensor>{}) shapes.push_back(input.shape());
-  return shapes;
+  options.shapes.clear();
+  options.inputs.clear();
+  if (!batch) return options;
+  if (!batch->runs.empty()) options.inputs = batch->runs.front();
+  for (const Tensor& input : batch->inputs) options.shapes.push_back(input.shape());
+  return options;
 }
 
 std::vector<BenchResult> bench_interleaved(const std::vector<const Graph*>& graphs, const BenchOptions& options) {
   check_options(options);
   std::vector<Contender> contenders;
-  for (const Graph* graph : graphs) contenders.emplace_back(*graph, options);
+  for (std::size_t i = 0; i < graphs.size(); ++i)
+    contenders.push_back(report::naming(options.names, i, [&] { return Contender(*graphs[i], options); }));
   double total_us = 0;
   const double wanted_us = options.min_time_s * 1e6 * static_cast<double>(graphs.size());
   for (std::int64_t run = 0; run < kMinRuns || total_us < wanted_us; ++run)

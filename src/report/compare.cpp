@@ -8,6 +8,7 @@
 #include "numeric/reals.h"
 #include "report/batches.h"
 #include "report/error_sums.h"
+#include "report/naming.h"
 #include "report/scores.h"
 
 namespace bitfold {
@@ -25,8 +26,8 @@ ValueError describe(const Graph& graph, ValueId id, const report::ErrorSums& sum
 
 void check_same_interface(const Graph& a, const Graph& b) {
   check(a.inputs().size() == b.inputs().size() && a.outputs().size() == b.outputs().size(),
-        "the two networks differ: {} inputs and {} outputs against {} and {}", a.inputs().size(), a.outputs().size(),
-        b.inputs().size(), b.outputs().size());
+        "the two networks differ: one has {} inputs and {} outputs, the other {} and {}", a.inputs().size(),
+        a.outputs().size(), b.inputs().size(), b.outputs().size());
   for (std::size_t i = 0; i < a.outputs().size(); ++i)
     check(a.value(a.outputs()[i]).name == b.value(b.outputs()[i]).name,
           "the two networks differ: output {} is '{}' in one and '{}' in the other", i, a.value(a.outputs()[i]).name,
@@ -54,34 +55,44 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
       if (twin != ValueId::none && float_graph.producer(twin) != NodeId::none) shared.push_back(out);
     }
   std::map<std::string, Tensor> float_values;
-  Reference reference(float_graph, {.on_value = [&](ValueId id, const Tensor& x) {
-                        float_values.insert_or_assign(float_graph.value(id).name, x);
-                      }});
-  Session session(quantized_graph, {.threads = options.threads, .keep_values = true});
+  const auto keep = [&](ValueId id, const Tensor& x) { float_values.insert_or_assign(float_graph.value(id).name, x); };
+  const auto of_float = [&](const auto& f) { return report::naming(options.names, 0, f); };
+  const auto of_quantized = [&](const auto& f) { return report::naming(options.names, 1, f); };
+  const Reference reference = of_float([&] { return Reference(float_graph, {.on_value = keep}); });
+  Session session =
+      of_quantized([&] { return Session(quantized_graph, {.threads = options.threads, .keep_values = true}); });
 
   const std::int64_t samples_at_a_time = std::min(report::batch_size(float_graph, options.batch_size),
                                                   report::batch_size(quantized_graph, options.batch_size));
   std::vector<report::ErrorSums> layer_sums(shared.size()), output_sums(float_graph.outputs().size());
   Comparison result;
   report::Agreement agreement;
-  const auto add = [&](const Batch& batch) {
-    const auto x = reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time));
-    const auto y = session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time));
+  const auto add = [&](const Batch& batch, std::int64_t first) {
+    std::vector<Tensor> x, y;
+    quantization::naming_samples(first, batch.sample_count, [&] {
+      x = of_float([&] { return reference.run(report::graph_inputs(float_graph, batch, samples_at_a_time)); });
+      y = of_quantized([&] { return session.run(report::graph_inputs(quantized_graph, batch, samples_at_a_time)); });
+    });
     for (std::size_t i = 0; i < x.size(); ++i)
       if (is_any_real(x[i].dtype())) output_sums[i].add(to_float32(x[i]).data<float>(), to_float32(y[i]).data<float>());
     FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < shared.size(); ++i)
-      failure.watch([&] {
+      failure.watch(i, [&] {
         const auto it = float_values.find(quantized_graph.value(shared[i]).name);
         if (it == float_values.end() || !session.keeps(it->first)) return;
         const Tensor quantized = reals(quantized_graph, shared[i], session);
         if (quantized.size() == it->second.size()) layer_sums[i].add(it->second.data<float>(), quantized.data<float>());
       });
     failure.rethrow();
-    agreement.add(x.front(), y.front(), batch.sample_count);
+    agreement.add(x.front(), y.front(), report::ScoreRows(batch));
   };
-  result.sample_count = report::for_each_batch(source, samples_at_a_time, "comparing", options.progress, add);
+  quantization::SamplePass pass{.graph = float_graph,
+                                .source = source,
+                                .at_a_time = samples_at_a_time,
+                                .phase = "comparing",
+                                .progress = options.progress};
+  result.sample_count = quantization::for_each_run(pass, add);
   result.top1_agreement = agreement.value();
   for (std::size_t i = 0; i < output_sums.size(); ++i)
     result.outputs.push_back(describe(quantized_graph, quantized_graph.outputs()[i], output_sums[i]));

@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "base/check.h"
-#include "base/failures.h"
+#include "base/first_failure.h"
 #include "bitfold/cpu.h"
 #include "bitfold/session.h"
 #include "numeric/reals.h"
@@ -27,6 +27,7 @@ constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 
 // Sample i of a batch as a batch of its own, repeated if the graph's batch is fixed.
 std::vector<Tensor> sample(const Graph& graph, const Batch& batch, std::int64_t i) {
+  if (!batch.runs.empty()) return batch.runs.front();
   Batch one{.sample_count = 1};
   for (const Tensor& all : batch.inputs) one.inputs.push_back(quantization::take_samples(all, i, 1));
   return graph_inputs(graph, one, batch_size(graph, 1));
@@ -40,23 +41,25 @@ std::size_t bytes_of(const std::vector<Tensor>& tensors) {
 
 }  // namespace
 
-SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted) {
+SampleSet::SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted)
+    : has_whole_samples_(source.has_whole_samples()) {
   check(wanted >= 1, "sample_count is {}; it must be at least 1", wanted);
   Session session(float_graph, {.threads = 1});
   const std::int64_t total = source.sample_count();
-  std::int64_t count = std::min(wanted, total), index = 0;
-  source.rewind();
-  while (auto batch = source.next(16)) {
-    for (std::int64_t i = 0; i < batch->sample_count && size() < count; ++i, ++index) {
-      if (index < size() * total / count) continue;
-      inputs_.push_back(sample(float_graph, *batch, i));
-      outputs_.push_back(session.run(inputs_.back()));
+  std::int64_t count = std::min(wanted, total);
+  quantization::SamplePass pass{.graph = float_graph, .source = source, .at_a_time = 16};
+  quantization::for_each_run(pass, [&](const Batch& batch, std::int64_t first) {
+    for (std::int64_t i = 0; i < batch.sample_count && size() < count; ++i) {
+      if (first + i < size() * total / count) continue;
+      numbers_.push_back(first + i);
+      inputs_.push_back(sample(float_graph, batch, i));
+      outputs_.push_back(quantization::naming_samples(first + i, 1, [&] { return session.run(inputs_.back()); }));
       if (size() > 1) continue;
       const std::size_t each = bytes_of(inputs_.back()) + bytes_of(outputs_.back());
       count = std::clamp<std::int64_t>(static_cast<std::int64_t>(kMaxBytes / std::max<std::size_t>(each, 1)), 1, count);
     }
-    if (size() == count) break;
-  }
+    if (size() == count) pass.most = 0;
+  });
   check(size() > 0, "{}: no samples", source.description());
 }
 
@@ -65,12 +68,13 @@ Damage SampleSet::damage(const Graph& candidate) const {
   std::vector<ErrorSums> sums(outputs_.front().size());
   Agreement agreement;
   for (std::size_t s = 0; s < inputs_.size(); ++s) {
-    const std::vector<Tensor> outputs = session.run(inputs_[s]);
+    const std::vector<Tensor> outputs =
+        quantization::naming_samples(numbers_[s], 1, [&] { return session.run(inputs_[s]); });
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (!is_any_real(outputs[o].dtype())) continue;
       sums[o].add(to_float32(outputs_[s][o]).data<float>(), to_float32(outputs[o]).data<float>());
     }
-    agreement.add(outputs_[s].front(), outputs.front(), 1);
+    agreement.add(outputs_[s].front(), outputs.front(), ScoreRows(1, has_whole_samples_));
   }
   Damage damage;
   int measured = 0;
@@ -99,13 +103,13 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
                                            const std::vector<Recipe>& recipes, int threads, const Stop& stop,
                                            const std::function<void(std::size_t, const Damage&)>& measured) {
   std::vector<std::optional<Damage>> damages(recipes.size());
-  Failures failures(recipes.size());
+  FirstFailure failure;
   std::mutex lock;
   const auto count = static_cast<std::int64_t>(recipes.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(thread_count(threads))
   for (std::int64_t r = 0; r < count; ++r) {
     const auto i = static_cast<std::size_t>(r);
-    failures.guard(i, [&] {
+    failure.watch(i, [&] {
       if (stop()) return;
       const Damage damage = samples.damage(quantize(graph, calibration, without_samples(recipes[i])).graph);
       const std::lock_guard guard(lock);
@@ -113,7 +117,7 @@ std::vector<std::optional<Damage>> measure(const Graph& graph, const Calibration
       measured(i, damage);
     });
   }
-  failures.rethrow_first();
+  failure.rethrow();
   return damages;
 }
 

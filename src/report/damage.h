@@ -16,7 +16,7 @@ namespace bitfold::report {
 /// Samples taken evenly from a source, with the float network's outputs for them.
 class SampleSet {
  public:
-  /// At most `wanted` samples, and at most 256 MB of samples and outputs. Throws Error if there are no samples.
+  /// Keeps at most `wanted` samples, and at most 256 MB of samples and outputs. Throws Error if there are no samples.
   SampleSet(const Graph& float_graph, BatchSource& source, std::int64_t wanted);
 
   std::int64_t size() const { return static_cast<std::int64_t>(inputs_.size()); }
@@ -24,6 +24,8 @@ class SampleSet {
   Damage damage(const Graph& candidate) const;
 
  private:
+  bool has_whole_samples_;
+  std::vector<std::int64_t> numbers_;                  // in the source
   std::vector<std::vector<Tensor>> inputs_, outputs_;  // by sample
 };
 

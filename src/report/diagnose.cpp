@@ -71,7 +71,7 @@ class Diagnosis {
                     w.wide_count == 1 ? "is" : "are", ratio);
     if (is_shared && layer_.is_quantized)
       say(Severity::warning, Cause::wide_channels,
-          fmt::format("{}. All channels share one grid, which leaves few codes to the others: use granularity "
+          fmt::format("{}. All channels share one grid, so few codes are left for the other channels: use granularity "
                       "per_channel, or equalize the layers.",
                       what));
     else

@@ -1,5 +1,4 @@
 #include <memory>
-#include <utility>
 
 #include "base/check.h"
 #include "bitfold/reference.h"
@@ -38,12 +37,13 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
   const std::int64_t samples_at_a_time = report::batch_size(graph, options.batch_size);
   Evaluation result;
   std::int64_t top1 = 0, top5 = 0, classes = 0;
-  const auto add = [&](const Batch& batch) {
-    const auto outputs = runner.run(report::graph_inputs(graph, batch, samples_at_a_time));
-    const std::int64_t first = std::exchange(result.sample_count, result.sample_count + batch.sample_count);
+  const auto add = [&](const Batch& batch, std::int64_t first) {
+    const auto outputs = quantization::naming_samples(
+        first, batch.sample_count, [&] { return runner.run(report::graph_inputs(graph, batch, samples_at_a_time)); });
     if (batch.labels.empty()) return;
-    const auto scores = report::ClassScores::of(outputs.front());
-    check(scores.has_value(), "output '{}' has shape {}: labels need one score per class, samples x classes",
+    const auto scores = report::ClassScores::of(outputs.front(), report::ScoreRows(batch));
+    check(scores.has_value(),
+          "output '{}' has shape {}; to compare it with labels, it must have one score per class, samples x classes",
           graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
     classes = scores->classes();
     for (std::int64_t i = 0; i < batch.sample_count; ++i) {
@@ -55,13 +55,18 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
       top5 += rank < 5;
     }
   };
-  report::for_each_batch(source, samples_at_a_time, "evaluating", options.progress, add);
+  quantization::SamplePass pass{.graph = graph,
+                                .source = source,
+                                .at_a_time = samples_at_a_time,
+                                .phase = "evaluating",
+                                .progress = options.progress};
+  result.sample_count = quantization::for_each_run(pass, add);
   if (classes > 0) {
     result.top1 = static_cast<double>(top1) / static_cast<double>(result.sample_count);
     if (classes > 5) result.top5 = static_cast<double>(top5) / static_cast<double>(result.sample_count);
   }
   if (!options.use_reference)
-    result.latency_us = bench(graph, {.min_time_s = kLatencyTime_s, .shapes = sample_shapes(source)}).median_us;
+    result.latency_us = bench(graph, with_first_sample({.min_time_s = kLatencyTime_s}, source)).median_us;
   return result;
 }
 

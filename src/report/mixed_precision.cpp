@@ -44,10 +44,6 @@ struct Step {
   double gain;  // noise removed per byte, or per multiply-accumulate
 };
 
-std::string noise_key(const WeightedLayer& layer, const LayerChoice& choice) {
-  return layer.node + " " + report::to_string(choice);
-}
-
 class Search {
  public:
   Search(const Graph& graph, const Calibration& calibration, BatchSource& samples, BatchSource& evaluation,
@@ -141,7 +137,7 @@ void Search::measure_noise(BatchSource& source) {
   std::vector<Recipe> recipes;
   for (const LayerChoice& choice : ladder()) {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      if (state_.noise.contains(noise_key(layers_[l], choice))) continue;
+      if (state_.noise.contains({layers_[l].node, choice})) continue;
       wanted.push_back({l, choice});
       recipes.push_back(report::alone(recipe_, layers_, l));
       auto& own = recipes.back().layers[layers_[l].node];
@@ -153,7 +149,7 @@ void Search::measure_noise(BatchSource& source) {
   std::int64_t done = 0;
   report::measure(graph_, calibration_, samples, recipes, options_.threads, stop_,
                   [&](std::size_t i, const Damage& damage) {
-                    state_.noise[noise_key(layers_[wanted[i].layer], wanted[i].choice)] = damage.noise;
+                    state_.noise[{layers_[wanted[i].layer].node, wanted[i].choice}] = damage.noise;
                     options_.progress.notify("measuring layers", ++done, static_cast<std::int64_t>(wanted.size()));
                   });
   save();
@@ -162,7 +158,7 @@ void Search::measure_noise(BatchSource& source) {
 // Choices that were not measured in time get the largest noise, so that they are not used.
 double Search::noise(std::size_t layer, const LayerChoice& choice) const {
   if (choice == kFloat) return 0;
-  const auto it = state_.noise.find(noise_key(layers_[layer], choice));
+  const auto it = state_.noise.find({layers_[layer].node, choice});
   return it == state_.noise.end() ? std::numeric_limits<float>::max() : it->second;
 }
 

@@ -203,11 +203,31 @@ TEST_F(Mixed, without_labels_the_limit_is_on_agreement) {
   EXPECT_NEAR(agreement.value(), mixed.points[static_cast<std::size_t>(mixed.best)].score, 1e-9);
 }
 
+TEST(SearchState, with_a_malformed_layer_is_refused) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "state.json").string();
+  report::save_state({.fingerprint = "f"}, path);
+  for (const std::string key : {"conv", "conv w4", "conv w9a8"}) {
+    const std::vector<std::byte> bytes = read_file(path);
+    std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    text.replace(text.find("{}"), 2, "{\"" + key + "\": 0.5}");
+    const std::string broken = (folder / "broken.json").string();
+    write_file(broken, std::string_view(text));
+    try {
+      report::load_state(broken, "f");
+      FAIL() << "no error";
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("'" + key.substr(key == "conv" ? 0 : 5) + "': expected"), std::string::npos)
+          << e.what();
+    }
+  }
+}
+
 TEST(SearchState, is_restored_from_its_file) {
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "state.json").string();
   const report::SearchState state{.fingerprint = "f",
-                                  .noise = {{"conv w4a8", 0.1}, {"conv w8a16", 1.0 / 3}},
+                                  .noise = {{{"conv 1", {4, 8}}, 0.1}, {{"conv 1", {8, 16}}, 1.0 / 3}},
                                   .points = {{.choices = {{4, 8}, {0, 0}, {8, 16}}, .bytes = 1234, .score = 2.0 / 3}}};
   report::save_state(state, path);
   const auto read = report::load_state(path, "f");

@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "bitfold/batch.h"
 #include "numeric/reals.h"
 
 namespace bitfold::report {
@@ -35,13 +36,24 @@ inline std::int64_t argmax(std::span<const float> scores) {
   return static_cast<std::int64_t>(best);
 }
 
+/// How many rows of scores the output of a run should have. A fixed batch may have more rows than samples; a whole
+/// sample has one row, since the rows of a sequence are not samples.
+struct ScoreRows {
+  std::int64_t samples = 1;
+  bool are_all = false;  ///< There are no more rows.
+
+  explicit ScoreRows(std::int64_t count, bool are_all_rows) : samples(count), are_all(are_all_rows) {}
+  explicit ScoreRows(const Batch& batch) : ScoreRows(batch.sample_count, !batch.runs.empty()) {}
+  bool fit(const Tensor& output) const { return are_all ? output.dim(0) == samples : output.dim(0) >= samples; }
+};
+
 /// The scores of a batch, one row per sample.
 class ClassScores {
  public:
   /// Absent unless the output is of reals [samples, classes] or [samples, classes, 1, 1...].
-  static std::optional<ClassScores> of(const Tensor& output) {
+  static std::optional<ClassScores> of(const Tensor& output, const ScoreRows& rows) {
     const auto classes = class_count(output);
-    if (!classes) return std::nullopt;
+    if (!classes || !rows.fit(output)) return std::nullopt;
     return ClassScores(to_float32(output), *classes);
   }
 
@@ -63,12 +75,12 @@ class ClassScores {
 /// Counts the samples for which two networks have the same best class.
 class Agreement {
  public:
-  /// The first outputs of both for the same batch, whose first `samples` samples count.
-  void add(const Tensor& x, const Tensor& y, std::int64_t samples) {
-    const auto a = ClassScores::of(x), b = ClassScores::of(y);
+  /// The first outputs of both for the same run.
+  void add(const Tensor& x, const Tensor& y, const ScoreRows& rows) {
+    const auto a = ClassScores::of(x, rows), b = ClassScores::of(y, rows);
     has_scores_ = has_scores_ && a && b;
-    for (std::int64_t i = 0; has_scores_ && i < samples; ++i) agreeing_ += a->best(i) == b->best(i) ? 1 : 0;
-    samples_ += samples;
+    for (std::int64_t i = 0; has_scores_ && i < rows.samples; ++i) agreeing_ += a->best(i) == b->best(i) ? 1 : 0;
+    samples_ += rows.samples;
   }
   /// A fraction of 1; absent where an output is not a vector of scores.
   std::optional<double> value() const {

@@ -33,7 +33,7 @@ LayerChoice parse_choice(const std::string& text) {
                        number(1, a, choice.weight_bits) && number(a + 1, text.size(), choice.activation_bits);
   check(is_read && choice.weight_bits >= 2 && choice.weight_bits <= 8 && choice.activation_bits >= 2 &&
             choice.activation_bits <= 16,
-        "'{}': expected a choice of bits such as w4a8, or float", text);
+        "'{}': expected bits such as w4a8, or float", text);
   return choice;
 }
 
@@ -43,8 +43,17 @@ MixPoint parse_point(const Json& json) {
   point.bytes = json.at("bytes").get<std::int64_t>();
   point.score = json.at("score").get<double>();
   check(point.bytes > 0 && point.score >= 0 && point.score <= 1,
-        "a point of {} bytes and score {}; bytes must be positive, the score 0 to 1", point.bytes, point.score);
+        "a point has {} bytes and score {}; bytes must be positive, the score 0 to 1", point.bytes, point.score);
   return point;
+}
+
+/// "conv1 w4a8"
+std::string key_of(const LoneLayer& layer) { return fmt::format("{} {}", layer.node, to_string(layer.choice)); }
+
+LoneLayer parse_key(const std::string& text) {
+  const std::size_t space = text.rfind(' ');
+  check(space != std::string::npos, "'{}': expected a layer and its bits, such as 'conv1 w4a8'", text);
+  return {text.substr(0, space), parse_choice(text.substr(space + 1))};
 }
 
 }  // namespace
@@ -71,10 +80,12 @@ void save_state(const SearchState& state, const std::string& path) {
     for (const LayerChoice& choice : point.choices) choices.push_back(to_string(choice));
     points.push_back({{"choices", choices}, {"bytes", point.bytes}, {"score", point.score}});
   }
+  Json noise = Json::object();
+  for (const auto& [layer, value] : state.noise) noise[key_of(layer)] = value;
   const Json json{{"format", kFormat},
                   {"version", kVersion},
                   {"fingerprint", state.fingerprint},
-                  {"noise", state.noise},
+                  {"noise", noise},
                   {"points", points}};
   write_file(path, std::string_view(json.dump(1) + "\n"));
 }
@@ -90,7 +101,7 @@ std::optional<SearchState> load_state(const std::string& path, const std::string
           "not the state of a search: \"format\" is not \"{}\"", kFormat);
     check(json.at("version") == kVersion, "version is {}; this program reads {}", json.at("version").dump(), kVersion);
     state.fingerprint = json.at("fingerprint").get<std::string>();
-    state.noise = json.at("noise").get<std::map<std::string, double>>();
+    for (const auto& [key, value] : json.at("noise").items()) state.noise[parse_key(key)] = value.get<double>();
     for (const Json& point : json.at("points")) state.points.push_back(parse_point(point));
   } catch (const std::exception& error) {
     fail("{}: {}", path, error.what());

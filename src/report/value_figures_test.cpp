@@ -69,7 +69,7 @@ TEST(WeightRanges, support_channels_in_columns) {
   EXPECT_EQ(ranges.max, (std::vector<float>{1, 2, 3}));
 }
 
-TEST(WeightRanges, draw_at_most_512_bars) {
+TEST(WeightRanges, merge_channels_above_512) {
   Tensor w(DataType::float32, {1000, 1});
   w.mutable_data<float>()[999] = 7;
   const WeightRanges ranges = weight_ranges(w, 0);

@@ -140,6 +140,46 @@ def test_networks_of_other_reals_keep_them_at_the_interface(dtype, opset, tmp_pa
         np.testing.assert_allclose(got.astype(np.float64), right.astype(np.float64), rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_networks_of_halves_keep_their_size(dtype, tmp_path):
+    model, folded, again = tmp_path / "model.onnx", tmp_path / "folded.onnx", tmp_path / "again.onnx"
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["m"]), node("Relu", ["m"], ["r"]), node("MatMul", ["r", "v"], ["y"])],
+        "g", [info("x", ["n", 64], dtype)], [info("y", ["n", 64], dtype)])
+    for name in ("w", "v"):
+        tensor = narrow(dtype, random(64, 64) / 8)
+        tensor.name = name
+        graph.initializer.append(tensor)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    for source, target in ((model, folded), (folded, again)):
+        done = fold(source, target)
+        assert done.returncode == 0, done.stderr
+        onnx.checker.check_model(target, full_check=True)
+        assert os.path.getsize(target) < os.path.getsize(model) + 1000
+    assert len(onnx.load(folded).graph.node) == len(onnx.load(again).graph.node)
+    if dtype == TensorProto.BFLOAT16:  # ONNX Runtime's CPU provider lacks MatMul for it
+        return
+    x = random(3, 64).astype(np.float16)
+    right = run(model, {"x": x})[0].astype(np.float64)
+    np.testing.assert_allclose(run(folded, {"x": x})[0].astype(np.float64), right, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("ir", [3, 8])
+def test_arrays_replace_default_values_of_inputs(ir, tmp_path):
+    model = tmp_path / "model.onnx"
+    graph = helper.make_graph(
+        [node("Mul", ["x", "w"], ["y"])], "g", [info("x", [2]), info("w", [2])], [info("y", [2])],
+        [numpy_helper.from_array(np.float32([3, 4]), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=ir), model)
+    for feed in ({"x": random(2)}, {"x": random(2), "w": random(2)}):
+        np.savez(tmp_path / "in.npz", **feed)
+        done = subprocess.run([TOOL, "run", model, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"],
+                              capture_output=True, text=True)
+        assert done.returncode == 0 and "not used" not in done.stdout, done.stdout + done.stderr
+        w = feed.get("w", np.float32([3, 4]))
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], feed["x"] * w)
+
+
 def test_subgraphs_and_functions_mean_the_same(tmp_path):
     model = tmp_path / "model.onnx"
     inner = [info("i", [], TensorProto.INT64), info("go", [], TensorProto.BOOL), info("before", [2])]

@@ -54,7 +54,7 @@ inline Operand vector(const std::vector<std::int64_t>& values) {
 }
 inline Operand absent() { return {.is_absent = true}; }
 
-/// At least one case for every row of the operator table that can be run.
+/// All cases: at least one for every row of the operator table that can be run.
 std::vector<Case> all_cases();
 
 // The families, each in its own file.

@@ -42,7 +42,7 @@ struct Unsqueeze {
 struct Slice {
   bool operator==(const Slice&) const = default;
 };
-enum class PadMode { constant, reflect, edge };
+enum class PadMode { constant, reflect, edge, wrap };
 /// x, pads, [value], [axes]
 struct Pad {
   PadMode mode = PadMode::constant;

@@ -47,7 +47,7 @@ class CodeBinaryStep final : public Step {
 /// A pool over `batch` images. Operands: out (write), in (read).
 class CodePoolStep final : public Step {
  public:
-  /// Without `average`: the maximum.
+  /// Computes the maximum if `average` is absent.
   CodePoolStep(const PoolShape& shape, std::optional<AveragePool> average, std::int64_t batch, Isa isa, int threads)
       : shape_(shape),
         average_(average),

@@ -1,7 +1,7 @@
 // Grids per channel, and histograms. Included once per instruction set, inside its namespace (see simd.cpp).
 
-// From this length on, a channel's run of elements is processed by itself. Shorter runs are processed together, as rows
-// of columns that each have their own grid: a tensor [outer, channels, inner] has `outer` rows of channels * inner
+// Minimum length from which a channel's run of elements is processed by itself. Shorter runs are processed together, as
+// rows of columns that each have their own grid: a tensor [outer, channels, inner] has `outer` rows of channels * inner
 // columns.
 constexpr std::int64_t kLongRun = 256;
 constexpr std::int64_t kColumns = 1024;  // columns at a time, so that their grids stay in the first-level cache

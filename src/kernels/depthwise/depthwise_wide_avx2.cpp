@@ -110,7 +110,7 @@ enum class Codes {
   any,             ///< Clamped as reals; LeakyRelu possible.
   fitting,         ///< Steps fit int32 and there is no LeakyRelu: CodeRange clamps them.
   quick,           ///< Computed with StepTerms.
-  quick_from_zero  ///< As `quick`, with zero point 0: only saturates.
+  quick_from_zero  ///< Like `quick`, with zero point 0, so that only saturation is needed.
 };
 
 template <Codes kCodes>

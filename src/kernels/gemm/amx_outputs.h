@@ -44,7 +44,7 @@ class InterleavedWriter {
  public:
   using Element = typename Writer::Element;
   static constexpr std::int64_t kPixels = 4 / kBlocks;  // 4 registers at a time
-  static constexpr int kMaxPieces = 4;                  // pieces at a time
+  static constexpr int kMaxPieces = 4;                  // maximum number of pieces converted at a time
 
   BITFOLD_INLINE InterleavedWriter(const Call& call, const Pending<Element>& pending, const std::int32_t* sums)
       : writer_(destination_of(call.task, pending.channel, kBlocks * kBlockChannels)),

@@ -7,7 +7,6 @@
 //   average_pool  requantize(sum - n * z_x, float(double(s_x) / (double(s_y) * count)), z_y, qmin, qmax)
 //              n is the number of image pixels in the window; count is n (at least 1) or, if padding counts, the
 //              size of the window
-//   transpose  [rows][columns] -> [columns][rows]: between NCHW and NHWC, one image at a time
 //
 // Images are NHWC. Every instruction set gives the same bytes (invariant 8). Nothing outside the named elements is
 // accessed. lookup and binary may work in place; otherwise outputs must not overlap inputs.
@@ -65,8 +64,6 @@ struct PointwiseKernels {
   /// kernel_h * kernel_w * 255 must fit int32.
   void (*average_pool)(const std::uint8_t* x, std::uint8_t* y, const PoolShape& shape, const AveragePool& pool,
                        std::int64_t begin, std::int64_t end) noexcept;
-  void (*transpose_u8)(const std::uint8_t* x, std::uint8_t* y, std::int64_t rows, std::int64_t columns) noexcept;
-  void (*transpose_f32)(const float* x, float* y, std::int64_t rows, std::int64_t columns) noexcept;
 };
 
 /// The fastest kernels that `cap` allows; `cap` must not exceed what the CPU supports.
@@ -77,22 +74,5 @@ inline BinaryGrids prepared(const PointwiseKernels& kernels, CodeBinary kind, Bi
   if (kind == CodeBinary::add && kernels.find_quick_sum != nullptr) kernels.find_quick_sum(grids);
   return grids;
 }
-
-/// Copies a block of rank up to kMaxCopyRank. Strides are in bytes; in the source they may be 0 or negative. The
-/// innermost contiguous run is given as `run_bytes`. For Concat, Slice, Split and Transpose.
-constexpr int kMaxCopyRank = 8;
-struct CopyShape {
-  int rank = 0;  ///< Number of loops around the runs; 0: a single run.
-  std::int64_t count[kMaxCopyRank] = {};
-  std::int64_t from_stride[kMaxCopyRank] = {}, to_stride[kMaxCopyRank] = {};
-  std::int64_t run_bytes = 0;
-};
-void copy_nd(const std::uint8_t* from, std::uint8_t* to, const CopyShape& shape) noexcept;
-
-/// y[i][j] = x[row_index[i]][column_index[j]] with pixels of `pixel_bytes`: nearest Resize of one NHWC image. The
-/// caller's indices implement the rounding rule.
-void resize_nearest(const std::uint8_t* x, std::uint8_t* y, std::int64_t in_width, std::int64_t pixel_bytes,
-                    const std::int32_t* row_index, std::int64_t out_height, const std::int32_t* column_index,
-                    std::int64_t out_width) noexcept;
 
 }  // namespace bitfold

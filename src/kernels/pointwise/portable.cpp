@@ -54,15 +54,6 @@ void average_pool(const std::uint8_t* x, std::uint8_t* y, const PoolShape& s, co
       }
 }
 
-template <class T>
-void transpose(const T* x, T* y, std::int64_t rows, std::int64_t columns) noexcept {
-  constexpr std::int64_t kTile = 32;  // rows and columns that fit the first-level cache together
-  for (std::int64_t r0 = 0; r0 < rows; r0 += kTile)
-    for (std::int64_t c0 = 0; c0 < columns; c0 += kTile)
-      for (std::int64_t r = r0; r < std::min(rows, r0 + kTile); ++r)
-        for (std::int64_t c = c0; c < std::min(columns, c0 + kTile); ++c) y[c * rows + r] = x[r * columns + c];
-}
-
 }  // namespace
 
 const PointwiseKernels kPortablePointwiseKernels{
@@ -73,8 +64,6 @@ const PointwiseKernels kPortablePointwiseKernels{
     .find_quick_sum = nullptr,
     .max_pool = max_pool,
     .average_pool = average_pool,
-    .transpose_u8 = transpose<std::uint8_t>,
-    .transpose_f32 = transpose<float>,
 };
 
 }  // namespace bitfold

@@ -44,7 +44,7 @@ constexpr std::int64_t kWinogradMaxTiles = 16;  ///< Tiles transformed together.
 enum class WinogradRange {
   small,     ///< 9 |Y + bias| < 2^24
   large,     ///< |Y| < 2^25
-  too_large  ///< This form would be wrong.
+  too_large  ///< |Y| may be larger: this form would give wrong results.
 };
 
 /// Rows of tiles of one image.

@@ -1,0 +1,226 @@
+"""ONNX's own conformance suite, through the `bitfold` program and through ONNX Runtime.
+
+Each case of the package `onnx` is one small network with inputs and the outputs that the standard demands. Modes:
+  run        bitfold run
+  simulate   bitfold run --simulate
+  fold       bitfold fold; ONNX Runtime then runs the folded file
+  peer       ONNX Runtime runs the original file
+Results: passed, refused (exit status 1 and a message), wrong, crashed, timeout. `no form` is a case whose inputs or
+outputs a .npz file cannot hold (a sequence or an optional).
+
+    .venv/bin/python tests/interop/conformance.py [--tool build/bitfold] [--cases WORD] [--modes run ...] [--json FILE]
+                                                  [--table docs/operators.md]
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+from onnx.backend.test import loader
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+MODES = ("run", "simulate", "fold", "peer")
+TIMEOUT = 60  # seconds per process
+
+
+def cases(word=""):
+    """All cases whose name contains the word. The kind `real` needs downloads and is left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [case for kind in KINDS for case in loader.load_model_tests(kind=kind) if word in case.name]
+
+
+def _stored(path, value):
+    kind = value.type.WhichOneof("value")
+    made = {"sequence_type": onnx.SequenceProto, "optional_type": onnx.OptionalProto}.get(kind, onnx.TensorProto)()
+    made.ParseFromString(path.read_bytes())
+    if kind == "sequence_type":
+        return numpy_helper.to_list(made)
+    return numpy_helper.to_optional(made) if kind == "optional_type" else numpy_helper.to_array(made)
+
+
+def model_of(case):
+    return case.model if case.model is not None else onnx.load(os.path.join(case.model_dir, "model.onnx"))
+
+
+def samples_of(case, model):
+    """Pairs of inputs and expected outputs, by name."""
+    names = [value.name for value in model.graph.input], [value.name for value in model.graph.output]
+    if case.data_sets is not None:
+        for arrays in case.data_sets:
+            yield tuple(dict(zip(names[k], map(_array, arrays[k]))) for k in (0, 1))
+        return
+    for folder in sorted(pathlib.Path(case.model_dir).glob("test_data_set_*")):
+        yield tuple({value.name: _stored(path, value)
+                     for i, value in enumerate(values)
+                     if (path := folder / f"{word}_{i}.pb").exists()}
+                    for word, values in (("input", model.graph.input), ("output", model.graph.output)))
+
+
+def _array(value):
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _has_form(value):
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def difference(expected, given, rtol, atol):
+    """Why an output is wrong; None if it is right."""
+    expected, given = np.asarray(expected), np.asarray(given)
+    if given.dtype.kind == "V" and given.dtype.itemsize == expected.dtype.itemsize:
+        given = given.view(expected.dtype)
+    if expected.dtype.kind in "OSU":
+        return None if np.array_equal(expected.astype(str), given.astype(str)) else "strings differ"
+    if given.dtype != expected.dtype or given.shape != expected.shape:
+        return f"{given.dtype}{list(given.shape)} instead of {expected.dtype}{list(expected.shape)}"
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    try:
+        np.testing.assert_allclose(given.astype(wide), expected.astype(wide), rtol=rtol, atol=atol)
+    except AssertionError as error:
+        return " ".join(str(error).split())[:200]
+    return None
+
+
+def _tool(*arguments):
+    try:
+        process = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return "timeout", ""
+    message = process.stderr.strip()
+    if process.returncode == 0:
+        return None, message
+    return ("refused" if process.returncode == 1 and message.startswith("bitfold:") else "crashed"), message
+
+
+def _run(tool, model, inputs, folder, *flags):
+    np.savez(folder / "in.npz", **inputs)
+    status, message = _tool(tool, "run", model, "--input", folder / "in.npz", "--output", folder / "out.npz", *flags)
+    if status:
+        return status, message
+    with np.load(folder / "out.npz", allow_pickle=False) as arrays:
+        return None, dict(arrays)
+
+
+def _peer(path, inputs):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        return None, dict(zip(names, session.run(None, inputs)))
+    except Exception as error:  # noqa: BLE001 - the peer's refusals have many types
+        return "refused", str(error)
+
+
+def judge(case, tool, modes=MODES):
+    """The result of each mode, with its message."""
+    results = {}
+    model = model_of(case)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        path = folder / "model.onnx"
+        onnx.save(model, path)
+        samples = list(samples_of(case, model))
+        has_form = all(_has_form(value) for pair in samples for arrays in pair for value in arrays.values())
+        for mode in modes:
+            results[mode] = _judge_mode(mode, case, tool, path, samples, folder, has_form)
+    return results
+
+
+def _judge_mode(mode, case, tool, path, samples, folder, has_form):
+    if not has_form and mode in ("run", "simulate"):
+        return "no form", ""
+    runnable = path
+    if mode == "fold":
+        runnable = folder / "folded.onnx"
+        status, message = _tool(tool, "fold", path, "-o", runnable)
+        if status:
+            return status, message
+    for inputs, outputs in samples:
+        if mode == "run":
+            status, given = _run(tool, path, inputs, folder)
+        elif mode == "simulate":
+            status, given = _run(tool, path, inputs, folder, "--simulate")
+        else:
+            status, given = _peer(runnable, inputs)
+        if status:
+            return status, given
+        for name, expected in outputs.items():
+            if not _has_form(expected):
+                continue
+            why = f"no output '{name}'" if name not in given else difference(expected, given[name], case.rtol, case.atol)
+            if why:
+                return "wrong", f"{name}: {why}"
+    return "passed", ""
+
+
+def operator_of(model):
+    """The operator that the case is about: its first node that does more than carry a constant."""
+    kinds = [node.op_type for node in model.graph.node]
+    return next((kind for kind in kinds if kind not in ("Constant", "Identity", "Cast")), kinds[0] if kinds else "none")
+
+
+def judge_all(tool, word="", modes=MODES, workers=os.cpu_count()):
+    chosen = cases(word)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(lambda case: judge(case, tool, modes), chosen))
+    return {case.name: {"operator": operator_of(model_of(case)), **result} for case, result in zip(chosen, results)}
+
+
+def counts(results, mode):
+    return collections.Counter(result[mode][0] for result in results.values())
+
+
+def table(results):
+    """Markdown: per operator, the cases that Bitfold and ONNX Runtime pass."""
+    rows = collections.defaultdict(lambda: [0, 0, 0, 0])
+    for result in results.values():
+        row = rows[result["operator"]]
+        row[0] += 1
+        for column, mode in ((1, "run"), (2, "fold"), (3, "peer")):
+            row[column] += mode in result and result[mode][0] == "passed"
+    lines = ["| operator | cases | run | folded | ONNX Runtime |", "|---|---|---|---|---|"]
+    total = [sum(column) for column in zip(*rows.values())]
+    lines += ["| {} | {} |".format(name, " | ".join(map(str, row))) for name, row in sorted(rows.items())]
+    lines.append("| **all** | {} |".format(" | ".join(f"**{n}**" for n in total)))
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tool", default=ROOT / "build" / "bitfold", type=pathlib.Path)
+    parser.add_argument("--cases", default="", metavar="WORD", help="only cases whose name contains it")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--json", type=pathlib.Path, help="every case's results")
+    parser.add_argument("--table", type=pathlib.Path, help="write the table by operator to this file")
+    arguments = parser.parse_args()
+    results = judge_all(arguments.tool, arguments.cases, arguments.modes)
+    for mode in arguments.modes:
+        print(f"{mode}: {dict(counts(results, mode))}")
+    for name, result in results.items():
+        for mode in arguments.modes:
+            if result[mode][0] in ("wrong", "crashed", "timeout") and mode != "peer":
+                print(f"{name}, {mode}: {result[mode][0]}: {result[mode][1]}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+    if arguments.table:
+        arguments.table.write_text("# Operators\n\nWritten by `tests/interop/conformance.py --table`: the cases of ONNX's "
+                                   f"conformance suite (onnx {onnx.__version__}) that pass, by operator. *Folded* is the "
+                                   f"file that `bitfold fold` writes, run by ONNX Runtime {onnxruntime.__version__}.\n\n"
+                                   + table(results))
+
+
+if __name__ == "__main__":
+    main()
