@@ -185,6 +185,10 @@ std::string text_of(const std::string& path) {
 }
 
 TEST(SaveNpy, stores_types_that_numpy_lacks_as_their_bits) {
+  const auto text = [](const std::string& file) {
+    const auto bytes = read_file(file);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "a.npy").string();
   const Tensor codes = pack(Tensor::from<std::int8_t>({3}, std::vector<std::int8_t>{-8, -1, 7}), 4);

@@ -1,6 +1,6 @@
 // The parts of the ONNX wire format that import and export share: element types and tensors.
 //
-// The installed schema may be older than a file. Newer element types (integers and reals of at most 8 bits) are read by their
+// The installed schema may be older than a file. Newer element types (of at most 8 bits) are handled by their
 // numbers, which protobuf keeps as plain integers.
 #pragma once
 

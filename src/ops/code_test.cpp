@@ -52,7 +52,7 @@ TEST(QuantizeLinear, refuses_scales_that_do_not_fit) {
   EXPECT_EQ(message_of(QuantizeLinear{}, {x, floats({2}, {1, 1})}),
             "[QuantizeLinear 'n'] scale has shape 2, expected one entry for each of the 3 indices along axis 1");
   EXPECT_EQ(message_of(QuantizeLinear{.axis = 5}, {x, floats({2}, {1, 1})}),
-            "[QuantizeLinear 'n'] axis 5 of a value with 2 axes");
+            "[QuantizeLinear 'n'] axis 5 does not exist in a value with 2 axes");
   EXPECT_EQ(message_of(QuantizeLinear{}, {x, floats({3}, {1, 1, 1}), bytes({2}, {0, 0})}),
             "[QuantizeLinear 'n'] scale has shape 3, zero point 2");
   EXPECT_EQ(message_of(QuantizeLinear{.axis = 1, .block_size = 2}, {x, floats({2, 3}, {1, 1, 1, 1, 1, 1})}),
