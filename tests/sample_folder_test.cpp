@@ -72,8 +72,11 @@ TEST_F(SampleFolders, run_writes_one_file_of_outputs_per_sample) {
     EXPECT_EQ(read_text(path("outputs/" + name)), read_text(path("one.npz")));
     EXPECT_EQ(load_npy(path("one.npz"))[0].tensor.shape(), (Shape{1, length, 8}));
   }
-  expect_refused(fmt::format("run {} --input {} --output {}", model(), calib(), calib()), {"would replace the inputs"});
-  expect_refused(fmt::format("run {} --input {} --output {}", model(), calib(), model()), {"written to a folder"});
+  expect_refused(fmt::format("run {} --input {} --output {}", model(), calib(), calib()),
+                 {"would overwrite", "a file that is read"});
+  write_text(data(), "a file");
+  expect_refused(fmt::format("run {} --input {} --output {}", model(), calib(), data()),
+                 {"the outputs are written to a folder"});
 }
 
 TEST_F(SampleFolders, the_statistics_do_not_depend_on_threads) {

@@ -88,7 +88,7 @@ TEST_F(SampleFolder, gives_each_file_as_it_is_in_the_order_of_names) {
   EXPECT_EQ(open(kSequence, {.limit = 2}).source->next(10)->sample_count, 2);
 }
 
-TEST_F(SampleFolder, feeds_a_lone_input_whatever_the_name_of_the_array) {
+TEST_F(SampleFolder, feeds_a_lone_input_from_an_array_of_any_name) {
   save("a.npz", {{"anything", floats({1, 4})}});
   const std::vector<InputSpec> one{{"x", DataType::float32, {kDynamic, 4}}};
   Dataset dataset = open(one);
