@@ -105,8 +105,7 @@ class HeaderParser {
     check(at_ < text_.size() && text_[at_] != '[',
           "{}: contains records with named fields; only plain arrays are supported", name_);
     const std::string_view descr = string();
-    // Extensions of NumPy store their types as V1 and V2 (8-bit reals also as f1): the bits of one element in an
-    // integer.
+    // Extensions of NumPy store their types as V1 and V2 (8-bit reals also as f1): the bits of one element.
     constexpr std::array<std::pair<std::string_view, DataType>, 15> kTypes{{{"f1", DataType::uint8},
                                                                             {"V1", DataType::uint8},
                                                                             {"V2", DataType::uint16},
