@@ -1,10 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <memory>
-#include <sstream>
 
 #include "bitfold/onnx.h"
 #include "bitfold/peaks.h"
@@ -39,7 +37,7 @@ struct Peaks {
 
 /// Prints a table of the model's steps; returns the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o,
-                                      const BenchOptions& options) {
+                                     const BenchOptions& options) {
   Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
   const std::vector<StepTime> steps = profile(graph, options);
@@ -71,20 +69,6 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
                               to_string(isa_cap()), peaks.real / 1e9));
   o.output->table(rows);
   return list;
-}
-
-Shape parse_shape(const std::string& text) {
-  Shape shape;
-  std::istringstream words(text + ',');
-  for (std::string word; std::getline(words, word, ',');) {
-    CLI::detail::trim(word);
-    std::int64_t size = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
-    if (error != std::errc() || end != word.data() + word.size() || size < 1)
-      throw CLI::ValidationError("--shape", fmt::format("'{}': expected a list of sizes such as 1,3,48,320", text));
-    shape.push_back(size);
-  }
-  return shape;
 }
 
 /// The arrays of --input, or of the first file of a folder.

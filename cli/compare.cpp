@@ -93,7 +93,8 @@ void add_compare(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("compare", "Compare a quantized model with its float original");
   verb->add_option("float_model", o->float_model, "The float ONNX model")->required();
   verb->add_option("quantized_model", o->quantized_model, "The quantized ONNX model")->required();
-  verb->add_option("--data", o->data, "Samples: folder of .npz, images or IDX files, or .npy or .npz file; labels are not needed")
+  verb->add_option("--data", o->data,
+                   "Samples: folder of .npz, images or IDX files, or .npy or .npz file; labels are not needed")
       ->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   verb->add_option("--worst", o->worst, "How many layers to list; the JSON has all (default: 10)");

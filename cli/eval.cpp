@@ -52,7 +52,8 @@ void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("eval", "Measure top-1 and top-5 accuracy and latency on labelled data");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--data", o->data, "Labelled samples: folder of .npz, images or IDX files, or .npy or .npz file")->required();
+  verb->add_option("--data", o->data, "Labelled samples: folder of .npz, images or IDX files, or .npy or .npz file")
+      ->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   verb->add_option("--batch", o->batch, "Batch size (default: chosen automatically)")->check(CLI::Range(1, 1 << 20));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");

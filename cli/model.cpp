@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <sstream>
 
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
@@ -59,6 +61,29 @@ std::vector<std::string> describe_interface(const Graph& graph) {
     return text;
   };
   return {describe("inputs:  ", graph.inputs()), describe("outputs: ", graph.outputs())};
+}
+
+Shape parse_shape(const std::string& text) {
+  Shape shape;
+  std::string words = text;
+  std::replace(words.begin(), words.end(), 'x', ',');
+  std::istringstream stream(words + ',');
+  for (std::string word; std::getline(stream, word, ',');) {
+    CLI::detail::trim(word);
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
+    if (error != std::errc() || end != word.data() + word.size() || size < 1)
+      throw CLI::ValidationError("--shape", fmt::format("'{}': expected a list of sizes such as 1,3,48,320", text));
+    shape.push_back(size);
+  }
+  return shape;
+}
+
+NamedShape parse_named_shape(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos)
+    throw CLI::ValidationError("--shape", fmt::format("'{}': expected NAME=SIZES, such as x=1x3x224x224", text));
+  return {text.substr(0, equals), parse_shape(text.substr(equals + 1))};
 }
 
 void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset) {

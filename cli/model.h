@@ -55,6 +55,15 @@ std::vector<NamedTensor> load_arrays(const std::string& path);
 /// Two lines, "inputs: ..." and "outputs: ...", with names, types and shapes.
 std::vector<std::string> describe_interface(const Graph& graph);
 
+/// The sizes of --shape, "1,3,48,320" or "1x3x48x320". Throws CLI::ValidationError.
+Shape parse_shape(const std::string& text);
+struct NamedShape {
+  std::string name;
+  Shape shape;
+};
+/// "x=1x3x224x224"; the name may contain "=". Throws CLI::ValidationError.
+NamedShape parse_named_shape(const std::string& text);
+
 /// --opset: the opset of the file to be written.
 void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset);
 

@@ -240,7 +240,8 @@ void analyze_model(const Options& o) {
 void add_common_flags(CLI::App& verb, Options& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
-  verb.add_option("--calibrate", o.data, "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
+  verb.add_option("--calibrate", o.data,
+                  "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
   verb.add_option("--calibration", o.load_calibration_path,
                   "Statistics written by --save-calibration, instead of samples");
   verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, kMaxThreads));

@@ -63,11 +63,10 @@ void run_folder(const Options& o) {
     std::error_code error;
     fs::create_directories(o.output_path, error);
     if (error || !fs::is_directory(o.output_path))
-      throw Error(fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
-                              "created{}",
-                              o.output_path, error ? ": " + error.message() : ""));
-    if (fs::equivalent(o.input, o.output_path))
-      throw Error(fmt::format("{}: the outputs would replace the inputs", o.output_path));
+      throw Error(
+          fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
+                      "created{}",
+                      o.output_path, error ? ": " + error.message() : ""));
   }
   const Graph graph = load_optimized(o.model);
   const std::vector<InputSpec> inputs = input_specs(graph);
