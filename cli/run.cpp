@@ -16,6 +16,7 @@ namespace {
 
 struct Options {
   std::string model, input, output_path;
+  Cut cut;
   int threads = 1;
   bool simulate = false;
   std::unique_ptr<Output> output;
@@ -61,10 +62,10 @@ std::vector<std::string> other_names(const Graph& graph, const std::vector<Named
 }
 
 void run_model(const Options& o) {
-  Graph graph = load_optimized(o.model);
+  Graph graph = load_runnable(o.model, o.cut);
   const std::vector<NamedTensor> given = load_arrays(o.input);
   // An array may replace the default value of an input.
-  if (const auto names = other_names(graph, given); !names.empty()) graph = load_optimized(o.model, {names});
+  if (const auto names = other_names(graph, given); !names.empty()) graph = load_runnable(o.model, o.cut, {names});
   const auto inputs = converted(graph, arrange(graph, given, o.input, *o.output));
   const auto outputs = naming_file(o.model, [&] {
     return o.simulate ? Reference(graph).run(inputs) : Session(graph, {.threads = o.threads}).run(inputs);
@@ -95,6 +96,7 @@ void add_run(CLI::App& app) {
   verb->add_option("--output", o->output_path, "Where to write the outputs: .npz, or .npy for one output");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
+  add_cut_flags(*verb, o->cut);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold run model.int8.onnx --input x.npy --output y.npz");
   verb->callback([o] { run_model(*o); });

@@ -18,6 +18,7 @@
 #include "bitfold/mixed_precision.h"     // IWYU pragma: export
 #include "bitfold/onnx.h"                // IWYU pragma: export
 #include "bitfold/ops.h"                 // IWYU pragma: export
+#include "bitfold/part.h"                // IWYU pragma: export
 #include "bitfold/passes.h"              // IWYU pragma: export
 #include "bitfold/progress.h"            // IWYU pragma: export
 #include "bitfold/quantize.h"            // IWYU pragma: export

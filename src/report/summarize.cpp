@@ -44,6 +44,7 @@ std::vector<LayerSummary> summarize(const Graph& graph) {
     LayerSummary layer{.name = node.name, .op = op_name(node.op), .mac_count = mac_count(node, infos)};
     if (!node.outputs.empty() && node.outputs[0] != ValueId::none) {
       const Value& output = graph.value(node.outputs[0]);
+      layer.value = output.name;
       layer.output_shape = output.shape.value_or(Shape{});
       if (output.quant) layer.activation_bits = output.quant->bits;
     }
