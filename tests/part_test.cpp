@@ -29,7 +29,7 @@ class PartTool : public SmallNetworkTest {
   std::string mystery() const { return path("mystery.onnx"); }
 };
 
-TEST_F(PartTool, quantizes_what_can_be_run_and_names_the_rest) {
+TEST_F(PartTool, quantizes_the_part_that_can_be_run_and_names_the_rest) {
   const auto json = run_for_json(fmt::format("quantize {} --calibrate {} -o {}", mystery(), data(), out()));
   ASSERT_EQ(json["left"].size(), 2U);
   EXPECT_EQ(json["left"][0]["name"], "riddle");

@@ -8,6 +8,7 @@
 #include "bitfold/calibrate.h"           // IWYU pragma: export
 #include "bitfold/channel_statistics.h"  // IWYU pragma: export
 #include "bitfold/cpu.h"                 // IWYU pragma: export
+#include "bitfold/custom_ops.h"          // IWYU pragma: export
 #include "bitfold/data.h"                // IWYU pragma: export
 #include "bitfold/data_free.h"           // IWYU pragma: export
 #include "bitfold/equalize.h"            // IWYU pragma: export

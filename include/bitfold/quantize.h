@@ -61,7 +61,7 @@ struct QuantizeOptions {
 
 /// Quantizes a float network; the whole pipeline of `bitfold quantize`, with the same result. `graph` may be imported
 /// or optimized. `samples` are some 100 typical inputs, which are read several times; null quantizes without data
-/// (data_free.h). If some nodes cannot be run, only what the samples reach without them is quantized, and a warning names
+/// (data_free.h). If some nodes cannot be run, only what the samples reach without them is quantized; a warning names
 /// the others, which are left as they are. Throws Error naming what is wrong with the network, the samples or the
 /// recipe, and Cancelled.
 QuantizeResult quantize(const Graph& graph, BatchSource* samples, const Recipe& recipe = {},

@@ -145,7 +145,7 @@ class Extraction {
     leave(id, why, std::move(reason));
   }
 
-  /// Leaves the nodes that cannot be run, and those that need their outputs. Types are inferred anew, because the
+  /// Leaves the nodes that cannot be run, and those that need their outputs. Types are inferred again, because the
   /// inputs may be the outputs of nodes whose types are unknown.
   void refuse() {
     std::vector<NodeId> nodes;

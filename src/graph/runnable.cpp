@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/custom.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -39,7 +40,7 @@ void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusal
     if (const auto reason = why_not_runnable(graph, id, infos)) {
       // The outputs of a refused node have an unknown type. Nodes refused only because they read such a type are not
       // listed.
-      const bool is_consequence = !std::holds_alternative<Opaque>(node.op) && has_unknown_type(node, infos);
+      const bool is_consequence = !ops::is_unknown_operator(node.op) && has_unknown_type(node, infos);
       (is_consequence ? consequences : refusals).add(op_name(node.op), node.name, *reason);
     }
     for (const auto& body : node.bodies) find_refusals(*body, infer_values(*body), refusals, consequences);
@@ -52,7 +53,7 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
   const Node& node = graph.node(id);
   const ops::OperatorInfo& row = ops::info(node.op);
   const bool has_evaluation = row.evaluate != nullptr || row.evaluate_dynamic != nullptr || !row.bodies.empty();
-  if (const auto* opaque = std::get_if<Opaque>(&node.op)) return opaque->reason;
+  if (ops::is_unknown_operator(node.op)) return std::get<Opaque>(node.op).reason;
   if (!has_evaluation) return "Bitfold cannot run it";
   const auto infos_of = [&](const std::vector<ValueId>& ids) {
     std::vector<ValueInfo> found;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "graph/activation.h"
 #include "graph/linear_layer.h"
+#include "ops/custom.h"
 #include "ops/operator.h"
 
 namespace bitfold::quantization {
@@ -121,8 +122,7 @@ Classified classify(const Graph& graph, NodeId id) {
   const ops::OperatorInfo& row = ops::info(node.op);
   const Role role = role_of(row.role);
   if (role == Role::none)
-    return refuse(row.is_internal && std::holds_alternative<Opaque>(node.op) ? "the operator is unknown"
-                                                                             : "the operator runs in float");
+    return refuse(ops::is_unknown_operator(node.op) ? "the operator is unknown" : "the operator runs in float");
   if (const auto reason = ops::why_in_float(node.op)) return refuse(std::string(*reason));
   Refusal problem = role == Role::product ? product_problem(graph, id) : data_problem(graph, id);
   if (!problem && role != Role::product) problem = parameter_problem(graph, id);
