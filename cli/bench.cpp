@@ -17,6 +17,7 @@ namespace {
 struct Options {
   std::vector<std::string> models;
   std::string input;
+  Cut cut;
   BenchOptions bench;
   bool no_optimize = false, profiles = false;
   std::unique_ptr<Output> output;
@@ -88,7 +89,7 @@ std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
 
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
-  for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
+  for (const auto& path : o.models) graphs.push_back(load_runnable(path, o.cut, {}, !o.no_optimize));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
   BenchOptions options = o.bench;
@@ -162,6 +163,7 @@ void add_bench(CLI::App& app) {
   verb->add_flag("--profile", o->profiles,
                  "Also list each model's steps: kernel, time, rate, and the rate as a fraction of the cores' peak "
                  "(operations are counted for direct convolution, so Winograd kernels may exceed the peak)");
+  add_cut_flags(*verb, o->cut);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

@@ -92,6 +92,7 @@ void inspect(const Options& o) {
                     bits_text(layer), layer.can_quantize ? "yes" : "no: " + layer.reason});
     list.push_back({{"name", layer.name},
                     {"op", layer.op},
+                    {"value", layer.value},
                     {"output_shape", layer.output_shape},
                     {"parameters", layer.parameter_count},
                     {"macs", layer.mac_count},

@@ -32,6 +32,40 @@ Graph load_optimized(const std::string& path, const LoadOptions& options) {
   return graph;
 }
 
+void add_cut_flags(CLI::App& verb, Cut& cut) {
+  constexpr const char* kGroup = "Part of the network";
+  verb.add_option("--inputs-at", cut.inputs_at,
+                  "Start from these values instead of the network's inputs; the data are samples of them")
+      ->type_name("VALUE,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+  verb.add_option("--outputs-at", cut.outputs_at, "End at these values instead of the network's outputs")
+      ->type_name("VALUE,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+}
+
+Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& options, bool optimizes) {
+  Graph graph = load_onnx(path, options);
+  const bool is_float = !is_quantized(graph);
+  const Part part = naming_file(path, [&] { return extract_part(graph, cut); });
+  if (!cut.empty()) {
+    graph = part.graph;
+  } else if (!part.left.empty()) {
+    std::string outputs;
+    for (ValueId id : part.graph.outputs())
+      outputs += fmt::format("{}{}", outputs.empty() ? "" : ",", part.graph.value(id).name);
+    throw Error(fmt::format("{}: cannot run: {}; to work on the part that can be run, add --outputs-at {}", path,
+                            list_refused(part.left), outputs));
+  }
+  if (optimizes && is_float) optimize(graph);
+  return graph;
+}
+
 std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> specs;
   for (ValueId id : graph.inputs()) {

@@ -12,6 +12,7 @@
 #include "bitfold/error.h"
 #include "bitfold/graph.h"
 #include "bitfold/onnx.h"
+#include "bitfold/part.h"
 
 namespace bitfold::cli {
 
@@ -23,6 +24,13 @@ Graph load_float(const std::string& path, const std::string& verb);
 
 /// Loads the network and optimizes it, unless it is already quantized: then its grids belong to the graph as stored.
 Graph load_optimized(const std::string& path, const LoadOptions& options = {});
+
+/// --inputs-at and --outputs-at: the part of the network that the verb works on.
+void add_cut_flags(CLI::App& verb, Cut& cut);
+
+/// The network, or its part, ready to be run: loaded as load_optimized() does. Throws Error if a node cannot be run,
+/// which says how to cut around it.
+Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& options = {}, bool optimizes = true);
 
 /// Calls f() and puts the file's name in front of what it throws.
 template <class F>

@@ -56,6 +56,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
 /// A description of one node: operator, size, and whether it can be quantized.
 struct LayerSummary {
   std::string name, op;
+  std::string value;                 ///< The name of its first output.
   Shape output_shape;                ///< Empty if unknown; kDynamic for a dynamic batch.
   std::int64_t parameter_count = 0;  ///< Number of elements in its constant inputs.
   std::int64_t mac_count = 0;        ///< Multiply-accumulates per sample.

@@ -45,6 +45,7 @@ std::vector<LayerSummary> summarize(const Graph& graph, std::span<const Shape> i
         .name = node.name, .op = op_name(node.op), .mac_count = report::mac_count(node, infos).value_or(0)};
     if (!node.outputs.empty() && node.outputs[0] != ValueId::none) {
       const Value& output = graph.value(node.outputs[0]);
+      layer.value = output.name;
       const auto& own = inputs.empty() ? output.shape : infos[static_cast<std::size_t>(node.outputs[0])].shape;
       layer.output_shape = own.value_or(Shape{});
       if (output.quant) layer.activation_bits = output.quant->bits;
