@@ -28,6 +28,13 @@ import onnxruntime
 from onnx import numpy_helper
 from onnx.backend.test import loader
 
+# Their outputs are random numbers, which the standard does not fix.
+RANDOM = ("Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial")
+# The suite stores uninitialized doubles in them. Reals are computed in float32, where such numbers may overflow.
+BEYOND_FLOAT32 = ("test_operator_add_broadcast", "test_operator_add_size1_broadcast",
+                  "test_operator_add_size1_right_broadcast", "test_operator_add_size1_singleton_broadcast",
+                  "test_operator_addconstant")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 MODES = ("run", "simulate", "fold", "peer")
@@ -76,15 +83,24 @@ def _has_form(value):
     return isinstance(value, (np.ndarray, np.generic))
 
 
-def difference(expected, given, rtol, atol):
+def difference(case, expected, given):
     """Why an output is wrong; None if it is right."""
     expected, given = np.asarray(expected), np.asarray(given)
+    rtol, atol = case.rtol, case.atol
+    # The standard's sums round to bfloat16 after each step, ours once at the end: the last bit may differ.
+    if expected.dtype.name == "bfloat16":
+        rtol = max(rtol, 2**-7)
+    # The expected zeros of inverse transforms are rounding errors of up to 2e-7.
+    if case.name.startswith("test_dft"):
+        atol = max(atol, 1e-6)
     if given.dtype.kind == "V" and given.dtype.itemsize == expected.dtype.itemsize:
         given = given.view(expected.dtype)
     if expected.dtype.kind in "OSU":
         return None if np.array_equal(expected.astype(str), given.astype(str)) else "strings differ"
     if given.dtype != expected.dtype or given.shape != expected.shape:
         return f"{given.dtype}{list(given.shape)} instead of {expected.dtype}{list(expected.shape)}"
+    if case.name in BEYOND_FLOAT32 or any(node.op_type in RANDOM for node in model_of(case).graph.node):
+        return None
     wide = np.complex128 if expected.dtype.kind == "c" else np.float64
     try:
         np.testing.assert_allclose(given.astype(wide), expected.astype(wide), rtol=rtol, atol=atol)
@@ -160,7 +176,7 @@ def _judge_mode(mode, case, tool, path, samples, folder, has_form):
         for name, expected in outputs.items():
             if not _has_form(expected):
                 continue
-            why = f"no output '{name}'" if name not in given else difference(expected, given[name], case.rtol, case.atol)
+            why = f"no output '{name}'" if name not in given else difference(case, expected, given[name])
             if why:
                 return "wrong", f"{name}: {why}"
     return "passed", ""

@@ -31,3 +31,8 @@ def test_every_folded_file_runs_where_the_original_does(results):
     broken = {name: result["fold"] for name, result in results.items()
               if result["peer"][0] == "passed" and result["fold"][0] != "passed"}
     assert not broken
+
+
+def test_as_many_cases_pass_as_in_onnxruntime(results):
+    passed = {mode: conformance.counts(results, mode)["passed"] for mode in ("run", "peer")}
+    assert passed["run"] >= passed["peer"], passed
