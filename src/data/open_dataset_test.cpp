@@ -199,7 +199,7 @@ TEST(Arrays, name_the_place_of_a_nan) {
     Dataset dataset = open_dataset(save(folder, {{"x", x}}), kSmall);
     dataset.source->next(1);
     expect_error([&] { dataset.source->next(1); },
-                 "array 'x': holds " + std::string(std::isnan(bad) ? "nan" : "inf") + " at [1,1,1,1]");
+                 "array 'x': contains " + std::string(std::isnan(bad) ? "nan" : "inf") + " at [1,1,1,1]");
   }
 }
 

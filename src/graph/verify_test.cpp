@@ -123,7 +123,7 @@ TEST(Verify, counts_inputs) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 1, 1});
   g.add(Conv{}, "conv", {x}, "y");
-  EXPECT_EQ(refusal(g, Stage::imported), "[Conv 'conv'] has 1 inputs, takes 2 to 3");
+  EXPECT_EQ(refusal(g, Stage::imported), "[Conv 'conv'] has 1 inputs, but accepts 2 to 3");
   Graph h;
   h.add(Binary{}, "add", {h.add_input("x", DataType::float32, {1}), ValueId::none}, "y");
   EXPECT_EQ(refusal(h, Stage::imported), "[Add 'add'] lacks input 1 ('B'), which is not optional");

@@ -68,7 +68,7 @@ TEST(QuantParams, refuses_unsupported_bit_widths) {
 
 TEST(QuantParams, an_empty_grid_is_refused) {
   const Tensor x = Tensor::from<float>({2}, std::vector<float>{1, 2});
-  const std::string expected = "0 scales and 0 zero_points for 1 channels (axis -1 of shape 2)";
+  const std::string expected = "there are 0 scales and 0 zero_points for 1 channels (axis -1 of shape 2)";
   EXPECT_EQ(error_of([&] { quantize(x, {}); }), expected);
   EXPECT_EQ(error_of([&] { snap(x, {}); }), expected);
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::uint8, {2}), {}); }), expected);
@@ -267,7 +267,7 @@ TEST(Quantize, refuses_grids_that_do_not_fit) {
   EXPECT_EQ(refused(grid(kNan, 0, 8, true)), "scale nan: must be positive and finite");
   EXPECT_EQ(refused(grid(1, 256, 8, false)), "zero_point 256: must be in [0, 255]");
   EXPECT_EQ(refused({.scale = {1, 1}, .zero_point = {0, 0}, .axis = 0}),
-            "2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
+            "there are 2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
   EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 does not exist in a tensor of shape 3");
   EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
             "codes have type int8, but the grid needs uint8");
@@ -354,12 +354,12 @@ TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   const Tensor x(DataType::float32, {2, 5, 2});
   QuantParams p = blocked_grid();
   p.block_size = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "there are 12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
   p.axis = -1;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1 are not possible");
   p.axis = 3;
   EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 does not exist in a tensor of shape 2x5x2");
-  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements");
+  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements; at least 1 is needed");
   EXPECT_EQ(error_of([&] {
               dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
             }),

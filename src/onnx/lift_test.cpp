@@ -349,7 +349,7 @@ TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
   ModelBuilder b(13);
   b.input("x", {2}).output("y");
   b.node("Mish", "mish", {"x"}, {"y"});
-  EXPECT_EQ(reason(b.load()), "opset 13 does not have it; 18 is the first");
+  EXPECT_EQ(reason(b.load()), "opset 13 does not have it; 18 is the first that does");
 }
 
 TEST(OlderOpset, mod_of_reals_equals_fmod_of_c_before_opset_28) {

@@ -56,7 +56,7 @@ TEST(Unknown, attribute_value_makes_an_operator_opaque) {
   ModelBuilder b;
   b.input("x", {1, 1, 4, 4}).constant("scales", floats({4}, {1, 1, 2, 2})).output("y");
   onnx::NodeProto& node = b.node("Resize", "resize", {"x", "", "scales"}, {"y"});
-  set_word(node, "mode", "linear");
+  set_word(node, "mode", "lanczos");
   set_integer(node, "antialias", 1);
   const Graph graph = b.load();
   const auto* opaque = std::get_if<Opaque>(&only_node(graph).op);
@@ -68,7 +68,7 @@ TEST(Unknown, attribute_value_makes_an_operator_opaque) {
 TEST(Unknown, form_of_an_operator_keeps_the_reason) {
   ModelBuilder b;
   b.input("x", {1, 1, 4, 4}).output("y").output("indices");
-  set_integers(b.node("MaxPool", "pool", {"x"}, {"y", "indices"}), "kernel_shape", {2, 2});
+  set_integers(b.node("AveragePool", "pool", {"x"}, {"y", "indices"}), "kernel_shape", {2, 2});
   const Graph graph = b.load();
   EXPECT_EQ(only_unknown(graph).reason, "its output 1 ('indices') is used");
   EXPECT_EQ(only_unknown(graph).opset, 21);

@@ -69,7 +69,7 @@ TEST(Cumulative, accumulates_in_both_directions) {
   expect_op(Cumulative{.kind = CumulativeKind::product}, {x, int64s({}, {-2})}, floats({2, 3}, {1, 2, 3, 4, 10, 18}));
   expect_op(Cumulative{.kind = CumulativeKind::product, .exclusive = true}, {int64s({2, 3, 4}), int64s({}, {0})},
             int64s({1, 2, 6}));
-  EXPECT_EQ(message(Cumulative{}, {x, int64s({}, {2})}), "[CumSum 'n'] axis 2 of a value with 2 axes");
+  EXPECT_EQ(message(Cumulative{}, {x, int64s({}, {2})}), "[CumSum 'n'] axis 2 does not exist in a value with 2 axes");
 }
 
 TEST(Hardmax, marks_the_first_maximum) {

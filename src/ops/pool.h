@@ -44,8 +44,8 @@ void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
     }
 }
 
-/// MaxPool over at most two spatial axes, for runs that keep images channels-last: shapes are [N, C, H, W], the order in
-/// memory is [N, H, W, C].
+/// MaxPool over at most two spatial axes, for runs that keep images channels-last: shapes are [N, C, H, W], and the
+/// order in memory is [N, H, W, C].
 void max_pool_channels_last(const Node& node, const TensorView& in, const TensorView& out);
 
 }  // namespace bitfold::ops

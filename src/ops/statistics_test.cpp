@@ -78,7 +78,7 @@ TEST(Det, is_that_of_each_matrix) {
   expect_op(Det{}, {floats({2, 2, 2}, {1, 2, 3, 4, 0, 1, 1, 0})}, floats({2}, {-2, -1}));
   expect_op(Det{}, {floats({3, 3}, {2, 0, 0, 0, 0, 3, 0, 4, 0})}, floats({}, {-24}));
   expect_op(Det{}, {floats({2, 2}, {1, 2, 2, 4})}, floats({}, {0}));
-  expect_message(Det{}, {iota({2, 3})}, "[Det 'n'] X has shape [2,3], expected square matrices");
+  expect_message(Det{}, {iota({2, 3})}, "[Det 'n'] X has shape 2x3, expected square matrices");
 }
 
 TEST(NegativeLogLikelihoodLoss, is_a_weighted_mean) {

@@ -112,8 +112,8 @@ TEST_F(Diagnose, reports_the_number_and_ratio_of_wide_channels) {
   whole.recipe.granularity = Granularity::per_tensor;
   EXPECT_EQ(
       text(Cause::wide_channels),
-      "3 of 96 channels are up to 40 times wider than the median. All channels share one grid, which leaves few codes "
-      "to the others: use granularity per_channel, or equalize the layers.");
+      "3 of 96 channels are up to 40 times wider than the median. All channels share one grid, so few codes are left "
+      "for the other channels: use granularity per_channel, or equalize the layers.");
   EXPECT_EQ(diagnose(layer, whole).front().severity, Severity::warning);
   whole.recipe.granularity = Granularity::per_channel;
   EXPECT_EQ(diagnose(layer, whole).front().severity, Severity::note);

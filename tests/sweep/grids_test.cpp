@@ -50,7 +50,8 @@ QuantParams grid_of_weights(const Op& op, const Tensor& weights, const Form& for
   const GridSpec spec{.bits = form.weight_bits, .is_signed = true, .scheme = Scheme::symmetric};
   const auto rank = static_cast<int>(weights.rank());
   const bool is_matmul = std::holds_alternative<MatMul>(op);
-  const int channels = is_matmul ? rank - 1 : quantization::output_axis(op);
+  const auto view = ops::weight_matrix(op, weights.shape());
+  const int channels = is_matmul ? rank - 1 : view ? view->output_axis : 1;
   const int depth = is_matmul ? rank - 2 : 1 - channels;
   const bool has_axes = rank >= 2 && weights.size() > 0;
   if (form.weights == WeightGrids::blocks && has_axes) return choose_params_per_block(weights, depth, kBlock, spec);

@@ -41,8 +41,10 @@ struct Part {
   HWY_INLINE Vector input(std::int64_t gate) const { return load(row.input + gate * row.hidden); }
   HWY_INLINE Vector state(std::int64_t gate) const { return load(row.state + gate * row.hidden); }
   HWY_INLINE Vector sum(std::int64_t gate) const { return hn::Add(input(gate), state(gate)); }
-  HWY_INLINE Vector clipped(Vector v) const { return hn::Max(hn::Min(v, hn::Set(d, row.clip)), hn::Set(d, -row.clip)); }
-  /// Highway's function gives a number for NaN.
+  /// Highway's extremes and functions give a number for NaN.
+  HWY_INLINE Vector clipped(Vector v) const {
+    return hn::IfThenElse(hn::IsNaN(v), v, hn::Max(hn::Min(v, hn::Set(d, row.clip)), hn::Set(d, -row.clip)));
+  }
   HWY_INLINE Vector tanh(Vector v) const { return hn::IfThenElse(hn::IsNaN(v), v, hn::Tanh(d, v)); }
   HWY_INLINE Vector sigmoid(Vector v) const {
     const Vector half = hn::Set(d, 0.5F);
