@@ -1,10 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <memory>
-#include <sstream>
 
 #include "bitfold/onnx.h"
 #include "bitfold/peaks.h"
@@ -19,6 +17,7 @@ namespace {
 struct Options {
   std::vector<std::string> models;
   std::string input;
+  Cut cut;
   BenchOptions bench;
   bool no_optimize = false, profiles = false;
   std::unique_ptr<Output> output;
@@ -39,7 +38,7 @@ struct Peaks {
 
 /// Prints a table of the model's steps; returns the same as JSON.
 nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o,
-                                      const BenchOptions& options) {
+                                     const BenchOptions& options) {
   Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
   const std::vector<StepTime> steps = profile(graph, options);
@@ -73,20 +72,6 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   return list;
 }
 
-Shape parse_shape(const std::string& text) {
-  Shape shape;
-  std::istringstream words(text + ',');
-  for (std::string word; std::getline(words, word, ',');) {
-    CLI::detail::trim(word);
-    std::int64_t size = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
-    if (error != std::errc() || end != word.data() + word.size() || size < 1)
-      throw CLI::ValidationError("--shape", fmt::format("'{}': expected a list of sizes such as 1,3,48,320", text));
-    shape.push_back(size);
-  }
-  return shape;
-}
-
 /// The arrays of --input, or of the first file of a folder.
 std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
   std::string path = o.input;
@@ -104,7 +89,7 @@ std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
 
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
-  for (const auto& path : o.models) graphs.push_back(o.no_optimize ? load_onnx(path) : load_optimized(path));
+  for (const auto& path : o.models) graphs.push_back(load_runnable(path, o.cut, {}, !o.no_optimize));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
   BenchOptions options = o.bench;
@@ -178,6 +163,7 @@ void add_bench(CLI::App& app) {
   verb->add_flag("--profile", o->profiles,
                  "Also list each model's steps: kernel, time, rate, and the rate as a fraction of the cores' peak "
                  "(operations are counted for direct convolution, so Winograd kernels may exceed the peak)");
+  add_cut_flags(*verb, o->cut);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

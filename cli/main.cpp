@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "bitfold/custom_ops.h"
 #include "bitfold/error.h"
 #include "bitfold/file.h"
 #include "bitfold/memory.h"
@@ -79,6 +80,15 @@ int main(int argc, char** argv) {
                  "Refuse networks whose values need more, e.g. 8GB (default: what the machine has available)")
       ->transform(CLI::AsSizeValue(true))
       ->each([](const std::string& bytes) { limit_memory(std::stoull(bytes)); });
+  app.add_option_function<std::vector<std::string>>(
+         "--custom-ops",
+         [](const std::vector<std::string>& paths) {
+           for (const std::string& path : paths) load_custom_operators(path);
+         },
+         "A shared library of operators that Bitfold lacks (docs/custom_operators.md); repeat for more")
+      ->type_name("LIB.so")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.get_formatter()->column_width(34);
   cli::add_inspect(app);
   cli::add_fold(app);

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <sstream>
 
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
@@ -27,6 +29,40 @@ Graph load_float(const std::string& path, const std::string& verb) {
 Graph load_optimized(const std::string& path, const LoadOptions& options) {
   Graph graph = load_onnx(path, options);
   if (!is_quantized(graph)) optimize(graph);
+  return graph;
+}
+
+void add_cut_flags(CLI::App& verb, Cut& cut) {
+  constexpr const char* kGroup = "Part of the network";
+  verb.add_option("--inputs-at", cut.inputs_at,
+                  "Start from these values instead of the network's inputs; the data are samples of them")
+      ->type_name("VALUE,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+  verb.add_option("--outputs-at", cut.outputs_at, "End at these values instead of the network's outputs")
+      ->type_name("VALUE,...")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+}
+
+Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& options, bool optimizes) {
+  Graph graph = load_onnx(path, options);
+  const bool is_float = !is_quantized(graph);
+  const Part part = naming_file(path, [&] { return extract_part(graph, cut); });
+  if (!cut.empty()) {
+    graph = part.graph;
+  } else if (!part.left.empty()) {
+    std::string outputs;
+    for (ValueId id : part.graph.outputs())
+      outputs += fmt::format("{}{}", outputs.empty() ? "" : ",", part.graph.value(id).name);
+    throw Error(fmt::format("{}: cannot run: {}; to work on the part that can be run, add --outputs-at {}", path,
+                            list_refused(part.left), outputs));
+  }
+  if (optimizes && is_float) optimize(graph);
   return graph;
 }
 
@@ -59,6 +95,29 @@ std::vector<std::string> describe_interface(const Graph& graph) {
     return text;
   };
   return {describe("inputs:  ", graph.inputs()), describe("outputs: ", graph.outputs())};
+}
+
+Shape parse_shape(const std::string& text) {
+  Shape shape;
+  std::string words = text;
+  std::replace(words.begin(), words.end(), 'x', ',');
+  std::istringstream stream(words + ',');
+  for (std::string word; std::getline(stream, word, ',');) {
+    CLI::detail::trim(word);
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
+    if (error != std::errc() || end != word.data() + word.size() || size < 1)
+      throw CLI::ValidationError("--shape", fmt::format("'{}': expected a list of sizes such as 1,3,48,320", text));
+    shape.push_back(size);
+  }
+  return shape;
+}
+
+NamedShape parse_named_shape(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos)
+    throw CLI::ValidationError("--shape", fmt::format("'{}': expected NAME=SIZES, such as x=1x3x224x224", text));
+  return {text.substr(0, equals), parse_shape(text.substr(equals + 1))};
 }
 
 void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset) {

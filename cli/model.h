@@ -12,6 +12,7 @@
 #include "bitfold/error.h"
 #include "bitfold/graph.h"
 #include "bitfold/onnx.h"
+#include "bitfold/part.h"
 
 namespace bitfold::cli {
 
@@ -23,6 +24,13 @@ Graph load_float(const std::string& path, const std::string& verb);
 
 /// Loads the network and optimizes it, unless it is already quantized: then its grids belong to the graph as stored.
 Graph load_optimized(const std::string& path, const LoadOptions& options = {});
+
+/// --inputs-at and --outputs-at: the part of the network that the verb works on.
+void add_cut_flags(CLI::App& verb, Cut& cut);
+
+/// The network, or its part, ready to be run: loaded as load_optimized() does. Throws Error if a node cannot be run,
+/// which says how to cut around it.
+Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& options = {}, bool optimizes = true);
 
 /// Calls f() and puts the file's name in front of what it throws.
 template <class F>
@@ -54,6 +62,15 @@ std::vector<NamedTensor> load_arrays(const std::string& path);
 
 /// Two lines, "inputs: ..." and "outputs: ...", with names, types and shapes.
 std::vector<std::string> describe_interface(const Graph& graph);
+
+/// The sizes of --shape, "1,3,48,320" or "1x3x48x320". Throws CLI::ValidationError.
+Shape parse_shape(const std::string& text);
+struct NamedShape {
+  std::string name;
+  Shape shape;
+};
+/// "x=1x3x224x224"; the name may contain "=". Throws CLI::ValidationError.
+NamedShape parse_named_shape(const std::string& text);
 
 /// --opset: the opset of the file to be written.
 void add_opset_flag(CLI::App& verb, std::optional<std::int64_t>& opset);

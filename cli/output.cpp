@@ -1,13 +1,16 @@
 #include "output.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "bitfold/error.h"
 #include "bitfold/file.h"
@@ -40,6 +43,42 @@ std::string escape_for_terminals(const std::string& json) {
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }));
+}
+
+/// Columns of the terminal, or of the environment variable COLUMNS; none if lines may have any length.
+std::optional<std::size_t> line_width(std::FILE* to) {
+  winsize size{};
+  if (::isatty(::fileno(to)) != 0 && ::ioctl(::fileno(to), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+    return size.ws_col;
+  const char* columns = std::getenv("COLUMNS");
+  const long count = columns == nullptr ? 0 : std::strtol(columns, nullptr, 10);
+  return count > 0 ? std::optional(static_cast<std::size_t>(count)) : std::nullopt;
+}
+
+/// Narrows the widest columns until a line of them fits, but none below 10 characters.
+void narrow(std::vector<std::size_t>& widths, std::size_t line) {
+  std::size_t total = 2 * (widths.size() - 1);
+  for (const std::size_t width : widths) total += width;
+  while (total > line) {
+    const auto widest = std::max_element(widths.begin(), widths.end());
+    if (*widest <= 10) return;
+    --*widest;
+    --total;
+  }
+}
+
+/// Replaces the start or the end of a text that is too wide by "...".
+std::string cut(const std::string& text, std::size_t width, bool keeps_end) {
+  if (width_of(text) <= width) return text;
+  const auto begins = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xc0U) != 0x80U; };
+  std::size_t at = keeps_end ? text.size() : 0;
+  for (std::size_t kept = 0; kept < width - 3; ++kept) {
+    if (keeps_end)
+      while (!begins(--at)) continue;
+    else
+      while (++at < text.size() && !begins(at)) continue;
+  }
+  return keeps_end ? "..." + text.substr(at) : text.substr(0, at) + "...";
 }
 
 }  // namespace
@@ -77,6 +116,9 @@ void Output::table(const std::vector<std::vector<std::string>>& rows) const {
       row[i] = printable(row[i]);
       widths[i] = std::max(widths[i], width_of(row[i]));
     }
+  if (const auto line = line_width(people_); line && !widths.empty()) narrow(widths, *line);
+  for (auto& row : cells)  // the ends of names differ, and the starts of other texts
+    for (std::size_t i = 0; i < row.size(); ++i) row[i] = cut(row[i], widths[i], i == 0);
   for (std::size_t r = 0; r < cells.size(); ++r) {
     std::string line;
     for (std::size_t i = 0; i < cells[r].size(); ++i) {

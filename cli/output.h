@@ -26,6 +26,7 @@ class Output {
   /// Writes the verb's result to the --json destination, if given. Throws Error if the file cannot be written.
   void write(const nlohmann::ordered_json& result) const;
   /// Prints a table with aligned columns. The first row is the header; all columns but the first are right-aligned.
+  /// On a terminal, cells are cut so that lines fit.
   void table(const std::vector<std::vector<std::string>>& rows) const;
 
  private:

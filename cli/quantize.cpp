@@ -26,6 +26,7 @@ namespace {
 /// The flags of quantize and analyze; analyze has no output, search or data-free mode.
 struct Options {
   std::string model, output_path, data, load_calibration_path, save_calibration_path;
+  Cut cut;
   int threads = 0;
   std::optional<std::int64_t> opset;
   CLI::App* verb = nullptr;
@@ -102,18 +103,19 @@ void say_prepared(const Options& o, const Recipe& asked, const CalibratedNetwork
 }
 
 QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
-  return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning};
+  return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning, .cut = o.cut};
 }
 
 Work calibrate_checked(const Options& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
   const Graph graph = load_float(o.model, o.verb->get_name());
+  const Graph runnable = extract_part(graph, o.cut).graph;
   const Recipe asked = o.recipe->resolve();
   Work work;
   ProgressBar bar;
   QuantizeOptions options = library_options(o, bar);
   if (o.is_data_free()) {
-    options.input_range = o.data_free->range(graph, *o.data_options, *o.output);
+    options.input_range = o.data_free->range(runnable, *o.data_options, *o.output);
     work.network = calibrate_network(graph, nullptr, asked, options);
   } else if (o.data.empty()) {
     check_statistics_only(o, asked);
@@ -121,7 +123,7 @@ Work calibrate_checked(const Options& o) {
     work.network = calibrate_network(graph, load_calibration(o.load_calibration_path), recipe, options);
   } else {
     const Recipe recipe = without_preparation(o, asked);
-    work.samples = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
+    work.samples = open_dataset(o.data, input_specs(runnable), o.data_options->resolve());
     o.output->say_all(work.samples.notes);
     // Reports, searches and files need the statistics of every value.
     options.keeps_all_statistics =
@@ -220,6 +222,10 @@ void quantize_model(const Options& o) {
                               {"recipe", nlohmann::ordered_json::parse(recipe_json(result.recipe))},
                               {"layers", layers}};
   for (const auto& [value, observer] : result.observers) json["observers"][value] = to_string(observer);
+  json["left"] = nlohmann::ordered_json::array();
+  for (const LeftNode& left : result.left)
+    json["left"].push_back(
+        {{"name", left.node}, {"op", left.op}, {"cause", to_string(left.cause)}, {"reason", left.reason}});
   if (mixed) json["mixed"] = nlohmann::ordered_json::parse(mixed_precision_json(*mixed));
   o.output->write(json);
 }
@@ -240,10 +246,12 @@ void analyze_model(const Options& o) {
 void add_common_flags(CLI::App& verb, Options& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
-  verb.add_option("--calibrate", o.data, "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
+  verb.add_option("--calibrate", o.data,
+                  "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
   verb.add_option("--calibration", o.load_calibration_path,
                   "Statistics written by --save-calibration, instead of samples");
   verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, kMaxThreads));
+  add_cut_flags(verb, o.cut);
   o.recipe = std::make_unique<RecipeOptions>(verb);
   o.data_options = std::make_unique<DataOptions>(verb);
   o.report = std::make_unique<ReportOptions>(verb);

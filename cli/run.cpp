@@ -17,6 +17,7 @@ namespace {
 
 struct Options {
   std::string model, input, output_path;
+  Cut cut;
   int threads = 1;
   bool simulate = false;
   std::unique_ptr<Output> output;
@@ -63,13 +64,12 @@ void run_folder(const Options& o) {
     std::error_code error;
     fs::create_directories(o.output_path, error);
     if (error || !fs::is_directory(o.output_path))
-      throw Error(fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
-                              "created{}",
-                              o.output_path, error ? ": " + error.message() : ""));
-    if (fs::equivalent(o.input, o.output_path))
-      throw Error(fmt::format("{}: the outputs would replace the inputs", o.output_path));
+      throw Error(
+          fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
+                      "created{}",
+                      o.output_path, error ? ": " + error.message() : ""));
   }
-  const Graph graph = load_optimized(o.model);
+  const Graph graph = load_runnable(o.model, o.cut);
   const std::vector<InputSpec> inputs = input_specs(graph);
   naming_file(o.model, [&] {
     Runner runner(graph, o);
@@ -92,12 +92,12 @@ void run_folder(const Options& o) {
 }
 
 void run_file(const Options& o) {
-  Graph graph = load_optimized(o.model);
+  Graph graph = load_runnable(o.model, o.cut);
   if (o.input.empty() && !graph.inputs().empty())
     throw CLI::RequiredError(fmt::format("--input (the network reads {})", describe_interface(graph).front()));
   const std::vector<NamedTensor> given = o.input.empty() ? std::vector<NamedTensor>{} : load_arrays(o.input);
   // An array may replace the default value of an input.
-  if (const auto names = other_names(graph, given); !names.empty()) graph = load_optimized(o.model, {names});
+  if (const auto names = other_names(graph, given); !names.empty()) graph = load_runnable(o.model, o.cut, {names});
   std::vector<std::string> notes;
   const auto inputs = arrange_inputs(given, input_specs(graph), o.input, notes);
   o.output->say_all(notes);
@@ -135,6 +135,7 @@ void add_run(CLI::App& app) {
                    "Where to write the outputs: .npz, .npy for one output, or a folder if the input is one");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
+  add_cut_flags(*verb, o->cut);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold run model.int8.onnx --input x.npy --output y.npz");
   verb->callback([o] { run_model(*o); });

@@ -79,6 +79,25 @@ TEST_F(Streaming, idx_images_are_read_by_rows) {
   EXPECT_LE(static_cast<double>(many), 1.05 * static_cast<double>(few));
 }
 
+TEST_F(Streaming, files_of_a_folder_are_read_when_their_turn_comes) {
+  const auto peak = [&](int count) {
+    const std::string folder = path(std::to_string(count));
+    std::filesystem::create_directory(folder);
+    Tensor x(DataType::float32, {1, 3, 200, 200});
+    for (float& v : x.mutable_data<float>()) v = 0.5F;
+    for (int i = 0; i < count; ++i) save_npy(fmt::format("{}/{}.npz", folder, i), {{"input", x}});
+    return peak_kib(fmt::format("quantize {} -o {} --threads 1 --calibrate {}", path("any_size.onnx"), out(), folder));
+  };
+  Graph g = small_network();
+  g.value(g.inputs()[0]).shape = Shape{kDynamic, 3, kDynamic, kDynamic};
+  for (const char* name : {"hidden", "y"}) g.value(g.find(name)).shape.reset();
+  save_onnx(g, path("any_size.onnx"));
+  const std::int64_t few = peak(20), many = peak(150);  // 0.5 MB each
+  ASSERT_GT(few, 0);
+  ASSERT_GT(many, 0);
+  EXPECT_LE(static_cast<double>(many), 1.05 * static_cast<double>(few));
+}
+
 TEST_F(Streaming, every_layout_of_the_samples_gives_the_same_model) {
   write_samples(path("c.npy"), 100, false);
   const std::vector<NamedTensor> arrays = load_npy(path("c.npy"));

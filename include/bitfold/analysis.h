@@ -95,6 +95,8 @@ struct Analysis {
   std::vector<LayerAnalysis> layers;  ///< Every computed float value of the quantized network, in execution order.
   Sensitivity sensitivity;
   std::optional<MixedPrecision> mixed;
+  /// The nodes outside the part that was quantized. All figures describe this part.
+  std::vector<LeftNode> left;
 };
 
 struct AnalysisOptions {

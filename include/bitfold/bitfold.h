@@ -8,6 +8,7 @@
 #include "bitfold/calibrate.h"           // IWYU pragma: export
 #include "bitfold/channel_statistics.h"  // IWYU pragma: export
 #include "bitfold/cpu.h"                 // IWYU pragma: export
+#include "bitfold/custom_ops.h"          // IWYU pragma: export
 #include "bitfold/data.h"                // IWYU pragma: export
 #include "bitfold/data_free.h"           // IWYU pragma: export
 #include "bitfold/equalize.h"            // IWYU pragma: export
@@ -18,6 +19,7 @@
 #include "bitfold/mixed_precision.h"     // IWYU pragma: export
 #include "bitfold/onnx.h"                // IWYU pragma: export
 #include "bitfold/ops.h"                 // IWYU pragma: export
+#include "bitfold/part.h"                // IWYU pragma: export
 #include "bitfold/passes.h"              // IWYU pragma: export
 #include "bitfold/progress.h"            // IWYU pragma: export
 #include "bitfold/quantize.h"            // IWYU pragma: export

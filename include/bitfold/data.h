@@ -53,8 +53,9 @@ Preprocess load_preprocess(const std::string& path);
 struct InputSpec {
   std::string name;
   DataType dtype = DataType::float32;
-  Shape shape;            ///< May contain kDynamic.
-  bool has_shape = true;  ///< False if the network does not declare a shape; only a folder of samples feeds such an input.
+  Shape shape;  ///< May contain kDynamic.
+  /// False if the network does not declare a shape. Only a folder of samples can feed such an input.
+  bool has_shape = true;
 };
 
 struct DatasetOptions {

@@ -11,6 +11,7 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/equalize.h"
 #include "bitfold/graph.h"
+#include "bitfold/part.h"
 #include "bitfold/progress.h"
 #include "bitfold/recipe.h"
 
@@ -24,14 +25,21 @@ struct LayerDecision {
 };
 
 struct QuantizeResult {
-  Graph graph;  ///< Satisfies Stage::quantized.
-  std::vector<LayerDecision> decisions;
+  /// Satisfies Stage::quantized; if only a part of the network was quantized, `part` does.
+  Graph graph;
+  /// If only a part of the network was quantized: that part, which can be run.
+  std::optional<Graph> part;
+  std::vector<LeftNode> left;            ///< The nodes outside the part.
+  std::vector<LayerDecision> decisions;  ///< About all nodes.
   Recipe recipe;  ///< As given, with every absent or automatic field replaced by what was chosen.
   /// With Observer::automatic: the observer chosen for each value that got a grid, by its name.
   std::map<std::string, Observer> observers;
   /// Number of layers that are rounded only after their LeakyRelu (Target::bitfold). Runtimes other than Session run
   /// them in float.
   int fused_leaky_relu_layers = 0;
+
+  /// The quantized network as far as it can be run.
+  const Graph& runnable() const { return part ? *part : graph; }
 };
 
 /// The lowest and highest number in each channel of the graph's inputs. A single entry applies to all channels.
@@ -47,11 +55,15 @@ struct QuantizeOptions {
   /// Also keep statistics of values that get no grid, which reports, searches and saved calibrations need.
   bool keeps_all_statistics = false;
   InputRange input_range;  ///< Range of the network's inputs; read only if there are no samples.
+  /// The part of the network to quantize. Samples are inputs of extract_part(graph, cut).graph.
+  Cut cut;
 };
 
 /// Quantizes a float network; the whole pipeline of `bitfold quantize`, with the same result. `graph` may be imported
 /// or optimized. `samples` are some 100 typical inputs, which are read several times; null quantizes without data
-/// (data_free.h). Throws Error naming what is wrong with the network, the samples or the recipe, and Cancelled.
+/// (data_free.h). If some nodes cannot be run, only what the samples reach without them is quantized; a warning names
+/// the others, which are left as they are. Throws Error naming what is wrong with the network, the samples or the
+/// recipe, and Cancelled.
 QuantizeResult quantize(const Graph& graph, BatchSource* samples, const Recipe& recipe = {},
                         const QuantizeOptions& options = {});
 inline QuantizeResult quantize(const Graph& graph, BatchSource& samples, const Recipe& recipe = {},
@@ -73,6 +85,8 @@ using ChannelMeans = std::map<std::string, std::vector<double>>;
 /// A float network with the statistics of its values.
 struct CalibratedNetwork {
   Graph graph;  ///< Optimized and prepared.
+  /// Set if `graph` is only a part of the network: where it belongs. quantize() puts the part back.
+  std::optional<Part> part;
   Calibration calibration;
   Recipe recipe;  ///< As given, with observer and equalization chosen.
   Preparation preparation;

@@ -56,6 +56,7 @@ Comparison compare(const Graph& float_graph, const Graph& quantized_graph, Batch
 /// A description of one node: operator, size, and whether it can be quantized.
 struct LayerSummary {
   std::string name, op;
+  std::string value;                 ///< The name of its first output.
   Shape output_shape;                ///< Empty if unknown; kDynamic for a dynamic batch.
   std::int64_t parameter_count = 0;  ///< Number of elements in its constant inputs.
   std::int64_t mac_count = 0;        ///< Multiply-accumulates per sample.
@@ -65,8 +66,24 @@ struct LayerSummary {
   int activation_bits = 0;  ///< Bits of its output's grid; 0 for float.
 };
 
-/// Every node of a graph in execution order. Throws Error if its shapes are contradictory.
-std::vector<LayerSummary> summarize(const Graph& graph);
+/// Every node of a graph in execution order. `inputs`, if given, replace the declared shapes of the graph's inputs.
+/// Throws Error if shapes are contradictory.
+std::vector<LayerSummary> summarize(const Graph& graph, std::span<const Shape> inputs = {});
+
+/// Whether Bitfold can run a network, and how much of it can be quantized. Includes the bodies of If, Loop and Scan.
+struct Support {
+  std::string why_not;  ///< Why it cannot be run: "cannot run: 4 x ScatterND (first: ...)"; empty if it can.
+  std::int64_t layers = 0, quantized_layers = 0;  ///< Layers with constant weights, and those that get or have a grid.
+  std::int64_t macs = 0, quantized_macs = 0;      ///< Multiply-accumulates of all layers, and of the quantized ones.
+  bool counts_all_macs = true;                    ///< False if an open size hides those of a layer.
+  bool is_quantized = false;                      ///< The network has grids already.
+  /// Layers that stay in float, counted by operator and reason, with the first: "8 x Conv (first: 'v436'): its weights
+  /// have 3 dimensions".
+  std::vector<std::string> in_float;
+};
+
+/// `graph` as it will run or be quantized: a float network is optimized. `inputs` as in summarize().
+Support check_support(const Graph& graph, std::span<const Shape> inputs = {});
 
 struct BenchOptions {
   int threads = 1;

@@ -179,21 +179,16 @@ TEST(SaveNpy, reads_back_equal) {
   EXPECT_EQ(read_file(single).size() % 64, 24u);  // elements start at a multiple of 64 bytes
 }
 
-std::string text_of(const std::string& path) {
-  const std::vector<std::byte> bytes = read_file(path);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 TEST(SaveNpy, stores_types_that_numpy_lacks_as_their_bits) {
-  const auto text = [](const std::string& file) {
-    const auto bytes = read_file(file);
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  };
   const testing::TemporaryFolder folder;
   const std::string path = (folder / "a.npy").string();
+  const auto header = [&] {
+    const std::vector<std::byte> bytes = read_file(path);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
   const Tensor codes = pack(Tensor::from<std::int8_t>({3}, std::vector<std::int8_t>{-8, -1, 7}), 4);
   save_npy(path, {{"", codes}});
-  EXPECT_NE(text_of(path).find("'descr': '|V1'"), std::string::npos);
+  EXPECT_NE(header().find("'descr': '|V1'"), std::string::npos);
   const Tensor bits = load_npy(path)[0].tensor;
   EXPECT_EQ(bits, Tensor::from<std::uint8_t>({3}, std::vector<std::uint8_t>{0xf8, 0xff, 7}));
   ASSERT_TRUE(is_stored_as(bits.dtype(), DataType::int4));
@@ -201,7 +196,7 @@ TEST(SaveNpy, stores_types_that_numpy_lacks_as_their_bits) {
 
   const Tensor halves = convert_reals(Tensor::from<float>({2}, std::vector<float>{1, -2}), DataType::bfloat16);
   save_npy(path, {{"", halves}});
-  EXPECT_NE(text_of(path).find("'descr': '<V2'"), std::string::npos);
+  EXPECT_NE(header().find("'descr': '<V2'"), std::string::npos);
   EXPECT_EQ(from_stored(load_npy(path)[0].tensor, DataType::bfloat16), halves);
 }
 

@@ -139,27 +139,31 @@ class ConvertedSource final : public BatchSource {
 /// Samples along the first axis, or images.
 Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
   for (const InputSpec& input : inputs) {
-    check(input.has_shape,
-          "input '{}' has no shape in the model file, so data cannot be matched to it; declare one, with the batch left "
-          "open, or use a folder of .npz files, one per sample",
-          input.name);
-    check(!input.shape.empty(),
-          "input '{}' is a single number; its first dimension should count samples; use a folder of .npz files, one per "
-          "sample",
-          input.name);
+    check(
+        input.has_shape,
+        "input '{}' has no shape in the model file, so data cannot be matched to it; declare one, with the batch left "
+        "open, or use a folder of .npz files, one per sample",
+        input.name);
+    check(
+        !input.shape.empty(),
+        "input '{}' is a single number; its first dimension should count samples; use a folder of .npz files, one per "
+        "sample",
+        input.name);
   }
   std::error_code error;
   if (!fs::is_directory(path, error)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
     const auto files = find_idx_files_of(path);
     check(files.has_value(),
-          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of .npz, .npy, IDX, JPEG or PNG files", path);
+          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of .npz, .npy, IDX, JPEG or PNG files",
+          path);
     return open_idx_set(path, *files, inputs, options);
   }
   if (const auto files = find_idx_files(path)) return open_idx_set(path, *files, inputs, options);
   Dataset dataset;
   ImageFolder folder = find_images(path, dataset.notes);
-  check(!folder.images.empty(), "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images{}", path,
+  check(!folder.images.empty(),
+        "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images{}", path,
         fs::is_empty(path, error) ? ": it is empty" : "");
   dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
   return dataset;

@@ -67,7 +67,8 @@ void check_no_nan(const Tensor& tensor, const std::string& file, const InputSpec
 // The array of labels is 'y' or 'labels', unless the network has an input of that name.
 const NamedTensor* find_label(const std::vector<NamedTensor>& arrays, const std::vector<InputSpec>& inputs) {
   for (const char* name : {"y", "labels"}) {
-    const bool is_input = std::any_of(inputs.begin(), inputs.end(), [&](const auto& input) { return input.name == name; });
+    const bool is_input =
+        std::any_of(inputs.begin(), inputs.end(), [&](const auto& input) { return input.name == name; });
     if (!is_input && arrays.size() > 1 && find(arrays, name) != nullptr) return find(arrays, name);
   }
   return nullptr;

@@ -42,8 +42,8 @@ struct ImageFolder {
 /// invalid labels.txt.
 ImageFolder find_images(const std::string& folder, std::vector<std::string>& notes);
 
-/// Files that are whole samples (BatchSource::has_whole_samples()), read when their turn comes. Throws Error naming file
-/// and array if the first does not fit the inputs.
+/// Files that are whole samples (BatchSource::has_whole_samples()), read when their turn comes. Throws Error naming
+/// file and array if the first does not fit the inputs.
 std::unique_ptr<BatchSource> make_sample_source(const std::string& folder, std::vector<std::string> files,
                                                 const std::vector<InputSpec>& inputs, const DatasetOptions& options,
                                                 std::vector<std::string>& notes);

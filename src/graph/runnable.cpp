@@ -3,39 +3,29 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/custom.h"
 #include "ops/operator.h"
 
 namespace bitfold {
+
+void Refusals::add(const std::string& op, const std::string& node, const std::string& reason) {
+  for (Group& g : groups_)
+    if (g.op == op && g.reason == reason) {
+      ++g.count;
+      return;
+    }
+  groups_.push_back({op, reason, node, 1});
+}
+
+std::string Refusals::text() const {
+  std::string text;
+  for (const Group& g : groups_)
+    text += fmt::format("{}{} x {} (first: [{} '{}']{}{})", text.empty() ? "" : ", ", g.count, g.op, g.op, g.node,
+                        g.reason.empty() ? "" : ": ", g.reason);
+  return text;
+}
+
 namespace {
-
-/// One group for each operator and reason.
-class Refusals {
- public:
-  void add(const Node& node, const std::string& reason) {
-    const std::string name = op_name(node.op);
-    for (Group& g : groups_)
-      if (g.name == name && g.reason == reason) {
-        ++g.count;
-        return;
-      }
-    groups_.push_back({name, reason, where(node), 1});
-  }
-  void report() const {
-    if (groups_.empty()) return;
-    std::string text;
-    for (const Group& g : groups_)
-      text += fmt::format("{}{} x {} (first: {}{}{})", text.empty() ? "" : ", ", g.count, g.name, g.first,
-                          g.reason.empty() ? "" : ": ", g.reason);
-    fail("cannot run: {}", text);
-  }
-
- private:
-  struct Group {
-    std::string name, reason, first;
-    int count;
-  };
-  std::vector<Group> groups_;
-};
 
 bool has_unknown_type(const Node& node, std::span<const ValueInfo> infos) {
   const auto is_unknown = [&](ValueId id) {
@@ -50,8 +40,8 @@ void find_refusals(const Graph& graph, std::span<const ValueInfo> infos, Refusal
     if (const auto reason = why_not_runnable(graph, id, infos)) {
       // The outputs of a refused node have an unknown type. Nodes refused only because they read such a type are not
       // listed.
-      const bool is_consequence = !std::holds_alternative<Opaque>(node.op) && has_unknown_type(node, infos);
-      (is_consequence ? consequences : refusals).add(node, *reason);
+      const bool is_consequence = !ops::is_unknown_operator(node.op) && has_unknown_type(node, infos);
+      (is_consequence ? consequences : refusals).add(op_name(node.op), node.name, *reason);
     }
     for (const auto& body : node.bodies) find_refusals(*body, infer_values(*body), refusals, consequences);
   }
@@ -63,7 +53,7 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
   const Node& node = graph.node(id);
   const ops::OperatorInfo& row = ops::info(node.op);
   const bool has_evaluation = row.evaluate != nullptr || row.evaluate_dynamic != nullptr || !row.bodies.empty();
-  if (const auto* opaque = std::get_if<Opaque>(&node.op)) return opaque->reason;
+  if (ops::is_unknown_operator(node.op)) return std::get<Opaque>(node.op).reason;
   if (!has_evaluation) return "Bitfold cannot run it";
   const auto infos_of = [&](const std::vector<ValueId>& ids) {
     std::vector<ValueInfo> found;
@@ -80,11 +70,23 @@ std::optional<std::string> why_not_runnable(const Graph& graph, NodeId id, std::
   return ops::why_not_accepted(node, infos_of(node.inputs), infos_of(node.outputs));
 }
 
+std::optional<std::string> why_not_runnable_with_bodies(const Graph& graph, NodeId id,
+                                                        std::span<const ValueInfo> infos) {
+  if (auto reason = why_not_runnable(graph, id, infos)) return reason;
+  for (const auto& body : graph.node(id).bodies) {
+    Refusals refusals, consequences;
+    find_refusals(*body, infer_values(*body), refusals, consequences);
+    for (const Refusals& found : {refusals, consequences})
+      if (!found.empty()) return fmt::format("its body contains {}", found.text());
+  }
+  return std::nullopt;
+}
+
 void check_runnable(const Graph& graph, std::span<const ValueInfo> infos) {
   Refusals refusals, consequences;
   find_refusals(graph, infos, refusals, consequences);
-  refusals.report();
-  consequences.report();
+  for (const Refusals& found : {refusals, consequences})
+    if (!found.empty()) fail("cannot run: {}", found.text());
 }
 
 }  // namespace bitfold

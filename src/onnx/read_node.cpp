@@ -421,7 +421,8 @@ void GraphReader::infer(NodeId id) {
     Value& value = graph_.value(node.outputs[i]);
     if (inferred[i].shape) value.shape = inferred[i].shape;
     inferred[i].shape = value.shape;
-    if (std::holds_alternative<Opaque>(node.op))
+    // The output of an unknown operator has the type that the file declares.
+    if (inferred[i].dtype == DataType::unknown && std::holds_alternative<Opaque>(node.op))
       inferred[i].dtype = value.dtype;
     else
       value.dtype = inferred[i].dtype;

@@ -51,6 +51,15 @@ To converted(From x) {
   }
 }
 
+/// Sets an element of a packed tensor. The last one also clears the bits after it, so that equal tensors have equal
+/// bytes.
+inline void set_packed(const TensorView& view, std::int64_t i, int bits, std::uint8_t value) {
+  auto* bytes = view.as<std::uint8_t>();
+  const std::int64_t per_byte = 8 / bits, used = i % per_byte + 1;
+  set_packed_bits(bytes, i, bits, value);
+  if (i + 1 == view.size()) bytes[i / per_byte] &= static_cast<std::uint8_t>((1U << (bits * used)) - 1);
+}
+
 /// Element access by type. Packed integers and small reals have one class each for all their types.
 template <class T>
 struct PlainElements {
@@ -72,7 +81,7 @@ struct PackedIntegers {
   int get(std::int64_t i) const { return (packed_bits(view.as<std::uint8_t>(), i, bits) ^ sign_bit) - sign_bit; }
   template <class X>
   void set(std::int64_t i, X x) const {
-    set_packed_bits(view.as<std::uint8_t>(), i, bits, static_cast<std::uint8_t>(converted<std::int64_t>(x)));
+    set_packed(view, i, bits, static_cast<std::uint8_t>(converted<std::int64_t>(x)));
   }
 };
 
@@ -88,12 +97,11 @@ struct SmallReals {
   }
   template <class X>
   void set(std::int64_t i, X x) const {
-    auto* bytes = view.as<std::uint8_t>();
     const std::uint8_t bits = float_to_small_real(view.dtype, static_cast<float>(x), saturate, round_mode);
     if (is_packed)
-      set_packed_bits(bytes, i, 4, bits);
+      set_packed(view, i, 4, bits);
     else
-      bytes[i] = bits;
+      view.as<std::uint8_t>()[i] = bits;
   }
 };
 

@@ -10,25 +10,41 @@
 namespace bitfold {
 namespace {
 
-Graph optimized(const Graph& graph) {
-  for (ValueId id : graph.values())
-    check(!graph.value(id).quant, "value '{}' has a grid: the network is quantized already", graph.value(id).name);
-  Graph result = graph;
-  optimize(result);
-  return result;
-}
-
 void warn(const QuantizeOptions& options, const std::string& text) {
   if (options.warn) options.warn(text);
 }
 
+/// The network, or the part of it that is to be quantized, optimized.
+CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+  for (ValueId id : graph.values())
+    check(!graph.value(id).quant, "value '{}' has a grid: the network is quantized already", graph.value(id).name);
+  CalibratedNetwork network{.graph = graph, .recipe = recipe};
+  Part part = extract_part(graph, options.cut);
+  const bool is_whole = part.left.empty() && options.cut.empty();
+  if (!is_whole) network.graph = part.graph;
+  optimize(network.graph);
+  if (is_whole) return network;
+  if (const std::string text = describe_left(part.left); !text.empty()) warn(options, text);
+  // The recipe may speak about the nodes outside the part; they are in float anyway.
+  for (const LeftNode& left : part.left) {
+    std::erase(network.recipe.skip, left.node);
+    network.recipe.layers.erase(left.node);
+  }
+  network.part = std::move(part);
+  return network;
+}
+
 CalibratedNetwork without_data(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
-  const BatchNormTable table = batch_norm_table(graph);  // read before folding removes the BatchNorms
+  CalibratedNetwork begun = begin(graph, recipe, options);
+  // Read before folding removes the BatchNorms.
+  const BatchNormTable table = batch_norm_table(begun.part ? begun.part->graph : graph);
   if (table.empty())
     warn(options,
          "the network has no BatchNorm from which to predict the distributions of values: they are predicted from the "
          "inputs and the weights alone");
-  return calibrate_without_data(optimized(graph), table, options.input_range, recipe);
+  CalibratedNetwork network = calibrate_without_data(begun.graph, table, options.input_range, begun.recipe);
+  network.part = std::move(begun.part);
+  return network;
 }
 
 }  // namespace
@@ -38,9 +54,9 @@ CalibratedNetwork calibrate_network(const Graph& graph, BatchSource* samples, co
   const ThreadLimit limit(thread_count(options.threads));
   check_recipe(recipe);
   if (samples == nullptr) return without_data(graph, recipe, options);
-  CalibratedNetwork network{.graph = optimized(graph), .recipe = recipe};
+  CalibratedNetwork network = begin(graph, recipe, options);
   if (!recipe.observer) network.recipe.observer = quantization::default_observer(network.graph, false);
-  network.preparation = prepare(network.graph, recipe, samples, options.progress);
+  network.preparation = prepare(network.graph, network.recipe, samples, options.progress);
   network.recipe.equalization = network.preparation.done.equalization;
   network.calibration = calibrate(network.graph, *samples,
                                   {.threads = options.threads,
@@ -64,7 +80,8 @@ CalibratedNetwork calibrate_network(const Graph& graph, Calibration saved, const
         "equalization '{}' changes the values, so saved statistics are not valid", to_string(equalization));
   if (equalization == Equalization::automatic && recipe.granularity == Granularity::per_tensor)
     warn(options, "saved statistics belong to the network as it is in its file, so nothing is equalized");
-  CalibratedNetwork network{.graph = optimized(graph), .calibration = std::move(saved), .recipe = recipe};
+  CalibratedNetwork network = begin(graph, recipe, options);
+  network.calibration = std::move(saved);
   if (!recipe.observer) network.recipe.observer = quantization::default_observer(network.graph, false);
   network.recipe.equalization = Equalization::none;
   return network;

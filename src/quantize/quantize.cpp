@@ -355,6 +355,20 @@ void quantize_bodies(const Calibration& calibration, const Recipe& recipe, const
   }
 }
 
+void put_back(const Part& part, QuantizeResult& result) {
+  result.part = std::move(result.graph);
+  result.graph = bitfold::put_back(part, *result.part);
+  result.left = part.left;
+  for (const LeftNode& node : part.left) {
+    const bool is_refused = node.cause == LeftBecause::cannot_run;
+    result.decisions.push_back({.node = node.node,
+                                .op = node.op,
+                                .reason = !is_refused           ? node.reason
+                                          : node.reason.empty() ? "it cannot be run"
+                                                                : "it cannot be run: " + node.reason});
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> values_to_calibrate(const Graph& graph, const Recipe& recipe) {
@@ -382,7 +396,10 @@ QuantizeResult quantize(const CalibratedNetwork& network, BatchSource* samples, 
   check(samples != nullptr || !needs_samples(network.recipe), "{}", quantization::samples_missing(network.recipe));
   Knowledge knowledge{.samples = samples};
   if (samples == nullptr && !network.means.empty()) knowledge.means = &network.means;
-  return quantize_with(network.graph, network.calibration, network.recipe, knowledge, options.progress);
+  QuantizeResult result =
+      quantize_with(network.graph, network.calibration, network.recipe, knowledge, options.progress);
+  if (network.part) put_back(*network.part, result);
+  return result;
 }
 
 Observer quantization::default_observer(const Graph& graph, bool is_without_data) {

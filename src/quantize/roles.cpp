@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "graph/activation.h"
 #include "graph/linear_layer.h"
+#include "ops/custom.h"
 #include "ops/operator.h"
 
 namespace bitfold::quantization {
@@ -121,8 +122,7 @@ Classified classify(const Graph& graph, NodeId id) {
   const ops::OperatorInfo& row = ops::info(node.op);
   const Role role = role_of(row.role);
   if (role == Role::none)
-    return refuse(row.is_internal && std::holds_alternative<Opaque>(node.op) ? "the operator is unknown"
-                                                                             : "the operator runs in float");
+    return refuse(ops::is_unknown_operator(node.op) ? "the operator is unknown" : "the operator runs in float");
   const std::vector<ValueId> outputs = used_outputs(graph, id);
   if (!std::ranges::all_of(outputs, [&](ValueId out) { return is_float(graph, out); }))
     return refuse("one of its outputs is not float32");

@@ -130,6 +130,11 @@ std::string analysis_json(const Analysis& analysis) {
   json["sensitivity"]["all"] = to_json(std::optional(analysis.sensitivity.all));
   json["layers"] = Json::array();
   for (const LayerAnalysis& layer : analysis.layers) json["layers"].push_back(to_json(layer, analysis));
+  json["left"] = Json::array();
+  for (const LeftNode& left : analysis.left)
+    json["left"].push_back(
+        {{"name", left.node}, {"op", left.op}, {"cause", to_string(left.cause)}, {"reason", left.reason}});
+  json["left_text"] = describe_left(analysis.left);
   json["mixed"] = analysis.mixed ? to_json(*analysis.mixed) : Json(nullptr);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

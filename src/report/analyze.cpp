@@ -35,7 +35,7 @@ class Analyzer {
     for (const StepTime& step : steps)
       for (const std::string& output : step.step.outputs) add_step(output, step);
     for (NodeId id : graph_.nodes()) float_nodes_.emplace(graph_.node(id).name, id);
-    for (NodeId id : quantized.graph.topological_order()) describe(quantized.graph, id);
+    for (NodeId id : quantized.runnable().topological_order()) describe(quantized.runnable(), id);
     for (LayerAnalysis& layer : analysis_.layers) {
       std::vector<Finding> findings = diagnose(layer, analysis_);
       layer.findings.insert(layer.findings.end(), findings.begin(), findings.end());
@@ -124,33 +124,35 @@ Analysis analyze(const Graph& graph, const Calibration& calibration, const Recip
                  BatchSource& comparison_source, const AnalysisOptions& options) {
   const QuantizeResult quantized =
       options.quantized != nullptr ? *options.quantized : quantize(graph, calibration, recipe);
+  const Graph& quantized_graph = quantized.runnable();
   Recipe alone = without_samples(recipe);
   if (alone.rounding == Rounding::automatic) alone.rounding = Rounding::squant;
   alone.bias_correction = BiasCorrection::none;
   Analysis analysis{.recipe = quantized.recipe, .calibration_samples = calibration.sample_count};
+  analysis.left = quantized.left;
   analysis.sensitivity = measure_sensitivity(graph, calibration, samples, alone, options.sensitivity);
   const Comparison comparison =
-      compare(graph, quantized.graph, comparison_source,
+      compare(graph, quantized_graph, comparison_source,
               {.threads = options.threads, .progress = {.report = options.sensitivity.progress.report}});
   analysis.comparison_samples = comparison.sample_count;
   analysis.comparison_data = comparison_source.description();
   analysis.agreement = comparison.top1_agreement;
   analysis.sqnr_db = comparison.sqnr_db;
   analysis.before.bytes = model_bytes(graph);
-  analysis.after.bytes = model_bytes(quantized.graph);
+  analysis.after.bytes = model_bytes(quantized_graph);
   if (options.has_accuracy && comparison_source.has_labels()) {
-    for (const auto& [network, figures] : {std::pair(&graph, &analysis.before), {&quantized.graph, &analysis.after}}) {
+    for (const auto& [network, figures] : {std::pair(&graph, &analysis.before), {&quantized_graph, &analysis.after}}) {
       const Evaluation evaluation = evaluate(*network, comparison_source, {.threads = options.threads});
       figures->top1 = evaluation.top1;
       figures->top5 = evaluation.top5;
     }
   }
   const BenchOptions bench_options = with_first_sample({.min_time_s = options.bench_time_s}, comparison_source);
-  const auto times = bench_interleaved({&graph, &quantized.graph}, bench_options);
+  const auto times = bench_interleaved({&graph, &quantized_graph}, bench_options);
   analysis.before.latency_us = times[0].median_us;
   analysis.after.latency_us = times[1].median_us;
 
-  const std::vector<StepTime> steps = profile(quantized.graph, bench_options);
+  const std::vector<StepTime> steps = profile(quantized_graph, bench_options);
   Analyzer(graph, calibration, analysis).describe_layers(quantized, comparison, steps);
   return analysis;
 }

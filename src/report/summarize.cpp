@@ -2,12 +2,11 @@
 #include "bitfold/quantize.h"
 #include "bitfold/report.h"
 #include "ops/operator.h"
+#include "report/work.h"
 
 namespace bitfold {
-namespace {
 
-/// Multiply-accumulates of one run; 0 where a shape is open.
-std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
+std::optional<std::int64_t> report::mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
   const auto count = ops::info(node.op).macs;
   if (count == nullptr) return 0;
   std::vector<Shape> inputs, outputs;
@@ -21,14 +20,11 @@ std::int64_t mac_count(const Node& node, const std::vector<ValueInfo>& infos) {
   };
   collect(node.inputs, inputs);
   collect(node.outputs, outputs);
-  return is_known ? count(node, inputs, outputs) : 0;
+  return is_known ? std::optional(count(node, inputs, outputs)) : std::nullopt;
 }
 
-}  // namespace
-
-std::vector<LayerSummary> summarize(const Graph& graph) {
-  // One sample: an open batch counts as 1. An open height or width stays open, because a window may not fit a size of
-  // 1. Layers that depend on it have no MAC count.
+std::vector<ValueInfo> report::infer_one_sample(const Graph& graph, std::span<const Shape> inputs) {
+  if (!inputs.empty()) return infer_values(graph, inputs);
   std::vector<Shape> shapes;
   bool all_ranks_known = true;
   for (ValueId id : graph.inputs()) {
@@ -37,14 +33,21 @@ std::vector<LayerSummary> summarize(const Graph& graph) {
     if (!shape.empty() && shape[0] == kDynamic) shape[0] = 1;
     shapes.push_back(shape);
   }
-  const auto infos = all_ranks_known ? infer_values(graph, shapes) : infer_values(graph);
+  return all_ranks_known ? infer_values(graph, shapes) : infer_values(graph);
+}
+
+std::vector<LayerSummary> summarize(const Graph& graph, std::span<const Shape> inputs) {
+  const auto infos = report::infer_one_sample(graph, inputs);
   std::vector<LayerSummary> layers;
   for (NodeId id : graph.topological_order()) {
     const Node& node = graph.node(id);
-    LayerSummary layer{.name = node.name, .op = op_name(node.op), .mac_count = mac_count(node, infos)};
+    LayerSummary layer{
+        .name = node.name, .op = op_name(node.op), .mac_count = report::mac_count(node, infos).value_or(0)};
     if (!node.outputs.empty() && node.outputs[0] != ValueId::none) {
       const Value& output = graph.value(node.outputs[0]);
-      layer.output_shape = output.shape.value_or(Shape{});
+      layer.value = output.name;
+      const auto& own = inputs.empty() ? output.shape : infos[static_cast<std::size_t>(node.outputs[0])].shape;
+      layer.output_shape = own.value_or(Shape{});
       if (output.quant) layer.activation_bits = output.quant->bits;
     }
     for (std::size_t slot = 0; slot < node.inputs.size(); ++slot) {

@@ -32,7 +32,8 @@ function summary() {
     `Weights in ${recipe.weight_bits} bits (${recipe.granularity.replace("_", " ")}, ${recipe.weight_scheme ?? "auto"}), activations in ` +
     `${recipe.activation_bits} bits (${recipe.activation_scheme}, range by ${recipe.observer.replace("_", "-")})` +
     (Object.keys(recipe.layers).length ? `, ${Object.keys(recipe.layers).length} layers with bits of their own` : "") +
-    `. Calibrated on ${data.calibration_samples} samples, compared on ${data.comparison_samples}.`;
+    `. Calibrated on ${data.calibration_samples} samples, compared on ${data.comparison_samples}.` +
+    (data.left_text ? ` All figures are about a part of the network: ${data.left_text}.` : "");
   if (after.top1 != null) {
     const points = 100 * (after.top1 - before.top1);
     card("Top-1 accuracy", percent(after.top1, 2), `float ${percent(before.top1, 2)} (${points < 0 ? "" : "+"}${fixed(points, 2)} points)`);
