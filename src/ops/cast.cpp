@@ -7,7 +7,6 @@ namespace bitfold::ops {
 namespace {
 
 void convert(const TensorView& from, const TensorView& to, bool saturate, RoundMode round_mode) {
-  clear_padding(to);
   with_elements(to, saturate, round_mode, [&](const auto& r) {
     with_elements(from, saturate, round_mode, [&](const auto& x) {
       for (std::int64_t i = 0, n = to.size(); i < n; ++i) r.set(i, x.get(i));

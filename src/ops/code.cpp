@@ -130,7 +130,6 @@ void quantize(const QuantizeLinear& op, const X* x, std::span<const TensorView> 
 
 void quantize_linear(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<QuantizeLinear>(node.op);
-  clear_padding(out[0]);
   if (in[0].dtype == DataType::int32) return quantize(op, in[0].as<std::int32_t>(), in, out[0]);
   quantize(op, in[0].as<float>(), in, out[0]);
 }

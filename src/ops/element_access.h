@@ -105,12 +105,6 @@ struct SmallReals {
   }
 };
 
-/// Clears the bits of the last byte that no element of a packed type fills. Outputs start with any contents.
-inline void clear_padding(const TensorView& view) {
-  if (bit_width(view.dtype) < 8 && view.size() > 0)
-    view.as<std::uint8_t>()[storage_bytes(view.dtype, view.size()) - 1] = 0;
-}
-
 /// Calls f with access to the elements of a view whose dtype is in kCastable.
 template <class F>
 void with_elements(const TensorView& view, bool saturate, RoundMode round_mode, F f) {
