@@ -2,6 +2,7 @@
 #include "bitfold/affine.h"
 #include "bitfold/reals.h"
 #include "op_testing.h"
+#include "ops/operator.h"
 
 namespace bitfold::testing {
 namespace {
@@ -129,6 +130,17 @@ TEST(Cast, packed_integers_lose_their_high_bits) {
   expect_op(Cast{DataType::int4}, {int32s({4}, {-9, -8, 7, 9})}, pack(signed_bytes({4}, {7, -8, 7, -7}), 4));
   expect_op(Cast{DataType::uint2}, {floats({3}, {1.9F, 3, 5})}, pack(bytes({3}, {1, 3, 1}), 2));
   expect_op(Cast{DataType::float32}, {pack(signed_bytes({3}, {-8, -1, 7}), 4)}, floats({3}, {-8, -1, 7}));
+}
+
+TEST(Cast, unused_bits_of_the_last_byte_are_0) {
+  std::uint8_t written = 0xff;
+  const Shape shape{1};
+  const float x = 5;
+  const Node node{.name = "n", .op = Cast{DataType::uint4}};
+  const TensorView in{DataType::float32, shape, reinterpret_cast<std::byte*>(const_cast<float*>(&x))};
+  const TensorView out{DataType::uint4, shape, reinterpret_cast<std::byte*>(&written)};
+  ops::info(node.op).evaluate(node, {&in, 1}, {&out, 1});
+  EXPECT_EQ(written, 5);
 }
 
 TEST(Cast, reals_of_8_bits) {

@@ -178,7 +178,7 @@ def test_weights_of_n_bits(bits, block, has_zeros, tmp_path):
 
 
 # Operators on codes with constant scales: x and y are reals, quantized before and after.
-GRID = {"xs": np.float32(0.05), "xz": np.uint8(120), "ys": np.float32(0.1), "yz": np.uint8(100)}
+GRID = {"xs": np.float32(0.05), "xz": np.uint8(120), "ys": np.float32(0.13), "yz": np.uint8(100)}
 CODES = {
     "QLinearConv": ([node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], pads=[1, 1, 1, 1])],
                     {"w": codes(np.int8, 4, 3, 3, 3), "ws": np.float32([0.01, 0.02, 0.01, 0.005]),
