@@ -44,7 +44,7 @@ struct StepInfo {
 class Session {
  public:
   /// Packs the weights and compiles a plan for the shapes of the graph's inputs. If these have dynamic dimensions, each
-  /// run with new shapes compiles a plan; plans are kept until they take some 256 MB. Values whose shapes are known only
+  /// run with new shapes compiles a plan; plans are kept up to some 256 MB. Values whose shapes are known only
   /// at run time (NonZero, Loop) divide the graph into stages. Throws Error naming every operator that cannot be run.
   explicit Session(const Graph& graph, SessionOptions options = {});
   ~Session();

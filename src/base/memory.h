@@ -22,8 +22,8 @@ void check_fits_memory(std::size_t bytes, std::size_t limit);
 /// `limit` if it is set, else the limit of limit_memory(). 0 if neither is set: then the available memory is the limit.
 std::size_t fixed_memory_limit(std::size_t limit);
 
-/// Allocates zeroed memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive. Not
-/// thread-safe.
+/// Allocates zeroed memory in adjacent pieces, so that small pieces share huge pages. A piece keeps its block alive.
+/// Not thread-safe.
 class MemoryPieces {
  public:
   std::shared_ptr<std::byte> take(std::size_t bytes);

@@ -354,7 +354,8 @@ TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   const Tensor x(DataType::float32, {2, 5, 2});
   QuantParams p = blocked_grid();
   p.block_size = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "there are 12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
+  EXPECT_EQ(error_of([&] { quantize(x, p); }),
+            "there are 12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
   p.axis = -1;
   EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1 are not possible");
   p.axis = 3;

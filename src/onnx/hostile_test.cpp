@@ -236,7 +236,8 @@ TEST(BadGrid, blocks_that_do_not_fit) {
   expect_refused(blocked({4, 2}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4x2", "blocks of 2", "need 4x3"});
   expect_refused(blocked({4}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4;", "need 4x3"});
   expect_refused(blocked({4, 3}, 2, 2), {"[DequantizeLinear 'dq']", "axis 2 does not exist in a tensor of rank 2"});
-  expect_refused(blocked({4, 3}, -2, 1), {"[DequantizeLinear 'dq']", "attribute 'block_size' has the invalid value -2"});
+  expect_refused(blocked({4, 3}, -2, 1),
+                 {"[DequantizeLinear 'dq']", "attribute 'block_size' has the invalid value -2"});
   ModelBuilder b = blocked({4, 3}, 2, 1);
   b.constant("z", Tensor(DataType::int4, {12})).graph().mutable_node(0)->add_input("z");
   expect_refused(b, {"[DequantizeLinear 'dq']", "zero_points of shape 12", "scales of shape 4x3"});

@@ -167,10 +167,8 @@ TEST(Reference, lists_every_operator_it_cannot_run_in_one_error) {
   graph.mark_output(b);
   graph.mark_output(h);
   const std::string message = message_of([&] { Reference r(graph); });
-  EXPECT_NE(message.find("cannot run: 2 x Unheard (first: [Unheard 'one'])"), std::string::npos)
-      << message;
-  EXPECT_NE(message.find("1 x Not (first: [Not 'not']: input 'X' is float32; accepted: boolean)"),
-            std::string::npos)
+  EXPECT_NE(message.find("cannot run: 2 x Unheard (first: [Unheard 'one'])"), std::string::npos) << message;
+  EXPECT_NE(message.find("1 x Not (first: [Not 'not']: input 'X' is float32; accepted: boolean)"), std::string::npos)
       << message;
 }
 

@@ -1,4 +1,4 @@
-// What the reference prepares once for a graph: the constants as reals, and the steps in their order.
+// The preparation of a graph for the reference: its constants as reals, and its steps in order.
 #pragma once
 
 #include <cstddef>

@@ -13,8 +13,8 @@ namespace bitfold {
 enum class RecurrentKind { rnn, gru, lstm };
 enum class Direction { forward, reverse, bidirectional };
 /// x [steps,batch,inputs], w [directions,gates*hidden,inputs], r [directions,gates*hidden,hidden], [bias
-/// [directions,2*gates*hidden]], [lengths [batch]], [initial h [directions,batch,hidden]]; lstm: [initial c], [peepholes
-/// [directions,3*hidden]] -> [y [steps,directions,batch,hidden]], [last h], lstm: [last c]
+/// [directions,2*gates*hidden]], [lengths [batch]], [initial h [directions,batch,hidden]]; lstm: [initial c],
+/// [peepholes [directions,3*hidden]] -> [y [steps,directions,batch,hidden]], [last h], lstm: [last c]
 struct Recurrent {
   RecurrentKind kind = RecurrentKind::rnn;
   Direction direction = Direction::forward;
