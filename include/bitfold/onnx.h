@@ -20,7 +20,7 @@ struct LoadOptions {
 
 /// Reads an ONNX model (opset 7 to 28, external data in the same folder). QuantizeLinear / DequantizeLinear pairs
 /// become grids on values. Calls of functions that the model defines are replaced by the functions' nodes. Reals of
-/// float16, bfloat16 and float64 become float32; Casts connect them to graph inputs and outputs. Files are mapped: large
+/// float16, bfloat16 and float64 become float32; Casts connect them to the interface. Files are mapped: large
 /// constants borrow their memory, so no other process may truncate the files in place while the graph exists (replacing
 /// and deleting them is safe). The result satisfies Stage::imported. Throws Error naming file, node and value on
 /// anything malformed.
