@@ -132,6 +132,9 @@ std::optional<std::string> settle_max_unpool(Op& op, const Inputs&) {
 }  // namespace
 
 std::vector<OperatorInfo> lp_pool_operators() {
+  // ONNX has no such attribute; the window does.
+  Field dilations = field("dilations", &MaxUnpool::window, &Window::dilations);
+  dilations.is_internal = true;
   constexpr Interval kPower{1, 1 << 15};
   const std::vector<Slot> x{{"X", kReal, 'T'}}, y{{"Y", kReal, 'T'}};
   const Traits norms{.commutes_with_positive_scale = true, .keeps_channels = true};
@@ -163,7 +166,7 @@ std::vector<OperatorInfo> lp_pool_operators() {
                   {"I", kInt64, 0, Presence::required, Use::parameter},
                   {"output_shape", kInt64, 0, Presence::optional, Use::parameter}},
        .outputs = {{"output", kReal, 'T'}},
-       .fields = without(window_fields<MaxUnpool>(), {"auto_pad", "dilations"}),
+       .fields = without(window_fields<MaxUnpool>(), {"auto_pad", "dilations"}) + std::vector{dilations},
        .infer = infer_max_unpool,
        .evaluate = max_unpool,
        .settle = settle_max_unpool},

@@ -119,7 +119,7 @@ void add_samples(Cases cases) {
   grouped.terms = 8;
   cases.add(Col2Im{}, {data({1, 8, 4}), vector({3, 3}), vector({2, 2})});
   cases.add(Col2Im{.dilations = {1, 2}, .pads = {1, 0, 0, 1}, .strides = {2, 1}},
-            {data({2, 12, 6}), vector({4, 4}), vector({2, 3})});
+            {data({2, 12, 2}), vector({4, 4}), vector({2, 3})});
   cases.add(Col2Im{}, {data({1, 2, 4}), vector({5}), vector({2})});
 }
 
@@ -192,7 +192,7 @@ void add_pools(Cases cases) {
     c.term = 64;
   }
   const Operand found = indices({1, 1, 2, 2}, {5, 2, 8, 15});
-  const MaxUnpool unpool{window({2, 2}, {2, 2}, {1, 1}, {0, 0, 0, 0})};
+  const MaxUnpool unpool{{.kernel = {2, 2}, .strides = {2, 2}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}}};
   cases.add(unpool, {data({1, 1, 2, 2}), found});
   cases.add(unpool, {data({1, 1, 2, 2}), found, vector({1, 1, 4, 5})});
 }

@@ -15,6 +15,7 @@ namespace {
 constexpr int kTypes = static_cast<int>(DataType::unknown);
 
 bool can_be_run(const ops::OperatorInfo& row) {
+  if (std::holds_alternative<Opaque>(row.prototype)) return false;  // only registered operators have functions
   return row.evaluate != nullptr || row.evaluate_dynamic != nullptr || !row.bodies.empty();
 }
 
