@@ -223,6 +223,9 @@ void GraphWriter::write_operator(NodeId id) {
     write_unknown(node, written);
   } else {
     write_fields(node, written);
+    // ONNX has one of the two. The graph keeps auto_pad where the sizes are unknown, and then pads of 0.
+    if (const onnx::AttributeProto* pads = find_attribute(written, "auto_pad"); pads != nullptr && pads->s() != "NOTSET")
+      remove_attribute(written, "pads");
     write_bodies(node, written);
     const std::string stem = written.output(0);
     NodeWriting writing{.graph = graph_, .node = node, .opset = model_.opset, .proto = written};

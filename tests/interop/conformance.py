@@ -87,9 +87,9 @@ def difference(case, expected, given):
     """Why an output is wrong; None if it is right."""
     expected, given = np.asarray(expected), np.asarray(given)
     rtol, atol = case.rtol, case.atol
-    # The standard's sums round to bfloat16 after each step, ours once at the end: the last bit may differ.
+    # The expected values are rounded to bfloat16 after each step, ours once at the end: the last two bits may differ.
     if expected.dtype.name == "bfloat16":
-        rtol = max(rtol, 2**-7)
+        rtol = max(rtol, 2**-6)
     # The expected zeros of inverse transforms are rounding errors of up to 2e-7.
     if case.name.startswith("test_dft"):
         atol = max(atol, 1e-6)
@@ -135,7 +135,8 @@ def _peer(path, inputs):
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return None, dict(zip(names, session.run(None, inputs)))
+        feed = {name: np.asarray(value) if isinstance(value, np.generic) else value for name, value in inputs.items()}
+        return None, dict(zip(names, session.run(None, feed)))
     except Exception as error:  # noqa: BLE001 - the peer's refusals have many types
         return "refused", str(error)
 
