@@ -223,8 +223,9 @@ void GraphWriter::write_operator(NodeId id) {
     write_unknown(node, written);
   } else {
     write_fields(node, written);
-    // ONNX has one of the two. The graph keeps auto_pad where the sizes are unknown, and then pads of 0.
-    if (const onnx::AttributeProto* pads = find_attribute(written, "auto_pad"); pads != nullptr && pads->s() != "NOTSET")
+    // ONNX accepts one of the two. The graph keeps auto_pad if sizes are unknown; its pads are 0 then.
+    if (const onnx::AttributeProto* pads = find_attribute(written, "auto_pad");
+        pads != nullptr && pads->s() != "NOTSET")
       remove_attribute(written, "pads");
     write_bodies(node, written);
     const std::string stem = written.output(0);
