@@ -114,7 +114,7 @@ TEST(QuantizePart, the_recipe_may_name_nodes_outside_the_part) {
             std::string::npos);
 }
 
-TEST(QuantizePart, an_unknown_operator_that_nothing_reads_is_no_obstacle) {
+TEST(QuantizePart, an_unknown_operator_that_nothing_reads_is_removed) {
   Net net;
   const ValueId r1 = net.relu("r1", net.conv("c1", net.input("x")));
   net.graph.add(Opaque{"acme", "Wobble", {}}, "wobble", {r1}, "unused");

@@ -24,8 +24,8 @@ CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const Quantize
     optimize(network.graph);
     if (network.graph.node_count() == 0 || extract_part(network.graph).left.empty()) return network;
   }
-  // Of the network as it is in the file, so that the nodes outside the part stay as they are, and names are those of
-  // the file.
+  // The part is cut out of the network as it is in the file: the other nodes then stay as they are, and names are those
+  // of the file.
   Part part = extract_part(graph, options.cut);
   if (const std::string text = describe_left(part.left); !text.empty()) warn(options, text);
   network.graph = part.graph;
