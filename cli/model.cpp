@@ -50,19 +50,20 @@ void add_cut_flags(CLI::App& verb, Cut& cut) {
 }
 
 Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& options, bool optimizes) {
-  Graph graph = load_onnx(path, options);
-  const bool is_float = !is_quantized(graph);
-  const Part part = naming_file(path, [&] { return extract_part(graph, cut); });
-  if (!cut.empty()) {
-    graph = part.graph;
-  } else if (!part.left.empty()) {
+  const Graph whole = load_onnx(path, options);
+  Graph graph = cut.empty() ? whole : naming_file(path, [&] { return extract_part(whole, cut).graph; });
+  if (optimizes && !is_quantized(whole)) optimize(graph);
+  if (!cut.empty()) return graph;
+  naming_file(path, [&] {
+    if (extract_part(graph).left.empty()) return;
+    // The advice names values of the file: optimizing removes some.
+    const Part part = extract_part(whole);
     std::string outputs;
     for (ValueId id : part.graph.outputs())
       outputs += fmt::format("{}{}", outputs.empty() ? "" : ",", part.graph.value(id).name);
-    throw Error(fmt::format("{}: cannot run: {}; to work on the part that can be run, add --outputs-at {}", path,
+    throw Error(fmt::format("cannot run: {}; to work on the part that can be run, add --outputs-at {}",
                             list_refused(part.left), outputs));
-  }
-  if (optimizes && is_float) optimize(graph);
+  });
   return graph;
 }
 

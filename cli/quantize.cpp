@@ -109,7 +109,7 @@ QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
 Work calibrate_checked(const Options& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
   const Graph graph = load_float(o.model, o.verb->get_name());
-  const Graph runnable = extract_part(graph, o.cut).graph;
+  const Graph runnable = o.cut.empty() ? graph : extract_part(graph, o.cut).graph;
   const Recipe asked = o.recipe->resolve();
   Work work;
   ProgressBar bar;

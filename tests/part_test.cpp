@@ -80,6 +80,13 @@ TEST_F(PartTool, the_report_says_which_part_it_is_about) {
   EXPECT_NE(read_text(path("report.html")).find("org.example.Mystery"), std::string::npos);
 }
 
+TEST_F(PartTool, an_unknown_operator_that_nothing_reads_does_not_prevent_a_run) {
+  Graph g = small_network();
+  g.add(Opaque{.domain = "org.example", .type = "Mystery"}, "riddle", {g.find("hidden")}, "unused");
+  save_onnx(g, path("unused.onnx"));
+  EXPECT_EQ(run_for_json(fmt::format("run {} --input {}", path("unused.onnx"), data()))["outputs"][0]["name"], "y");
+}
+
 TEST_F(PartTool, other_verbs_say_how_to_cut_the_network) {
   const std::vector<std::string> words{"mystery.onnx: cannot run: 1 x org.example.Mystery", "riddle", "--outputs-at y"};
   expect_refused(fmt::format("eval {} --data {}", mystery(), data()), words);

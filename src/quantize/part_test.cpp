@@ -114,6 +114,18 @@ TEST(QuantizePart, the_recipe_may_name_nodes_outside_the_part) {
             std::string::npos);
 }
 
+TEST(QuantizePart, an_unknown_operator_that_nothing_reads_is_removed) {
+  Net net;
+  const ValueId r1 = net.relu("r1", net.conv("c1", net.input("x")));
+  net.graph.add(Opaque{"acme", "Wobble", {}}, "wobble", {r1}, "unused");
+  net.graph.mark_output(net.conv("c2", r1));
+  MemorySource source = samples();
+  const QuantizeResult result = quantize(net.graph, source);
+  EXPECT_TRUE(result.left.empty());
+  EXPECT_FALSE(result.part);
+  EXPECT_TRUE(grid(result.graph, "c2.w"));
+}
+
 TEST(QuantizePart, saved_statistics_and_no_data_work_on_the_part_too) {
   MemorySource source = samples();
   const Graph graph = with_unknown_operator();

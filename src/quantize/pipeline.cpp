@@ -19,12 +19,17 @@ CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const Quantize
   for (ValueId id : graph.values())
     check(!graph.value(id).quant, "value '{}' has a grid: the network is quantized already", graph.value(id).name);
   CalibratedNetwork network{.graph = graph, .recipe = recipe};
+  if (options.cut.empty()) {
+    // Optimizing may remove nodes that cannot be run, such as unused ones.
+    optimize(network.graph);
+    if (network.graph.node_count() == 0 || extract_part(network.graph).left.empty()) return network;
+  }
+  // The part is cut out of the network as it is in the file: the other nodes then stay as they are, and names are those
+  // of the file.
   Part part = extract_part(graph, options.cut);
-  const bool is_whole = part.left.empty() && options.cut.empty();
-  if (!is_whole) network.graph = part.graph;
-  optimize(network.graph);
-  if (is_whole) return network;
   if (const std::string text = describe_left(part.left); !text.empty()) warn(options, text);
+  network.graph = part.graph;
+  optimize(network.graph);
   // The recipe may speak about the nodes outside the part; they are in float anyway.
   for (const LeftNode& left : part.left) {
     std::erase(network.recipe.skip, left.node);
