@@ -1,4 +1,4 @@
-// What the reference prepares once for a graph: the constants as reals, and the steps in their order.
+// The constants of a graph as reals, and its steps in the order in which they run: prepared once by the reference.
 #pragma once
 
 #include <cstddef>
