@@ -9,8 +9,6 @@
 namespace bitfold::ops {
 namespace {
 
-bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
-
 // ---- DepthToSpace, SpaceToDepth
 
 Outputs infer_depth_to_space(const Inputs& in) {
@@ -44,40 +42,38 @@ Outputs infer_space_to_depth(const Inputs& in) {
   return {like(in[0], y)};
 }
 
-/// Channels [b, b, C'] (depth first) or [C', b, b] (column_row_depth) become C' channels of b x b larger images.
-void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<DepthToSpace>(node.op);
-  const auto x = in[0].shape, y = out[0].shape;
-  const std::int64_t b = op.block_size, channels = y[1], plane = x[2] * x[3];
-  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
-  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
-  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
+/// Copies between images whose channels are [b, b, C] (depth first) or [C, b, b] (column_row_depth) and images of C
+/// channels that are b times larger along both axes. `to_large` is the direction.
+void copy_blocks(const TensorView& from, const TensorView& to, std::int64_t b, bool column_row_depth, bool to_large) {
+  const auto deep = to_large ? from.shape : to.shape, large = to_large ? to.shape : from.shape;
+  const std::int64_t channels = large[1], plane = deep[2] * deep[3];
+  const std::int64_t channel_step = column_row_depth ? b * b * plane : plane;
+  const std::int64_t row_step = column_row_depth ? b * plane : b * channels * plane;
+  const std::int64_t column_step = column_row_depth ? plane : channels * plane;
   Loops<2> loops;
-  loops.add(x[0], {channels * y[2] * y[3], x[1] * plane});
-  loops.add(channels, {y[2] * y[3], channel_step});
-  loops.add(x[2], {b * y[3], x[3]});
-  loops.add(b, {y[3], row_step});
-  loops.add(x[3], {b, 1});
-  loops.add(b, {1, column_step});
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+  const auto add = [&](std::int64_t size, std::int64_t in_large, std::int64_t in_deep) {
+    if (to_large)
+      loops.add(size, {in_large, in_deep});
+    else
+      loops.add(size, {in_deep, in_large});
+  };
+  add(deep[0], channels * large[2] * large[3], deep[1] * plane);
+  add(channels, large[2] * large[3], channel_step);
+  add(deep[2], b * large[3], deep[3]);
+  add(b, large[3], row_step);
+  add(deep[3], b, 1);
+  add(b, 1, column_step);
+  copy(from.dtype, loops, from.data, to.data);
 }
 
-/// The pixels of a block become the channels [b, b, C] (depth first) or [C, b, b] (column_row_depth).
+void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  const auto& op = std::get<DepthToSpace>(node.op);
+  copy_blocks(in[0], out[0], op.block_size, op.column_row_depth, true);
+}
+
 void space_to_depth(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<SpaceToDepth>(node.op);
-  const auto x = in[0].shape, y = out[0].shape;
-  const std::int64_t b = op.block_size, channels = x[1], plane = y[2] * y[3];
-  const std::int64_t channel_step = op.column_row_depth ? b * b * plane : plane;
-  const std::int64_t row_step = op.column_row_depth ? b * plane : b * channels * plane;
-  const std::int64_t column_step = op.column_row_depth ? plane : channels * plane;
-  Loops<2> loops;
-  loops.add(x[0], {y[1] * plane, channels * x[2] * x[3]});
-  loops.add(channels, {channel_step, x[2] * x[3]});
-  loops.add(y[2], {y[3], b * x[3]});
-  loops.add(b, {row_step, x[3]});
-  loops.add(y[3], {1, b});
-  loops.add(b, {column_step, 1});
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+  copy_blocks(in[0], out[0], op.block_size, op.column_row_depth, false);
 }
 
 // ---- ReverseSequence

@@ -10,15 +10,6 @@
 namespace bitfold::ops {
 namespace {
 
-void expect_axes(const Inputs& in, std::size_t slot, std::string_view name, const Shape& expected) {
-  if (!in.has(slot) || !in.shape(slot)) return;
-  const Shape& found = *in.shape(slot);
-  bool fits = found.size() == expected.size();
-  for (std::size_t i = 0; fits && i < found.size(); ++i)
-    fits = found[i] == expected[i] || is_unknown(found[i]) || is_unknown(expected[i]);
-  check(fits, "{} has shape {}, expected {}", name, to_string(found), to_string(expected));
-}
-
 // ---- LinearAttention
 
 enum : std::size_t { kQuery, kKey, kValue, kPast, kDecay, kBeta };
@@ -49,11 +40,11 @@ Outputs infer_linear(const Inputs& in) {
         to_string(v));
   const std::int64_t size = per_head(q[2], op.q_num_heads, "query"), width = per_head(v[2], op.kv_num_heads, "value");
   const Shape state{q[0], op.kv_num_heads, size, width};
-  expect_axes(in, kKey, "key", {q[0], q[1], multiply(op.kv_num_heads, size)});
-  expect_axes(in, kValue, "value", {q[0], q[1], kDynamic});
-  expect_axes(in, kPast, "past_state", state);
-  expect_axes(in, kDecay, "decay", {q[0], q[1], kDynamic});
-  expect_axes(in, kBeta, "beta", {q[0], q[1], kDynamic});
+  expect_shape(in, kKey, "key", {q[0], q[1], multiply(op.kv_num_heads, size)});
+  expect_shape(in, kValue, "value", {q[0], q[1], kDynamic});
+  expect_shape(in, kPast, "past_state", state);
+  expect_shape(in, kDecay, "decay", {q[0], q[1], kDynamic});
+  expect_shape(in, kBeta, "beta", {q[0], q[1], kDynamic});
   if (in.has(kDecay) && in.shape(kDecay) && !is_unknown(size)) {
     const std::int64_t n = in.shape(kDecay)->back();
     check(is_unknown(n) || n == op.kv_num_heads || n == op.kv_num_heads * size,
@@ -133,9 +124,9 @@ Outputs infer_causal(const Inputs& in) {
         to_string(w));
   check(w[2] != 0, "weight has shape {}, an empty kernel", to_string(w));
   const Shape state{x[0], x[1], is_unknown(w[2]) ? kDynamic : w[2] - 1};
-  expect_axes(in, 1, "weight", {x[1], 1, w[2]});
-  expect_axes(in, 2, "bias", {x[1]});
-  expect_axes(in, 3, "past_state", state);
+  expect_shape(in, 1, "weight", {x[1], 1, w[2]});
+  expect_shape(in, 2, "bias", {x[1]});
+  expect_shape(in, 3, "past_state", state);
   if (outputs.size() > 1) outputs[1].shape = state;
   return outputs;
 }

@@ -19,6 +19,14 @@ std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
   return all;
 }
 
+bool shapes_fit(const Shape& a, const Shape& b) { return std::ranges::equal(a, b, fits); }
+
+void expect_shape(const Inputs& in, std::size_t slot, std::string_view name, const Shape& expected) {
+  if (!in.has(slot) || !in.shape(slot)) return;
+  const Shape& found = *in.shape(slot);
+  check(shapes_fit(found, expected), "{} has shape {}, expected {}", name, to_string(found), to_string(expected));
+}
+
 std::int64_t multiply(std::int64_t a, std::int64_t b) {
   if (a == 1 || b == 1) return a == 1 ? b : a;  // an unknown size keeps its identity
   if (is_unknown(a) || is_unknown(b)) return a == 0 || b == 0 ? 0 : kDynamic;

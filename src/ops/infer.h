@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
@@ -40,6 +41,11 @@ struct Inputs {
 using Outputs = std::vector<ValueInfo>;
 
 inline bool is_unknown(std::int64_t dim) { return dim < 0; }
+/// Whether two sizes, or all sizes of two shapes, are equal as far as both are known.
+inline bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
+bool shapes_fit(const Shape& a, const Shape& b);
+/// Throws Error if input `slot` is given and its shape does not fit.
+void expect_shape(const Inputs& in, std::size_t slot, std::string_view name, const Shape& expected);
 /// The dimension that an element of a shape represents.
 inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
 /// The product of two sizes; kDynamic if either is unknown. Throws Error on overflow.

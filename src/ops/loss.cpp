@@ -12,7 +12,7 @@ namespace {
 enum : std::size_t { kScores, kLabels, kWeights };
 
 void expect_size(std::int64_t found, std::int64_t expected, std::string_view what) {
-  check(is_unknown(found) || is_unknown(expected) || found == expected, "{} is {}, expected {}", what, found, expected);
+  check(fits(found, expected), "{} is {}, expected {}", what, found, expected);
 }
 
 std::optional<Shape> loss_shape(const Inputs& in, LossReduction reduction) {

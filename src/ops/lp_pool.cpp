@@ -79,11 +79,9 @@ Shape unpooled_shape(const MaxUnpool& op, std::span<const std::int64_t> x) {
 
 Outputs infer_max_unpool(const Inputs& in) {
   const auto& op = std::get<MaxUnpool>(in.node.op);
-  if (in.shape(0) && in.shape(1)) {
-    const auto fits = [](std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); };
-    check(std::ranges::equal(*in.shape(0), *in.shape(1), fits), "indices have shape {}, the input has {}",
-          to_string(*in.shape(1)), to_string(*in.shape(0)));
-  }
+  if (in.shape(0) && in.shape(1))
+    check(shapes_fit(*in.shape(0), *in.shape(1)), "indices have shape {}, the input has {}", to_string(*in.shape(1)),
+          to_string(*in.shape(0)));
   if (!in.has(2)) {
     if (!in.shape(0)) return {like(in[0], {})};
     return {like(in[0], unpooled_shape(op, *in.shape(0)))};

@@ -114,17 +114,8 @@ void evaluate(const Node& node, std::span<const TensorView> in, std::span<const 
 
 /// Expects a dimension to be `size`, if both are known, and returns the known one.
 std::int64_t same_size(std::int64_t found, std::int64_t size, std::string_view what) {
-  check(is_unknown(found) || is_unknown(size) || found == size, "{} is {}, expected {}", what, found, size);
+  check(fits(found, size), "{} is {}, expected {}", what, found, size);
   return is_unknown(size) ? found : size;
-}
-
-void expect_shape(const Inputs& in, std::size_t slot, std::string_view name, const Shape& expected) {
-  if (!in.has(slot) || !in.shape(slot)) return;
-  const Shape& found = *in.shape(slot);
-  bool fits = found.size() == expected.size();
-  for (std::size_t i = 0; fits && i < found.size(); ++i)
-    fits = found[i] == expected[i] || is_unknown(found[i]) || is_unknown(expected[i]);
-  check(fits, "{} has shape {}, expected {}", name, to_string(found), to_string(expected));
 }
 
 Outputs infer(const Inputs& in) {

@@ -9,8 +9,6 @@
 namespace bitfold::ops {
 namespace {
 
-bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
-
 // ---- GridSample
 
 Outputs infer_grid_sample(const Inputs& in) {
@@ -142,8 +140,8 @@ Outputs infer_affine_grid(const Inputs& in) {
     size[i] = dimension_of(element);
   }
   if (in.shape(0))
-    check(std::ranges::equal(*in.shape(0), theta, fits) && fits(in.shape(0)->front(), size[0]),
-          "theta has shape {}, size is {}", to_string(*in.shape(0)), to_string(size));
+    check(shapes_fit(*in.shape(0), theta) && fits(in.shape(0)->front(), size[0]), "theta has shape {}, size is {}",
+          to_string(*in.shape(0)), to_string(size));
   Shape y{size[0]};
   y.insert(y.end(), size.begin() + 2, size.end());
   y.push_back(*rank - 2);
@@ -199,7 +197,7 @@ Outputs infer_deform_conv(const Inputs& in) {
   const std::int64_t taps = multiply(op.offset_group, op.window.kernel[0] * op.window.kernel[1]);
   const auto check_field = [&](std::size_t slot, const char* name, std::int64_t channels) {
     if (!in.has(slot) || !in.shape(slot)) return;
-    check(std::ranges::equal(*in.shape(slot), Shape{x[0], channels, spatial[0], spatial[1]}, fits),
+    check(shapes_fit(*in.shape(slot), Shape{x[0], channels, spatial[0], spatial[1]}),
           "{} has shape {}, expected {} channels of {}", name, to_string(*in.shape(slot)), channels,
           to_string(spatial));
   };

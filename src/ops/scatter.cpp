@@ -8,8 +8,6 @@
 namespace bitfold::ops {
 namespace {
 
-bool fits(std::int64_t a, std::int64_t b) { return a == b || is_unknown(a) || is_unknown(b); }
-
 // ---- Shapes
 
 /// Indices of one element each have data's rank, and except along `axis` are not larger than data.
@@ -65,7 +63,7 @@ Outputs infer_scatter_elements(const Inputs& in) {
   check_reduction(in, op.reduction);
   if (in.shape(0) && in.shape(1)) check_element_indices(*in.shape(0), *in.shape(1), op.axis);
   if (in.shape(1) && in.shape(2))
-    check(std::ranges::equal(*in.shape(1), *in.shape(2), fits), "updates have shape {}, expected that of indices, {}",
+    check(shapes_fit(*in.shape(1), *in.shape(2)), "updates have shape {}, expected that of indices, {}",
           to_string(*in.shape(2)), to_string(*in.shape(1)));
   return {like(in[0], in.shape(0))};
 }
@@ -79,7 +77,7 @@ Outputs infer_scatter_nd(const Inputs& in) {
   if (!depth) return {like(in[0], data)};
   Shape updates(indices.begin(), indices.end() - 1);
   updates.insert(updates.end(), data.begin() + *depth, data.end());
-  check(!in.shape(2) || std::ranges::equal(updates, *in.shape(2), fits), "updates have shape {}, expected {}",
+  check(!in.shape(2) || shapes_fit(updates, *in.shape(2)), "updates have shape {}, expected {}",
         in.shape(2) ? to_string(*in.shape(2)) : "", to_string(updates));
   return {like(in[0], data)};
 }
