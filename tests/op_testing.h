@@ -13,6 +13,7 @@
 
 #include "bitfold/error.h"
 #include "bitfold/reference.h"
+#include "error_testing.h"
 
 namespace bitfold::testing {
 
@@ -58,6 +59,16 @@ inline std::vector<Tensor> run_op(Op op, const Inputs& inputs, int output_count 
   graph.add_node(node);
   for (ValueId id : node.outputs) graph.mark_output(id);
   return Reference(graph, std::move(options)).run(given);
+}
+
+/// The message of the Error that the operator throws, or "no error".
+inline std::string op_message(const Op& op, const Inputs& inputs, int output_count = 1) {
+  return message_of([&] { run_op(op, inputs, output_count); });
+}
+
+/// Expects the operator to throw an Error whose message contains `part`.
+inline void expect_op_error(const Op& op, const Inputs& inputs, const std::string& part) {
+  expect_error([&] { run_op(op, inputs); }, part);
 }
 
 /// Expects floats to differ by at most 1e-6, relative for magnitudes above 1 and absolute below, and other types to be

@@ -9,25 +9,19 @@
 #include <thread>
 
 #include "bitfold/error.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
+
+using testing::expect_error;
 
 namespace fs = std::filesystem;
 
 std::string text_of(const fs::path& path) {
   const std::vector<std::byte> bytes = read_file(path.string());
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-void expect_error(const std::function<void()>& act, const std::string& part) {
-  try {
-    act();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
 }
 
 std::size_t file_count(const testing::TemporaryFolder& folder) {

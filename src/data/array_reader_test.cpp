@@ -14,25 +14,18 @@
 #include "bitfold/error.h"
 #include "data/archive_testing.h"
 #include "data/npy.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
 
 using testing::deflated;
+using testing::expect_error;
 using testing::header;
 using testing::npy;
 using testing::stored;
 using testing::zip;
-
-void expect_error(const std::function<void()>& act, const std::string& part) {
-  try {
-    act();
-    ADD_FAILURE() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
-}
 
 /// Element i of row r of an int16 array [rows, 3, columns]: distinct everywhere, in either order of the bytes.
 std::int16_t element(std::int64_t row, std::int64_t a, std::int64_t b) {

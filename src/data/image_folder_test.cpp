@@ -7,6 +7,7 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "data/image.h"
+#include "error_testing.h"
 #include "testing.h"
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
@@ -19,21 +20,8 @@
 namespace bitfold {
 namespace {
 
+using testing::expect_error;
 using testing::TemporaryFolder;
-
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(nothing was thrown)";
-}
-
-void expect_error(const std::function<void()>& act, const std::string& part) {
-  const std::string text = message(act);
-  EXPECT_NE(text.find(part), std::string::npos) << text;
-}
 
 Image plain_image(std::int64_t width, std::int64_t height, std::uint8_t value, std::int64_t channels = 3) {
   return {width, height, channels,

@@ -10,6 +10,7 @@
 #include "bitfold/error.h"
 #include "bitfold/reals.h"
 #include "data/archive_testing.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold {
@@ -17,6 +18,7 @@ namespace {
 
 using testing::deflated;
 using testing::header;
+using testing::message_of;
 using testing::npy;
 using testing::RawEntry;
 using testing::stored;
@@ -24,22 +26,13 @@ using testing::zip;
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(nothing was thrown)";
-}
-
 std::string load_error(const std::string& file) {
-  return message([&] { parse_npy(bytes_of(file), "x.npy"); });
+  return message_of([&] { parse_npy(bytes_of(file), "x.npy"); });
 }
 
 std::string zip_error(const std::vector<RawEntry>& entries) {
   const std::string file = zip(entries);
-  return message([&] { parse_npz(bytes_of(file), "a.npz"); });
+  return message_of([&] { parse_npz(bytes_of(file), "a.npz"); });
 }
 
 const std::string kBytes123 = npy(header("|u1", "(3,)"), "\1\2\3");
@@ -155,7 +148,7 @@ TEST(Npz, survives_any_single_damaged_byte) {
       } catch (const Error&) {
       }
     }
-    const std::string error = message([&] { parse_npz(bytes_of(file).first(at), "a.npz"); });
+    const std::string error = message_of([&] { parse_npz(bytes_of(file).first(at), "a.npz"); });
     EXPECT_NE(error.find("'a.npz': not a zip archive"), std::string::npos) << at << ": " << error;
   }
 }
@@ -204,7 +197,7 @@ TEST(SaveNpy, refuses_names_that_do_not_fit) {
   testing::TemporaryFolder folder;
   const Tensor x(DataType::float32, {1});
   const auto save_error = [&](const char* name, const std::vector<NamedTensor>& arrays) {
-    return message([&] { save_npy((folder / name).string(), arrays); });
+    return message_of([&] { save_npy((folder / name).string(), arrays); });
   };
   EXPECT_NE(save_error("a.npy", {{"x", x}, {"y", x}}).find("holds one array; use .npz"), std::string::npos);
   EXPECT_NE(save_error("a.npz", {{"x", x}, {"x", x}}).find("two arrays are named 'x'"), std::string::npos);
@@ -215,11 +208,11 @@ TEST(SaveNpy, refuses_names_that_do_not_fit) {
 TEST(LoadNpy, errors_name_the_file) {
   testing::TemporaryFolder folder;
   const std::string path = (folder / "a.npy").string();
-  EXPECT_NE(message([&] { load_npy(path); }).find(path), std::string::npos);
+  EXPECT_NE(message_of([&] { load_npy(path); }).find(path), std::string::npos);
   write_file(path, "");
-  EXPECT_NE(message([&] { load_npy(path); }).find("is empty"), std::string::npos);
+  EXPECT_NE(message_of([&] { load_npy(path); }).find("is empty"), std::string::npos);
   write_file(path, "hello");
-  EXPECT_NE(message([&] { load_npy(path); }).find("neither"), std::string::npos);
+  EXPECT_NE(message_of([&] { load_npy(path); }).find("neither"), std::string::npos);
 }
 
 TEST(LoadNpy, reads_numpy_compressed_archives) {

@@ -10,28 +10,16 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "data/idx.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
 
+using testing::expect_error;
 using testing::TemporaryFolder;
 
 const std::vector<InputSpec> kSmall{{"input", DataType::float32, {kDynamic, 3, 2, 2}}};
-
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(nothing was thrown)";
-}
-
-void expect_error(const std::function<void()>& act, const std::string& part) {
-  const std::string text = message(act);
-  EXPECT_NE(text.find(part), std::string::npos) << text;
-}
 
 std::string save(const TemporaryFolder& folder, const std::vector<NamedTensor>& arrays) {
   std::string path = (folder / "data.npz").string();

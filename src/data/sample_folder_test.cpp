@@ -6,26 +6,14 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/reals.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
 
+using testing::expect_error;
 using testing::TemporaryFolder;
-
-std::string message(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(nothing was thrown)";
-}
-
-void expect_error(const std::function<void()>& act, const std::string& part) {
-  const std::string text = message(act);
-  EXPECT_NE(text.find(part), std::string::npos) << text;
-}
 
 template <class T>
 Tensor filled(DataType dtype, Shape shape, T value) {

@@ -14,6 +14,7 @@
 #include "bitfold/session.h"
 #include "engine/session_testing.h"
 #include "engine/test_graphs.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace {
@@ -53,6 +54,8 @@ bool may_allocate() {
 
 namespace bitfold::engine {
 namespace {
+
+using testing::expect_error;
 
 TEST(Session, running_an_integer_network_again_allocates_nothing) {
   GraphBuilder b = integer_network();

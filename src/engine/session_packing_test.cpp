@@ -5,9 +5,12 @@
 #include "bitfold/session.h"
 #include "engine/session_testing.h"
 #include "engine/test_graphs.h"
+#include "error_testing.h"
 
 namespace bitfold::engine {
 namespace {
+
+using testing::expect_error;
 
 TEST(SessionPacking, weights_are_packed_before_the_first_run_of_any_batch) {
   GraphBuilder b = integer_network();

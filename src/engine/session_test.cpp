@@ -12,10 +12,13 @@
 #include "bitfold/reference.h"
 #include "engine/session_testing.h"
 #include "engine/test_graphs.h"
+#include "error_testing.h"
 #include "testing.h"
 
 namespace bitfold::engine {
 namespace {
+
+using testing::expect_error;
 
 class FloatModel : public ::testing::TestWithParam<const char*> {};
 

@@ -29,15 +29,4 @@ inline void expect_close(const std::vector<Tensor>& got, const std::vector<Tenso
   }
 }
 
-/// Expects an Error whose message contains `part`.
-template <class F>
-void expect_error(const F& f, const std::string& part) {
-  try {
-    f();
-    ADD_FAILURE() << "no error";
-  } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
-  }
-}
-
 }  // namespace bitfold::engine

@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "bitfold/error.h"
+#include "error_testing.h"
 
 namespace bitfold {
 namespace {
+
+using testing::message_of;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -29,15 +32,6 @@ template <class T>
 std::vector<T> elements(const Tensor& t) {
   const auto data = t.data<T>();
   return {data.begin(), data.end()};
-}
-
-std::string error_of(auto&& function) {
-  try {
-    function();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(QuantParams, codes_of_n_bits_have_the_documented_range) {
@@ -69,17 +63,17 @@ TEST(QuantParams, refuses_unsupported_bit_widths) {
 TEST(QuantParams, an_empty_grid_is_refused) {
   const Tensor x = Tensor::from<float>({2}, std::vector<float>{1, 2});
   const std::string expected = "there are 0 scales and 0 zero_points for 1 channels (axis -1 of shape 2)";
-  EXPECT_EQ(error_of([&] { quantize(x, {}); }), expected);
-  EXPECT_EQ(error_of([&] { snap(x, {}); }), expected);
-  EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::uint8, {2}), {}); }), expected);
+  EXPECT_EQ(message_of([&] { quantize(x, {}); }), expected);
+  EXPECT_EQ(message_of([&] { snap(x, {}); }), expected);
+  EXPECT_EQ(message_of([&] { dequantize(Tensor(DataType::uint8, {2}), {}); }), expected);
 }
 
 TEST(Words, printed_words_can_be_parsed) {
   for (Scheme s : {Scheme::symmetric, Scheme::asymmetric}) EXPECT_EQ(parse_scheme(to_string(s)), s);
   for (Granularity g : {Granularity::per_tensor, Granularity::per_channel})
     EXPECT_EQ(parse_granularity(to_string(g)), g);
-  EXPECT_EQ(error_of([] { parse_scheme("affine"); }), "scheme 'affine': expected symmetric or asymmetric");
-  EXPECT_EQ(error_of([] { parse_granularity(""); }), "granularity '': expected per_tensor or per_channel");
+  EXPECT_EQ(message_of([] { parse_scheme("affine"); }), "scheme 'affine': expected symmetric or asymmetric");
+  EXPECT_EQ(message_of([] { parse_granularity(""); }), "granularity '': expected per_tensor or per_channel");
 }
 
 TEST(ChooseParams, asymmetric_spans_the_range_with_zero_on_the_grid) {
@@ -170,9 +164,9 @@ TEST(ChooseParams, covers_the_range_at_any_bits) {
 }
 
 TEST(ChooseParams, refuses_invalid_ranges) {
-  EXPECT_EQ(error_of([] { choose_params(kNan, 1, {}); }), "range [nan, 1]: both bounds must be finite");
-  EXPECT_EQ(error_of([] { choose_params(0, kInfinity, {}); }), "range [0, inf]: both bounds must be finite");
-  EXPECT_EQ(error_of([] { choose_params(2, 1, {}); }), "range [2, 1]: the minimum is above the maximum");
+  EXPECT_EQ(message_of([] { choose_params(kNan, 1, {}); }), "range [nan, 1]: both bounds must be finite");
+  EXPECT_EQ(message_of([] { choose_params(0, kInfinity, {}); }), "range [0, inf]: both bounds must be finite");
+  EXPECT_EQ(message_of([] { choose_params(2, 1, {}); }), "range [2, 1]: the minimum is above the maximum");
 }
 
 TEST(ChooseParamsPerChannel, each_channel_gets_a_grid_for_its_own_range) {
@@ -192,9 +186,9 @@ TEST(ChooseParamsPerChannel, each_channel_gets_a_grid_for_its_own_range) {
 
 TEST(ChooseParamsPerChannel, names_the_first_element_that_is_not_finite) {
   const Tensor x = Tensor::from<float>({2, 2}, std::vector<float>{0, 1, kNan, kInfinity});
-  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 1, {}); }),
+  EXPECT_EQ(message_of([&] { choose_params_per_channel(x, 1, {}); }),
             "element 2 (at [1, 0]) of 2x2 is nan; quantization needs finite numbers");
-  EXPECT_EQ(error_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 does not exist in a tensor of shape 2x2");
+  EXPECT_EQ(message_of([&] { choose_params_per_channel(x, 2, {}); }), "axis 2 does not exist in a tensor of shape 2x2");
 }
 
 TEST(Quantize, rounds_half_to_even) {
@@ -256,20 +250,20 @@ TEST(Quantize, biases_have_32_bits) {
 TEST(Quantize, names_the_first_element_that_is_not_finite) {
   const Tensor x = Tensor::from<float>({1, 2, 2}, std::vector<float>{0, 1, 2, -kInfinity});
   const std::string message = "element 3 (at [0, 1, 1]) of 1x2x2 is -inf; quantization needs finite numbers";
-  EXPECT_EQ(error_of([&] { quantize(x, grid(1, 0, 8, true)); }), message);
-  EXPECT_EQ(error_of([&] { snap(x, grid(1, 0, 8, true)); }), message);
+  EXPECT_EQ(message_of([&] { quantize(x, grid(1, 0, 8, true)); }), message);
+  EXPECT_EQ(message_of([&] { snap(x, grid(1, 0, 8, true)); }), message);
 }
 
 TEST(Quantize, refuses_grids_that_do_not_fit) {
   const Tensor x = vector_of({1, 2, 3});
-  const auto refused = [&](const QuantParams& p) { return error_of([&] { quantize(x, p); }); };
+  const auto refused = [&](const QuantParams& p) { return message_of([&] { quantize(x, p); }); };
   EXPECT_EQ(refused(grid(0, 0, 8, true)), "scale 0: must be positive and finite");
   EXPECT_EQ(refused(grid(kNan, 0, 8, true)), "scale nan: must be positive and finite");
   EXPECT_EQ(refused(grid(1, 256, 8, false)), "zero_point 256: must be in [0, 255]");
   EXPECT_EQ(refused({.scale = {1, 1}, .zero_point = {0, 0}, .axis = 0}),
             "there are 2 scales and 2 zero_points for 3 channels (axis 0 of shape 3)");
   EXPECT_EQ(refused({.scale = {1}, .zero_point = {0}, .axis = 1}), "axis 1 does not exist in a tensor of shape 3");
-  EXPECT_EQ(error_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
+  EXPECT_EQ(message_of([&] { dequantize(Tensor(DataType::int8, {3}), grid(1, 0, 8, false)); }),
             "codes have type int8, but the grid needs uint8");
 }
 
@@ -354,18 +348,18 @@ TEST(Blocks, blocks_that_do_not_fit_are_errors) {
   const Tensor x(DataType::float32, {2, 5, 2});
   QuantParams p = blocked_grid();
   p.block_size = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }),
+  EXPECT_EQ(message_of([&] { quantize(x, p); }),
             "there are 12 scales and 12 zero_points for 8 blocks (axis 1 of shape 2x5x2)");
   p.axis = -1;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1 are not possible");
+  EXPECT_EQ(message_of([&] { quantize(x, p); }), "blocks of 3 elements along axis -1 are not possible");
   p.axis = 3;
-  EXPECT_EQ(error_of([&] { quantize(x, p); }), "axis 3 does not exist in a tensor of shape 2x5x2");
-  EXPECT_EQ(error_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements; at least 1 is needed");
-  EXPECT_EQ(error_of([&] {
+  EXPECT_EQ(message_of([&] { quantize(x, p); }), "axis 3 does not exist in a tensor of shape 2x5x2");
+  EXPECT_EQ(message_of([&] { choose_params_per_block(x, 1, 0, {}); }), "blocks have 0 elements; at least 1 is needed");
+  EXPECT_EQ(message_of([&] {
               dequantize(Tensor(DataType::uint4, {2, 5, 2}), blocked_grid());
             }),
             "codes have type uint4, but the grid needs int8");
-  EXPECT_EQ(error_of([&] {
+  EXPECT_EQ(message_of([&] {
               dequantize(Tensor(DataType::int2, {2, 5, 2}), blocked_grid());
             }),
             "codes have type int2, but the grid needs int8");

@@ -15,15 +15,6 @@ Tensor bytes(Shape shape, const std::vector<std::uint8_t>& values) { return numb
 Tensor signed_bytes(Shape shape, const std::vector<std::int8_t>& values) { return numbers(std::move(shape), values); }
 Tensor int32s(Shape shape, const std::vector<std::int32_t>& values) { return numbers(std::move(shape), values); }
 
-std::string message_of(const Op& op, const Inputs& inputs) {
-  try {
-    run_op(op, inputs);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 TEST(QuantizeLinear, rounds_half_to_even_and_saturates) {
   const Tensor x = floats({8}, {-1000, -3.3F, -0.5F, 0.5F, 1.5F, 2.5F, 1000, kNan});
   expect_op(QuantizeLinear{}, {x, floats({}, {0.5F}), bytes({}, {3})}, bytes({8}, {0, 0, 2, 4, 6, 8, 255, 0}));
@@ -50,13 +41,13 @@ TEST(QuantizeLinear, packs_narrow_codes_and_rounds_to_reals_of_8_bits) {
 
 TEST(QuantizeLinear, refuses_scales_that_do_not_fit) {
   const Tensor x = floats({2, 3}, {1, 2, 3, 4, 5, 6});
-  EXPECT_EQ(message_of(QuantizeLinear{}, {x, floats({2}, {1, 1})}),
+  EXPECT_EQ(op_message(QuantizeLinear{}, {x, floats({2}, {1, 1})}),
             "[QuantizeLinear 'n'] scale has shape 2, expected one entry for each of the 3 indices along axis 1");
-  EXPECT_EQ(message_of(QuantizeLinear{.axis = 5}, {x, floats({2}, {1, 1})}),
+  EXPECT_EQ(op_message(QuantizeLinear{.axis = 5}, {x, floats({2}, {1, 1})}),
             "[QuantizeLinear 'n'] axis 5 does not exist in a value with 2 axes");
-  EXPECT_EQ(message_of(QuantizeLinear{}, {x, floats({3}, {1, 1, 1}), bytes({2}, {0, 0})}),
+  EXPECT_EQ(op_message(QuantizeLinear{}, {x, floats({3}, {1, 1, 1}), bytes({2}, {0, 0})}),
             "[QuantizeLinear 'n'] scale has shape 3, zero point 2");
-  EXPECT_EQ(message_of(QuantizeLinear{.axis = 1, .block_size = 2}, {x, floats({2, 3}, {1, 1, 1, 1, 1, 1})}),
+  EXPECT_EQ(op_message(QuantizeLinear{.axis = 1, .block_size = 2}, {x, floats({2, 3}, {1, 1, 1, 1, 1, 1})}),
             "[QuantizeLinear 'n'] scale has shape 2x3; blocks of 2 along axis 1 of shape 2x3 need 2 along axis 1");
 }
 
@@ -97,10 +88,10 @@ TEST(QLinearConv, requantizes_each_channel) {
 
 TEST(QLinearConv, refuses_parameters_that_do_not_fit) {
   const Tensor scale = floats({}, {1}), zero = bytes({}, {0}), zero_w = signed_bytes({}, {0});
-  EXPECT_EQ(message_of(QLinearConv{window({2, 2})},
+  EXPECT_EQ(op_message(QLinearConv{window({2, 2})},
                        {kImage, scale, zero, kKernels, floats({3}, {1, 1, 1}), zero_w, scale, zero}),
             "[QLinearConv 'n'] input 4 has shape 3, expected one element or 2");
-  EXPECT_EQ(message_of(QLinearConv{window({2, 2})},
+  EXPECT_EQ(op_message(QLinearConv{window({2, 2})},
                        {kImage, scale, zero, kKernels, scale, zero_w, scale, zero, int32s({3}, {0, 0, 0})}),
             "[QLinearConv 'n'] bias has shape 3, expected 2");
 }
@@ -121,7 +112,7 @@ TEST(QLinearMatMul, requantizes_each_column) {
              signed_bytes({2}, {1, -3}), floats({}, {0.3F}), bytes({}, {60})},
             bytes({2, 2}, {57, 44, 162, 62}));
   const Tensor scale = floats({}, {1}), zero = bytes({}, {0});
-  EXPECT_EQ(message_of(QLinearMatMul{},
+  EXPECT_EQ(op_message(QLinearMatMul{},
                        {kLeft, scale, zero, kRight, floats({3}, {1, 1, 1}), signed_bytes({}, {0}), scale, zero}),
             "[QLinearMatMul 'n'] input 4 has shape 3, which is neither one element nor one for each column of 3x2");
 }
@@ -159,7 +150,7 @@ TEST(CastLike, takes_the_type_of_the_other_input) {
 
 TEST(BitCast, keeps_the_bits) {
   expect_op(BitCast{DataType::int32}, {floats({2}, {1, -2})}, int32s({2}, {0x3f800000, -0x40000000}));
-  EXPECT_EQ(message_of(BitCast{DataType::int64}, {floats({2}, {1, -2})}),
+  EXPECT_EQ(op_message(BitCast{DataType::int64}, {floats({2}, {1, -2})}),
             "[BitCast 'n'] elements of float32 and int64 differ in width");
 }
 

@@ -4,15 +4,6 @@
 namespace bitfold::testing {
 namespace {
 
-void expect_message(const Op& op, const Inputs& inputs, const std::string& part) {
-  try {
-    run_op(op, inputs);
-    ADD_FAILURE() << "nothing was thrown; expected " << part;
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
-}
-
 TEST(LayerNorm, gives_its_mean_and_inverse_deviation) {
   const std::vector<Tensor> outputs =
       run_op(LayerNorm{}, {floats({2, 3}, {1, 2, 3, 2, 2, 5}), floats({3}, {1, 2, 3})}, 3);
@@ -64,21 +55,21 @@ TEST(Einsum, multiplies_and_sums_as_its_equation_says) {
 
 TEST(Einsum, refuses_a_wrong_equation_by_its_part) {
   const Tensor a = floats({2, 3}, {1, 2, 3, 4, 5, 6});
-  expect_message(Einsum{"ij,jk->ik"}, {a}, "[Einsum 'n'] equation has 2 terms, the node 1 inputs");
-  expect_message(Einsum{"ij->ik"}, {a}, "the output's index 'k' is in no input");
-  expect_message(Einsum{"ij->ii"}, {a}, "the output has the index 'i' twice");
-  expect_message(Einsum{"ijk->i"}, {a}, "input 0 has rank 2, its term in the equation has 3 indices");
-  expect_message(Einsum{"ii->i"}, {a}, "input 0 has sizes 2 and 3 along the diagonal");
-  expect_message(Einsum{"i2->i"}, {a}, "equation has '2' in the term 'i2'");
-  expect_message(Einsum{"...i->i"}, {a}, "equation has an ellipsis in an input and none in the output");
-  expect_message(Einsum{"ij,ij->ij"}, {a, iota({3, 2})}, "an index of the equation has the sizes 2 and 3");
+  expect_op_error(Einsum{"ij,jk->ik"}, {a}, "[Einsum 'n'] equation has 2 terms, the node 1 inputs");
+  expect_op_error(Einsum{"ij->ik"}, {a}, "the output's index 'k' is in no input");
+  expect_op_error(Einsum{"ij->ii"}, {a}, "the output has the index 'i' twice");
+  expect_op_error(Einsum{"ijk->i"}, {a}, "input 0 has rank 2, its term in the equation has 3 indices");
+  expect_op_error(Einsum{"ii->i"}, {a}, "input 0 has sizes 2 and 3 along the diagonal");
+  expect_op_error(Einsum{"i2->i"}, {a}, "equation has '2' in the term 'i2'");
+  expect_op_error(Einsum{"...i->i"}, {a}, "equation has an ellipsis in an input and none in the output");
+  expect_op_error(Einsum{"ij,ij->ij"}, {a, iota({3, 2})}, "an index of the equation has the sizes 2 and 3");
 }
 
 TEST(Det, is_that_of_each_matrix) {
   expect_op(Det{}, {floats({2, 2, 2}, {1, 2, 3, 4, 0, 1, 1, 0})}, floats({2}, {-2, -1}));
   expect_op(Det{}, {floats({3, 3}, {2, 0, 0, 0, 0, 3, 0, 4, 0})}, floats({}, {-24}));
   expect_op(Det{}, {floats({2, 2}, {1, 2, 2, 4})}, floats({}, {0}));
-  expect_message(Det{}, {iota({2, 3})}, "[Det 'n'] X has shape 2x3, expected square matrices");
+  expect_op_error(Det{}, {iota({2, 3})}, "[Det 'n'] X has shape 2x3, expected square matrices");
 }
 
 TEST(NegativeLogLikelihoodLoss, is_a_weighted_mean) {
@@ -88,7 +79,7 @@ TEST(NegativeLogLikelihoodLoss, is_a_weighted_mean) {
   expect_op(Loss{.reduction = LossReduction::none}, {x, int64s({1, 2}), weights}, floats({2}, {4, 15}));
   expect_op(Loss{.reduction = LossReduction::sum}, {x, int64s({1, 2})}, floats({}, {7}));
   expect_op(Loss{.ignore_index = -1}, {x, int64s({1, -1})}, floats({}, {2}));
-  expect_message(Loss{}, {x, int64s({1, 3})}, "[NegativeLogLikelihoodLoss 'n'] label 0 of sample 1 is 3, there are 3");
+  expect_op_error(Loss{}, {x, int64s({1, 3})}, "[NegativeLogLikelihoodLoss 'n'] label 0 of sample 1 is 3, there are 3");
 }
 
 TEST(SoftmaxCrossEntropyLoss, gives_the_log_probabilities_too) {
@@ -133,7 +124,7 @@ TEST(Bernoulli, is_1_with_the_given_probability) {
   for (float& p : x.mutable_data<float>()) p = 0.25F;
   EXPECT_NEAR(mean_of(run_op(Bernoulli{.seed = 1.0F}, {x})[0]), 0.25, 0.02);
   expect_op(Bernoulli{.dtype = DataType::boolean, .seed = 1.0F}, {floats({2}, {0, 1})}, booleans({2}, {0, 1}));
-  expect_message(Bernoulli{}, {floats({2}, {0, 1.5F})}, "[Bernoulli 'n'] probability 1 is 1.5");
+  expect_op_error(Bernoulli{}, {floats({2}, {0, 1.5F})}, "[Bernoulli 'n'] probability 1 is 1.5");
 }
 
 TEST(Multinomial, draws_classes_by_their_probabilities) {

@@ -5,10 +5,13 @@
 #include <atomic>
 
 #include "bitfold/error.h"
+#include "error_testing.h"
 #include "quantize/memory_source.h"
 
 namespace bitfold::quantization {
 namespace {
+
+using testing::message_of;
 
 Graph identity_of(std::size_t inputs) {
   Graph graph;
@@ -21,15 +24,6 @@ Graph identity_of(std::size_t inputs) {
 
 testing::MemorySource samples(std::int64_t count) {
   return testing::MemorySource(Tensor(DataType::float32, {count, 2}));
-}
-
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(ForEachBatch, numbers_the_samples_and_stops_at_a_limit_that_may_change) {

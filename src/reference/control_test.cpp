@@ -4,10 +4,13 @@
 #include <functional>
 
 #include "bitfold/passes.h"
+#include "error_testing.h"
 #include "op_testing.h"
 
 namespace bitfold::testing {
 namespace {
+
+using testing::message_of;
 
 Tensor scalar(std::int64_t value) { return int64s({}, {value}); }
 Tensor flag(bool value) { return booleans({}, {value ? 1 : 0}); }
@@ -69,15 +72,6 @@ end
 output "a"
 output "all"
 )");
-}
-
-std::string message_of(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Control, if_runs_the_branch_of_its_condition_with_captured_values) {

@@ -10,11 +10,14 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/onnx.h"
+#include "error_testing.h"
 #include "numeric/block_pool.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
+
+using testing::message_of;
 
 using bitfold::testing::data_folder;
 
@@ -147,15 +150,6 @@ TEST(Reference, runs_one_node_with_the_graphs_own_constants) {
   const auto out =
       reference.run_node(graph.producer(y), std::vector{Tensor::from<float>({1}, std::vector<float>{3}), Tensor()});
   EXPECT_EQ(out.at(0).data<float>()[0], 6);
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Reference, lists_every_operator_it_cannot_run_in_one_error) {
