@@ -1,8 +1,6 @@
 #include "onnx/lower_opset.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 
 #include "base/check.h"
 #include "onnx/attributes.h"

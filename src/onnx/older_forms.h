@@ -16,8 +16,8 @@ namespace bitfold::older {
 using Ints = std::vector<std::int64_t>;
 using Reason = std::optional<std::string>;
 
-/// Below opset `since`, a node has an older form if `why_not` returns no reason. `write` converts the next newer form
-/// to it (null: both are the same). Without `why_not` there is no older form.
+/// The form of an operator below opset `since`. `why_not` returns why a node cannot be written in it; if `why_not` is
+/// null, no node can. `write` converts the next newer form to it; null means that both are the same.
 struct Form {
   std::string_view type;
   std::int64_t since;

@@ -1,6 +1,5 @@
 // Older forms of operators that move, select or sample elements.
 #include <algorithm>
-#include <cmath>
 
 #include "base/check.h"
 #include "onnx/attributes.h"

@@ -105,7 +105,7 @@ class GraphReader {
   const ValueInfo& info(ValueId id);
   std::vector<ValueInfo> infos_of(const std::vector<ValueId>& ids);
 
-  // Nodes: read_node.cpp.
+  // Nodes: read_node.cpp, read_stand_ins.cpp, read_bodies.cpp.
   void read_node(const SourceNode& source);
   void read_checked(const SourceNode& source);
   bool read_mark(const onnx::NodeProto& node);

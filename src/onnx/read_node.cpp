@@ -10,7 +10,6 @@
 #include "onnx/read_graph.h"
 #include "onnx/sort_nodes.h"
 #include "onnx/wire.h"
-#include "ops/control.h"
 #include "ops/operator.h"
 
 namespace bitfold {
@@ -42,13 +41,6 @@ bool has_subgraph_with_call(const onnx::GraphProto& graph, const Functions& func
              return attribute.has_g() && has_subgraph_with_call(attribute.g(), functions);
            });
   });
-}
-
-bool is_tensor_graph(const onnx::GraphProto& graph) {
-  const auto is_tensor = [](const onnx::ValueInfoProto& info) {
-    return info.type().has_tensor_type() || info.type().value_case() == onnx::TypeProto::VALUE_NOT_SET;
-  };
-  return std::ranges::all_of(graph.input(), is_tensor) && std::ranges::all_of(graph.output(), is_tensor);
 }
 
 }  // namespace
@@ -102,72 +94,6 @@ std::int64_t GraphReader::opset_of(const onnx::NodeProto& node, const Opsets& op
         "has opset {}; supported are {} to {} (onnx.version_converter changes it)", it->second, kOldestReadOpset,
         kLatestOpset);
   return it->second;
-}
-
-// Reads the doc_string by which the exporter marked nodes that stand for something else.
-bool GraphReader::read_mark(const onnx::NodeProto& node) {
-  if (node.doc_string().empty() || !domain_of(node.domain()).empty()) return false;
-  if (node.op_type() == "Identity" && node.doc_string() == kBodyOutput && node.input_size() == 1) {
-    const ValueId id = read_value(node.input(0));
-    values_[node.output(0)] = {.type = values_.at(node.input(0)).type, .real = id};
-    return true;
-  }
-  if (node.op_type() == "Identity" && node.doc_string() == kRequantize && node.input_size() == 1) {
-    add_node(node, {.op = Requantize{}, .inputs = {read_value(node.input(0))}}, 1);
-    return true;
-  }
-  return node.doc_string() == kFlattenedSoftmax && read_flattened_softmax(node);
-}
-
-// An Identity of a constant gives it a second name: exporters write one initializer for equal constants and an Identity
-// for each further use. Skipping it keeps the constant known where a constant is required, such as a scale.
-bool GraphReader::skip_identity(const onnx::NodeProto& node) {
-  if (node.op_type() != "Identity" || !domain_of(node.domain()).empty() || !node.doc_string().empty()) return false;
-  if (node.input_size() != 1 || node.input(0).empty() || outputs_.contains(node.output(0))) return false;
-  const FileValue& value = values_.at(node.input(0));
-  if (!value.elements && !graph_.is_constant(value.real)) return false;
-  const ValueId constant = read_value(node.input(0));
-  values_[node.output(0)] = {.type = value.type, .real = constant, .elements = value.elements};
-  return true;
-}
-
-// A Cast of a constant of halves to float32, as the exporter writes it, is the constant. A Cast of a constant on a grid
-// to any reals is it, too: otherwise a product could not tell that its weights are constant.
-bool GraphReader::widen_constant(const onnx::NodeProto& node) {
-  if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
-  const onnx::AttributeProto* to = find_attribute(node, "to");
-  const auto type = to == nullptr ? std::nullopt : data_type_of_onnx(static_cast<int>(to->i()));
-  const auto from = values_.find(node.input(0));
-  if (!type || from == values_.end() || outputs_.contains(node.output(0))) return false;
-  const FileValue& value = from->second;
-  if (value.elements && is_half(value.type) && type == DataType::float32) {
-    values_[node.output(0)] = {.elements = to_float32(*value.elements)};
-    return true;
-  }
-  if (!is_any_real(*type) || !graph_.is_constant(value.real) || !graph_.value(value.real).quant) return false;
-  values_[node.output(0)] = {.type = *type, .real = value.real};
-  return true;
-}
-
-// Reshape(Softmax(Flatten(x))), or the same of a Hardmax, as the exporter writes it, becomes one operator again. The
-// nodes it consists of are then unread.
-bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
-  const auto producer_of = [&](ValueId id) {
-    const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);
-    return producer == NodeId::none || graph_.node(producer).inputs.empty() ? NodeId::none : producer;
-  };
-  const NodeId softmax_id = node.input_size() == 0 ? NodeId::none : producer_of(read_value(node.input(0)));
-  if (softmax_id == NodeId::none) return false;
-  const Op& of_rows = graph_.node(softmax_id).op;
-  const auto* softmax = std::get_if<Softmax>(&of_rows);
-  if (softmax == nullptr && !std::holds_alternative<Hardmax>(of_rows)) return false;
-  const NodeId flatten_id = producer_of(graph_.node(softmax_id).inputs[0]);
-  const auto* flatten = flatten_id == NodeId::none ? nullptr : std::get_if<Flatten>(&graph_.node(flatten_id).op);
-  if (flatten == nullptr) return false;
-  Op merged = Hardmax{.axis = flatten->axis, .flattened = true};
-  if (softmax != nullptr) merged = Softmax{.axis = flatten->axis, .log = softmax->log, .flattened = true};
-  add_node(node, {.op = merged, .inputs = {graph_.node(flatten_id).inputs[0]}}, 1);
-  return true;
 }
 
 // Reads the nodes that replace a node. Returns the reason if there are none.
@@ -299,44 +225,6 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
     if (auto reason = set(field_named(name, true), name, value)) return reason;
   for (const ops::Field& field : row.fields)
     check(!field.is_required || form.attributes.contains(field.name), "attribute '{}' is missing", field.name);
-  return std::nullopt;
-}
-
-// Bodies are closed: a value that they read from outside becomes an input of the node, and of each body in the same
-// order.
-std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, const ops::OperatorInfo& row,
-                                                    NodeForm& form, Node& made, std::vector<DataType>& output_types) {
-  const onnx::NodeProto& node = *source.proto;
-  std::vector<const onnx::GraphProto*> graphs;
-  for (const std::string_view name : row.bodies) {
-    const onnx::AttributeProto* attribute = find_attribute(node, name);
-    check(attribute != nullptr && attribute->has_g(), "attribute '{}' is missing", name);
-    if (!is_tensor_graph(attribute->g())) return "its body passes values that are not tensors";
-    graphs.push_back(&attribute->g());
-  }
-  // Captured values follow the inputs of the variadic slot, which is the last one.
-  form.inputs.resize(std::max(form.inputs.size(), row.inputs.size() - 1), ValueId::none);
-  const std::vector<ValueInfo> infos = ops::body_inputs(made.op, infos_of(form.inputs));
-  std::vector<Captured> captured;
-  std::size_t count = 0;
-  for (const std::string& name : captured_names(node)) {
-    const ValueId id = read_value(name);
-    captured.push_back({name, values_.at(name).type, graph_.value(id)});
-    if (graph_.is_constant(id)) continue;
-    captured.back().value.quant.reset();
-    form.inputs.push_back(id);
-    ++count;
-  }
-  ops::set_captured_count(made.op, count);
-  for (std::size_t i = 0; i < graphs.size(); ++i) {
-    check(static_cast<std::size_t>(graphs[i]->input_size()) == infos.size(), "'{}' has {} inputs, expected {}",
-          row.bodies[i], graphs[i]->input_size(), infos.size());
-    GraphReader reader(file_, *graphs[i], *source.opsets, fmt::format("{}{}.{}/", path_, node.name(), i));
-    made.bodies.push_back(std::make_shared<const Graph>(reader.read(infos, captured)));
-    if (i == 0) output_types = reader.output_types();
-  }
-  const std::size_t inner = std::min(ops::inner_output_count(made.op), output_types.size());
-  output_types.erase(output_types.begin(), output_types.begin() + static_cast<std::ptrdiff_t>(inner));
   return std::nullopt;
 }
 
