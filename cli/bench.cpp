@@ -76,11 +76,7 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
 std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
   std::string path = o.input;
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    const std::vector<std::string> files = sample_files(path);
-    if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", path));
-    path = files.front();
-  }
+  if (std::filesystem::is_directory(path, ignored)) path = some_sample_files(path).front();
   std::vector<std::string> notes;
   std::vector<Tensor> inputs = arrange_inputs(load_arrays(path), input_specs(graph), path, notes);
   o.output->say_all(notes);

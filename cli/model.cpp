@@ -79,6 +79,12 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   return specs;
 }
 
+std::vector<std::string> some_sample_files(const std::string& folder) {
+  std::vector<std::string> files = sample_files(folder);
+  if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", folder));
+  return files;
+}
+
 std::vector<NamedTensor> load_arrays(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_fifo(path, ignored))

@@ -57,6 +57,9 @@ auto naming_file_of_nodes(const std::string& path, const F& f) {
 /// The inputs that a dataset must provide.
 std::vector<InputSpec> input_specs(const Graph& graph);
 
+/// sample_files(). Throws Error if there are none.
+std::vector<std::string> some_sample_files(const std::string& folder);
+
 /// The arrays of an .npy or .npz file, or the one array that a pipe delivers as .npy.
 std::vector<NamedTensor> load_arrays(const std::string& path);
 

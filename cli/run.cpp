@@ -58,8 +58,7 @@ class Runner {
 /// Runs the network once for each file of the folder. Outputs have the names of the inputs' files.
 void run_folder(const Options& o) {
   namespace fs = std::filesystem;
-  const std::vector<std::string> files = sample_files(o.input);
-  if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", o.input));
+  const std::vector<std::string> files = some_sample_files(o.input);
   if (!o.output_path.empty()) {
     std::error_code error;
     fs::create_directories(o.output_path, error);
@@ -77,12 +76,7 @@ void run_folder(const Options& o) {
     for (std::size_t i = 0; i < files.size(); ++i) {
       const std::vector<Tensor> arrays = arrange_inputs(load_npy(files[i]), inputs, files[i], notes);
       if (i == 0) o.output->say_all(notes);
-      std::vector<NamedTensor> outputs;
-      try {
-        outputs = runner.run(arrays);
-      } catch (const Error& error) {
-        throw Error(fmt::format("'{}': {}", files[i], error.what()));
-      }
+      const auto outputs = naming_file(fmt::format("'{}'", files[i]), [&] { return runner.run(arrays); });
       if (!o.output_path.empty())
         save_npy((fs::path(o.output_path) / fs::path(files[i]).filename().replace_extension(".npz")).string(), outputs);
     }

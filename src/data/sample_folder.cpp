@@ -79,8 +79,9 @@ class SampleFolder final : public BatchSource {
   SampleFolder(std::string folder, std::vector<std::string> files, std::vector<InputSpec> inputs,
                std::vector<std::string>& notes)
       : folder_(std::move(folder)), files_(std::move(files)), inputs_(std::move(inputs)) {
-    has_labels_ = find_label(load_npy(files_.front()), inputs_) != nullptr;
-    read(files_.front(), notes);  // so that data of another form is refused before anything is computed
+    std::vector<NamedTensor> arrays = load_npy(files_.front());
+    has_labels_ = find_label(arrays, inputs_) != nullptr;
+    to_sample(files_.front(), std::move(arrays), notes);  // refuses data of another form before anything is computed
   }
 
   std::optional<Batch> next(std::int64_t max_samples) override {
@@ -88,7 +89,7 @@ class SampleFolder final : public BatchSource {
     Batch batch;
     std::vector<std::string> ignored;
     for (; batch.sample_count < max_samples && position_ < files_.size(); ++position_, ++batch.sample_count) {
-      Sample sample = read(files_[position_], ignored);
+      Sample sample = to_sample(files_[position_], load_npy(files_[position_]), ignored);
       batch.runs.push_back(std::move(sample.inputs));
       if (has_labels_) batch.labels.push_back(sample.label);
     }
@@ -109,9 +110,8 @@ class SampleFolder final : public BatchSource {
     std::int64_t label = -1;
   };
 
-  Sample read(const std::string& file, std::vector<std::string>& notes) const {
+  Sample to_sample(const std::string& file, std::vector<NamedTensor> arrays, std::vector<std::string>& notes) const {
     Sample sample;
-    std::vector<NamedTensor> arrays = load_npy(file);
     if (has_labels_) {
       const NamedTensor* label = find_label(arrays, inputs_);
       check(label != nullptr, "'{}': has no label, but the first sample has one: give it an array 'y'", file);
