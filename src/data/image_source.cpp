@@ -156,7 +156,7 @@ class ImageSource : public BatchSource {
 
  private:
   struct Outcome {
-    // why there is no sample: the file is damaged, or its size does not fit the input
+    // The reason for which the file gives no sample: it is damaged, or its size does not fit the input. Else empty.
     std::string unreadable, unfit;
   };
 

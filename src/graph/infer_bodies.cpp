@@ -8,7 +8,7 @@
 namespace bitfold {
 namespace {
 
-/// The facts that hold for both values. Sizes that differ become unknown; if ranks differ, there is no shape.
+/// The facts known about a value that is either a or b. Different sizes become unknown; different ranks, no shape.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
   ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {

@@ -9,7 +9,7 @@
 namespace bitfold::ops {
 namespace {
 
-/// The input product covers as many steps at once as fit here.
+/// Size of the input product of several steps. Longer sequences are computed in parts.
 constexpr std::int64_t kBlockFloats = 1 << 20;
 
 std::int64_t steps_at_once(const RecurrentSizes& s) {

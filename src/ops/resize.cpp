@@ -1,5 +1,5 @@
-// Resize: every output element is a weighted sum of 1 (nearest), 2 (linear) or 4 (cubic) input elements per axis, or of
-// as many as an antialiasing filter covers.
+// Resize: every output element is a weighted sum of 1 (nearest), 2 (linear) or 4 (cubic) input elements per axis. With
+// antialiasing, it is a weighted sum of all elements that the widened filter covers.
 //
 // The source coordinate x of output i, for an axis of n inputs and m outputs, scale s (given, or m / n) and length
 // l = s * n, which is m before it was rounded:

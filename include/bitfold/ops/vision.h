@@ -14,7 +14,7 @@ struct RoiAlign {
   RoiMode mode = RoiMode::average;
   bool half_pixel = true;  ///< False: output_half_pixel, the form before opset 16.
   std::int64_t output_height = 1, output_width = 1;
-  std::int64_t sampling_ratio = 0;  ///< Samples per bin and axis; 0 means as many as the bin has pixels.
+  std::int64_t sampling_ratio = 0;  ///< Samples per bin and axis; 0 means one per pixel of the bin.
   float spatial_scale = 1;
   bool operator==(const RoiAlign&) const = default;
 };
