@@ -28,7 +28,7 @@ int kind_of(const Op& op) {
 struct Table {
   std::vector<OperatorInfo> rows;
   // Indexed by the operator's index in Op, then by kind.
-  std::array<std::vector<const OperatorInfo*>, std::variant_size_v<Op>> by_kind;
+  std::array<std::vector<const OperatorInfo*>, std::variant_size_v<OpVariant>> by_kind;
   std::map<std::pair<std::string_view, std::string_view>, const OperatorInfo*> by_name;
 
   Table() {
