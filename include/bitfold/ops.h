@@ -5,9 +5,9 @@
 // with a kind.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -56,9 +56,13 @@ using OpVariant =
                  LinearAttention, CausalConvWithState, QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear,
                  QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger>;
 
+template <class T, class Variant>
+inline constexpr bool is_alternative = false;
+template <class T, class... Alternatives>
+inline constexpr bool is_alternative<T, std::variant<Alternatives...>> = (std::is_same_v<T, Alternatives> || ...);
 /// One of the structs of OpVariant.
 template <class T>
-concept IsOperator = std::constructible_from<OpVariant, std::in_place_type_t<T>, T>;
+concept IsOperator = is_alternative<T, OpVariant>;
 
 /// An operator with its attributes. std::get, std::get_if, std::holds_alternative and std::visit work as for a variant.
 /// The special members of a variant have one case per alternative; this class compiles them once instead of in every
