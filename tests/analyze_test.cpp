@@ -49,7 +49,7 @@ TEST_F(Analyze, measures_the_network_quantized_with_samples) {
 }
 
 // With one grid for all channels the report warns of wide channels; following its advice must help.
-TEST_F(Analyze, its_advice_on_wide_channels_improves_accuracy) {
+TEST_F(Analyze, the_advice_on_wide_channels_improves_accuracy) {
   const std::string call = fmt::format("analyze {} --calibrate {} --resize 96x96 --limit 16 --samples 4 --granularity ",
                                        model("vww-mobilenetv1"), data("imagenet/calib"));
   const auto warned = [](const nlohmann::json& report) {

@@ -18,21 +18,25 @@ TEST_F(BadInput, the_unmodified_network_is_valid) {
   EXPECT_TRUE(std::filesystem::exists(out()));
 }
 
-TEST_F(BadInput, missing_model) { expect_refused("inspect " + path("nothing.onnx"), {"nothing.onnx", "No such file"}); }
+TEST_F(BadInput, missing_model_is_refused) {
+  expect_refused("inspect " + path("nothing.onnx"), {"nothing.onnx", "No such file"});
+}
 
-TEST_F(BadInput, empty_model) {
+TEST_F(BadInput, empty_model_is_refused) {
   write_text(path("empty.onnx"), "");
   expect_refused("inspect " + path("empty.onnx"), {"empty.onnx", "empty"});
 }
 
-TEST_F(BadInput, folder_as_model) { expect_refused("inspect " + folder_.path().string(), {folder_.path().string()}); }
+TEST_F(BadInput, folder_as_model_is_refused) {
+  expect_refused("inspect " + folder_.path().string(), {folder_.path().string()});
+}
 
-TEST_F(BadInput, not_a_protobuf) {
+TEST_F(BadInput, model_that_is_not_a_protobuf_is_refused) {
   write_text(path("text.onnx"), "this is a sentence and no network at all, however long one looks at it");
   expect_refused("inspect " + path("text.onnx"), {"text.onnx"});
 }
 
-TEST_F(BadInput, model_truncated_anywhere) {
+TEST_F(BadInput, model_truncated_anywhere_is_refused) {
   BITFOLD_NEEDS_DATA();
   const std::string whole = read_text(data_folder() / "models" / "resnet20-cifar10.onnx");
   for (int sixteenth = 1; sixteenth < 16; ++sixteenth) {
@@ -50,7 +54,7 @@ TEST_F(BadInput, operator_that_cannot_be_run_is_named) {
   expect_refused(fmt::format("run {} --input {}", path("opaque.onnx"), data()), {"Mystery", "riddle"});
 }
 
-TEST_F(BadInput, conv_with_mismatched_channels) {
+TEST_F(BadInput, conv_with_mismatched_channels_is_refused) {
   Graph g;
   const ValueId x = g.add_input("input", DataType::float32, {1, 5, 8, 8});
   const ValueId weight = g.add_constant("weight", Tensor(DataType::float32, {4, 3, 3, 3}));
@@ -73,7 +77,7 @@ TEST_F(BadInput, index_out_of_range_names_file_and_node) {
                    {"gather.onnx: [Gather 'pick']", "9"});
 }
 
-TEST_F(BadInput, network_that_needs_more_memory_than_allowed) {
+TEST_F(BadInput, network_that_needs_more_memory_than_allowed_is_refused) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1, 4});
   const ValueId shape =
@@ -89,7 +93,7 @@ TEST_F(BadInput, network_that_needs_more_memory_than_allowed) {
                    {"large.onnx: [Expand 'enlarge']", "16.0 MB, more than the 10.0 MB of memory"});
 }
 
-TEST_F(BadInput, values_alive_together_that_need_more_memory_than_allowed) {
+TEST_F(BadInput, values_alive_together_that_need_more_memory_than_allowed_are_refused) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1000, 1000});
   const ValueId a = g.add(Unary{UnaryKind::exp}, "first", {x}, "a"),
@@ -126,7 +130,7 @@ TEST_F(BadInput, nodes_that_fail_while_running_are_named_with_their_file) {
                  {"gather.onnx: [Gather 'pick']"});
 }
 
-TEST_F(BadInput, unwritable_output) {
+TEST_F(BadInput, unwritable_output_is_refused) {
   expect_refused(fmt::format("fold {} -o {}", model(), path("no/such/folder/out.onnx")), {"no/such/folder/out.onnx"});
 }
 
@@ -149,42 +153,46 @@ TEST_F(BadInput, full_file_system_leaves_nothing) {
   EXPECT_EQ(left, "filler\n");
 }
 
-TEST_F(BadInput, calibration_data_of_the_wrong_shape) {
+TEST_F(BadInput, calibration_data_of_the_wrong_shape_is_refused) {
   save_npy(path("wide.npz"), {{"x", Tensor(DataType::float32, {2, 3, 8, 9})}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("wide.npz"), out()), {"wide.npz", "8"});
 }
 
-TEST_F(BadInput, calibration_data_of_the_wrong_type) {
+TEST_F(BadInput, calibration_data_of_the_wrong_type_is_refused) {
   save_npy(path("whole.npz"), {{"x", Tensor(DataType::int64, {2, 3, 8, 8})}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("whole.npz"), out()),
                  {"whole.npz", "int64"});
 }
 
-TEST_F(BadInput, calibration_data_without_samples) {
+TEST_F(BadInput, calibration_data_without_samples_is_refused) {
   save_npy(path("none.npz"), {{"x", Tensor(DataType::float32, {0, 3, 8, 8})}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("none.npz"), out()),
                  {"none.npz", "no samples"});
 }
 
-TEST_F(BadInput, calibration_data_with_nan) {
+TEST_F(BadInput, calibration_data_with_nan_is_refused) {
   Tensor x(DataType::float32, {2, 3, 8, 8});
   x.mutable_data<float>()[200] = std::numeric_limits<float>::quiet_NaN();
   save_npy(path("nan.npz"), {{"x", x}});
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("nan.npz"), out()), {"nan.npz", "nan"});
 }
 
-TEST_F(BadInput, one_weight_bit) { expect_quantize_refused("--weight-bits 1", {"weight_bits", "1", "2 to 8"}); }
-TEST_F(BadInput, thirty_three_weight_bits) {
+TEST_F(BadInput, one_weight_bit_is_refused) {
+  expect_quantize_refused("--weight-bits 1", {"weight_bits", "1", "2 to 8"});
+}
+TEST_F(BadInput, thirty_three_weight_bits_are_refused) {
   expect_quantize_refused("--weight-bits 33", {"weight_bits", "33", "2 to 8"});
 }
-TEST_F(BadInput, twelve_activation_bits) { expect_quantize_refused("--activation-bits 12", {"activation_bits", "12"}); }
-TEST_F(BadInput, percentile_of_zero) {
+TEST_F(BadInput, twelve_activation_bits_are_refused) {
+  expect_quantize_refused("--activation-bits 12", {"activation_bits", "12"});
+}
+TEST_F(BadInput, percentile_of_zero_is_refused) {
   expect_quantize_refused("--observer percentile --percentile 0", {"percentile", "0"});
 }
-TEST_F(BadInput, percentile_of_101) {
+TEST_F(BadInput, percentile_of_101_is_refused) {
   expect_quantize_refused("--observer percentile --percentile 101", {"percentile", "101"});
 }
-TEST_F(BadInput, unknown_observer) {
+TEST_F(BadInput, unknown_observer_is_refused) {
   expect_quantize_refused("--observer median", {"median", "min_max", "percentile", "mse"});
 }
 TEST_F(BadInput, automatic_observer_with_saved_statistics_is_refused) {
@@ -194,11 +202,13 @@ TEST_F(BadInput, automatic_observer_with_saved_statistics_is_refused) {
   expect_refused(fmt::format("quantize {} --calibration {} --observer auto -o {}", model(), path("saved.json"), out()),
                  {"saved.json", "only statistics", "--observer auto", "--calibrate"});
 }
-TEST_F(BadInput, data_free_with_data) { expect_quantize_refused("--data-free", {"--data-free", "--calibrate"}); }
-TEST_F(BadInput, data_free_with_an_empty_input_range) {
+TEST_F(BadInput, data_free_with_data_is_refused) {
+  expect_quantize_refused("--data-free", {"--data-free", "--calibrate"});
+}
+TEST_F(BadInput, data_free_with_an_empty_input_range_is_refused) {
   expect_refused(fmt::format("quantize {} --data-free --input-range 1,1 -o {}", model(), out()), {"'input'", "1 to 1"});
 }
-TEST_F(BadInput, data_free_with_options_that_need_samples) {
+TEST_F(BadInput, data_free_with_options_that_need_samples_is_refused) {
   expect_refused(fmt::format("quantize {} --data-free --rounding gptq -o {}", model(), out()), {"samples", "gptq"});
 }
 TEST_F(BadInput, skipping_an_unknown_layer_suggests_the_nearest) {
@@ -210,17 +220,17 @@ TEST_F(BadInput, recipe_with_an_unknown_key_suggests_the_nearest) {
   expect_quantize_refused("--recipe " + path("recipe.toml"), {"recipe.toml", "weight_schema", "weight_scheme"});
 }
 
-TEST_F(BadInput, recipe_with_a_value_of_the_wrong_type) {
+TEST_F(BadInput, recipe_with_a_value_of_the_wrong_type_is_refused) {
   write_text(path("recipe.toml"), "weight_bits = \"eight\"\n");
   expect_quantize_refused("--recipe " + path("recipe.toml"), {"recipe.toml", "weight_bits"});
 }
 
-TEST_F(BadInput, preprocess_file_with_an_unknown_key) {
+TEST_F(BadInput, preprocess_file_with_an_unknown_key_is_refused) {
   write_text(path("images.toml"), "resise = 256\n");
   expect_quantize_refused("--preprocess " + path("images.toml"), {"images.toml", "resise", "resize"});
 }
 
-TEST_F(BadInput, images_with_a_corrupt_one) {
+TEST_F(BadInput, corrupt_image_is_skipped_or_refused_when_strict) {
   BITFOLD_NEEDS_DATA();
   const auto folder = folder_ / "images";
   std::filesystem::create_directory(folder);
@@ -235,7 +245,7 @@ TEST_F(BadInput, images_with_a_corrupt_one) {
   EXPECT_NE(result.output.find("2.jpg"), std::string::npos) << "the skipped image is named:\n" << result.output;
 }
 
-TEST_F(BadInput, labels_that_do_not_match) {
+TEST_F(BadInput, labels_that_do_not_match_are_refused) {
   BITFOLD_NEEDS_DATA();
   const auto folder = folder_ / "labelled";
   std::filesystem::create_directory(folder);
@@ -275,7 +285,7 @@ TEST_F(BadInput, overwriting_the_float_model_is_refused) {
   EXPECT_EQ(read_text(model()), before);
 }
 
-TEST_F(BadInput, running_on_an_array_of_the_wrong_shape) {
+TEST_F(BadInput, running_on_an_array_of_the_wrong_shape_is_refused) {
   save_npy(path("flat.npy"), {{"", Tensor(DataType::float32, {4, 3})}});
   expect_refused(fmt::format("run {} --input {}", model(), path("flat.npy")), {"input", "4x3"});
 }

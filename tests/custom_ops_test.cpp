@@ -28,7 +28,7 @@ class CustomOpsTool : public SmallNetworkTest {
   static constexpr const char* kLibrary = "--custom-ops " BITFOLD_CUSTOM_OPERATORS;
 };
 
-TEST_F(CustomOpsTool, a_loaded_operator_runs_and_is_quantized_around) {
+TEST_F(CustomOpsTool, a_loaded_operator_runs_in_float_between_quantized_layers) {
   expect_refused(fmt::format("run {} --input {}", squash(), data()), {"org.example.Squash"});
   const auto quantized =
       run_for_json(fmt::format("quantize {} --calibrate {} -o {} {}", squash(), data(), out(), kLibrary));

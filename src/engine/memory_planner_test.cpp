@@ -51,7 +51,7 @@ TEST(MemoryPlanner, a_chain_reaches_the_lower_bound) {
   EXPECT_EQ(placement.arena_bytes, 5120U);
 }
 
-TEST(MemoryPlanner, blocks_of_several_threads_share_a_midpoint) {
+TEST(MemoryPlanner, with_several_threads_blocks_are_centred_on_larger_ones) {
   const std::vector<Block> blocks{{4096, 0, 1}, {1024, 2, 3}, {2048, 4, 4}, {1024, 3, 5}};
   const Placement placement = place_blocks(blocks, 2);
   expect_valid(blocks, placement);
@@ -62,7 +62,7 @@ TEST(MemoryPlanner, blocks_of_several_threads_share_a_midpoint) {
   EXPECT_NE(middle(3), middle(0)) << "the place is taken";
 }
 
-TEST(MemoryPlanner, sharing_midpoints_enlarges_the_arena_by_at_most_a_tenth) {
+TEST(MemoryPlanner, centring_blocks_enlarges_the_arena_by_at_most_a_tenth) {
   // Centred on the first block, the second leaves no room for the third.
   const std::vector<Block> blocks{{4096, 0, 0}, {1024, 1, 2}, {3072, 1, 1}};
   const Placement placement = place_blocks(blocks, 2);

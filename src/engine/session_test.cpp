@@ -108,7 +108,7 @@ TEST(Session, a_single_convolution_reads_and_writes_planes) {
   }
 }
 
-TEST(Session, attention_runs_in_one_dnn_and_equals_the_reference) {
+TEST(Session, attention_runs_in_onednn_and_equals_the_reference) {
   for (const int threads : {1, 2}) {
     GraphBuilder b;
     const ValueId q = b.input({2, 3, 17, 8}, std::nullopt), k = b.input({2, 3, 8, 19}, std::nullopt);

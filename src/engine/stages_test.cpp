@@ -132,7 +132,7 @@ TEST(Stages, outputs_may_be_inputs_constants_or_run_time_values) {
   }
 }
 
-TEST(Stages, several_run_time_nodes_in_a_row_and_side_by_side) {
+TEST(Stages, run_time_nodes_in_a_row_and_side_by_side_equal_the_reference) {
   GraphBuilder b;
   const ValueId x = b.input({kDynamic, 6}, std::nullopt);
   const ValueId n = b.graph.add_input("n", DataType::int64, {1});

@@ -90,7 +90,7 @@ void expect_same_bytes(GraphBuilder b) {
 
 TEST(Team, every_size_computes_the_same_bytes) { expect_same_bytes(network()); }
 
-TEST(Team, pads_large_images_together) {
+TEST(Team, threads_pad_a_large_image_jointly) {
   GraphBuilder b = large_images();
   expect_same_bytes(b);
   const auto bytes = [&](int threads) { return Session(b.graph, {.threads = threads}).arena_bytes(); };

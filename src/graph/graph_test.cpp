@@ -50,7 +50,7 @@ TEST(Graph, replace_value_keeps_the_name_of_a_graph_output) {
   EXPECT_NE(g.producer(g.outputs()[0]), NodeId::none);
 }
 
-TEST(Graph, remove_dead_takes_chains_and_their_constants) {
+TEST(Graph, remove_dead_removes_chains_and_their_constants) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {1});
   const ValueId c = g.add_constant("c", Tensor::from<float>({1}, std::vector<float>{1}));

@@ -117,7 +117,7 @@ TEST(Part, names_that_cannot_be_used_are_errors_with_the_cause) {
   expect_words(refusal(g, {.inputs_at = {"y"}}), {"no node lies between the given values"});
 }
 
-TEST(Part, an_operator_in_a_body_that_cannot_be_run_leaves_the_whole_node) {
+TEST(Part, an_operator_in_a_body_that_cannot_be_run_excludes_the_whole_node) {
   const auto branch = [](const Op& op, const std::string& name) {
     Graph body;
     const ValueId x = body.add_input(name + "_x", DataType::float32, {2});

@@ -45,7 +45,7 @@ TEST(ShapeInference, mismatched_channels_name_the_node_and_both_counts) {
   }
 }
 
-TEST(ShapeInference, a_reshape_to_the_batch_and_the_rest_is_known_when_the_batch_is) {
+TEST(ShapeInference, a_reshape_to_batch_and_minus_one_is_known_if_the_batch_is_known) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 64, 1, 1});
   const ValueId shape = g.add(ShapeOf{}, "shape", {x}, "s");
@@ -63,7 +63,7 @@ TEST(ShapeInference, a_reshape_that_copies_a_dynamic_batch_infers_the_rest) {
   EXPECT_EQ(shape_after(g, g.add(Reshape{}, "reshape", {x, integers(g, "t", {0, -1})}, "y")), (Shape{kDynamic, 256}));
 }
 
-TEST(ShapeInference, the_number_of_elements_is_a_shape) {
+TEST(ShapeInference, the_number_of_elements_can_be_a_shape) {
   Graph g;
   const ValueId x = g.add_input("x", DataType::float32, {2, 3, 4});
   const ValueId size = g.add(Unsqueeze{}, "vector", {g.add(SizeOf{}, "size", {x}, "s"), integers(g, "axes", {0})}, "t");
@@ -143,7 +143,7 @@ TEST(ShapeInference, sizes_beyond_any_memory_are_an_error_not_an_overflow) {
   EXPECT_THROW(infer_values(g), Error);
 }
 
-TEST(ShapeInference, broadcasting_fills_ones_and_refuses_the_rest) {
+TEST(ShapeInference, broadcasting_repeats_axes_of_size_1_and_refuses_other_differences) {
   Graph g;
   const ValueId a = g.add_input("a", DataType::float32, {kDynamic, 1, 5});
   const ValueId b = g.add_input("b", DataType::float32, {4, 5});

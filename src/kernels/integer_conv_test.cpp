@@ -88,7 +88,7 @@ TEST_P(IntegerConvTest, accumulators_equal_the_definition) {
     }
 }
 
-TEST(BestFilterForm, winograd_only_on_avx2_and_only_if_exact) {
+TEST(BestFilterForm, is_winograd_only_on_avx2_and_only_if_exact) {
   const auto form = [](std::int64_t channels, std::int8_t weight, std::int64_t stride, Isa cap) {
     const Case c{
         {.out_channels = 16, .in_channels = channels, .kernel_h = 3, .kernel_w = 3}, 1, 34, 34, stride, stride};

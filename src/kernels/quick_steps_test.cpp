@@ -68,7 +68,7 @@ TEST(QuickSteps, accept_small_multipliers_if_accumulators_are_small) {
   expect_codes({0.0F, 1000, 77}, -1000, 1000);
 }
 
-TEST(QuickSteps, rejected_when_not_exact) {
+TEST(QuickSteps, are_rejected_if_not_exact) {
   EXPECT_EQ(steps_of({0.01F, 59'000'000, 0}).terms().origins, nullptr) << "floats beyond int32";
   EXPECT_EQ(steps_of({0x1.8p-20F, 9'000'000, 0}).terms().origins, nullptr) << "more integers than floats have";
   EXPECT_EQ(steps_of({1.0F, 1000, 0}).terms().origins, nullptr);

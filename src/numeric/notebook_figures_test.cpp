@@ -40,14 +40,14 @@ constexpr float kNotebookScale = 0.02131405F;
 
 // Its dequantized values are (round(x / scale) + zp - zp) * scale. The fractional zero_point cancels except at the
 // minimum, which the clamp to 0 moves by the fraction, from -2.2167 to -2.2066.
-TEST(Notebook, its_asymmetric_scale_gives_its_values) {
+TEST(Notebook, the_notebooks_asymmetric_scale_gives_its_values) {
   const QuantParams p{.scale = {kNotebookScale}, .zero_point = {104}, .bits = 8};
   expect_printed(snap(x_f(), p), {-2.2167, 0.4050, 0.5542, 1.1936, 0.3837, 1.6199, -0.6607, -0.0853,  //
                                   -0.8312, 0.0000, 1.2788, -0.1705, 3.2184, 1.6199, 0.6181, -1.0018});
 }
 
 // Cell 10: zero_point 0, codes [-128, 127].
-TEST(Notebook, its_symmetric_grid_gives_its_codes_and_values) {
+TEST(Notebook, the_notebooks_symmetric_grid_gives_its_codes_and_values) {
   const std::vector<std::int8_t> codes{-104, 19, 26, 56, 18, 76, -31, -4, -39, 0, 60, -8, 127, 76, 29, -47};
   for (float scale : {(kMax - kMin) / 255, kNotebookScale}) {
     const QuantParams p{.scale = {scale}, .zero_point = {0}, .bits = 8, .is_signed = true};
@@ -58,7 +58,7 @@ TEST(Notebook, its_symmetric_grid_gives_its_codes_and_values) {
                                   -0.8312, 0.0000, 1.2788, -0.1705, 2.7069, 1.6199, 0.6181, -1.0018});
 }
 
-TEST(Notebook, our_symmetric_grid_does_not_clip_the_maximum) {
+TEST(Notebook, bitfolds_symmetric_grid_does_not_clip_the_maximum) {
   const QuantParams p = choose_params(kMin, kMax, {.bits = 8, .is_signed = true, .scheme = Scheme::symmetric});
   EXPECT_EQ(p.scale[0], static_cast<float>(double{kMax} / 127));
   const Tensor snapped = snap(x_f(), p);

@@ -12,7 +12,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-TEST(SmallReals, every_code_survives_the_way_to_float_and_back) {
+TEST(SmallReals, every_code_survives_conversion_to_float_and_back) {
   for (const DataType type : {DataType::float8e4m3fn, DataType::float8e4m3fnuz, DataType::float8e5m2,
                               DataType::float8e5m2fnuz, DataType::float8e8m0, DataType::float4e2m1})
     for (int code = 0; code < (bit_width(type) == 8 ? 256 : 16); ++code) {
@@ -25,7 +25,7 @@ TEST(SmallReals, every_code_survives_the_way_to_float_and_back) {
     }
 }
 
-TEST(SmallReals, largest_and_smallest_numbers) {
+TEST(SmallReals, largest_and_smallest_numbers_have_their_defined_codes) {
   EXPECT_EQ(small_real_to_float(DataType::float8e4m3fn, 0x7e), 448);
   EXPECT_EQ(small_real_to_float(DataType::float8e4m3fn, 0x01), 0x1p-9F);
   EXPECT_EQ(small_real_to_float(DataType::float8e4m3fnuz, 0x7f), 240);
@@ -56,7 +56,7 @@ TEST(SmallReals, numbers_beyond_the_range_saturate_on_demand) {
   EXPECT_EQ(float_to_small_real(DataType::float4e2m1, 100, false), 7);
 }
 
-TEST(SmallReals, nan_and_negative_zero) {
+TEST(SmallReals, nan_and_negative_zero_have_their_defined_codes) {
   EXPECT_EQ(float_to_small_real(DataType::float8e4m3fn, kNan), 0x7f);
   EXPECT_EQ(float_to_small_real(DataType::float8e5m2, kNan), 0x7e);
   EXPECT_EQ(float_to_small_real(DataType::float8e4m3fnuz, kNan), 0x80);

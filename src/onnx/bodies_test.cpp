@@ -79,7 +79,7 @@ TEST(If, captured_values_become_inputs_and_constants_are_copied) {
   EXPECT_EQ(graph.value(graph.outputs()[0]).shape, (Shape{2}));
 }
 
-TEST(If, round_trip) {
+TEST(If, survives_saving_and_loading) {
   expect_round_trip(branches().load());
   expect_round_trip(branches().load(), {.opset = 13});
 }
@@ -99,7 +99,7 @@ TEST(If, branches_may_give_captured_values_and_constants) {
   expect_round_trip(b.load());
 }
 
-TEST(If, a_branch_may_have_a_name_that_the_other_one_captures) {
+TEST(If, a_branch_may_define_a_name_that_the_other_branch_captures) {
   ModelBuilder b = branches();
   onnx::GraphProto& else_branch = *b.graph().mutable_node(1)->mutable_attribute(1)->mutable_g();
   else_branch.mutable_node(0)->set_output(0, "x");
@@ -124,7 +124,7 @@ ModelBuilder loop() {
   return b;
 }
 
-TEST(Loop, carries_and_captures) {
+TEST(Loop, carries_values_and_captures_outer_ones) {
   const Graph graph = loop().load();
   const Node& node = node_named(graph, "loop");
   EXPECT_EQ(std::get<Loop>(node.op).captured, 1);
@@ -148,7 +148,7 @@ TEST(Loop, a_body_with_a_wrong_number_of_inputs_is_refused) {
   }
 }
 
-TEST(Scan, round_trip) {
+TEST(Scan, survives_saving_and_loading) {
   ModelBuilder b(17);
   b.input("start", {2}).input("xs", {5, 2}).output("sum").output("sums");
   onnx::NodeProto& node = b.node("Scan", "scan", {"start", "xs"}, {"sum", "sums"});
@@ -164,7 +164,7 @@ TEST(Scan, round_trip) {
   expect_round_trip(graph);
 }
 
-TEST(Bodies, nest_and_capture_through_each_other) {
+TEST(Bodies, nested_bodies_capture_values_of_all_outer_graphs) {
   ModelBuilder b = loop();
   b.input("c", {}, onnx::TensorProto::BOOL);
   onnx::GraphProto& body = *b.graph().mutable_node(0)->mutable_attribute(0)->mutable_g();

@@ -123,7 +123,7 @@ TEST_F(CustomOps, survive_a_file_and_give_later_nodes_a_type) {
   EXPECT_EQ(Session(again).run(std::vector{kX}), Reference(g).run(std::vector{kX}));
 }
 
-TEST_F(CustomOps, are_quantized_around_as_float_operators_are) {
+TEST_F(CustomOps, stay_in_float_between_quantized_layers) {
   Graph g;
   const Window window{.kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads = {0, 0, 0, 0}};
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 4, 6, 6});

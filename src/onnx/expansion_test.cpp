@@ -52,7 +52,7 @@ TEST(Expansion, a_node_becomes_several_and_the_last_keeps_its_name) {
   EXPECT_EQ(graph.node(graph.topological_order()[1]).op, Op(GeluTanh{}));
 }
 
-TEST(Expansion, a_form_without_a_counterpart_stays_a_node_with_the_reason) {
+TEST(Expansion, a_form_that_cannot_be_replaced_stays_a_node_with_the_reason) {
   ModelBuilder b = microsoft();
   b.input("x", {1, 1, 2, 2}).input("w", {1, 1, 1, 1}).output("y");
   set_word(add_node(b, "FusedConv", {"x", "w"}), "activation", "Cubic");
@@ -62,7 +62,7 @@ TEST(Expansion, a_form_without_a_counterpart_stays_a_node_with_the_reason) {
 }
 
 // x -> QuantizeLinear -> QLinearConv -> DequantizeLinear -> y
-TEST(Expansion, a_convolution_of_codes_becomes_one_with_grids) {
+TEST(Expansion, a_convolution_of_codes_becomes_a_float_one_with_grids) {
   ModelBuilder b;
   b.input("x", {1, 1, 2, 2}).output("y");
   b.constant("xs", floats({}, {0.5F})).constant("xz", numbers<std::uint8_t>({}, {3}));
@@ -86,7 +86,7 @@ TEST(Expansion, a_convolution_of_codes_becomes_one_with_grids) {
             floats({1, 2, 2, 2}, {2, 2, 2, 3, -4, -6, -10, -12}));
 }
 
-TEST(Expansion, a_convolution_with_computed_scales_stays_one_of_codes) {
+TEST(Expansion, a_convolution_with_computed_scales_stays_an_operator_on_codes) {
   ModelBuilder b;
   const int kByte = onnx::TensorProto::UINT8;
   b.input("x", {1, 1, 2, 2}, kByte).input("s", {}).input("z", {}, kByte).input("w", {1, 1, 1, 1}, kByte).output("y");

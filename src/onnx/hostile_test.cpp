@@ -33,32 +33,34 @@ void expect_bytes_refused(const std::string& bytes, const std::vector<std::strin
   expect_error([&] { parse_onnx(std::as_bytes(std::span(bytes)), "test.onnx"); }, words);
 }
 
-TEST(BadFile, missing) {
+TEST(BadFile, missing_is_refused) {
   expect_error([] { load_onnx("/nowhere/model.onnx"); }, {"/nowhere/model.onnx", "No such file"});
 }
-TEST(BadFile, empty) { expect_bytes_refused("", {"test.onnx", "empty"}); }
-TEST(BadFile, not_a_protobuf) { expect_bytes_refused("this is not a model\n", {"test.onnx", "not an ONNX model"}); }
-TEST(BadFile, no_ir_version) {
+TEST(BadFile, empty_is_refused) { expect_bytes_refused("", {"test.onnx", "empty"}); }
+TEST(BadFile, not_a_protobuf_is_refused) {
+  expect_bytes_refused("this is not a model\n", {"test.onnx", "not an ONNX model"});
+}
+TEST(BadFile, without_ir_version_is_refused) {
   ModelBuilder b;
   b.model.clear_ir_version();
   expect_refused(b, {"IR version"});
 }
-TEST(BadFile, no_opset) {
+TEST(BadFile, without_opset_is_refused) {
   ModelBuilder b;
   b.model.clear_opset_import();
   expect_refused(b, {"operator set"});
 }
-TEST(BadFile, no_graph) {
+TEST(BadFile, without_graph_is_refused) {
   ModelBuilder b;
   b.model.clear_graph();
   expect_refused(b, {"no graph"});
 }
-TEST(BadFile, opset_outside_the_supported_range) {
+TEST(BadFile, opset_outside_the_supported_range_is_refused) {
   expect_refused(ModelBuilder(0), {"opset 0"});
   expect_refused(ModelBuilder(99), {"opset 99"});
 }
 
-TEST(BadFile, truncated_at_multiples_of_a_sixteenth) {
+TEST(BadFile, truncated_at_multiples_of_a_sixteenth_is_refused) {
   BITFOLD_NEEDS_DATA();
   const std::string path = (testing::data_folder() / "models" / "lenet-bn.onnx").string();
   const auto bytes = read_file(path);
@@ -69,73 +71,73 @@ TEST(BadFile, truncated_at_multiples_of_a_sixteenth) {
   }
 }
 
-TEST(BadGraph, cycle) {
+TEST(BadGraph, cycle_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("a");
   b.node("Add", "first", {"x", "b"}, {"a"});
   b.node("Relu", "second", {"a"}, {"b"});
   expect_refused(b, {"[Add 'first']", "cycle"});
 }
-TEST(BadGraph, input_that_nothing_produces) {
+TEST(BadGraph, input_that_nothing_produces_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   b.node("Add", "sum", {"x", "ghost"}, {"y"});
   expect_refused(b, {"[Add 'sum']", "'ghost'", "nothing produces"});
 }
-TEST(BadGraph, output_that_nothing_produces) {
+TEST(BadGraph, output_that_nothing_produces_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("ghost");
   expect_refused(b, {"'ghost'", "nothing produces"});
 }
-TEST(BadGraph, two_producers_of_one_name) {
+TEST(BadGraph, two_producers_of_one_name_are_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   b.node("Relu", "first", {"x"}, {"y"});
   b.node("Exp", "second", {"x"}, {"y"});
   expect_refused(b, {"[Exp 'second']", "'y'", "[Relu 'first']"});
 }
-TEST(BadGraph, node_that_produces_an_input_or_initializer) {
+TEST(BadGraph, node_that_produces_an_input_or_initializer_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("x");
   b.node("Relu", "relu", {"x"}, {"x"});
   expect_refused(b, {"[Relu 'relu']", "'x'"});
 }
-TEST(BadGraph, two_initializers_of_one_name) {
+TEST(BadGraph, two_initializers_of_one_name_are_refused) {
   ModelBuilder b;
   b.constant("w", floats({1}, {1})).constant("w", floats({1}, {2})).output("w");
   expect_refused(b, {"'w'"});
 }
-TEST(BadGraph, too_few_inputs) {
+TEST(BadGraph, too_few_inputs_are_refused) {
   ModelBuilder b;
   b.input("x", {1, 1, 4, 4}).output("y");
   set_integers(b.node("Conv", "conv", {"x"}, {"y"}), "kernel_shape", {3, 3});
   expect_refused(b, {"[Conv 'conv']", "inputs"});
 }
-TEST(BadGraph, convolution_with_mismatched_channels) {
+TEST(BadGraph, convolution_with_mismatched_channels_is_refused) {
   ModelBuilder b;
   b.input("x", {1, 32, 8, 8}).constant("w", Tensor(DataType::float32, {4, 64, 3, 3})).output("y");
   b.node("Conv", "layer2.0.conv1", {"x", "w"}, {"y"});
   expect_refused(b, {"[Conv 'layer2.0.conv1']", "64", "32"});
 }
-TEST(BadGraph, operator_set_that_is_not_imported) {
+TEST(BadGraph, operator_set_that_is_not_imported_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).output("y");
   b.node("Frob", "frob", {"x"}, {"y"}).set_domain("acme");
   expect_refused(b, {"[Frob 'frob']", "acme"});
 }
-TEST(BadGraph, batch_norm_in_training_mode) {
+TEST(BadGraph, batch_norm_in_training_mode_is_refused) {
   ModelBuilder b;
   b.input("x", {1, 2, 3, 3}).constant("p", floats({2}, {1, 1})).output("y");
   set_integer(b.node("BatchNormalization", "bn", {"x", "p", "p", "p", "p"}, {"y"}), "training_mode", 1);
   expect_refused(b, {"[BatchNormalization 'bn']", "training"});
 }
-TEST(BadGraph, attribute_of_the_wrong_type) {
+TEST(BadGraph, attribute_of_the_wrong_type_is_refused) {
   ModelBuilder b;
   b.input("x", {2, 2}).output("y");
   set_word(b.node("Flatten", "flat", {"x"}, {"y"}), "axis", "one");
   expect_refused(b, {"[Flatten 'flat']", "'axis'", "INT"});
 }
-TEST(BadGraph, strides_of_zero) {
+TEST(BadGraph, strides_of_zero_are_refused) {
   ModelBuilder b;
   b.input("x", {1, 1, 8, 8}).output("y");
   onnx::NodeProto& pool = b.node("MaxPool", "pool", {"x"}, {"y"});
@@ -144,7 +146,7 @@ TEST(BadGraph, strides_of_zero) {
   expect_refused(b, {"[MaxPool 'pool']", "strides", "0"});
 }
 
-TEST(BadTensor, raw_data_of_the_wrong_size) {
+TEST(BadTensor, raw_data_of_the_wrong_size_is_refused) {
   ModelBuilder b;
   b.constant("w", floats({4}, {1, 2, 3, 4})).output("w");
   b.graph().mutable_initializer(0)->set_dims(0, 5);
@@ -168,7 +170,7 @@ TEST(BadTensor, bytes_other_than_0_and_1_are_true) {
     EXPECT_EQ(std::vector<int>({int(bytes[0]), int(bytes[1]), int(bytes[2])}), std::vector<int>({1, 0, 1})) << name;
   }
 }
-TEST(BadTensor, typed_data_of_the_wrong_size) {
+TEST(BadTensor, typed_data_of_the_wrong_size_is_refused) {
   ModelBuilder b;
   auto& tensor = *b.output("w").graph().add_initializer();
   tensor.set_name("w");
@@ -177,13 +179,13 @@ TEST(BadTensor, typed_data_of_the_wrong_size) {
   tensor.add_float_data(1);
   expect_refused(b, {"'w'", "3 elements", "1"});
 }
-TEST(BadTensor, negative_dimension) {
+TEST(BadTensor, negative_dimension_is_refused) {
   ModelBuilder b;
   b.constant("w", floats({4}, {1, 2, 3, 4})).output("w");
   b.graph().mutable_initializer(0)->set_dims(0, -4);
   expect_refused(b, {"'w'", "-4"});
 }
-TEST(BadTensor, enormous_dimension_without_its_bytes) {
+TEST(BadTensor, enormous_dimension_without_its_bytes_is_refused) {
   for (int shift : {40, 62}) {
     ModelBuilder b;
     b.constant("w", floats({4}, {1, 2, 3, 4})).output("w");
@@ -191,7 +193,7 @@ TEST(BadTensor, enormous_dimension_without_its_bytes) {
     expect_refused(b, {"'w'"});
   }
 }
-TEST(BadTensor, graph_input_with_a_negative_or_enormous_dimension) {
+TEST(BadTensor, graph_input_with_a_negative_or_enormous_dimension_is_refused) {
   for (std::int64_t dim : {std::int64_t{-3}, std::int64_t{1} << 62}) {
     ModelBuilder b;
     b.input("x", {2, dim}).output("y");
@@ -199,14 +201,14 @@ TEST(BadTensor, graph_input_with_a_negative_or_enormous_dimension) {
     expect_refused(b, {"'x'"});
   }
 }
-TEST(BadTensor, element_type_that_is_not_supported) {
+TEST(BadTensor, element_type_that_is_not_supported_is_refused) {
   ModelBuilder b;
   b.constant("w", floats({1}, {1})).output("w");
   b.graph().mutable_initializer(0)->set_data_type(onnx::TensorProto::COMPLEX64);
   expect_refused(b, {"'w'", "14"});
 }
 
-TEST(BadGrid, scale_that_is_not_positive) {
+TEST(BadGrid, scale_that_is_not_positive_is_refused) {
   for (float scale : {0.0F, -1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     ModelBuilder b;
     b.input("x", {2}).constant("s", floats({}, {scale})).output("y");
@@ -215,7 +217,7 @@ TEST(BadGrid, scale_that_is_not_positive) {
     expect_refused(b, {"'q'", "scale"});
   }
 }
-TEST(BadGrid, scales_that_do_not_fit_the_channels) {
+TEST(BadGrid, scales_that_do_not_fit_the_channels_are_refused) {
   ModelBuilder b;
   b.constant("w", Tensor(DataType::int8, {2, 3})).constant("s", floats({2}, {1, 1})).output("y");
   set_integer(b.node("DequantizeLinear", "dq", {"w", "s"}, {"y"}), "axis", 1);
@@ -231,7 +233,7 @@ ModelBuilder blocked(const Shape& scale, std::int64_t block_size, std::int64_t a
   set_integer(node, "block_size", block_size);
   return b;
 }
-TEST(BadGrid, blocks_that_do_not_fit) {
+TEST(BadGrid, blocks_that_do_not_fit_are_refused) {
   blocked({4, 3}, 2, 1).load();
   expect_refused(blocked({4, 2}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4x2", "blocks of 2", "need 4x3"});
   expect_refused(blocked({4}, 2, 1), {"[DequantizeLinear 'dq']", "scales of shape 4;", "need 4x3"});

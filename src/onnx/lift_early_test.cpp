@@ -68,7 +68,7 @@ TEST(EarlyOpset, names_of_overwritten_inputs_are_dropped) {
   EXPECT_EQ(run(b.load(), {floats({2}, {-1, 1})}), floats({2}, {0, 1}));
 }
 
-TEST(EarlyOpset, batch_norm_says_that_it_tests) {
+TEST(EarlyOpset, batch_norm_with_is_test_is_read) {
   ModelBuilder b(6);
   b.input("x", {1, 1, 2}).output("y");
   for (const char* name : {"scale", "bias", "mean", "variance"}) b.constant(name, floats({1}, {1}));
@@ -78,7 +78,7 @@ TEST(EarlyOpset, batch_norm_says_that_it_tests) {
   EXPECT_EQ(run(b.load(), {floats({1, 1, 2}, {3, 5})}), floats({1, 1, 2}, {3, 5}));
 }
 
-TEST(EarlyOpset, attributes_that_became_inputs_or_numbers) {
+TEST(EarlyOpset, attributes_become_inputs_or_numbers) {
   {
     ModelBuilder b(1);
     b.input("x", {2, 2}).output("y");
@@ -114,14 +114,14 @@ TEST(EarlyOpset, attributes_that_became_inputs_or_numbers) {
   }
 }
 
-TEST(EarlyOpset, concat_joins_axis_1_unless_told) {
+TEST(EarlyOpset, concat_joins_axis_1_by_default) {
   ModelBuilder b(3);
   b.input("x", {1, 1}).output("y");
   b.node("Concat", "concat", {"x", "x"}, {"y"});
   EXPECT_EQ(run(b.load(), {floats({1, 1}, {5})}), floats({1, 2}, {5, 5}));
 }
 
-TEST(EarlyOpset, operators_of_opset_7_do_not_exist) {
+TEST(EarlyOpset, operators_introduced_in_opset_7_are_not_known) {
   ModelBuilder b(6);
   b.input("x", {2}).output("y");
   b.node("Cos", "cos", {"x"}, {"y"});

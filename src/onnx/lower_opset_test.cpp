@@ -131,7 +131,7 @@ TEST(Lowering, nearest_resize_becomes_an_upsample) {
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, floats({4}, {1, 1, 2, 2})}), 11);
   expect_opsets(one_node(Resize{}, {1, 1, 2, 2}, {std::nullopt, std::nullopt, ints({1, 1, 4, 4})}), 11);
 }
-TEST(Lowering, further_forms_of_resize) {
+TEST(Lowering, resize_needs_the_opset_that_introduced_its_attributes) {
   const std::vector<std::optional<Tensor>> scales{std::nullopt, floats({4}, {1, 1, 2, 2})};
   expect_opsets(one_node(Resize{.coordinates = ResizeCoordinates::half_pixel_symmetric}, {1, 1, 2, 2}, scales), 19);
   expect_opsets(one_node(Resize{.mode = ResizeMode::linear, .antialias = true}, {1, 1, 2, 2}, scales), 18);
@@ -141,21 +141,21 @@ TEST(Lowering, further_forms_of_resize) {
                          {floats({8}, {0, 0, 0, 0, 1, 1, 1, 1}), std::nullopt, ints({1, 1, 3, 3})}),
                 11);
 }
-TEST(Lowering, k_of_top_k) {
+TEST(Lowering, k_of_top_k_becomes_an_attribute) {
   expect_opsets(one_node(TopK{}, {2, 3}, {ints({2})}, 2), 7);
   expect_opsets(one_node(TopK{.largest = false}, {2, 3}, {ints({2})}, 2), 11);
 }
-TEST(Lowering, scatter_elements) {
+TEST(Lowering, scatter_elements_with_a_reduction_needs_opset_16_or_18) {
   expect_opsets(one_node(ScatterElements{}, {3}, {ints({1}), floats({1}, {5})}), 9);
   expect_opsets(one_node(ScatterElements{0, ScatterReduction::add}, {3}, {ints({1}), floats({1}, {5})}), 16);
   expect_opsets(one_node(ScatterElements{0, ScatterReduction::max}, {3}, {ints({1}), floats({1}, {5})}), 18);
 }
-TEST(Lowering, gather_nd) {
+TEST(Lowering, gather_nd_with_batch_dims_needs_opset_12) {
   const Tensor rows = Tensor::from<std::int64_t>({2, 1}, Ints{0, 1});
   expect_opsets(one_node(GatherNd{}, {2, 3}, {rows}), 11);
   expect_opsets(one_node(GatherNd{1}, {2, 3}, {rows}), 12);
 }
-TEST(Lowering, images_and_regions) {
+TEST(Lowering, image_operators_need_the_opset_that_introduced_their_attributes) {
   const Tensor grid(DataType::float32, {1, 2, 2, 2}), batch = ints({0});
   for (SampleMode mode : {SampleMode::linear, SampleMode::nearest, SampleMode::cubic})
     expect_opsets(one_node(GridSample{mode}, {1, 1, 4, 4}, {grid}), 16);
@@ -165,12 +165,12 @@ TEST(Lowering, images_and_regions) {
   expect_opsets(one_node(SpaceToDepth{2}, {1, 1, 4, 4}), 7);
   expect_opsets(one_node(SpaceToDepth{2, true}, {1, 1, 4, 4}), 28);
 }
-TEST(Lowering, hardmax) {
+TEST(Lowering, hardmax_over_a_middle_axis_needs_opset_13) {
   expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3}), 7);
   expect_opsets(one_node(Hardmax{.axis = 1, .flattened = true}, {2, 3, 4}), 7);
   expect_opsets(one_node(Hardmax{.axis = 1}, {2, 3, 4}), 13);
 }
-TEST(Lowering, indices_of_pools_and_norms) {
+TEST(Lowering, column_major_indices_need_opset_8_and_ceil_mode_of_lp_pool_needs_opset_18) {
   const Window window{.kernel = {2}, .strides = {2}, .dilations = {1}, .pads = {0, 0}};
   expect_opsets(one_node(Pool{.window = window, .column_major_indices = true}, {1, 1, 5}, {}, 2), 8);
   expect_opsets(one_node(LpPool{.window = window}, {1, 1, 5}), 7);
@@ -184,7 +184,7 @@ TEST(Lowering, pools_need_the_opset_that_introduced_their_attributes) {
   dilated.dilations = {2};
   expect_opsets(one_node(Pool{.kind = PoolKind::average, .window = dilated}, {1, 1, 5}), 19);
 }
-TEST(Lowering, axis_of_a_dft) {
+TEST(Lowering, axis_of_a_dft_becomes_an_attribute) {
   const auto axis = [](std::int64_t value) {
     return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&value, 1));
   };
@@ -192,14 +192,14 @@ TEST(Lowering, axis_of_a_dft) {
   expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {std::nullopt, axis(1)}), 17);
   expect_opsets(one_node(Dft{}, {2, 3, 4, 1}, {ints({5}), axis(-2)}), 17);
 }
-TEST(Lowering, recurrent_layers) {
+TEST(Lowering, recurrent_layers_with_the_batch_first_need_opset_14) {
   Recurrent op{.kind = RecurrentKind::lstm, .hidden_size = 1};
   const std::vector<std::optional<Tensor>> weights{floats({1, 4, 1}, {1, 2, 3, 4}), floats({1, 4, 1}, {1, 2, 3, 4})};
   expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 7);
   op.batch_first = true;
   expect_opsets(one_node(op, {2, 1, 1}, weights, 3), 14);
 }
-TEST(Lowering, attention) {
+TEST(Lowering, attention_needs_the_opset_that_introduced_its_attributes) {
   std::vector<std::optional<Tensor>> inputs{floats({1, 1, 2, 1}, {1, 2}), floats({1, 1, 2, 1}, {1, 2})};
   expect_opsets(one_node(Attention{.is_causal = true}, {1, 1, 2, 1}, inputs), 23);
   expect_opsets(one_node(Attention{.left_window_size = 1}, {1, 1, 2, 1}, inputs), 25);
@@ -287,7 +287,7 @@ TEST(Opset, a_graph_made_in_memory_gets_opset_13) {
   EXPECT_EQ(file.loaded, graph);
 }
 
-TEST(Opset, follows_from_grids) {
+TEST(Opset, is_the_lowest_that_can_express_the_grids) {
   const auto with_grid = [](int bits, int axis) {
     Graph graph = one_node(Unary{UnaryKind::exp}, {2, 2});
     const ValueId x = graph.inputs()[0];
@@ -315,7 +315,7 @@ TEST(Opset, an_unknown_operator_keeps_its_opset) {
   expect_refused(one_node(Opaque{.type = "Frobnicate", .opset = 17}, {2}), 18, {"[Frobnicate 'n']", "opset 17"});
 }
 
-TEST(Opset, is_refused_by_name_if_two_operators_exclude_each_other) {
+TEST(Opset, two_operators_that_exclude_each_other_are_refused_by_name) {
   Graph graph = one_node(Opaque{.type = "Hardmax", .opset = 11}, {2, 2});
   graph.mark_output(
       graph.add(Reshape{.allow_zero = true}, "shaped", {graph.inputs()[0], graph.add_constant("to", ints({4}))}, "z"));

@@ -139,7 +139,7 @@ TEST(Import, an_identity_of_a_constant_is_another_name_for_it) {
   EXPECT_EQ(g.node(g.producer(g.find("z"))).name, "kept");
 }
 
-TEST(BadGraph, an_identity_that_names_a_constant_twice) {
+TEST(BadGraph, identity_whose_output_another_node_produces_is_refused) {
   ModelBuilder b;
   b.input("x", {2}).constant("c", floats({2}, {1, 2})).output("y");
   b.node("Identity", "same", {"c"}, {"d"});

@@ -52,7 +52,7 @@ TEST(Bounds, contain_the_outputs_of_every_elementwise_operator_with_a_rule) {
   EXPECT_GE(tested, 15);
 }
 
-TEST(Bounds, of_a_leaky_relu_with_a_negative_slope) {
+TEST(Bounds, of_a_leaky_relu_with_a_negative_slope_are_at_least_0) {
   const Parametric leaky{.kind = ParametricKind::leaky_relu, .alpha = -2};
   EXPECT_EQ(bounds(leaky, {{-1, 3}}), (RealBounds{0, 3}));
   EXPECT_EQ(bounds(leaky, {{-4, 3}}), (RealBounds{0, 8}));
@@ -60,7 +60,7 @@ TEST(Bounds, of_a_leaky_relu_with_a_negative_slope) {
   EXPECT_EQ(bounds(Parametric{.kind = ParametricKind::leaky_relu, .alpha = std::nanf("")}, {{-1, 3}}), RealBounds{});
 }
 
-TEST(Bounds, of_a_clip_without_a_bound) {
+TEST(Bounds, of_a_clip_without_a_bound_are_those_of_its_input) {
   EXPECT_EQ(bounds(Clip{}, {{-4, 9}, RealBounds::empty(), {6, 6}}), (RealBounds{-4, 6}));
   EXPECT_EQ(bounds(Clip{}, {{-4, 9}, {0, 0}}), (RealBounds{0, 9}));
   EXPECT_EQ(bounds(Clip{}, {RealBounds{}, {0, 0}, RealBounds{}}).low, -kInfinity) << "the upper bound may be negative";

@@ -134,7 +134,7 @@ TEST(Cast, unused_bits_of_the_last_byte_are_0) {
   EXPECT_EQ(written, 5);
 }
 
-TEST(Cast, reals_of_8_bits) {
+TEST(Cast, reals_of_8_bits_are_rounded_and_saturate) {
   const Tensor x = floats({4}, {1.0625F, 1000, -kInfinity, 0.3F});
   const Tensor saturated = run_op(Cast{DataType::float8e4m3fn}, {x})[0];
   const std::vector<std::uint8_t> codes{0x38, 0x7e, 0xfe, 0x2a};

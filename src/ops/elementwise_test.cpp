@@ -39,7 +39,7 @@ TEST(Unary, kinds_give_onnx_values) {
   for (const UnaryCase& c : cases) expect_op(Unary{c.kind}, {kPoints}, floats({7}, c.expected));
 }
 
-TEST(Unary, trigonometric_and_hyperbolic_functions) {
+TEST(Unary, trigonometric_and_hyperbolic_functions_give_known_values) {
   const auto expect = [](UnaryKind kind, const std::vector<float>& x, const std::vector<float>& y) {
     const auto size = std::ssize(x);
     expect_op(Unary{kind}, {floats({size}, x)}, floats({size}, y));
@@ -64,7 +64,7 @@ TEST(Unary, nan_and_infinities_are_found) {
   expect_op(IsInf{.detect_positive = false}, {x}, booleans({4}, {0, 0, 0, 1}));
 }
 
-TEST(Unary, gelu_by_tanh) {
+TEST(Unary, gelu_by_tanh_gives_onnx_values) {
   expect_op(GeluTanh{}, {kPoints},
             floats({7}, {-0.00363752246F, -0.158807963F, -0.154285997F, 0, 0.345714003F, 2.48491573F, 3.99992990F}));
 }
@@ -152,7 +152,7 @@ TEST(Binary, mod_of_reals_takes_the_divisors_sign) {
   for (float x : nan.data<float>()) EXPECT_TRUE(std::isnan(x));
 }
 
-TEST(Binary, bits) {
+TEST(Binary, bitwise_operators_combine_bits) {
   const Tensor a = int64s({12, -1}), b = int64s({10, 6});
   expect_op(Binary{BinaryKind::bitwise_and}, {a, b}, int64s({8, 6}));
   expect_op(Binary{BinaryKind::bitwise_or}, {a, b}, int64s({14, -1}));
@@ -160,7 +160,7 @@ TEST(Binary, bits) {
   expect_op(Unary{UnaryKind::bitwise_not}, {a}, int64s({-13, 0}));
 }
 
-TEST(BitShift, too_far_leaves_copies_of_the_sign) {
+TEST(BitShift, by_the_whole_width_leaves_copies_of_the_sign) {
   const Tensor x = int64s({5, -5, 5, -5, -5}), by = int64s({1, 1, 64, 64, -1});
   expect_op(BitShift{true}, {x, by}, int64s({10, -10, 0, 0, 0}));
   expect_op(BitShift{false}, {x, by}, int64s({2, -3, 0, -1, -1}));

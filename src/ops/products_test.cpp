@@ -110,7 +110,7 @@ TEST(MaxPool, dilates_and_ignores_padding) {
             floats({1, 1, 3}, {-5, -5, -7}));
 }
 
-TEST(AveragePool, counts_padding_if_requested_but_not_positions_added_by_ceil_mode) {
+TEST(AveragePool, counts_requested_padding_but_not_positions_added_by_ceil_mode) {
   const auto pool = [](std::vector<std::int64_t> pads, bool count_pad) {
     return Pool{PoolKind::average, window({1, 3}, {1, 2}, {}, std::move(pads)), true, count_pad};
   };

@@ -55,7 +55,7 @@ TEST(Dft, pads_or_cuts_to_its_length) {
   expect_op(Dft{}, {x, int64_scalar(2)}, floats({1, 2, 2}, {3, 0, -1, 0}));
 }
 
-TEST(Dft, of_real_numbers_gives_and_takes_one_side) {
+TEST(Dft, one_sided_transforms_of_real_numbers_invert_each_other) {
   const Tensor even = floats({1, 4, 1}, {1, 2, 3, 4}), odd = floats({1, 3, 1}, {1, 2, 3});
   for (const Tensor& x : {even, odd}) {
     const Tensor spectrum = run_op(Dft{.onesided = true}, {x})[0];

@@ -65,7 +65,7 @@ TEST(Einsum, refuses_a_wrong_equation_by_its_part) {
   expect_op_error(Einsum{"ij,ij->ij"}, {a, iota({3, 2})}, "an index of the equation has the sizes 2 and 3");
 }
 
-TEST(Det, is_that_of_each_matrix) {
+TEST(Det, is_computed_for_each_matrix) {
   expect_op(Det{}, {floats({2, 2, 2}, {1, 2, 3, 4, 0, 1, 1, 0})}, floats({2}, {-2, -1}));
   expect_op(Det{}, {floats({3, 3}, {2, 0, 0, 0, 0, 3, 0, 4, 0})}, floats({}, {-24}));
   expect_op(Det{}, {floats({2, 2}, {1, 2, 2, 4})}, floats({}, {0}));

@@ -113,7 +113,7 @@ TEST(PairedRuns, store_values_on_grids_exactly) {
 }
 
 // Nothing runs before the first product, whose inputs are the samples. UndefinedBehaviorSanitizer checks this.
-TEST(PairedRuns, feed_a_network_of_one_product) {
+TEST(PairedRuns, give_the_samples_to_a_network_of_one_product) {
   Graph graph;
   const ValueId x = graph.add_input("x", DataType::float32, Shape{kDynamic, 2});
   const ValueId w = graph.add_constant("w", Tensor::from<float>({2, 2}, std::vector<float>{1, 2, 3, 4}));
@@ -142,7 +142,7 @@ TEST(PairedRuns, run_from_the_start_if_no_file_can_be_written) {
     setenv("TMPDIR", folder.c_str(), 1);
 }
 
-TEST(PairedRuns, read_whole_batches_without_the_copies_that_fill_the_last_one) {
+TEST(PairedRuns, leave_out_the_copies_that_fill_the_last_batch) {
   for (const std::int64_t budget : {std::int64_t{0}, std::int64_t{1} << 20U}) {
     Net net(1);
     net.graph.value(net.graph.inputs()[0]).shape = Shape{2, 2};

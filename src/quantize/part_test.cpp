@@ -44,7 +44,7 @@ double noise_db(const Graph& real, const Graph& quantized, const Shape& shape) {
   return 10 * std::log10(power / noise);
 }
 
-TEST(QuantizePart, an_unknown_operator_is_cut_around) {
+TEST(QuantizePart, the_part_before_an_unknown_operator_is_quantized) {
   const Graph graph = with_unknown_operator();
   MemorySource source = samples();
   std::string warning;

@@ -115,7 +115,7 @@ TEST(Statistics, have_no_sample_extremes_if_some_values_lack_their_sample) {
   }
 }
 
-TEST(Statistics, adding_nothing_changes_nothing) {
+TEST(Statistics, adding_no_values_changes_nothing) {
   ValueStatistics statistics;
   statistics.add({});
   statistics.merge({});

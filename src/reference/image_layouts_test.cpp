@@ -74,7 +74,7 @@ TEST(ImageLayouts, both_layouts_give_the_same_bits) {
     }
 }
 
-TEST(ImageLayouts, a_single_node_gives_the_graphs_order) {
+TEST(ImageLayouts, run_node_gives_channels_first_images) {
   const Graph graph = network(8);
   const Tensor x = random_tensor({2, 3, 8, 8}, 9);
   Seen first;

@@ -38,19 +38,19 @@ class SampleErrors : public ::testing::Test {
   testing::MemorySource source_{Tensor::from<float>({5, 1}, std::vector<float>{0, 3, 1, 9, 2})};
 };
 
-TEST_F(SampleErrors, of_evaluate) {
+TEST_F(SampleErrors, of_evaluate_name_sample_and_node) {
   expect_named([&] { evaluate(graph_, source_, {.batch_size = 1}); });
 }
 
-TEST_F(SampleErrors, of_compare) {
+TEST_F(SampleErrors, of_compare_name_sample_and_node) {
   expect_named([&] { compare(graph_, graph_, source_, {.batch_size = 1}); });
 }
 
-TEST_F(SampleErrors, of_sensitivity) {
+TEST_F(SampleErrors, of_sensitivity_name_sample_and_node) {
   expect_named([&] { report::SampleSet(graph_, source_, 5); });
 }
 
-TEST_F(SampleErrors, of_accuracy_of_candidates_name_the_batch) {
+TEST_F(SampleErrors, of_the_accuracy_of_candidates_name_the_batch) {
   try {
     report::Judge(graph_, source_, 1);
     ADD_FAILURE() << "no error";

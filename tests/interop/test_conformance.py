@@ -35,6 +35,6 @@ def test_every_folded_file_runs_where_the_original_does(results):
     assert not broken
 
 
-def test_as_many_cases_pass_as_in_onnxruntime(results):
+def test_at_least_as_many_cases_pass_as_in_onnxruntime(results):
     passed = {mode: conformance.counts(results, mode)["passed"] for mode in ("run", "peer")}
     assert passed["run"] >= passed["peer"], passed

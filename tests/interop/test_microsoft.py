@@ -95,7 +95,7 @@ FUSED = {
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_fused_operators(name, tmp_path):
+def test_fused_operators_equal_onnxruntime(name, tmp_path):
     nodes, feed, constants = FUSED[name]
     outputs = [o for o in nodes[-1].output if o]
     compare(tmp_path, nodes, feed, constants, outputs, opset=16 if "before" in name else 17)
@@ -157,7 +157,7 @@ ATTENTION = {
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-def test_attention(name, tmp_path):
+def test_attention_equals_onnxruntime(name, tmp_path):
     one, feed, constants = ATTENTION[name]
     constants = {key: value for key, value in constants.items() if key in one.input}
     compare(tmp_path, [one], feed, constants, list(one.output))
@@ -165,7 +165,7 @@ def test_attention(name, tmp_path):
 
 # Weights of n bits.
 @pytest.mark.parametrize("bits, block, has_zeros", [(4, 16, False), (4, 32, True), (8, 32, True), (2, 32, False)])
-def test_weights_of_n_bits(bits, block, has_zeros, tmp_path):
+def test_weights_of_n_bits_equal_onnxruntime(bits, block, has_zeros, tmp_path):
     columns, depth = 6, 48
     blocks = -(-depth // block)
     constants = {"w": codes(np.uint8, columns, blocks, block * bits // 8),
@@ -205,7 +205,7 @@ CODES = {
 
 @pytest.mark.parametrize("is_computed", [False, True])
 @pytest.mark.parametrize("name", CODES)
-def test_operators_on_codes(name, is_computed, tmp_path):
+def test_operators_on_codes_equal_onnxruntime(name, is_computed, tmp_path):
     """Once between a QuantizeLinear and a DequantizeLinear, and once on codes that come from outside."""
     nodes, constants, shape = CODES[name]
     used = {key: value for key, value in {**GRID, **constants}.items() if any(key in n.input for n in nodes)}
@@ -219,7 +219,7 @@ def test_operators_on_codes(name, is_computed, tmp_path):
     compare(tmp_path, around, {"r": reals(*shape, scale=2)}, used, ["z"], rtol=0, atol=1.01 * step)
 
 
-def test_products_of_dynamically_quantized_inputs(tmp_path):
+def test_products_of_dynamically_quantized_inputs_equal_onnxruntime(tmp_path):
     constants = {"w": codes(np.int8, 8, 4), "ws": np.float32([0.01, 0.02, 0.03, 0.04]), "wz": np.int8([0, 1, -2, 3]), "b": reals(4)}
     compare(tmp_path, [micro("DynamicQuantizeMatMul", ["x", "w", "ws", "wz", "b"])], X, constants, rtol=1e-3, atol=1e-3)
     compare(tmp_path, [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
@@ -228,7 +228,7 @@ def test_products_of_dynamically_quantized_inputs(tmp_path):
             {"w": constants["w"]})
 
 
-def test_integer_products_with_computed_parameters(tmp_path):
+def test_integer_products_with_computed_parameters_equal_onnxruntime(tmp_path):
     feed = {"x": codes(np.uint8, 1, 2, 5, 5), "xs": np.float32(0.05), "xz": np.uint8(99), "w": codes(np.int8, 3, 2, 3, 3),
             "ws": np.float32([0.01, 0.02, 0.03]), "wz": np.zeros(3, np.int8), "ys": np.float32(0.2), "yz": np.uint8(128)}
     compare(tmp_path, [node("QLinearConv", list(feed), ["y"])], feed)

@@ -82,7 +82,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_means_the_same_in_every_opset_that_can_say_it(name, tmp_path):
+def test_a_network_means_the_same_in_every_opset_that_can_express_it(name, tmp_path):
     nodes, shape, constants, opset, lowest = NETWORKS[name]
     model = tmp_path / "model.onnx"
     save(model, nodes, [info("x", shape)], [info("y", None)], constants, opset)
@@ -180,7 +180,7 @@ def test_arrays_replace_default_values_of_inputs(ir, tmp_path):
         np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], feed["x"] * w)
 
 
-def test_subgraphs_and_functions_mean_the_same(tmp_path):
+def test_subgraphs_and_functions_mean_the_same_in_other_opsets(tmp_path):
     model = tmp_path / "model.onnx"
     inner = [info("i", [], TensorProto.INT64), info("go", [], TensorProto.BOOL), info("before", [2])]
     body = helper.make_graph(

@@ -158,7 +158,7 @@ def test_light_and_dark_follow_the_system(browser, pages):
     assert images["light"] != images["dark"]
 
 
-def test_it_fits_a_phone(browser, pages):
+def test_the_page_fits_a_phone(browser, pages):
     for name in ("analyze", "mixed"):
         for scheme in ("light", "dark"):
             show(browser, pages / f"{name}.html", PHONE, scheme)

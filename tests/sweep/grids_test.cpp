@@ -176,7 +176,7 @@ class Grids : public RowTest {
   }
 };
 
-TEST_P(Grids, give_the_same_codes_everywhere) {
+TEST_P(Grids, give_the_same_codes_in_every_executor) {
   int in_integers = 0;
   for_each_network([&](const Case& c, const Network& network) {
     in_integers += expect_same_codes_everywhere(network, ops::moves_elements(c.op) ? 0 : 1) ? 1 : 0;
@@ -186,7 +186,7 @@ TEST_P(Grids, give_the_same_codes_everywhere) {
   EXPECT_GT(in_integers, 0) << "no case of " << GetParam()->name << " ran in integers";
 }
 
-TEST_P(Grids, survive_text_and_file) {
+TEST_P(Grids, survive_the_text_form_and_a_file) {
   for_each_network([](const Case& c, const Network& network) {
     const Graph loaded = saved_and_loaded(network.graph);
     const auto expected = Reference(network.graph, {.plain_loops = true}).run(network.inputs);

@@ -96,7 +96,7 @@ class Sweep : public RowTest {};
 
 TEST_P(Sweep, every_operator_has_a_case) { EXPECT_FALSE(cases().empty()) << "no case of " << GetParam()->name; }
 
-TEST_P(Sweep, gives_the_same_values_everywhere) {
+TEST_P(Sweep, gives_the_same_values_in_every_executor) {
   for (const Case& c : cases())
     for (const Types& types : accepted_types(c)) {
       SCOPED_TRACE(describe(c, types));
@@ -108,7 +108,7 @@ TEST_P(Sweep, gives_the_same_values_everywhere) {
     }
 }
 
-TEST_P(Sweep, survives_text_and_file) {
+TEST_P(Sweep, survives_its_text_form_and_a_file) {
   for (const Case& c : cases())
     for (const Types& types : accepted_types(c)) {
       SCOPED_TRACE(describe(c, types));

@@ -106,7 +106,7 @@ TEST_P(Gates, of_a_gru_equal_their_definition) {
   });
 }
 
-TEST_P(Gates, of_an_rnn_pass_extremes_on) {
+TEST_P(Gates, of_an_rnn_saturate_and_keep_nan) {
   for_each_size([&](Row& r) {
     std::fill(r.state.begin(), r.state.end(), 0.0F);
     for (float x : {1e30F, std::numeric_limits<float>::infinity()}) {
