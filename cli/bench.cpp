@@ -134,7 +134,7 @@ void bench_models(const Options& o) {
 
 void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("bench", "Time a model; several models are timed in turn, run by run");
+  CLI::App* verb = app.add_subcommand("bench", "Measure the time of one or more models; their runs alternate");
   verb->add_option("models", o->models, "ONNX models, float or quantized; speed-ups are against the first")->required();
   verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_option("--batch", o->bench.batch, "Batch size, if the model leaves it open (default: 1)")

@@ -128,8 +128,8 @@ void inspect(const Options& o) {
 
 void add_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb =
-      app.add_subcommand("inspect", "Say whether a model works, and list its layers, shapes, parameters and MACs");
+  CLI::App* verb = app.add_subcommand(
+      "inspect", "Report whether a model can be run and quantized, and list its layers, shapes, parameters and MACs");
   verb->add_option("model", o->model, "The ONNX model")->required();
   verb->add_flag("--optimize", o->optimize, "Show the network after folding, as quantize sees it");
   verb->add_option("--shape", o->shapes,

@@ -23,7 +23,7 @@ namespace {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// JSON allows DEL and U+0080 to U+009F in strings; a terminal acts on them.
+// JSON allows DEL and U+0080 to U+009F in strings; a terminal interprets them as commands.
 std::string escape_for_terminals(const std::string& json) {
   std::string text;
   for (std::size_t i = 0; i < json.size(); ++i) {

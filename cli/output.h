@@ -20,7 +20,7 @@ class Output {
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  /// One line for people; control characters are escaped.
+  /// One line for the user; control characters are escaped.
   void say(const std::string& line) const;
   void say_all(const std::vector<std::string>& lines) const;
   /// Writes the verb's result to the --json destination, if given. Throws Error if the file cannot be written.

@@ -58,7 +58,7 @@ ReportOptions::ReportOptions(CLI::App& verb) {
       ->type_name("N")
       ->check(CLI::PositiveNumber)
       ->group(kReportGroup);
-  verb.add_option("--time-budget", time_budget_s_, "Seconds after which measuring or searching ends")
+  verb.add_option("--time-budget", time_budget_s_, "Seconds after which the measurements or the search end")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber)
       ->group(kReportGroup);
@@ -159,8 +159,7 @@ MixedPrecision MixedOptions::search(const Graph& graph, const Calibration& calib
             : fmt::format("the best of {} measured mixes loses {:.2f} points", mixed.points.size(), nearest)));
   }
   const MixPoint& best = mixed.points[static_cast<std::size_t>(mixed.best)];
-  std::vector<std::vector<std::string>> rows{
-      {"size (smaller or more accurate than all others)", metric, "drop", "chosen"}};
+  std::vector<std::vector<std::string>> rows{{"size of the best mixes", metric, "drop", "chosen"}};
   std::vector<const MixPoint*> front;
   for (const MixPoint& point : mixed.points)
     if (point.is_on_front || &point == &best) front.push_back(&point);

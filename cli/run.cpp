@@ -23,7 +23,7 @@ struct Options {
   std::unique_ptr<Output> output;
 };
 
-/// The names of arrays that the network does not read, as it is by default.
+/// The names of arrays that are not inputs of the network. Some may replace default values of inputs.
 std::vector<std::string> other_names(const Graph& graph, const std::vector<NamedTensor>& arrays) {
   std::vector<std::string> names;
   if (graph.inputs().size() == 1 && arrays.size() == 1) return names;
@@ -126,7 +126,7 @@ void add_run(CLI::App& app) {
                    "A .npy file (also through a pipe), an .npz with one array per input, or a folder of such files; "
                    "not needed if the network has no inputs");
   verb->add_option("--output", o->output_path,
-                   "Where to write the outputs: .npz, .npy for one output, or a folder if the input is one");
+                   "Where to write the outputs: .npz, .npy for one output, or a folder if --input is a folder");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
   add_cut_flags(*verb, o->cut);

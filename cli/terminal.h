@@ -1,4 +1,4 @@
-// Text for people: names from files never reach a terminal as control characters, and lost standard output is an error.
+// Text for the user: names from files are printed without control characters; losing standard output is an error.
 #pragma once
 
 #include <cstdio>
@@ -12,7 +12,7 @@ std::string printable(std::string_view text);
 
 /// Writes `line`, made printable, and a newline. A failure is recorded for finish_standard_output, and work continues.
 void print_line(std::FILE* to, std::string_view line);
-/// Writes text that is not for people, as it is.
+/// Writes text for other programs, without changes.
 void print_raw(std::FILE* to, std::string_view text);
 
 /// Flushes standard output. Throws Error when anything that was written to it has been lost.

@@ -31,7 +31,7 @@ std::vector<std::string> flags_of(const RecipeField& field, const Recipe& recipe
   return flags;
 }
 
-// That a search refuses a state of another recipe, for the same changes, is a test of src/report.
+// A test of src/report checks, for the same changes, that a search refuses the state of another recipe.
 TEST(RecipeFlags, give_the_same_recipe_as_files) {
   const TemporaryFolder folder;
   for (const RecipeField& field : recipe_fields()) {

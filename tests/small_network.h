@@ -1,4 +1,4 @@
-// A small network and samples for it, and how a refusal of the tool looks.
+// A small network with samples, and a check that the tool refuses something.
 #pragma once
 
 #include <fmt/format.h>

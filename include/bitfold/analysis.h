@@ -17,7 +17,7 @@ namespace bitfold {
 
 /// How serious a finding is.
 enum class Severity {
-  note,     ///< Worth knowing; nothing need be done.
+  note,     ///< Information; no action is needed.
   warning,  ///< Likely to reduce accuracy; the text gives advice.
 };
 std::string_view to_string(Severity severity);
@@ -111,7 +111,7 @@ struct AnalysisOptions {
 };
 
 /// Quantizes, compares and measures. `samples` are used for sensitivity, `comparison` for the figures of the whole
-/// network (both may be the same object). `calibration` as in quantize(). Deterministic except for latencies.
+/// network (both may be the same object). `calibration` is that of quantize(). Deterministic except for latencies.
 Analysis analyze(const Graph& graph, const Calibration& calibration, const Recipe& recipe, BatchSource& samples,
                  BatchSource& comparison, const AnalysisOptions& options = {});
 

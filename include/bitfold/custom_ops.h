@@ -35,7 +35,7 @@ using CustomAttribute = std::variant<std::int64_t, float, std::string, std::vect
 /// A node of a custom operator.
 struct CustomNode {
   std::string name;
-  std::map<std::string, CustomAttribute, std::less<>> attributes;  ///< Those that the file gives.
+  std::map<std::string, CustomAttribute, std::less<>> attributes;  ///< The attributes that the file gives.
   std::size_t output_count = 1;                                    ///< Outputs of this node; the last may be absent.
 
   /// The attribute, or `fallback` if the file does not give it. Throws Error if it has another type.

@@ -36,7 +36,8 @@ struct Preprocess {
   std::optional<ImageSize> resize_exact;  ///< Width x height (`--resize 320x240`).
   std::optional<ImageSize> crop;  ///< Centre crop; with an odd margin, the extra pixel is cut at the right and bottom.
   std::optional<float> scale;     ///< Factor for every element; if absent, 1/255 for uint8 data and 1 for float data.
-  std::vector<float> mean, std;   ///< Subtracted, then divided by, after the scale; one number, or one per channel.
+  std::vector<float> mean,
+      std;  ///< After scaling, mean is subtracted, then std divides; one number or one per channel.
   std::optional<Channels> channels;  ///< If absent, rgb, or gray for a 1-channel input.
 };
 

@@ -60,7 +60,7 @@ struct MixedPrecision {
   Recipe recipe;            ///< The given recipe with the best mix in its `layers`.
 };
 
-/// `graph`, `calibration` and `recipe` as in quantize(); settings in the recipe's `layers` are kept.
+/// `graph`, `calibration` and `recipe` are those of quantize(); settings in the recipe's `layers` are kept.
 /// `sensitivity_source` determines the order of the search; every accuracy is measured on `evaluation`. Throws Error if
 /// the first output is not a vector of scores, or the state file belongs to another network, calibration, recipe or
 /// data.

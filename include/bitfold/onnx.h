@@ -13,8 +13,8 @@
 namespace bitfold {
 
 struct LoadOptions {
-  /// Graph inputs that have an initializer of the same name, a default value, and that become inputs all the same. The
-  /// others become constants. Other names are ignored.
+  /// Names of graph inputs that stay inputs although an initializer gives them a default value. All other such inputs
+  /// become constants. Names of other values are ignored.
   std::vector<std::string> overridden = {};
 };
 

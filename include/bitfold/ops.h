@@ -39,7 +39,7 @@ struct Opaque {
   std::string domain, type;
   std::vector<std::string> attributes;  ///< Each a serialized onnx.AttributeProto.
   std::int64_t opset = 0;               ///< Version of the domain's operator set.
-  std::string reason;                   ///< Why it is not one of Bitfold's operators; empty if none has its name.
+  std::string reason;                   ///< Why Bitfold lacks this form; empty if it has no operator of this name.
   bool operator==(const Opaque&) const = default;
 };
 using OpVariant =

@@ -30,7 +30,7 @@ std::string_view to_string(LeftBecause cause);
 struct LeftNode {
   std::string node, op;
   LeftBecause cause = LeftBecause::outside;
-  std::string reason;  ///< For people: what the operator lacks, or which value is missing.
+  std::string reason;  ///< For users: what the operator lacks, or which value is missing.
 };
 
 struct Part {

@@ -1,5 +1,6 @@
-// Measured peak multiply rate of one core; the yardstick for kernel efficiency. Each call measures again, because clock
-// frequencies change, and takes a millisecond or two. All functions throw Error if the CPU lacks the instruction set.
+// Measured peak multiply rate of one core; the efficiency of kernels is relative to it. Each call measures again,
+// because clock rates change, and takes a millisecond or two. All functions throw Error if the CPU lacks the
+// instruction set.
 #pragma once
 
 #include <cstdint>

@@ -25,12 +25,12 @@ struct LayerDecision {
 };
 
 struct QuantizeResult {
-  /// Satisfies Stage::quantized; if only a part of the network was quantized, `part` does.
+  /// Satisfies Stage::quantized. If only a part was quantized, only `part` satisfies it.
   Graph graph;
   /// If only a part of the network was quantized: that part, which can be run.
   std::optional<Graph> part;
   std::vector<LeftNode> left;            ///< The nodes outside the part.
-  std::vector<LayerDecision> decisions;  ///< About all nodes.
+  std::vector<LayerDecision> decisions;  ///< One for each node.
   Recipe recipe;  ///< As given, with every absent or automatic field replaced by what was chosen.
   /// With Observer::automatic: the observer chosen for each value that got a grid, by its name.
   std::map<std::string, Observer> observers;
@@ -61,9 +61,9 @@ struct QuantizeOptions {
 
 /// Quantizes a float network; the whole pipeline of `bitfold quantize`, with the same result. `graph` may be imported
 /// or optimized. `samples` are some 100 typical inputs, which are read several times; null quantizes without data
-/// (data_free.h). If some nodes cannot be run, only what the samples reach without them is quantized; a warning names
-/// the others, which are left as they are. Throws Error naming what is wrong with the network, the samples or the
-/// recipe, and Cancelled.
+/// (data_free.h). If some nodes cannot be run, only nodes that do not depend on them are quantized; a warning names the
+/// others, which are left as they are. Throws Error naming what is wrong with the network, the samples or the recipe,
+/// and Cancelled.
 QuantizeResult quantize(const Graph& graph, BatchSource* samples, const Recipe& recipe = {},
                         const QuantizeOptions& options = {});
 inline QuantizeResult quantize(const Graph& graph, BatchSource& samples, const Recipe& recipe = {},

@@ -75,14 +75,14 @@ struct Support {
   std::string why_not;  ///< Why it cannot be run: "cannot run: 4 x ScatterND (first: ...)"; empty if it can.
   std::int64_t layers = 0, quantized_layers = 0;  ///< Layers with constant weights, and those that get or have a grid.
   std::int64_t macs = 0, quantized_macs = 0;      ///< Multiply-accumulates of all layers, and of the quantized ones.
-  bool counts_all_macs = true;                    ///< False if an open size hides those of a layer.
+  bool counts_all_macs = true;                    ///< False if a layer with an open size is not counted.
   bool is_quantized = false;                      ///< The network has grids already.
   /// Layers that stay in float, counted by operator and reason, with the first: "8 x Conv (first: 'v436'): its weights
   /// have 3 dimensions".
   std::vector<std::string> in_float;
 };
 
-/// `graph` as it will run or be quantized: a float network is optimized. `inputs` as in summarize().
+/// `graph` as it will run or be quantized: a float network is optimized. `inputs` are those of summarize().
 Support check_support(const Graph& graph, std::span<const Shape> inputs = {});
 
 struct BenchOptions {

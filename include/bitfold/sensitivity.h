@@ -57,7 +57,7 @@ struct Sensitivity {
   bool is_complete = true;
 };
 
-/// `graph` and `calibration` as in quantize(). Throws Error as quantize() does, and if the source has no samples.
+/// `graph` and `calibration` are those of quantize(). Throws Error as quantize() does and if there are no samples.
 Sensitivity measure_sensitivity(const Graph& graph, const Calibration& calibration, BatchSource& source,
                                 const Recipe& recipe = {}, const SensitivityOptions& options = {});
 

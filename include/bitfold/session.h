@@ -81,7 +81,7 @@ class Session {
  private:
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);
-  Impl& impl() const;  ///< Throws Error when this was moved from.
+  Impl& impl() const;  ///< Throws Error if this session was moved from.
   std::unique_ptr<Impl> impl_;
 };
 

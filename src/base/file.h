@@ -37,7 +37,7 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-/// Writes a file that gets its name in commit(). Destroyed before that, it leaves nothing. A regular file is written
+/// Writes a file that gets its name in commit(). If it is destroyed earlier, no file is left. A regular file is written
 /// under a temporary name in the same folder and renamed; it keeps its permissions, and a symbolic link to it is kept.
 /// A device, a pipe or an open descriptor (/dev/stdout) is written in place. All functions throw Error naming the path
 /// and the reason.

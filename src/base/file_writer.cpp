@@ -60,7 +60,7 @@ struct Destination {
 
 // Follows links one by one, because those in /dev that represent open descriptors must not be resolved to a file.
 Destination resolve(const std::string& name) {
-  constexpr int kMaxLinks = 40;  // of Linux
+  constexpr int kMaxLinks = 40;  // the limit of Linux
   std::error_code error;
   const fs::path descriptors = fs::canonical("/proc/self/fd", error);
   fs::path path = name;
@@ -100,7 +100,7 @@ bool is_same_file(const std::string& a, const std::string& b) {
 void check_can_write(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  // Opening a device or a pipe may do something, and may wait.
+  // Opening a device or a pipe may have side effects, and may block.
   if (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status)) return;
   if (descriptor_of(path) < 0) FileWriter{path};
 }

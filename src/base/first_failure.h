@@ -16,7 +16,7 @@ namespace bitfold {
 /// Keeps the exception of the lowest iteration that throws, so that the error does not depend on timing.
 class FirstFailure {
  public:
-  /// Calls f(), iteration `i` of the loop. May be called from several threads at once.
+  /// Calls f(), which is iteration `i` of the loop. May be called from several threads at once.
   template <std::integral Index, class F>
   void watch(Index i, const F& f) noexcept {
     try {
@@ -39,7 +39,7 @@ class FirstFailure {
       fail("out of memory");
     }
   }
-  /// The same; the message of an Error gets prefix(iteration) in front.
+  /// The same, but puts prefix(iteration) before the message of an Error.
   template <class Prefix>
   void rethrow(const Prefix& prefix) {
     std::string message;

@@ -86,8 +86,8 @@ TEST_F(ArrayRows, every_layout_gives_the_same_rows) {
           EXPECT_EQ(reader->dtype(), DataType::int16);
           expect_rows(*reader, 0, 2, columns);
           expect_rows(*reader, 2, 4, columns);
-          expect_rows(*reader, rows - 1, 1, columns);  // forwards over some
-          expect_rows(*reader, 1, 3, columns);         // back
+          expect_rows(*reader, rows - 1, 1, columns);  // skips rows
+          expect_rows(*reader, 1, 3, columns);         // goes back
           expect_rows(*reader, 0, rows, columns);
         }
       }

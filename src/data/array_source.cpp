@@ -185,9 +185,9 @@ class ArrayInput {
 
   std::string where_;
   std::unique_ptr<ArrayReader> reader_;
-  Shape shape_;  // with the number of samples
+  Shape shape_;  // of the whole array; the first size is the number of samples
   bool is_one_sample_ = false, is_uint8_, is_narrowed_;
-  DataType dtype_;           // once read
+  DataType dtype_;           // of the samples that next() returns
   std::int64_t stride_ = 0;  // elements per stored sample
   Shape sample_shape_;       // shape after preprocessing
   std::optional<Preprocessor> preprocessor_;

@@ -90,7 +90,7 @@ class IdxStream {
 
   ByteSource bytes_;
   std::string name_;
-  std::uint64_t taken_ = 0;  // of the file
+  std::uint64_t taken_ = 0;  // bytes of the file given to zlib
   bool gzipped_ = false, ended_ = false;
   z_stream stream_{};
   std::vector<std::byte> buffer_;  // compressed bytes that zlib has not taken

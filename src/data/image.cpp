@@ -200,7 +200,7 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
   check(bytes.size() >= 4 && bytes.size() <= std::size_t{1} << 30,
         "'{}': is neither JPEG nor PNG: it has only {} bytes", name, bytes.size());
   const bool is_jpeg = is(0, 0xff) && is(1, 0xd8), is_png = is(0, 0x89) && is(1, 'P') && is(2, 'N') && is(3, 'G');
-  check(is_jpeg || is_png, "'{}': neither JPEG nor PNG", name);
+  check(is_jpeg || is_png, "'{}': is neither JPEG nor PNG", name);
   if (is_png) {
     check_png_chunks(bytes, name);
     return decode_png(bytes, name);

@@ -82,7 +82,7 @@ class HeaderParser {
   }
   Shape shape() {
     Shape dims;
-    constexpr std::size_t kMaxDims = 64;  // of NumPy itself
+    constexpr std::size_t kMaxDims = 64;  // the limit of NumPy itself
     expect('(');
     while (!accept(')')) {
       skip_space();

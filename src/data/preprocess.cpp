@@ -38,7 +38,8 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
     return input.shape[axis];
   };
   const std::size_t rank = input.shape.size();
-  check(rank >= 2 && rank <= 4, "input '{}' of shape {} does not accept images", input.name, to_string(input.shape));
+  check(rank >= 2 && rank <= 4, "input '{}' of shape {} does not accept images; give the data as .npy or .npz",
+        input.name, to_string(input.shape));
   if (rank == 4) {
     // The channel axis is the one with size 1 or 3; the first axis if both qualify or the model leaves them open.
     const bool last = is_image_channels(input.shape[3]) && !is_image_channels(input.shape[1]);
@@ -59,12 +60,12 @@ Preprocessor::Preprocessor(const InputSpec& input, const Preprocess& options, st
   check(channels_ != 1 || order_ == Channels::gray,
         "--channels rgb or bgr: input '{}' of shape {} has 1 channel; use gray", input.name, to_string(input.shape));
   check(channels_ == source_channels || (is_image_channels(channels_) && is_image_channels(source_channels)),
-        "input '{}' of shape {} expects {} channels, the data has {}", input.name, to_string(input.shape), channels_,
-        source_channels);
+        "input '{}' of shape {} expects {} channels, but the data has {}", input.name, to_string(input.shape),
+        channels_, source_channels);
   check(channels_ == source_channels || source_channels == 1 || order_ == Channels::gray,
-        "input '{}' expects {} channels, the data has {}", input.name, channels_, source_channels);
-  check(is_image_channels(channels_) || !options.channels, "--channels: input '{}' has {} channels", input.name,
-        channels_);
+        "input '{}' expects {} channels, but the data has {}", input.name, channels_, source_channels);
+  check(is_image_channels(channels_) || !options.channels,
+        "--channels: input '{}' has {} channels; the flag applies to 1 or 3", input.name, channels_);
 
   // 1/255 as a double, so that 8-bit pixels become the floats nearest to pixel / 255.
   scale_ = options.scale ? *options.scale : source_is_uint8 ? 1.0 / 255 : 1;

@@ -11,9 +11,9 @@
 
 namespace bitfold {
 
-/// Arrays as stored; read and converted a batch at a time. One array per input, in the inputs' order; `labels` empty or
-/// one per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array if an array does
-/// not fit the inputs. Adds its guesses to `notes`.
+/// Arrays as stored; read and converted a batch at a time. One array per input, in the inputs' order; `labels` is empty
+/// or has one entry per sample. `kind` is for the description: "IDX", "npz". Throws Error naming `path` and array if an
+/// array does not fit the inputs. Adds its guesses to `notes`.
 struct ArrayData {
   std::string path, kind;
   std::vector<StoredArray> arrays;

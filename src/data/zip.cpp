@@ -16,7 +16,7 @@ constexpr std::uint32_t kLocalHeader = 0x04034b50, kDirectoryEntry = 0x02014b50,
                         kEndOfDirectory64 = 0x06064b50, kEndLocator64 = 0x07064b50;
 constexpr std::size_t kLocalHeaderBytes = 30, kDirectoryEntryBytes = 46, kEndOfDirectoryBytes = 22,
                       kEndOfDirectory64Bytes = 56, kEndLocator64Bytes = 20;
-constexpr std::uint32_t kFull32 = 0xffffffff;  // "see the 64-bit field"
+constexpr std::uint32_t kFull32 = 0xffffffff;  // marks a field whose value is in the 64-bit extra field
 constexpr std::uint16_t kFull16 = 0xffff;
 constexpr std::uint64_t kMaxExpansion = 1032;  // deflate encodes at most 258 bytes in two bits
 
@@ -69,7 +69,7 @@ struct Sizes {
   std::uint64_t inflated, stored, offset;
 };
 
-// Fields that are full in the fixed part are in the extra field 0x0001, in this order (APPNOTE 4.5.3).
+// The extra field 0x0001 contains the fields that are kFull32 in the fixed part, in this order (APPNOTE 4.5.3).
 bool widen(Sizes& sizes, Bytes extra) {
   if (sizes.inflated != kFull32 && sizes.stored != kFull32 && sizes.offset != kFull32) return true;
   while (extra.size() >= 4) {

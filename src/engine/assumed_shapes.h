@@ -1,4 +1,4 @@
-// Sizes that stand for those that a network leaves open, so that weights can be packed before the first run.
+// Assumed sizes of open dimensions, so that weights can be packed before the first run.
 #pragma once
 
 #include <vector>

@@ -40,12 +40,13 @@ std::vector<Tensor> outputs_for(const Plan& plan) {
   return outputs;
 }
 
-// Not check(), which would build its message and so allocate in every run (invariant 7).
+// check() is not used, because it would build its message, and so allocate, in every run (invariant 7).
 void check_outputs(std::span<const Tensor> given, std::span<const DataType> types, std::span<const Shape> shapes) {
-  if (given.size() != shapes.size()) fail("the graph has {} outputs, got {} tensors", shapes.size(), given.size());
+  if (given.size() != shapes.size())
+    fail("the graph has {} outputs, but {} tensors are given", shapes.size(), given.size());
   for (std::size_t i = 0; i < given.size(); ++i)
     if (given[i].dtype() != types[i] || given[i].shape() != shapes[i])
-      fail("output {} is {} {}, got a tensor of {} {}", i, to_string(types[i]), to_string(shapes[i]),
+      fail("output {} is {} {}, but the given tensor is {} {}", i, to_string(types[i]), to_string(shapes[i]),
            to_string(given[i].dtype()), to_string(given[i].shape()));
 }
 
@@ -58,13 +59,14 @@ Executor::~Executor() = default;
 
 void Executor::check_inputs(std::span<const Tensor> inputs) const {
   if (inputs.size() != graph_.inputs().size())
-    fail("the graph has {} inputs, got {}", graph_.inputs().size(), inputs.size());
+    fail("the graph has {} inputs, but {} are given", graph_.inputs().size(), inputs.size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Value& declared = graph_.value(graph_.inputs()[i]);
     if (inputs[i].dtype() != declared.dtype)
-      fail("input '{}' is {}, got {}", declared.name, to_string(declared.dtype), to_string(inputs[i].dtype()));
+      fail("input '{}' is {}, but {} is given", declared.name, to_string(declared.dtype), to_string(inputs[i].dtype()));
     if (declared.shape && !fits(*declared.shape, inputs[i].shape()))
-      fail("input '{}' has shape {}, got {}", declared.name, to_string(*declared.shape), to_string(inputs[i].shape()));
+      fail("input '{}' has shape {}, but {} is given", declared.name, to_string(*declared.shape),
+           to_string(inputs[i].shape()));
   }
 }
 

@@ -25,8 +25,8 @@ class Executor {
 
   /// Compiles for inputs of these shapes; a graph in stages is compiled when it runs.
   void compile(std::vector<Shape> shapes);
-  /// Packs weights before any shape is known, by compiling for assumed shapes. A node of which some form of weights
-  /// depends on the shapes may pack another one later. Bodies of If, Loop and Scan pack theirs when they first run,
+  /// Packs weights before any shape is known, by compiling for assumed shapes. If the form of a node's weights depends
+  /// on the shapes, another form may be packed later. Bodies of If, Loop and Scan pack theirs when they first run,
   /// because a network may never run some of them.
   void pack_weights();
 
@@ -36,7 +36,7 @@ class Executor {
   /// for each of steps().
   void run(std::span<const Tensor> inputs, std::span<Tensor> outputs, std::span<double> step_us);
 
-  /// Whether steps() can describe something: the plan compiled or run last, or the stages of the last run.
+  /// Whether steps() has something to describe: the plan compiled or run last, or the stages of the last run.
   bool is_compiled() const;
   const std::vector<StepInfo>& steps() const;
   std::size_t arena_bytes() const;

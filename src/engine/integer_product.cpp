@@ -106,7 +106,7 @@ Refusal read_weights(const Lowering& l, const Product& p, std::vector<std::int8_
   return std::nullopt;
 }
 
-/// The bias on the grid s_x * s_w[c]. Returns the reason if there is none.
+/// The bias on the grid s_x * s_w[c]. Returns the reason if that is not possible.
 Refusal read_bias(const Lowering& l, const Product& p, const std::vector<float>& scales,
                   std::vector<std::int32_t>& out) {
   const auto channels = static_cast<std::size_t>(p.filter.out_channels);

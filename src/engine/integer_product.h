@@ -32,7 +32,7 @@ std::optional<Product> product_of(const Lowering& lowering, const Node& node);
 /// The value that the accumulators become.
 struct ProductOutput {
   ValueId value = ValueId::none;  ///< The output of the step.
-  std::optional<CodeGrid> grid;   ///< The grid of the codes made from the accumulators; none: reals.
+  std::optional<CodeGrid> grid;   ///< The grid of the output's codes; absent if the output is reals.
 };
 
 /// The weights of one product. Facts and packed forms come from the session's cache; weights are decoded only if the

@@ -15,7 +15,7 @@ namespace {
 /// Nodes after the product that its step also computes: bounds, a table, a sum with a residual.
 struct Tail {
   ValueId output, residual = ValueId::none;
-  std::optional<CodeGrid> grid;  ///< Grid of the codes made from the accumulators; none: reals.
+  std::optional<CodeGrid> grid;  ///< The grid of the output's codes; absent if the output is reals.
   float negative_gain = 1;       ///< Slope of a LeakyRelu between the accumulators and that grid.
   std::optional<CodeTable> table;
   CodeGrid summand, sum;  ///< Grids of the sum's operand and its result.

@@ -26,7 +26,7 @@ double largest(const Tensor& reals) {
 /// The largest sum of |w| into one output of a product.
 double largest_sum(const Tensor& weights, const std::optional<ops::WeightMatrix>& view) {
   if (weights.rank() < 2) return Magnitudes::kUnknown;
-  // A stack of matrices, in a MatMul.
+  // The weights of a MatMul may be a stack of matrices.
   if (!view) return static_cast<double>(weights.dim(weights.rank() - 2)) * largest(weights);
   std::vector<double> sums(static_cast<std::size_t>(view->output_count()));
   const auto w = weights.data<float>();

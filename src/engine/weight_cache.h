@@ -42,7 +42,7 @@ struct ProductFacts {
   bool fits_winograd = false;
 };
 
-/// A filter together with what follows its accumulators.
+/// Identifies a filter and the operations that its step applies to the accumulators.
 struct FilterKey {
   ProductKey product;
   FilterForm form = FilterForm::direct;
@@ -63,7 +63,7 @@ struct FloatWeightsKey {
   NodeId node = NodeId::none;
   bool is_folded = false;
   bool is_planar = false;       ///< Packed for kernels/planar_conv instead of oneDNN.
-  int part = 0;                 ///< Which product, of a node that has several.
+  int part = 0;                 ///< The number of the product, for nodes that have several.
   onednn::PackedLayout layout;  ///< Empty if planar.
 
   auto operator<=>(const FloatWeightsKey&) const = default;

@@ -8,7 +8,8 @@
 namespace bitfold {
 namespace {
 
-/// The facts known about a value that is either a or b. Different sizes become unknown; different ranks, no shape.
+/// The facts known about a value that is either a or b. Sizes that differ become unknown. If the ranks differ, the
+/// shape is unknown.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
   ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {

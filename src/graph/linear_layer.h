@@ -28,7 +28,7 @@ std::optional<ops::WeightMatrix> constant_weights(const Graph& graph, NodeId id)
 std::optional<LinearLayer> rewritable_producer(const Graph& graph, ValueId id);
 
 /// Whether a BatchNorm folds into the layer before it: there is a rewritable_producer(), and the statistics are
-/// constant, of that many channels, with finite positive variance + epsilon.
+/// constant, have one entry per channel, and variance + epsilon is finite and positive.
 bool folds_backward(const Graph& graph, NodeId batch_norm);
 
 /// A float32 constant without a grid; null for anything else, including ValueId::none.

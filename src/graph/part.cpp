@@ -125,7 +125,7 @@ class Extraction {
     return {left.cause, left.reason};
   }
 
-  /// Leaves the nodes that the inputs do not reach, or that compute an input.
+  /// Excludes nodes that do not depend on the inputs, and nodes that compute an input.
   void reach() {
     for (NodeId id : order_) {
       const auto& outputs = whole_.node(id).outputs;
@@ -145,8 +145,8 @@ class Extraction {
     leave(id, why, std::move(reason));
   }
 
-  /// Leaves the nodes that cannot be run, and those that need their outputs. Types are inferred again, because the
-  /// inputs may be the outputs of nodes whose types are unknown.
+  /// Excludes nodes that cannot be run, and nodes that need their outputs. Types are inferred again, because the inputs
+  /// may be the outputs of nodes whose types are unknown.
   void refuse() {
     std::vector<NodeId> nodes;
     for (NodeId id : order_)
@@ -180,7 +180,7 @@ class Extraction {
     return outputs;
   }
 
-  /// Leaves the nodes that the outputs do not need.
+  /// Excludes nodes that the outputs do not need.
   void keep_needed(const std::vector<ValueId>& outputs) {
     std::vector<bool> is_needed(left_.size());
     for (ValueId id : outputs) {

@@ -41,7 +41,7 @@ TEST(ShapeInference, mismatched_channels_name_the_node_and_both_counts) {
     infer_values(g);
     FAIL() << "no error";
   } catch (const Error& e) {
-    EXPECT_STREQ(e.what(), "[Conv 'layer2.0.conv1'] weights have 64 input channels, input has 32");
+    EXPECT_STREQ(e.what(), "[Conv 'layer2.0.conv1'] weights have 64 input channels, but the input has 32");
   }
 }
 
@@ -252,7 +252,7 @@ TEST(Window, transposed_sizes_follow_the_formula_and_a_given_output_shape_sets_t
   op = {window(3, 2, 0), 1, {}, {10, 10}};
   const auto given = ops::resolve_transposed_window(op, std::vector<std::int64_t>{5, 5});
   EXPECT_EQ(given.output, (std::vector<std::int64_t>{10, 10}));
-  EXPECT_EQ(given.pads, (std::vector<std::int64_t>{1, 1, 0, 0}));  // 11 - 10 = 1, at the begin
+  EXPECT_EQ(given.pads, (std::vector<std::int64_t>{1, 1, 0, 0}));  // 11 - 10 = 1, at the beginning
 }
 
 TEST(Window, same_upper_puts_the_odd_pad_at_the_end) {

@@ -1,5 +1,5 @@
-// The current limits of one thread of this CPU; the yardstick for the benchmarks. It is measured beside each of
-// them, because clocks change and other machines share the memory. Part of the benchmark program only.
+// The current limits of one thread of this CPU; benchmarks are compared with them. It is measured beside each of them,
+// because clocks change and other machines share the memory. Part of the benchmark program only.
 #pragma once
 
 #include <benchmark/benchmark.h>

@@ -113,7 +113,7 @@ std::int32_t steps_of(float x, const ChannelGrid& grid) {
   return round_half_even(steps);
 }
 
-// The code of equation (3) for 32-bit codes.
+// Equation (3) for 32-bit codes.
 std::int32_t wide_code(float x, const ChannelGrid& grid) {
   const double low = double{std::numeric_limits<std::int32_t>::min()} - grid.zero_point;
   const double high = double{std::numeric_limits<std::int32_t>::max()} - grid.zero_point;

@@ -1,4 +1,4 @@
-// float16, bfloat16 and float64: types of reals that occur in files and at a network's interface, but not inside.
+// float16, bfloat16 and float64: types of reals in files and at a network's interface. Operators use float32.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ std::uint16_t float_to_bfloat16(float x);
 /// Throws Error for any other element type.
 Tensor to_float32(const Tensor& reals);
 
-/// Whether every element of a float32 tensor has an equal one in float16 or bfloat16, and none is a NaN.
+/// Whether `half` (float16 or bfloat16) can store every element of a float32 tensor exactly, and none is a NaN.
 bool is_exact_in(DataType half, const Tensor& reals);
 
 }  // namespace bitfold

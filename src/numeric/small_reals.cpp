@@ -18,7 +18,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct Format {
   int bits, fraction, bias;
   std::uint8_t largest;        ///< The magnitude of the largest number.
-  std::uint8_t beyond;         ///< The magnitude of what is larger, without saturation.
+  std::uint8_t beyond;         ///< The magnitude for larger numbers, without saturation.
   bool has_infinity, has_nan;  ///< fnuz types have a NaN, in the place of -0.
   bool has_negative_zero;
 };

@@ -1,4 +1,4 @@
-// Reals of 8 and 4 bits. They occur in files, at a network's interface and as codes, but not inside.
+// Reals of 8 and 4 bits. They occur in files, at a network's interface and as codes; no operator computes in them.
 //
 //   type             sign, exponent, fraction bits   largest   special values
 //   float8e4m3fn     1, 4, 3                         448       NaN
@@ -24,8 +24,8 @@ constexpr bool is_small_real(DataType dtype) {
 /// `bits` are the low bits of a byte.
 float small_real_to_float(DataType dtype, std::uint8_t bits);
 
-/// Rounds to nearest, ties to even. What lies beyond the largest number, infinities included, becomes the largest one
-/// if `saturate`, otherwise an infinity or NaN. float4e2m1 always saturates, and its NaN is -0. `round_mode` applies to
+/// Rounds to nearest, ties to even. Numbers beyond the largest one, infinities included, become the largest one if
+/// `saturate`, otherwise an infinity or NaN. float4e2m1 always saturates, and its NaN is -0. `round_mode` applies to
 /// float8e8m0 only; it has no negative numbers, and takes the absolute value.
 std::uint8_t float_to_small_real(DataType dtype, float x, bool saturate = true, RoundMode round_mode = RoundMode::up);
 

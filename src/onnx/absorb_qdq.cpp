@@ -54,7 +54,7 @@ std::vector<std::int32_t> to_int32(const Tensor& tensor) {
       append<std::int32_t>(codes, values);
       break;
     default:
-      fail("zero_point has type {}", to_string(tensor.dtype()));
+      fail("zero_point has type {}, which is not a type of codes", to_string(tensor.dtype()));
   }
   return values;
 }

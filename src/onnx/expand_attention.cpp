@@ -70,7 +70,8 @@ void give_attention(Expansion& e, const Layer& layer) {
   e.give(0, "Reshape", {y, e.list({0, 0, -1})});
 }
 
-/// Query s sees key t if t <= s + (number of keys - number of queries), and t > that - window if there is a window.
+/// Query s sees key t if t <= last, with last = s + (number of keys - number of queries), and t > last - window if
+/// there is a window.
 std::string causal(Expansion& e, const Layer& layer, float filter, std::int64_t window = 0) {
   const std::string keys = size_of(e, layer.key, 2), queries = size_of(e, layer.query, 2);
   const std::string last = unsqueeze(e, range(e, e.add("Sub", {keys, queries}), keys), {1});
@@ -101,7 +102,7 @@ Reason add_mask(Expansion& e, int slot, float filter, Layer& layer) {
   return std::nullopt;
 }
 
-/// The number of heads and, if the file gives none, the scale of heads of `size` elements.
+/// The scale of scores; 1 / sqrt(size) if the file gives none.
 float scale_of(const Expansion& e, std::int64_t size) {
   const float given = e.real("scale", 0);
   return given != 0 ? given : 1 / std::sqrt(static_cast<float>(size));
@@ -122,7 +123,7 @@ struct AttentionSlots {
 Reason attention_of(Expansion& e, const std::string& projected, const Ints& hidden, const AttentionSlots& slots) {
   const std::int64_t heads = positive(e, "num_heads");
   for (const std::int64_t size : hidden)
-    check(size > 0 && size % heads == 0, "{} elements do not divide into {} heads", size, heads);
+    check(size > 0 && size % heads == 0, "{} elements cannot be divided into {} heads", size, heads);
   if (e.integer("do_rotary", 0) != 0) return "it rotates its queries";
   if (e.integer("past_present_share_buffer", 0) != 0) return "past and present share memory";
   const auto parts = e.add("Split", {projected, e.list(hidden)}, 3, {{"axis", std::int64_t{-1}}});

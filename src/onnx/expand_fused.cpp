@@ -178,7 +178,7 @@ Reason group_norm(Expansion& e) { return group_norm_of(e, e.input(0)); }
 
 // Products ------------------------------------------------------------------------------------------------------------
 
-/// A factor of FusedMatMul as MatMul takes it. `batch`: its first axis is that of the rows.
+/// A factor of FusedMatMul with its axes in the order of MatMul. `batch`: the rows are its first axis.
 Reason transposed(Expansion& e, int slot, bool batch, bool last_two, std::string& factor) {
   factor = e.input(slot);
   if (!batch && !last_two) return std::nullopt;

@@ -17,7 +17,8 @@ bool are_constant(const Expansion& e, std::initializer_list<int> slots) {
   return std::ranges::all_of(slots, [&](int slot) { return !e.has(slot) || e.constant(slot) != nullptr; });
 }
 
-/// Input `slot` with its scale and zero point in the two slots after it. `axis` is that of several scales.
+/// Input `slot` with its scale and zero point in the two slots after it. `axis` is the axis of the channels if there
+/// are several scales.
 std::string dequantized(Expansion& e, int slot, std::optional<std::int64_t> axis = std::nullopt) {
   const Tensor* scale = e.constant(slot + 1);
   Expansion::Attributes attributes;
@@ -53,7 +54,8 @@ Ints first_to_last(std::int64_t rank, bool to_first) {
   return perm;
 }
 
-/// x, its grid, w, its grid, y's grid, [bias]. Without constant scales and weights, the node stays one on codes.
+/// x, its grid, w, its grid, y's grid, [bias]. Without constant scales and weights, the node stays an operator on
+/// codes.
 Reason qlinear_conv(Expansion& e) {
   const bool is_last = e.integer("channels_last", 0) != 0;
   if (!are_constant(e, {1, 2, 3, 4, 5, 6, 7, 8}) || !is_one_real(e.constant(1)) || !has_reals(e.constant(4)))
@@ -237,7 +239,7 @@ Reason qlinear_reduce_mean(Expansion& e) {
       3);
 }
 
-/// Before opset 13, all axes from `axis` on were one.
+/// Before opset 13, all axes from `axis` on were flattened to one.
 Reason qlinear_softmax(Expansion& e) {
   const bool is_flattened = e.integer("opset", 13) < 13;
   const std::int64_t axis = e.integer("axis", is_flattened ? 1 : -1);

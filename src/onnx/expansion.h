@@ -1,6 +1,6 @@
-// Operators of files that the graph does not have: one node becomes several nodes of ai.onnx in its newest opset. These
-// are most operators of com.microsoft, which ONNX Runtime's optimizer writes, and operators on codes with constant
-// scales, which become a float operator between DequantizeLinear and QuantizeLinear.
+// Operators that occur in files only: one node becomes several nodes of ai.onnx in its newest opset. These are most
+// operators of com.microsoft, which ONNX Runtime's optimizer writes, and operators on codes with constant scales, which
+// become a float operator between DequantizeLinear and QuantizeLinear.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -53,7 +53,7 @@ class Expansion {
   std::string word(std::string_view name, std::string_view otherwise) const;
   std::vector<std::int64_t> integers(std::string_view name) const;
   std::vector<float> reals(std::string_view name) const;
-  /// Those of the given names that the node has.
+  /// The attributes of the node that have one of these names.
   Attributes attributes(std::initializer_list<std::string_view> names) const;
 
   // The nodes that replace it.

@@ -1,4 +1,5 @@
-// Writes a Graph to an ONNX file. The opset is the one it was read from, or the lowest higher one that can express it.
+// Writes a Graph to an ONNX file. The opset is that of the file it was read from, or the lowest higher one that can
+// express it.
 #include <unistd.h>
 
 #include <algorithm>

@@ -68,7 +68,7 @@ class Walker {
     return in_.ConsumedEntireMessage();
   }
 
-  /// Each once.
+  /// Each location once.
   std::vector<std::string> take_locations() { return std::move(locations_); }
 
  private:

@@ -82,7 +82,7 @@ Reason lift_group_norm(NodeForm& node) {
   const std::optional<Shape> shape = node.shape(0);
   if (!shape || shape->size() < 2 || (*shape)[1] < 0) return "its number of channels is unknown";
   const std::int64_t channels = (*shape)[1];
-  check(channels % *groups == 0, "{} channels do not divide into {} groups", channels, *groups);
+  check(channels % *groups == 0, "{} channels cannot be divided into {} groups", channels, *groups);
   for (std::size_t slot : {1U, 2U}) {
     const Tensor* given = node.constant(slot);
     if (given == nullptr || given->dtype() != DataType::float32)

@@ -20,7 +20,7 @@
 namespace bitfold {
 
 inline constexpr std::int64_t kOldestReadOpset = 1;
-/// The oldest opset that is written. Broadcasting was another one before; see lift_early().
+/// The oldest opset that is written. Broadcasting was defined differently before; see lift_early().
 inline constexpr std::int64_t kOldestOpset = 7;
 inline constexpr std::int64_t kLatestOpset = 28;  ///< The newest opset whose operators are known.
 

@@ -1,5 +1,5 @@
-// Forms of operators before opset 7, mostly of files of 2017. Until then, the second operand of Add and its like was
-// broadcast along given axes, and operators with statistics said whether they were testing.
+// Forms of operators before opset 7, mostly of files of 2017. Until then, the second operand of Add and similar
+// operators was broadcast along given axes, and BatchNormalization had the attribute is_test.
 #include <algorithm>
 #include <array>
 
@@ -42,7 +42,7 @@ Reason lift_broadcast(NodeForm& node) {
   return append_axes(node, 1, static_cast<std::size_t>(rank - first - std::ssize(*b)));
 }
 
-/// One slope for each channel was a vector.
+/// Slopes per channel were a vector; now their shape broadcasts.
 Reason lift_prelu(NodeForm& node) {
   const std::optional<Shape> x = node.shape(0), slope = node.shape(1);
   if (!x || !slope) return "the rank of its inputs is unknown";
@@ -71,7 +71,7 @@ Reason lift_concat(NodeForm& node) {
   return std::nullopt;
 }
 
-/// The shape of C needs no permission to broadcast any more.
+/// C now broadcasts without the attribute `broadcast`.
 Reason lift_gemm(NodeForm& node) {
   node.take<std::int64_t>("broadcast");
   return std::nullopt;

@@ -62,11 +62,11 @@ Reason why_variadic(const Graph& graph, const Node& node) {
 Reason why_mod(const Graph& graph, const Node& node) {
   const Value* a = input(graph, node, 0);
   if (std::get<Binary>(node.op).fmod || a == nullptr || a->dtype != DataType::float32) return std::nullopt;
-  return "it has the divisor's sign, and reals";
+  return "its result has the sign of the divisor, and its inputs are reals";
 }
 Reason why_reduce(const Graph& graph, const Node& node) {
   const bool has_axes = has(node, 1) && !(constant(graph, node, 1) != nullptr && constant(graph, node, 1)->size() == 0);
-  if (std::get<Reduce>(node.op).noop_with_empty_axes && !has_axes) return "it has no axes and reduces none";
+  if (std::get<Reduce>(node.op).noop_with_empty_axes && !has_axes) return "it has no axes and keeps its input";
   return unless_constant(graph, node, {1});
 }
 Reason why_dft(const Graph& graph, const Node& node) { return unless_constant(graph, node, {2}); }

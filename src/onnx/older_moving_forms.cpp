@@ -34,8 +34,8 @@ Reason why_roi_align(const Graph&, const Node& node) {
 }
 Reason why_top_k_11(const Graph&, const Node& node) {
   const auto& top_k = std::get<TopK>(node.op);
-  if (!top_k.largest) return "it finds the smallest";
-  if (!top_k.sorted) return "it does not sort";
+  if (!top_k.largest) return "it finds the smallest elements";
+  if (!top_k.sorted) return "its result is not sorted";
   return std::nullopt;
 }
 Reason why_top_k_10(const Graph& graph, const Node& node) { return unless_constant(graph, node, {1}); }
@@ -79,7 +79,7 @@ Reason why_resize_11(const Graph&, const Node& node) {
 Reason why_upsample(const Graph& graph, const Node& node) {
   const Tensor* scales = constant(graph, node, 2);
   if (scales == nullptr) return unless_constant(graph, node, {2});
-  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it shrinks images";
+  if (std::ranges::any_of(scales->data<float>(), [](float s) { return !(s >= 1); })) return "it makes images smaller";
   return std::nullopt;
 }
 Reason why_shape_of(const Graph&, const Node& node) {

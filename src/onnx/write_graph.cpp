@@ -223,7 +223,7 @@ void GraphWriter::write_operator(NodeId id) {
     write_unknown(node, written);
   } else {
     write_fields(node, written);
-    // ONNX accepts one of the two. The graph keeps auto_pad if sizes are unknown; its pads are 0 then.
+    // ONNX accepts either pads or auto_pad. The graph keeps auto_pad if sizes are unknown; its pads are 0 then.
     if (const onnx::AttributeProto* pads = find_attribute(written, "auto_pad");
         pads != nullptr && pads->s() != "NOTSET")
       remove_attribute(written, "pads");

@@ -47,7 +47,7 @@ struct ModelWriting {
   DataType constants = DataType::unknown;
 };
 
-/// The names of all values of a graph and its bodies.
+/// Adds the names of all values of a graph and its bodies to `taken`.
 void take_names(const Graph& graph, std::set<std::string>& taken);
 
 class GraphWriter {

@@ -15,7 +15,9 @@ Outputs infer_depth_to_space(const Inputs& in) {
   const auto& op = std::get<DepthToSpace>(in.node.op);
   if (!in.shape(0)) return {like(in[0], {})};
   Shape y = *in.shape(0);
-  check(y.size() == 4 && op.block_size >= 1, "input has shape {}, block size is {}", to_string(y), op.block_size);
+  check(y.size() == 4 && op.block_size >= 1,
+        "input has shape {} and the block size is {}; expected 4 axes and a block size of at least 1", to_string(y),
+        op.block_size);
   check(op.block_size < 65536, "block size is {}; it must be below 65536", op.block_size);
   const std::int64_t square = op.block_size * op.block_size;
   if (!is_unknown(y[1])) {
@@ -83,7 +85,8 @@ Outputs infer_reverse_sequence(const Inputs& in) {
   if (!in.shape(0)) return {like(in[0], {})};
   const Shape& x = *in.shape(0);
   const auto batch = normalize_axis(op.batch_axis, x.size()), time = normalize_axis(op.time_axis, x.size());
-  check(x.size() >= 2 && batch != time, "batch_axis is {} and time_axis {}, input has shape {}", op.batch_axis,
+  check(x.size() >= 2 && batch != time,
+        "batch_axis is {} and time_axis is {}; they must be two axes of the input of shape {}", op.batch_axis,
         op.time_axis, to_string(x));
   if (in.shape(1))
     check(in.shape(1)->size() == 1 && fits(in.shape(1)->front(), x[at(batch)]),
@@ -198,8 +201,8 @@ Outputs infer_col2im(const Inputs& in) {
   Shape y = all_dynamic(*rank + 2);
   const auto image = in.known(1), block = in.known(2);
   if (image) {
-    check(std::ranges::all_of(*image, [](std::int64_t size) { return size >= 0; }), "image_shape is {}",
-          to_string(*image));
+    check(std::ranges::all_of(*image, [](std::int64_t size) { return size >= 0; }),
+          "image_shape is {}; no size may be negative", to_string(*image));
     std::ranges::copy(*image, y.begin() + 2);
   }
   if (!in.shape(0)) return {like(in[0], y)};
@@ -207,10 +210,10 @@ Outputs infer_col2im(const Inputs& in) {
   check(x.size() == 3, "input has shape {}, expected batch, channels and blocks", to_string(x));
   y[0] = x[0];
   if (!block) return {like(in[0], y)};
-  check(std::ssize(*block) == *rank, "block_shape has {} entries, image_shape {}", block->size(), *rank);
+  check(std::ssize(*block) == *rank, "block_shape has {} entries, but image_shape has {}", block->size(), *rank);
   std::int64_t elements = 1, positions = 1;
   for (std::int64_t size : *block) {
-    check(size > 0, "block_shape is {}", to_string(*block));
+    check(size > 0, "block_shape is {}; every size must be positive", to_string(*block));
     elements = multiply(elements, size);
   }
   check(is_unknown(x[1]) || x[1] % elements == 0, "{} channels cannot be split into blocks of {}", x[1],
@@ -219,7 +222,7 @@ Outputs infer_col2im(const Inputs& in) {
   if (!image) return {like(in[0], y)};
   for (std::int64_t count : resolve_window(blocks_of(op, *block), *image, false).output)
     positions = multiply(positions, count);
-  check(fits(x[2], positions), "input has shape {}; an image of {} has {} blocks", to_string(x), to_string(*image),
+  check(fits(x[2], positions), "input has shape {}, but an image of {} has {} blocks", to_string(x), to_string(*image),
         positions);
   return {like(in[0], y)};
 }

@@ -22,14 +22,14 @@ struct Heads {
 Heads heads_of(std::span<const std::int64_t> shape, std::int64_t heads, std::string_view name) {
   check(shape.size() == 3 || shape.size() == 4, "{} has rank {}, expected 3 or 4", name, shape.size());
   if (shape.size() == 4) return {shape[0], shape[1], shape[2], shape[3]};
-  check(heads > 0, "{} has rank 3, and the number of its heads is not given", name);
-  check(is_unknown(shape[2]) || shape[2] % heads == 0, "{} has {} columns, which {} heads do not share equally", name,
-        shape[2], heads);
+  check(heads > 0, "{} has rank 3, so the attribute with the number of its heads is needed", name);
+  check(is_unknown(shape[2]) || shape[2] % heads == 0,
+        "{} has {} columns, which cannot be divided equally among {} heads", name, shape[2], heads);
   return {shape[0], heads, shape[1], is_unknown(shape[2]) ? kDynamic : shape[2] / heads};
 }
 
 void expect_equal(std::int64_t a, std::int64_t b, std::string_view what) {
-  check(fits(a, b), "{}: {} and {} differ", what, a, b);
+  check(fits(a, b), "{}: {} and {} must be equal", what, a, b);
 }
 
 std::int64_t sum_of(std::int64_t a, std::int64_t b) { return is_unknown(a) || is_unknown(b) ? kDynamic : a + b; }
@@ -37,14 +37,14 @@ std::int64_t sum_of(std::int64_t a, std::int64_t b) { return is_unknown(a) || is
 Outputs infer_attention(const Inputs& in) {
   const auto& op = std::get<Attention>(in.node.op);
   Outputs outputs(in.node.outputs.size(), real({}));
-  check(in.has(kPastKey) == in.has(kPastValue), "has one of past_key and past_value");
-  check(!in.has(kPastKey) || !in.has(kLengths), "has both past_key and nonpad_kv_seqlen");
+  check(in.has(kPastKey) == in.has(kPastValue), "has only one of past_key and past_value; give both or neither");
+  check(!in.has(kPastKey) || !in.has(kLengths), "has both past_key and nonpad_kv_seqlen; only one is allowed");
   for (std::size_t i : {kQuery, kKey, kValue})
     if (!in.shape(i)) return outputs;
   const Heads q = heads_of(*in.shape(kQuery), op.q_num_heads, "Q"), k = heads_of(*in.shape(kKey), op.kv_num_heads, "K"),
               v = heads_of(*in.shape(kValue), op.kv_num_heads, "V");
   check(in.shape(kQuery)->size() == in.shape(kKey)->size() && in.shape(kKey)->size() == in.shape(kValue)->size(),
-        "Q, K and V have ranks {}, {} and {}", in.shape(kQuery)->size(), in.shape(kKey)->size(),
+        "Q, K and V have ranks {}, {} and {}; they must be equal", in.shape(kQuery)->size(), in.shape(kKey)->size(),
         in.shape(kValue)->size());
   expect_equal(q.batch, k.batch, "batch of Q and K");
   expect_equal(k.batch, v.batch, "batch of K and V");
@@ -52,7 +52,7 @@ Outputs infer_attention(const Inputs& in) {
   expect_equal(k.length, v.length, "length of K and V");
   expect_equal(q.size, k.size, "head size of Q and K");
   check(is_unknown(q.heads) || is_unknown(k.heads) || (k.heads > 0 && q.heads % k.heads == 0),
-        "{} heads of Q do not divide into {} heads of K", q.heads, k.heads);
+        "the {} heads of Q are not a multiple of the {} heads of K", q.heads, k.heads);
   std::int64_t total = k.length;
   if (in.has(kPastKey)) {
     if (!in.shape(kPastKey) || !in.shape(kPastValue)) return outputs;
@@ -74,7 +74,7 @@ Outputs infer_attention(const Inputs& in) {
     for (std::size_t i = 0; i + 1 < mask.size(); ++i)
       if (mask[i] != 1) expect_equal(mask[i], wide[i + 4 - mask.size()], "attn_mask and the scores");
     check(is_unknown(mask.back()) || is_unknown(total) || mask.back() <= total,
-          "attn_mask covers {} keys, there are {}", mask.back(), total);
+          "attn_mask covers {} keys, but there are only {}", mask.back(), total);
   }
   if (in.has(kLengths) && in.shape(kLengths)) {
     check(in.shape(kLengths)->size() == 1, "nonpad_kv_seqlen has shape {}, expected [batch]",
@@ -124,7 +124,7 @@ class AttentionRun {
         scores_(static_cast<std::size_t>(total_)),
         sums_(static_cast<std::size_t>(v_.size)) {
     for (std::int64_t b = 0; b < q_.batch && is_given(in, kLengths); ++b)
-      check(valid(b) >= 0 && valid(b) <= total_, "{} nonpad_kv_seqlen of sample {} is {}, there are {} keys",
+      check(valid(b) >= 0 && valid(b) <= total_, "{} nonpad_kv_seqlen of sample {} is {}, but there are {} keys",
             where(node), b, valid(b), total_);
   }
 
@@ -254,7 +254,7 @@ std::int64_t attention_macs(const Node& node, std::span<const Shape> in, std::sp
   return q.batch * q.heads * q.length * (k.length + past) * (q.size + v.size);
 }
 
-/// A number in a file.
+/// In a file, this attribute is a number.
 Field scores_field() {
   constexpr AttentionScores kModes[] = {AttentionScores::scaled, AttentionScores::capped, AttentionScores::masked,
                                         AttentionScores::softmax};
@@ -281,7 +281,7 @@ RotarySizes rotary_sizes(const RotaryEmbedding& op, std::span<const std::int64_t
   const Heads h = heads_of(x, op.num_heads, "X");
   const std::int64_t rotated = op.rotary_size > 0 ? op.rotary_size : h.size;
   check(is_unknown(rotated) || (rotated % 2 == 0 && (is_unknown(h.size) || rotated <= h.size)),
-        "{} of {} columns of a head cannot rotate in pairs", rotated, h.size);
+        "{} of the {} columns of a head are rotated; expected an even number of at most all columns", rotated, h.size);
   return {h.batch, h.heads, h.length, h.size, is_unknown(rotated) ? kDynamic : rotated / 2};
 }
 
@@ -319,8 +319,9 @@ void rotary(const Node& node, std::span<const TensorView> in, std::span<const Te
       std::int64_t row = b * s.length + t;
       if (has_positions) {
         const std::int64_t position = integer_at(in[3], row);
-        check(position >= 0 && position < in[1].shape[0], "{} position {} of sample {} is {}, the tables have {} rows",
-              where(node), t, b, position, in[1].shape[0]);
+        check(position >= 0 && position < in[1].shape[0],
+              "{} position {} of sample {} is {}, but the tables have {} rows", where(node), t, b, position,
+              in[1].shape[0]);
         row = position;
       }
       const float *cosine = in[1].as<float>() + row * s.half, *sine = in[2].as<float>() + row * s.half;

@@ -22,8 +22,8 @@ bool has_delta(LinearAttentionRule rule) {
 }
 
 std::int64_t per_head(std::int64_t columns, std::int64_t heads, std::string_view name) {
-  check(is_unknown(columns) || columns % heads == 0, "{} has {} columns, which {} heads do not share equally", name,
-        columns, heads);
+  check(is_unknown(columns) || columns % heads == 0,
+        "{} has {} columns, which cannot be divided equally among {} heads", name, columns, heads);
   return is_unknown(columns) ? kDynamic : columns / heads;
 }
 

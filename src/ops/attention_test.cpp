@@ -52,7 +52,7 @@ TEST(Attention, ends_at_the_number_of_valid_keys) {
   expect_op(Attention{.is_causal = true}, {kQ, kK, kV, {}, {}, {}, int64s({2})},
             floats({1, 2, 2, 1}, {1, 1.5440793F, 1, 1.830755F}));
   expect_op_error(Attention{}, {kQ, kK, kV, {}, {}, {}, int64s({4})},
-                  "[Attention 'n'] nonpad_kv_seqlen of sample 0 is 4, there are 3 keys");
+                  "[Attention 'n'] nonpad_kv_seqlen of sample 0 is 4, but there are 3 keys");
 }
 
 // Equal scores, so that y is the mean of the values that are visible.
@@ -84,7 +84,7 @@ TEST(Attention, splits_columns_into_heads) {
              floats({1, 3, 2}, {-1, -0.5F, 0, 0.5F, 1, 1.5F}), floats({1, 3, 1}, {1, 2, 3})},
             floats({1, 2, 2}, {1.6620697F, 2.523576F, 2.1172414F, 2.7697365F}));
   expect_op_error(Attention{.q_num_heads = 3, .kv_num_heads = 1}, {iota({1, 2, 4}), iota({1, 2, 2}), iota({1, 2, 2})},
-                  "Q has 4 columns, which 3 heads do not share equally");
+                  "Q has 4 columns, which cannot be divided equally among 3 heads");
 }
 
 TEST(RotaryEmbedding, rotates_halves_or_neighbours) {
@@ -103,7 +103,7 @@ TEST(RotaryEmbedding, rotates_halves_or_neighbours) {
 
 TEST(RotaryEmbedding, refuses_a_position_outside_its_tables) {
   expect_op_error(RotaryEmbedding{}, {iota({1, 1, 1, 2}), iota({2, 1}), iota({2, 1}), int64s({1, 1}, {2})},
-                  "[RotaryEmbedding 'n'] position 0 of sample 0 is 2, the tables have 2 rows");
+                  "[RotaryEmbedding 'n'] position 0 of sample 0 is 2, but the tables have 2 rows");
 }
 
 TEST(LinearAttention, follows_its_update_rules) {

@@ -21,7 +21,7 @@ T divide(T a, T b) {
 float modulo(float a, float b) {
   const float rest = std::fmod(a, b);
   if (rest == 0) return std::copysign(0.0F, b);
-  return (rest < 0) != (b < 0) ? rest + b : rest;  // a NaN stays one
+  return (rest < 0) != (b < 0) ? rest + b : rest;  // a NaN stays a NaN
 }
 template <class T>
 T modulo(T a, T b) {
@@ -57,7 +57,7 @@ template <class T>
 void check_no_zero(const Node& node, const TensorView& divisor) {
   if constexpr (std::is_integral_v<T>)
     for (std::int64_t i = 0, n = divisor.size(); i < n; ++i)
-      check(divisor.as<T>()[i] != 0, "{} integer division by zero", where(node));
+      check(divisor.as<T>()[i] != 0, "{} a divisor is 0", where(node));
 }
 
 void division(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {

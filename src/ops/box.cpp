@@ -166,8 +166,9 @@ RegionAxis region_axis(const Node& node, float begin, float end, std::int64_t bi
   if (!op.half_pixel) size = std::max(size, 1.0F);
   axis.bin = size / static_cast<float>(bins);
   const float samples = op.sampling_ratio > 0 ? static_cast<float>(op.sampling_ratio) : std::ceil(axis.bin);
-  check(samples <= static_cast<float>(kMaxSamples), "{} a region from {} to {} has {} samples in each bin", where(node),
-        begin, end, samples);
+  check(samples <= static_cast<float>(kMaxSamples),
+        "{} a region from {} to {} has {} samples in each bin; at most {} are supported", where(node), begin, end,
+        samples, kMaxSamples);
   axis.samples = samples > 0 ? static_cast<std::int64_t>(samples) : 0;
   return axis;
 }
@@ -193,7 +194,7 @@ void roi_align(const Node& node, std::span<const TensorView> in, std::span<const
   const auto x = in[0].shape, y = out[0].shape;
   const std::int64_t plane = x[2] * x[3], channels = x[1];
   if (out[0].size() == 0) return;
-  check(plane > 0, "{} of an empty image", where(node));
+  check(plane > 0, "{} the image is empty", where(node));
   std::vector<Sample> samples;
   for (std::int64_t r = 0; r < y[0]; ++r) {
     const std::int64_t batch = integer_at(in[2], r);

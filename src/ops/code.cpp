@@ -55,7 +55,7 @@ class Grids {
 /// Throws Error unless scale and zero point describe grids for x.
 void check_grids(const Inputs& in, std::optional<std::int64_t> axis, std::int64_t block_size) {
   if (in.has(2) && in.shape(1) && in.shape(2) && is_static(*in.shape(1)) && is_static(*in.shape(2)))
-    check(element_count(*in.shape(1)) == element_count(*in.shape(2)), "scale has shape {}, zero point {}",
+    check(element_count(*in.shape(1)) == element_count(*in.shape(2)), "scale has shape {}, but the zero point has {}",
           to_string(*in.shape(1)), to_string(*in.shape(2)));
   if (!in.shape(0) || !in.shape(1) || !is_static(*in.shape(1))) return;
   const Shape &x = *in.shape(0), &scale = *in.shape(1);
@@ -67,8 +67,8 @@ void check_grids(const Inputs& in, std::optional<std::int64_t> axis, std::int64_
           at);
     return;
   }
-  check(scale.size() == x.size(), "scale has shape {}, x {}; with blocks they have the same rank", to_string(scale),
-        to_string(x));
+  check(scale.size() == x.size(), "scale has shape {} and x has {}; with blocks, their ranks must be equal",
+        to_string(scale), to_string(x));
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::int64_t expected = i == at && !is_unknown(x[i]) ? blocks_of(x[i], block_size) : x[i];
     check(is_unknown(expected) || expected == scale[i],
@@ -95,7 +95,7 @@ std::int32_t code_of(float steps, std::int32_t zero_point, const CodeRange& rang
   return static_cast<std::int32_t>(std::nearbyint(clamped)) + zero_point;
 }
 
-/// Calls f(i) -> std::int32_t access to zero points, 0 if there are none.
+/// Calls f with a function of i that returns zero point i, or 0 if there are none.
 template <class F>
 void with_zero_points(std::span<const TensorView> in, F f) {
   if (!is_given(in, 2)) return f([](std::int64_t) { return std::int32_t{0}; });
@@ -175,7 +175,7 @@ Outputs infer_quantize(const Inputs& in) {
   check_grids(in, op.axis, op.block_size);
   const DataType given = op.output_dtype.value_or(DataType::uint8);
   const DataType type = in.has(2) ? in[2].dtype : given;
-  check(!op.output_dtype || type == given || type == DataType::unknown, "output_dtype is {}, the zero point is {}",
+  check(!op.output_dtype || type == given || type == DataType::unknown, "output_dtype is {}, but the zero point is {}",
         to_string(given), to_string(type));
   return {{.dtype = type, .shape = in.shape(0)}};
 }

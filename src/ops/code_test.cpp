@@ -46,7 +46,7 @@ TEST(QuantizeLinear, refuses_scales_that_do_not_fit) {
   EXPECT_EQ(op_message(QuantizeLinear{.axis = 5}, {x, floats({2}, {1, 1})}),
             "[QuantizeLinear 'n'] axis 5 does not exist in a value with 2 axes");
   EXPECT_EQ(op_message(QuantizeLinear{}, {x, floats({3}, {1, 1, 1}), bytes({2}, {0, 0})}),
-            "[QuantizeLinear 'n'] scale has shape 3, zero point 2");
+            "[QuantizeLinear 'n'] scale has shape 3, but the zero point has 2");
   EXPECT_EQ(op_message(QuantizeLinear{.axis = 1, .block_size = 2}, {x, floats({2, 3}, {1, 1, 1, 1, 1, 1})}),
             "[QuantizeLinear 'n'] scale has shape 2x3; blocks of 2 along axis 1 of shape 2x3 need 2 along axis 1");
 }

@@ -59,7 +59,7 @@ Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_
 std::vector<Tensor> present(const Node& node, std::span<const std::optional<Tensor>> inputs) {
   std::vector<Tensor> all;
   for (const auto& input : inputs) {
-    check(input.has_value(), "{} lacks an input", where(node));
+    check(input.has_value(), "{} lacks a required input", where(node));
     all.push_back(*input);
   }
   return all;

@@ -33,9 +33,10 @@ Outputs infer_conv_transpose(const Inputs& in) {
   const auto& op = std::get<ConvTranspose>(in.node.op);
   if (!in.shape(0) || !in.shape(1)) return {real({})};
   const Shape &x = *in.shape(0), &w = *in.shape(1);
-  check(x.size() >= 3 && w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
-  check(is_unknown(x[1]) || is_unknown(w[0]) || x[1] == w[0], "weights have {} input channels, input has {}", w[0],
-        x[1]);
+  check(x.size() >= 3 && w.size() == x.size(),
+        "weights have shape {} and the input has {}; expected equal ranks of at least 3", to_string(w), to_string(x));
+  check(is_unknown(x[1]) || is_unknown(w[0]) || x[1] == w[0], "weights have {} input channels, but the input has {}",
+        w[0], x[1]);
   check(op.group >= 1 && (is_unknown(w[0]) || w[0] % op.group == 0), "{} input channels cannot be split into {} groups",
         w[0], op.group);
   Shape y{x[0], multiply(w[1], op.group)};
@@ -53,12 +54,13 @@ Outputs infer_conv_transpose(const Inputs& in) {
 
 Shape conv_shape(const Window& window, std::int64_t group, const Shape& x, const Shape& w) {
   check(x.size() >= 3, "input has shape {}, expected batch, channels and at least one spatial axis", to_string(x));
-  check(w.size() == x.size(), "weights have shape {}, input has {}", to_string(w), to_string(x));
+  check(w.size() == x.size(), "weights have shape {} and the input has {}; expected equal ranks of at least 3",
+        to_string(w), to_string(x));
   check(group >= 1 && (is_unknown(w[0]) || w[0] % group == 0), "{} output channels cannot be split into {} groups",
         w[0], group);
   if (!is_unknown(x[1]) && !is_unknown(w[1]))
-    check(multiply(w[1], group) == x[1], "weights have {} input channels{}, input has {}", multiply(w[1], group),
-          group > 1 ? fmt::format(" ({} in each of {} groups)", w[1], group) : "", x[1]);
+    check(multiply(w[1], group) == x[1], "weights have {} input channels{}, but the input has {}",
+          multiply(w[1], group), group > 1 ? fmt::format(" ({} in each of {} groups)", w[1], group) : "", x[1]);
   for (std::size_t i = 0; i + 2 < w.size(); ++i)
     if (i < window.kernel.size())
       check(is_unknown(w[i + 2]) || window.kernel[i] == w[i + 2], "kernel_shape {} differs from the weights' {}",

@@ -1,4 +1,5 @@
-// Operators that the user of Bitfold has registered. A node of one stays an Opaque; its row finds the functions here.
+// Operators that the user of Bitfold has registered. Their nodes stay Opaque; the row of Opaque finds the functions
+// here.
 #pragma once
 
 #include <functional>

@@ -91,16 +91,16 @@ void merge_size(std::map<Label, std::int64_t>& sizes, Label label, std::int64_t 
 /// their codes.
 Contraction contraction(const std::string& text, std::span<const Shape> shapes) {
   const Equation equation = parse(text);
-  check(equation.inputs.size() == shapes.size(), "equation has {} terms, the node {} inputs", equation.inputs.size(),
-        shapes.size());
+  check(equation.inputs.size() == shapes.size(), "equation has {} terms, but the node has {} inputs",
+        equation.inputs.size(), shapes.size());
   Contraction c;
   std::map<Label, int> occurrences;
   std::size_t most = 0;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const Term& term = equation.inputs[i];
     const std::size_t rank = shapes[i].size(), own = term.labels.size();
-    check(term.ellipsis ? rank >= own : rank == own, "input {} has rank {}, its term in the equation has {} indices", i,
-          rank, own);
+    check(term.ellipsis ? rank >= own : rank == own,
+          "input {} has rank {}, but its term in the equation has {} indices", i, rank, own);
     if (term.ellipsis) most = std::max(most, rank - own);
     c.inputs.push_back(expanded(term, rank - own));
     std::map<Label, std::int64_t> of_term;

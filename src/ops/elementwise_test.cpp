@@ -303,7 +303,7 @@ TEST(GroupNorm, channels_must_divide_into_the_groups) {
     run_op(GroupNorm{.num_groups = 2}, {iota({1, 3, 2}), iota({3}), iota({3})});
     FAIL();
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "[GroupNormalization 'n'] 3 channels do not divide into 2 groups");
+    EXPECT_STREQ(error.what(), "[GroupNormalization 'n'] 3 channels cannot be divided into 2 groups");
   }
 }
 

@@ -35,7 +35,8 @@ Outputs infer_tile(const Inputs& in) {
   Shape y = *in.shape(0);
   const auto repeats = in.known(1);
   if (!repeats) return {like(in[0], all_dynamic(std::ssize(y)))};
-  check(repeats->size() == y.size(), "there are {} repeats for shape {}", repeats->size(), to_string(y));
+  check(repeats->size() == y.size(), "repeats has {} entries for an input of shape {}; expected one per axis",
+        repeats->size(), to_string(y));
   for (std::size_t i = 0; i < y.size(); ++i) {
     check((*repeats)[i] >= 0, "an entry of repeats is {}; it must not be negative", (*repeats)[i]);
     y[i] = multiply(y[i], (*repeats)[i]);
@@ -66,7 +67,7 @@ Outputs infer_shape_of(const Inputs& in) {
   return {y};
 }
 
-/// The number of elements; the size of the only other axis if all but one have size 1.
+/// The number of elements. If all axes but one have size 1, it is the size of that axis, which may be unknown.
 Outputs infer_size_of(const Inputs& in) {
   ValueInfo y{.dtype = DataType::int64, .shape = Shape{}, .elements = {}};
   if (!in.shape(0)) return {y};
@@ -113,8 +114,8 @@ std::optional<std::int64_t> real_range_count(const Inputs& in) {
     if (in[i].dtype != DataType::float32 || in[i].scales.size() != 1) return std::nullopt;
   const double start = in[0].scales[0], limit = in[1].scales[0], delta = in[2].scales[0];
   const double count = std::ceil((limit - start) / delta);
-  check(delta != 0 && std::isfinite(count) && count < 0x1p40, "a range from {} to {} by {} is not possible", start,
-        limit, delta);
+  check(delta != 0 && std::isfinite(count) && count < 0x1p40,
+        "the range from {} to {} in steps of {} must have fewer than 2^40 elements", start, limit, delta);
   return static_cast<std::int64_t>(std::max(count, 0.0));
 }
 
@@ -125,7 +126,7 @@ Outputs infer_range(const Inputs& in) {
   if (!start || !limit || !delta || start->empty() || limit->empty() || delta->empty()) return {y};
   check((*delta)[0] != 0, "delta is 0");
   check(is_moderate((*start)[0]) && is_moderate((*limit)[0]) && is_moderate((*delta)[0]),
-        "a range from {} to {} by {} is not possible", (*start)[0], (*limit)[0], (*delta)[0]);
+        "start {}, limit {} or delta {} of the range is too large", (*start)[0], (*limit)[0], (*delta)[0]);
   const std::int64_t span = (*limit)[0] - (*start)[0], step = (*delta)[0];
   const std::int64_t count = (span > 0) == (step > 0) && span != 0 ? (std::abs(span) - 1) / std::abs(step) + 1 : 0;
   y.shape = Shape{count};

@@ -24,7 +24,7 @@ struct Bounds {
 
 /// ONNX Slice along an axis of known size: negative bounds count from the end, all are clamped.
 Bounds clamp_slice(std::int64_t start, std::int64_t end, std::int64_t step, std::int64_t size) {
-  check(step != 0, "a step is 0");
+  check(step != 0, "a step is 0, which is not allowed");
   const auto from_end = [size](std::int64_t i) { return i < 0 ? std::max(i, -size - 1) + size : i; };
   Bounds b{.step = step};
   if (step > 0) {
@@ -130,7 +130,7 @@ Outputs infer_pad(const Inputs& in) {
       if (begin != 0 || end != 0) dim = kDynamic;
       continue;
     }
-    check(is_moderate(begin) && is_moderate(end), "pads {} and {} are too large", begin, end);
+    check(is_moderate(begin) && is_moderate(end), "pads of {} and {} are too large", begin, end);
     dim += begin + end;
     check(dim >= 0, "pads of {} and {} leave nothing of axis {} of shape {}", begin, end, axes[i],
           to_string(*in.shape(0)));

@@ -25,7 +25,7 @@ TEST(GatherND, takes_rows_and_elements_of_each_sample) {
   EXPECT_EQ(op_message(GatherNd{1}, {iota({2, 3}), int64s({3, 1}, {0, 0, 0})}),
             "[GatherND 'n'] data of shape 2x3 and indices of shape 3x1 differ in their first 1 axes");
   EXPECT_EQ(op_message(GatherNd{}, {iota({2}), int64s({1, 2}, {0, 0})}),
-            "[GatherND 'n'] indices of shape 1x2 do not address data of shape 2");
+            "[GatherND 'n'] indices of shape 1x2 cannot address data of shape 2");
 }
 
 TEST(ScatterElements, writes_or_combines_one_element_for_each_index) {
@@ -68,8 +68,8 @@ TEST(TopK, sorts_and_prefers_the_lower_index) {
   const auto with_nan = run_op(TopK{}, {floats({3}, {1, kNan, 2}), int64s({2})}, 2);
   expect_equal(with_nan[0], floats({2}, {kNan, 2}));
   expect_equal(run_op(TopK{}, {x, int64s({0})}, 2)[0], floats({2, 0}, {}));
-  EXPECT_EQ(op_message(TopK{}, {x, int64s({5})}, 2), "[TopK 'n'] k is 5 for an axis of 4 elements");
-  EXPECT_EQ(op_message(TopK{}, {x, int64s({-1})}, 2), "[TopK 'n'] k is -1 for an axis of 4 elements");
+  EXPECT_EQ(op_message(TopK{}, {x, int64s({5})}, 2), "[TopK 'n'] k is 5, but the axis has 4 elements");
+  EXPECT_EQ(op_message(TopK{}, {x, int64s({-1})}, 2), "[TopK 'n'] k is -1, but the axis has 4 elements");
 }
 
 TEST(OneHot, counts_negative_indices_from_the_end_and_ignores_others) {

@@ -26,8 +26,8 @@ Outputs infer_concat(const Inputs& in) {
       y.shape = x;
       (*y.shape)[at(normalize_axis(op.axis, x.size()))] = 0;
     }
-    check(x.size() == y.shape->size(), "input {} has shape {}, the first has {}", i, to_string(x),
-          to_string(*in.shape(0)));
+    check(x.size() == y.shape->size(), "input {} has shape {}, but the first has {}; their ranks must be equal", i,
+          to_string(x), to_string(*in.shape(0)));
     const std::size_t axis = at(normalize_axis(op.axis, x.size()));
     for (std::size_t d = 0; d < x.size(); ++d) {
       std::int64_t& out = (*y.shape)[d];
@@ -37,7 +37,7 @@ Outputs infer_concat(const Inputs& in) {
         if (!is_unknown(x[d])) out = x[d];
       } else {
         check(x[d] == out || is_unknown(x[d]),
-              "input {} has shape {}, the first has {}; they may differ along axis {} only", i, to_string(x),
+              "input {} has shape {}, but the first has {}; they may differ along axis {} only", i, to_string(x),
               to_string(*in.shape(0)), axis);
       }
     }

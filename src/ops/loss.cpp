@@ -19,7 +19,8 @@ std::optional<Shape> loss_shape(const Inputs& in, LossReduction reduction) {
   const auto &scores = in.shape(kScores), &labels = in.shape(kLabels);
   if (scores) check(scores->size() >= 2, "scores have shape {}, expected [N, C, ...]", to_string(*scores));
   if (scores && labels) {
-    check(labels->size() + 1 == scores->size(), "labels have shape {}, scores {}", to_string(*labels),
+    check(labels->size() + 1 == scores->size(),
+          "labels have shape {} and scores have {}; labels must lack only the axis of classes", to_string(*labels),
           to_string(*scores));
     for (std::size_t i = 0; i < labels->size(); ++i)
       expect_size((*labels)[i], (*scores)[i == 0 ? 0 : i + 1], "a size of the labels");
@@ -60,8 +61,8 @@ void reduce_loss(const Node& node, const Op& op, std::span<const TensorView> in,
       const std::int64_t label = integer_at(in[kLabels], n * s.inner + i);
       double loss = 0;
       if (label != op.ignore_index) {
-        check(label >= 0 && label < s.classes, "{} label {} of sample {} is {}, there are {} classes", where(node), i,
-              n, label, s.classes);
+        check(label >= 0 && label < s.classes, "{} label {} of sample {} is {}, but there are {} classes", where(node),
+              i, n, label, s.classes);
         const double weight = is_given(in, kWeights) ? in[kWeights].template as<float>()[label] : 1.0;
         loss = -weight * log_probability(n, i, label);
         weights += weight;

@@ -80,20 +80,20 @@ Shape unpooled_shape(const MaxUnpool& op, std::span<const std::int64_t> x) {
 Outputs infer_max_unpool(const Inputs& in) {
   const auto& op = std::get<MaxUnpool>(in.node.op);
   if (in.shape(0) && in.shape(1))
-    check(shapes_fit(*in.shape(0), *in.shape(1)), "indices have shape {}, the input has {}", to_string(*in.shape(1)),
-          to_string(*in.shape(0)));
+    check(shapes_fit(*in.shape(0), *in.shape(1)), "indices have shape {}, but the input has {}",
+          to_string(*in.shape(1)), to_string(*in.shape(0)));
   if (!in.has(2)) {
     if (!in.shape(0)) return {like(in[0], {})};
     return {like(in[0], unpooled_shape(op, *in.shape(0)))};
   }
   const auto rank = length_of(in[2]);
   if (!rank) return {like(in[0], {})};
-  check(!in.shape(0) || std::ssize(*in.shape(0)) == *rank, "output_shape has {} elements, the input has shape {}",
+  check(!in.shape(0) || std::ssize(*in.shape(0)) == *rank, "output_shape has {} elements, but the input has shape {}",
         *rank, in.shape(0) ? to_string(*in.shape(0)) : "");
   Shape y = all_dynamic(*rank);
   for (std::size_t i = 0; i < y.size() && in[2].elements; ++i) {
     const Element& size = (*in[2].elements)[i];
-    check(!size || *size >= 0, "output_shape has {}", size.value_or(0));
+    check(!size || *size >= 0, "output_shape contains {}; no size may be negative", size.value_or(0));
     y[i] = dimension_of(size);
   }
   return {like(in[0], y)};

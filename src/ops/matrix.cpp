@@ -19,8 +19,8 @@ Outputs infer_gemm(const Inputs& in) {
   check(a.size() == 2 && b.size() == 2, "A has shape {} and B {}, expected matrices", to_string(a), to_string(b));
   const std::int64_t rows = a[op.trans_a ? 1 : 0], inner_a = a[op.trans_a ? 0 : 1];
   const std::int64_t inner_b = b[op.trans_b ? 1 : 0], columns = b[op.trans_b ? 0 : 1];
-  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b), "A has {} columns, B has {} rows", inner_a,
-        inner_b);
+  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b), "A has {} columns, but B has {} rows",
+        inner_a, inner_b);
   if (in.has(2) && in.shape(2)) {
     const Shape& c = *in.shape(2);
     const Shape sum = broadcast(c, {rows, columns});
@@ -45,8 +45,8 @@ Shape matmul_shape(Shape a, Shape b) {
   if (is_row) a.insert(a.begin(), 1);
   if (is_column) b.push_back(1);
   const std::int64_t inner_a = a.back(), inner_b = b[b.size() - 2];
-  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b), "A has {} columns, B has {} rows (shapes {})",
-        inner_a, inner_b, shapes);
+  check(inner_a == inner_b || is_unknown(inner_a) || is_unknown(inner_b),
+        "A has {} columns, but B has {} rows (shapes {})", inner_a, inner_b, shapes);
   Shape y = broadcast(Shape(a.begin(), a.end() - 2), Shape(b.begin(), b.end() - 2));
   if (!is_row) y.push_back(a[a.size() - 2]);
   if (!is_column) y.push_back(b.back());

@@ -17,7 +17,7 @@ Outputs infer_batch_norm(const Inputs& in) {
     for (std::size_t i = 1; i < in.size(); ++i)
       if (in.has(i) && in.shape(i) && !is_unknown(x[1]))
         check(in.shape(i)->size() == 1 && (is_unknown(in.shape(i)->front()) || in.shape(i)->front() == x[1]),
-              "parameter {} has shape {}, input has {} channels", i, to_string(*in.shape(i)), x[1]);
+              "parameter {} has shape {}, but the input has {} channels", i, to_string(*in.shape(i)), x[1]);
   }
   return {real(in.shape(0))};
 }
@@ -27,7 +27,7 @@ Outputs infer_group_norm(const Inputs& in) {
   const Outputs outputs = infer_batch_norm(in);
   if (in.shape(0))
     check(groups >= 1 && (is_unknown((*in.shape(0))[1]) || (*in.shape(0))[1] % groups == 0),
-          "{} channels do not divide into {} groups", (*in.shape(0))[1], groups);
+          "{} channels cannot be divided into {} groups", (*in.shape(0))[1], groups);
   return outputs;
 }
 
@@ -67,7 +67,7 @@ Outputs infer_mean_variance(const Inputs& in) {
   return infer_same(in);
 }
 
-/// y = k * x + b for a run of n.
+/// y = k * x + b for n adjacent elements.
 void scale_shift(const float* x, float* y, std::int64_t n, double k, double b) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(k * static_cast<double>(x[i]) + b);
 }
@@ -160,7 +160,7 @@ void rms_norm(const Node& node, std::span<const TensorView> in, std::span<const 
   map<float, float, float>(out[0], in[1], out[0], [](float y, float scale) { return y * scale; });
 }
 
-/// A vector of zeros stays one.
+/// A vector of zeros stays unchanged.
 void lp_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<LpNorm>(node.op);
   const auto shape = in[0].shape;
@@ -180,7 +180,7 @@ void lp_norm(const Node& node, std::span<const TensorView> in, std::span<const T
     }
 }
 
-/// (x - mean) / (deviation + 1e-9), the body that ONNX gives the operator.
+/// (x - mean) / (deviation + 1e-9), as in the function body by which ONNX defines the operator.
 void mean_variance_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   constexpr double kEpsilon = 1e-9;
   const auto shape = in[0].shape;

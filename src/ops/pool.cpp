@@ -1,6 +1,6 @@
 // Pooling over one, two or three spatial axes.
 //
-// Padding never wins a maximum. An average divides by the number of taps inside the input or, with count_include_pad,
+// Padding is never the maximum. An average divides by the number of taps inside the input or, with count_include_pad,
 // inside the padded input; taps that ceil_mode adds past the padding count in neither case.
 #include "ops/pool.h"
 

@@ -1,7 +1,7 @@
 // Random numbers: RandomNormal, RandomUniform, their Like forms, Bernoulli, Multinomial.
 //
 // With a seed, every run gives the same numbers, on every machine whose C library rounds log and cos the same way.
-// Without one, each run gives others.
+// Without a seed, each run gives other numbers.
 #include <algorithm>
 #include <atomic>
 #include <cmath>

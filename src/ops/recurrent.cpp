@@ -22,7 +22,7 @@ constexpr std::size_t function_count(RecurrentKind kind) {
   return kind == RecurrentKind::lstm ? 3 : kind == RecurrentKind::gru ? 2 : 1;
 }
 
-/// A function of gates: whether it has parameters, and their defaults, those of the operators of these names.
+/// An activation of gates: whether it has parameters, and their defaults, which are those of the operator of that name.
 struct FunctionRow {
   std::string_view name;  ///< In lower case: exporters differ in the case.
   GateFunction function;

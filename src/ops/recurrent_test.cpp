@@ -92,7 +92,8 @@ TEST(Lstm, refuses_a_length_beyond_the_input) {
     ADD_FAILURE() << "nothing was thrown";
   } catch (const Error& error) {
     const std::string message = error.what();
-    EXPECT_NE(message.find("[LSTM 'n'] sequence 1 has length 4, the input has 3 steps"), std::string::npos) << message;
+    EXPECT_NE(message.find("[LSTM 'n'] sequence 1 has length 4, but the input has 3 steps"), std::string::npos)
+        << message;
   }
 }
 

@@ -46,7 +46,7 @@ class Walk {
         arithmetic_(arithmetic),
         memory_(s_, scratch) {
     for (std::int64_t b = 0; b < s_.batch && is_given(in_, 4); ++b)
-      check(length(b) >= 0 && length(b) <= s_.steps, "{} sequence {} has length {}, the input has {} steps",
+      check(length(b) >= 0 && length(b) <= s_.steps, "{} sequence {} has length {}, but the input has {} steps",
             where(node), b, length(b), s_.steps);
   }
 

@@ -143,7 +143,7 @@ void reduce(const Node& node, std::span<const TensorView> in, std::span<const Te
   const auto& op = std::get<Reduce>(node.op);
   const Axes axes = split_axes(op, in);
   const bool is_float = in[0].dtype == DataType::float32;
-  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} computes the mean of no integers",
+  check(is_float || op.kind != ReduceKind::mean || axes.reduced_count > 0, "{} cannot compute the mean of 0 integers",
         where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -161,7 +161,7 @@ void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto shape = in[0].shape;
   const std::size_t axis = wrapped_axis(op.axis, shape.size());
   const std::int64_t outer = product(shape.first(axis)), inner = product(shape.subspan(axis + 1)), count = shape[axis];
-  check(count > 0 || outer * inner == 0, "{} reduces no elements", where(node));
+  check(count > 0 || outer * inner == 0, "{} cannot reduce an axis without elements", where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     std::int64_t* y = out[0].as<std::int64_t>();

@@ -41,7 +41,7 @@ std::int64_t quotient(Shape numerator, const Shape& denominator) {
   for (std::int64_t dim : numerator)
     (is_unknown(dim) ? unknown : known) = multiply(is_unknown(dim) ? unknown : known, dim);
   if (unknown != 1) return known == divisor ? unknown : kDynamic;
-  check(divisor > 0 && known % divisor == 0, "{} elements do not divide into {}", known, divisor);
+  check(divisor > 0 && known % divisor == 0, "{} elements cannot be divided into parts of {}", known, divisor);
   return known / divisor;
 }
 
@@ -98,7 +98,7 @@ Outputs infer_transpose(const Inputs& in) {
   const auto& op = std::get<Transpose>(in.node.op);
   if (!in.shape(0)) return {like(in[0], {})};
   const Shape& x = *in.shape(0);
-  check(op.perm.size() == x.size(), "perm has {} entries, input has shape {}", op.perm.size(), to_string(x));
+  check(op.perm.size() == x.size(), "perm has {} entries, but the input has shape {}", op.perm.size(), to_string(x));
   Shape y;
   std::vector<bool> seen(x.size(), false);
   for (std::int64_t axis : op.perm) {

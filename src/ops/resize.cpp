@@ -46,12 +46,12 @@ void apply_sizes(const Resize& op, const Inputs& in, std::span<const std::size_t
   const Shape& x = *in.shape(0);
   const auto& elements = in[3].elements;
   if (elements)
-    check(elements->size() == axes.size(), "{} sizes for {} axes of shape {}", elements->size(), axes.size(),
+    check(elements->size() == axes.size(), "there are {} sizes for {} axes of shape {}", elements->size(), axes.size(),
           to_string(x));
   std::vector<std::int64_t> from, sizes;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const Element size = elements ? (*elements)[i] : Element();
-    check(!size || *size >= 0, "a size of {}; it must not be negative", size.value_or(0));
+    check(!size || *size >= 0, "a size is {}; it must not be negative", size.value_or(0));
     y[axes[i]] = dimension_of(size);
     from.push_back(x[axes[i]]);
     sizes.push_back(y[axes[i]]);
@@ -68,7 +68,8 @@ void apply_scales(const Inputs& in, std::span<const std::size_t> axes, Shape& y)
   const Shape& x = *in.shape(0);
   const std::vector<float>& scales = in[2].scales;
   if (!scales.empty())
-    check(scales.size() == axes.size(), "{} scales for {} axes of shape {}", scales.size(), axes.size(), to_string(x));
+    check(scales.size() == axes.size(), "there are {} scales for {} axes of shape {}", scales.size(), axes.size(),
+          to_string(x));
   for (std::size_t i = 0; i < axes.size(); ++i) {
     std::int64_t& size = y[axes[i]];
     const float scale = scales.empty() ? 0 : scales[i];
@@ -76,7 +77,7 @@ void apply_scales(const Inputs& in, std::span<const std::size_t> axes, Shape& y)
       size = kDynamic;
       continue;
     }
-    check(scale > 0 && scale < 1e6F, "a scale of {}; it must be positive and below 1000000", scale);
+    check(scale > 0 && scale < 1e6F, "a scale is {}; it must be positive and below 1000000", scale);
     // In float32, as in ONNX Runtime, where 10 * 0.7 is 7; in double it is 6.9999999.
     if (scale != 1) size = static_cast<std::int64_t>(std::floor(static_cast<float>(size) * scale));
   }
@@ -219,7 +220,8 @@ Taps axis_taps(const Node& node, const ResizeAxis& a) {
       continue;
     }
     const float x = source_coordinate(op.coordinates, a, i);
-    check(std::abs(x) < 0x1p30F, "{} output {} of an axis reads position {}", where(node), i, x);
+    check(std::abs(x) < 0x1p30F, "{} output element {} of an axis reads position {}, which is too far away",
+          where(node), i, x);
     add_taps(op, a, x, filter, taps);
     taps.finish(op.coordinates == ResizeCoordinates::tf_crop_and_resize && (x < 0 || x > static_cast<float>(a.in - 1)));
   }
@@ -333,7 +335,7 @@ void interpolate(const Resize& op, std::span<const Taps> taps, const TensorView&
 
 void resize(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   if (out[0].size() == 0) return;
-  check(in[0].size() > 0, "{} of an empty image", where(node));
+  check(in[0].size() > 0, "{} the input is empty", where(node));
   if (out[0].shape.empty()) return copy_elements(node, in, out);
   const std::vector<Taps> taps = all_taps(node, in, out[0]);
   const auto run = [&](auto zero) { interpolate<decltype(zero)>(std::get<Resize>(node.op), taps, in[0], out[0]); };
@@ -343,9 +345,10 @@ void resize(const Node& node, std::span<const TensorView> in, std::span<const Te
 std::optional<std::string> settle_resize(Op& op, const Inputs& in) {
   const auto& resize = std::get<Resize>(op);
   check(!resize.antialias || resize.mode != ResizeMode::nearest,
-        "attribute 'antialias' is set, and the mode is nearest");
+        "attribute 'antialias' is set, but mode 'nearest' does not support it");
   check(resize.coordinates != ResizeCoordinates::tf_crop_and_resize || in.has(1), "input 'roi' is missing");
-  check(in.has(2) != in.has(3), "has {} of scales and sizes, expected one", in.has(2) ? "both" : "none");
+  check(in.has(2) != in.has(3), "has {} of the inputs scales and sizes; expected exactly one",
+        in.has(2) ? "both" : "neither");
   return std::nullopt;
 }
 /// tf_crop_and_resize may give elements a value that is not in the input.

@@ -15,7 +15,7 @@ Outputs infer_grid_sample(const Inputs& in) {
   if (!in.shape(0) || !in.shape(1)) return {like(in[0], {})};
   const Shape &x = *in.shape(0), &grid = *in.shape(1);
   check(x.size() >= 3 && x.size() == grid.size() && fits(grid.back(), std::ssize(x) - 2) && fits(x[0], grid[0]),
-        "input has shape {}, grid {}; expected one position of {} numbers for each output", to_string(x),
+        "input has shape {} and the grid has {}; expected one position of {} numbers for each output", to_string(x),
         to_string(grid), std::max<std::int64_t>(std::ssize(x) - 2, 1));
   Shape y{is_unknown(x[0]) ? grid[0] : x[0], x[1]};
   y.insert(y.end(), grid.begin() + 1, grid.end() - 1);
@@ -109,7 +109,7 @@ void grid_sample(const Node& node, std::span<const TensorView> in, std::span<con
   const auto x = in[0].shape, y = out[0].shape;
   if (out[0].size() == 0) return;
   const std::int64_t plane = product(x.subspan(2)), points = product(y.subspan(2)), channels = x[1];
-  check(plane > 0, "{} of an empty image", where(node));
+  check(plane > 0, "{} the image is empty", where(node));
   const std::size_t rank = x.size() - 2;
   const Strides strides = dense_strides(x);
   std::array<Taps, kMaxRank> taps{};
@@ -136,12 +136,12 @@ Outputs infer_affine_grid(const Inputs& in) {
   const bool is_known = in[1].elements && in[1].dtype == DataType::int64;
   for (std::size_t i = 0; i < size.size() && is_known; ++i) {
     const Element& element = (*in[1].elements)[i];
-    check(!element || *element >= 0, "size has {}", element.value_or(0));
+    check(!element || *element >= 0, "size contains {}; no size may be negative", element.value_or(0));
     size[i] = dimension_of(element);
   }
   if (in.shape(0))
-    check(shapes_fit(*in.shape(0), theta) && fits(in.shape(0)->front(), size[0]), "theta has shape {}, size is {}",
-          to_string(*in.shape(0)), to_string(size));
+    check(shapes_fit(*in.shape(0), theta) && fits(in.shape(0)->front(), size[0]),
+          "theta has shape {}, which does not fit size {}", to_string(*in.shape(0)), to_string(size));
   Shape y{size[0]};
   y.insert(y.end(), size.begin() + 2, size.end());
   y.push_back(*rank - 2);
@@ -185,10 +185,11 @@ Outputs infer_deform_conv(const Inputs& in) {
   const auto& op = std::get<DeformConv>(in.node.op);
   if (!in.shape(0) || !in.shape(1)) return {like(in[0], {})};
   const Shape &x = *in.shape(0), &w = *in.shape(1);
-  check(x.size() == 4 && w.size() == 4, "input has shape {}, weights {}; two spatial axes are supported", to_string(x),
-        to_string(w));
+  check(x.size() == 4 && w.size() == 4,
+        "input has shape {} and the weights have {}; only two spatial axes are supported", to_string(x), to_string(w));
   check((is_unknown(w[0]) || w[0] % op.group == 0) && fits(x[1], multiply(w[1], op.group)),
-        "input has shape {}, weights {} in {} groups", to_string(x), to_string(w), op.group);
+        "input has shape {}, which does not fit weights of shape {} in {} groups", to_string(x), to_string(w),
+        op.group);
   check(is_unknown(x[1]) || x[1] % op.offset_group == 0, "{} channels cannot be split into {} offset groups", x[1],
         op.offset_group);
   check(op.window.kernel.size() == 2 && fits(w[2], op.window.kernel[0]) && fits(w[3], op.window.kernel[1]),

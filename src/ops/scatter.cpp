@@ -28,11 +28,12 @@ Outputs infer_gather_elements(const Inputs& in) {
 
 /// The number of axes that each row of indices addresses; none if it is unknown.
 std::optional<std::int64_t> index_depth(const Shape& data, const Shape& indices, std::int64_t first_axis) {
-  check(!indices.empty(), "indices are a scalar");
+  check(!indices.empty(), "indices are a scalar; expected at least one axis");
   const std::int64_t depth = indices.back();
   if (is_unknown(depth)) return std::nullopt;
-  check(depth >= 1 && depth <= std::ssize(data) - first_axis, "indices of shape {} do not address data of shape {}",
-        to_string(indices), to_string(data));
+  check(depth >= 1 && depth <= std::ssize(data) - first_axis,
+        "indices of shape {} cannot address data of shape {}: their last axis is 0 or too long", to_string(indices),
+        to_string(data));
   return depth;
 }
 
@@ -41,7 +42,7 @@ Outputs infer_gather_nd(const Inputs& in) {
   if (!in.shape(0) || !in.shape(1)) return {like(in[0], {})};
   const Shape &data = *in.shape(0), &indices = *in.shape(1);
   check(batch >= 0 && batch < std::min(std::ssize(data), std::ssize(indices)),
-        "batch_dims is {}; data has shape {}, indices {}", batch, to_string(data), to_string(indices));
+        "batch_dims is {}, but data has shape {} and indices have {}", batch, to_string(data), to_string(indices));
   check(std::equal(data.begin(), data.begin() + batch, indices.begin(), fits),
         "data of shape {} and indices of shape {} differ in their first {} axes", to_string(data), to_string(indices),
         batch);
@@ -70,7 +71,7 @@ Outputs infer_scatter_elements(const Inputs& in) {
 
 Outputs infer_scatter_nd(const Inputs& in) {
   check_reduction(in, std::get<ScatterNd>(in.node.op).reduction);
-  if (in.shape(1)) check(!in.shape(1)->empty(), "indices are a scalar");
+  if (in.shape(1)) check(!in.shape(1)->empty(), "indices are a scalar; expected at least one axis");
   if (!in.shape(0) || !in.shape(1)) return {like(in[0], in.shape(0))};
   const Shape &data = *in.shape(0), &indices = *in.shape(1);
   const auto depth = index_depth(data, indices, 0);

@@ -33,8 +33,8 @@ Outputs infer_top_k(const Inputs& in) {
     if (in[1].elements && in[1].elements->size() == 1) size = dimension_of(in[1].elements->front());
   } else {
     check(k->size() == 1, "k has {} elements, expected 1", k->size());
-    check(k->front() >= 0 && (is_unknown(size) || k->front() <= size), "k is {} for an axis of {} elements", k->front(),
-          size);
+    check(k->front() >= 0 && (is_unknown(size) || k->front() <= size), "k is {}, but the axis has {} elements",
+          k->front(), size);
     size = k->front();
   }
   return {like(in[0], y), int64_info(y)};
@@ -96,7 +96,7 @@ Outputs infer_one_hot(const Inputs& in) {
   return {like(in[2], y)};
 }
 
-/// The index that an element means; none if it is outside [-depth, depth).
+/// The index that an element stands for; none if the element is outside [-depth, depth).
 template <class T>
 std::optional<std::int64_t> class_of(T x, std::int64_t depth) {
   if constexpr (std::is_same_v<T, float>) {
@@ -272,7 +272,8 @@ std::vector<Tensor> unique(const Node& node, std::span<const TensorView> in) {
 Outputs infer_compress(const Inputs& in) {
   const auto& op = std::get<Compress>(in.node.op);
   ValueInfo y = like(in[0], op.axis ? in.shape(0) : Shape{kDynamic});
-  if (in.shape(1)) check(in.shape(1)->size() == 1, "the condition has shape {}", to_string(*in.shape(1)));
+  if (in.shape(1))
+    check(in.shape(1)->size() == 1, "the condition has shape {}, expected one axis", to_string(*in.shape(1)));
   if (op.axis && y.shape) (*y.shape)[at(normalize_axis(*op.axis, y.shape->size()))] = kDynamic;
   return {y};
 }

@@ -42,15 +42,15 @@ Outputs infer_dft(const Inputs& in) {
   const std::int64_t parts = y.back();
   check(is_unknown(parts) || parts == 1 || parts == 2, "input has shape {}, the last axis must have size 1 or 2",
         to_string(y));
-  check(!op.onesided || op.inverse || parts != 2, "a one-sided spectrum of complex numbers");
+  check(!op.onesided || op.inverse || parts != 2, "onesided is 1, but the input is complex; it must be real");
   y.back() = op.onesided && op.inverse ? 1 : 2;
   if (!given_axis) return {real(all_dynamic(std::ssize(y)))};
   const auto axis = at(normalize_axis(*given_axis, y.size()));
-  check(axis + 1 < y.size(), "axis {} is the one for complex numbers", *given_axis);
+  check(axis + 1 < y.size(), "axis {} holds the parts of complex numbers and cannot be transformed", *given_axis);
   std::int64_t& n = y[axis];
   if (in.has(kLength)) {
     const auto length = scalar_of(in, kLength);
-    check(!length || *length > 0, "dft_length is {}", length.value_or(0));
+    check(!length || *length > 0, "dft_length is {}; it must be positive", length.value_or(0));
     n = length.value_or(kDynamic);
   } else if (op.onesided && op.inverse && !is_unknown(n)) {
     n = 2 * (n - 1);
@@ -78,7 +78,7 @@ void dft(const Node& node, std::span<const TensorView> in, std::span<const Tenso
   const std::int64_t outer = product(shape.first(axis));
   const std::int64_t inner = product(shape.subspan(axis + 1, shape.size() - axis - 2));
   if (out[0].size() == 0) return;
-  check(n > 0, "{} dft_length is {}", where(node), n);
+  check(n > 0, "{} dft_length is {}; it must be positive", where(node), n);
   Fft fft(at(n));
   std::vector<Complex> x(at(n));
   const std::int64_t used = std::min(samples, is_real ? one_sided(n) : n);
@@ -116,7 +116,7 @@ Outputs infer_stft(const Inputs& in) {
   check(x.size() == 3, "signal has shape {}, expected [batch, length, 1 or 2]", to_string(x));
   check(is_unknown(x[2]) || x[2] == 1 || x[2] == 2, "signal has shape {}, the last axis must have size 1 or 2",
         to_string(x));
-  check(!op.onesided || x[2] != 2, "a one-sided spectrum of complex numbers");
+  check(!op.onesided || x[2] != 2, "onesided is 1, but the input is complex; it must be real");
   std::int64_t frame = x[1];
   if (in.has(kFrame)) frame = scalar_of(in, kFrame).value_or(kDynamic);
   if (in.has(kWindow)) {
@@ -125,15 +125,15 @@ Outputs infer_stft(const Inputs& in) {
           to_string(window.value_or(Shape{})));
     const std::int64_t length = window ? window->front() : kDynamic;
     check(!in.has(kFrame) || is_unknown(length) || is_unknown(frame) || length == frame,
-          "window has {} elements, frame_length is {}", length, frame);
+          "window has {} elements, but frame_length is {}", length, frame);
     if (!in.has(kFrame) || is_unknown(frame)) frame = length;
   }
   const auto step = scalar_of(in, kStep);
-  check(!step || *step > 0, "frame_step is {}", step.value_or(0));
-  check(is_unknown(frame) || frame > 0, "frame_length is {}", frame);
+  check(!step || *step > 0, "frame_step is {}; it must be positive", step.value_or(0));
+  check(is_unknown(frame) || frame > 0, "frame_length is {}; it must be positive", frame);
   Shape y{x[0], kDynamic, is_unknown(frame) ? kDynamic : op.onesided ? one_sided(frame) : frame, 2};
   if (step && !is_unknown(frame) && !is_unknown(x[1])) {
-    check(frame <= x[1], "frames of {} samples in a signal of {}", frame, x[1]);
+    check(frame <= x[1], "frames have {} samples, but the signal has only {}", frame, x[1]);
     y[1] = (x[1] - frame) / *step + 1;
   }
   check_size(y, "output");
@@ -218,8 +218,8 @@ Outputs infer_mel(const Inputs& in) {
   ValueInfo y{.dtype = std::get<MelWeightMatrix>(in.node.op).dtype, .shape = Shape{kDynamic, kDynamic}, .elements = {}};
   for (std::size_t slot : {kSampleRate, kLower, kUpper}) check_scalar(in, slot);
   const auto bins = scalar_of(in, kBins), length = scalar_of(in, kDftLength);
-  check(!bins || *bins >= 0, "num_mel_bins is {}", bins.value_or(0));
-  check(!length || *length >= 0, "dft_length is {}", length.value_or(0));
+  check(!bins || *bins >= 0, "num_mel_bins is {}; it must not be negative", bins.value_or(0));
+  check(!length || *length >= 0, "dft_length is {}; it must not be negative", length.value_or(0));
   y.shape = Shape{length ? one_sided(*length) : kDynamic, bins.value_or(kDynamic)};
   check_size(*y.shape, "output");
   return {y};
@@ -230,8 +230,9 @@ void mel_weights(const Node& node, std::span<const TensorView> in, std::span<con
   const std::int64_t rows = out[0].shape[0], bins = out[0].shape[1];
   const std::int64_t length = integer_at(in[kDftLength], 0), rate = integer_at(in[kSampleRate], 0);
   const double lower = in[kLower].as<float>()[0], upper = in[kUpper].as<float>()[0];
-  check(rate > 0, "{} sample_rate is {}", where(node), rate);
-  check(lower >= 0 && upper >= lower && std::isfinite(upper), "{} edges of {} and {} Hz", where(node), lower, upper);
+  check(rate > 0, "{} sample_rate is {}; it must be positive", where(node), rate);
+  check(lower >= 0 && upper >= lower && std::isfinite(upper),
+        "{} the edges are {} and {} Hz; expected 0 <= lower <= upper", where(node), lower, upper);
   const auto mel = [](double hertz) { return 2595 * std::log10(1 + hertz / 700); };
   const double step = (mel(upper) - mel(lower)) / static_cast<double>(bins + 2);
   const auto point = [&](std::int64_t i) {

@@ -70,7 +70,7 @@ TEST(Dft, refuses_the_axis_of_complex_numbers) {
     run_op(Dft{}, {iota({1, 3, 1}), {}, int64_scalar(-1)});
     ADD_FAILURE() << "nothing was thrown";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("[DFT 'n'] axis -1 is the one for complex numbers"), std::string::npos)
+    EXPECT_NE(std::string(error.what()).find("[DFT 'n'] axis -1 holds the parts of complex numbers"), std::string::npos)
         << error.what();
   }
 }

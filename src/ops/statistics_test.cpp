@@ -55,10 +55,10 @@ TEST(Einsum, multiplies_and_sums_as_its_equation_says) {
 
 TEST(Einsum, refuses_a_wrong_equation_by_its_part) {
   const Tensor a = floats({2, 3}, {1, 2, 3, 4, 5, 6});
-  expect_op_error(Einsum{"ij,jk->ik"}, {a}, "[Einsum 'n'] equation has 2 terms, the node 1 inputs");
+  expect_op_error(Einsum{"ij,jk->ik"}, {a}, "[Einsum 'n'] equation has 2 terms, but the node has 1 inputs");
   expect_op_error(Einsum{"ij->ik"}, {a}, "the output's index 'k' is in no input");
   expect_op_error(Einsum{"ij->ii"}, {a}, "the output has the index 'i' twice");
-  expect_op_error(Einsum{"ijk->i"}, {a}, "input 0 has rank 2, its term in the equation has 3 indices");
+  expect_op_error(Einsum{"ijk->i"}, {a}, "input 0 has rank 2, but its term in the equation has 3 indices");
   expect_op_error(Einsum{"ii->i"}, {a}, "input 0 has sizes 2 and 3 along the diagonal");
   expect_op_error(Einsum{"i2->i"}, {a}, "equation has '2' in the term 'i2'");
   expect_op_error(Einsum{"...i->i"}, {a}, "equation has an ellipsis in an input and none in the output");
@@ -79,7 +79,8 @@ TEST(NegativeLogLikelihoodLoss, is_a_weighted_mean) {
   expect_op(Loss{.reduction = LossReduction::none}, {x, int64s({1, 2}), weights}, floats({2}, {4, 15}));
   expect_op(Loss{.reduction = LossReduction::sum}, {x, int64s({1, 2})}, floats({}, {7}));
   expect_op(Loss{.ignore_index = -1}, {x, int64s({1, -1})}, floats({}, {2}));
-  expect_op_error(Loss{}, {x, int64s({1, 3})}, "[NegativeLogLikelihoodLoss 'n'] label 0 of sample 1 is 3, there are 3");
+  expect_op_error(Loss{}, {x, int64s({1, 3})},
+                  "[NegativeLogLikelihoodLoss 'n'] label 0 of sample 1 is 3, but there are 3");
 }
 
 TEST(SoftmaxCrossEntropyLoss, gives_the_log_probabilities_too) {

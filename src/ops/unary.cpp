@@ -28,7 +28,7 @@ T negated(T x) {
   else
     return -x;
 }
-/// The nearest integer towards 0; what lies outside the type becomes its nearest end.
+/// The nearest integer towards 0; a number outside the range of the type becomes the nearest limit of the range.
 template <class T, class Wide>
 T saturated(Wide x) {
   if constexpr (std::is_integral_v<T>) {
@@ -250,7 +250,7 @@ Field gelu_form(std::string_view own) {
             else if (word == "tanh")
               op = GeluTanh{};
             else
-              return fmt::format("attribute 'approximate' is '{}'", word);
+              return fmt::format("attribute 'approximate' is '{}', not 'none' or 'tanh'", word);
             return std::nullopt;
           },
           .type = AttributeValue(std::string()).index()};

@@ -117,7 +117,7 @@ TEST(AffineGrid, transforms_the_positions_of_pixels) {
   expect_op(AffineGrid{true}, {theta, int64s({1, 1, 2, 3})},
             floats({1, 2, 3, 2}, {-0.4F, -1.1F, 0.1F, -1.3F, 0.6F, -1.5F, -0.2F, 0.9F, 0.3F, 0.7F, 0.8F, 0.5F}));
   EXPECT_EQ(op_message(AffineGrid{}, {theta, int64s({2, 1, 2, 3})}),
-            "[AffineGrid 'n'] theta has shape 1x2x3, size is 2x1x2x3");
+            "[AffineGrid 'n'] theta has shape 1x2x3, which does not fit size 2x1x2x3");
 }
 
 TEST(DeformConv, reads_at_the_offsets_and_scales_by_the_mask) {
@@ -144,7 +144,7 @@ TEST(Col2Im, adds_overlapping_blocks) {
             floats({1, 1, 3, 2}, {13, 10, 7, 4, 15, 12}));
   expect_op(Col2Im{}, {iota({1, 2, 2}), int64s({3}), int64s({2})}, floats({1, 1, 3}, {1, 5, 4}));
   EXPECT_EQ(op_message(Col2Im{}, {iota({1, 4, 3}), int64s({3, 3}), int64s({2, 2})}),
-            "[Col2Im 'n'] input has shape 1x4x3; an image of 3x3 has 4 blocks");
+            "[Col2Im 'n'] input has shape 1x4x3, but an image of 3x3 has 4 blocks");
 }
 
 TEST(Resize, antialiasing_widens_the_filter) {

@@ -58,7 +58,7 @@ struct Reader {
   double upper;  // upper bound of the Relu or Clip before the layer
 };
 
-// If the only reader of `id` is a Relu (or a Clip from 0) whose output only one layer reads: this layer.
+// The layer that reads `id` through a Relu (or a Clip from 0), if each is the only reader of its input.
 std::optional<Reader> reader_behind_relu(const Graph& graph, ValueId id, std::size_t channels) {
   if (!graph.has_single_consumer(id)) return std::nullopt;
   const NodeId relu = graph.consumers(id).front();

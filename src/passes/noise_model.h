@@ -2,7 +2,7 @@
 //
 // Rounding is modelled as uniform noise: a grid of step d adds d^2 / 12 to each number (Widrow and Kollar 2008,
 // "Quantization Noise", chapter 5). Multiplying a channel by f divides its noise by f^2, in units of the float network.
-// With values a[c] of the region, weights w[o][c] that read them, and powers E:
+// With values a[c] of the region, weights w[o][c] that read them, and mean squares E:
 //
 //   noise = sum over readers   [ sum_oc n[c] |w[o][c]|^2  +  sum_o d_w[o]^2 / 12 sum_c f[c]^2 E a[c]^2 ] / E y^2
 //   n[c]  = 1 / f[c]^2 ( sum over values d_a^2 / 12  +  sum over writers d_v[c]^2 / 12 E x^2 )

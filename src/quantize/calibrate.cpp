@@ -109,7 +109,7 @@ class Collector {
   std::int64_t group_;
   Prepared prepared_;
   std::vector<Need> needs_;                   // by value
-  std::vector<std::vector<Seen>> by_thread_;  // and value
+  std::vector<std::vector<Seen>> by_thread_;  // by thread and value
 };
 
 /// Values of bodies have no batch axis: all elements count as one sample.

@@ -62,12 +62,12 @@ class Consequence {
       if (std::find(nodes_.begin(), nodes_.end(), producer) == nodes_.end()) roots_.push_back(id);
     }
     for (ValueId id : graph.outputs())
-      if (is_changed[index(id)] && graph.value(id).dtype == DataType::float32) ends_.push_back(id);
+      if (is_changed[index(id)] && graph.value(id).dtype == DataType::float32) outputs_.push_back(id);
   }
 
-  const std::vector<ValueId>& ends() const { return ends_; }
+  const std::vector<ValueId>& outputs() const { return outputs_; }
 
-  /// The squared error at each end. Adds the number of computed elements to `work`.
+  /// The squared error at each of outputs(). Adds the number of computed elements to `work`.
   std::vector<double> noise(const Graph& graph, const Reference& reference, const Values& values,
                             const QuantParams& grid, std::int64_t& work) const {
     Values changed(values.size());
@@ -88,19 +88,19 @@ class Consequence {
       }
     }
     std::vector<double> noise;
-    for (ValueId id : ends_) noise.push_back(squared_distance(*changed[index(id)], *values[index(id)]));
+    for (ValueId id : outputs_) noise.push_back(squared_distance(*changed[index(id)], *values[index(id)]));
     return noise;
   }
 
  private:
   std::vector<bool> is_member_;
-  std::vector<ValueId> roots_, ends_;
+  std::vector<ValueId> roots_, outputs_;
   std::vector<NodeId> nodes_;
 };
 
-/// Indexed by choice and end.
+/// Indexed by choice, then as Consequence::outputs().
 using Signals = std::vector<std::vector<double>>;
-/// Indexed by choice, candidate and end.
+/// Indexed by choice and candidate, then as Consequence::outputs().
 using Noises = std::vector<std::vector<std::vector<double>>>;
 
 void add_to(std::vector<double>& sums, const std::vector<double>& terms) {
@@ -130,7 +130,7 @@ class Chooser {
     for (std::size_t g = 0; g < choices_.size(); ++g) {
       auto& signals = measured.signals.emplace_back();
       auto& noises = measured.noises.emplace_back();
-      for (ValueId id : consequences_[g].ends()) signals.push_back(squared_norm(*values[index(id)]));
+      for (ValueId id : consequences_[g].outputs()) signals.push_back(squared_norm(*values[index(id)]));
       for (const QuantParams& grid : choices_[g].candidates) {
         const bool has_choice = choices_[g].candidates.size() > 1;
         noises.push_back(has_choice ? consequences_[g].noise(graph_, reference_, values, grid, measured.work)

@@ -78,7 +78,7 @@ class Foresight {
     const auto channels = static_cast<std::size_t>(tensor.dim(1));
     const bool fits = (range.min.size() == 1 || range.min.size() == channels) &&
                       (range.max.size() == 1 || range.max.size() == channels);
-    check(fits, "input '{}' has {} channels, but the range has {}", graph_.value(id).name, channels,
+    check(fits, "input '{}' has {} channels, but the input range has {}", graph_.value(id).name, channels,
           std::max(range.min.size(), range.max.size()));
     for (std::size_t c = 0; c < channels; ++c) {
       const double low = entry(range.min, c), high = entry(range.max, c);

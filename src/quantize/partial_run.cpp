@@ -39,7 +39,7 @@ std::vector<Tensor> arguments(const Graph& graph, const Node& node, const Values
 
 Values input_values(const Graph& graph, std::span<const Tensor> inputs) {
   Values values(graph.value_capacity());
-  check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
+  check(inputs.size() == graph.inputs().size(), "{} inputs are given, but the network has {}", inputs.size(),
         graph.inputs().size());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueId id = graph.inputs()[i];

@@ -14,7 +14,7 @@ void warn(const QuantizeOptions& options, const std::string& text) {
   if (options.warn) options.warn(text);
 }
 
-/// The network, or the part of it that is to be quantized, optimized.
+/// The optimized network, or the optimized part of it that is to be quantized.
 CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
   for (ValueId id : graph.values())
     check(!graph.value(id).quant, "value '{}' has a grid: the network is quantized already", graph.value(id).name);
@@ -30,7 +30,7 @@ CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const Quantize
   if (const std::string text = describe_left(part.left); !text.empty()) warn(options, text);
   network.graph = part.graph;
   optimize(network.graph);
-  // The recipe may speak about the nodes outside the part; they are in float anyway.
+  // The recipe may name nodes outside the part, which are in float anyway.
   for (const LeftNode& left : part.left) {
     std::erase(network.recipe.skip, left.node);
     network.recipe.layers.erase(left.node);
@@ -41,7 +41,7 @@ CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const Quantize
 
 CalibratedNetwork without_data(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
   CalibratedNetwork begun = begin(graph, recipe, options);
-  // Read before folding removes the BatchNorms.
+  // The table is read first, because folding removes the BatchNorms.
   const BatchNormTable table = batch_norm_table(begun.part ? begun.part->graph : graph);
   if (table.empty())
     warn(options,

@@ -23,7 +23,7 @@ namespace bitfold::quantization {
 struct NodePlan {
   Role role = Role::none;
   bool in_integers = false;
-  std::string reason;  ///< Why not.
+  std::string reason;  ///< Why it runs in float.
 };
 
 /// Values that share a grid. Its range is the union of the ranges of the counted ones.

@@ -23,7 +23,7 @@ struct Entry {
 
 /// A table of a file: its own entries, and the tables of single layers under "layers".
 struct Table {
-  std::string name = {};  ///< The layer, if it is the table of one.
+  std::string name = {};  ///< The layer, if this is the table of a single layer.
   std::vector<Entry> entries = {};
   std::vector<Table> layers = {};
 };

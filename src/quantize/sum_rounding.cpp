@@ -3,9 +3,9 @@
 //   sum_k e_k x_k,   e_k = s (q_k - z) - w_k
 //
 // The inputs x_k of one kernel are neighbouring pixels, nearly equal and, after a Relu, never negative. So the output
-// error is close to mean(x) * sum_k e_k, and that sum should be small. So elements are moved to the code on the other
-// side of their real value until the errors of each kernel, and then of each output channel, add up to at most half a
-// step. Elements closest to the middle between two codes move first, because their own errors grow least.
+// error is close to mean(x) * sum_k e_k, and that sum should be small. Elements are therefore moved to the code on the
+// other side of their real value until the errors of each kernel, and then of each output channel, add up to at most
+// half a step. Elements closest to the middle between two codes move first, because their own errors grow least.
 //
 // This is the flipping of SQuant (Guo et al., "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian
 // Approximation", ICLR 2022, section 3.3, algorithms 2 to 4), which derives it from a Hessian that is constant within a

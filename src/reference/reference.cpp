@@ -171,7 +171,7 @@ struct Reference::Impl {
     return outputs;
   }
 
-  // Memory that the machine has available at the moment does not include that of the values alive.
+  // If the limit is the memory available now, the values alive are not counted again: they are no longer available.
   void check_memory(NodeId id, std::size_t output, const ValueInfo& info, std::size_t alive) const {
     const std::size_t limit = options.max_memory_bytes, own = storage_bytes(info.dtype, element_count(*info.shape));
     try {
@@ -210,7 +210,7 @@ struct Reference::Impl {
   }
 
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::vector<Inferred>& inferred) const {
-    check(inputs.size() == graph.inputs().size(), "{} inputs given, the network has {}", inputs.size(),
+    check(inputs.size() == graph.inputs().size(), "{} inputs are given, but the network has {}", inputs.size(),
           graph.inputs().size());
     std::vector<std::optional<Held>> values = constants.reals();
     for (std::size_t i = 0; i < inputs.size(); ++i) {

@@ -178,7 +178,7 @@ TEST(Reference, refuses_inputs_that_do_not_fit) {
               reference.run(std::vector{Tensor(DataType::int64, {4, 2})});
             }),
             "input 'x' is int64, expected float32");
-  EXPECT_EQ(message_of([&] { reference.run({}); }), "0 inputs given, the network has 1");
+  EXPECT_EQ(message_of([&] { reference.run({}); }), "0 inputs are given, but the network has 1");
 }
 
 TEST(Reference, names_the_node_whose_value_is_not_finite) {

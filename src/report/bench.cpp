@@ -62,10 +62,10 @@ struct Contender {
   double first_us = 0;
 
   Contender(const Graph& graph, const BenchOptions& options) {
-    check(options.shapes.size() <= graph.inputs().size(), "{} shapes given, the network has {} inputs",
+    check(options.shapes.size() <= graph.inputs().size(), "{} shapes are given, but the network has {} inputs",
           options.shapes.size(), graph.inputs().size());
     check(options.inputs.empty() || options.inputs.size() == graph.inputs().size(),
-          "{} arrays given, the network has {} inputs", options.inputs.size(), graph.inputs().size());
+          "{} arrays are given, but the network has {} inputs", options.inputs.size(), graph.inputs().size());
     for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
       const Value& input = graph.value(graph.inputs()[i]);
       if (options.inputs.empty())

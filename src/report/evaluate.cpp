@@ -48,7 +48,7 @@ Evaluation evaluate(const Graph& graph, BatchSource& source, const EvaluateOptio
     classes = scores->classes();
     for (std::int64_t i = 0; i < batch.sample_count; ++i) {
       const std::int64_t label = batch.labels[static_cast<std::size_t>(i)];
-      check(label >= 0 && label < classes, "{}: sample {} has label {}, the network has {} classes",
+      check(label >= 0 && label < classes, "{}: sample {} has label {}, but the network has {} classes",
             source.description(), first + i, label, classes);
       const std::int64_t rank = report::rank_of(scores->row(i), label);
       top1 += rank < 1;

@@ -26,7 +26,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
   std::vector<std::int32_t> result;
   for (std::int64_t i = 0; i < batch.sample_count; ++i) result.push_back(static_cast<std::int32_t>(scores->best(i)));
   for (std::int64_t label : batch.labels)
-    check(label >= 0 && label < scores->classes(), "the data has a label {}, the network has {} classes", label,
+    check(label >= 0 && label < scores->classes(), "the data has a label {}, but the network has {} classes", label,
           scores->classes());
   return result;
 }

@@ -1,4 +1,4 @@
-// Answers whether a network works: whether it runs, and which layers can be quantized.
+// Reports whether a network can be run, and which of its layers can be quantized.
 #include <algorithm>
 
 #include "base/check.h"

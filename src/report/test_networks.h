@@ -14,7 +14,7 @@
 
 namespace bitfold::testing {
 
-/// The same numbers with every standard library, unlike std::uniform_real_distribution.
+/// Gives the same numbers with every standard library, unlike std::uniform_real_distribution.
 inline Tensor uniform(Shape shape, unsigned seed, float extent = 1) {
   std::mt19937 random(seed);
   Tensor tensor(DataType::float32, std::move(shape));

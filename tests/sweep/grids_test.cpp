@@ -74,7 +74,7 @@ void set_bias_grid(Graph& graph, const Node& node, ValueId id) {
   set_grid(bias, grid);
 }
 
-/// The network on grids; without any if the case has no reals to put on one.
+/// The network with its values on grids; without grids if the case has no reals.
 Network quantized(const Case& c, const Form& form) {
   Network network = make(c, usual_types(c));
   Graph& graph = network.graph;

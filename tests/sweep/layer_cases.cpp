@@ -1,4 +1,5 @@
-// Convolutions, matrix products, normalizations and pools: one channel, odd sizes, one more than a tile, no images.
+// Convolutions, matrix products, normalizations and pools: with one channel, odd sizes, sizes one above a tile, and
+// empty batches.
 #include "sweep/case.h"
 
 namespace bitfold::testing {

@@ -105,7 +105,8 @@ std::vector<Types> accepted_types(const Case& c) {
     const ops::Slot& slot = slot_of(c, i);
     const bool is_body_value = c.bodies != nullptr && slot.presence == ops::Presence::variadic;
     if (c.inputs[i].is_absent || (slot.group != 0 && std::exchange(seen[slot.group], true))) continue;
-    if (is_body_value && i > 0 && &slot_of(c, i - 1) == &slot) continue;  // the first varies for all
+    // The inputs of a variadic slot have one type, which its first input varies.
+    if (is_body_value && i > 0 && &slot_of(c, i - 1) == &slot) continue;
     for (int number = 0; number < kTypes; ++number) {
       const auto type = static_cast<DataType>(number);
       const bool is_convertible = !c.inputs[i].fixed || ops::kIndex.contains(type);

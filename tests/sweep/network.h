@@ -1,4 +1,4 @@
-// A case as a network with inputs, and the comparison of what two executors make of it.
+// A case as a network with inputs, and a comparison of the outputs of two executors.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ Network make(const Case& c, const Types& types);
 std::string describe(const Case& c, const Types& types);
 
 /// How the two differ; empty where they agree. Reals may differ by `tolerance` and 16 units in the last place of the
-/// largest element; if `tolerance` is 0, by nothing.
+/// largest element; if `tolerance` is 0, they must be equal.
 std::string difference(const Tensor& actual, const Tensor& expected, double tolerance);
 /// The rounding of the case's sums in float32.
 double tolerance_of(const Case& c);

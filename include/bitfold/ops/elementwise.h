@@ -121,8 +121,8 @@ struct SwiGlu {
 
 struct Cast {
   DataType to = DataType::float32;
-  bool saturate = true;  ///< To reals of 8 bits: whether what lies beyond their range becomes the largest of them.
-  RoundMode round_mode = RoundMode::up;  ///< To float8e8m0.
+  bool saturate = true;  ///< For reals of 8 bits: whether numbers beyond their range become the largest one.
+  RoundMode round_mode = RoundMode::up;  ///< For float8e8m0.
   bool operator==(const Cast&) const = default;
 };
 /// x, y -> x in the element type of y

@@ -127,13 +127,13 @@ enum class LossReduction { none, mean, sum };
 /// log-probabilities [N,C,...], classes [N,...], [weights [C]]
 struct NegativeLogLikelihoodLoss {
   LossReduction reduction = LossReduction::mean;
-  std::optional<std::int64_t> ignore_index;  ///< Samples of this class count nothing.
+  std::optional<std::int64_t> ignore_index;  ///< Samples of this class are ignored.
   bool operator==(const NegativeLogLikelihoodLoss&) const = default;
 };
 /// scores [N,C,...], classes [N,...], [weights [C]] -> loss, [log-probabilities]
 struct SoftmaxCrossEntropyLoss {
   LossReduction reduction = LossReduction::mean;
-  std::optional<std::int64_t> ignore_index;  ///< Samples of this class count nothing.
+  std::optional<std::int64_t> ignore_index;  ///< Samples of this class are ignored.
   bool operator==(const SoftmaxCrossEntropyLoss&) const = default;
 };
 

@@ -18,7 +18,7 @@ enum class Direction { forward, reverse, bidirectional };
 struct Recurrent {
   RecurrentKind kind = RecurrentKind::rnn;
   Direction direction = Direction::forward;
-  std::int64_t hidden_size = 0;          ///< 0 means that of r.
+  std::int64_t hidden_size = 0;          ///< 0 means the size that follows from r.
   std::vector<std::string> activations;  ///< Per direction: rnn f; gru f, g; lstm f, g, h. Empty means ONNX's defaults.
   std::vector<float> activation_alpha, activation_beta;
   std::optional<float> clip;         ///< Bound of the activations' inputs; empty means none.

@@ -10,10 +10,11 @@
 
 namespace bitfold::engine {
 
-/// Packs each image into the form that the convolution reads, if necessary (mainly to pad it), then convolves it. One
-/// image at a time, so the images of the convolution's x are 0 elements apart. Each thread packs what it reads, because
-/// lines written by another core arrive slowly; large images are packed jointly. Operands: out (write), in (read), then
-/// packed_bytes() of packed images (scratch), the residual (read) and scratch_bytes() of scratch, if needed.
+/// Packs each image into the form that the convolution reads, if necessary (mainly to pad it), then convolves it.
+/// Images use the same memory in turn, so the image stride of the convolution's x is 0. Each thread packs what it
+/// reads, because lines written by another core arrive slowly; large images are packed jointly. Operands: out (write),
+/// in (read), then packed_bytes() of packed images (scratch), the residual (read) and scratch_bytes() of scratch, if
+/// needed.
 class IntegerConvStep final : public Step {
  public:
   /// For `batch` images. The border around each is filled with the code of real 0 (invariant 2).

@@ -12,7 +12,7 @@ namespace bitfold::engine {
 /// written take some 5 us per layer to reach another core, and one core does about this much work in that time.
 constexpr std::int64_t kWorkPerThread = 500'000;
 
-/// The number of threads that pay for this much work.
+/// The number of threads with which this much work takes the least time.
 inline int useful_threads(int threads, std::int64_t work) {
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, threads));
 }

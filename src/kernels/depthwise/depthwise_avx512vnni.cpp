@@ -107,7 +107,7 @@ using RunTile = void (*)(const DepthwiseTask&, const Place&, const std::int8_t*)
 
 constexpr std::int64_t kMaxPixels = 4;
 
-/// 3x3 without dilation: [stride - 1][4 pixels or one][within the image or not].
+/// 3x3 without dilation: [stride - 1][0: one pixel, 1: kMaxPixels][0: with a border, 1: within the image].
 constexpr RunTile kTiles[2][2][2] = {
     {{run_3x3<1, true, 1>, run_3x3<1, false, 1>}, {run_3x3<1, true, kMaxPixels>, run_3x3<1, false, kMaxPixels>}},
     {{run_3x3<2, true, 1>, run_3x3<2, false, 1>}, {run_3x3<2, true, kMaxPixels>, run_3x3<2, false, kMaxPixels>}}};

@@ -103,7 +103,7 @@ struct Filter {
 /// Where the outputs of a block of channels are stored.
 struct Destination {
   const DepthwiseTask& task;
-  std::int64_t channel, count;  ///< count: existing channels among the 16.
+  std::int64_t channel, count;  ///< count: how many of the 16 channels exist.
 };
 
 enum class Codes {

@@ -46,8 +46,8 @@ double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
   return vector_cost(kernel, size) * static_cast<double>(size.row_count) / 2;
 }
 
-// Measured: a product of tiles takes 18 cycles however full they are. A tile's accumulators take 20 cycles more on
-// their way to outputs than those of vector registers. A call takes 300 cycles.
+// Measured: a product of tiles takes 18 cycles however full they are. Converting a tile's accumulators to outputs takes
+// 20 cycles more than converting those of vector registers. A call takes 300 cycles.
 constexpr double kProductCycles = 18, kTileCycles = 20, kCallCycles = 300;
 // Pixels multiplied in one pass over the weights. A second call would be a second pass.
 constexpr std::int64_t kPassPixels = 64;
