@@ -96,8 +96,8 @@ void say_prepared(const Options& o, const Recipe& asked, const CalibratedNetwork
         fmt::format("equalized {} channels between layers, in {} places", channels, preparation.equalized.size()));
   if (preparation.done.smooth) o.output->say(fmt::format("smoothed {} normalizations", preparation.smoothed.size()));
   if (o.is_data_free())
-    o.output->say(fmt::format("predicted from {} BatchNorms; biases of {} channels absorbed", network.batch_norm_count,
-                              network.absorbed_channels));
+    o.output->say(fmt::format("ranges predicted from {} BatchNorms; biases of {} channels absorbed",
+                              network.batch_norm_count, network.absorbed_channels));
   else if (!asked.observer && network.recipe.observer == Observer::min_max)
     o.output->say("observer min_max: the network has LayerNormalizations, whose few large values matter");
 }

@@ -101,21 +101,23 @@ void verify_grid(const Graph& graph, ValueId id) {
   const std::string at = where_value(graph, id);
   check((grid.bits >= 2 && grid.bits <= 16) || grid.bits == 32, "{} has a grid of {} bits; it must have 2 to 16, or 32",
         at, grid.bits);
-  check(value.dtype == DataType::float32, "{} has a grid, but its reals are {}", at, to_string(value.dtype));
-  check(!grid.scale.empty() && grid.scale.size() == grid.zero_point.size(), "{} has {} scales and {} zero points", at,
-        grid.scale.size(), grid.zero_point.size());
+  check(value.dtype == DataType::float32, "{} has a grid, but its reals are {} instead of float32", at,
+        to_string(value.dtype));
+  check(!grid.scale.empty() && grid.scale.size() == grid.zero_point.size(),
+        "{} has {} scales and {} zero points; their numbers must be equal and positive", at, grid.scale.size(),
+        grid.zero_point.size());
   for (std::size_t i = 0; i < grid.scale.size(); ++i) {
     check(std::isfinite(grid.scale[i]) && grid.scale[i] > 0, "{} has scale {} at {}; it must be positive and finite",
           at, grid.scale[i], i);
     check(grid.zero_point[i] >= grid.qmin() && grid.zero_point[i] <= grid.qmax(),
           "{} has zero_point {} at {}, outside [{}, {}]", at, grid.zero_point[i], i, grid.qmin(), grid.qmax());
   }
-  check(grid.block_size >= 0, "{} has blocks of {} elements", at, grid.block_size);
-  check(!grid.has_blocks() || grid.per_channel(), "{} has blocks of {} elements and no axis", at, grid.block_size);
+  check(grid.block_size >= 0, "{} has blocks of {} elements; the size must not be negative", at, grid.block_size);
+  check(!grid.has_blocks() || grid.per_channel(), "{} has blocks of {} elements, but no axis", at, grid.block_size);
   check(!grid.has_blocks() || value.constant.has_value(),
         "{} has a grid in blocks of {} elements; only constants can have one", at, grid.block_size);
   if (!grid.per_channel()) {
-    check(grid.scale.size() == 1, "{} has {} scales and no channel axis", at, grid.scale.size());
+    check(grid.scale.size() == 1, "{} has {} scales, but no channel axis; expected one scale", at, grid.scale.size());
   } else if (grid.has_blocks()) {
     const Shape& shape = value.constant->shape();
     check(static_cast<std::size_t>(grid.axis) < shape.size(), "{} has blocks along axis {}, but shape {}", at,

@@ -84,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
                      c.g.value(c.w).quant->axis = -1;
                      c.g.value(c.w).quant->block_size = 2;
                    },
-                   "constant 'w' has blocks of 2 elements and no axis"},
+                   "constant 'w' has blocks of 2 elements, but no axis"},
         BrokenGrid{"negative_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = -2; },
                    "constant 'w' has blocks of -2 elements"},
         BrokenGrid{"too_few_scales_for_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = 2; },

@@ -350,7 +350,7 @@ Tensor snap(const Tensor& x, const QuantParams& params) {
   return snapped;
 }
 
-// (16)
+// Equation (16).
 std::int32_t requantize(std::int32_t accumulator, float multiplier, std::int32_t zero_point, std::int32_t qmin,
                         std::int32_t qmax) {
   const auto low = static_cast<float>(std::int64_t{qmin} - zero_point);

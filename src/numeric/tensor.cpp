@@ -51,7 +51,7 @@ std::int64_t element_count(const Shape& shape) {
   constexpr std::int64_t kMaxElements = std::int64_t{1} << 56;
   std::int64_t count = 1;
   for (std::int64_t dim : shape) {
-    if (dim < 0) fail("shape {}: a dimension is {}", to_string(shape), dim);
+    if (dim < 0) fail("shape {}: a dimension is {}; it must not be negative", to_string(shape), dim);
     if (dim != 0 && count > kMaxElements / dim) fail("shape {}: too many elements", to_string(shape));
     count *= dim;
   }

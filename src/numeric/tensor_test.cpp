@@ -65,7 +65,7 @@ TEST(Tensor, memory_that_cannot_be_borrowed_is_an_error) {
             "borrowed memory is not aligned to 4 bytes, as elements of float32 need");
   EXPECT_EQ(message(memory.data() + 1, DataType::int4, {3}), "no error");
   EXPECT_EQ(message(memory.data(), DataType::boolean, {3}), "borrowed boolean 2 is 2; it must be 0 or 1");
-  EXPECT_EQ(message(memory.data(), DataType::int8, {-1}), "shape ?: a dimension is -1");
+  EXPECT_EQ(message(memory.data(), DataType::int8, {-1}), "shape ?: a dimension is -1; it must not be negative");
 }
 
 TEST(Tensor, booleans_from_bytes_are_0_or_1) {

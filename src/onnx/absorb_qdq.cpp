@@ -140,11 +140,11 @@ std::optional<QuantParams> read_grid(const Graph& graph, const std::vector<Value
   grid.scale.assign(scales.begin(), scales.end());
   for (float s : grid.scale) check(s > 0 && std::isfinite(s), "scale is {}; it must be positive and finite", s);
   grid.zero_point = zero_point ? to_int32(*zero_point) : std::vector<std::int32_t>(grid.scale.size(), 0);
-  check(grid.zero_point.size() == grid.scale.size(), "has {} zero_points for {} scales", grid.zero_point.size(),
-        grid.scale.size());
+  check(grid.zero_point.size() == grid.scale.size(), "has {} zero_points for {} scales; their numbers must be equal",
+        grid.zero_point.size(), grid.scale.size());
   check(!has_blocks || zero_point == nullptr || zero_point->shape() == scale->shape(),
-        "has zero_points of shape {} and scales of shape {}", zero_point ? to_string(zero_point->shape()) : "",
-        to_string(scale->shape()));
+        "has zero_points of shape {} and scales of shape {}; they must be equal",
+        zero_point ? to_string(zero_point->shape()) : "", to_string(scale->shape()));
   return grid;
 }
 

@@ -77,8 +77,8 @@ class Registry final : public OperatorRegistry {
     check(added.infer && added.evaluate, "operator {}.{} lacks its function infer or evaluate", added.domain,
           added.name);
     check(added.min_inputs <= added.max_inputs && added.output_count > 0,
-          "operator {}.{} has {} to {} inputs and {} outputs", added.domain, added.name, added.min_inputs,
-          added.max_inputs, added.output_count);
+          "operator {}.{} has {} to {} inputs and {} outputs; expected an ascending range and at least one output",
+          added.domain, added.name, added.min_inputs, added.max_inputs, added.output_count);
     const auto op = std::make_shared<const CustomOperator>(std::move(added));
     ops::add_custom(op->domain, op->name,
                     {.infer = [op](const ops::Inputs& in) { return infer(*op, in); },

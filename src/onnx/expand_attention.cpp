@@ -189,8 +189,8 @@ Reason multi_head_attention(Expansion& e) {
   const bool is_packed = query->size() == 5, has_packed_keys = key && key->size() == 5;
   if (query->size() != 3 && !is_packed) return fmt::format("its query has {} axes", query->size());
   const std::int64_t size = is_packed ? query->back() : query->back() / heads;
-  check(size > 0 && (is_packed || query->back() % heads == 0), "query has {} elements for {} heads", query->back(),
-        heads);
+  check(size > 0 && (is_packed || query->back() % heads == 0),
+        "query has {} elements, which cannot be divided among {} heads", query->back(), heads);
   Layer layer{.scale = scale_of(e, size)};
   const auto part = [&](const std::string& packed, std::int64_t i) {  // [batch, length, heads, parts, size]
     return transpose(e, e.add("Gather", {packed, e.number(i)}, {{"axis", std::int64_t{3}}}), {0, 2, 1, 3});
@@ -321,7 +321,8 @@ Reason group_query_attention(Expansion& e) {
   if (e.has(3) && (*query)[0] != 1) return "its sequences may have pasts of different lengths";
   const bool is_packed = !e.has(1);
   const std::int64_t all_heads = is_packed ? heads + 2 * kv_heads : heads, size = query->back() / all_heads;
-  check(size > 0 && query->back() % all_heads == 0, "query has {} elements for {} heads", query->back(), all_heads);
+  check(size > 0 && query->back() % all_heads == 0, "query has {} elements, which cannot be divided among {} heads",
+        query->back(), all_heads);
   std::string q = e.input(0), k = e.input(1), v = e.input(2);
   if (is_packed) {
     const Ints sizes{heads * size, kv_heads * size, kv_heads * size};

@@ -265,7 +265,7 @@ Reason qlinear_where(Expansion& e) {
   return give_quantized(e, e.add("Where", {e.input(0), dequantized(e, 1), dequantized(e, 4)}), 7);
 }
 
-/// The forms of com.microsoft, which had 16-bit codes first.
+/// The operators of com.microsoft, which accepted 16-bit codes before those of ONNX did.
 Reason quantize(Expansion& e) {
   e.give(0, "QuantizeLinear", {e.input(0), e.input(1), e.input(2)}, e.attributes({"axis"}));
   return std::nullopt;

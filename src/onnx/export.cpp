@@ -156,7 +156,8 @@ void save_onnx(const Graph& graph, const std::string& path, const SaveOptions& o
       data.emplace(FileWriter::NewFile{}, data_path(path));
       move_to_external(model, elements, *data, std::filesystem::path(data->path()).filename().string(), above);
     }
-    check(serialized_bytes(model, elements) <= kMaxMessageBytes, "the model does not fit 2 GB");
+    check(serialized_bytes(model, elements) <= kMaxMessageBytes,
+          "the model exceeds 2 GB, protobuf's limit, even with its weights in another file");
     serialize_model(
         model, elements, [&](std::span<const std::byte> bytes) { file.write(bytes); },
         [](std::span<const std::byte> bytes) { release_mapped_pages(bytes); });

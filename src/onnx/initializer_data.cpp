@@ -200,7 +200,7 @@ struct Skeleton {
 
 Skeleton skeleton_of(const onnx::ModelProto& model, const InitializerData& data) {
   Skeleton s;
-  check(model.SerializeToString(&s.bytes), "the model without its weights does not fit 2 GB");
+  check(model.SerializeToString(&s.bytes), "the model without its weights exceeds 2 GB, protobuf's limit");
   const Bytes bytes = as_bytes(s.bytes);
   const auto offset = [&](Bytes part) { return static_cast<std::size_t>(part.data() - bytes.data()); };
   s.total = s.bytes.size();
@@ -227,7 +227,7 @@ Skeleton skeleton_of(const onnx::ModelProto& model, const InitializerData& data)
     s.total += cut.header.size() + graph_bytes - field.whole.size();
     return is_graph;
   });
-  check(is_read, "the model cannot be written");
+  check(is_read, "the model cannot be written: its message does not parse");
   return s;
 }
 

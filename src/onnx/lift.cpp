@@ -134,7 +134,7 @@ Reason check_resize(NodeForm& node) {
   return std::nullopt;
 }
 
-/// Upsample and the first Resize: x, scales; output index times 1/scale, rounded down.
+/// Upsample, and Resize in opset 10: inputs x and scales; output i reads element floor(i / scale).
 Reason lift_upsample(NodeForm& node) {
   const auto mode = node.attributes.find("mode");
   if (mode != node.attributes.end() && mode->second == ops::AttributeValue(std::string("bilinear")))

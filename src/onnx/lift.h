@@ -1,5 +1,5 @@
-// Converts a node from the form that its operator has in an older opset to the present form, that of its row in the
-// operator table.
+// Converts a node from the form that its operator has in an older opset to the present form, which the operator's row
+// describes.
 #pragma once
 
 #include <onnx/onnx_pb.h>

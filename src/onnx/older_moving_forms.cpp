@@ -65,7 +65,7 @@ Reason why_resize_18(const Graph&, const Node& node) {
   if (resize.policy != ResizePolicy::stretch) return "it keeps the aspect ratio";
   return std::nullopt;
 }
-// Upsample and the first Resize.
+// The form of Upsample, and of Resize in opset 10.
 Reason why_resize_11(const Graph&, const Node& node) {
   const auto& resize = std::get<Resize>(node.op);
   if (!has(node, 2)) return "it has sizes";

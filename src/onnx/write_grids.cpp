@@ -53,7 +53,7 @@ Tensor zero_points(const Value& value, const Shape& shape) {
 
 }  // namespace
 
-// The names of a grid's scale and zero_point.
+// Writes a grid's scale and zero_point. Returns their names.
 std::vector<std::string> GraphWriter::write_grid(const Value& value, bool with_zero_point) {
   const QuantParams& grid = *value.quant;
   const Shape channels{static_cast<std::int64_t>(grid.scale.size())};

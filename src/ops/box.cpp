@@ -198,7 +198,8 @@ void roi_align(const Node& node, std::span<const TensorView> in, std::span<const
   std::vector<Sample> samples;
   for (std::int64_t r = 0; r < y[0]; ++r) {
     const std::int64_t batch = integer_at(in[2], r);
-    check(batch >= 0 && batch < x[0], "{} region {} is in sample {} of a batch of {}", where(node), r, batch, x[0]);
+    check(batch >= 0 && batch < x[0], "{} region {} is in sample {}, but the batch has {} samples", where(node), r,
+          batch, x[0]);
     const float* roi = in[1].as<float>() + r * 4;
     const RegionAxis rows = region_axis(node, roi[1], roi[3], y[2]), columns = region_axis(node, roi[0], roi[2], y[3]);
     check(rows.samples * columns.samples <= kMaxSamples,
@@ -234,8 +235,8 @@ void max_roi_pool(const Node& node, std::span<const TensorView> in, std::span<co
   float* to = out[0].as<float>();
   for (std::int64_t r = 0; r < y[0]; ++r) {
     const float* roi = in[1].as<float>() + r * 5;
-    check(roi[0] >= 0 && roi[0] < static_cast<float>(x[0]), "{} region {} is in sample {} of a batch of {}",
-          where(node), r, roi[0], x[0]);
+    check(roi[0] >= 0 && roi[0] < static_cast<float>(x[0]),
+          "{} region {} is in sample {}, but the batch has {} samples", where(node), r, roi[0], x[0]);
     std::array<std::int64_t, 4> corner{};
     for (std::size_t i = 0; i < 4; ++i) {
       const float position = roi[i + 1] * op.spatial_scale;

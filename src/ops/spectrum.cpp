@@ -26,7 +26,7 @@ std::optional<std::int64_t> scalar_of(const Inputs& in, std::size_t slot) {
   return known->front();
 }
 
-/// Frequencies of a one-sided spectrum of n samples.
+/// The number of frequencies in the one-sided spectrum of n samples.
 constexpr std::int64_t one_sided(std::int64_t n) { return n / 2 + 1; }
 
 // ---- DFT

@@ -15,7 +15,7 @@ TEST(NonMaxSuppression, keeps_the_best_of_overlapping_boxes) {
   expect_op(NonMaxSuppression{}, {boxes, scores}, int64s({0, 3}, {}));
   expect_op(NonMaxSuppression{}, {boxes, scores, most(9), floats({1}, {1})},
             int64s({5, 3}, {0, 0, 3, 0, 0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 4}));
-  // Corners in any order; centre and size
+  // Boxes may have their corners in any order, or have a centre and a size.
   expect_op(NonMaxSuppression{},
             {floats({1, 2, 4}, {1, 1, 0, 0, 0, 0, 1, 1}), floats({1, 1, 2}, {1, 1}), most(2), floats({1}, {.5F})},
             int64s({1, 3}, {0, 0, 0}));
@@ -46,7 +46,7 @@ TEST(RoiAlign, averages_or_maximizes_samples) {
   expect(RoiMode::average, false, 2, {-5.6F, -3.8F, 3.4F, 5.2F, -3.305F, -2.315F, 4.795F, 5.785F});
   expect(RoiMode::max, true, 0, {0, 0, 2.7625F, 2.9575F, 0, 0.146025F, 3.512875F, 4.16835F});
   EXPECT_EQ(op_message(RoiAlign{}, {counted_image(), floats({1, 4}, {0, 0, 1, 1}), int64s({1})}),
-            "[RoiAlign 'n'] region 0 is in sample 1 of a batch of 1");
+            "[RoiAlign 'n'] region 0 is in sample 1, but the batch has 1 samples");
   EXPECT_NE(op_message(RoiAlign{}, {counted_image(), floats({1, 4}, {0, 0, 1e9F, 1}), int64s({0})}).find("samples"),
             std::string::npos);
   EXPECT_EQ(op_message(RoiAlign{}, {counted_image(), floats({1, 5}, {0, 0, 1, 1, 1}), int64s({0})}),
@@ -57,7 +57,7 @@ TEST(MaxRoiPool, rounds_regions_to_pixels) {
   expect_op(MaxRoiPool{{2, 2}, 0.8F}, {counted_image(), floats({2, 5}, {0, 0, 0, 4, 4, 0, 1, 2, 3, 9})},
             floats({2, 1, 2, 2}, {-5, -3, 5, 7, 10, 11, 0, 0}));
   EXPECT_EQ(op_message(MaxRoiPool{{2, 2}, 1}, {counted_image(), floats({1, 5}, {-1, 0, 0, 4, 4})}),
-            "[MaxRoiPool 'n'] region 0 is in sample -1 of a batch of 1");
+            "[MaxRoiPool 'n'] region 0 is in sample -1, but the batch has 1 samples");
   EXPECT_EQ(op_message(MaxRoiPool{{2, 2}, 1}, {counted_image(), floats({1, 5}, {0, 0, 0, kNan, 4})}),
             "[MaxRoiPool 'n'] region 0 has a corner at nan");
 }
@@ -158,7 +158,7 @@ TEST(Resize, antialiasing_widens_the_filter) {
   expect(ResizeMode::cubic, true, {1.503119F, 3.5F, 5.496881F});
 }
 
-TEST(Resize, excludes_elements_outside) {
+TEST(Resize, excludes_elements_outside_the_input) {
   expect_op(Resize{.mode = ResizeMode::cubic, .exclude_outside = true},
             {iota({1, 1, 1, 4}), std::nullopt, floats({4}, {1, 1, 1, 1.5F})},
             floats({1, 1, 1, 6}, {0.8986486F, 1.371429F, 2.212963F, 2.787037F, 3.628571F, 4.101351F}));

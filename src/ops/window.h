@@ -29,8 +29,8 @@ ResolvedWindow resolve_window(const Window& window, std::span<const std::int64_t
 
 /// The same for a transposed convolution:
 ///   output = stride * (input - 1) + output_padding + dilation * (kernel - 1) + 1 - pad_begin - pad_end
-/// If output_shape is given, or with same_* padding the output is input * stride, the pads follow from it and are at
-/// least 0; an odd one is at the end for same_upper and at the beginning otherwise.
+/// With output_shape, or with same_* padding (output = input * stride), the pads follow from the output and are at
+/// least 0. If their sum is odd, the larger pad is at the end for same_upper and at the beginning otherwise.
 ResolvedWindow resolve_transposed_window(const ConvTranspose& op, std::span<const std::int64_t> spatial);
 
 /// One spatial axis of a window with resolved padding.

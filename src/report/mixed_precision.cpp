@@ -1,10 +1,10 @@
 // Searches for the cheapest mix of bit widths within a maximum loss of accuracy.
 //
-// Every layer has a ladder of choices from cheap to expensive: few weight bits, more weight bits, 16-bit activations,
-// float. Errors of different layers are small and nearly independent, so that their noise adds up at the output. The
-// best mix for a given size is the one in which every step up a ladder removes the same noise per byte (the equal-slope
-// condition of bit allocation: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988).
-// Sorting all steps by
+// Every layer has a list of choices, from the cheapest to the most expensive: few weight bits, more weight bits, 16-bit
+// activations, float. Errors of different layers are small and nearly independent, so that their noise adds up at the
+// output. The best mix for a given size is the one in which every step along a list removes the same noise per byte
+// (the equal-slope condition of bit allocation: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of
+// quantizers", 1988). Sorting all steps by
 //
 //   (noise before - noise after) / (bytes after - bytes before)
 //
@@ -77,7 +77,7 @@ class Search {
   using Mix = std::vector<LayerChoice>;
 
   std::string fingerprint(const BatchSource& samples, const BatchSource& evaluation) const;
-  std::vector<LayerChoice> ladder() const;
+  std::vector<LayerChoice> choices() const;
   void measure_noise(BatchSource& source);
   double noise(std::size_t layer, const LayerChoice& choice) const;
   std::vector<Step> weight_steps(std::size_t layer) const;
@@ -121,7 +121,7 @@ std::string Search::fingerprint(const BatchSource& samples, const BatchSource& e
   return report::hash_of(text);
 }
 
-std::vector<LayerChoice> Search::ladder() const {
+std::vector<LayerChoice> Search::choices() const {
   std::vector<LayerChoice> choices;
   for (int bits : weight_bits_) choices.push_back({bits, recipe_.activation_bits});
   if (recipe_.activation_bits < 16) choices.push_back({weight_bits_.back(), 16});
@@ -135,7 +135,7 @@ void Search::measure_noise(BatchSource& source) {
   };
   std::vector<Wanted> wanted;
   std::vector<Recipe> recipes;
-  for (const LayerChoice& choice : ladder()) {
+  for (const LayerChoice& choice : choices()) {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       if (state_.noise.contains({layers_[l].node, choice})) continue;
       wanted.push_back({l, choice});

@@ -129,7 +129,7 @@ struct Call {
     return (cover.tile_count() + kTiles - 1) / kTiles * ((task.channel_count + kChannelsOfStep - 1) / kChannelsOfStep);
   }
   std::int64_t chunks() const { return task.run_count * chunk_count; }  ///< Chunks of a window.
-  /// Bytes.
+  /// Bytes of the weights for this many channels.
   std::int64_t weights(std::int64_t channels) const {
     return chunks() * chunk_groups * kGroupWeights * channels / kBlockChannels;
   }

@@ -243,7 +243,7 @@ void run(const GemmTask& t) noexcept {
     run_codes<true, CodeBounds::quick_bytes>(call);
   else
     run_codes<true, CodeBounds::quick_bytes_from_zero>(call);
-  _tile_release();  // the kernel switches threads more slowly while tiles are in use
+  _tile_release();  // Linux switches threads more slowly while tiles are in use
 }
 
 constexpr GemmKernel kKernels[] = {
