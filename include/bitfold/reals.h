@@ -17,7 +17,7 @@ bool needs_conversion(DataType from, DataType to);
 
 /// NumPy lacks bfloat16, reals of 8 bits and all types of fewer bits. An .npy file stores the bits of one element in an
 /// integer of 8 or 16 bits. is_stored_as() returns whether `stored` is that integer type for `dtype`, from_stored()
-/// makes the tensor, and to_stored() the integers; it returns a tensor of any other type unchanged.
+/// converts such integers to `dtype`, and to_stored() converts back. to_stored() returns other tensors unchanged.
 bool is_stored_as(DataType stored, DataType dtype);
 Tensor from_stored(const Tensor& stored, DataType dtype);
 Tensor to_stored(const Tensor& tensor);

@@ -24,7 +24,7 @@ using FileId = std::tuple<std::uint64_t, std::uint64_t, std::int64_t, std::int64
 struct Mappings {
   std::mutex mutex;
   std::map<FileId, std::weak_ptr<const MappedFile>> by_file;
-  std::map<std::uintptr_t, std::uintptr_t> ends;  // by begin address
+  std::map<std::uintptr_t, std::uintptr_t> ends;  // key: begin address
 };
 
 Mappings& mappings() {

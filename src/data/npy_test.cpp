@@ -106,7 +106,7 @@ TEST(Npz, reads_stored_and_deflated_entries) {
     EXPECT_EQ(array.tensor, Tensor::from<std::uint8_t>({3}, std::vector<std::uint8_t>{1, 2, 3}));
 }
 
-TEST(Npz, reports_damage_by_array) {
+TEST(Npz, reports_damage_with_the_name_of_the_array) {
   for (const RawEntry& entry : {stored("x.npy", kBytes123), deflated("x.npy", kBytes123)}) {
     RawEntry wrong = entry;
     wrong.crc ^= 1;

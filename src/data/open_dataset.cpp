@@ -133,7 +133,7 @@ class ConvertedSource final : public BatchSource {
 
  private:
   std::unique_ptr<BatchSource> source_;
-  std::vector<DataType> types_;  // by input
+  std::vector<DataType> types_;  // one per input
 };
 
 /// Samples along the first axis, or images.

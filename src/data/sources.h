@@ -36,10 +36,10 @@ struct ImageFolder {
   bool has_labels = false;
 };
 
-/// The images of a folder. Either those listed in its labels.txt, in its order; or those of its subfolders, one class
-/// each, sorted by name, one image of each class in turn so that a limit includes all classes; or those in the folder
-/// itself, unlabelled, sorted by name. An empty result is not an error here. Throws Error naming file and line of an
-/// invalid labels.txt.
+/// The images of a folder: those listed in labels.txt, in that order; or those of its subfolders, one class each,
+/// taking one image of each class in turn so that a limit includes all classes; or unlabelled ones in the folder
+/// itself, sorted by name. An empty result is not an error here. Throws Error naming file and line of an invalid
+/// labels.txt.
 ImageFolder find_images(const std::string& folder, std::vector<std::string>& notes);
 
 /// Files that are whole samples (BatchSource::has_whole_samples()), read when their turn comes. Throws Error naming

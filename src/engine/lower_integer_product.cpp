@@ -43,7 +43,7 @@ void fuse_residual(Lowering& l, Tail& tail) {
   tail.sum = target->grid;
   take(l, tail, next);
   if (target->activation != NodeId::none) take(l, tail, target->activation);
-  // After claiming, so that the other operand's own convolution does not fuse this sum as well.
+  // This follows the claim, so that the other operand's own convolution does not fuse this sum as well.
   l.ensure(other);
 }
 

@@ -213,7 +213,7 @@ class Extraction {
   const Cut& cut_;
   std::vector<NodeId> order_;
   std::vector<ValueId> inputs_, outputs_;
-  std::vector<std::optional<LeftNode>> left_;  // by NodeId; absent for the part's nodes
+  std::vector<std::optional<LeftNode>> left_;  // indexed by NodeId; absent for the part's nodes
 };
 
 }  // namespace

@@ -99,7 +99,7 @@ class Return {
   const Part& part_;
   const Graph& changed_;
   Graph result_;
-  std::vector<ValueId> copies_;  // by value of the changed part
+  std::vector<ValueId> copies_;  // one per value of the changed part
   std::set<std::string> node_names_;
 };
 

@@ -91,8 +91,8 @@ class IntegerConv {
   /// Runs channel units [begin, end) of one image; otherwise as run().
   void run_channels(const std::uint8_t* x, void* y, const std::uint8_t* residual, std::int64_t image,
                     std::int64_t begin, std::int64_t end, std::byte* scratch) const noexcept;
-  /// Sets the weights to prefetch while this convolution runs, after the last of its own: those of the next layer. Each
-  /// thread prefetches all of them, or its own part if `is_shared_out`.
+  /// Sets the weights of the next layer, which this convolution prefetches after its own weights. Each thread
+  /// prefetches all of them, or its own part if `is_shared_out`.
   void fetch_ahead(std::span<const std::byte> next_weights, bool is_shared_out) {
     next_weights_ = next_weights;
     next_is_shared_out_ = is_shared_out;

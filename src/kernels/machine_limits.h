@@ -1,5 +1,5 @@
-// The current limits of one thread of this CPU; benchmarks are compared with them. It is measured beside each of them,
-// because clocks change and other machines share the memory. Part of the benchmark program only.
+// The current limits of one thread of this CPU; benchmarks are compared with them. They are measured beside each
+// benchmark, because clock rates change and other machines share the memory. Part of the benchmark program only.
 #pragma once
 
 #include <benchmark/benchmark.h>

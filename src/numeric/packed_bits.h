@@ -5,7 +5,7 @@
 
 namespace bitfold {
 
-/// Element `i` of elements of `bits` (2 or 4) each.
+/// Element `i` of an array whose elements have 2 or 4 bits.
 inline std::uint8_t packed_bits(const std::uint8_t* bytes, std::int64_t i, int bits) {
   const std::int64_t per_byte = 8 / bits;
   return static_cast<std::uint8_t>(bytes[i / per_byte] >> (bits * (i % per_byte)) & ((1 << bits) - 1));

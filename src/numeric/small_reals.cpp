@@ -85,7 +85,7 @@ std::uint8_t float_to_small_real(DataType dtype, float x, bool saturate, RoundMo
   const float magnitude = std::abs(x);
   int code = f.largest + 1;
   if (std::isfinite(magnitude)) {
-    // The step between neighbours is 2^(exponent - fraction), and the smallest exponent that of subnormal numbers.
+    // The step between neighbours is 2^(exponent - fraction). The smallest exponent is that of subnormal numbers.
     const int exponent = magnitude == 0 ? 1 - f.bias : std::max(std::ilogb(magnitude), 1 - f.bias);
     const auto steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, f.fraction - exponent)));
     code = ((exponent + f.bias - 1) << f.fraction) + steps;

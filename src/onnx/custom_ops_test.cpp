@@ -34,8 +34,8 @@ std::string attribute(const char* name, const Tensor& value) {
   return proto.SerializeAsString();
 }
 
-/// test.Blend: a * first + (1 - a) * second with broadcast of nothing; the second output is the sum of all elements of
-/// each row plus `shift`, a tensor attribute of one element.
+/// test.Blend: a * first + (1 - a) * second, without broadcasting; the second output is the sum of all elements of each
+/// row plus `shift`, a tensor attribute of one element.
 CustomOperator blend() {
   return {.domain = "test",
           .name = "Blend",

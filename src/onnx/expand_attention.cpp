@@ -309,7 +309,7 @@ Reason rotary_embedding(Expansion& e) {
 /// [attention_bias], ...
 Reason group_query_attention(Expansion& e) {
   const std::int64_t heads = positive(e, "num_heads"), kv_heads = positive(e, "kv_num_heads");
-  check(heads % kv_heads == 0, "{} heads cannot share {} keys", heads, kv_heads);
+  check(heads % kv_heads == 0, "num_heads is {}, which is not a multiple of kv_num_heads, {}", heads, kv_heads);
   for (int slot = 11; slot < e.node().input_size(); ++slot)
     if (e.has(slot)) return fmt::format("its input {} is given", slot);
   if (e.gives(3)) return "its scores are used";

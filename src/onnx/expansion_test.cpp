@@ -130,7 +130,7 @@ TEST(Expansion, weights_of_n_bits_of_the_wrong_size_are_an_error) {
   }
 }
 
-TEST(Expansion, attention_that_ragged_pasts_would_change_is_declined) {
+TEST(Expansion, attention_with_pasts_of_different_lengths_stays_opaque) {
   ModelBuilder b = microsoft();
   const int kInt32 = onnx::TensorProto::INT32;
   b.input("q", {2, 1, 8})

@@ -249,7 +249,7 @@ constexpr Lift kLifts[] = {
     {"Hardmax", 12, lift_softmax},
     {"If", 15, nullptr},
     {"LSTM", 13, nullptr},
-    {"LayerNormalization", 16, nullptr},  // as ONNX Runtime writes it
+    {"LayerNormalization", 16, nullptr},  // ONNX Runtime writes it in older opsets, too
     {"Less", 8, nullptr},
     {"LogSoftmax", 12, lift_softmax},
     {"Loop", 15, nullptr},

@@ -28,7 +28,7 @@ Reason append_axes(NodeForm& node, std::size_t slot, std::size_t count) {
   return std::nullopt;
 }
 
-/// With `broadcast`, the axes of the second input are those of the first from `axis` on, or its last ones.
+/// With `broadcast`, the second input has the first input's axes from `axis` on; without `axis`, its last axes.
 Reason lift_broadcast(NodeForm& node) {
   const bool broadcasts = node.take<std::int64_t>("broadcast").value_or(0) != 0;
   const std::optional<std::int64_t> axis = node.take<std::int64_t>("axis");

@@ -31,7 +31,7 @@ std::string reason(const Graph& graph) {
   return opaque == nullptr ? "" : opaque->reason;
 }
 
-TEST(OlderOpset, every_older_form_of_an_operator_has_a_lift_or_is_declined) {
+TEST(OlderOpset, every_older_form_of_an_operator_is_lifted_or_stays_opaque) {
   // Operators that ONNX got after opset 7.
   const std::map<std::string_view, int> kFirst{{"Attention", 23},
                                                {"Bernoulli", 15},
@@ -219,7 +219,7 @@ TEST(OlderOpset, sizes_of_split_become_an_input) {
   EXPECT_EQ(integers(b.load(), 1), (Ints{2, 4}));
 }
 
-TEST(OlderOpset, upsample_and_the_first_resize_round_down_without_an_offset) {
+TEST(OlderOpset, upsample_and_resize_of_opset_10_round_positions_down) {
   const Resize expected{ResizeMode::nearest, ResizeCoordinates::asymmetric, ResizeNearest::floor};
   for (const auto& [type, opset] : {std::pair{"Upsample", 7}, {"Upsample", 9}, {"Resize", 10}}) {
     ModelBuilder b(opset);
@@ -327,7 +327,7 @@ TEST(OlderOpset, the_region_of_a_resize_is_read_only_by_its_crop) {
   }
 }
 
-TEST(OlderOpset, batch_norm_with_statistics_per_element_is_declined) {
+TEST(OlderOpset, batch_norm_with_statistics_per_element_stays_opaque) {
   ModelBuilder b(7);
   b.input("x", {1, 2, 3, 3}).constant("p", floats({2}, {1, 1})).output("y");
   set_integer(b.node("BatchNormalization", "bn", {"x", "p", "p", "p", "p"}, {"y"}), "spatial", 0);
@@ -345,7 +345,7 @@ TEST(OlderOpset, group_norm_repeats_the_parameters_of_a_group_for_its_channels) 
   EXPECT_EQ(*graph.value(node.inputs[2]).constant, floats({4}, {3, 3, 4, 4}));
 }
 
-TEST(OlderOpset, operator_newer_than_the_opset_is_declined) {
+TEST(OlderOpset, operator_newer_than_the_opset_stays_opaque) {
   ModelBuilder b(13);
   b.input("x", {2}).output("y");
   b.node("Mish", "mish", {"x"}, {"y"});

@@ -119,7 +119,7 @@ TEST(Lowering, sizes_of_split_become_an_attribute) {
   expect_opsets(one_node(Split{}, {6}, {ints({2, 4})}, 2), 7);
   expect_opsets(one_node(Split{}, {6}, {}, 2), 7);
 }
-TEST(Lowering, softmax_of_one_axis_or_flattened_has_older_forms) {
+TEST(Lowering, softmax_over_one_axis_or_flattened_is_written_in_older_opsets) {
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3}), 7);
   expect_opsets(one_node(Softmax{.axis = 1, .log = true, .flattened = true}, {2, 3, 4}), 7);
   expect_opsets(one_node(Softmax{.axis = 1}, {2, 3, 4}), 13);

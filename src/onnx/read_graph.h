@@ -1,7 +1,7 @@
 // One graph of a file, the main graph or the body of a node, becomes a Graph.
 //
-// Reals of float16, bfloat16 and float64 become float32 inside. Constants are converted. A graph input or output keeps
-// the file's type and has a Cast next to it. Inputs and outputs of an operator that Bitfold lacks do too.
+// Reals of float16, bfloat16 and float64 become float32 inside. Constants are converted. A graph input or output, and
+// an input or output of an operator that Bitfold lacks, keeps the file's type and has a Cast next to it.
 #pragma once
 
 #include <onnx/onnx_pb.h>

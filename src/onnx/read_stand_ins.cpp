@@ -33,8 +33,8 @@ bool GraphReader::skip_identity(const onnx::NodeProto& node) {
   return true;
 }
 
-// A Cast of a constant of halves to float32, as the exporter writes it, is the constant. A Cast of a constant on a grid
-// to any reals is it, too: otherwise a product could not tell that its weights are constant.
+// A Cast of a constant of halves to float32, as the exporter writes it, is read as the constant. So is a Cast of a
+// constant on a grid to any reals; otherwise the weights of a product would not be constant.
 bool GraphReader::widen_constant(const onnx::NodeProto& node) {
   if (node.op_type() != "Cast" || !domain_of(node.domain()).empty() || node.input_size() != 1) return false;
   const onnx::AttributeProto* to = find_attribute(node, "to");

@@ -96,7 +96,8 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
     arguments.insert(arguments.end(), carried.begin(), carried.end());
     arguments.insert(arguments.end(), outer.begin(), outer.end());
     std::vector<Tensor> results = run(0, arguments);
-    check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
+    check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs; expected {}", where(node),
+          results.size(), 1 + node.outputs.size());
     goes_on = is_true(node, results[0]);
     for (std::size_t k = 0; k < carried.size(); ++k) carried[k] = std::move(results[1 + k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[1 + carried.size() + k]));

@@ -12,7 +12,7 @@ namespace {
 
 struct Registry {
   std::shared_mutex mutex;
-  std::map<std::pair<std::string, std::string>, CustomFunctions, std::less<>> functions;  // by domain and name
+  std::map<std::pair<std::string, std::string>, CustomFunctions, std::less<>> functions;  // key: domain and name
 };
 
 Registry& registry() {

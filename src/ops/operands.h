@@ -54,8 +54,8 @@ inline std::int64_t product(std::span<const std::int64_t> dims) {
 struct AxisVectors {
   std::int64_t outer = 1, n = 1, inner = 1;
 };
-/// `is_flattened`: each vector extends over all axes from `axis` on, which may be the one after the last. A scalar is a
-/// vector of one element.
+/// `is_flattened`: each vector extends over all axes from `axis` on; `axis` may equal the rank. A scalar is a vector of
+/// one element.
 inline AxisVectors axis_vectors(std::span<const std::int64_t> shape, std::int64_t axis, bool is_flattened) {
   if (shape.empty()) return {};
   const bool is_past_end = is_flattened && axis == static_cast<std::int64_t>(shape.size());

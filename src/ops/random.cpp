@@ -105,7 +105,7 @@ void multinomial(const Node& node, std::span<const TensorView> in, std::span<con
   const auto& op = std::get<Multinomial>(node.op);
   Generator generator(op.seed);
   const std::int64_t classes = in[0].shape[1];
-  std::vector<double> sums(at(classes));  // of the probabilities up to each class
+  std::vector<double> sums(at(classes));  // sums of the probabilities up to each class
   for (std::int64_t b = 0; b < in[0].shape[0]; ++b) {
     const float* x = in[0].as<float>() + b * classes;
     const double top = *std::max_element(x, x + classes);

@@ -53,7 +53,7 @@ TEST(Einsum, multiplies_and_sums_as_its_equation_says) {
   expect("i,i->", {int64s({3, 4}), int64s({5, -6})}, int64s({}, {-9}));
 }
 
-TEST(Einsum, refuses_a_wrong_equation_by_its_part) {
+TEST(Einsum, refuses_a_wrong_equation_and_names_the_wrong_part) {
   const Tensor a = floats({2, 3}, {1, 2, 3, 4, 5, 6});
   expect_op_error(Einsum{"ij,jk->ik"}, {a}, "[Einsum 'n'] equation has 2 terms, but the node has 1 inputs");
   expect_op_error(Einsum{"ij->ik"}, {a}, "the output's index 'k' is in no input");

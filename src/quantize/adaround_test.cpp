@@ -27,7 +27,7 @@ std::vector<float> some_rows(std::int64_t rows, std::int64_t depth) {
 
 struct Layer {
   std::vector<float> x, targets;
-  std::vector<RoundedChannel> channels;  // to the nearest code
+  std::vector<RoundedChannel> channels;  // rounded to the nearest code
 };
 
 Layer some_layer(std::int64_t rows, std::int64_t depth, std::int64_t count) {

@@ -108,8 +108,8 @@ class Collector {
   const Graph& graph_;
   std::int64_t group_;
   Prepared prepared_;
-  std::vector<Need> needs_;                   // by value
-  std::vector<std::vector<Seen>> by_thread_;  // by thread and value
+  std::vector<Need> needs_;                   // one per value
+  std::vector<std::vector<Seen>> by_thread_;  // one per thread and value
 };
 
 /// Values of bodies have no batch axis: all elements count as one sample.

@@ -111,7 +111,7 @@ TEST(Weights, per_tensor_weights_have_one_scale) {
   EXPECT_EQ(grid(result.graph, "c.b")->axis, -1);
 }
 
-TEST(Weights, non_finite_weights_are_refused_by_node) {
+TEST(Weights, non_finite_weights_are_refused_and_their_node_is_named) {
   ProductCase product(Tensor::from<float>({1, 2}, std::vector{0.1F, NAN}), Tensor::from<float>({1}, std::vector{0.0F}));
   const std::string text = complaint([&] { product.net.quantize(); });
   EXPECT_EQ(text.find("[Gemm 'g'] weights"), 0U) << text;

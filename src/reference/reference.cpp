@@ -38,7 +38,7 @@ struct Reference::Impl {
   // State kept from one run for the next.
   struct Leftovers {
     BlockPool pool;
-    std::vector<Inferred> inferred;  // by step
+    std::vector<Inferred> inferred;  // one per step
   };
 
   Graph graph;

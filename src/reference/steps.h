@@ -33,7 +33,8 @@ class Constants {
   /// `graph` must outlive this object.
   explicit Constants(const Graph& graph);
 
-  /// By value, never channels-last; empty for computed values and for constants that the graph holds as codes.
+  /// One entry per value, never channels-last; empty for computed values and for constants that the graph holds as
+  /// codes.
   const std::vector<std::optional<Held>>& reals() const { return reals_; }
   bool are_codes(ValueId id) const { return decoded_[static_cast<std::size_t>(id)] != nullptr; }
   /// The reals of a constant held as codes, decoded by the first call. Thread-safe.
@@ -47,7 +48,7 @@ class Constants {
 
   const Graph& graph_;
   std::vector<std::optional<Held>> reals_;
-  std::vector<std::unique_ptr<Decoded>> decoded_;  // by value
+  std::vector<std::unique_ptr<Decoded>> decoded_;  // one per value
 };
 
 /// A node and the facts about it that do not depend on its inputs.

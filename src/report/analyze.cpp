@@ -111,7 +111,7 @@ class Analyzer {
   std::map<std::string, const LayerDecision*> decisions_;
   std::map<std::string, const ValueError*> errors_;
   std::map<std::string, const LayerSensitivity*> sensitivities_;
-  std::map<std::string, StepTime> steps_;  // by value
+  std::map<std::string, StepTime> steps_;  // key: the value's name
   std::map<std::string, NodeId> float_nodes_;
 };
 

@@ -25,8 +25,8 @@ class SampleSet {
 
  private:
   bool has_whole_samples_;
-  std::vector<std::int64_t> numbers_;                  // in the source
-  std::vector<std::vector<Tensor>> inputs_, outputs_;  // by sample
+  std::vector<std::int64_t> numbers_;                  // the samples' numbers in the source
+  std::vector<std::vector<Tensor>> inputs_, outputs_;  // one entry per sample
 };
 
 /// When to stop: at a time, or when the caller sets a flag.

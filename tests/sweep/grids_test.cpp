@@ -82,7 +82,7 @@ Network quantized(const Case& c, const Form& form) {
   const Node& node = graph.node(graph.nodes()[0]);
   const std::vector<Tensor> reals = Reference(graph, {.plain_loops = true}).run(network.inputs);
   const bool moves = ops::info(c.op).role == ops::Role::movement && ops::moves_elements(c.op);
-  double low = 0, high = 0;  // of all moved values together
+  double low = 0, high = 0;  // the range of all moved values together
   for (const Operand& operand : c.inputs) low = std::min(low, operand.low), high = std::max(high, operand.high);
   const QuantParams shared = choose_params(static_cast<float>(low), static_cast<float>(high), form.activations);
 
@@ -145,7 +145,7 @@ bool runs_in_integers(const Session& session) {
 bool expect_same_codes_everywhere(const Network& network, int codes) {
   const std::vector<Tensor> expected = Reference(network.graph, {.plain_loops = true}).run(network.inputs);
   expect_codes(network, Reference(network.graph).run(network.inputs), expected, codes, "Reference");
-  std::optional<std::vector<Tensor>> first;  // of the integer sessions, which agree to the bit
+  std::optional<std::vector<Tensor>> first;  // outputs of the first integer session; those of all others must be equal
   for (int isa = 0; isa <= static_cast<int>(detected_isa()); ++isa)
     for (int threads : {1, 2}) {
       Session session(network.graph, {.threads = threads, .isa = static_cast<Isa>(isa)});

@@ -16,7 +16,7 @@ using Types = std::vector<DataType>;
 
 struct Network {
   Graph graph;
-  std::vector<Tensor> inputs;  ///< Random ones, always the same for the same case.
+  std::vector<Tensor> inputs;  ///< Random numbers, always the same for the same case.
 };
 
 const ops::Slot& slot_of(const Case& c, std::size_t input);

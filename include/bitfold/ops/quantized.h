@@ -22,7 +22,7 @@ struct QuantizeLinear {
 };
 /// codes, scale, [zero point]
 struct DequantizeLinear {
-  std::optional<std::int64_t> axis;      ///< Like that of QuantizeLinear.
+  std::optional<std::int64_t> axis;      ///< As in QuantizeLinear.
   std::int64_t block_size = 0;           ///< 0 means no blocks.
   std::optional<DataType> output_dtype;  ///< Empty means the scale's type.
   bool operator==(const DequantizeLinear&) const = default;

@@ -24,7 +24,7 @@ namespace {
 struct Stride2Filter {
   Filter<3, 1, 1> columns;   ///< Used for the last column of an output, which is a vector by itself.
   __m512i even[kColumns];    ///< The first column of an output, and the last row of its second column.
-  __m512i odd[2][kColumns];  ///< The first two rows of the second column of an output, and of that of the next output.
+  __m512i odd[2][kColumns];  ///< The first two rows of the second columns of an output and of the next output.
 
   Stride2Filter(const DepthwiseTask& t, std::int64_t channel) {
     columns.read(t, channel);

@@ -17,7 +17,7 @@ constexpr int kShift = 6;                // 576 = 9 << 6
 constexpr std::int64_t kNarrow = 4;      // channels, the last of which may be missing
 
 struct Tile {
-  std::int64_t row, column;  // of the tile's first output
+  std::int64_t row, column;  // the position of the tile's first output
 };
 
 /// B' times six rows or columns of int16, with the instructions of one vector width.
