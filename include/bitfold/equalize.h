@@ -27,7 +27,7 @@ struct EqualizeOptions {
 /// Values whose channels share scales, because all operators between them commute with scaling.
 struct EqualizedRegion {
   std::vector<std::string> values, renamed;  ///< Names before and after ("NAME_equalized").
-  std::vector<double> factors;               ///< By channel: the factor by which its values were multiplied.
+  std::vector<double> factors;               ///< For each channel, the factor by which its values were multiplied.
 };
 
 /// Cross-layer equalization of weights (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias

@@ -40,7 +40,7 @@ struct LayerChoice {
 
 /// A mix that was evaluated.
 struct MixPoint {
-  std::vector<LayerChoice> choices;  ///< By layer, in the order of MixedPrecision::layers.
+  std::vector<LayerChoice> choices;  ///< One for each layer, in the order of MixedPrecision::layers.
   std::int64_t bytes = 0;            ///< Size of the ONNX file.
   double score = 0;                  ///< Top-1 or agreement, as a fraction.
   /// Drop below float, in percentage points; negative if the mix is better than float.

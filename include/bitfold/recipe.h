@@ -91,7 +91,7 @@ struct Recipe {
   std::optional<Observer> observer;  ///< Absent: mse, or min_max without data and for networks with LayerNormalization.
   double percentile = 99.99;
   std::vector<std::string> skip;              ///< Node names.
-  std::map<std::string, LayerRecipe> layers;  ///< By node name.
+  std::map<std::string, LayerRecipe> layers;  ///< The key is the node name.
 
   bool operator==(const Recipe&) const = default;
 };

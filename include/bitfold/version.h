@@ -1,6 +1,6 @@
 #pragma once
 
 namespace bitfold {
-/// "0.1.0"
+/// The version of the library: "0.1.0".
 const char* version();
 }  // namespace bitfold

@@ -145,7 +145,7 @@ class ImageSource : public BatchSource {
     return batch;
   }
   void rewind() override { position_ = 0; }
-  /// Excludes those found unreadable so far.
+  /// Excludes the images found unreadable so far.
   std::int64_t sample_count() const override {
     return static_cast<std::int64_t>(folder_.images.size()) - unreadable_count_;
   }

@@ -60,8 +60,8 @@ class Preprocessor {
   Shape input_shape_;
   Preprocess options_;
   InputLayout layout_ = InputLayout::nchw;
-  std::int64_t channels_ = 0;                   // of the input
-  std::optional<std::int64_t> width_, height_;  // of the input, if known
+  std::int64_t channels_ = 0;                   // channels of the input
+  std::optional<std::int64_t> width_, height_;  // size of the input, if known
   Channels order_ = Channels::rgb;
   double scale_ = 1;
   std::vector<double> mean_, std_;             // one per channel

@@ -56,7 +56,7 @@ class Executor {
   WeightCache& weights_;
   Arena& arena_;
   PlanCache plans_;
-  std::unique_ptr<Stages> stages_;  ///< Set once a shape was found to be known only at run time.
+  std::unique_ptr<Stages> stages_;  ///< Set if some shape is known only at run time.
   bool has_plan_ = false;           ///< Whether there is a plan for shapes that were not assumed.
 };
 

@@ -191,7 +191,7 @@ bool lower_pad(Lowering& l, const Node& node, const Pad& op) {
   return true;
 }
 
-/// Lowers the operators whose movement is one of strides.
+/// Lowers the operators whose movement strides can describe.
 struct StridedStep {
   Lowering& l;
   const Node& node;

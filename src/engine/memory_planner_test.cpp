@@ -63,7 +63,7 @@ TEST(MemoryPlanner, with_several_threads_blocks_are_centred_on_larger_ones) {
 }
 
 TEST(MemoryPlanner, centring_blocks_enlarges_the_arena_by_at_most_a_tenth) {
-  // Centred on the first block, the second leaves no room for the third.
+  // If the second block is centred on the first, no room is left for the third.
   const std::vector<Block> blocks{{4096, 0, 0}, {1024, 1, 2}, {3072, 1, 1}};
   const Placement placement = place_blocks(blocks, 2);
   expect_valid(blocks, placement);

@@ -170,7 +170,7 @@ void Plan::run_steps(const Section& section, const Team& team, std::span<double>
       step.run(team);
     else if (team.rank() == 0)
       step.run(Team());
-    // No wait between two steps that the same thread runs.
+    // Between two steps that the same thread runs, no thread has to wait.
     if (is_shared || s + 1 == section.end || program_.steps[s + 1]->threads() > 1) team.wait();
     if (is_timed) step_us[s] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
   }

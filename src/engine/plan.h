@@ -60,7 +60,7 @@ struct Program {
   };
   /// Set by steps that check magnitudes; null if there are none.
   std::shared_ptr<bool> has_large_values;
-  std::map<std::string, Kept> kept;  ///< By value name; filled only if values are kept.
+  std::map<std::string, Kept> kept;  ///< The key is the value name; filled only if values are kept.
 };
 
 class Plan {

@@ -36,7 +36,7 @@ struct Stage {
   std::vector<NodeId> run_time_nodes;
   std::vector<ValueId> arriving;      ///< Outputs of the run-time nodes that are read later.
   std::map<ValueId, Tensor> known;    ///< Results of shape arithmetic so far, treated as constants.
-  std::vector<std::uint8_t> is_done;  ///< By NodeId: computed in this stage or before.
+  std::vector<std::uint8_t> is_done;  ///< Indexed by NodeId: computed in this stage or before.
   std::vector<ValueId> dying;         ///< Values that are freed after this stage, because nothing reads them later.
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< The following stages, by the shapes of `arriving`.
   bool is_last = false;
@@ -44,7 +44,7 @@ struct Stage {
 
 class Stages {
  public:
-  /// All arguments must outlive it.
+  /// All arguments must outlive this object.
   Stages(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena);
   ~Stages();
 
@@ -63,7 +63,7 @@ class Stages {
   bool keeps(const std::string& name) const { return kept_.contains(name); }
 
  private:
-  using Values = std::vector<std::optional<Tensor>>;  ///< By ValueId.
+  using Values = std::vector<std::optional<Tensor>>;  ///< Indexed by ValueId.
 
   /// The stage after `before`, or the first stage if it is null.
   Stage& next_stage(Stage* before, const Values& values);
@@ -89,9 +89,9 @@ class Stages {
   const SessionOptions& options_;
   WeightCache& weights_;
   Arena& arena_;
-  std::vector<std::uint8_t> needed_;  ///< By NodeId.
+  std::vector<std::uint8_t> needed_;  ///< Indexed by NodeId.
   std::vector<NodeId> order_;
-  std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< By the shapes of the graph's inputs.
+  std::map<std::vector<Shape>, std::unique_ptr<Stage>> first_;  ///< The key: shapes of the graph's inputs.
   std::size_t bytes_ = 0;                                       ///< Memory of all stages, in bytes.
   std::vector<const Stage*> visited_;                           ///< Stages visited in the last run.
   mutable std::vector<StepInfo> steps_;

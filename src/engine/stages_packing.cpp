@@ -5,7 +5,7 @@
 namespace bitfold::engine {
 namespace {
 
-/// For each size that only a run determines.
+/// The assumed value of every size that only a run determines.
 constexpr std::int64_t kAssumedSize = 16;
 
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }

@@ -66,7 +66,7 @@ GraphBuilder network() {
   return b;
 }
 
-/// Images so large that from some number of threads on they are padded together.
+/// Images so large that several threads pad one image jointly.
 GraphBuilder large_images() {
   GraphBuilder b;
   const ValueId x = b.input({2, 16, 120, 110}, unsigned_grid(0.02F, 100));

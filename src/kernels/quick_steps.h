@@ -23,7 +23,7 @@ namespace bitfold {
 
 class QuickSteps {
  public:
-  /// Without channels: terms() returns null pointers.
+  /// An object without channels, whose terms() returns null pointers.
   QuickSteps() = default;
   /// `multipliers` and `magnitudes` per channel; no accumulator's magnitude exceeds its channel's entry. Empty if some
   /// channel has no suitable origin, or if codes are not all of 0 .. 255 without LeakyRelu.

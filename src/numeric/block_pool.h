@@ -15,7 +15,7 @@ class BlockPool {
  public:
   /// Blocks below this many bytes are allocated with malloc.
   static constexpr std::size_t kMinBytes = std::size_t{1} << 10;
-  /// Tensors smaller than this never use a block that is larger.
+  /// Tensors smaller than this never use a block larger than this.
   static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
 
   BlockPool() = default;

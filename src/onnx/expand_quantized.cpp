@@ -138,7 +138,7 @@ struct PackedRows {
   }
 };
 
-/// [columns] sets of [rows] codes become a matrix of rows and columns.
+/// Converts codes that are stored column by column to a matrix [rows, columns].
 Tensor matrix_of(const PackedRows& codes, std::int64_t rows, std::int64_t columns) {
   const DataType type = codes.bits == 8 ? DataType::uint8 : codes.bits == 4 ? DataType::uint4 : DataType::uint2;
   Tensor matrix(type, {rows, columns});

@@ -217,7 +217,7 @@ TEST(LoadedGraph, sizes_count_external_files_under_any_name) {
   const auto model_size = static_cast<std::int64_t>(std::filesystem::file_size(path));
   const auto data_size = static_cast<std::int64_t>(std::filesystem::file_size(path + ".data"));
   EXPECT_EQ(onnx_file_bytes(path), model_size + data_size);
-  // The same with another name of the data.
+  // The sizes must stay the same if the file of the data has another name.
   onnx::ModelProto model;
   const auto bytes = read_file(path);
   ASSERT_TRUE(model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())));

@@ -316,7 +316,7 @@ TEST(OlderOpset, hardmax_over_the_last_axis_is_kept_and_others_are_flattened) {
   }
 }
 
-TEST(OlderOpset, the_region_of_a_resize_is_read_only_by_its_crop) {
+TEST(OlderOpset, roi_of_resize_is_read_only_by_tf_crop_and_resize) {
   for (const char* coordinates : {"half_pixel", "tf_crop_and_resize"}) {
     ModelBuilder b(13);
     b.input("x", {1, 1, 2, 2}).output("y").constant("roi", floats({8}, {0, 0, 0, 0, 1, 1, 1, 1}));

@@ -103,7 +103,7 @@ void lower_clip(NodeWriting& w) {
   input_to_attribute(w, 1, "min");
   input_to_attribute(w, 2, "max");
 }
-// The axis becomes an attribute, whose default is another one.
+// The axis becomes an attribute, whose default differs from that of the input.
 void lower_dft(NodeWriting& w) {
   const auto axis = constant_ints(w.graph, w.node, 2).value_or(Ints{-2});
   check(axis.size() == 1, "axis has {} elements", axis.size());

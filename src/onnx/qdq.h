@@ -35,7 +35,7 @@ inline constexpr const char* kBodyOutput = "bitfold.body_output";
 inline constexpr const char* kUnnamed = "bitfold.unnamed";
 /// The Graph::opset of a file whose own opset is higher, because its content requires that.
 inline constexpr const char* kOpsetKey = "bitfold.opset";
-/// Earlier versions of Bitfold wrote such keys, with a domain after them.
+/// Earlier versions of Bitfold wrote keys that begin like this and end with a domain.
 inline constexpr const char* kOldOpsetKey = "bitfold.opset:";
 inline constexpr const char* kBitsKey = "bitfold.bits:";
 inline constexpr const char* kNarrowKey = "bitfold.narrow:";

@@ -138,7 +138,7 @@ Outputs infer_center_crop_pad(const Inputs& in) {
   return {like(in[0], y)};
 }
 
-/// An odd number of elements is cropped, or padded, with one more at the end.
+/// If an odd number of elements is cropped or padded, one more is at the end.
 void center_crop_pad(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto x = in[0].shape, y = out[0].shape;
   const Strides from = dense_strides(x), to = dense_strides(y);

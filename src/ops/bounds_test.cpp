@@ -15,7 +15,7 @@ constexpr double kInfinity = RealBounds::kInfinity;
 
 RealBounds bounds(const Op& op, std::vector<RealBounds> inputs) { return bounds_of(op, inputs); }
 
-/// The outputs of an operator of `inputs` one-element tensors.
+/// The output of an operator whose inputs have one element each.
 float evaluated(const Op& op, std::vector<float> inputs) {
   const Node node{.op = op, .inputs = std::vector<ValueId>(inputs.size(), ValueId{0}), .outputs = {ValueId{1}}};
   const Shape one{1};

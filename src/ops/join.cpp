@@ -135,7 +135,7 @@ std::vector<OperatorInfo> join_operators() {
        .prototype = Split{},
        .inputs = {{"input", kWholeBytes, 'T'}, {"split", kInt64, 0, Presence::optional, Use::parameter}},
        .outputs = {{"outputs", kWholeBytes, 'T', Presence::variadic}},
-       // counted from the node's outputs
+       // num_outputs is ignored, because it equals the node's number of outputs
        .fields = {field("axis", &Split::axis), ignored<std::int64_t>("num_outputs")},
        .infer = infer_split,
        .evaluate = split,

@@ -130,7 +130,7 @@ std::optional<std::string> settle_max_unpool(Op& op, const Inputs&) {
 }  // namespace
 
 std::vector<OperatorInfo> lp_pool_operators() {
-  // ONNX has no such attribute; the window does.
+  // ONNX's MaxUnpool has no dilations, but Window has.
   Field dilations = field("dilations", &MaxUnpool::window, &Window::dilations);
   dilations.is_internal = true;
   constexpr Interval kPower{1, 1 << 15};

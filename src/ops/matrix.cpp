@@ -67,7 +67,7 @@ BatchedProduct matmul_product(std::span<const TensorView> in) {
   const std::size_t a_rank = a.size() > 2 ? a.size() - 2 : 0, b_rank = b.size() > 2 ? b.size() - 2 : 0;
   const std::size_t rank = std::max(a_rank, b_rank);
   std::array<std::int64_t, kMaxRank> batch{};
-  check(rank <= kMaxRank, "a matrix product has rank {}, which is too high", rank + 2);
+  check(rank <= kMaxRank, "a matrix product has rank {}; at most {} is supported", rank + 2, kMaxRank + 2);
   for (std::size_t i = 0; i < rank; ++i) {
     const std::int64_t da = i + a_rank >= rank ? a[i + a_rank - rank] : 1;
     const std::int64_t db = i + b_rank >= rank ? b[i + b_rank - rank] : 1;

@@ -142,7 +142,7 @@ Outputs infer(const Inputs& in) {
   return outputs;
 }
 
-/// ONNX Runtime needs the attribute.
+/// Sets hidden_size if the file lacks it, because ONNX Runtime requires the attribute.
 std::optional<std::string> settle(Op& op, const Inputs& in) {
   auto& recurrent = std::get<Recurrent>(op);
   if (recurrent.hidden_size == 0 && in.has(2) && in.shape(2) && in.shape(2)->size() == 3)

@@ -19,7 +19,7 @@ Tensor int32s(const std::vector<std::int32_t>& values) {
 const Tensor kX = floats({3, 2, 1}, {1, 2, -1, 0.5F, 3, 1});
 const Tensor kH = floats({1, 2, 1}, {0.5F, -0.5F}), kC = floats({1, 2, 1}, {0.25F, 1});
 
-/// `lengths` empty: none.
+/// If `lengths` is empty, the input is absent.
 Inputs lstm_inputs(const std::vector<std::int32_t>& lengths) {
   Inputs inputs{
       kX, ramp({1, 4, 1}, 0.3F, -0.3F),       ramp({1, 4, 1}, 0.2F, -0.2F), ramp({1, 8}, 0.05F, -0.05F), {}, kH,

@@ -57,7 +57,7 @@ bool canonical_min_max(Graph& graph, NodeId id) {
   return true;
 }
 
-/// Whether it is x on one side of a threshold; with alpha 0 both are a Relu.
+/// Whether it is a LeakyRelu or ThresholdedRelu, which are both a Relu if alpha is 0.
 bool is_linear_or_zero(const Op& op) {
   return ops::is<Parametric>(op, ParametricKind::leaky_relu) ||
          ops::is<Parametric>(op, ParametricKind::thresholded_relu);

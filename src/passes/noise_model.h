@@ -34,7 +34,7 @@ class NoiseModel {
 
   /// The largest range of each channel among the region's values that get a grid of their own.
   std::vector<double> value_ranges(const Region& region) const;
-  /// Root mean square by channel of the values that the region's consumers read.
+  /// For each channel, the root mean square of the values that the region's consumers read.
   std::vector<double> value_sizes(const Region& region) const;
 
  private:

@@ -154,7 +154,7 @@ class Finder {
     if (row.role == ops::Role::clip) return clip_limit(id) > 0;
     if (ops::input_named(node, "pads") != ValueId::none) return pads_image(node);
     if (!row.traits.commutes_with_positive_scale) return false;
-    // It gives positions outside the image a fixed value.
+    // tf_crop_and_resize gives positions outside the image a fixed value.
     const auto* resize = std::get_if<Resize>(&node.op);
     if (resize != nullptr && resize->coordinates == ResizeCoordinates::tf_crop_and_resize) return false;
     if (row.traits.acts_along_axes) return acts_on_image(node);

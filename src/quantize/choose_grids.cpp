@@ -172,7 +172,7 @@ class Chooser {
   const std::vector<GridChoice>& choices_;
   std::vector<NodeId> order_;
   Reference reference_;
-  std::vector<Consequence> consequences_;  // by choice
+  std::vector<Consequence> consequences_;  // one per choice
   Signals signals_;
   Noises noises_;
 };

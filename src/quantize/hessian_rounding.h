@@ -48,7 +48,7 @@ struct ChannelGrid {
 /// as in GPTQ: moments of few samples are unreliable in most directions.
 class HessianRounding {
  public:
-  /// `moments` must outlive it.
+  /// `moments` must outlive this object.
   explicit HessianRounding(const InputMoments& moments, double damping = 0.01);
   explicit HessianRounding(InputMoments&&, double = 0) = delete;
 

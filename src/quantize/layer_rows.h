@@ -20,7 +20,7 @@ class LayerRows {
  public:
   static constexpr std::int64_t kMaxPerSample = 256;
 
-  /// For product `id`; at most `max_rows` per tensor.
+  /// Reads the rows of product `id`, at most `max_rows` per tensor.
   LayerRows(const Graph& graph, NodeId id, std::int64_t max_rows = kMaxPerSample);
 
   /// Writes rows [count][depth] of one group of x, the layer's first input. Returns count.

@@ -45,7 +45,7 @@ class PairedRuns {
  private:
   struct Side {
     const Graph* graph;
-    std::vector<bool> done{};  ///< By NodeId: nodes that need not run again.
+    std::vector<bool> done{};  ///< Indexed by NodeId: nodes that need not run again.
     std::vector<ValueId> kept{};
   };
   /// Values of one group of samples, by side, in the order of Side::kept.

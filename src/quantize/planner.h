@@ -34,7 +34,7 @@ struct GridGroup {
 };
 
 struct Plan {
-  std::vector<NodePlan> nodes;  ///< By NodeId.
+  std::vector<NodePlan> nodes;  ///< Indexed by NodeId.
   std::vector<GridGroup> groups;
   int fused_leaky_relu_layers = 0;  ///< Products rounded after their LeakyRelu, for Target::bitfold.
   const NodePlan& at(NodeId id) const { return nodes[static_cast<std::size_t>(id)]; }

@@ -47,9 +47,9 @@ struct SamplePass {
   Progress progress = {};
 };
 
-/// Every loop over samples: reads the source from its start and calls use(batch, first) for each batch, where `first`
-/// is the number of the batch's first sample. Returns the number of samples. Throws Error when there are none or when
-/// they do not fit the graph's inputs, and Cancelled.
+/// All loops over samples use this function. It reads the source from its start and calls use(batch, first) for each
+/// batch; `first` is the number of the batch's first sample. Returns the number of samples. Throws Error when there are
+/// none or when they do not fit the graph's inputs, and Cancelled.
 std::int64_t for_each_batch(SamplePass& pass, const std::function<void(const Batch&, std::int64_t)>& use);
 
 /// The same, but a batch of whole samples is handed over one sample at a time, so that each batch is one run.

@@ -22,7 +22,7 @@ ReferenceOptions options_of_body(const std::string& prefix, const ReferenceOptio
   return own;
 }
 
-// Grids may be per channel.
+// Outputs with grids keep the graph's order, because a grid may be per channel.
 bool may_give_any_order(const Graph& graph, const Node& node, const ReferenceOptions& options) {
   if (options.plain_loops || (options.on_value && !options.any_order)) return false;
   return std::none_of(node.outputs.begin(), node.outputs.end(),

@@ -1,4 +1,4 @@
-// Errors of one of several graphs.
+// Names the graph in an error of a function that takes several graphs.
 #pragma once
 
 #include <string>

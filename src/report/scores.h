@@ -82,7 +82,7 @@ class Agreement {
     for (std::int64_t i = 0; has_scores_ && i < rows.samples; ++i) agreeing_ += a->best(i) == b->best(i) ? 1 : 0;
     samples_ += rows.samples;
   }
-  /// A fraction of 1; absent where an output is not a vector of scores.
+  /// The share of the samples, 0 to 1; absent where an output is not a vector of scores.
   std::optional<double> value() const {
     if (!has_scores_ || samples_ == 0) return std::nullopt;
     return static_cast<double>(agreeing_) / static_cast<double>(samples_);

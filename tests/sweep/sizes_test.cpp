@@ -13,7 +13,7 @@
 namespace bitfold::testing {
 namespace {
 
-/// The same network, in which every input has the sizes that it is given.
+/// The same network, whose inputs may have any sizes.
 Graph with_open_sizes(const Graph& graph) {
   Graph open = graph;
   for (ValueId id : open.inputs()) std::ranges::fill(*open.value(id).shape, kDynamic);

@@ -41,13 +41,13 @@ struct QLinearConv {
 struct QLinearMatMul {
   bool operator==(const QLinearMatMul&) const = default;
 };
-/// x, w, [zero point of x], [of w] -> int32
+/// x, w, [zero point of x], [zero point of w] -> int32
 struct ConvInteger {
   Window window;
   std::int64_t group = 1;
   bool operator==(const ConvInteger&) const = default;
 };
-/// a, b, [zero point of a], [of b] -> int32
+/// a, b, [zero point of a], [zero point of b] -> int32
 struct MatMulInteger {
   bool operator==(const MatMulInteger&) const = default;
 };

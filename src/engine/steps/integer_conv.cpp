@@ -11,7 +11,7 @@ void IntegerConvStep::pack(std::uint8_t* packed, std::int64_t image, std::int64_
   packer.pack(at<std::uint8_t>(1) + image * packer.image_bytes(), packed, padding_.zero_point, begin, end);
 }
 
-/// Panel by panel, so that packed rows are still in the cache when they are read.
+/// Works panel by panel, so that packed rows are still in the cache when they are read.
 void IntegerConvStep::pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin,
                                    std::int64_t end, std::byte* scratch) noexcept {
   const std::int64_t units = conv_.units_per_image(), panel = conv_.units_per_panel();

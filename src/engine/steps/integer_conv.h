@@ -50,7 +50,7 @@ class IntegerConvStep final : public Step {
     return threads_ > 1 && packed_image_bytes() * static_cast<std::size_t>(threads_) > kHalfCache;
   }
   void pack_together(const Team& team, const std::uint8_t* residual) noexcept;
-  /// Units [begin, end) of all images.
+  /// Runs units [begin, end) of all images.
   void pack_and_run(std::uint8_t* packed, const std::uint8_t* residual, std::int64_t begin, std::int64_t end,
                     std::byte* scratch) noexcept;
   /// Rounded up to whole cache lines, so that threads do not share lines.

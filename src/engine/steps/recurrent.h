@@ -17,7 +17,7 @@ class RecurrentStep final : public Step, private ops::RecurrentArithmetic {
     Shape shape;
     int operand = -1;  ///< -1: absent, or packed as the weights of a product.
   };
-  /// [rows, depth] x [depth, columns] with the weights of one direction each.
+  /// A product [rows, depth] x [depth, columns], with separate weights for each direction.
   struct Product {
     onednn::Primitive primitive;
     std::int64_t rows = 0;

@@ -20,7 +20,7 @@
 namespace bitfold {
 namespace {
 
-/// Weights for these vectors of taps.
+/// Weights for the vectors of taps described above.
 struct Stride2Filter {
   Filter<3, 1, 1> columns;   ///< Used for the last column of an output, which is a vector by itself.
   __m512i even[kColumns];    ///< The first column of an output, and the last row of its second column.

@@ -41,7 +41,7 @@ std::int64_t tile_count(const GemmSize& size) {
   return size.row_count * ((size.pixel_count + kTilePixels - 1) / kTilePixels) * ((size.channel_count + 15) / 16);
 }
 
-// Two per cycle.
+// The CPU does two of the operations that vector_cost() counts in each cycle.
 double vector_cycles(const GemmKernel& kernel, const GemmSize& size) {
   return vector_cost(kernel, size) * static_cast<double>(size.row_count) / 2;
 }

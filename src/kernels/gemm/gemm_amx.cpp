@@ -189,7 +189,7 @@ BITFOLD_INLINE void run_blocks(Call& call, std::int64_t begin, std::int64_t end)
   finish<kBlocks, Writer>(call, last, call.sums[kInterleaves ? number % 2 : 0]);
 }
 
-// Not inlined, because GCC runs out of registers if both are in one function.
+// Not inlined, because GCC runs out of registers if both forms of run_blocks are in one function.
 template <int kBlocks, class Writer>
 [[gnu::noinline]] void run_plain(Call& call, std::int64_t begin, std::int64_t end) {
   run_blocks<kBlocks, false, Writer>(call, begin, end);

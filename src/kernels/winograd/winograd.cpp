@@ -80,7 +80,7 @@ bool winograd_pays(std::int64_t in_channels, std::int64_t out_channels, std::int
   // The input transform supports images of 3 or 4 channels, or whole vectors and pairs of channels.
   const bool is_image = in_channels == 3 || in_channels == 4;
   if ((!is_image && (in_channels < 16 || in_channels % 2 != 0)) || out_channels < kBlockChannels) return false;
-  // In multiplications of int16 pairs: the cost of a tile's transforms per channel.
+  // The cost of a tile's transforms per channel, in multiplications of int16 pairs.
   constexpr std::int64_t kInputCost = 100, kOutputCost = 220;
   const std::int64_t tiles = divide_up(out_height, kWinogradTile) * divide_up(out_width, kWinogradTile);
   const std::int64_t channels = divide_up(out_channels, kBlockChannels) * kBlockChannels;

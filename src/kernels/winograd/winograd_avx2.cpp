@@ -203,7 +203,7 @@ struct Requantize {
     return _mm256_cvtps_epi32(leaky_steps(_mm256_mul_ps(sums, multiplier), negative_gain));
   }
 
-  /// Four pixels of eight channels; stores the first `count` pixels.
+  /// Converts four pixels of eight channels, and stores the first `count` of them.
   BITFOLD_INLINE void operator()(const __m256i (&y)[kTile], std::uint8_t* to, std::int64_t stride,
                                  std::int64_t count) const {
     // Each half holds four channels of four pixels.
