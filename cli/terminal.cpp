@@ -72,8 +72,8 @@ void finish_standard_output() {
 void occupy_standard_descriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
-    // The lowest free descriptor is this one. It is opened in the wrong direction, so that reading or writing still
-    // fails.
+    // open() takes the lowest free number, which is `descriptor`. It is opened in the wrong direction, so that reading
+    // or writing still fails.
     if (::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
   }
 }

@@ -56,7 +56,7 @@ struct Layer {
   std::vector<std::string> penalties = {};
 };
 
-/// [batch, length, heads * size]
+/// Gives output 0: [batch, length, heads * size].
 void give_attention(Expansion& e, const Layer& layer) {
   std::string scores = e.add("MatMul", {layer.query, transpose(e, layer.key, {0, 1, 3, 2})});
   scores = e.add("Mul", {scores, e.number(layer.scale)});

@@ -127,7 +127,7 @@ Reason dynamic_quantize_matmul(Expansion& e) {
 
 // Weights in blocks ---------------------------------------------------------------------------------------------------
 
-/// Codes of `bits` in rows of bytes; each row begins a byte.
+/// Codes of `bits` bits each, in rows; each row begins at a whole byte.
 struct PackedRows {
   const std::uint8_t* bytes;
   std::int64_t row_bytes;

@@ -161,7 +161,7 @@ TEST(Import, reading_a_hundred_thousand_nodes_of_one_name_is_not_quadratic) {
   EXPECT_EQ(g.node(NodeId{99'999}).name, "relu_99999");
 }
 
-TEST(ReadNode, range_accepts_the_type_of_its_sums) {
+TEST(ReadNode, range_accepts_the_attribute_stash_type) {
   ModelBuilder b(27);
   for (const char* name : {"start", "limit", "delta"}) b.input(name, {});
   set_integer(b.node("Range", "range", {"start", "limit", "delta"}, {"y"}), "stash_type", onnx::TensorProto::FLOAT);

@@ -51,8 +51,8 @@ bool GraphReader::widen_constant(const onnx::NodeProto& node) {
   return true;
 }
 
-// Reshape(Softmax(Flatten(x))), or the same of a Hardmax, as the exporter writes it, becomes one operator again. The
-// nodes it consists of are then unread.
+// Reshape(Softmax(Flatten(x))), as the exporter writes it, becomes one operator again; so does this form of a Hardmax.
+// The other nodes then have no readers.
 bool GraphReader::read_flattened_softmax(const onnx::NodeProto& node) {
   const auto producer_of = [&](ValueId id) {
     const NodeId producer = id == ValueId::none ? NodeId::none : graph_.producer(id);

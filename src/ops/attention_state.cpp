@@ -31,8 +31,10 @@ Outputs infer_linear(const Inputs& in) {
   const auto& op = std::get<LinearAttention>(in.node.op);
   check(op.q_num_heads > 0 && op.kv_num_heads > 0 && op.q_num_heads % op.kv_num_heads == 0,
         "{} heads of queries are not a multiple of {} heads of keys", op.q_num_heads, op.kv_num_heads);
-  check(in.has(kDecay) == has_decay(op.rule), "its update rule {} decay", has_decay(op.rule) ? "needs" : "has no");
-  check(in.has(kBeta) == has_delta(op.rule), "its update rule {} beta", has_delta(op.rule) ? "needs" : "has no");
+  check(in.has(kDecay) == has_decay(op.rule), "its update rule {} decay",
+        has_decay(op.rule) ? "needs" : "does not accept");
+  check(in.has(kBeta) == has_delta(op.rule), "its update rule {} beta",
+        has_delta(op.rule) ? "needs" : "does not accept");
   Outputs outputs(in.node.outputs.size(), real({}));
   if (!in.shape(kQuery) || !in.shape(kKey) || !in.shape(kValue)) return outputs;
   const Shape &q = *in.shape(kQuery), &v = *in.shape(kValue);

@@ -1,5 +1,5 @@
-// Plain matrix products, and Gemm and MatMul as such, shared by the loops of this folder and the reference's oneDNN
-// path.
+// Matrix products in plain loops, and the parts of Gemm and MatMul that these loops and the reference's oneDNN path
+// share.
 #pragma once
 
 #include <cstdint>

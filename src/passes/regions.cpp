@@ -180,7 +180,7 @@ class Finder {
     return fills_with_zero(graph_, node);
   }
 
-  /// A negative step along the channels, for example, would keep their number but not their order.
+  /// Whether it leaves the channels alone: a negative step would keep their number, but not their order.
   bool acts_on_image(const Node& node) const {
     const ValueId input = ops::input_named(node, "axes");
     const auto axes = input == ValueId::none ? std::vector<std::int64_t>{} : integers(graph_, input);
