@@ -114,7 +114,7 @@ void bench_models(const Options& o) {
   }
   o.output->table(rows);
   o.output->say("");
-  rows = {{"model", "graph to first outputs", "arena", "above its lower bound", "packed weights"}};
+  rows = {{"model", "time to first outputs", "arena", "arena above lower bound", "packed weights"}};
   for (std::size_t i = 0; i < results.size(); ++i) {
     const auto& r = results[i];
     const double excess =

@@ -77,7 +77,8 @@ int main(int argc, char** argv) {
   app.fallthrough();
   std::size_t max_memory = 0;
   app.add_option("--max-memory", max_memory,
-                 "Refuse networks whose values need more, e.g. 8GB (default: what the machine has available)")
+                 "Refuse networks whose values need more memory than this, such as 8GB (default: what the machine has "
+                 "available)")
       ->transform(CLI::AsSizeValue(true))
       ->each([](const std::string& bytes) { limit_memory(std::stoull(bytes)); });
   app.add_option_function<std::vector<std::string>>(

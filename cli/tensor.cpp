@@ -125,8 +125,8 @@ void add_tensor(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("tensor", "Quantize one array: scale, zero_point, codes, error");
   verb->add_option("input", o->input, "A float32 .npy file, also through a pipe (/dev/stdin)")->required();
-  verb->add_option("--bits", o->bits, "2..16 (default 8)");
-  verb->add_option("--scheme", o->scheme, "asymmetric (default) or symmetric")
+  verb->add_option("--bits", o->bits, "Bits of the codes, 2 to 16 (default 8)");
+  verb->add_option("--scheme", o->scheme, "Scheme of the grid: asymmetric (default) or symmetric")
       ->check(CLI::IsMember({"symmetric", "asymmetric"}));
   verb->add_option("--axis", o->axis, "One grid per index along this axis (default: one grid)")
       ->check(CLI::Range(0, 64));

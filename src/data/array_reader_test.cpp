@@ -172,7 +172,7 @@ TEST(LoadNpy, reads_one_array_through_a_pipe) {
     if (!message.empty()) throw Error(message);
     return arrays;
   };
-  ::signal(SIGPIPE, SIG_IGN);  // writers whose array is refused
+  ::signal(SIGPIPE, SIG_IGN);  // a writer whose array is refused fails with EPIPE
   for (const bool fortran : {false, true}) {
     const std::string file = file_of(4, 2, fortran, false);
     EXPECT_EQ(load(file).at(0).tensor, parse_npy(std::as_bytes(std::span(file)), "x"));

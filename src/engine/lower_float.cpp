@@ -93,7 +93,7 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   return true;
 }
 
-/// `b` times `scale` as a row of `columns` numbers; empty if `b` has another shape.
+/// `b` times `factor` as a row of `columns` numbers; empty if `b` has another shape.
 std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float factor) {
   const bool row = b.size() == columns && (b.rank() == 0 || b.dim(b.rank() - 1) == columns);
   if (!row && b.size() != 1) return std::nullopt;

@@ -19,7 +19,7 @@ inline std::uint8_t code_of(std::int32_t accumulator, float multiplier, const Co
   return static_cast<std::uint8_t>(round_half_even(steps) + output.zero_point);
 }
 
-/// Writes channel `c` of the pixel that begins at element `index` of y.
+/// Writes the output of one accumulator to element `index` of y.
 inline void store_accumulator(std::int32_t accumulator, float multiplier, const ConvOutput& output, void* y,
                               std::int64_t index) {
   switch (output.kind) {

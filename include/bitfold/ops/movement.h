@@ -91,7 +91,7 @@ struct SpaceToDepth {
   bool column_row_depth = false;
   bool operator==(const SpaceToDepth&) const = default;
 };
-/// x, lengths [batch]: reverses the first `length` elements of each row.
+/// x, lengths [batch]: reverses the first lengths[i] elements of row i.
 struct ReverseSequence {
   std::int64_t batch_axis = 1, time_axis = 0;
   bool operator==(const ReverseSequence&) const = default;
