@@ -7,8 +7,8 @@
 
 namespace bitfold {
 
-/// In samples; longer files are rejected. 18 hours at 16 kHz.
-inline constexpr std::int64_t kMaxAudioLength = std::int64_t{1} << 30;
+/// In samples; longer files are rejected. 4 hours at 16 kHz, 1 GB.
+inline constexpr std::int64_t kMaxAudioLength = std::int64_t{1} << 28;
 
 struct AudioInfo {
   std::int64_t length = 0;  ///< Samples per channel.

@@ -19,12 +19,12 @@ WaveformLayout waveform_layout(const InputSpec& input, const std::string& where)
   const Shape& shape = input.shape;
   if (shape.size() == 1) return {0, false};
   if (shape.size() == 2) return {1, true};
-  const auto is_one = [&](std::size_t axis) { return shape[axis] == 1 || shape[axis] == kDynamic; };
-  check(shape.size() == 3 && (is_one(1) || is_one(2)),
+  const bool is_planar = shape.size() == 3 && (shape[1] == 1 || (shape[1] == kDynamic && shape[2] != 1));
+  check(is_planar || (shape.size() == 3 && shape[2] == 1),
         "{}: input '{}' of shape {} does not accept waveforms; expected N, batch x N, batch x 1 x N or batch x N x 1 "
         "(networks that take spectra need a folder of .npz files)",
         where, input.name, to_string(shape));
-  return {shape[1] == 1 || shape[2] != 1 ? std::size_t{2} : std::size_t{1}, true};
+  return {is_planar ? std::size_t{2} : std::size_t{1}, true};
 }
 
 constexpr std::int64_t kMaxWindows = 10'000'000;

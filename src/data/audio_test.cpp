@@ -84,6 +84,7 @@ TEST_F(Audio, the_input_decides_the_layout) {
   ASSERT_EQ(batch->runs.size(), 2U);
   EXPECT_EQ(batch->runs[1][0].shape(), Shape{3});
   EXPECT_EQ(batch->runs[1][0].data<float>()[0] * 32768, 1003);
+  expect_refused({1, 3, kDynamic}, {}, "input 'x' of shape 1x3x? does not accept waveforms");
   expect_refused({1, 3, 257}, {}, "input 'x' of shape 1x3x257 does not accept waveforms");
 }
 
@@ -145,6 +146,29 @@ TEST_F(Audio, bad_files_are_named) {
   expect_refused({kDynamic, 4}, {.strict = true}, "b.wav': cannot be read as audio");
   std::filesystem::remove(folder_ / "a.wav");
   expect_refused({kDynamic, 4}, {}, "none of its 2 audio files can be read");
+}
+
+TEST_F(Audio, any_damaged_byte_or_end_of_a_header_is_survived) {
+  const std::string good = wav({1, 2, 3, 4}, 8000);
+  const auto read = [&](const std::string& file) {
+    save("a.wav", file);
+    const std::string path = (folder_ / "a.wav").string();
+    try {
+      return static_cast<std::int64_t>(read_audio(path, audio_info(path).rate).size());
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("a.wav'"), std::string::npos) << error.what();
+      return std::int64_t{0};
+    }
+  };
+  EXPECT_EQ(read(good), 4);
+  for (std::size_t i = 0; i < 44; ++i) {
+    for (const char value : {'\0', '\1', '\x7f', '\xff'}) {
+      std::string damaged = good;
+      damaged[i] = value;
+      EXPECT_LE(read(damaged), 8) << i;
+    }
+    EXPECT_EQ(read(good.substr(0, i)), 0) << i;
+  }
 }
 
 TEST_F(Audio, rates_and_lengths_that_do_not_agree_are_refused) {

@@ -185,7 +185,7 @@ Shape Preprocessor::sample_shape(std::int64_t width, std::int64_t height, const 
 }
 
 bool Preprocessor::has_one_shape() const {
-  if (options_.resize_exact || options_.fit || options_.crop) return true;
+  if (options_.resize_exact || options_.fit || options_.crop || (options_.resize_height && options_.pad)) return true;
   // The number of elements of a flat input is its shape.
   return layout_ == InputLayout::flat ? input_shape_[1] != kDynamic : width_ && height_;
 }

@@ -75,7 +75,7 @@ TEST(Fit, fills_each_channel_of_the_input) {
   EXPECT_EQ(sample, (std::vector<float>{9, 9, 9, 9, 9, 9, 1, 2, 3, 1, 2, 3}));
 }
 
-TEST(Pad, fills_at_the_right_with_what_becomes_zero) {
+TEST(Pad, fills_at_the_right_with_zeros_of_the_input) {
   // 4x2 pixels at height 4 are 8x4.
   const auto rows =
       first_channel(settings({{"resize", "x4"}, {"pad", "10"}, {"normalize", "tf"}}), plain_image(4, 2, 255));
