@@ -61,7 +61,7 @@ TEST_F(Audio, windows_have_the_length_of_the_input) {
   EXPECT_EQ(starts(*dataset.source), (std::vector<float>{1000, 1004, 1000}));
   ASSERT_EQ(dataset.files.size(), 3U);
   EXPECT_TRUE(dataset.files[1].ends_with("a.wav") && dataset.files[2].ends_with("b.WAV"));
-  EXPECT_NE(dataset.notes[0].find("8000 Hz, windows of 4 samples, one every 4"), std::string::npos);
+  EXPECT_NE(dataset.notes.back().find("8000 Hz, windows of 4 samples, one every 4"), std::string::npos);
   EXPECT_EQ(starts(*open({kDynamic, 4}, {.audio = {.hop = 3}}).source), (std::vector<float>{1000, 1003, 1006, 1000}));
   EXPECT_EQ(starts(*open({1, kDynamic}, {.audio = {.window = 5}, .limit = 2}).source),
             (std::vector<float>{1000, 1005}));
@@ -184,7 +184,7 @@ TEST_F(Audio, rates_and_lengths_that_do_not_agree_are_refused) {
                  "a.wav': cannot be resampled from 8000 Hz to 10000000 Hz");
   expect_error(
       [&] {
-        open_dataset(folder_.path().string(), {{"x", DataType::float32, {1, 4}}, {"rate", DataType::int64, {}}});
+        open_dataset(folder_.path().string(), {{"x", DataType::float32, {1, 4}}, {"rate", DataType::int64, {1}}});
       },
       "the network has 2; use a folder of .npz files");
 }

@@ -129,7 +129,7 @@ TEST(DefaultScale, is_1_if_the_mean_counts_pixel_levels) {
   EXPECT_EQ(value({{"mean", "127"}}), 128);
   EXPECT_EQ(value({{"std", "255"}}), 1);
   EXPECT_EQ(value({{"mean", "0.5"}, {"std", "0.5"}}), 1);
-  EXPECT_EQ(value({{"mean", "1"}, {"scale", "1/127.5"}}), 1);
+  EXPECT_FLOAT_EQ(value({{"mean", "1"}, {"scale", "1/127.5"}}), 1);
 }
 
 TEST(Normalize, has_the_formula_of_each_preset) {
