@@ -70,7 +70,7 @@ DataOptions::DataOptions(CLI::App& verb) : values_(std::make_unique<Values>()) {
       ->type_name("FILE.toml")
       ->group(kGroup);
   const auto add_audio = [&](const char* name, std::optional<std::int64_t>& value, const char* type, const char* help) {
-    verb.add_option(name, value, help)->type_name(type)->check(CLI::PositiveNumber)->group(kGroup);
+    verb.add_option(name, value, help)->type_name(type)->check(CLI::PositiveNumber.description(""))->group(kGroup);
   };
   add_audio("--sample-rate", values_->audio.sample_rate, "HZ",
             "Resample audio files to this rate (default: their own)");

@@ -99,6 +99,11 @@ TEST_F(DataForms, run_never_writes_over_a_sample) {
   save_onnx(open_network(), model());
   save_npy(path("s.npz"), {{"input", Tensor(DataType::float32, {1, 3, 8, 8})}});
   write_text(path("samples.txt"), "s.npz\n");
+  const std::string run = fmt::format("run {} --input {} --output {}", model(), path("samples.txt"), path("outputs"));
+  expect_works(run);
+  expect_works(run);  // into a folder that exists
+  expect_refused(fmt::format("run {} --input {} --output {}", model(), path("s.npz"), path("outputs")),
+                 {"the name must end in .npy or .npz"});
   expect_refused(fmt::format("run {} --input {} --output {}", model(), path("samples.txt"), folder_.path().string()),
                  {"s.npz: the output would overwrite the sample"});
 }
