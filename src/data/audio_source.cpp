@@ -27,7 +27,7 @@ WaveformLayout waveform_layout(const InputSpec& input, const std::string& where)
   return {is_planar ? std::size_t{2} : std::size_t{1}, true};
 }
 
-constexpr std::int64_t kMaxWindows = 10'000'000;
+constexpr std::size_t kMaxWindows = 10'000'000;
 
 struct Window {
   std::size_t file;
@@ -71,16 +71,13 @@ class AudioSource final : public BatchSource {
     check_range("hop", options.audio.hop, kMaxAudioLength);
     check_range("sample-rate", options.audio.sample_rate, 10'000'000);
     rate_ = options.audio.sample_rate.value_or(0);
-    const std::size_t limit = static_cast<std::size_t>(options.limit.value_or(kMaxWindows));
-    for (std::size_t i = 0; i < set_.files.size() && windows_.size() < limit; ++i)
-      add_windows(i, window, hop, limit, options);
-    check(windows_.size() < kMaxWindows, "{}: has more than {} windows; give a larger --hop, or --limit", where_,
-          kMaxWindows - 1);
+    for (std::size_t i = 0; i < set_.files.size(); ++i) add_windows(i, window, hop, options);
     check(!windows_.empty(), "{}: none of its {} audio files can be read", where_, set_.files.size());
     notes.push_back(fmt::format(
         "{}: {} Hz, {}", where_, rate_,
         window ? fmt::format("windows of {} samples, one every {}", *window, hop) : "each file as a whole"));
     shape_ = Shape(input.shape.size(), 1);
+    if (options.limit) keep_evenly(static_cast<std::size_t>(*options.limit));
   }
 
   std::optional<Batch> next(std::int64_t max_samples) override {
@@ -123,7 +120,7 @@ class AudioSource final : public BatchSource {
  private:
   std::string path(std::size_t file) const { return set_.files[file].path.string(); }
 
-  void add_windows(std::size_t file, std::optional<std::int64_t> window, std::int64_t hop, std::size_t limit,
+  void add_windows(std::size_t file, std::optional<std::int64_t> window, std::int64_t hop,
                    const DatasetOptions& options) {
     AudioInfo info;
     try {
@@ -139,8 +136,17 @@ class AudioSource final : public BatchSource {
           info.rate, rate_);
     const std::int64_t length = resampled_length(info.length, info.rate, rate_);
     if (!window) return windows_.push_back({file, 0, length});
-    for (std::int64_t first = 0; (first == 0 || first + *window <= length) && windows_.size() < limit; first += hop)
+    for (std::int64_t first = 0; (first == 0 || first + *window <= length); first += hop)
       windows_.push_back({file, first, *window});
+    check(windows_.size() <= kMaxWindows, "'{}': there are more than {} windows; give a larger --hop", path(file),
+          kMaxWindows);
+  }
+
+  // The first windows would be those of one long file.
+  void keep_evenly(std::size_t count) {
+    if (count >= windows_.size()) return;
+    for (std::size_t i = 0; i < count; ++i) windows_[i] = windows_[i * windows_.size() / count];
+    windows_.resize(count);
   }
 
   Shape shape_of(std::int64_t samples, std::int64_t length) const {

@@ -63,6 +63,9 @@ TEST_F(Audio, windows_have_the_length_of_the_input) {
   EXPECT_TRUE(dataset.files[1].ends_with("a.wav") && dataset.files[2].ends_with("b.WAV"));
   EXPECT_NE(dataset.notes.back().find("8000 Hz, windows of 4 samples, one every 4"), std::string::npos);
   EXPECT_EQ(starts(*open({kDynamic, 4}, {.audio = {.hop = 3}}).source), (std::vector<float>{1000, 1003, 1006, 1000}));
+  // A limit spreads over all windows.
+  const DatasetOptions two{.audio = {.hop = 3}, .limit = 2};
+  EXPECT_EQ(starts(*open({kDynamic, 4}, two).source), (std::vector<float>{1000, 1006}));
   EXPECT_EQ(starts(*open({1, kDynamic}, {.audio = {.window = 5}, .limit = 2}).source),
             (std::vector<float>{1000, 1005}));
 }
