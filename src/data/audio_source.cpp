@@ -136,10 +136,11 @@ class AudioSource final : public BatchSource {
           info.rate, rate_);
     const std::int64_t length = resampled_length(info.length, info.rate, rate_);
     if (!window) return windows_.push_back({file, 0, length});
-    for (std::int64_t first = 0; (first == 0 || first + *window <= length); first += hop)
+    for (std::int64_t first = 0; first == 0 || first + *window <= length; first += hop) {
       windows_.push_back({file, first, *window});
-    check(windows_.size() <= kMaxWindows, "'{}': there are more than {} windows; give a larger --hop", path(file),
-          kMaxWindows);
+      check(windows_.size() <= kMaxWindows, "'{}': there are more than {} windows; give a larger --hop", path(file),
+            kMaxWindows);
+    }
   }
 
   // The first windows would be those of one long file.
