@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 
 #include "bitfold/onnx.h"
 #include "bitfold/peaks.h"
 #include "bitfold/report.h"
+#include "data_options.h"
 #include "model.h"
 #include "output.h"
 #include "verbs.h"
@@ -20,6 +20,7 @@ struct Options {
   Cut cut;
   BenchOptions bench;
   bool no_optimize = false, profiles = false;
+  std::unique_ptr<DataOptions> data_options;
   std::unique_ptr<Output> output;
 };
 
@@ -72,20 +73,25 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
   return list;
 }
 
-/// The arrays of --input, or of the first file of a folder.
+/// The arrays of --input, or the first sample.
 std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
-  std::string path = o.input;
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) path = some_sample_files(path).front();
   std::vector<std::string> notes;
-  std::vector<Tensor> inputs = arrange_inputs(load_arrays(path), input_specs(graph), path, notes);
-  o.output->say_all(notes);
-  return inputs;
+  if (is_array_input(o.input)) {
+    std::vector<Tensor> inputs = arrange_inputs(load_arrays(o.input), input_specs(graph), o.input, notes);
+    o.output->say_all(notes);
+    return inputs;
+  }
+  Dataset dataset = open_dataset(o.input, input_specs(graph), o.data_options->resolve());
+  o.output->say_all(dataset.notes);
+  auto batch = dataset.source->next(1);
+  if (!batch) throw Error(fmt::format("'{}': has no samples", o.input));
+  return batch->runs.empty() ? std::move(batch->inputs) : std::move(batch->runs.front());
 }
 
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
-  for (const auto& path : o.models) graphs.push_back(load_runnable(path, o.cut, {}, !o.no_optimize));
+  for (const auto& path : o.models)
+    graphs.push_back(load_runnable(path, o.cut, load_options_for(o.input), !o.no_optimize));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
   BenchOptions options = o.bench;
@@ -149,8 +155,8 @@ void add_bench(CLI::App& app) {
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--input", o->input,
-                   "Time the arrays of this .npy or .npz file, or of the first file of this folder, as run takes them "
-                   "(default: pseudo-random numbers, and zeros for integers)")
+                   "Time the first sample of this DATA, as run takes it (default: pseudo-random numbers, and zeros for "
+                   "integers)")
       ->excludes("--shape")
       ->excludes("--batch");
   verb->add_option("--min-time", o->bench.min_time_s, "Seconds to measure each model for (default: 1)")
@@ -160,6 +166,7 @@ void add_bench(CLI::App& app) {
                  "Also list each model's steps: kernel, time, rate, and the rate as a fraction of the cores' peak "
                  "(operations are counted for direct convolution, so Winograd kernels may exceed the peak)");
   add_cut_flags(*verb, o->cut);
+  o->data_options = std::make_unique<DataOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold bench model.onnx model.int8.onnx --threads 1");
   verb->callback([o, verb] {

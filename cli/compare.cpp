@@ -42,8 +42,9 @@ void print_worst(const Options& o, const Comparison& result) {
 }
 
 void compare_models(const Options& o) {
-  const Graph float_graph = load_runnable(o.float_model, o.cut);
-  const Graph quantized_graph = load_runnable(o.quantized_model, o.cut);
+  const LoadOptions load = load_options_for(o.data);
+  const Graph float_graph = load_runnable(o.float_model, o.cut, load);
+  const Graph quantized_graph = load_runnable(o.quantized_model, o.cut, load);
   Dataset dataset = open_dataset(o.data, input_specs(float_graph), o.data_options->resolve());
   o.output->say_all(dataset.notes);
   Comparison result;
@@ -94,9 +95,7 @@ void add_compare(CLI::App& app) {
   CLI::App* verb = app.add_subcommand("compare", "Compare a quantized model with its float original");
   verb->add_option("float_model", o->float_model, "The float ONNX model")->required();
   verb->add_option("quantized_model", o->quantized_model, "The quantized ONNX model")->required();
-  verb->add_option("--data", o->data,
-                   "Samples: folder of .npz, images or IDX files, or .npy or .npz file; labels are not needed")
-      ->required();
+  verb->add_option("--data", o->data, fmt::format("Samples: {}; labels are not needed", kDataForms))->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   verb->add_option("--worst", o->worst, "How many layers to list; the JSON has all (default: 10)");
   add_cut_flags(*verb, o->cut);

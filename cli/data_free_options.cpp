@@ -31,6 +31,7 @@ InputRange DataFreeOptions::range(const Graph& graph, const DataOptions& data_op
   } else {
     // Images are read as pixels from 0 to 255.
     const Preprocess p = data_options.resolve().preprocess;
+    const float scale = p.scale.value_or(static_cast<float>(default_scale(p)));
     const std::size_t channels = std::max({std::size_t{1}, p.mean.size(), p.std.size()});
     const auto entry = [](const std::vector<float>& v, std::size_t c, float otherwise) {
       return v.empty() ? otherwise : v[v.size() == 1 ? 0 : c];
@@ -39,7 +40,7 @@ InputRange DataFreeOptions::range(const Graph& graph, const DataOptions& data_op
     for (std::size_t c = 0; c < channels; ++c) {
       const float mean = entry(p.mean, c, 0), deviation = entry(p.std, c, 1);
       range.min[c] = -mean / deviation;
-      range.max[c] = (255 * p.scale.value_or(1.0F / 255) - mean) / deviation;
+      range.max[c] = (255 * scale - mean) / deviation;
     }
     if (!p.scale && p.mean.empty() && p.std.empty())
       guess = " (assumed; set it with --input-range, or --scale, --mean and --std)";

@@ -8,6 +8,11 @@
 
 namespace bitfold::cli {
 
+/// The forms of DATA, for help texts.
+inline constexpr const char* kDataForms =
+    "folder of .npz, image, audio or IDX files, .npy or .npz file, image, audio file, or text file with a path per "
+    "line";
+
 /// Adds the options to a verb. resolve() returns their values; flags override the file.
 class DataOptions {
  public:
@@ -16,6 +21,8 @@ class DataOptions {
 
   /// Throws Error naming the flag or the file's line if a value is invalid.
   DatasetOptions resolve() const;
+  /// The first flag that was given and changes samples, such as "--resize"; empty if none was.
+  std::string first_given() const;
 
  private:
   struct Values;

@@ -22,7 +22,7 @@ struct Options {
 };
 
 void eval(const Options& o) {
-  const Graph graph = load_runnable(o.model, o.cut);
+  const Graph graph = load_runnable(o.model, o.cut, load_options_for(o.data));
   Dataset dataset = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
   o.output->say_all(dataset.notes);
   Evaluation result;
@@ -53,8 +53,7 @@ void add_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("eval", "Measure top-1 and top-5 accuracy and latency on labelled data");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--data", o->data, "Labelled samples: folder of .npz, images or IDX files, or .npy or .npz file")
-      ->required();
+  verb->add_option("--data", o->data, fmt::format("Labelled samples: {}", kDataForms))->required();
   verb->add_option("--threads", o->threads, "Cores to use (default: all)")->check(CLI::Range(0, 1024));
   verb->add_option("--batch", o->batch, "Batch size (default: chosen automatically)")->check(CLI::Range(1, 1 << 20));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");

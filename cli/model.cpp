@@ -19,8 +19,8 @@ bool is_quantized(const Graph& graph) {
   return std::any_of(values.begin(), values.end(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
 }
 
-Graph load_float(const std::string& path, const std::string& verb) {
-  Graph graph = load_onnx(path);
+Graph load_float(const std::string& path, const std::string& verb, const LoadOptions& options) {
+  Graph graph = load_onnx(path, options);
   if (is_quantized(graph))
     throw Error(fmt::format("{}: is quantized already; {} the float model from which it was made", path, verb));
   return graph;
@@ -79,10 +79,23 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   return specs;
 }
 
-std::vector<std::string> some_sample_files(const std::string& folder) {
-  std::vector<std::string> files = sample_files(folder);
-  if (files.empty()) throw Error(fmt::format("'{}': contains no .npz or .npy files", folder));
-  return files;
+LoadOptions load_options_for(const std::string& data) {
+  LoadOptions options;
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(data, ignored) && !std::filesystem::is_regular_file(data, ignored)) return options;
+  const std::vector<std::string> files = whole_samples(data);
+  if (files.empty()) return options;
+  const std::vector<NamedTensor> arrays = load_npy(files.front());
+  // A lone array feeds a lone input under any name.
+  for (std::size_t i = 0; arrays.size() > 1 && i < arrays.size(); ++i) options.overridden.push_back(arrays[i].name);
+  return options;
+}
+
+bool is_array_input(const std::string& path) {
+  std::error_code ignored;
+  if (path.empty() || !std::filesystem::exists(path, ignored)) return true;  // reported when it is read
+  if (std::filesystem::is_directory(path, ignored)) return false;
+  return !std::filesystem::is_regular_file(path, ignored) || is_array_file(path);
 }
 
 std::vector<NamedTensor> load_arrays(const std::string& path) {

@@ -20,7 +20,7 @@ namespace bitfold::cli {
 bool is_quantized(const Graph& graph);
 
 /// Loads the network unchanged. Throws Error if it is quantized, because `verb` needs the float model.
-Graph load_float(const std::string& path, const std::string& verb);
+Graph load_float(const std::string& path, const std::string& verb, const LoadOptions& options = {});
 
 /// Loads the network and optimizes it, unless it is already quantized: then its grids belong to the graph as stored.
 Graph load_optimized(const std::string& path, const LoadOptions& options = {});
@@ -57,8 +57,11 @@ auto naming_file_of_nodes(const std::string& path, const F& f) {
 /// The inputs that a dataset must provide.
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-/// sample_files(). Throws Error if there are none.
-std::vector<std::string> some_sample_files(const std::string& folder);
+/// Inputs with default values that the data feeds: the names of the first sample's arrays, if samples are whole files.
+LoadOptions load_options_for(const std::string& data);
+
+/// Whether --input is one file of arrays (also a pipe), which are taken as they are.
+bool is_array_input(const std::string& path);
 
 /// The arrays of an .npy or .npz file, or the one array that a pipe delivers as .npy.
 std::vector<NamedTensor> load_arrays(const std::string& path);

@@ -83,7 +83,11 @@ void check_paths(const CLI::App& verb) {
         if (is_same({"", data}, input))
           throw Error(fmt::format("{} would replace '{}' and remove its weights '{}', {}; write to another file",
                                   outputs[i].option, outputs[i].path, data, input.option));
-    check_can_write(path_of(outputs[i]));
+    // The outputs of several samples are files in a folder, which may exist.
+    std::error_code ignored;
+    const bool is_folder_of_run =
+        verb.get_name() == "run" && outputs[i].option == "--output" && fs::is_directory(outputs[i].path, ignored);
+    if (!is_folder_of_run) check_can_write(path_of(outputs[i]));
   }
 }
 

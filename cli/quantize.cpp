@@ -108,7 +108,7 @@ QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
 
 Work calibrate_checked(const Options& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
-  const Graph graph = load_float(o.model, o.verb->get_name());
+  const Graph graph = load_float(o.model, o.verb->get_name(), load_options_for(o.data));
   const Graph runnable = o.cut.empty() ? graph : extract_part(graph, o.cut).graph;
   const Recipe asked = o.recipe->resolve();
   Work work;
@@ -246,8 +246,7 @@ void analyze_model(const Options& o) {
 void add_common_flags(CLI::App& verb, Options& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
-  verb.add_option("--calibrate", o.data,
-                  "Samples: folder of .npz, images or IDX files, or .npy or .npz file; about 100 are enough");
+  verb.add_option("--calibrate", o.data, fmt::format("Samples: {}; about 100 are enough", kDataForms));
   verb.add_option("--calibration", o.load_calibration_path,
                   "Statistics written by --save-calibration, instead of samples");
   verb.add_option("--threads", o.threads, "Cores to use (default: all)")->check(CLI::Range(0, kMaxThreads));

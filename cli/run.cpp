@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -8,6 +9,7 @@
 #include "bitfold/error.h"
 #include "bitfold/reference.h"
 #include "bitfold/session.h"
+#include "data_options.h"
 #include "model.h"
 #include "output.h"
 #include "verbs.h"
@@ -20,6 +22,7 @@ struct Options {
   Cut cut;
   int threads = 1;
   bool simulate = false;
+  std::unique_ptr<DataOptions> data_options;
   std::unique_ptr<Output> output;
 };
 
@@ -55,34 +58,52 @@ class Runner {
   std::optional<Session> session_;
 };
 
-/// Runs the network once for each file of the folder. Outputs have the names of the inputs' files.
-void run_folder(const Options& o) {
+/// The names of the samples' outputs: those of their files, with numbers if several samples have the same.
+std::vector<std::string> output_names(const std::vector<std::string>& files) {
+  std::vector<std::string> names;
+  std::map<std::string, int> uses, numbers;
+  for (const std::string& file : files) ++uses[names.emplace_back(std::filesystem::path(file).stem().string())];
+  for (std::string& name : names)
+    if (uses[name] > 1) name += fmt::format("-{}", numbers[name]++);
+  return names;
+}
+
+/// Runs the network once for each sample of a folder or list, or of one image or audio file.
+void run_samples(const Options& o) {
   namespace fs = std::filesystem;
-  const std::vector<std::string> files = some_sample_files(o.input);
+  std::error_code error;
   if (!o.output_path.empty()) {
-    std::error_code error;
     fs::create_directories(o.output_path, error);
     if (error || !fs::is_directory(o.output_path))
       throw Error(
-          fmt::format("{}: the inputs are a folder, so the outputs are written to a folder, which cannot be "
+          fmt::format("{}: the inputs are several samples, so the outputs are written to a folder, which cannot be "
                       "created{}",
                       o.output_path, error ? ": " + error.message() : ""));
   }
-  const Graph graph = load_runnable(o.model, o.cut);
-  const std::vector<InputSpec> inputs = input_specs(graph);
-  naming_file(o.model, [&] {
-    Runner runner(graph, o);
-    std::vector<std::string> notes;
-    for (std::size_t i = 0; i < files.size(); ++i) {
-      const std::vector<Tensor> arrays = arrange_inputs(load_npy(files[i]), inputs, files[i], notes);
-      if (i == 0) o.output->say_all(notes);
-      const auto outputs = naming_file(fmt::format("'{}'", files[i]), [&] { return runner.run(arrays); });
-      if (!o.output_path.empty())
-        save_npy((fs::path(o.output_path) / fs::path(files[i]).filename().replace_extension(".npz")).string(), outputs);
-    }
-  });
-  o.output->say(fmt::format("{} samples", files.size()));
-  o.output->write({{"model", o.model}, {"samples", files.size()}});
+  const Graph graph = load_runnable(o.model, o.cut, load_options_for(o.input));
+  DatasetOptions options = o.data_options->resolve();
+  options.strict = true;  // each output belongs to a file
+  Dataset dataset = open_dataset(o.input, input_specs(graph), options);
+  o.output->say_all(dataset.notes);
+  if (dataset.files.empty())
+    throw Error(fmt::format("'{}': run takes images, audio files, .npz and .npy files; use eval or compare", o.input));
+  const std::vector<std::string> names = output_names(dataset.files);
+  Runner runner = naming_file(o.model, [&] { return Runner(graph, o); });
+  std::size_t count = 0;
+  for (; const auto batch = dataset.source->next(1); ++count) {
+    const std::string& file = dataset.files[count];
+    const auto outputs = naming_file(o.model, [&] {
+      return naming_file(fmt::format("'{}'", file),
+                         [&] { return runner.run(batch->runs.empty() ? batch->inputs : batch->runs[0]); });
+    });
+    if (o.output_path.empty()) continue;
+    const fs::path path = fs::path(o.output_path) / (names[count] + ".npz");
+    if (fs::equivalent(path, file, error))
+      throw Error(fmt::format("{}: the output would overwrite the sample; write to another folder", path.string()));
+    save_npy(path.string(), outputs);
+  }
+  o.output->say(fmt::format("{} samples", count));
+  o.output->write({{"model", o.model}, {"samples", count}});
 }
 
 void run_file(const Options& o) {
@@ -109,27 +130,33 @@ void run_file(const Options& o) {
 }
 
 void run_model(const Options& o) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(o.input, ignored))
-    run_folder(o);
-  else
+  if (is_array_input(o.input)) {
+    if (const std::string flag = o.data_options->first_given(); !flag.empty())
+      throw Error(fmt::format("{}: '{}' is an array, which is taken as it is; leave out {}", flag, o.input, flag));
     run_file(o);
+  } else {
+    run_samples(o);
+  }
 }
 
 }  // namespace
 
 void add_run(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("run", "Run a model on arrays that need no preprocessing");
+  CLI::App* verb = app.add_subcommand("run", "Run a model and write its outputs");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
-  verb->add_option("--input", o->input,
-                   "A .npy file (also through a pipe), an .npz with one array per input, or a folder of such files; "
-                   "not needed if the network has no inputs");
-  verb->add_option("--output", o->output_path,
-                   "Where to write the outputs: .npz, .npy for one output, or a folder if --input is a folder");
+  verb->add_option(
+      "--input", o->input,
+      "A .npy file (also through a pipe) or an .npz with one array per input, as the network takes them; a "
+      "folder of such files, or of images or audio files; an image or audio file; or a text file with a "
+      "path per line; not needed if the network has no inputs");
+  verb->add_option(
+      "--output", o->output_path,
+      "Where to write the outputs: .npz, .npy for one output, or a folder for several samples or decoded files");
   verb->add_option("--threads", o->threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));
   verb->add_flag("--simulate", o->simulate, "Run the float simulation instead of the integer engine");
   add_cut_flags(*verb, o->cut);
+  o->data_options = std::make_unique<DataOptions>(*verb);
   o->output = std::make_unique<Output>(*verb);
   verb->footer("Example:  bitfold run model.int8.onnx --input x.npy --output y.npz");
   verb->callback([o] { run_model(*o); });

@@ -91,8 +91,8 @@ class ArrayInput {
           where_, to_string(dtype_), input.name);
     const bool fits = same_sample_shape(shape_, input.shape);
     const bool touched = asks_for_anything(preprocess);
-    check(is_uint8_ || !(preprocess.resize_short || preprocess.resize_exact),
-          "{}: --resize needs uint8 pixels, but this array contains floats", where_);
+    check(is_uint8_ || !asks_to_resize(preprocess), "{}: {} needs uint8 pixels, but this array contains floats", where_,
+          preprocess.fit ? "--fit" : "--resize");
     if (!is_uint8_ && !touched) {
       notes.push_back(fmt::format("{}: contains floats, assumed to be preprocessed already", where_));
       if (fits) return copy(input);
@@ -105,7 +105,7 @@ class ArrayInput {
     else
       as_numbers(input, preprocess);
     if (is_uint8_ && !preprocess.scale)
-      notes.push_back(fmt::format("{}: uint8 data, scaled by 1/255 (--scale overrides this)", where_));
+      notes.push_back(fmt::format("{}: uint8 data, {}", where_, describe_default_scale(preprocess)));
   }
 
   void as_images(const InputSpec& input, const Preprocess& preprocess, std::vector<std::string>& notes) {
@@ -146,8 +146,9 @@ class ArrayInput {
   void as_numbers(const InputSpec& input, const Preprocess& preprocess) {
     check(same_sample_shape(shape_, input.shape), "{}: has shape {}, input '{}' expects {} (first: samples)", where_,
           to_string(shape_), input.name, to_string(input.shape));
-    check(!asks_for_geometry(preprocess), "{}: --resize, --crop and --channels need images, but the array has shape {}",
-          where_, to_string(shape_));
+    check(!asks_for_geometry(preprocess),
+          "{}: --resize, --fit, --crop, --pad and --channels need images, but the array has shape {}", where_,
+          to_string(shape_));
     layout_ = PixelLayout::planar(stride_, 1, 1);
     preprocessor_.emplace(InputSpec{input.name, input.dtype, {kDynamic, kDynamic}}, preprocess, 1, is_uint8_);
     sample_shape_.assign(shape_.begin() + 1, shape_.end());

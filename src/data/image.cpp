@@ -42,13 +42,20 @@ void check_png_chunks(std::span<const std::byte> bytes, const std::string& name)
   }
 }
 
+// Without pixels.
+Image read_png_header(std::span<const std::byte> bytes, const std::string& name) {
+  int width = 0, height = 0, channels = 0;
+  if (stbi_info_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()), static_cast<int>(bytes.size()), &width,
+                            &height, &channels) == 0)
+    fail("'{}': cannot be decoded: {}", name, stbi_failure_reason());
+  check_size(width, height, name);
+  return {width, height, channels, {}};
+}
+
 Image decode_png(std::span<const std::byte> bytes, const std::string& name) {
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = static_cast<int>(bytes.size());
-  int width = 0, height = 0, channels = 0;
-  if (stbi_info_from_memory(data, size, &width, &height, &channels) == 0)
-    fail("'{}': cannot be decoded: {}", name, stbi_failure_reason());
-  check_size(width, height, name);
+  int width = 0, height = 0, channels = static_cast<int>(read_png_header(bytes, name).channels);
   // 2 and 4 channels are grey and RGB with transparency.
   const int wanted = channels <= 2 ? 1 : 3;
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
@@ -89,8 +96,11 @@ void limit_scans(j_common_ptr jpeg) {
 
 enum class JpegResult { decoded, damaged, too_large };
 
+enum class JpegPart { header, all };
+
 // Leaves 4 channels (CMYK) if the file has them; `inverted` means that they count light instead of ink.
-JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, bool& inverted, JpegErrors& errors) {
+JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, JpegPart part, Image& image, bool& inverted,
+                               JpegErrors& errors) {
   jpeg_decompress_struct jpeg{};
   jpeg.err = jpeg_std_error(&errors.manager);
   errors.manager.error_exit = leave;
@@ -111,7 +121,7 @@ JpegResult decode_with_libjpeg(std::span<const std::byte> bytes, Image& image, b
   JpegResult result = JpegResult::decoded;
   if (image.width == 0 || image.height == 0 || image.width > kMaxPixels / image.height) {
     result = JpegResult::too_large;
-  } else {
+  } else if (part == JpegPart::all) {
     const bool gray = jpeg.jpeg_color_space == JCS_GRAYSCALE;
     const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
     jpeg.out_color_space = gray ? JCS_GRAYSCALE : cmyk ? JCS_CMYK : JCS_RGB;
@@ -193,26 +203,40 @@ void resize_lines(const std::uint8_t* in, std::uint8_t* out, std::int64_t lines,
   }
 }
 
-}  // namespace
-
-Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
+// Whether it is PNG or JPEG.
+bool is_png(std::span<const std::byte> bytes, const std::string& name) {
   const auto is = [&](int at, int value) { return std::to_integer<int>(bytes[static_cast<std::size_t>(at)]) == value; };
   check(bytes.size() >= 4 && bytes.size() <= std::size_t{1} << 30,
         "'{}': is neither JPEG nor PNG: it has only {} bytes", name, bytes.size());
   const bool is_jpeg = is(0, 0xff) && is(1, 0xd8), is_png = is(0, 0x89) && is(1, 'P') && is(2, 'N') && is(3, 'G');
   check(is_jpeg || is_png, "'{}': is neither JPEG nor PNG", name);
-  if (is_png) {
-    check_png_chunks(bytes, name);
-    return decode_png(bytes, name);
-  }
+  return is_png;
+}
+
+Image decode_jpeg(std::span<const std::byte> bytes, JpegPart part, const std::string& name) {
   Image image;
   bool inverted = false;
   const auto errors = std::make_unique<JpegErrors>();
-  const JpegResult result = decode_with_libjpeg(bytes, image, inverted, *errors);
+  const JpegResult result = decode_with_libjpeg(bytes, part, image, inverted, *errors);
   if (result == JpegResult::too_large) check_size(image.width, image.height, name);
   check(result == JpegResult::decoded, "'{}': damaged: {}", name, errors->message);
   if (image.channels == 4) cmyk_to_rgb(image, inverted);
   return image;
+}
+
+}  // namespace
+
+Image decode_image(std::span<const std::byte> bytes, const std::string& name) {
+  if (is_png(bytes, name)) {
+    check_png_chunks(bytes, name);
+    return decode_png(bytes, name);
+  }
+  return decode_jpeg(bytes, JpegPart::all, name);
+}
+
+ImageSize image_size(std::span<const std::byte> bytes, const std::string& name) {
+  const Image image = is_png(bytes, name) ? read_png_header(bytes, name) : decode_jpeg(bytes, JpegPart::header, name);
+  return {image.width, image.height};
 }
 
 Image resize_image(const Image& image, ImageSize size) {

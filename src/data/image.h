@@ -26,6 +26,9 @@ inline constexpr std::int64_t kMaxPixels = 100'000'000;
 /// changed one in 400 classifications.
 Image decode_image(std::span<const std::byte> bytes, const std::string& name);
 
+/// The size of a JPEG or PNG image, from its header. Throws Error like decode_image().
+ImageSize image_size(std::span<const std::byte> bytes, const std::string& name);
+
 /// Bilinear resizing with half-pixel centres. An output pixel is a triangle-weighted mean of the input around its
 /// centre; the half width of the triangle is 1 input pixel when enlarging and width_in / width_out when shrinking
 /// (antialiased). First horizontal, then vertical, rounding to 8 bits after each, as in Pillow's BILINEAR. The same

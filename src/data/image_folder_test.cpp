@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -7,44 +8,18 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "data/image.h"
+#include "data/image_testing.h"
 #include "error_testing.h"
 #include "testing.h"
-
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STBI_WRITE_NO_STDIO
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
-#include <stb/stb_image_write.h>
-#pragma GCC diagnostic pop
 
 namespace bitfold {
 namespace {
 
 using testing::expect_error;
+using testing::jpeg;
+using testing::plain_image;
+using testing::png;
 using testing::TemporaryFolder;
-
-Image plain_image(std::int64_t width, std::int64_t height, std::uint8_t value, std::int64_t channels = 3) {
-  return {width, height, channels,
-          std::vector<std::uint8_t>(static_cast<std::size_t>(width * height * channels), value)};
-}
-
-void append(void* context, void* data, int size) {
-  static_cast<std::string*>(context)->append(static_cast<const char*>(data), static_cast<std::size_t>(size));
-}
-
-std::string png(const Image& image) {
-  std::string file;
-  stbi_write_png_to_func(append, &file, static_cast<int>(image.width), static_cast<int>(image.height),
-                         static_cast<int>(image.channels), image.pixels.data(), 0);
-  return file;
-}
-
-std::string jpeg(const Image& image) {
-  std::string file;
-  stbi_write_jpg_to_func(append, &file, static_cast<int>(image.width), static_cast<int>(image.height),
-                         static_cast<int>(image.channels), image.pixels.data(), 95);
-  return file;
-}
 
 Image decode(const std::string& file) { return decode_image(std::as_bytes(std::span(file)), "a.jpg"); }
 
@@ -247,13 +222,37 @@ TEST(ImageFolder, suggests_flags_that_make_an_image_fit) {
   EXPECT_EQ(open(folder, {.preprocess = preprocess}).source->next(1)->inputs[0].shape(), (Shape{1, 3, 4, 4}));
 }
 
-TEST(ImageFolder, requires_equal_sizes_if_the_input_size_is_open) {
+TEST(ImageFolder, gives_each_image_its_own_size_if_the_input_leaves_it_open) {
   TemporaryFolder folder;
-  put(folder, "a.png", png(plain_image(8, 6, 1)));
-  put(folder, "b.png", png(plain_image(6, 8, 1)));
+  // Sizes of 8x6 twice, 6x8 three times, of which one is damaged, and 8x6.
+  const std::vector<std::pair<int, int>> sizes{{8, 6}, {8, 6}, {6, 8}, {6, 8}, {6, 8}, {8, 6}};
+  for (std::size_t i = 0; i < sizes.size(); ++i)
+    put(folder, fmt::format("{}.png", i),
+        png(plain_image(sizes[i].first, sizes[i].second, static_cast<std::uint8_t>(i))));
+  std::string damaged = png(plain_image(6, 8, 3));
+  damaged[damaged.size() - 20] ^= 1;
+  put(folder, "3.png", damaged);
+  std::vector<std::string> warnings;
+  DatasetOptions options{.preprocess = {.scale = 1.0F}};
+  options.warn = [&](const std::string& text) { warnings.push_back(text); };
   Dataset dataset =
-      open_dataset(folder.path().string(), {{"input", DataType::float32, {kDynamic, 3, kDynamic, kDynamic}}});
-  expect_error([&] { dataset.source->next(2); }, "b.png': its sample has shape 3x8x6, earlier ones have 3x6x8");
+      open_dataset(folder.path().string(), {{"input", DataType::float32, {kDynamic, 3, kDynamic, kDynamic}}}, options);
+  for (int pass = 0; pass < 2; ++pass) {
+    std::vector<Shape> shapes;
+    std::vector<float> firsts;
+    while (const auto batch = dataset.source->next(4)) {
+      shapes.push_back(batch->inputs[0].shape());
+      const std::span<const float> pixels = batch->inputs[0].data<float>();
+      for (std::int64_t i = 0; i < batch->sample_count; ++i)
+        firsts.push_back(pixels[static_cast<std::size_t>(i * 3 * 48)]);
+    }
+    EXPECT_EQ(shapes, (std::vector<Shape>{{2, 3, 6, 8}, {2, 3, 8, 6}, {1, 3, 6, 8}}));
+    EXPECT_EQ(firsts, (std::vector<float>{0, 1, 2, 4, 5}));
+    dataset.source->rewind();
+  }
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_NE(warnings[0].find("3.png': damaged"), std::string::npos) << warnings[0];
+  EXPECT_EQ(dataset.source->sample_count(), 5);
 }
 
 TEST(ImageFolder, refuses_inputs_that_do_not_accept_images) {

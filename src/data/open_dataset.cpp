@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <fstream>
 
 #include "base/check.h"
 #include "bitfold/reals.h"
@@ -104,14 +105,43 @@ Dataset open_idx_set(const std::string& path, const IdxFiles& files, const std::
   return dataset;
 }
 
-bool is_array_file(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) return false;
-  std::array<char, 6> start{};
-  const std::size_t count = std::fread(start.data(), 1, start.size(), file);
-  std::fclose(file);
-  const std::string_view text(start.data(), count);
-  return text == "\x93NUMPY" || text.starts_with("PK") || path.ends_with(".npy") || path.ends_with(".npz");
+/// Whether the file begins like text: without control characters other than tabs and ends of lines.
+bool is_text_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, 512> start{};
+  file.read(start.data(), start.size());
+  const std::string_view text(start.data(), static_cast<std::size_t>(file.gcount()));
+  return !text.empty() && std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\n' && c != '\r';
+  });
+}
+
+/// Whether the file is text and has no other form of data.
+bool is_list(const std::string& path) {
+  std::error_code error;
+  const FileKind kind = kind_of(path);
+  return fs::is_regular_file(path, error) && kind != FileKind::image && kind != FileKind::audio &&
+         !is_array_file(path) && !find_idx_files_of(path) && is_text_file(path);
+}
+
+/// The files that a list names, or one image or audio file.
+FileSet files_of(const std::string& path) {
+  const FileKind kind = kind_of(path);
+  if (kind == FileKind::image || kind == FileKind::audio) return {path, kind, {{path, 0}}, false};
+  check(is_list(path),
+        "'{}': is not data of a known form: .npy, .npz, IDX, JPEG, PNG, audio, a folder of such files, or a text file "
+        "with the path of a sample on each line",
+        path);
+  return read_list(path);
+}
+
+Dataset open_files(FileSet files, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
+  Dataset dataset;
+  if (files.kind == FileKind::audio)
+    dataset.source = make_audio_source(std::move(files), inputs, options, dataset);
+  else
+    dataset.source = make_image_source(std::move(files), inputs, options, dataset);
+  return dataset;
 }
 
 /// Converts float32 samples for networks whose inputs are float16, bfloat16 or float64.
@@ -121,17 +151,23 @@ class ConvertedSource final : public BatchSource {
       : source_(std::move(source)), types_(std::move(types)) {}
   std::optional<Batch> next(std::int64_t max_samples) override {
     auto batch = source_->next(max_samples);
-    for (std::size_t i = 0; batch && i < batch->inputs.size() && i < types_.size(); ++i)
-      if (needs_conversion(batch->inputs[i].dtype(), types_[i]))
-        batch->inputs[i] = convert_reals(batch->inputs[i], types_[i]);
+    if (!batch) return batch;
+    convert(batch->inputs);
+    for (std::vector<Tensor>& inputs : batch->runs) convert(inputs);
     return batch;
   }
   void rewind() override { source_->rewind(); }
   std::int64_t sample_count() const override { return source_->sample_count(); }
   bool has_labels() const override { return source_->has_labels(); }
+  bool has_whole_samples() const override { return source_->has_whole_samples(); }
   std::string description() const override { return source_->description(); }
 
  private:
+  void convert(std::vector<Tensor>& inputs) const {
+    for (std::size_t i = 0; i < inputs.size() && i < types_.size(); ++i)
+      if (needs_conversion(inputs[i].dtype(), types_[i])) inputs[i] = convert_reals(inputs[i], types_[i]);
+  }
+
   std::unique_ptr<BatchSource> source_;
   std::vector<DataType> types_;  // one per input
 };
@@ -153,39 +189,57 @@ Dataset open_as_read(const std::string& path, const std::vector<InputSpec>& inpu
   std::error_code error;
   if (!fs::is_directory(path, error)) {
     if (is_array_file(path)) return open_arrays(path, inputs, options);
-    const auto files = find_idx_files_of(path);
-    check(files.has_value(),
-          "'{}': is not data of a known form: .npy, .npz, IDX, or a folder of .npz, .npy, IDX, JPEG or PNG files",
-          path);
-    return open_idx_set(path, *files, inputs, options);
+    if (const auto files = find_idx_files_of(path)) return open_idx_set(path, *files, inputs, options);
+    return open_files(files_of(path), inputs, options);
   }
   if (const auto files = find_idx_files(path)) return open_idx_set(path, *files, inputs, options);
-  Dataset dataset;
-  ImageFolder folder = find_images(path, dataset.notes);
-  check(!folder.images.empty(),
-        "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images{}", path,
-        fs::is_empty(path, error) ? ": it is empty" : "");
-  dataset.source = make_image_source(std::move(folder), inputs, options, dataset.notes);
+  std::vector<std::string> notes;
+  FileSet files = find_files(path, notes);
+  check(!files.files.empty(),
+        "'{}': contains neither .npz or .npy files, nor IDX files (*images*idx3*), nor JPEG or PNG images, nor audio "
+        "files{}",
+        path, fs::is_empty(path, error) ? ": it is empty" : "");
+  Dataset dataset = open_files(std::move(files), inputs, options);
+  dataset.notes.insert(dataset.notes.begin(), notes.begin(), notes.end());
   return dataset;
 }
 
-Dataset open_samples(const std::string& path, std::vector<std::string> files, const std::vector<InputSpec>& inputs,
-                     const DatasetOptions& options) {
+/// A folder of samples contains nothing else that could be data.
+void refuse_other_forms(const std::string& path, const std::vector<std::string>& samples) {
   std::vector<std::string> ignored;
-  const auto refuse_if = [&](bool is_mixed, const char* others) {
+  const auto refuse_if = [&](bool is_mixed, std::string_view others) {
     check(!is_mixed, "'{}': contains array files such as '{}' and {}; give each form a folder of its own", path,
-          fs::path(files.front()).filename().string(), others);
+          fs::path(samples.front()).filename().string(), others);
   };
   std::error_code error;
   refuse_if(fs::exists(fs::path(path) / "labels.txt", error), "a list of images, labels.txt");
-  refuse_if(!find_images(path, ignored).images.empty(), "images");
+  const FileSet others = find_files(path, ignored);
+  refuse_if(!others.files.empty(), to_string(others.kind));
   refuse_if(find_idx_files(path).has_value(), "IDX files");
-  Dataset dataset;
-  dataset.source = make_sample_source(path, std::move(files), inputs, options, dataset.notes);
-  return dataset;
 }
 
 }  // namespace
+
+bool is_array_file(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (file == nullptr) return false;
+  std::array<char, 6> start{};
+  const std::size_t count = std::fread(start.data(), 1, start.size(), file);
+  std::fclose(file);
+  const std::string_view text(start.data(), count);
+  return text == "\x93NUMPY" || text.starts_with("PK") || path.ends_with(".npy") || path.ends_with(".npz");
+}
+
+std::vector<std::string> whole_samples(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return sample_files(path);
+  if (!is_list(path)) return {};
+  const FileSet listed = read_list(path);
+  std::vector<std::string> files;
+  if (listed.kind == FileKind::array)
+    for (const LabelledFile& file : listed.files) files.push_back(file.path.string());
+  return files;
+}
 
 Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inputs, const DatasetOptions& options) {
   check(!inputs.empty(), "'{}': the network has no inputs to feed", path);
@@ -196,8 +250,12 @@ Dataset open_dataset(const std::string& path, const std::vector<InputSpec>& inpu
   check(fs::exists(status), "no such file or folder: '{}'", path);
   check(fs::is_directory(status) || fs::is_regular_file(status),
         "'{}': is a pipe or a device; samples are read more than once, so they must be in a file or a folder", path);
-  std::vector<std::string> samples = fs::is_directory(status) ? sample_files(path) : std::vector<std::string>{};
-  if (!samples.empty()) return open_samples(path, std::move(samples), inputs, options);
+  if (std::vector<std::string> samples = whole_samples(path); !samples.empty()) {
+    Dataset dataset;
+    if (fs::is_directory(status)) refuse_other_forms(path, samples);
+    dataset.source = make_sample_source(path, std::move(samples), inputs, options, dataset);
+    return dataset;
+  }
   std::vector<InputSpec> read = inputs;
   std::vector<DataType> types;
   for (InputSpec& input : read) {

@@ -14,8 +14,52 @@
 namespace bitfold {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKeys{"resize", "crop", "scale", "mean", "std", "channels"};
+constexpr std::array<std::string_view, 11> kKeys{"resize",    "fit",   "align", "crop", "pad",     "fill",
+                                                 "normalize", "scale", "mean",  "std",  "channels"};
 constexpr std::int64_t kLongestSide = 1 << 16;
+
+struct Preset {
+  std::string_view word, formula;
+  std::optional<float> scale;
+  std::vector<float> mean, std;
+  std::optional<Channels> channels;
+};
+
+// The constants of torchvision, of Keras' preprocess_input (modes tf and caffe) and of CLIP.
+const std::vector<Preset>& presets() {
+  static const std::vector<Preset> list{
+      {"unit", "x/255", {}, {}, {}, {}},
+      {"tf", "x/127.5 - 1", 1.0F, {127.5F}, {127.5F}, {}},
+      {"imagenet",
+       "(x/255 - mean)/std of ImageNet",
+       {},
+       {0.485F, 0.456F, 0.406F},
+       {0.229F, 0.224F, 0.225F},
+       Channels::rgb},
+      {"caffe", "x - 103.939,116.779,123.68, bgr", 1.0F, {103.939F, 116.779F, 123.68F}, {}, Channels::bgr},
+      {"clip",
+       "(x/255 - mean)/std of CLIP",
+       {},
+       {0.48145466F, 0.4578275F, 0.40821073F},
+       {0.26862954F, 0.26130258F, 0.27577711F},
+       Channels::rgb},
+      {"none", "x, from 0 to 255", 1.0F, {}, {}, {}}};
+  return list;
+}
+
+void set_normalization(Preprocess& preprocess, std::string_view word) {
+  std::vector<std::string_view> words;
+  for (const Preset& preset : presets()) {
+    words.push_back(preset.word);
+    if (preset.word != word) continue;
+    preprocess.scale = preset.scale;
+    preprocess.mean = preset.mean;
+    preprocess.std = preset.std;
+    if (preset.channels) preprocess.channels = preset.channels;
+    return;
+  }
+  fail("normalize: '{}' is unknown; it must be one of {}{}", word, fmt::join(words, ", "), did_you_mean(word, words));
+}
 
 std::optional<std::int64_t> side(std::string_view text) {
   std::int64_t value = 0;
@@ -86,13 +130,38 @@ std::optional<std::string> as_text(const toml::node& node) {
 
 }  // namespace
 
+std::vector<NormalizationPreset> normalization_presets() {
+  std::vector<NormalizationPreset> list;
+  for (const Preset& preset : presets()) list.push_back({preset.word, preset.formula});
+  return list;
+}
+
 void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_view text) {
   text = trimmed(text);
   if (key == "resize") {
+    const bool has_x = text.find('x') == text.rfind('x');
     preprocess.resize_short = side(text);
     preprocess.resize_exact = size(text);
-    check(preprocess.resize_short || preprocess.resize_exact,
-          "resize: '{}' is neither the short side in pixels, like 256, nor width x height, like 320x240", text);
+    preprocess.resize_height = has_x && text.starts_with('x') ? side(text.substr(1)) : std::nullopt;
+    preprocess.resize_width = has_x && text.ends_with('x') ? side(text.substr(0, text.size() - 1)) : std::nullopt;
+    check(preprocess.resize_short || preprocess.resize_exact || preprocess.resize_height || preprocess.resize_width,
+          "resize: '{}' is neither the short side in pixels, like 256, nor width x height, like 320x240, nor one of "
+          "them, like x48 or 320x",
+          text);
+  } else if (key == "fit") {
+    const auto square = side(text);
+    preprocess.fit = square ? ImageSize{*square, *square} : size(text);
+    check(preprocess.fit.has_value(), "fit: '{}' is neither pixels, like 640, nor width x height, like 640x480", text);
+  } else if (key == "align") {
+    check(text == "center" || text == "top_left", "align: '{}' must be center or top_left", text);
+    preprocess.align = text == "center" ? Align::center : Align::top_left;
+  } else if (key == "pad") {
+    preprocess.pad = side(text);
+    check(preprocess.pad.has_value(), "pad: '{}' is not a width in pixels, like 320", text);
+  } else if (key == "fill") {
+    preprocess.fill = numbers(key, text);
+  } else if (key == "normalize") {
+    set_normalization(preprocess, text);
   } else if (key == "crop") {
     const auto square = side(text);
     preprocess.crop = square ? ImageSize{*square, *square} : size(text);
@@ -124,7 +193,7 @@ Preprocess load_preprocess(const std::string& path) {
     fail("'{}' line {}: {}", path, error.source().begin.line, error.description());
   }
   Preprocess preprocess;
-  for (const auto& [key, node] : table) {
+  const auto set = [&](const toml::key& key, const toml::node& node) {
     const auto line = node.source().begin.line;
     const auto value = as_text(node);
     check(value.has_value() || std::find(kKeys.begin(), kKeys.end(), key.str()) == kKeys.end(),
@@ -134,7 +203,11 @@ Preprocess load_preprocess(const std::string& path) {
     } catch (const Error& error) {
       fail("'{}' line {}: {}", path, line, error.what());
     }
-  }
+  };
+  // A preset first, because other keys change parts of it.
+  for (const bool is_preset : {true, false})
+    for (const auto& [key, node] : table)
+      if ((key.str() == "normalize") == is_preset) set(key, node);
   return preprocess;
 }
 

@@ -37,6 +37,18 @@ TEST(LoadPreprocess, reads_every_key) {
   EXPECT_EQ(preprocess.channels, Channels::bgr);
 }
 
+TEST(LoadPreprocess, applies_a_preset_before_the_other_keys) {
+  testing::TemporaryFolder folder;
+  const std::string path = (folder / "p.toml").string();
+  write_file(path, "fit = '640x480'\nalign = 'top_left'\nfill = 0\nmean = 3\nnormalize = 'tf'\n");
+  const Preprocess preprocess = load_preprocess(path);
+  EXPECT_EQ(preprocess.fit->height, 480);
+  EXPECT_EQ(preprocess.align, Align::top_left);
+  EXPECT_EQ(preprocess.fill, std::vector<float>{0});
+  EXPECT_EQ(preprocess.mean, std::vector<float>{3});
+  EXPECT_EQ(preprocess.std, std::vector<float>{127.5F});
+}
+
 TEST(LoadPreprocess, names_file_line_and_key) {
   expect_error("resize = 256\n\nresise = 3\n", "p.toml' line 3: unknown key 'resise'");
   expect_error("resise = 3\n", "did you mean 'resize'?");
@@ -50,7 +62,7 @@ TEST(LoadPreprocess, names_file_line_and_key) {
   expect_error("resize = \n", "p.toml' line 1");
 }
 
-TEST(SetPreprocess, reads_both_kinds_of_resize_and_uses_the_last) {
+TEST(SetPreprocess, reads_every_kind_of_resize_and_uses_the_last) {
   Preprocess preprocess;
   set_preprocess(preprocess, "resize", "320x240");
   EXPECT_EQ(preprocess.resize_exact->width, 320);
@@ -58,7 +70,14 @@ TEST(SetPreprocess, reads_both_kinds_of_resize_and_uses_the_last) {
   set_preprocess(preprocess, "resize", "256");
   EXPECT_EQ(preprocess.resize_short, 256);
   EXPECT_FALSE(preprocess.resize_exact);
-  for (const char* text : {"", "0", "-4", "x", "3x", "x3", "3x4x5", "2.5", "99999999"}) try {
+  EXPECT_FALSE(preprocess.resize_exact);
+  set_preprocess(preprocess, "resize", "x48");
+  EXPECT_EQ(preprocess.resize_height, 48);
+  EXPECT_FALSE(preprocess.resize_short);
+  set_preprocess(preprocess, "resize", "320x");
+  EXPECT_EQ(preprocess.resize_width, 320);
+  EXPECT_FALSE(preprocess.resize_height);
+  for (const char* text : {"", "0", "-4", "x", "xx3", "3xx", "x3x", "3x4x5", "2.5", "99999999"}) try {
       set_preprocess(preprocess, "resize", text);
       ADD_FAILURE() << "'" << text << "' was accepted";
     } catch (const Error& error) {

@@ -178,16 +178,17 @@ std::vector<std::string> sample_files(const std::string& folder) {
   return files;
 }
 
-std::unique_ptr<BatchSource> make_sample_source(const std::string& folder, std::vector<std::string> files,
+std::unique_ptr<BatchSource> make_sample_source(const std::string& origin, std::vector<std::string> files,
                                                 const std::vector<InputSpec>& inputs, const DatasetOptions& options,
-                                                std::vector<std::string>& notes) {
+                                                Dataset& dataset) {
   check(!asks_for_anything(options.preprocess),
-        "'{}': the samples are arrays in exactly the form that the network takes; leave out --resize, --crop, "
-        "--channels, --scale, --mean and --std",
-        folder);
+        "'{}': the samples are arrays in exactly the form that the network takes; leave out the "
+        "flags that change samples, such as --resize and --mean",
+        origin);
   if (options.limit && static_cast<std::size_t>(*options.limit) < files.size())
     files.resize(static_cast<std::size_t>(*options.limit));
-  return std::make_unique<SampleFolder>(folder, std::move(files), inputs, notes);
+  dataset.files = files;
+  return std::make_unique<SampleFolder>(origin, std::move(files), inputs, dataset.notes);
 }
 
 }  // namespace bitfold

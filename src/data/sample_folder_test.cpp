@@ -204,8 +204,9 @@ TEST_F(SampleFolder, refuses_other_forms_of_data_in_the_same_folder) {
   refused_with("labels.txt", "contains array files such as 'a.npz' and a list of images, labels.txt");
   refused_with("t10k-images-idx3-ubyte", "contains array files such as 'a.npz' and IDX files");
   refused_with("b.npy", "contains both .npz and .npy files");
-  expect_error([&] { open(one, {.preprocess = {.scale = 2.0F}}); },
-               "the samples are arrays in exactly the form that the network takes; leave out --resize");
+  expect_error(
+      [&] { open(one, {.preprocess = {.scale = 2.0F}}); },
+      "the samples are arrays in exactly the form that the network takes; leave out the flags that change samples");
 }
 
 TEST_F(SampleFolder, names_a_damaged_file) {
