@@ -14,27 +14,27 @@ constexpr double kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 
 std::optional<Product> conv_product(const Lowering& l, Product p) {
   const Conv& conv = *p.conv;
-  const Shape &in = l.shape(p.x), &out = l.shape(p.y);
-  const auto window = window_2d(conv.window, in, out);
+  const auto window = window_2d(conv.window, l.shape(p.x), l.shape(p.y));
   if (!window) return std::nullopt;
+  const ImageShape in = image_shape(l.shape(p.x)), out = image_shape(l.shape(p.y));
   const Window2dShape& w = *window;
-  p.filter = {out[1], in[1], conv.group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
-  const std::int64_t height = in[2] + w.pad_top + w.pad_bottom, width = in[3] + w.pad_left + w.pad_right;
-  const bool is_padded = height != in[2] || width != in[3];
-  p.images = {in[0],
-              out[2],
-              out[3],
+  p.filter = {out.channels, in.channels, conv.group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
+  const std::int64_t height = in.height + w.pad_top + w.pad_bottom, width = in.width + w.pad_left + w.pad_right;
+  const bool is_padded = height != in.height || width != in.width;
+  p.images = {in.batch,
+              out.height,
+              out.width,
               w.stride_h,
               w.stride_w,
-              {in[2] * in[3] * in[1], in[3] * in[1], in[1]},
-              {out[1] * out[2] * out[3], out[3] * out[1], out[1]},
+              {in.pixels() * in.channels, in.width * in.channels, in.channels},
+              {out.pixels() * out.channels, out.width * out.channels, out.channels},
               {}};
-  if (is_padded && p.filter.is_depthwise()) p.images.unpadded = {in[2], in[3], w.pad_top, w.pad_left};
+  if (is_padded && p.filter.is_depthwise()) p.images.unpadded = {in.height, in.width, w.pad_top, w.pad_left};
   p.form = best_image_form(p.filter, p.images, width, l.isa);
-  p.padding.batch = in[0];
+  p.padding.batch = in.batch;
   p.padding.is_needed = (is_padded && !p.filter.is_depthwise()) || !p.form.is_plain();
   if (p.padding.is_needed) {
-    const PaddedImage image{in[2], in[3], in[1], w.pad_top, w.pad_left, width};
+    const PaddedImage image{in.height, in.width, in.channels, w.pad_top, w.pad_left, width};
     p.padding.packer = ImagePacker(p.filter, p.images, image, p.form);
     p.images = packed_images(p.filter, p.images, image, p.form);
   }
@@ -55,7 +55,8 @@ std::optional<Product> matrix_product(const Lowering& l, Product p) {
 
 void index_products(const Lowering& l, Product& p) {
   if (p.conv != nullptr) {
-    const std::int64_t kernel_h = p.conv->window.kernel[0], kernel_w = p.conv->window.kernel[1];
+    const auto& kernel = p.conv->window.kernel;
+    const std::int64_t kernel_h = kernel.size() == 1 ? 1 : kernel[0], kernel_w = kernel.back();
     const std::int64_t taps = p.weights.taps, channels = p.weights.inputs, rows = p.form.folded_rows;
     for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
       for (std::int64_t j = 0; j < kernel_w; ++j)

@@ -48,7 +48,10 @@ OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTai
   return step;
 }
 
-onednn::Image image(const Shape& s) { return {s[0], s[1], s[2], s[3]}; }
+onednn::Image image(const Shape& shape) {
+  const ImageShape s = image_shape(shape);
+  return {s.batch, s.channels, s.height, s.width};
+}
 
 onednn::Window2d window(const Window2dShape& w) {
   return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
@@ -257,9 +260,10 @@ bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
 }
 
 bool lower_global_pool(Lowering& l, NodeId id, const GlobalPool& pool) {
-  const Shape& in = l.shape(l.graph.node(id).inputs[0]);
-  if (in.size() != 4) return false;
-  return add_pool(l, id, {in[2], in[3], 1, 1, 1, 1, 0, 0, 0, 0},
+  const Shape& x = l.shape(l.graph.node(id).inputs[0]);
+  if (!is_image(x)) return false;
+  const ImageShape in = image_shape(x);
+  return add_pool(l, id, {in.height, in.width, 1, 1, 1, 1, 0, 0, 0, 0},
                   pool.kind == PoolKind::max ? onednn::Primitive::Pool::max : onednn::Primitive::Pool::average);
 }
 
@@ -357,7 +361,7 @@ struct OwnStep {
 }  // namespace
 
 std::vector<std::int64_t> folded_order(const Slot& folded) {
-  const std::int64_t channels = folded.folded[1], pixels = folded.folded[2] * folded.folded[3];
+  const std::int64_t channels = image_shape(folded.folded).channels, pixels = image_shape(folded.folded).pixels();
   std::vector<std::int64_t> order;
   for (std::int64_t p = 0; p < pixels; ++p)
     for (std::int64_t c = 0; c < channels; ++c) order.push_back(c * pixels + p);

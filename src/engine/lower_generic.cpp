@@ -14,47 +14,56 @@
 namespace bitfold::engine {
 namespace {
 
-Shape channels_last(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
+/// The dimensions of an image in the order of its elements in memory.
+Shape channels_last(const Shape& s) { return s.size() == 3 ? Shape{s[0], s[2], s[1]} : Shape{s[0], s[2], s[3], s[1]}; }
 
-/// `s` extended to rank 4 by leading ones. Empty if more than one dimension differs from 1, because then the order of
+/// `s` extended to `rank` by leading ones. Empty if more than one dimension differs from 1, because then the order of
 /// elements depends on the layout.
-std::optional<Shape> widened(const Shape& s) {
-  if (s.size() > 4 || std::count_if(s.begin(), s.end(), [](auto d) { return d != 1; }) > 1) return std::nullopt;
-  Shape wide(4 - s.size(), 1);
+std::optional<Shape> widened(const Shape& s, std::size_t rank) {
+  if (s.size() > rank || std::count_if(s.begin(), s.end(), [](auto d) { return d != 1; }) > 1) return std::nullopt;
+  Shape wide(rank - s.size(), 1);
   wide.insert(wide.end(), s.begin(), s.end());
   return wide;
 }
 
 /// The operator that does the same to channels-last values; none if it reads and writes the plain layout.
-std::optional<Op> on_channels_last(const Op& op) {
+std::optional<Op> on_channels_last(const Op& op, std::size_t rank) {
   if (ops::info(op).traits.elementwise) return op;
   const auto* softmax = std::get_if<Softmax>(&op);
   if (softmax == nullptr || softmax->flattened) return std::nullopt;
   Softmax renamed = *softmax;
-  renamed.axis = std::array<std::int64_t, 4>{0, 3, 1, 2}[static_cast<std::size_t>(softmax->axis & 3)];
+  const auto axis = softmax->axis < 0 ? softmax->axis + static_cast<std::int64_t>(rank) : softmax->axis;
+  renamed.axis = axis == 0 ? 0 : axis == 1 ? static_cast<std::int64_t>(rank) - 1 : axis - 1;
   return renamed;
+}
+
+/// The rank of the first output.
+std::size_t rank_of(const Lowering& l, const Node& node) {
+  return node.outputs[0] == ValueId::none ? 0 : l.shape(node.outputs[0]).size();
 }
 
 bool can_stay_channels_last(const Lowering& l, const Node& node) {
   bool any = false;
+  const std::size_t rank = rank_of(l, node);
+  if (rank != 3 && rank != 4) return false;
   for (ValueId output : node.outputs)
-    if (output == ValueId::none || l.shape(output).size() != 4) return false;
+    if (output == ValueId::none || l.shape(output).size() != rank) return false;
   for (ValueId input : node.inputs) {
     if (input == ValueId::none) continue;
     if (!l.graph.is_constant(input) && l.layout(input) == Layout::channels_last) any = true;
-    if (l.shape(input).size() != 4 && !widened(l.shape(input))) return false;
+    if (l.shape(input).size() != rank && !widened(l.shape(input), rank)) return false;
   }
   return any;
 }
 
-GenericStep::View input_view(Lowering& l, ValueId id, Layout layout, int& buffer) {
+GenericStep::View input_view(Lowering& l, ValueId id, Layout layout, std::size_t rank, int& buffer) {
   if (id == ValueId::none) return {};
   const Shape& shape = l.shape(id);
-  const bool moves = layout == Layout::channels_last && !widened(shape);
+  const bool moves = layout == Layout::channels_last && !widened(shape, rank);
   const Slot slot = l.reals(id, moves ? Layout::channels_last : Layout::plain);
   buffer = slot.buffer;
   if (layout == Layout::plain) return {slot.dtype, shape, true};
-  return {slot.dtype, channels_last(moves ? shape : *widened(shape)), true};
+  return {slot.dtype, channels_last(moves ? shape : *widened(shape, rank)), true};
 }
 
 }  // namespace
@@ -63,7 +72,7 @@ void lower_generic(Lowering& l, NodeId id) {
   Node node = l.graph.node(id);
   const ops::Evaluate function = ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
-  auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op) : std::nullopt;
+  auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op, rank_of(l, node)) : std::nullopt;
   const Layout layout = channels_last_op ? Layout::channels_last : Layout::plain;
   if (channels_last_op) node.op = std::move(*channels_last_op);
 
@@ -72,7 +81,7 @@ void lower_generic(Lowering& l, NodeId id) {
   std::vector<std::pair<ValueId, Slot>> results;
   for (ValueId input : node.inputs) {
     int buffer = -1;
-    inputs.push_back(input_view(l, input, layout, buffer));
+    inputs.push_back(input_view(l, input, layout, rank_of(l, node), buffer));
     if (buffer >= 0) read.push_back(buffer);
   }
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {

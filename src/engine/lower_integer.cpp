@@ -26,27 +26,17 @@ std::string pointwise_name(const Lowering& l) { return std::string("pointwise.")
 
 bool lower_pool(Lowering& l, const Node& node, PoolKind kind, const Window2dShape& window, bool counts_padding) {
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  const Shape &in = l.shape(x), &out = l.shape(y);
+  const ImageShape in = image_shape(l.shape(x)), out = image_shape(l.shape(y));
   const auto from = l.code_grid(x), to = l.code_grid(y);
   // A sum of codes must fit int32.
   if (!from || !to || window.kernel_h * window.kernel_w > std::numeric_limits<std::int32_t>::max() / 255) return false;
-  const PoolShape shape{in[1],
-                        in[2],
-                        in[3],
-                        out[2],
-                        out[3],
-                        window.kernel_h,
-                        window.kernel_w,
-                        window.stride_h,
-                        window.stride_w,
-                        window.dilation_h,
-                        window.dilation_w,
-                        window.pad_top,
-                        window.pad_left};
+  const PoolShape shape{in.channels,       in.height,       in.width,        out.height,      out.width,
+                        window.kernel_h,   window.kernel_w, window.stride_h, window.stride_w, window.dilation_h,
+                        window.dilation_w, window.pad_top,  window.pad_left};
   const Slot source = l.codes(x, Layout::channels_last), destination = l.make(y, true, Layout::channels_last);
   std::optional<AveragePool> average;
   if (kind == PoolKind::average) average = AveragePool{byte_grid(*from), byte_grid(*to), counts_padding};
-  auto& step = l.add(std::make_unique<CodePoolStep>(shape, average, in[0], l.isa, l.threads), node.name,
+  auto& step = l.add(std::make_unique<CodePoolStep>(shape, average, in.batch, l.isa, l.threads), node.name,
                      op_name(node.op), pointwise_name(l));
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
@@ -63,9 +53,9 @@ bool lower_window_pool(Lowering& l, const Node& node, const Pool& pool) {
 }
 
 bool lower_global_pool(Lowering& l, const Node& node, const GlobalPool& pool) {
-  const Shape& in = l.shape(node.inputs[0]);
-  if (in.size() != 4) return false;
-  return lower_pool(l, node, pool.kind, {in[2], in[3], 1, 1, 1, 1, 0, 0, 0, 0}, false);
+  if (!is_image(l.shape(node.inputs[0]))) return false;
+  const ImageShape in = image_shape(l.shape(node.inputs[0]));
+  return lower_pool(l, node, pool.kind, {in.height, in.width, 1, 1, 1, 1, 0, 0, 0, 0}, false);
 }
 
 bool lower_binary(Lowering& l, const Node& node, const Binary& op) {

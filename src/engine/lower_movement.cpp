@@ -61,9 +61,12 @@ bool lower_reshape(Lowering& l, const Node& node) {
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape &in = l.shape(x), &out = l.shape(y);
   Form form = form_of(l, node, 1);
-  const bool keeps_shape = in == out;
+  // With the same batch and channels, a channels-last image keeps the order of its elements too.
+  const bool keeps_image = form.layout == Layout::channels_last && is_image(out) && in[0] == out[0] && in[1] == out[1];
+  const bool keeps_shape = in == out || keeps_image;
   const bool flattens = form.layout == Layout::channels_last && out.size() == 2 && out[0] == in[0];
-  const bool pixel = form.layout == Layout::channels_last && (in[2] * in[3] == 1 || in[1] == 1);
+  const bool pixel =
+      form.layout == Layout::channels_last && (image_shape(in).pixels() == 1 || image_shape(in).channels == 1);
   if (!keeps_shape && (!flattens || pixel)) form.layout = Layout::plain;
   Slot slot = read(l, x, form);
   slot.shape = out;
@@ -81,7 +84,7 @@ bool lower_transpose(Lowering& l, const Node& node, const Transpose& op) {
   std::vector<std::int64_t> strides;
   for (std::int64_t axis : op.perm) strides.push_back(in_strides[static_cast<std::size_t>(axis)]);
   for (Layout layout : {Layout::plain, Layout::channels_last}) {
-    if (layout == Layout::channels_last && out.size() != 4) continue;
+    if (layout == Layout::channels_last && !is_image(out)) continue;
     if (strides_of(out, layout) != strides) continue;
     Slot same = source;  // the elements already have this order
     same.shape = out;

@@ -20,18 +20,19 @@ bool is_last(const Lowering& l, ValueId value) {
 bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int64_t groups, const FloatTail& tail,
                        const std::optional<Tensor>& bias) {
   const Node& node = l.graph.node(id);
-  const Shape &in = l.shape(node.inputs[0]), &out = l.shape(tail.output);
+  const ImageShape in = image_shape(l.shape(node.inputs[0])), out = image_shape(l.shape(tail.output));
   const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
   // This kernel is not used for values on grids of more than 8 bits: their bytes must not depend on the ISA cap, which
   // oneDNN ignores.
   const bool pays = is_last(l, tail.output) && !l.graph.value(tail.output).quant && l.isa >= Isa::avx2 &&
-                    l.layout(node.inputs[0]) == Layout::plain && in[1] <= kMaxPlanes;
-  if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out[3] < kernel.lanes) return false;
+                    l.layout(node.inputs[0]) == Layout::plain && in.channels <= kMaxPlanes;
+  if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out.width < kernel.lanes)
+    return false;
 
   const Activation activation = tail.activation.value_or(Activation{});
-  const PlanarConvStep::Images images{in[0], in[2], in[3], w.pad_top, w.pad_bottom, w.pad_left, w.pad_right};
-  const PlanarConv conv{.in_channels = in[1],
-                        .out_channels = out[1],
+  const PlanarConvStep::Images images{in.batch, in.height, in.width, w.pad_top, w.pad_bottom, w.pad_left, w.pad_right};
+  const PlanarConv conv{.in_channels = in.channels,
+                        .out_channels = out.channels,
                         .kernel_h = w.kernel_h,
                         .kernel_w = w.kernel_w,
                         .stride_h = w.stride_h,
@@ -39,8 +40,8 @@ bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int6
                         .dilation_w = w.dilation_w,
                         .x_row = images.row(),
                         .x_plane = images.plane(),
-                        .out_height = out[2],
-                        .out_width = out[3],
+                        .out_height = out.height,
+                        .out_width = out.width,
                         .low = activation.low,
                         .high = activation.high,
                         .negative_slope = activation.negative_slope,
@@ -51,15 +52,16 @@ bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int6
     pack_planar_weights(conv, kernel, weights.data<float>().data(), reinterpret_cast<float*>(to));
   });
   const Slot source = l.reals(node.inputs[0], Layout::plain), destination = l.make(tail.output, false, Layout::plain);
-  const std::int64_t macs = element_count(out) * conv.depth();
+  const std::int64_t macs = element_count(l.shape(tail.output)) * conv.depth();
   auto& step = l.add(std::make_unique<PlanarConvStep>(conv, kernel, images, useful_threads(l.threads, macs / 4)),
                      tail.name, tail.op, kernel.name + l.explanation(id));
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
   step.add_operand(l.constant_buffer(packed, bytes), Access::read);
-  step.add_operand(l.constant_buffer(bias ? *bias : Tensor(DataType::float32, {out[1]})), Access::read);
+  step.add_operand(l.constant_buffer(bias ? *bias : Tensor(DataType::float32, {out.channels})), Access::read);
   if (images.is_padded())
-    step.add_operand(l.arena_buffer(static_cast<std::size_t>(in[1] * images.plane()) * sizeof(float)), Access::scratch);
+    step.add_operand(l.arena_buffer(static_cast<std::size_t>(in.channels * images.plane()) * sizeof(float)),
+                     Access::scratch);
   step.info.mac_count = macs;
   step.info.inputs = {l.graph.value(node.inputs[0]).name};
   step.info.outputs = {l.graph.value(tail.output).name};

@@ -230,7 +230,7 @@ int Lowering::constant_buffer(const Tensor& tensor) {
 }
 
 std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const Shape& out) {
-  if (in.size() != 4 || out.size() != 4 || w.kernel.size() != 2) return std::nullopt;
+  if (!is_image(in) || out.size() != in.size() || w.kernel.size() + 2 != in.size()) return std::nullopt;
   const ops::Window3d axes = ops::window_3d(w, in, out);
   const ops::WindowAxis &h = axes[1], &v = axes[2];
   // In ceil_mode the last window may need more padding than the node declares.

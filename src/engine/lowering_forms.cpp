@@ -24,10 +24,15 @@ Tensor to_unsigned(const Tensor& codes) {
   return Tensor::borrow(out.get(), out, DataType::uint8, wide.shape());
 }
 
+Planes image_planes(const Shape& shape) {
+  const ImageShape s = image_shape(shape);
+  return {s.batch, s.channels, s.pixels()};
+}
+
 /// The value as images if the layout changes, otherwise as one run of elements.
 Planes planes_of(const Slot& slot, bool changes_layout) {
   const Shape& s = slot.layout_shape();
-  if (changes_layout && slot.layout == Layout::channels_last) return {s[0], s[1], s[2] * s[3]};
+  if (changes_layout && slot.layout == Layout::channels_last) return image_planes(s);
   return {1, 1, element_count(s)};
 }
 
@@ -128,8 +133,8 @@ Slot Lowering::converted_layout(ValueId id, const Slot& from, Layout layout) {
   // The plain order of a folded value is that of its image; otherwise both layouts refer to the value's own shape.
   const Shape& shape = from.layout_shape();
   const auto before = strides_of(shape, from.layout), after = strides_of(shape, layout);
-  const bool same =
-      std::ranges::equal(before, after) || (shape.size() == 4 && (shape[1] == 1 || shape[2] * shape[3] == 1));
+  const bool same = std::ranges::equal(before, after) ||
+                    (is_image(shape) && (image_shape(shape).channels == 1 || image_shape(shape).pixels() == 1));
   if (!same) {
     const auto width = static_cast<std::size_t>(bit_width(from.dtype) / 8);
     const std::size_t bytes = static_cast<std::size_t>(element_count(from.shape)) * width;
@@ -175,8 +180,7 @@ Slot Lowering::quantized(ValueId id, const Slot& from, Layout layout) {
   to.is_code = true;
   to.dtype = DataType::uint8;
   to.layout = layout;
-  const Planes planes =
-      to_channels_last ? Planes{shape[0], shape[1], shape[2] * shape[3]} : Planes{1, 1, element_count(shape)};
+  const Planes planes = to_channels_last ? image_planes(shape) : Planes{1, 1, element_count(shape)};
   auto& step = add(std::make_unique<QuantizeStep>(grid, planes, isa, threads), graph.value(id).name, "Quantize",
                    form_text(layout));
   step.info.is_integer = true;

@@ -16,7 +16,12 @@
 namespace bitfold::engine {
 
 std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout) {
-  if (layout == Layout::channels_last) return {shape[1] * shape[2] * shape[3], 1, shape[3] * shape[1], shape[1]};
+  if (layout == Layout::channels_last) {
+    const ImageShape s = image_shape(shape);
+    const std::int64_t image = s.pixels() * s.channels;
+    if (shape.size() == 3) return {image, 1, s.channels};
+    return {image, 1, s.width * s.channels, s.channels};
+  }
   std::vector<std::int64_t> strides(shape.size(), 1);
   for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
   return strides;

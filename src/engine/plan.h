@@ -25,9 +25,21 @@ struct Buffer {
   std::size_t slot = 0;                       ///< The index of the graph input or output.
 };
 
-/// The order of a value's elements in memory. Channels-last applies to values of rank 4 only: dimensions [N,C,H,W]
-/// stored as [N,H,W,C].
+/// The order of a value's elements in memory. Channels-last applies to images only: dimensions [N,C,H,W] stored as
+/// [N,H,W,C], or [N,C,W] stored as [N,W,C].
 enum class Layout { plain, channels_last };
+
+/// Whether a value of this shape can be in the channels-last layout.
+inline bool is_image(const Shape& shape) { return shape.size() == 3 || shape.size() == 4; }
+
+/// The dimensions [N,C,H,W] of an image; signals [N,C,W] are images of one row.
+struct ImageShape {
+  std::int64_t batch, channels, height, width;
+  std::int64_t pixels() const { return height * width; }
+};
+inline ImageShape image_shape(const Shape& shape) {
+  return {shape[0], shape[1], shape.size() == 3 ? 1 : shape[2], shape.back()};
+}
 
 /// Strides of a dense value in that layout, in elements and in the order of `shape`.
 std::vector<std::int64_t> strides_of(const Shape& shape, Layout layout);
@@ -43,7 +55,7 @@ struct Slot {
   DataType dtype = DataType::float32;  ///< Type in memory; uint8 for codes.
   Layout layout = Layout::plain;
   Shape shape;   ///< In the graph's order of axes, for either layout.
-  Shape folded;  ///< Empty, or the rank-4 shape to which `layout` refers.
+  Shape folded;  ///< Empty, or the image shape to which `layout` refers.
 
   const Shape& layout_shape() const { return folded.empty() ? shape : folded; }
 };

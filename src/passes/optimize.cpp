@@ -11,11 +11,12 @@
 namespace bitfold {
 namespace {
 
-constexpr std::array<Pass, 7> kPasses{{
+constexpr std::array<Pass, 8> kPasses{{
     {"fold_constants", "first: it replaces arithmetic on constants by the constants that later passes expect",
      fold_constants},
     {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
      remove_identity},
+    {"fold_invariants", "after fold_constants, which makes the start of a carried value a constant", fold_invariants},
     {"merge_layer_norm", "before fold_scale, which would otherwise treat the scale of the normalization as a layer's",
      merge_layer_norm},
     {"fold_scale", "before fold_batch_norm: a bias written as an Add may be in between", fold_scale},

@@ -255,5 +255,24 @@ TEST(Planner, computed_weights_stay_in_float_and_are_reported) {
   EXPECT_FALSE(grid(result.graph, "x"));
 }
 
+TEST(Planner, convolutions_over_one_or_two_axes_get_grids_and_those_over_three_do_not) {
+  for (const std::size_t axes : {1, 2, 3}) {
+    Net net;
+    Shape image{1, 4}, filter{4, 4};
+    image.resize(2 + axes, 8);
+    filter.resize(2 + axes, 1);
+    const ValueId x = net.graph.add_input("x", DataType::float32, image);
+    const ValueId w = net.constant("w", random_tensor(filter, 1, 0.1F));
+    const std::vector<std::int64_t> ones(axes, 1);
+    const Window window{.kernel = ones, .strides = ones, .dilations = ones, .pads = {}};
+    net.graph.mark_output(net.graph.add(Conv{.window = window}, "c_node", {x, w}, "c"));
+    const auto result = net.quantize();
+    EXPECT_EQ(decision(result, "c_node").quantized, axes < 3);
+    EXPECT_EQ(grid(result.graph, "x").has_value(), axes < 3);
+    if (axes == 3)
+      EXPECT_EQ(decision(result, "c_node").reason, "its weights have 5 dimensions; only 3 or 4 can run in integers");
+  }
+}
+
 }  // namespace
 }  // namespace bitfold

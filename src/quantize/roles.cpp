@@ -29,8 +29,8 @@ Classified refuse(std::string reason) { return {Role::none, std::move(reason)}; 
 /// The reason why a node cannot run in integers; none if it can.
 using Refusal = std::optional<std::string>;
 
-// Shared by the products: data in slot 0, constant float weights of `rank` in slot 1.
-Refusal weight_problem(const Graph& graph, NodeId id, std::size_t rank) {
+// Shared by the products: data in slot 0, constant float weights in slot 1.
+Refusal weight_problem(const Graph& graph, NodeId id) {
   const ValueId x = input(graph, id, 0), w = input(graph, id, 1);
   if (!graph.is_constant(w)) return "its weights are not constant";
   if (graph.is_constant(x)) return "its input is constant";
@@ -38,9 +38,10 @@ Refusal weight_problem(const Graph& graph, NodeId id, std::size_t rank) {
   if (weights.quant) return "its weights have a grid already";
   if (weights.constant->dtype() != DataType::float32)
     return fmt::format("its weights have element type {}", to_string(weights.constant->dtype()));
-  if (weights.constant->rank() != static_cast<int>(rank))
-    return fmt::format("its weights have {} dimensions; only {} dimensions can run in integers",
-                       weights.constant->rank(), rank);
+  const int rank = weights.constant->rank();
+  const bool is_window = ops::window_of(graph.node(id).op) != nullptr;
+  if (is_window ? rank != 3 && rank != 4 : rank != 2)
+    return fmt::format("its weights have {} dimensions; only {} can run in integers", rank, is_window ? "3 or 4" : "2");
   if (weights.constant->size() == 0) return "its weights are empty";
   return std::nullopt;
 }
@@ -58,8 +59,7 @@ Refusal bias_problem(const Graph& graph, NodeId id, std::int64_t channels) {
 }
 
 Refusal product_problem(const Graph& graph, NodeId id) {
-  const bool is_image = ops::window_of(graph.node(id).op) != nullptr;
-  if (Refusal problem = weight_problem(graph, id, is_image ? 4 : 2)) return problem;
+  if (Refusal problem = weight_problem(graph, id)) return problem;
   return bias_problem(graph, id, constant_weights(graph, id)->output_count());
 }
 
