@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -148,20 +150,19 @@ QuantizeResult quantized(const Options& o, const Work& work) {
 
 void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
   // Layers with weights that stay in float are named with the reason.
-  int quantized = 0, total = 0;
   for (const auto& layer : result.decisions) {
-    const bool has_weights =
-        layer.op == "Conv" || layer.op == "Gemm" || layer.op == "MatMul" || layer.op == "ConvTranspose";
-    if (!has_weights) continue;
-    ++total;
-    quantized += layer.quantized;
+    constexpr std::array kWithWeights{"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"};
+    if (std::ranges::find(kWithWeights, layer.op) == kWithWeights.end()) continue;
     if (!layer.quantized) o.output->say(fmt::format("left in float: [{} '{}'] {}", layer.op, layer.node, layer.reason));
     if (layer.quantized && !layer.reason.empty())
       o.output->say(fmt::format("[{} '{}'] {}", layer.op, layer.node, layer.reason));
   }
   const double before = static_cast<double>(file_bytes(o.model)),
                after = static_cast<double>(file_bytes(o.output_path));
-  o.output->say(fmt::format("quantized {} of {} layers with weights, {}, in {:.1f} s", quantized, total,
+  // Counted as `inspect` counts them: products of two computed values have no weights, and recurrent layers do.
+  const Support support = check_support(result.graph);
+  o.output->say(fmt::format("quantized {} of {} layers with weights, {}, in {:.1f} s",
+                            support.is_quantized ? support.quantized_layers : 0, support.layers,
                             calibration.sample_count == 0
                                 ? "without data"
                                 : fmt::format("calibrated on {} samples", calibration.sample_count),
