@@ -65,6 +65,12 @@ bool runs_image_by_image(const Lowering& l, const Shape& weights) {
   return l.threads == 1 && element_count(weights) * static_cast<std::int64_t>(sizeof(float)) <= kMaxWeightBytes;
 }
 
+/// Whether the only reader of the value is a sum.
+bool is_added(const Lowering& l, ValueId value) {
+  return l.graph.has_single_consumer(value) &&
+         ops::is<Binary>(l.graph.node(l.graph.consumers(value)[0]).op, BinaryKind::add);
+}
+
 bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
@@ -74,13 +80,6 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   if (!w2d || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() || element_count(l.shape(y)) == 0)
     return false;
 
-  const FloatTail tail = fuse_float_tail(l, id, true);
-  if (lower_planar_conv(l, id, *w2d, conv.group, tail, bias)) return true;
-  const onednn::Epilogue epilogue = tail.epilogue(has_bias);
-  const Slot source = l.reals(x, Layout::channels_last);
-  std::optional<Slot> residual;
-  if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
-  const Slot destination = l.make(tail.output, false, Layout::channels_last);
   onednn::Image in = image(l.shape(x)), out = image(l.shape(y));
   OnednnStep::Images images;
   if (runs_image_by_image(l, l.shape(node.inputs[1]))) {
@@ -88,6 +87,14 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
               static_cast<std::size_t>(out.channels * out.height * out.width) * sizeof(float)};
     in.batch = out.batch = 1;
   }
+  const bool may_add = is_added(l, y) && onednn::Primitive::adds_residual(in, out, window(*w2d), conv.group, has_bias);
+  const FloatTail tail = fuse_float_tail(l, id, may_add);
+  if (lower_planar_conv(l, id, *w2d, conv.group, tail, bias)) return true;
+  const onednn::Epilogue epilogue = tail.epilogue(has_bias);
+  const Slot source = l.reals(x, Layout::channels_last);
+  std::optional<Slot> residual;
+  if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
+  const Slot destination = l.make(tail.output, false, Layout::channels_last);
   auto primitive = onednn::Primitive::convolution(in, out, window(*w2d), conv.group, epilogue);
   const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
   const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };

@@ -186,8 +186,8 @@ std::vector<std::int64_t> folded_order(const Slot& folded);
 struct Window2dShape {
   std::int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right;
 };
-/// The window for an input and an output of these shapes; empty unless it has one or two axes. auto_pad and ceil_mode are
-/// resolved, so bottom and right pads may exceed the node's.
+/// The window for an input and an output of these shapes; empty unless it has one or two axes. auto_pad and ceil_mode
+/// are resolved, so bottom and right pads may exceed the node's.
 std::optional<Window2dShape> window_2d(const Window& window, const Shape& in, const Shape& out);
 
 }  // namespace bitfold::engine

@@ -76,6 +76,18 @@ TEST(Signals, float_convolutions_equal_the_reference) {
   }
 }
 
+TEST(Signals, a_residual_after_a_convolution_with_much_padding_is_added) {
+  for (const std::int64_t dilation : {1, 16, 64})
+    for (const std::int64_t batch : {1, 3}) {
+      GraphBuilder b;
+      const ValueId x = b.input({batch, 32, 300}, std::nullopt);
+      const ValueId w = b.graph.add_constant("w", b.uniform_tensor({32, 32, 5}, -0.3F, 0.3F));
+      const ValueId c = b.node(Conv{row_window(5, 1, 2 * dilation, dilation), 1}, {x, w});
+      b.output(b.node(Unary{UnaryKind::relu}, {b.node(Binary{BinaryKind::add}, {c, x})}));
+      expect_equals_simulation(b, {"Conv"}, 1e-5);
+    }
+}
+
 TEST(Signals, integer_pools_sums_and_movements_equal_the_simulation) {
   const QuantParams grid = unsigned_grid(0.03F, 128);
   GraphBuilder b;

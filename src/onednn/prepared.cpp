@@ -37,6 +37,37 @@ std::string_view status_text(dnnl_status_t status) {
   return status == dnnl_out_of_memory ? "out of memory" : dnnl_status2str(status);
 }
 
+memory::dims dimensions_of_weights(const Image& input, const Image& output, const Window2d& w, std::int64_t groups) {
+  const std::int64_t ic = input.channels, oc = output.channels;
+  return groups > 1 ? memory::dims{groups, oc / groups, ic / groups, w.kernel_h, w.kernel_w}
+                    : memory::dims{oc, ic, w.kernel_h, w.kernel_w};
+}
+
+using Convolution = dnnl::convolution_forward::primitive_desc;
+
+Convolution describe_convolution(const Image& input, const Image& output, const Window2d& w, std::int64_t groups,
+                                 const Epilogue& epilogue) {
+  const memory::desc any_weights(dimensions_of_weights(input, output, w, groups), kFloat, Tag::any);
+  const memory::desc bias({output.channels}, kFloat, Tag::x);
+  const memory::dims strides{w.stride_h, w.stride_w}, dilations{w.dilation_h - 1, w.dilation_w - 1};
+  const memory::dims begin{w.pad_top, w.pad_left}, end{w.pad_bottom, w.pad_right};
+  using Description = dnnl::convolution_forward::desc;
+  const auto kind = dnnl::prop_kind::forward_inference;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const memory::desc source = image(input), destination = image(output);
+  const auto desc =
+      epilogue.has_bias
+          ? Description(kind, algorithm, source, any_weights, bias, destination, strides, dilations, begin, end)
+          : Description(kind, algorithm, source, any_weights, destination, strides, dilations, begin, end);
+  return {desc, attributes(epilogue, destination), cpu()};
+}
+
+/// oneDNN 2.6 chooses its product of matrices for windows that its other implementations refuse, such as those with
+/// much padding. It adds a channels-last residual at wrong places.
+bool misplaces_residual(const Convolution& pd) {
+  return std::string_view(pd.impl_info_str()).find("gemm") != std::string_view::npos;
+}
+
 PackedLayout layout_of(const memory::desc& desc) {
   const auto* bytes = reinterpret_cast<const char*>(&desc.data);
   return {{bytes, bytes + sizeof desc.data}};
@@ -93,28 +124,24 @@ Primitive& Primitive::operator=(Primitive&&) noexcept = default;
 
 Primitive Primitive::convolution(const Image& input, const Image& output, const Window2d& w, std::int64_t groups,
                                  const Epilogue& epilogue) try {
-  const std::int64_t ic = input.channels, oc = output.channels;
-  const bool grouped = groups > 1;
-  const memory::dims weight_dims = grouped ? memory::dims{groups, oc / groups, ic / groups, w.kernel_h, w.kernel_w}
-                                           : memory::dims{oc, ic, w.kernel_h, w.kernel_w};
-  const memory::desc any_weights(weight_dims, kFloat, Tag::any), bias({oc}, kFloat, Tag::x);
-  const memory::dims strides{w.stride_h, w.stride_w}, dilations{w.dilation_h - 1, w.dilation_w - 1};
-  const memory::dims begin{w.pad_top, w.pad_left}, end{w.pad_bottom, w.pad_right};
-  using Forward = dnnl::convolution_forward;
-  const auto kind = dnnl::prop_kind::forward_inference;
-  const auto algorithm = dnnl::algorithm::convolution_direct;
-  const memory::desc source = image(input), destination = image(output);
-  const auto desc =
-      epilogue.has_bias
-          ? Forward::desc(kind, algorithm, source, any_weights, bias, destination, strides, dilations, begin, end)
-          : Forward::desc(kind, algorithm, source, any_weights, destination, strides, dilations, begin, end);
-  const Forward::primitive_desc pd(desc, attributes(epilogue, destination), cpu());
+  Convolution pd = describe_convolution(input, output, w, groups, epilogue);
+  while (epilogue.has_residual && misplaces_residual(pd))
+    check(pd.next_impl(), "oneDNN cannot add a residual to the convolution");
   auto impl = std::make_unique<Impl>();
   impl->take(pd);
-  impl->take_weights(pd, epilogue, destination);
-  impl->plain_weights = memory::desc(weight_dims, kFloat, grouped ? Tag::goihw : Tag::oihw);
-  impl->primitive = Forward(pd);
+  impl->take_weights(pd, epilogue, image(output));
+  impl->plain_weights =
+      memory::desc(dimensions_of_weights(input, output, w, groups), kFloat, groups > 1 ? Tag::goihw : Tag::oihw);
+  impl->primitive = dnnl::convolution_forward(pd);
   return Primitive(std::move(impl));
+} catch (const dnnl::error& e) {
+  fail("oneDNN cannot create the convolution: {}", e.what());
+}
+
+bool Primitive::adds_residual(const Image& input, const Image& output, const Window2d& window, std::int64_t groups,
+                              bool has_bias) try {
+  const Epilogue epilogue{.has_bias = has_bias, .has_residual = true};
+  return !misplaces_residual(describe_convolution(input, output, window, groups, epilogue));
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot create the convolution: {}", e.what());
 }

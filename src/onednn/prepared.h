@@ -57,6 +57,9 @@ class Primitive {
   /// Weights [oc, ic / groups, kh, kw]. Throws Error if oneDNN has no implementation.
   static Primitive convolution(const Image& input, const Image& output, const Window2d& window, std::int64_t groups,
                                const Epilogue& epilogue);
+  /// Whether a convolution with these dimensions has an implementation that can add a residual.
+  static bool adds_residual(const Image& input, const Image& output, const Window2d& window, std::int64_t groups,
+                            bool has_bias);
   /// [rows, depth] x [depth, columns]. The weights passed to pack() are [columns, depth] if `transposed`.
   static Primitive matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
                           const Epilogue& epilogue);
