@@ -264,7 +264,8 @@ TEST(Planner, convolutions_over_one_or_two_axes_get_grids_and_those_over_three_d
     const ValueId x = net.graph.add_input("x", DataType::float32, image);
     const ValueId w = net.constant("w", random_tensor(filter, 1, 0.1F));
     const std::vector<std::int64_t> ones(axes, 1);
-    const Window window{.kernel = ones, .strides = ones, .dilations = ones, .pads = {}};
+    const std::vector<std::int64_t> pads(2 * axes, 0);
+    const Window window{.kernel = ones, .strides = ones, .dilations = ones, .pads = pads};
     net.graph.mark_output(net.graph.add(Conv{.window = window}, "c_node", {x, w}, "c"));
     const auto result = net.quantize();
     EXPECT_EQ(decision(result, "c_node").quantized, axes < 3);
