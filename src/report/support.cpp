@@ -19,6 +19,10 @@ ValueId weights_of(const Graph& graph, const Node& node) {
   return weights != ValueId::none && graph.is_constant(weights) ? weights : ValueId::none;
 }
 
+bool has_grids(const Graph& graph) {
+  return std::ranges::any_of(graph.values(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
+}
+
 /// Layers in float with the same operator and reason.
 struct InFloat {
   std::string op, reason, first;
@@ -81,9 +85,10 @@ Support check_support(const Graph& graph, std::span<const Shape> inputs) {
   } catch (const Error& error) {
     counter.support.why_not = error.what();
   }
-  const auto values = graph.values();
-  counter.support.is_quantized =
-      std::ranges::any_of(values, [&](ValueId id) { return graph.value(id).quant.has_value(); });
+  bool& is_quantized = counter.support.is_quantized;
+  is_quantized = has_grids(graph);
+  quantization::for_each_body(
+      graph, [&](const std::string&, const Graph& body) { is_quantized = is_quantized || has_grids(body); });
   counter.add("", graph, infos);
   quantization::for_each_body(
       graph, [&](const std::string& prefix, const Graph& body) { counter.add(prefix, body, infer_values(body)); });
