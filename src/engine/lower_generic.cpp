@@ -3,7 +3,6 @@
 // Elementwise operators do not depend on the order of elements, and Softmax only needs its axis renamed, so both accept
 // channels-last values. All others read and write the plain layout.
 #include <algorithm>
-#include <array>
 #include <limits>
 
 #include "base/check.h"

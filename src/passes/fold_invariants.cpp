@@ -1,6 +1,8 @@
 // Values that a Loop or Scan carries unchanged from a constant become constants of its body, where weights get a grid.
 // Exporters of TensorFlow's loops carry every weight.
 #include <algorithm>
+#include <map>
+#include <memory>
 #include <set>
 
 #include "ops/control.h"
