@@ -136,6 +136,13 @@ Refusal read_bias(const Lowering& l, const Product& p, const std::vector<float>&
   return std::nullopt;
 }
 
+/// docs/internals/arithmetic.md (15). In double if float32 cannot hold the product of the scales to its full precision.
+float multiplier_of(float x, float w, float y) {
+  const float unit = x * w;
+  if (unit >= std::numeric_limits<float>::min()) return unit / y;
+  return static_cast<float>(static_cast<double>(x) * w / y);
+}
+
 /// Folds the input's zero point into the bias. Returns the reason if an accumulator may overflow.
 Refusal fold_zero_point(int zero_point, std::size_t depth, const std::vector<std::int8_t>& codes,
                         std::vector<std::int32_t>& bias) {
@@ -197,10 +204,8 @@ std::shared_ptr<const IntegerFilter> ProductWeights::filter(const ProductFacts& 
     std::vector<float> scales;
     if (codes_.empty()) (void)decode(scales);
     std::vector<float> multipliers;
-    for (float s : facts.scales) {
-      const double unit = static_cast<double>(l_.code_grid(p_.x)->scale) * s;
-      multipliers.push_back(static_cast<float>(target.grid ? unit / target.grid->scale : unit));
-    }
+    for (float s : facts.scales)
+      multipliers.push_back(multiplier_of(l_.code_grid(p_.x)->scale, s, target.grid ? target.grid->scale : 1));
     auto packed = std::make_shared<const PackedFilter>(p_.filter, codes_.data(), facts.bias.data(), multipliers.data(),
                                                        form, &memory);
     auto terms = std::make_shared<const OutputTerms>(*packed, output, l_.isa);
