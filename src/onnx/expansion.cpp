@@ -96,7 +96,7 @@ std::string Expansion::list(const std::vector<std::int64_t>& values) { return ad
 ExpandNode find_expansion(std::string_view domain, std::string_view type) {
   static const auto table = [] {
     std::map<std::pair<std::string_view, std::string_view>, ExpandNode> all;
-    for (auto* family : {quantized_expansions, fused_expansions, attention_expansions})
+    for (auto* family : {quantized_expansions, fused_expansions, attention_expansions, recurrent_expansions})
       for (const ExpansionRow& row : family()) all[{row.domain, row.type}] = row.expand;
     return all;
   }();

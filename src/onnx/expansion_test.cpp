@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "bitfold/affine.h"
 #include "bitfold/error.h"
 #include "bitfold/reference.h"
@@ -145,6 +148,43 @@ TEST(Expansion, attention_with_pasts_of_different_lengths_stays_opaque) {
   const Graph graph = b.load();
   EXPECT_EQ(std::get<Opaque>(graph.node(graph.nodes().at(0)).op).reason,
             "its sequences may have pasts of different lengths");
+}
+
+// One unit whose weights are all 0: only the biases act.
+TEST(Expansion, a_dynamically_quantized_lstm_becomes_a_scan) {
+  ModelBuilder b = microsoft();
+  b.input("x", {3, 1, 2}).output("y").output("yh").output("yc");
+  b.constant("w", Tensor(DataType::int8, {1, 2, 4})).constant("r", Tensor(DataType::int8, {1, 1, 4}));
+  b.constant("s", floats({1}, {0.5F})).constant("z", Tensor(DataType::int8, {1}));
+  b.constant("b", floats({1, 8}, {100, 100, -100, 1, 0, 0, 0, 1}));  // input and output gates open, forget gate closed
+  set_integer(
+      add_node(b, "DynamicQuantizeLSTM", {"x", "w", "r", "b", "", "", "", "", "s", "z", "s", "z"}, {"y", "yh", "yc"}),
+      "hidden_size", 1);
+  const Graph graph = b.load();
+  const Names names = operators(graph);
+  EXPECT_EQ(std::ranges::count(names, "Scan"), 1);
+  const std::vector<Tensor> results = Reference(graph).run(std::vector{floats({3, 1, 2}, {1, 2, 3, 4, 5, 6})});
+  const float c = std::tanh(2.0F), h = std::tanh(c);
+  EXPECT_EQ(results[0].shape(), (Shape{3, 1, 1, 1}));
+  for (const float y : results[0].data<float>()) EXPECT_NEAR(y, h, 1e-6);
+  EXPECT_NEAR(results[1].data<float>()[0], h, 1e-6);
+  EXPECT_NEAR(results[2].data<float>()[0], c, 1e-6);
+}
+
+TEST(Expansion, a_dynamically_quantized_lstm_with_wrong_scales_is_an_error) {
+  ModelBuilder b = microsoft();
+  b.input("x", {3, 1, 2}).output("y");
+  b.constant("w", Tensor(DataType::int8, {1, 2, 4})).constant("r", Tensor(DataType::int8, {1, 1, 4}));
+  b.constant("s", floats({3}, {1, 1, 1})).constant("z", Tensor(DataType::int8, {1}));
+  add_node(b, "DynamicQuantizeLSTM", {"x", "w", "r", "", "", "", "", "", "s", "z", "s", "z"});
+  try {
+    b.load();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "test.onnx: [DynamicQuantizeLSTM 'node'] the scales or zero points of W have shape 3, expected 1 or "
+                 "1x4");
+  }
 }
 
 }  // namespace

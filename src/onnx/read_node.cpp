@@ -116,8 +116,10 @@ std::optional<std::string> GraphReader::read_expanded(const onnx::NodeProto& nod
   };
   Expansion expansion(node, std::move(context));
   if (auto reason = expand(expansion)) return reason;
-  for (const onnx::NodeProto& made : expansion.nodes())
+  for (const onnx::NodeProto& made : expansion.nodes()) {
     for (const std::string& name : made.input()) read_.insert(name);
+    read_.merge(captured_names(made));
+  }
   for (const onnx::NodeProto& made : expansion.nodes()) read_node({&made, &kNewest});
   return std::nullopt;
 }

@@ -48,6 +48,7 @@ def compare(tmp_path, nodes, feed, constants=None, outputs=("y",), rtol=1e-4, at
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1  # DynamicQuantizeLSTM quantizes the samples of each thread separately
     expected = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, feed)
     np.savez(tmp_path / "in.npz", **feed)
     done = subprocess.run([TOOL, "run", path, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz"],
@@ -233,3 +234,49 @@ def test_integer_products_with_computed_parameters_equal_onnxruntime(tmp_path):
             "ws": np.float32([0.01, 0.02, 0.03]), "wz": np.zeros(3, np.int8), "ys": np.float32(0.2), "yz": np.uint8(128)}
     compare(tmp_path, [node("QLinearConv", list(feed), ["y"])], feed)
     compare(tmp_path, [node("ConvInteger", ["x", "w", "xz"], pads=[1, 0, 0, 1])], {k: feed[k] for k in ("x", "w", "xz")})
+
+
+# DynamicQuantizeLSTM: 5 steps of 3 samples with 8 elements, 16 hidden units.
+def dynamic_lstm(directions, code=np.int8, per_channel=False):
+    constants = {}
+    for name, scale, zero, depth in (("w", "ws", "wz", 8), ("r", "rs", "rz", 16)):
+        shape = (directions, 64) if per_channel else (directions,)
+        constants |= {name: codes(code, directions, depth, 64), scale: np.abs(reals(*shape, scale=0.001)) + np.float32(0.002),
+                      zero: np.full(shape, 3 if code == np.int8 else 120, code)}
+    return constants | {"b": reals(directions, 128, scale=0.1), "h0": reals(directions, 3, 16, scale=0.5),
+                        "c0": reals(directions, 3, 16), "p": reals(directions, 48, scale=0.3)}
+
+
+DYNAMIC_LSTM = {
+    "forward": ("forward", dynamic_lstm(1), ["b"], None, {}),
+    "bare": ("forward", dynamic_lstm(1), [], None, {}),
+    "reverse": ("reverse", dynamic_lstm(1, np.uint8), ["b", "h0", "c0"], None, {}),
+    "bidirectional per channel": ("bidirectional", dynamic_lstm(2, per_channel=True), ["b", "h0", "c0"], None, {}),
+    "lengths": ("bidirectional", dynamic_lstm(2), ["b", "h0", "c0"], [5, 2, 3], {}),
+    "short lengths": ("bidirectional", dynamic_lstm(2), ["b", "h0", "c0"], [3, 2, 3], {}),
+    "empty sequence": ("forward", dynamic_lstm(1), ["b", "h0", "c0"], [5, 0, 4], {}),
+    "peepholes": ("bidirectional", dynamic_lstm(2), ["b", "h0", "c0", "p"], None, {}),
+    "clip": ("forward", dynamic_lstm(1), ["b", "h0", "c0"], None, {"clip": 0.5}),
+    "activations": ("forward", dynamic_lstm(1), ["b"], None, {"activations": ["HardSigmoid", "Relu", "Softsign"]}),
+}
+
+
+@pytest.mark.parametrize("name", DYNAMIC_LSTM)
+def test_dynamically_quantized_lstm(name, tmp_path):
+    direction, constants, optional, lengths, attributes = DYNAMIC_LSTM[name]
+    used = {key: value for key, value in constants.items() if key not in ("b", "h0", "c0", "p") or key in optional}
+    feed = {"x": reals(5, 3, 8)} | ({} if lengths is None else {"l": np.int32(lengths)})
+    given = [key if key in used or key in feed else "" for key in ("b", "l", "h0", "c0", "p")]
+    one = micro("DynamicQuantizeLSTM", ["x", "w", "r", *given, "ws", "wz", "rs", "rz"], ["y", "yh", "yc"], hidden_size=16,
+                direction=direction, **attributes)
+    # A state close to the middle of two codes may get the other one, which moves everything after it by 1/255 of the
+    # range of a state times a weight. Of these networks none has such a state.
+    compare(tmp_path, [one], feed, used, ["y", "yh", "yc"], rtol=1e-5, atol=2e-6)
+
+
+def test_dynamically_quantized_lstm_with_computed_weights_is_named(tmp_path):
+    constants = dynamic_lstm(1)
+    feed = {"x": reals(5, 3, 8), "w": constants.pop("w")}
+    one = micro("DynamicQuantizeLSTM", ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"], hidden_size=16)
+    with pytest.raises(AssertionError, match="its weights are computed"):
+        compare(tmp_path, [one], feed, {k: constants[k] for k in ("r", "ws", "wz", "rs", "rz")})
