@@ -40,6 +40,17 @@ std::uint8_t quantize_code(float x, const CodeGrid& grid) {
   return static_cast<std::uint8_t>(round_half_even(std::clamp(t, low, high)) + grid.zero_point);
 }
 
+namespace {
+
+/// Whether lower_movement() moves the codes of the node's first input.
+bool moves_codes(const Node& node) {
+  if (node.inputs.empty() || node.inputs[0] == ValueId::none || !ops::moves_elements(node.op)) return false;
+  return ops::info(node.op).traits.keeps_order || std::holds_alternative<Transpose>(node.op) ||
+         std::holds_alternative<Slice>(node.op) || std::holds_alternative<Split>(node.op);
+}
+
+}  // namespace
+
 Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
                    WeightCache& weight_cache, bool fuse_clamps)
     : graph(source),
@@ -162,7 +173,15 @@ ValueInfo Lowering::output_info(NodeId id, std::size_t output) const {
   return info;
 }
 
+// A value without a grid of its own lies on that of the value from which it was moved.
 std::optional<CodeGrid> Lowering::code_grid(ValueId id) const {
+  constexpr int kMostMovements = 16;
+  for (int i = 0; i < kMostMovements && !graph.value(id).quant; ++i) {
+    const NodeId from = graph.producer(id);
+    if (from == NodeId::none || !moves_codes(graph.node(from)) || graph.is_constant(graph.node(from).inputs[0]))
+      return std::nullopt;
+    id = graph.node(from).inputs[0];
+  }
   const auto& q = graph.value(id).quant;
   if (!q || q->bits > 8 || q->per_channel()) return std::nullopt;
   const int bias = q->is_signed ? 128 : 0;

@@ -153,17 +153,6 @@ DataType quantized_type(const Graph& graph, const std::vector<ValueId>& inputs, 
   return given.output_dtype.value_or(DataType::uint8);
 }
 
-std::optional<QuantParams> quantize_grid(const Graph& graph, NodeId id) {
-  const Node& node = graph.node(id);
-  const QdqAttributes given = attributes_of(node.op);
-  return read_grid(graph, node.inputs, given, quantized_type(graph, node.inputs, given));
-}
-
-std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataType code_type) {
-  const Node& node = graph.node(id);
-  return read_grid(graph, node.inputs, attributes_of(node.op), code_type);
-}
-
 // A QuantizeLinear whose codes are read only by DequantizeLinear nodes with the same grid.
 struct Pair {
   NodeId quantize;
@@ -297,6 +286,17 @@ void read_bits(const std::string& text, const Value& value, QuantParams& grid) {
 bool is_quantize(const Op& op) { return std::holds_alternative<QuantizeLinear>(op); }
 bool is_dequantize(const Op& op) { return std::holds_alternative<DequantizeLinear>(op); }
 
+std::optional<QuantParams> quantize_grid(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const QdqAttributes given = attributes_of(node.op);
+  return read_grid(graph, node.inputs, given, quantized_type(graph, node.inputs, given));
+}
+
+std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataType code_type) {
+  const Node& node = graph.node(id);
+  return read_grid(graph, node.inputs, attributes_of(node.op), code_type);
+}
+
 DataType file_type(const Value& value) {
   const QuantParams& grid = *value.quant;
   if (!value.constant || grid.bits > 4) return grid.storage();
@@ -335,6 +335,7 @@ std::optional<Value> fold_constant_qdq(const Graph& graph, const Op& op, const s
 }
 
 void absorb_qdq(Graph& graph, const QdqMarks& marks) {
+  dequantize_before_movements(graph);
   for (NodeId id : graph.topological_order()) {
     if (!is_quantize(graph.node(id).op) || graph.node(id).inputs.empty()) continue;
     const ValueId clipped = graph.node(id).inputs[0];
