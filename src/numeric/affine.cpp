@@ -35,12 +35,16 @@ std::string element_name(const Shape& shape, std::int64_t flat) {
   return fmt::format("element {} (at [{}])", flat, fmt::join(at, ", "));
 }
 
-void check_finite(const Tensor& x) {
+template <class IsAllowed>
+void check_elements(const Tensor& x, IsAllowed is_allowed) {
   const auto values = x.data<float>();
-  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  const auto bad = std::find_if_not(values.begin(), values.end(), is_allowed);
   if (bad == values.end()) return;
   fail("{} of {} is {}; quantization needs finite numbers", element_name(x.shape(), bad - values.begin()),
        to_string(x.shape()), *bad);
+}
+void check_finite(const Tensor& x) {
+  check_elements(x, [](float v) { return std::isfinite(v); });
 }
 
 // A tensor seen as [outer, channels, inner] around a grid's axis; without an axis there is one channel. With blocks,
@@ -340,10 +344,11 @@ Tensor dequantize(const Tensor& codes, const QuantParams& params) {
   return x;
 }
 
+// Infinities saturate, as in the engine and in ONNX's QuantizeLinear: a network may divide by 0 for some input.
 Tensor snap(const Tensor& x, const QuantParams& params) {
   if (params.bits == kBiasBits) return dequantize(quantize(x, params), params);
   const Channels split = check_grid(params, x.shape());
-  check_finite(x);
+  check_elements(x, [](float v) { return !std::isnan(v); });
   Tensor snapped(DataType::float32, x.shape());
   map_channels(x.data<float>().data(), snapped.mutable_data<float>().data(), params, split,
                [](float v, const ChannelGrid& g) { return static_cast<float>(steps_of(v, g)) * g.scale; });

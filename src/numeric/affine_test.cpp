@@ -251,7 +251,14 @@ TEST(Quantize, names_the_first_element_that_is_not_finite) {
   const Tensor x = Tensor::from<float>({1, 2, 2}, std::vector<float>{0, 1, 2, -kInfinity});
   const std::string message = "element 3 (at [0, 1, 1]) of 1x2x2 is -inf; quantization needs finite numbers";
   EXPECT_EQ(message_of([&] { quantize(x, grid(1, 0, 8, true)); }), message);
-  EXPECT_EQ(message_of([&] { snap(x, grid(1, 0, 8, true)); }), message);
+  EXPECT_EQ(message_of([&] {
+              snap(vector_of({0, kNan}), grid(1, 0, 8, true));
+            }),
+            "element 1 (at [1]) of 2 is nan; quantization needs finite numbers");
+}
+
+TEST(Snap, saturates_infinities) {
+  EXPECT_EQ(snap(vector_of({-kInfinity, 1, kInfinity}), grid(0.5F, 10, 8, false)), vector_of({-5, 1, 122.5F}));
 }
 
 TEST(Quantize, refuses_grids_that_do_not_fit) {
