@@ -65,8 +65,8 @@ bool is_dequantize(const Op& op);
 /// codes. None if the inputs are not constant or no grid expresses them. `inputs` are the inputs of the node.
 std::optional<Value> fold_constant_qdq(const Graph& graph, const Op& op, const std::vector<ValueId>& inputs);
 
-/// The grid of a QuantizeLinear or DequantizeLinear node with constant scales; none if no grid expresses it. Throws Error
-/// (without the place) on invalid scales.
+/// The grid of a QuantizeLinear or DequantizeLinear node with constant scales; none if no grid expresses it. Throws
+/// Error (without the place) on invalid scales.
 std::optional<QuantParams> quantize_grid(const Graph& graph, NodeId id);
 std::optional<QuantParams> dequantize_grid(const Graph& graph, NodeId id, DataType code_type);
 

@@ -242,7 +242,7 @@ def dynamic_lstm(directions, code=np.int8, per_channel=False):
     for name, scale, zero, depth in (("w", "ws", "wz", 8), ("r", "rs", "rz", 16)):
         shape = (directions, 64) if per_channel else (directions,)
         constants |= {name: codes(code, directions, depth, 64), scale: np.abs(reals(*shape, scale=0.001)) + np.float32(0.002),
-                      zero: np.full(shape, 3 if code == np.int8 else 120, code)}
+                      zero: np.full(shape, 0 if per_channel else 3 if code == np.int8 else 120, code)}
     return constants | {"b": reals(directions, 128, scale=0.1), "h0": reals(directions, 3, 16, scale=0.5),
                         "c0": reals(directions, 3, 16), "p": reals(directions, 48, scale=0.3)}
 
@@ -280,3 +280,23 @@ def test_dynamically_quantized_lstm_with_computed_weights_is_named(tmp_path):
     one = micro("DynamicQuantizeLSTM", ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"], hidden_size=16)
     with pytest.raises(AssertionError, match="its weights are computed"):
         compare(tmp_path, [one], feed, {k: constants[k] for k in ("r", "ws", "wz", "rs", "rz")})
+
+
+def test_accumulators_next_to_a_tie_get_the_code_of_onnxruntime(tmp_path):
+    """Each channel's sum is its bias, for which multipliers that are rounded in another order give another code."""
+    xs, ys = np.float32(0.0371), np.float32(0.1173)
+    scales, biases = [], []
+    sums = np.arange(1000, 60000).astype(np.float32)
+    while len(scales) < 32:
+        ws = np.float32(RANDOM.uniform(0.002, 0.01))
+        right, other = xs * ws / ys, np.float32(float(xs) * float(ws) / float(ys))
+        found = np.flatnonzero((np.rint(sums * right) != np.rint(sums * other)) & (sums * right < 120))
+        if found.size:
+            scales.append(ws)
+            biases.append(int(sums[found[0]]))
+    constants = {"xs": xs, "xz": np.uint8(120), "w": np.ones((32, 1, 1, 1), np.int8), "ws": np.float32(scales),
+                 "wz": np.zeros(32, np.int8), "ys": ys, "yz": np.uint8(100), "b": np.int32(biases)}
+    nodes = [node("QuantizeLinear", ["r", "xs", "xz"], ["x"]),
+             node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"]),
+             node("DequantizeLinear", ["y", "ys", "yz"], ["z"])]
+    compare(tmp_path, nodes, {"r": np.zeros((1, 1, 4, 4), np.float32)}, constants, ["z"], rtol=0, atol=1e-6)

@@ -109,10 +109,10 @@ class Reader(CalibrationDataReader):
 
 
 STATIC = {
-    "QDQ": {"quant_format": QuantFormat.QDQ, "per_channel": True},
+    "QDQ": {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8, "per_channel": True},
     "QDQ signed": {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QInt8},
-    "QOperator": {"quant_format": QuantFormat.QOperator, "per_channel": True},
-    "QOperator unsigned": {"quant_format": QuantFormat.QOperator, "weight_type": QuantType.QUInt8},
+    "QOperator": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QUInt8, "per_channel": True},
+    "QOperator per tensor": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QUInt8},
 }
 DYNAMIC = {
     "signed": {"weight_type": QuantType.QInt8},
@@ -121,8 +121,10 @@ DYNAMIC = {
 }
 
 
-def session(path):
+def session(path, is_fused=True):
     options = onnxruntime.SessionOptions()
+    if not is_fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     # Without VNNI, ONNX Runtime adds pairs of products in 16 bits, which saturate; this requests exact sums.
@@ -130,13 +132,13 @@ def session(path):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def run_both(path, sample, folder, *flags):
+def run_both(path, sample, folder, *flags, is_fused=True):
     np.savez(folder / "in.npz", **sample)
     done = subprocess.run([TOOL, "run", path, "--input", folder / "in.npz", "--output", folder / "out.npz", *flags],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     arrays = np.load(folder / "out.npz")
-    return arrays[arrays.files[0]], session(path).run(None, sample)[0]
+    return arrays[arrays.files[0]], session(path, is_fused).run(None, sample)[0]
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +157,14 @@ def test_statically_quantized_networks(name, form, networks, tmp_path):
     path = tmp_path / "quantized.onnx"
     quantize_static(folder / f"{name}.onnx", path, Reader(builders[name].samples(8)), **STATIC[form])
     for sample in builders[name].samples(3):
-        ours, theirs = run_both(path, sample, tmp_path)
-        step = np.abs(theirs)[theirs != 0].min()  # at least a step of the output's grid
-        # Sums in integers are exact, so that no code differs. Only Softmax is computed in floats.
+        # ONNX Runtime replaces a Softmax between grids by QLinearSoftmax, which rounds its exponentials.
+        ours, theirs = run_both(path, sample, tmp_path, is_fused=name != "text")
         if name == "text":
+            # Softmax is computed in floats: a value close to a tie may get the next code.
+            step = np.abs(theirs)[theirs != 0].min()  # at least a step of the output's grid
             assert np.abs(ours - theirs).max() <= 1.01 * step and np.mean(ours != theirs) <= 0.05
         else:
+            # Sums in integers are exact, so that no code differs.
             np.testing.assert_array_equal(ours, theirs)
 
 
