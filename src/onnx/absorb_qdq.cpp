@@ -273,6 +273,10 @@ bool codes_within(const Tensor& held, std::int32_t low, std::int32_t high) {
   }
 }
 
+bool all_finite(const Tensor& reals) {
+  return std::ranges::all_of(reals.data<float>(), [](float v) { return std::isfinite(v); });
+}
+
 void read_bits(const std::string& text, const Value& value, QuantParams& grid) {
   int bits = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits);
@@ -322,6 +326,7 @@ std::optional<Value> fold_constant_qdq(const Graph& graph, const Op& op, const s
   const DataType code_type = quantizes ? quantized_type(graph, inputs, given) : x->dtype();
   const auto grid = read_grid(graph, inputs, given, code_type);
   if (!grid || (quantizes && (x->dtype() != DataType::float32 || grid->bits == 32))) return std::nullopt;
+  if (quantizes && !all_finite(*x)) return std::nullopt;  // such as a mask of -inf, which saturates when it is run
   Value result{.shape = x->shape()};
   if (quantizes) {
     const Tensor codes = quantize(*x, *grid);

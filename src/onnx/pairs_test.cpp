@@ -1,7 +1,10 @@
 // QuantizeLinear and DequantizeLinear nodes in the positions that other tools use.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "bitfold/reals.h"
+#include "bitfold/reference.h"
 #include "onnx/attributes.h"
 #include "onnx/model_builder.h"
 
@@ -60,6 +63,13 @@ TEST(Pair, with_a_computed_scale_stays_as_it_is) {
   const Graph graph = b.load();
   EXPECT_EQ(graph.node_count(), 2u);
   EXPECT_FALSE(graph.value(graph.outputs().at(0)).quant.has_value());
+}
+
+TEST(Pair, of_an_infinite_constant_saturates) {
+  ModelBuilder b = with_pair("mask", "snapped");
+  b.constant("mask", floats({2}, {-std::numeric_limits<float>::infinity(), 1})).output("y");
+  b.node("Add", "add", {"x", "snapped"}, {"y"});
+  EXPECT_EQ(Reference(b.load()).run(std::vector{floats({2}, {5, 6})})[0], floats({2}, {5, 7}));
 }
 
 // torch.onnx.export writes equal initializers like this.
