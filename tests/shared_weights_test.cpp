@@ -133,6 +133,53 @@ TEST(SharedWeights, constants_that_are_copies_become_one) {
   EXPECT_EQ(codes(quantized(UnrolledLstm(8, false).graph, 8).graph, 8).size(), 3U);
 }
 
+/// Rows of a table, and a product with the same table, as in a language model.
+Graph tied_embeddings(bool is_transposed_in_file) {
+  constexpr std::int64_t kWords = 512, kFeatures = 128;
+  Graph g;
+  const ValueId words = g.add_input("words", DataType::int64, {1, 8});
+  const ValueId x = g.add_input("x", DataType::float32, {8, kFeatures});
+  const ValueId table = g.add_constant("table", random_tensor({kWords, kFeatures}, 1));
+  g.mark_output(g.add(Gather{0}, "embed", {table, words}, "rows"));
+  if (is_transposed_in_file)
+    g.mark_output(g.add(MatMul{}, "head", {x, g.add(Transpose{{1, 0}}, "turn", {table}, "turned")}, "scores"));
+  else
+    g.mark_output(g.add(Gemm{.trans_b = true}, "head", {x, table}, "scores"));
+  return g;
+}
+
+TEST(SharedWeights, a_table_of_embeddings_is_stored_with_the_codes_of_the_product_that_shares_it) {
+  const TemporaryFolder folder;
+  for (const bool is_transposed : {false, true}) {
+    const Graph network = tied_embeddings(is_transposed);
+    save_onnx(network, (folder / "float.onnx").string());
+    Calibration calibration;
+    calibration.values["x"].add(std::vector<float>{-3, 3});
+    const QuantizeResult result = quantize(calibrate_network(network, calibration, {}), nullptr);
+    const Graph& graph = result.graph;
+    EXPECT_EQ(codes(graph, 8).size(), is_transposed ? 2U : 1U);
+    save_onnx(graph, (folder / "int8.onnx").string());
+    const auto size = [&](const char* name) { return static_cast<double>(std::filesystem::file_size(folder / name)); };
+    EXPECT_LE(size("int8.onnx") / size("float.onnx"), is_transposed ? 0.55 : 0.3);
+    const Tensor words = Tensor::from<std::int64_t>({1, 8}, std::vector<std::int64_t>{0, 5, 511, 7, 7, 1, 300, 2});
+    const std::vector<Tensor> inputs{words, random_tensor({8, 128}, 2)};
+    const auto exact = Reference(network).run(inputs), run = Session(graph).run(inputs);
+    const Graph loaded = load_onnx((folder / "int8.onnx").string());
+    EXPECT_EQ(Session(loaded).run(inputs), run);
+    for (std::size_t i = 0; i < run[0].data<float>().size(); ++i)
+      ASSERT_NEAR(run[0].data<float>()[i], exact[0].data<float>()[i], 0.02) << i;
+    for (const LayerDecision& decision : result.decisions)
+      if (decision.node == "embed") {
+        EXPECT_EQ(decision.reason, "its table has 8 bits: it is the weights of 'head'");
+      }
+    // Left as they are: a skipped Gather, fewer bits, another runtime.
+    for (const Recipe& recipe : {Recipe{.skip = {"embed"}}, Recipe{.weight_bits = 4}, Recipe{.target = Target::any}}) {
+      const Graph other = quantize(calibrate_network(network, calibration, recipe), nullptr).graph;
+      EXPECT_EQ(Session(other).run(inputs)[0], exact[0]);
+    }
+  }
+}
+
 TEST(SharedWeights, are_not_rounded_with_the_samples_of_one_layer) {
   const QuantizeResult result = quantized(UnrolledLstm(2).graph, 2, {.weight_bits = 4, .rounding = Rounding::gptq});
   EXPECT_EQ(codes(result.graph, 4).size(), 3U);

@@ -36,8 +36,11 @@ void refuse_grid(const Graph& graph, ValueId id, const std::string& what) {
   const std::string remedy = involved.empty() ? "" : " " + skip_flags(graph, involved);
   const std::string& name = graph.value(id).name;
   if (producer == NodeId::none)
-    fail("input '{}' is {}, so it cannot have a grid; check the data, or leave the nodes that read it in float{}", name,
-         what, remedy);
+    fail(
+        "input '{}' is {}, so it cannot have a grid; check the data and its preprocessing, or leave the nodes that "
+        "read "
+        "it in float{}",
+        name, what, remedy);
   fail("{} value '{}' is {}, so it cannot have a grid; leave the nodes that compute and read it in float{}",
        where(graph, producer), name, what, remedy);
 }

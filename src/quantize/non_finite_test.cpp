@@ -1,6 +1,8 @@
 // NaN and infinities matter only where a grid is needed; there the message names the value, the node and the sample.
 #include "quantize/non_finite.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 
@@ -68,8 +70,8 @@ TEST(NonFinite, an_input_that_needs_a_grid_is_refused) {
   const ValueId x = g.add_input("x", DataType::float32, {kDynamic, 4});
   g.mark_output(g.add(MatMul{}, "first", {x, g.add_constant("v", random_tensor({4, 8}, 1))}, "h"));
   EXPECT_EQ(refusal(g, samples_with(kInfinity)),
-            "calibration sample 3: input 'x' is infinite at index 1, so it cannot have a grid; check the data, or "
-            "leave the nodes that read it in float (--skip 'first')");
+            "calibration sample 3: input 'x' is infinite at index 1, so it cannot have a grid; check the data and "
+            "its preprocessing, or leave the nodes that read it in float (--skip 'first')");
 }
 
 TEST(NonFinite, an_overflow_in_float16_is_refused_by_the_cast) {

@@ -20,6 +20,7 @@
 #include "quantize/non_finite.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
+#include "quantize/tied_tables.h"
 #include "quantize/weights.h"
 
 namespace bitfold {
@@ -280,6 +281,16 @@ void correct_biases(const Graph& float_graph, QuantizeResult& result, const std:
   }
 }
 
+/// Other runtimes might dequantize a whole table in each run, so this is for Target::bitfold.
+void share_tables(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes,
+                  const Plan& plan) {
+  const auto shared = quantization::share_tables(float_graph, result.graph, plan, result.recipe);
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (const auto found = shared.find(nodes[i]); found != shared.end())
+      result.decisions[i].reason =
+          fmt::format("its table has 8 bits: it is the weights of '{}'", float_graph.node(found->second).name);
+}
+
 std::vector<std::string> counted_values(const Graph& float_graph, const Recipe& recipe) {
   Graph graph = float_graph;
   infer_shapes(graph);
@@ -340,6 +351,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   if (recipe.bias_correction == BiasCorrection::analytic)
     correct_biases(float_graph, result, nodes, plan, *knowledge.means);
+  if (recipe.target == Target::bitfold) share_tables(float_graph, result, nodes, plan);
   quantize_bodies(calibration, whole, progress, result);
   merge_constants(graph);
   graph.compact();
