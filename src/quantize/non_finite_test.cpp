@@ -58,10 +58,10 @@ TEST(NonFinite, a_computed_value_that_needs_a_grid_is_refused_with_every_observe
 }
 
 TEST(NonFinite, the_flags_of_the_message_help) {
-  // The zero then reaches h as an infinity, which has no grid either.
+  // The infinity then reaches r, which needs a grid too.
   EXPECT_EQ(refusal(logarithms(), samples_with(0), {.skip = {"first"}}),
-            "calibration sample 3: [MatMul 'first'] value 'h' is infinite at index 0, so it cannot have a grid; leave "
-            "the nodes that compute and read it in float (--skip 'first' --skip 'relu')");
+            "calibration sample 3: [Relu 'relu'] value 'r' is infinite at index 1, so it cannot have a grid; leave the "
+            "nodes that compute and read it in float (--skip 'relu' --skip 'second')");
   EXPECT_EQ(refusal(logarithms(), samples_with(0), {.skip = {"first", "relu", "second"}}), "no error");
 }
 
