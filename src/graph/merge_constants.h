@@ -5,8 +5,8 @@
 
 namespace bitfold {
 
-/// Makes all readers of equal constants (type, shape, elements and grid) read the first of them, and removes the others.
-/// Constants below 256 bytes, graph inputs and graph outputs stay as they are. Returns the number of constants removed.
+/// Makes all readers of equal constants (type, shape, elements and grid) read the first of them. Constants below 256
+/// bytes, graph inputs and graph outputs stay as they are. Returns the number of constants that lost their readers.
 int merge_constants(Graph& graph);
 
 }  // namespace bitfold

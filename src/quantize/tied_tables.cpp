@@ -9,7 +9,6 @@
 namespace bitfold::quantization {
 namespace {
 
-/// Of a matrix in bytes or floats.
 template <class T>
 Tensor transpose_of(const Tensor& matrix) {
   const std::int64_t rows = matrix.dim(0), columns = matrix.dim(1);
