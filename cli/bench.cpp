@@ -119,6 +119,10 @@ void bench_models(const Options& o) {
                     {"packed_weight_bytes", r.packed_weight_bytes}});
   }
   o.output->table(rows);
+  for (std::size_t i = 1; i < results.size(); ++i)
+    if (results[i].median_us > results[0].median_us)
+      o.output->say(fmt::format("{} is slower than {}: {} instead of {}", o.models[i], o.models[0],
+                                duration(results[i].median_us), duration(results[0].median_us)));
   o.output->say("");
   rows = {{"model", "time to first outputs", "arena", "arena above lower bound", "packed weights"}};
   for (std::size_t i = 0; i < results.size(); ++i) {

@@ -69,11 +69,9 @@ void compare_models(const Options& o) {
     outputs.push_back(to_json(e));
   }
   for (const auto& e : result.layers) layers.push_back(to_json(e));
-  o.output->say(fmt::format("size             {} -> {} ({:.2f}x smaller)", bytes(float_bytes), bytes(quantized_bytes),
-                            float_bytes / quantized_bytes));
-  o.output->say(fmt::format("latency          {} -> {} ({:.2f}x faster; median, batch 1, 1 thread)",
-                            duration(times[0].median_us), duration(times[1].median_us),
-                            times[0].median_us / times[1].median_us));
+  o.output->say("size             " + size_change(float_bytes, quantized_bytes));
+  o.output->say(fmt::format("latency          {}; median, batch 1, 1 thread",
+                            speed_change(times[0].median_us, times[1].median_us)));
   nlohmann::ordered_json json{
       {"float_model", o.float_model}, {"quantized_model", o.quantized_model}, {"samples", result.sample_count}};
   json["top1_agreement"] = result.top1_agreement ? nlohmann::ordered_json(*result.top1_agreement) : nullptr;

@@ -175,6 +175,18 @@ std::string duration(double microseconds) {
   return fmt::format("{:.2f} s", microseconds / 1e6);
 }
 
+std::string size_change(double before, double after) {
+  const bool is_larger = after > before;
+  return fmt::format("{} -> {} ({:.2f}x {})", bytes(before), bytes(after), is_larger ? after / before : before / after,
+                     is_larger ? "larger" : "smaller");
+}
+
+std::string speed_change(double before_us, double after_us) {
+  const bool is_slower = after_us > before_us;
+  return fmt::format("{} -> {} ({:.2f}x {})", duration(before_us), duration(after_us),
+                     is_slower ? after_us / before_us : before_us / after_us, is_slower ? "slower" : "faster");
+}
+
 std::string count(double n) {
   if (n < 1e4) return fmt::format("{:.0f}", n);
   if (n < 1e6) return fmt::format("{:.1f} k", n / 1e3);

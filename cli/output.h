@@ -63,6 +63,10 @@ std::string percent(double fraction);
 std::string bytes(double count);
 /// "341.2 us", "3.41 ms", "1.2 s"
 std::string duration(double microseconds);
+/// "12.0 kB -> 3.1 kB (3.87x smaller)", or larger.
+std::string size_change(double before, double after);
+/// "3.41 ms -> 1.20 ms (2.84x faster)", or slower.
+std::string speed_change(double before_us, double after_us);
 /// "41.2 M"
 std::string count(double n);
 /// A number valid in JSON: null for infinities and NaN.

@@ -148,7 +148,30 @@ QuantizeResult quantized(const Options& o, const Work& work) {
       o.model, [&] { return quantize(work.network, work.samples.source.get(), library_options(o, bar)); });
 }
 
-void print_summary(const Options& o, const QuantizeResult& result, const Calibration& calibration, double seconds) {
+/// Bytes of the constants as they are stored.
+double constant_bytes(const Graph& graph) {
+  double sum = 0;
+  for (ValueId id : graph.values())
+    if (graph.is_constant(id)) sum += static_cast<double>(graph.value(id).constant->size_bytes());
+  for (NodeId id : graph.nodes())
+    for (const auto& body : graph.node(id).bodies) sum += constant_bytes(*body);
+  return sum;
+}
+
+std::string why_larger(double float_bytes, const Graph& optimized, const QuantizeResult& result) {
+  const double constants = constant_bytes(result.graph), before = constant_bytes(optimized);
+  if (before > float_bytes)
+    return fmt::format(
+        "its constants take {}, and {} before they were quantized, because folding copies weights that "
+        "nodes share and half precision becomes float32",
+        bytes(constants), bytes(before));
+  const bool has_integers =
+      std::ranges::any_of(result.decisions, [](const LayerDecision& layer) { return layer.quantized; });
+  return fmt::format("its constants take {}; the rest are nodes and the scales of grids{}", bytes(constants),
+                     has_integers ? "" : ", and no node runs in integers");
+}
+
+void print_summary(const Options& o, const QuantizeResult& result, const CalibratedNetwork& network, double seconds) {
   // Layers with weights that stay in float are named with the reason.
   for (const auto& layer : result.decisions) {
     constexpr std::array kWithWeights{"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"};
@@ -163,9 +186,9 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
   const Support support = check_support(result.graph);
   o.output->say(fmt::format("quantized {} of {} layers with weights, {}, in {:.1f} s",
                             support.is_quantized ? support.quantized_layers : 0, support.layers,
-                            calibration.sample_count == 0
+                            network.calibration.sample_count == 0
                                 ? "without data"
-                                : fmt::format("calibrated on {} samples", calibration.sample_count),
+                                : fmt::format("calibrated on {} samples", network.calibration.sample_count),
                             seconds));
   if (result.fused_leaky_relu_layers > 0)
     o.output->say(fmt::format(
@@ -176,8 +199,10 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
   for (const auto& [value, observer] : result.observers) ++counts[observer];
   for (const auto& [observer, count] : counts)
     o.output->say(fmt::format("observer {} chosen for {} values", to_string(observer), count));
-  o.output->say(fmt::format("{} {} -> {} {} ({:.2f}x smaller)", o.model, bytes(before), o.output_path, bytes(after),
-                            before / after));
+  o.output->say(fmt::format("{} -> {}: {}", o.model, o.output_path, size_change(before, after)));
+  if (after > before)
+    o.output->say(
+        fmt::format("the quantized file is larger than the float file: {}", why_larger(before, network.graph, result)));
   o.output->say(fmt::format("next: bitfold compare {} {} --data DATA", o.model, o.output_path));
 }
 
@@ -202,7 +227,7 @@ void quantize_model(const Options& o) {
   const QuantizeResult result = quantized(o, work);
   save_onnx(result.graph, o.output_path, {.opset = o.opset});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  print_summary(o, result, network.calibration, seconds);
+  print_summary(o, result, network, seconds);
   if (o.report->wants_report()) {
     Analysis analysis = o.report->analyze(network.graph, network.calibration, repeated, work.samples.source.get(),
                                           *o.data_options, *o.output, o.threads, result, false);

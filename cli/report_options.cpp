@@ -218,10 +218,9 @@ void print_analysis(const Analysis& analysis, const Output& output) {
   output.say(
       fmt::format("output SQNR      {} dB on {} samples", decibels(analysis.sqnr_db), analysis.comparison_samples));
   const auto before = static_cast<double>(analysis.before.bytes), after = static_cast<double>(analysis.after.bytes);
-  output.say(fmt::format("size             {} -> {} ({:.2f}x smaller)", bytes(before), bytes(after), before / after));
-  output.say(fmt::format("latency          {} -> {} ({:.2f}x faster; median, batch 1, 1 thread)",
-                         duration(analysis.before.latency_us), duration(analysis.after.latency_us),
-                         analysis.before.latency_us / analysis.after.latency_us));
+  output.say("size             " + size_change(before, after));
+  output.say(fmt::format("latency          {}; median, batch 1, 1 thread",
+                         speed_change(analysis.before.latency_us, analysis.after.latency_us)));
 }
 
 }  // namespace bitfold::cli

@@ -177,6 +177,46 @@ TEST_F(BadInput, calibration_data_with_nan_is_refused) {
   expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("nan.npz"), out()), {"nan.npz", "nan"});
 }
 
+TEST_F(BadInput, an_infinity_in_calibration_data_is_refused_where_a_grid_is_needed) {
+  Tensor x(DataType::float32, {2, 3, 8, 8});
+  x.mutable_data<float>()[200] = -std::numeric_limits<float>::infinity();
+  save_npy(path("infinite.npy"), {{"", x}});
+  const std::vector<std::string> words{"sample 1: input 'input' is minus infinite at index 8", "--skip 'conv'"};
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("infinite.npy"), out()), words);
+  const ToolResult skipped =
+      run_tool(fmt::format("quantize {} --calibrate {} -o {} --skip conv", model(), path("infinite.npy"), out()));
+  EXPECT_EQ(skipped.status, 0) << skipped.output;
+}
+
+TEST_F(BadInput, an_infinity_in_a_folder_of_samples_is_refused_where_a_grid_is_needed) {
+  std::filesystem::create_directory(path("samples"));
+  Tensor x(DataType::float32, {1, 3, 8, 8});
+  save_npy(path("samples/a.npz"), {{"input", x}});
+  x.mutable_data<float>()[5] = std::numeric_limits<float>::infinity();
+  save_npy(path("samples/b.npz"), {{"input", x}});
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", model(), path("samples"), out()),
+                 {"sample 1: input 'input' is infinite at index 5", "--skip 'conv'"});
+}
+
+TEST_F(BadInput, images_that_preprocessing_makes_infinite_are_refused) {
+  BITFOLD_NEEDS_DATA();
+  std::filesystem::create_directory(path("images"));
+  std::filesystem::copy(data_folder() / "data" / "faces" / "13.jpg", path("images/13.jpg"));
+  expect_refused(
+      fmt::format("quantize {} --calibrate {} --resize 8x8 --std 1e-300 -o {}", model(), path("images"), out()),
+      {"input 'input' is ", "check the data and its preprocessing"});
+}
+
+TEST_F(BadInput, weights_that_are_not_finite_are_refused) {
+  Graph g = small_network();
+  g.value(g.find("weight")).constant->mutable_data<float>()[7] = std::numeric_limits<float>::quiet_NaN();
+  save_onnx(g, path("nan.onnx"));
+  const std::vector<std::string> words{"nan.onnx: [Conv 'conv'] weights 'weight': an element is NaN, at index 7",
+                                       "--skip 'conv'"};
+  expect_refused(fmt::format("quantize {} --calibrate {} -o {}", path("nan.onnx"), data(), out()), words);
+  expect_refused(fmt::format("quantize {} --data-free --input-range 0,1 -o {}", path("nan.onnx"), out()), words);
+}
+
 TEST_F(BadInput, one_weight_bit_is_refused) {
   expect_quantize_refused("--weight-bits 1", {"weight_bits", "1", "2 to 8"});
 }

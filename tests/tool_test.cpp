@@ -5,6 +5,7 @@
 
 #include "bitfold/cpu.h"
 #include "bitfold/data.h"
+#include "small_network.h"
 
 namespace bitfold::testing {
 namespace {
@@ -123,6 +124,29 @@ TEST_F(Tool, run_reproduces_the_golden_output) {
   for (std::int64_t i = 0; i < y[0].tensor.size(); ++i)
     EXPECT_NEAR(y[0].tensor.data<float>()[static_cast<std::size_t>(i)],
                 output->tensor.data<float>()[static_cast<std::size_t>(i)], 1e-3);
+}
+
+class ToolOnSmallNetwork : public SmallNetworkTest {};
+
+TEST_F(ToolOnSmallNetwork, quantize_says_that_its_result_is_larger_and_why) {
+  const ToolResult result = run_tool(fmt::format("quantize {} --calibrate {} -o {}", model(), data(), out()));
+  ASSERT_GT(std::filesystem::file_size(out()), std::filesystem::file_size(model()));
+  for (const char* words : {"x larger)", "the quantized file is larger than the float file: its constants take",
+                            "the rest are nodes and the scales of grids"})
+    EXPECT_NE(result.output.find(words), std::string::npos) << result.output;
+}
+
+TEST_F(ToolOnSmallNetwork, bench_says_which_model_is_slower) {
+  Graph g;  // a thousand times the work
+  const ValueId x = g.add_input("x", DataType::float32, {512, 512});
+  g.mark_output(g.add(MatMul{}, "product", {x, g.add_constant("w", Tensor(DataType::float32, {512, 512}))}, "y"));
+  save_onnx(g, path("large.onnx"));
+  const std::string said = path("large.onnx") + " is slower than " + model();
+  const auto bench = [&](const std::string& first, const std::string& second) {
+    return run_tool(fmt::format("bench {} {} --min-time 0.01", first, second)).output;
+  };
+  EXPECT_NE(bench(model(), path("large.onnx")).find(said), std::string::npos);
+  EXPECT_EQ(bench(path("large.onnx"), model()).find("is slower than"), std::string::npos);
 }
 
 TEST(ToolTensor, quantizes_the_notebooks_tensor) {

@@ -63,7 +63,7 @@ class ArrayInput {
   Tensor read(std::int64_t first, std::int64_t count) {
     Tensor stored = is_one_sample_ ? reader_->read().reshaped(shape_) : reader_->read(first, count);
     if (is_narrowed_) stored = narrow(stored);
-    if (stored.dtype() == DataType::float32) check_finite(stored, first);
+    if (stored.dtype() == DataType::float32) check_no_nan(stored, first);
     if (!preprocessor_) return stored;
     Tensor batch = Tensor::uninitialized(DataType::float32, with_count(count, sample_shape_));
     float* out = batch.mutable_data<float>().data();
@@ -162,9 +162,10 @@ class ArrayInput {
     return floats;
   }
 
-  void check_finite(const Tensor& samples, std::int64_t first) const {
+  // An infinite element may be meant: masks add minus infinity.
+  void check_no_nan(const Tensor& samples, std::int64_t first) const {
     const auto values = samples.data<float>();
-    const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+    const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return std::isnan(value); });
     if (bad == values.end()) return;
     std::int64_t rest = first * stride_ + (bad - values.begin());
     std::string index;

@@ -200,17 +200,27 @@ std::shared_ptr<const IntegerFilter> ProductWeights::filter(const ProductFacts& 
     residual = {grid.scale, static_cast<float>(grid.zero_point), static_cast<float>(grid.qmin),
                 static_cast<float>(grid.qmax)};
   }
-  return l_.weights.filter({key_, form, target.value, residual}, [&](MemoryPieces& memory) {
+  const ConvFilter& f = p_.filter;
+  const Slot* folded = l_.folded(p_.x, true);
+  const PackedWeightsKey weights{
+      .weights = p_.w,
+      .shape = {f.out_channels, f.in_channels, f.groups, f.kernel_h, f.kernel_w, f.dilation_h, f.dilation_w},
+      .output_stride = p_.weights.output_stride,
+      .folded_channels = folded == nullptr ? 0 : folded->folded[1],
+      .folded_rows = p_.form.folded_rows,
+      .form = form};
+  const auto make = [&](MemoryPieces& memory, const PackedFilter* same_weights) {
     std::vector<float> scales;
     if (codes_.empty()) (void)decode(scales);
     std::vector<float> multipliers;
     for (float s : facts.scales)
       multipliers.push_back(multiplier_of(l_.code_grid(p_.x)->scale, s, target.grid ? target.grid->scale : 1));
     auto packed = std::make_shared<const PackedFilter>(p_.filter, codes_.data(), facts.bias.data(), multipliers.data(),
-                                                       form, &memory);
+                                                       form, &memory, same_weights);
     auto terms = std::make_shared<const OutputTerms>(*packed, output, l_.isa);
     return IntegerFilter{std::move(packed), std::move(terms)};
-  });
+  };
+  return l_.weights.filter({key_, form, target.value, residual}, weights, make);
 }
 
 Refusal ProductWeights::decode(std::vector<float>& scales) {

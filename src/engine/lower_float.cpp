@@ -22,15 +22,16 @@ std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t s
 /// Adds the step of a primitive with weights. `decode` returns them in the plain layout from which the primitive packs;
 /// it is called only if they have not been packed before.
 template <class Decode>
-OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id,
+OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id, FloatWeightsKey key,
                         const Decode& decode, const std::optional<Tensor>& bias, const Slot& source,
                         const Slot& destination, const std::optional<Slot>& residual, std::int64_t mac_count) {
   const Node& node = l.graph.node(id);
   check_clamp(l, id, tail);
   const std::size_t bytes = primitive.packed_bytes();
-  const auto packed = l.weights.floats(
-      {.node = id, .is_folded = l.folded(node.inputs[0], false) != nullptr, .layout = primitive.packed_layout()}, bytes,
-      [&](std::byte* to) { primitive.pack(decode().template data<float>().data(), to); });
+  key.weights = node.inputs[1];
+  key.layout = primitive.packed_layout();
+  const auto packed =
+      l.weights.floats(key, bytes, [&](std::byte* to) { primitive.pack(decode().template data<float>().data(), to); });
   const std::size_t scratch = primitive.scratch_bytes();
   auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), tail.name, tail.op, "onednn");
   auto& n = step.numbers;
@@ -98,7 +99,7 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   auto primitive = onednn::Primitive::convolution(in, out, window(*w2d), conv.group, epilogue);
   const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
   const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
-  add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, residual, macs).images = images;
+  add_product(l, std::move(primitive), tail, id, {}, decode, bias, source, destination, residual, macs).images = images;
   l.define_reals(tail.output, destination);
   return true;
 }
@@ -149,7 +150,11 @@ bool lower_product(Lowering& l, NodeId id) {
   const FloatTail tail = fuse_float_tail(l, id, false);
   const Slot destination = l.make(tail.output, false, Layout::plain);
   auto primitive = onednn::Primitive::matmul(rows, depth, columns, is_transposed, tail.epilogue(has_bias));
-  (void)add_product(l, std::move(primitive), tail, id, decode, bias, source, destination, std::nullopt,
+  const FloatWeightsKey key{.factor = w->alpha,
+                            .is_transposed = is_transposed,
+                            .folded_channels = is_folded ? source.folded[1] : 0,
+                            .layout = {}};
+  (void)add_product(l, std::move(primitive), tail, id, key, decode, bias, source, destination, std::nullopt,
                     rows * depth * columns);
   l.define_reals(tail.output, destination);
   return true;

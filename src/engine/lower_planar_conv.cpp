@@ -47,7 +47,8 @@ bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int6
                         .negative_slope = activation.negative_slope,
                         .is_leaky = !activation.is_clamp()};
   const auto bytes = static_cast<std::size_t>(element_count(l.shape(node.inputs[1]))) * sizeof(float);
-  const auto packed = l.weights.floats({.node = id, .is_planar = true, .layout = {}}, bytes, [&](std::byte* to) {
+  const FloatWeightsKey key{.weights = node.inputs[1], .is_planar = true, .layout = {}};
+  const auto packed = l.weights.floats(key, bytes, [&](std::byte* to) {
     const Tensor weights = *l.constant_reals(node.inputs[1]);
     pack_planar_weights(conv, kernel, weights.data<float>().data(), reinterpret_cast<float*>(to));
   });

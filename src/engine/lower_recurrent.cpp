@@ -86,14 +86,15 @@ class RecurrentLowering {
         .weights = {}};
     const std::size_t bytes = made.primitive.packed_bytes();
     for (std::int64_t direction = 0; direction < sizes_.directions; ++direction) {
-      const std::int64_t part = (direction * sizes_.gates + factor.first_gate) * 2 + (factor.slot == 1 ? 0 : 1);
-      const auto packed = l_.weights.floats(
-          {.node = id_, .part = static_cast<int>(part), .layout = made.primitive.packed_layout()}, bytes,
-          [&](std::byte* to) {
-            const Tensor weights = *l_.constant_reals(node_.inputs[factor.slot]);
-            const std::int64_t start = (direction * sizes_.gates + factor.first_gate) * sizes_.hidden * factor.depth;
-            made.primitive.pack(weights.data<float>().data() + start, to);
-          });
+      const std::int64_t start = (direction * sizes_.gates + factor.first_gate) * sizes_.hidden * factor.depth;
+      const FloatWeightsKey key{.weights = node_.inputs[factor.slot],
+                                .is_transposed = true,
+                                .offset = start,
+                                .layout = made.primitive.packed_layout()};
+      const auto packed = l_.weights.floats(key, bytes, [&](std::byte* to) {
+        const Tensor weights = *l_.constant_reals(node_.inputs[factor.slot]);
+        made.primitive.pack(weights.data<float>().data() + start, to);
+      });
       made.weights.push_back(step.add_operand(l_.constant_buffer(packed, bytes), Access::read));
     }
     scratch_bytes_ = std::max(scratch_bytes_, made.primitive.scratch_bytes());

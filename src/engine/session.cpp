@@ -7,6 +7,7 @@
 #include "base/thread_limit.h"
 #include "bitfold/cpu.h"
 #include "engine/executor.h"
+#include "graph/merge_constants.h"
 #include "graph/runnable.h"
 
 namespace bitfold {
@@ -22,11 +23,17 @@ auto naming_memory(const F& f) {
   }
 }
 
+/// Equal weights are packed once.
+Graph with_merged_constants(Graph graph) {
+  merge_constants(graph);
+  return graph;
+}
+
 }  // namespace
 
 struct Session::Impl {
   Impl(const Graph& g, const SessionOptions& o, std::shared_ptr<engine::WeightCache> w)
-      : graph(g), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
+      : graph(with_merged_constants(g)), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
 
   Graph graph;
   SessionOptions options;

@@ -23,12 +23,17 @@ std::shared_ptr<const ProductFacts> WeightCache::facts(const ProductKey& key,
   return find_or_make(facts_, key, [&] { return std::make_shared<const ProductFacts>(make()); });
 }
 
-std::shared_ptr<const IntegerFilter> WeightCache::filter(const FilterKey& key,
-                                                         const std::function<IntegerFilter(MemoryPieces&)>& make) {
+std::shared_ptr<const IntegerFilter> WeightCache::filter(const FilterKey& key, const PackedWeightsKey& weights,
+                                                         const MakeFilter& make) {
   const std::lock_guard lock(mutex_);
   return find_or_make(filters_, key, [&] {
-    auto made = std::make_shared<const IntegerFilter>(make(memory_));
-    packed_bytes_ += made->filter->size_bytes();
+    const auto same = packed_.find(weights);
+    auto made =
+        std::make_shared<const IntegerFilter>(make(memory_, same == packed_.end() ? nullptr : same->second.get()));
+    if (same == packed_.end()) {
+      packed_.emplace(weights, made->filter);
+      packed_bytes_ += made->filter->size_bytes();
+    }
     return made;
   });
 }

@@ -53,17 +53,31 @@ struct FilterKey {
   auto operator<=>(const FilterKey&) const = default;
 };
 
+/// The weights of a filter in one packed form. Filters with equal keys share the packed bytes.
+struct PackedWeightsKey {
+  ValueId weights = ValueId::none;
+  std::array<std::int64_t, 7> shape{};  ///< The members of ConvFilter.
+  std::int64_t output_stride = 0;       ///< WeightMatrix::output_stride
+  std::int64_t folded_channels = 0;     ///< Channels of the flattened image that the product reads; 0 for others.
+  std::int64_t folded_rows = 1;         ///< ImageForm::folded_rows
+  FilterForm form = FilterForm::direct;
+
+  auto operator<=>(const PackedWeightsKey&) const = default;
+};
+
 struct IntegerFilter {
   std::shared_ptr<const PackedFilter> filter;
   std::shared_ptr<const OutputTerms> terms;
 };
 
-/// Packed float weights.
+/// Packed float weights. Steps with equal keys share them.
 struct FloatWeightsKey {
-  NodeId node = NodeId::none;
-  bool is_folded = false;
-  bool is_planar = false;       ///< Packed for kernels/planar_conv instead of oneDNN.
-  int part = 0;                 ///< The number of the product, for nodes that have several.
+  ValueId weights = ValueId::none;
+  float factor = 1;                  ///< WeightMatrix::alpha
+  bool is_transposed = false;        ///< As in onednn::Primitive::matmul.
+  std::int64_t folded_channels = 0;  ///< As in PackedWeightsKey.
+  bool is_planar = false;            ///< Packed for kernels/planar_conv instead of oneDNN.
+  std::int64_t offset = 0;      ///< The first element, of a constant that contains the weights of several products.
   onednn::PackedLayout layout;  ///< Empty if planar.
 
   auto operator<=>(const FloatWeightsKey&) const = default;
@@ -82,9 +96,11 @@ class WeightCache {
  public:
   /// Each `make` is called if there is no entry yet; other threads wait meanwhile.
   std::shared_ptr<const ProductFacts> facts(const ProductKey& key, const std::function<ProductFacts()>& make);
-  /// `make` allocates the filter from the given memory.
-  std::shared_ptr<const IntegerFilter> filter(const FilterKey& key,
-                                              const std::function<IntegerFilter(MemoryPieces&)>& make);
+  /// `make` allocates the filter from the given memory; the other argument is a filter with the same packed weights, or
+  /// null.
+  using MakeFilter = std::function<IntegerFilter(MemoryPieces&, const PackedFilter*)>;
+  std::shared_ptr<const IntegerFilter> filter(const FilterKey& key, const PackedWeightsKey& weights,
+                                              const MakeFilter& make);
   /// `make` fills `bytes` zeroed bytes.
   std::shared_ptr<const std::byte> floats(const FloatWeightsKey& key, std::size_t bytes,
                                           const std::function<void(std::byte*)>& make);
@@ -110,6 +126,7 @@ class WeightCache {
   mutable std::mutex mutex_;
   std::map<ProductKey, std::shared_ptr<const ProductFacts>> facts_;
   std::map<FilterKey, std::shared_ptr<const IntegerFilter>> filters_;
+  std::map<PackedWeightsKey, std::shared_ptr<const PackedFilter>> packed_;  ///< The first filter with these weights.
   std::map<FloatWeightsKey, std::shared_ptr<const std::byte>> floats_;
   std::map<ConstantKey, Tensor> constants_;
   std::map<ValueId, double> magnitudes_;

@@ -15,7 +15,8 @@ constexpr std::int64_t kColumnRows = 4;  // kernel rows per group of a depthwise
 }  // namespace
 
 PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias,
-                           const float* multipliers, FilterForm form, MemoryPieces* memory)
+                           const float* multipliers, FilterForm form, MemoryPieces* memory,
+                           const PackedFilter* same_weights)
     : filter_(filter), form_(form) {
   assert(filter.groups > 0 && filter.in_channels % filter.groups == 0 && filter.out_channels % filter.groups == 0);
   // Blocks never mix groups; the blocks of a depthwise convolution consist of consecutive channels.
@@ -44,11 +45,18 @@ PackedFilter::PackedFilter(const ConvFilter& filter, const std::int8_t* weights,
     magnitude_bounds_[static_cast<std::size_t>(to)] =
         magnitudes * 255 + std::abs(std::int64_t{bias_[static_cast<std::size_t>(to)]});
   }
+  if (form == FilterForm::winograd)
+    winograd_sums_are_small_ =
+        winograd_range(weights, bias, filter.in_channels, filter.out_channels) == WinogradRange::small;
+  if (same_weights != nullptr) {
+    assert(same_weights->filter_ == filter && same_weights->form_ == form);
+    weights_ = same_weights->weights_;
+    transformed_ = same_weights->transformed_;
+    return;
+  }
   if (form == FilterForm::winograd) {
     transformed_ = zeroed_array<std::int16_t>(winograd_weight_count(filter.in_channels, filter.out_channels), memory);
     pack_winograd_weights(weights, filter.in_channels, filter.out_channels, transformed_.get());
-    winograd_sums_are_small_ =
-        winograd_range(weights, bias, filter.in_channels, filter.out_channels) == WinogradRange::small;
     return;
   }
   weights_ = zeroed_array<std::int8_t>(static_cast<std::int64_t>(size_bytes()), memory);

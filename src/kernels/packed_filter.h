@@ -33,9 +33,11 @@ class PackedFilter {
  public:
   /// `weights` is [out_channels][kernel_h][kernel_w][in_channels / groups]; `bias` and `multipliers` have one entry per
   /// output channel (null bias: zeros; null multipliers: ones). `form` is the result of best_filter_form(), or direct.
-  /// Allocates from `memory` if it is given.
+  /// Allocates from `memory` if it is given. `same_weights`, a filter of the same shape, form and weights, lends its
+  /// packed weights if it is given.
   PackedFilter(const ConvFilter& filter, const std::int8_t* weights, const std::int32_t* bias, const float* multipliers,
-               FilterForm form = FilterForm::direct, MemoryPieces* memory = nullptr);
+               FilterForm form = FilterForm::direct, MemoryPieces* memory = nullptr,
+               const PackedFilter* same_weights = nullptr);
 
   FilterForm form() const { return form_; }
   const ConvFilter& filter() const { return filter_; }

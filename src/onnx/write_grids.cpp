@@ -60,12 +60,24 @@ std::vector<std::string> GraphWriter::write_grid(const Value& value, bool with_z
   const Shape shape = grid.has_blocks()    ? grid.grid_shape(value.constant->shape())
                       : grid.per_channel() ? channels
                                            : Shape{};
-  std::vector<std::string> names{fresh(value.name + "/scale")};
-  add_initializer(names[0], Tensor::from(shape, grid.scale));
-  if (!with_zero_point) return names;
-  names.push_back(fresh(value.name + "/zero_point"));
-  add_initializer(names[1], zero_points(value, shape));
+  std::vector<std::string> names{write_grid_part(value.name + "/scale", Tensor::from(shape, grid.scale))};
+  if (with_zero_point) names.push_back(write_grid_part(value.name + "/zero_point", zero_points(value, shape)));
   return names;
+}
+
+// Equal scales or zero points per channel are written once.
+std::string GraphWriter::write_grid_part(const std::string& stem, const Tensor& tensor) {
+  if (tensor.rank() == 0) {
+    const std::string name = fresh(stem);
+    add_initializer(name, tensor);
+    return name;
+  }
+  auto& written = grid_parts_[tensor.shape()];
+  const auto equal = std::ranges::find_if(written, [&](const auto& part) { return part.first == tensor; });
+  if (equal != written.end()) return equal->second;
+  written.emplace_back(tensor, fresh(stem));
+  add_initializer(written.back().second, tensor);
+  return written.back().second;
 }
 
 // Limits reals to the range of the grid's codes. Returns `from` itself if the type already has that range.

@@ -31,6 +31,23 @@ Outputs infer_group_norm(const Inputs& in) {
   return outputs;
 }
 
+/// Input `slot`, called `name`, must broadcast to X.
+void check_broadcasts(const Inputs& in, std::size_t slot, std::string_view name) {
+  if (!in.has(slot) || !in.shape(0) || !in.shape(slot)) return;
+  const Shape both = broadcast(*in.shape(0), *in.shape(slot));
+  bool fits = both.size() == in.shape(0)->size();
+  for (std::size_t i = 0; fits && i < both.size(); ++i)
+    fits = is_unknown((*in.shape(0))[i]) || both[i] == (*in.shape(0))[i];
+  check(fits, "{} of shape {} does not broadcast to X of shape {}", name, to_string(*in.shape(slot)),
+        to_string(*in.shape(0)));
+}
+
+Outputs infer_softmax(const Inputs& in) {
+  const auto& op = std::get<Softmax>(in.node.op);
+  if (in.shape(0) && !op.flattened) normalize_axis(op.axis, in.shape(0)->size());
+  return infer_same(in);
+}
+
 /// The mean and the inverse deviation have size 1 along the axes over which they are taken.
 Outputs infer_layer_norm(const Inputs& in) {
   Outputs outputs(in.node.outputs.size(), real({}));
@@ -39,20 +56,15 @@ Outputs infer_layer_norm(const Inputs& in) {
   Shape moments = *in.shape(0);
   const std::size_t axis = at(normalize_axis(std::get<LayerNorm>(in.node.op).axis, moments.size()));
   std::fill(moments.begin() + static_cast<std::ptrdiff_t>(axis), moments.end(), 1);
+  check_broadcasts(in, 1, "Scale");
+  check_broadcasts(in, 2, "B");
   for (std::size_t i = 1; i < outputs.size(); ++i) outputs[i].shape = moments;
   return outputs;
 }
 
 Outputs infer_rms_norm(const Inputs& in) {
   if (in.shape(0)) normalize_axis(std::get<RmsNorm>(in.node.op).axis, in.shape(0)->size());
-  if (in.shape(0) && in.shape(1)) {
-    const Shape both = broadcast(*in.shape(0), *in.shape(1));
-    bool fits = both.size() == in.shape(0)->size();
-    for (std::size_t i = 0; fits && i < both.size(); ++i)
-      fits = is_unknown((*in.shape(0))[i]) || both[i] == (*in.shape(0))[i];
-    check(fits, "scale of shape {} does not broadcast to X of shape {}", to_string(*in.shape(1)),
-          to_string(*in.shape(0)));
-  }
+  check_broadcasts(in, 1, "scale");
   return infer_same(in);
 }
 
@@ -294,7 +306,7 @@ std::vector<OperatorInfo> normalize_operators() {
   batch_norm_row.traits.is_channelwise = true;
   OperatorInfo softmax_row =
       row("Softmax", 13, Softmax{}, {x}, {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)},
-          infer_same, softmax);
+          infer_softmax, softmax);
   softmax_row.bounds = from_zero_to_one;
   std::vector<OperatorInfo> rows{
       batch_norm_row,
@@ -314,7 +326,7 @@ std::vector<OperatorInfo> normalize_operators() {
           infer_same, lrn),
       softmax_row,
       row("LogSoftmax", 13, Softmax{.log = true}, {x},
-          {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)}, infer_same, softmax),
+          {field("axis", &Softmax::axis), internal("flattened", &Softmax::flattened)}, infer_softmax, softmax),
       row("RMSNormalization", 23, RmsNorm{},
           {{"X", kReal, 'T'}, {"scale", kReal, 'V', Presence::required, Use::parameter}},
           {field("axis", &RmsNorm::axis), field("epsilon", &RmsNorm::epsilon), only<std::int64_t>("stash_type", 1)},

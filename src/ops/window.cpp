@@ -16,12 +16,13 @@ void check_window(const Window& w, std::size_t rank) {
         "the window has {} axes (kernel), {} (strides), {} (dilations), {} (pads); the input has {} spatial ones",
         w.kernel.size(), w.strides.size(), w.dilations.size(), w.pads.size(), rank);
   const auto in_range = [](std::int64_t low) { return [low](std::int64_t v) { return v >= low && v < kMaxExtent; }; };
-  check(std::all_of(w.kernel.begin(), w.kernel.end(), in_range(1)), "kernel {} must be positive", to_string(w.kernel));
+  check(std::all_of(w.kernel.begin(), w.kernel.end(), in_range(1)), "kernel {} must be positive",
+        fmt::join(w.kernel, "x"));
   check(std::all_of(w.strides.begin(), w.strides.end(), in_range(1)), "strides {} must be positive",
-        to_string(w.strides));
+        fmt::join(w.strides, "x"));
   check(std::all_of(w.dilations.begin(), w.dilations.end(), in_range(1)), "dilations {} must be positive",
-        to_string(w.dilations));
-  check(std::all_of(w.pads.begin(), w.pads.end(), in_range(0)), "pads {} must not be negative", to_string(w.pads));
+        fmt::join(w.dilations, "x"));
+  check(std::all_of(w.pads.begin(), w.pads.end(), in_range(0)), "pads {} must not be negative", fmt::join(w.pads, ","));
 }
 
 }  // namespace

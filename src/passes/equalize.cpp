@@ -31,8 +31,12 @@ class Equalizer {
  public:
   explicit Equalizer(Graph& graph) : graph_(graph) {}
 
-  /// Includes a region, unless a layer reads parts of its channels. `ranges` are those of its values.
+  /// Includes a region, unless a layer reads parts of its channels, or shares its weights with another node, which
+  /// would need other factors. `ranges` are those of its values.
   void add(Region region, Doubles ranges) {
+    const auto shares_weights = [&](NodeId id) { return !graph_.has_single_consumer(graph_.node(id).inputs[1]); };
+    if (std::ranges::any_of(region.producers, shares_weights) || std::ranges::any_of(region.consumers, shares_weights))
+      return;
     const auto channels = static_cast<std::size_t>(region.channels);
     for (NodeId id : region.producers) layers_.try_emplace(id, graph_, id);
     for (NodeId id : region.consumers) layers_.try_emplace(id, graph_, id);
@@ -103,7 +107,7 @@ class Equalizer {
 
  private:
   void write_constants() {
-    // all new weights are computed before any is set, because layers may share a constant
+    // All new weights are computed before any is set, because layers refer to the present ones.
     std::vector<std::pair<NodeId, Tensor>> weights;
     for (const auto& [id, layer] : layers_)
       if (layer.changes()) weights.emplace_back(id, layer.scaled());

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/nearest.h"
 #include "bitfold/passes.h"
+#include "graph/merge_constants.h"
 #include "passes/rewrite.h"
 
 namespace bitfold {
@@ -22,6 +23,7 @@ constexpr std::array<Pass, 8> kPasses{{
     {"fold_scale", "before fold_batch_norm: a bias written as an Add may be in between", fold_scale},
     {"fold_batch_norm", "after the passes that make constants and layers adjacent", fold_batch_norm},
     {"merge_activations", "after the folds, which make activations adjacent", merge_activations},
+    {"merge_constants", "after the folds, which make copies of shared weights", merge_constants},
     {"eliminate_dead", "last: it removes the nodes that other passes have bypassed", eliminate_dead},
 }};
 

@@ -59,7 +59,15 @@ std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
     else
       found.has_others = true;
   }
-  return found.readers.empty() ? std::nullopt : std::optional(std::move(found));
+  // Products after another normalization that share the weights would need other factors.
+  const auto is_reader = [&](NodeId other) {
+    return std::ranges::any_of(found.readers, [&](const Reader& reader) { return reader.node == other; });
+  };
+  const auto shares_weights = [&](const Reader& reader) {
+    return !std::ranges::all_of(graph.consumers(graph.node(reader.node).inputs[1]), is_reader);
+  };
+  if (found.readers.empty() || std::ranges::any_of(found.readers, shares_weights)) return std::nullopt;
+  return found;
 }
 
 /// Equation 4: the divisor of each channel.

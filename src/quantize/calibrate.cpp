@@ -19,6 +19,7 @@
 #include "graph/release_pages.h"
 #include "numeric/block_pool.h"
 #include "quantize/bodies.h"
+#include "quantize/non_finite.h"
 #include "quantize/samples.h"
 
 namespace bitfold {
@@ -61,7 +62,7 @@ class Collector {
     try {
       add_samples(tensor, seen.statistics);
     } catch (const Error& error) {
-      if (need == Need::required) refuse(id, error.what());
+      if (need == Need::required) quantization::refuse_grid(graph_, id, error.what());
       seen.is_finite = false;
     }
   }
@@ -84,16 +85,6 @@ class Collector {
     ValueStatistics statistics;
     bool is_finite = true;
   };
-
-  [[noreturn]] void refuse(ValueId id, const char* what) const {
-    const NodeId producer = graph_.producer(id);
-    const std::string& name = graph_.value(id).name;
-    if (producer == NodeId::none) fail("input '{}' contains {}; check the data and its preprocessing", name, what);
-    fail(
-        "{} value '{}' is {}, so it cannot have a grid; leave the nodes that compute and read it in float "
-        "(--skip '{}')",
-        where(graph_, producer), name, what, graph_.node(producer).name);
-  }
 
   // A value whose first dimension is not the batch is the same for all samples and counts as one sample.
   void add_samples(const Tensor& tensor, ValueStatistics& seen) const {

@@ -17,6 +17,7 @@ struct Channel {
   float min = std::numeric_limits<float>::infinity(), max = -std::numeric_limits<float>::infinity();
   double squares = 0;
 
+  bool is_finite() const { return std::isfinite(squares); }
   void add(std::span<const float> values) {
     for (float x : values) {
       min = std::min(min, x);
@@ -36,7 +37,8 @@ std::vector<Channel> channels_of(const Tensor& tensor) {
   return channels;
 }
 
-/// The statistics of one value over all samples. Sums are exact, so that they do not depend on the order of samples.
+/// The statistics of one value over all samples. A value that is infinite or NaN is left out. Sums are exact, so
+/// that they do not depend on the order of samples.
 struct Total {
   std::vector<Channel> channels;  // extremes only
   std::vector<ExactSum> squares;
@@ -48,7 +50,7 @@ struct Total {
       channels.resize(seen.size());
       squares.resize(seen.size());
     }
-    is_regular = is_regular && channels.size() == seen.size();
+    is_regular = is_regular && channels.size() == seen.size() && std::ranges::all_of(seen, &Channel::is_finite);
     if (!is_regular) return;
     count += seen_count;
     for (std::size_t c = 0; c < seen.size(); ++c) {
@@ -114,6 +116,9 @@ FeatureMaxima measure_features(const Graph& graph, const std::vector<std::string
     for (std::size_t k = 0; k < seen.size(); ++k) total[k] = std::max(total[k], seen[k]);
   };
   run_over(graph, {.on_value = collect}, source, max_samples, "smoothing", progress);
+  std::erase_if(maxima, [](const auto& entry) {
+    return std::ranges::any_of(entry.second, [](float most) { return !std::isfinite(most); });
+  });
   return maxima;
 }
 

@@ -1,8 +1,12 @@
 #include "bitfold/data_free.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/check.h"
 #include "quantize/defaults.h"
 #include "quantize/foresee.h"
+#include "quantize/non_finite.h"
 #include "quantize/prepare.h"
 
 namespace bitfold {
@@ -23,6 +27,18 @@ void follow(BatchNormTable& table, const std::vector<EqualizedRegion>& regions) 
       entry.key() = region.renamed[v];
       table.insert(std::move(entry));
     }
+}
+
+/// Throws Error if a value that needs a grid is infinite or NaN.
+void check_finite_grids(const CalibratedNetwork& network, const Foreseen& values) {
+  for (const std::string& name : values_to_calibrate(network.graph, network.recipe)) {
+    const auto found = values.find(network.graph.find(name));
+    if (found == values.end() || quantization::is_finite(found->second)) continue;
+    const auto numbers = found->second.data<float>();
+    const auto bad = std::ranges::find_if(numbers, [](float x) { return !std::isfinite(x); });
+    quantization::refuse_grid(network.graph, found->first,
+                              fmt::format("predicted to be {}", quantization::non_finite_word(*bad)));
+  }
 }
 
 }  // namespace
@@ -46,8 +62,10 @@ CalibratedNetwork calibrate_without_data(const Graph& graph, const BatchNormTabl
   const Foreseen values = quantization::foresee(network.graph, table, range);
   network.calibration = quantization::calibration_of(network.graph, values);
   network.calibration.prepared = network.preparation.done;
+  check_finite_grids(network, values);
   for (const auto& [id, tensor] : values)
-    network.means[network.graph.value(id).name] = quantization::channel_means(tensor);
+    if (quantization::is_finite(tensor))
+      network.means[network.graph.value(id).name] = quantization::channel_means(tensor);
   return network;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "base/check.h"
@@ -16,6 +17,7 @@ namespace bitfold::quantization {
 namespace {
 
 constexpr auto kCount = static_cast<std::size_t>(kForeseen);
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // The quantile of the standard normal distribution, by bisection.
 double normal_quantile(double p) {
@@ -262,9 +264,12 @@ class Foresight {
     std::vector<float> all;
     for (const Tensor& source : sources)
       all.insert(all.end(), source.data<float>().begin(), source.data<float>().end());
-    std::sort(all.begin(), all.end());
-    std::vector<float> some(kCount);
-    for (std::size_t i = 0; i < kCount; ++i) some[i] = all[i * (all.size() - 1) / (kCount - 1)];
+    std::vector<float> some(kCount, kNan);
+    // NaN has no place in an order.
+    if (std::ranges::none_of(all, [](float x) { return std::isnan(x); })) {
+      std::sort(all.begin(), all.end());
+      for (std::size_t i = 0; i < kCount; ++i) some[i] = all[i * (all.size() - 1) / (kCount - 1)];
+    }
     Tensor tensor = blank(out, 1);
     fill(tensor, 0, std::move(some));
     return tensor;
@@ -283,6 +288,10 @@ Foreseen foresee(const Graph& graph, const BatchNormTable& table, const InputRan
   return Foresight(graph, table).run(range);
 }
 
+bool is_finite(const Tensor& foreseen) {
+  return std::ranges::all_of(foreseen.data<float>(), [](float x) { return std::isfinite(x); });
+}
+
 std::vector<double> channel_means(const Tensor& foreseen) {
   const auto channels = static_cast<std::size_t>(foreseen.dim(1));
   std::vector<double> means(channels);
@@ -294,13 +303,15 @@ std::vector<double> channel_means(const Tensor& foreseen) {
 
 Calibration calibration_of(const Graph& graph, const Foreseen& values) {
   Calibration calibration;
-  for (const auto& [id, tensor] : values) calibration.values[graph.value(id).name].add(tensor.data<float>());
+  for (const auto& [id, tensor] : values)
+    if (is_finite(tensor)) calibration.values[graph.value(id).name].add(tensor.data<float>());
   return calibration;
 }
 
 ChannelTable channel_table_of(const Graph& graph, const Foreseen& values) {
   ChannelTable table;
   for (const auto& [id, tensor] : values) {
+    if (!is_finite(tensor)) continue;
     ChannelStatistics& statistics = table[graph.value(id).name];
     const auto channels = static_cast<std::size_t>(tensor.dim(1));
     const auto data = tensor.data<float>();

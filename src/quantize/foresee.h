@@ -17,6 +17,8 @@ inline constexpr std::int64_t kForeseen = 1024;
 /// predicted.
 Foreseen foresee(const Graph& graph, const BatchNormTable& table, const InputRange& range);
 
+bool is_finite(const Tensor& foreseen);
+/// The statistics of values; those that are infinite or NaN are left out.
 Calibration calibration_of(const Graph& graph, const Foreseen& values);
 ChannelTable channel_table_of(const Graph& graph, const Foreseen& values);
 /// The means of a value's channels.

@@ -15,7 +15,7 @@ void warn(const QuantizeOptions& options, const std::string& text) {
 }
 
 /// The optimized network, or the optimized part of it that is to be quantized.
-CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+CalibratedNetwork optimized(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
   for (ValueId id : graph.values())
     check(!graph.value(id).quant, "value '{}' has a grid: the network is quantized already", graph.value(id).name);
   CalibratedNetwork network{.graph = graph, .recipe = recipe};
@@ -36,6 +36,13 @@ CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const Quantize
     network.recipe.layers.erase(left.node);
   }
   network.part = std::move(part);
+  return network;
+}
+
+/// The same, with its constants and recipe checked: preparation would spread NaN in a weight to other layers.
+CalibratedNetwork begin(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+  CalibratedNetwork network = optimized(graph, recipe, options);
+  static_cast<void>(values_to_calibrate(network.graph, network.recipe));
   return network;
 }
 

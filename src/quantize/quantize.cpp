@@ -12,12 +12,15 @@
 #include "base/thread_limit.h"
 #include "bitfold/cpu.h"
 #include "graph/activation.h"
+#include "graph/merge_constants.h"
 #include "graph/release_pages.h"
 #include "quantize/bodies.h"
 #include "quantize/choose_grids.h"
 #include "quantize/defaults.h"
+#include "quantize/non_finite.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
+#include "quantize/tied_tables.h"
 #include "quantize/weights.h"
 
 namespace bitfold {
@@ -75,6 +78,18 @@ Recipe recipe_of(const Graph& graph, NodeId id, const Recipe& recipe) {
   return own;
 }
 
+// The products in integers that read the same weights as `id`, which is one of them, at the same number of bits.
+std::vector<NodeId> sharers_of(const Graph& graph, NodeId id, const Plan& plan, const Recipe& recipe) {
+  const int bits = recipe_of(graph, id, recipe).weight_bits;
+  std::vector<NodeId> sharers;
+  for (NodeId other : graph.consumers(graph.node(id).inputs[1])) {
+    if (!plan.at(other).in_integers || plan.at(other).role != Role::product) continue;
+    if (quantization::can_share_codes(graph, id, other) && recipe_of(graph, other, recipe).weight_bits == bits)
+      sharers.push_back(other);
+  }
+  return sharers;
+}
+
 // Checks that every name in `layers` is a node, and that weight bits are for products. Returns the nodes to leave in
 // float.
 std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) {
@@ -107,7 +122,11 @@ QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibra
     all.min = std::min(all.min, range.min);
     all.max = std::max(all.max, range.max);
   }
-  return choose_params(all.min, all.max, spec);
+  try {
+    return choose_params(all.min, all.max, spec);
+  } catch (const Error& error) {
+    fail("value '{}': {}", graph.value(group.members.front()).name, error.what());
+  }
 }
 
 // The first value of a group that lacks the extremes of single samples; none if all have them.
@@ -262,10 +281,21 @@ void correct_biases(const Graph& float_graph, QuantizeResult& result, const std:
   }
 }
 
+/// Other runtimes might dequantize a whole table in each run, so this is for Target::bitfold.
+void share_tables(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes,
+                  const Plan& plan) {
+  const auto shared = quantization::share_tables(float_graph, result.graph, plan, result.recipe);
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (const auto found = shared.find(nodes[i]); found != shared.end())
+      result.decisions[i].reason =
+          fmt::format("its table has 8 bits: it is the weights of '{}'", float_graph.node(found->second).name);
+}
+
 std::vector<std::string> counted_values(const Graph& float_graph, const Recipe& recipe) {
   Graph graph = float_graph;
   infer_shapes(graph);
   const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
+  quantization::check_finite_constants(graph, plan);
   std::vector<std::string> names;
   for (const GridGroup& group : plan.groups)
     for (ValueId id : group.counted) names.push_back(graph.value(observed_value(graph, id)).name);
@@ -295,17 +325,24 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   const std::vector<NodeId> nodes = graph.topological_order();
   const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
   result.fused_leaky_relu_layers = plan.fused_leaky_relu_layers;
+  quantization::check_finite_constants(graph, plan);
   check_calibration(graph, calibration, plan);
   const std::vector<QuantParams> grids =
       group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);
   for (std::size_t g = 0; g < grids.size(); ++g)
     for (ValueId id : plan.groups[g].members) graph.value(id).quant = grids[g];
+  std::map<NodeId, int> raised;  // by product: the channels whose weight scale was raised
   for (NodeId id : nodes) {
     LayerDecision decision = decide(graph, id, plan);
     if (decision.quantized && plan.at(id).role == Role::product) {
-      const int raised = quantization::quantize_constants(graph, id, recipe_of(graph, id, recipe));
-      if (raised > 0)
-        decision.reason = fmt::format("weight scale of {} channels raised to keep accumulators in int32", raised);
+      if (!raised.contains(id)) {
+        const std::vector<NodeId> sharers = sharers_of(graph, id, plan, recipe);
+        const int channels = quantization::quantize_constants(graph, sharers, recipe_of(graph, id, recipe));
+        for (NodeId sharer : sharers) raised[sharer] = channels;
+      }
+      if (raised.at(id) > 0)
+        decision.reason =
+            fmt::format("weight scale of {} channels raised to keep accumulators in int32", raised.at(id));
     } else if (decision.quantized && plan.at(id).role == Role::clip) {
       if (remove_clip(graph, id)) decision.reason = "removed: the grid of its input expresses it";
     }
@@ -314,7 +351,9 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   if (recipe.bias_correction == BiasCorrection::analytic)
     correct_biases(float_graph, result, nodes, plan, *knowledge.means);
+  if (recipe.target == Target::bitfold) share_tables(float_graph, result, nodes, plan);
   quantize_bodies(calibration, whole, progress, result);
+  merge_constants(graph);
   graph.compact();
   verify(graph, Stage::quantized);
   return result;

@@ -201,8 +201,13 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
   if (!view) return Reason{"it is not a matrix product, or a convolution with one or two spatial dimensions"};
   if (!graph.value(graph.node(id).inputs[0]).quant) return Reason{"its input has no grid"};
   Reconstruction layer(float_graph, graph, id, *view);
-  const bool rounds = reads_samples(recipe.rounding), descends = recipe.rounding == Rounding::adaround;
-  if (!rounds && !layer.has_bias()) return std::nullopt;  // nothing to correct
+  // Rounding suits the inputs of one layer.
+  const std::size_t sharers = graph.consumers(graph.node(id).inputs[1]).size();
+  const bool rounds = reads_samples(recipe.rounding) && sharers == 1;
+  const bool descends = rounds && recipe.rounding == Rounding::adaround;
+  std::optional<Reason> kept;
+  if (reads_samples(recipe.rounding) && !rounds) kept = Reason{fmt::format("{} nodes share them", sharers)};
+  if (!rounds && !layer.has_bias()) return kept;  // nothing to correct
   std::vector<InputMoments> moments;
   if (rounds) moments = input_moments(runs, id, descends);
   std::vector<RoundedChannel> channels(static_cast<std::size_t>(view->groups * view->outputs));
@@ -230,7 +235,7 @@ std::optional<Reason> reconstruct(const Graph& float_graph, Graph& graph, NodeId
   for (std::int64_t g = 0; descends && g < view->groups; ++g)
     descend(float_graph, id, *view, moments[static_cast<std::size_t>(g)], exact, layer.has_bias(), g, channels);
   if (!layer.store(channels)) return Reason{"an accumulator might exceed int32"};
-  return std::nullopt;
+  return kept;
 }
 
 void correct_bias(const Graph& float_graph, Graph& graph, NodeId id, const std::vector<double>& means) {

@@ -11,6 +11,7 @@
 #include "bitfold/calibrate.h"
 #include "bitfold/cpu.h"
 #include "kernels/convert/convert.h"
+#include "quantize/non_finite.h"
 
 namespace bitfold {
 namespace {
@@ -72,9 +73,7 @@ void include_range(ValueStatistics& statistics, float min, float max) {
   }
 }
 
-void refuse(float bad, std::size_t index) {
-  fail("{} at index {}", std::isnan(bad) ? "NaN" : bad > 0 ? "infinite" : "minus infinite", index);
-}
+void refuse(float bad, std::size_t index) { fail("{} at index {}", quantization::non_finite_word(bad), index); }
 
 // Widens the bins for the next block, whose first real has no bin.
 void include_next(ValueStatistics& statistics, std::span<const float> values, std::size_t index) {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <span>
 
 #include "base/check.h"
 #include "graph/linear_layer.h"
@@ -93,22 +94,29 @@ QuantParams least_error_grid(std::span<const float> w, const Channels& channels,
   return best;
 }
 
-// Quantizes the constants of one product.
+// The input grid and the bias of one product.
+struct Product {
+  std::string place;
+  QuantParams input;
+  std::vector<double> bias;
+};
+
+// Quantizes the constants of products that share their weights: one grid must suit the inputs and biases of all.
 class Constants {
  public:
-  Constants(const Graph& graph, NodeId id, const Recipe& recipe)
-      : place_(where(graph, id)), axis_(constant_weights(graph, id)->output_axis), rounding_(recipe.rounding) {
-    const Node& node = graph.node(id);
-    input_ = *graph.value(node.inputs[0]).quant;
-    FloatConstants constants = float_constants(graph, id);
-    weights_ = std::move(constants.weights);
-    bias_ = std::move(constants.bias);
+  Constants(const Graph& graph, std::span<const NodeId> sharers, const Recipe& recipe)
+      : axis_(constant_weights(graph, sharers[0])->output_axis), rounding_(recipe.rounding) {
+    for (NodeId id : sharers) {
+      FloatConstants constants = float_constants(graph, id);
+      if (products_.empty()) weights_ = std::move(constants.weights);
+      products_.push_back({where(graph, id), *graph.value(graph.node(id).inputs[0]).quant, std::move(constants.bias)});
+    }
     channels_ = Channels(weights_.shape(), axis_).channels;
-    kernel_size_ = constant_weights(graph, id)->taps;
+    kernel_size_ = constant_weights(graph, sharers[0])->taps;
     try {
       grid_ = weight_grid(weights_, axis_, recipe);
     } catch (const Error& error) {
-      fail("{} weights: {}", place_, error.what());
+      fail("{} weights: {}", products_[0].place, error.what());
     }
   }
 
@@ -122,38 +130,41 @@ class Constants {
                                               : quantize_keeping_sums(weights_, axis_, kernel_size_, grid_);
       const std::vector<double> sums = absolute_sums();
       std::vector<double> factors(grid_.scale.size(), 1.0);
-      for (std::size_t c = 0; c < channels_; ++c) {
-        const double load = excess(c, sums[c]);
-        if (load <= 1) continue;
-        raised[c] = is_changed = true;
-        factors[slot(c)] = std::max(factors[slot(c)], load * 1.01);
+      for (const Product& product : products_) {
+        for (std::size_t c = 0; c < channels_; ++c) {
+          const double load = excess(product, c, sums[c]);
+          if (load <= 1) continue;
+          raised[c] = is_changed = true;
+          factors[slot(c)] = std::max(factors[slot(c)], load * 1.01);
+          check(std::isfinite(static_cast<float>(grid_.scale[slot(c)] * factors[slot(c)])),
+                "{} the bias is too large for the scale of the input, {}", product.place, product.input.scale[0]);
+        }
       }
-      for (std::size_t s = 0; s < factors.size(); ++s) {
-        grid_.scale[s] = static_cast<float>(grid_.scale[s] * factors[s]);
-        check(std::isfinite(grid_.scale[s]), "{} the bias is too large for the scale of the input, {}", place_,
-              input_.scale[0]);
-      }
+      for (std::size_t s = 0; s < factors.size(); ++s) grid_.scale[s] = static_cast<float>(grid_.scale[s] * factors[s]);
     }
     return static_cast<int>(std::count(raised.begin(), raised.end(), true));
   }
 
   const Tensor& codes() const { return codes_; }
   const QuantParams& grid() const { return grid_; }
-  bool has_bias() const { return !bias_.empty(); }
+  bool has_bias(std::size_t product) const { return !products_[product].bias.empty(); }
 
-  QuantParams bias_grid() const { return quantization::bias_grid(input_, grid_); }
+  QuantParams bias_grid(std::size_t product) const { return quantization::bias_grid(products_[product].input, grid_); }
 
-  Tensor bias_codes() const {
+  Tensor bias_codes(std::size_t product) const {
     std::vector<std::int32_t> codes(channels_);
     for (std::size_t c = 0; c < channels_; ++c)
-      codes[c] = static_cast<std::int32_t>(std::nearbyint(bias_[c] / accumulator_scale(c)));
+      codes[c] = static_cast<std::int32_t>(
+          std::nearbyint(products_[product].bias[c] / accumulator_scale(products_[product], c)));
     return Tensor::from<std::int32_t>({static_cast<std::int64_t>(channels_)}, codes);
   }
 
  private:
   std::size_t slot(std::size_t channel) const { return grid_.per_channel() ? channel : 0; }
   // A float32 product, so that it equals the scale of the bias.
-  double accumulator_scale(std::size_t channel) const { return input_.scale[0] * grid_.scale[slot(channel)]; }
+  double accumulator_scale(const Product& product, std::size_t channel) const {
+    return product.input.scale[0] * grid_.scale[slot(channel)];
+  }
 
   std::vector<double> absolute_sums() const {
     std::vector<double> sums(channels_, 0.0);
@@ -173,50 +184,51 @@ class Constants {
     return sums;
   }
 
-  // If all weights of a channel are 0, the bias alone determines its scale.
+  // If all weights of a channel are 0, the biases alone determine its scale.
   void give_lone_biases_precision() {
-    if (bias_.empty()) return;
     const Channels view(weights_.shape(), axis_);
     const auto w = weights_.data<float>();
-    std::vector<double> largest_bias(grid_.scale.size(), 0.0);
     std::vector<bool> is_empty(grid_.scale.size(), true);
-    for (std::size_t c = 0; c < channels_; ++c) {
-      largest_bias[slot(c)] = std::max(largest_bias[slot(c)], std::fabs(bias_[c]));
+    for (std::size_t c = 0; c < channels_; ++c)
       view.for_each(c, [&](std::size_t i) { is_empty[slot(c)] = is_empty[slot(c)] && w[i] == 0; });
-    }
-    for (std::size_t s = 0; s < grid_.scale.size(); ++s)
-      if (is_empty[s] && largest_bias[s] > 0)
-        grid_.scale[s] = static_cast<float>(largest_bias[s] / input_.scale[0] / kLoneBias);
+    std::vector<double> scales(grid_.scale.size(), 0.0);
+    for (const Product& product : products_)
+      for (std::size_t c = 0; c < product.bias.size(); ++c)
+        scales[slot(c)] = std::max(
+            scales[slot(c)], std::fabs(product.bias[c]) / static_cast<double>(product.input.scale[0]) / kLoneBias);
+    for (std::size_t s = 0; s < scales.size(); ++s)
+      if (is_empty[s] && scales[s] > 0) grid_.scale[s] = static_cast<float>(scales[s]);
   }
 
   // The factor by which the channel's scale is too small, for equation 14 and for s_x s_w to be a normal float.
-  double excess(std::size_t c, double sum) const {
-    const double scale = accumulator_scale(c);
-    const double exact = static_cast<double>(input_.scale[0]) * grid_.scale[slot(c)];
+  double excess(const Product& product, std::size_t c, double sum) const {
+    const double scale = accumulator_scale(product, c);
+    const double exact = static_cast<double>(product.input.scale[0]) * grid_.scale[slot(c)];
     if (scale < FLT_MIN) return FLT_MIN / exact;
-    const double bias = bias_.empty() ? 0 : std::fabs(bias_[c]) / scale + 1;
-    return accumulator_load(bias, input_span(input_), sum);
+    const double bias = product.bias.empty() ? 0 : std::fabs(product.bias[c]) / scale + 1;
+    return accumulator_load(bias, input_span(product.input), sum);
   }
 
-  std::string place_;
   int axis_;
   Rounding rounding_;
   std::int64_t kernel_size_ = 1;
   std::size_t channels_ = 0;
-  QuantParams input_;
+  std::vector<Product> products_;
   Tensor weights_, codes_;
-  std::vector<double> bias_;
   QuantParams grid_;
 };
 
-// The constant in `slot`, or a copy of it where another node reads it too.
-ValueId own_constant(Graph& graph, NodeId id, std::size_t slot) {
-  const ValueId shared = graph.node(id).inputs[slot];
-  const auto& inputs = graph.node(id).inputs;
-  const bool is_own = graph.has_single_consumer(shared) && std::count(inputs.begin(), inputs.end(), shared) == 1;
-  if (is_own) return shared;
-  const ValueId copy = graph.add_constant(graph.unique_name(graph.value(shared).name), *graph.value(shared).constant);
-  graph.set_input(id, slot, copy);
+// Makes input `slot` of the nodes a constant that no other node reads: the present one, or a copy of it.
+ValueId own_constant(Graph& graph, std::span<const NodeId> nodes, std::size_t slot) {
+  const ValueId present = graph.node(nodes[0]).inputs[slot];
+  const auto is_own = [&](NodeId reader) {
+    const auto& inputs = graph.node(reader).inputs;
+    return std::ranges::find(nodes, reader) != nodes.end() && inputs[slot] == present &&
+           std::count(inputs.begin(), inputs.end(), present) == 1;
+  };
+  if (!graph.is_output(present) && std::ranges::all_of(graph.consumers(present), is_own)) return present;
+  const ValueId copy = graph.add_constant(graph.unique_name(graph.value(present).name), *graph.value(present).constant);
+  for (NodeId id : nodes) graph.set_input(id, slot, copy);
   return copy;
 }
 
@@ -277,18 +289,27 @@ QuantParams weight_grid(const Tensor& weights, int axis, const Recipe& recipe) {
   return extremes;
 }
 
-int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe) {
-  Constants constants(graph, id, recipe);
+int quantize_constants(Graph& graph, std::span<const NodeId> sharers, const Recipe& recipe) {
+  Constants constants(graph, sharers, recipe);
   const int raised = constants.fit();
-  release_mapped_pages(*graph.value(graph.node(id).inputs[1]).constant);
-  const ValueId weights = own_constant(graph, id, 1);
+  release_mapped_pages(*graph.value(graph.node(sharers[0]).inputs[1]).constant);
+  const ValueId weights = own_constant(graph, sharers, 1);
   set_codes(graph.value(weights), constants.codes(), constants.grid());
-  if (constants.has_bias()) {
-    const ValueId bias = own_constant(graph, id, 2);
-    set_codes(graph.value(bias), constants.bias_codes(), constants.bias_grid());
+  for (std::size_t i = 0; i < sharers.size(); ++i) {
+    if (constants.has_bias(i)) {
+      const ValueId bias = own_constant(graph, sharers.subspan(i, 1), 2);
+      set_codes(graph.value(bias), constants.bias_codes(i), constants.bias_grid(i));
+    }
+    if (auto* gemm = std::get_if<Gemm>(&graph.op(sharers[i]))) gemm->alpha = gemm->beta = 1;
   }
-  if (auto* gemm = std::get_if<Gemm>(&graph.op(id))) gemm->alpha = gemm->beta = 1;
   return raised;
+}
+
+bool can_share_codes(const Graph& graph, NodeId a, NodeId b) {
+  if (graph.node(a).inputs[1] != graph.node(b).inputs[1]) return false;
+  const auto first = constant_weights(graph, a), second = constant_weights(graph, b);
+  return first->output_axis == second->output_axis && first->taps == second->taps &&
+         first->output_count() == second->output_count() && first->alpha == second->alpha;
 }
 
 }  // namespace bitfold::quantization

@@ -1,6 +1,7 @@
 // Quantizes the constants of a product: weights to codes, the bias to int32 on the grid of the accumulators.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "bitfold/graph.h"
@@ -8,10 +9,14 @@
 
 namespace bitfold::quantization {
 
-/// Quantizes the weights and bias of a Conv, Gemm or MatMul whose input has its grid. A constant that other nodes read
-/// too is copied first. Returns the number of channels whose weight scale was raised to keep accumulators in int32.
-/// Throws Error when a weight or bias is not finite.
-int quantize_constants(Graph& graph, NodeId id, const Recipe& recipe);
+/// Quantizes the weights and biases of Convs, Gemms or MatMuls whose inputs have their grids. They share the weights
+/// (see can_share_codes), which get one grid that suits all of them, and each gets its own bias. A constant that other
+/// nodes read too is copied first. Returns the number of channels whose weight scale was raised to keep accumulators in
+/// int32. Throws Error when a weight or bias is not finite.
+int quantize_constants(Graph& graph, std::span<const NodeId> sharers, const Recipe& recipe);
+
+/// Whether two products read the same constant as weights with the same output channels and factor.
+bool can_share_codes(const Graph& graph, NodeId a, NodeId b);
 
 /// A layer's weights and bias in float, multiplied by the alpha and beta of a Gemm.
 struct FloatConstants {

@@ -83,23 +83,42 @@ TEST(Weights, alpha_and_beta_of_a_gemm_are_folded_into_its_constants) {
   EXPECT_EQ(gemm->beta, 1);
 }
 
-TEST(Weights, weights_shared_by_two_layers_are_copied) {
+/// Two layers with one filter and one bias, and inputs of different scales.
+QuantizeResult quantized_sharers(const Recipe& recipe, float bias = 0.1F) {
   Net net;
   const ValueId x = net.input("x");
   const ValueId w = net.constant("w", random_tensor({4, 4, 1, 1}, 5, 0.1F)),
-                b = net.constant("b", random_tensor({4}, 6, 0.1F));
+                b = net.constant("b", random_tensor({4}, 6, bias));
   const ValueId y = net.graph.add(Conv{.window = window(1)}, "first", {x, w, b}, "y");
   net.graph.mark_output(net.graph.add(Conv{.window = window(1)}, "second", {y, w, b}, "z"));
   net.seen("x", 0, 100);
-  const auto result = net.quantize();
-  std::vector<float> scales;
-  for (NodeId id : result.graph.topological_order()) {
-    const auto& inputs = result.graph.node(id).inputs;
-    EXPECT_EQ(result.graph.value(inputs[1]).constant->dtype(), DataType::int8);
-    scales.push_back(result.graph.value(inputs[2]).quant->scale[0]);
-  }
-  ASSERT_EQ(scales.size(), 2U);
-  EXPECT_NE(scales[0], scales[1]);
+  return net.quantize(recipe);
+}
+
+TEST(Weights, weights_shared_by_two_layers_are_quantized_once) {
+  const auto result = quantized_sharers({});
+  const std::vector<NodeId> nodes = result.graph.topological_order();
+  ASSERT_EQ(nodes.size(), 2U);
+  const auto &first = result.graph.node(nodes[0]).inputs, &second = result.graph.node(nodes[1]).inputs;
+  EXPECT_EQ(first[1], second[1]);
+  EXPECT_EQ(result.graph.value(first[1]).constant->dtype(), DataType::int8);
+  EXPECT_NE(result.graph.value(first[2]).quant->scale[0], result.graph.value(second[2]).quant->scale[0]);
+}
+
+TEST(Weights, shared_weights_have_a_scale_at_which_the_bias_of_every_sharer_fits) {
+  const auto result = quantized_sharers({}, 1e9F);
+  const std::vector<NodeId> nodes = result.graph.topological_order();
+  EXPECT_EQ(result.graph.node(nodes[0]).inputs[1], result.graph.node(nodes[1]).inputs[1]);
+  for (const LayerDecision& decision : result.decisions)
+    EXPECT_EQ(decision.reason, "weight scale of 4 channels raised to keep accumulators in int32");
+}
+
+TEST(Weights, sharers_with_different_bits_get_separate_weights) {
+  const auto result = quantized_sharers({.layers = {{"second", {.weight_bits = 4}}}});
+  const std::vector<NodeId> nodes = result.graph.topological_order();
+  const auto bits = [&](NodeId id) { return result.graph.value(result.graph.node(id).inputs[1]).quant->bits; };
+  EXPECT_EQ(bits(nodes[0]), 8);
+  EXPECT_EQ(bits(nodes[1]), 4);
 }
 
 TEST(Weights, per_tensor_weights_have_one_scale) {
