@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/assumed_shapes.h"
 #include "engine/lowering.h"
+#include "graph/runnable.h"
 
 namespace bitfold::engine {
 
@@ -44,7 +45,7 @@ std::vector<Tensor> outputs_for(const Plan& plan) {
 void check_outputs(std::span<const Tensor> given, std::span<const DataType> types, std::span<const Shape> shapes) {
   if (given.size() != shapes.size()) fail("the graph has {} outputs, got {} tensors", shapes.size(), given.size());
   for (std::size_t i = 0; i < given.size(); ++i)
-    if (given[i].dtype() != types[i] || given[i].shape() != shapes[i])
+    if (given[i].dtype() != types[i] || (given[i].shape() != shapes[i] && !is_container(types[i])))
       fail("output {} is {} {}, got a tensor of {} {}", i, to_string(types[i]), to_string(shapes[i]),
            to_string(given[i].dtype()), to_string(given[i].shape()));
 }
@@ -65,6 +66,7 @@ void Executor::check_inputs(std::span<const Tensor> inputs) const {
       fail("input '{}' is {}, got {}", declared.name, to_string(declared.dtype), to_string(inputs[i].dtype()));
     if (declared.shape && !fits(*declared.shape, inputs[i].shape()))
       fail("input '{}' has shape {}, got {}", declared.name, to_string(*declared.shape), to_string(inputs[i].shape()));
+    check_items(declared, inputs[i]);
   }
 }
 
@@ -130,7 +132,10 @@ void Executor::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, st
   for (const Tensor& t : results) types.push_back(t.dtype());
   check_outputs(outputs, types, shapes_of(results));
   for (std::size_t i = 0; i < results.size(); ++i)
-    std::copy_n(results[i].bytes(), results[i].size_bytes(), outputs[i].mutable_bytes());
+    if (holds_objects(results[i].dtype()))
+      outputs[i] = results[i];
+    else
+      std::copy_n(results[i].bytes(), results[i].size_bytes(), outputs[i].mutable_bytes());
 }
 
 bool Executor::is_compiled() const { return stages_ != nullptr ? stages_->has_run() : has_plan_; }

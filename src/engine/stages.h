@@ -42,6 +42,9 @@ struct Stage {
   bool is_last = false;
 };
 
+/// The facts about a computed value from which later stages are inferred.
+ValueInfo info_of_arrived(const Value& value, const Tensor& t);
+
 class Stages {
  public:
   /// All arguments must outlive it.

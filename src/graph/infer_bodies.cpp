@@ -8,9 +8,20 @@
 namespace bitfold {
 namespace {
 
+std::optional<ItemType> common_items(const std::optional<ItemType>& a, const std::optional<ItemType>& b) {
+  if (!a || !b || a == b) return a ? a : b;
+  ItemType both{a->dtype == DataType::unknown ? b->dtype : a->dtype, {}};
+  if (b->dtype != DataType::unknown && b->dtype != both.dtype) both.dtype = DataType::unknown;
+  return both;
+}
+
 /// The facts known about a value that is either a or b. Different sizes become unknown; different ranks, no shape.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
-  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
+  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown,
+                 .shape = a.shape,
+                 .elements = {},
+                 .scales = {},
+                 .items = common_items(a.items, b.items)};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
     both.shape.reset();
     return both;
@@ -21,7 +32,7 @@ ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
 }
 
 /// The same type; the shape and elements may change between iterations and are unknown.
-ValueInfo changing(const ValueInfo& x) { return {.dtype = x.dtype, .shape = {}, .elements = {}}; }
+ValueInfo changing(const ValueInfo& x) { return ops::like(x, {}); }
 
 /// The infos of a branch's outputs, or the reason why it cannot run on these inputs.
 struct BranchInfos {
@@ -69,7 +80,8 @@ std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> i
     ValueInfo& before = inputs[first_in + i];
     const ValueInfo after = common(before, outputs[first_out + i]);
     before.elements.reset();
-    if (after.shape != before.shape || after.dtype != before.dtype) {
+    if (after.shape != before.shape || after.dtype != before.dtype || after.items != before.items) {
+      before.items = after.items;
       before = after.shape ? ValueInfo{.dtype = before.dtype, .shape = after.shape, .elements = {}} : changing(before);
       has_changed = true;
     }
@@ -95,6 +107,8 @@ std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> i
   outputs.erase(outputs.begin());
   for (std::size_t i = carried; i < outputs.size(); ++i) {
     outputs[i].elements.reset();
+    check(!is_container(outputs[i].dtype), "output {} collects values of type {}; only tensors can be collected", i,
+          to_string(outputs[i].dtype));
     if (outputs[i].shape) outputs[i].shape->insert(outputs[i].shape->begin(), kDynamic);
   }
   for (std::size_t i = 0; i < carried; ++i) outputs[i].elements.reset();

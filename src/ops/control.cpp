@@ -28,8 +28,8 @@ Tensor slice_at(const Tensor& x, std::size_t axis, std::int64_t index) {
   Tensor y = Tensor::uninitialized(x.dtype(), shape);
   std::byte* to = y.mutable_bytes();
   for (std::size_t o = 0; o < outer && inner > 0; ++o)
-    std::memcpy(to + o * inner,
-                x.bytes() + (o * static_cast<std::size_t>(count) + static_cast<std::size_t>(index)) * inner, inner);
+    copy_run(x.dtype(), x.bytes() + (o * static_cast<std::size_t>(count) + static_cast<std::size_t>(index)) * inner,
+             to + o * inner, inner);
   return y;
 }
 
@@ -42,7 +42,7 @@ Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_
       static_cast<std::size_t>(product(std::span(shape).subspan(axis))) * element_bytes(parts[0].dtype());
   const auto outer = static_cast<std::size_t>(product(std::span(shape).first(axis)));
   for (const Tensor& part : parts)
-    check(part.shape() == shape && part.dtype() == parts[0].dtype(),
+    check(part.shape() == shape && part.dtype() == parts[0].dtype() && !is_container(part.dtype()),
           "{} collects values of shapes {} and {} in one output", where(node), to_string(shape),
           to_string(part.shape()));
   shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis), static_cast<std::int64_t>(parts.size()));
@@ -50,7 +50,7 @@ Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_
   std::byte* to = y.mutable_bytes();
   for (std::size_t o = 0; o < outer && inner > 0; ++o)
     for (const Tensor& part : parts) {
-      std::memcpy(to, part.bytes() + o * inner, inner);
+      copy_run(part.dtype(), part.bytes() + o * inner, to, inner);
       to += inner;
     }
   return y;
@@ -163,7 +163,7 @@ void set_captured_count(Op& op, std::size_t count) {
 std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs) {
   if (std::holds_alternative<If>(op)) return {};
   std::vector<ValueInfo> infos;
-  for (const ValueInfo& outer : inputs) infos.push_back({.dtype = outer.dtype});
+  for (const ValueInfo& outer : inputs) infos.push_back(like(outer, {}));
   if (std::holds_alternative<Loop>(op)) {
     infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
     infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
@@ -174,7 +174,7 @@ std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inpu
 std::size_t inner_output_count(const Op& op) { return std::holds_alternative<Loop>(op) ? 1 : 0; }
 
 std::vector<OperatorInfo> control_operators() {
-  const TypeSet any = kWholeBytes | kPacked;
+  const TypeSet tensors = kMoved | kPacked, any = tensors | kSequence | kOptional;
   const Slot outputs{"outputs", any, 0, Presence::variadic};
   return {
       {.name = "If",
@@ -197,8 +197,8 @@ std::vector<OperatorInfo> control_operators() {
       {.name = "Scan",
        .since = 16,
        .prototype = Scan{},
-       .inputs = {{"states_and_inputs", any, 0, Presence::variadic}},
-       .outputs = {outputs},
+       .inputs = {{"states_and_inputs", tensors, 0, Presence::variadic}},
+       .outputs = {{"outputs", tensors, 0, Presence::variadic}},
        .fields = {required(field("num_scan_inputs", &Scan::scan_inputs, Interval{.min = 1})),
                   internal("captured", &Scan::captured),
                   omitted_when_empty(field("scan_input_axes", &Scan::input_axes)),

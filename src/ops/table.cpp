@@ -38,7 +38,7 @@ struct Table {
           reshape_operators,   index_operators,     fill_operators,      resize_operators, control_operators,
           scatter_operators,   select_operators,    box_operators,       sample_operators, spectrum_operators,
           recurrent_operators, attention_operators, code_operators,      random_operators, loss_operators,
-          einsum_operators,    arrange_operators,   internal_operators})
+          einsum_operators,    arrange_operators,   sequence_operators,  text_operators,   internal_operators})
       for (OperatorInfo& row : family()) rows.push_back(std::move(row));
     for (const OperatorInfo& row : rows) {
       auto& kinds = by_kind[row.prototype.index()];

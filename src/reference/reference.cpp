@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "graph/runnable.h"
 #include "numeric/block_pool.h"
 #include "ops/control.h"
 #include "ops/operator.h"
@@ -70,6 +71,7 @@ struct Reference::Impl {
       if (!fits)
         fail("input '{}' has shape {}, expected {}", value.name, to_string(given.shape()), to_string(*value.shape));
     }
+    check_items(value, given);
     Tensor taken = given;
     snap_value(
         graph, id, [] { return "[input]"; }, taken);
