@@ -59,7 +59,7 @@ struct ValueInfo {
   std::optional<std::vector<Element>> elements;
   /// Elements of a constant float32 tensor of at most 16 elements, such as the scales of a Resize. Empty otherwise.
   std::vector<float> scales;
-  /// Of a sequence or an optional only, whose own shape is unknown before running.
+  /// Set for a sequence or an optional, whose own shape is unknown before running.
   std::optional<ItemType> items;
 };
 

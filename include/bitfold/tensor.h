@@ -96,10 +96,10 @@ class Tensor {
   static Tensor container(DataType dtype, std::vector<Tensor> items);
   /// Copies raw bytes in Tensor's own layout; throws Error unless the size fits exactly. Not for objects.
   static Tensor from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes);
-  /// A tensor over memory that it does not allocate, such as a caller's array or a mapped file. `data` holds the
-  /// elements in Tensor's own layout, and must not change while the tensor or a copy of it exists. The tensor and
-  /// its copies keep `owner` alive; with a null owner the caller guarantees the lifetime. mutable_data() copies the
-  /// elements into memory of its own. Not for objects. Throws Error when `data` is null or misaligned for the element type, or when a
+  /// A tensor over memory that it does not allocate, such as a caller's array or a mapped file; not for objects. `data`
+  /// holds the elements in Tensor's own layout, and must not change while the tensor or a copy of it exists. The tensor
+  /// and its copies keep `owner` alive; with a null owner the caller guarantees the lifetime. mutable_data() copies the
+  /// elements into memory of its own. Throws Error when `data` is null or misaligned for the element type, or when a
   /// boolean is neither 0 nor 1.
   static Tensor borrow(const void* data, std::shared_ptr<const void> owner, DataType dtype, Shape shape);
 

@@ -23,13 +23,13 @@ bool has_objects(std::span<const ValueInfo> infos) {
   return std::ranges::any_of(infos, holds_objects, &ValueInfo::dtype);
 }
 
-/// Whether a node allocates its outputs when it runs, even where their shapes can be inferred. Plans have no strings and
-/// sequences.
+/// Whether a node allocates its outputs when it runs, even where their shapes can be inferred. Plans have no strings
+/// and sequences.
 bool is_always_run_time(const Node& node, std::span<const ValueInfo> inputs, std::span<const ValueInfo> outputs) {
   return !node.bodies.empty() || ops::info(node.op).evaluate == nullptr || has_objects(inputs) || has_objects(outputs);
 }
 
-/// What stages are distinguished by. Lengths of sequences determine no shapes before a run.
+/// The shape that distinguishes stages. Lengths of sequences determine no shapes before a run.
 Shape key_shape(const Tensor& t) { return is_container(t.dtype()) ? Shape{} : t.shape(); }
 
 bool has_static_shapes(const Node& node, std::span<const ValueInfo> outputs) {

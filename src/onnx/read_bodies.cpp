@@ -11,7 +11,7 @@
 namespace bitfold {
 namespace {
 
-/// Whether all inputs and outputs have a type that read_type() knows, or none.
+/// Whether each input and output has a type of which read_type() reads the kind, or none.
 bool has_known_types(const onnx::GraphProto& graph) {
   const auto is_known = [](const onnx::ValueInfoProto& info) {
     const auto kind = info.type().value_case();

@@ -20,7 +20,7 @@ ValueInfo read_type(const onnx::ValueInfoProto& info) {
   }
 }
 
-/// Whether read_type() knows the type.
+/// Whether read_type() reads the type.
 bool is_known_type(const onnx::TypeProto& type, bool may_hold = true) {
   if (type.has_tensor_type()) return data_type_of_onnx(type.tensor_type().elem_type()).has_value();
   if (type.has_sequence_type()) return may_hold && is_known_type(type.sequence_type().elem_type(), false);

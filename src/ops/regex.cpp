@@ -237,7 +237,7 @@ class RegexCompiler {
     set.ranges.emplace_back(begin, 0x10FFFF);
   }
 
-  /// The least and the greatest number of repetitions; -1 is no limit.
+  /// The least and the greatest number of repetitions; -1 stands for any number.
   std::optional<std::pair<int, int>> repetition() {
     if (accept(U'*')) return {{0, -1}};
     if (accept(U'+')) return {{1, -1}};

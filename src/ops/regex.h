@@ -28,8 +28,8 @@ class Regex {
   enum class Step : std::uint8_t { character, split, start, end, word_boundary, no_word_boundary, match };
   struct Instruction {
     Step step = Step::match;
-    std::size_t set = 0;                    ///< Of a character: an index into sets_.
-    std::size_t next = 0, alternative = 0;  ///< Of a split: both are tried.
+    std::size_t set = 0;                    ///< An index into sets_, for the step `character`.
+    std::size_t next = 0, alternative = 0;  ///< The next instructions; a split tries both.
   };
   void follow(std::size_t start, const std::u32string& text, std::size_t at, std::vector<std::size_t>& threads,
               std::vector<std::size_t>& seen) const;

@@ -20,7 +20,7 @@ ItemType item_of(const ValueInfo& info) { return {info.dtype, plain(info.shape)}
 
 /// The facts that hold for tensors of either type. Throws Error if their element types differ.
 ItemType common_item(const ItemType& a, const ItemType& b) {
-  const bool knows_both = a.dtype != DataType::unknown && b.dtype != DataType::unknown;
+  const bool knows_both = kItem.contains(a.dtype) && kItem.contains(b.dtype);  // other types are refused by their slot
   check(!knows_both || a.dtype == b.dtype, "a sequence of {} cannot hold a tensor of {}", to_string(a.dtype),
         to_string(b.dtype));
   ItemType both{a.dtype == DataType::unknown ? b.dtype : a.dtype, a.shape};

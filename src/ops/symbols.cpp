@@ -38,7 +38,7 @@ Tensor values_of(const LabelEncoder& op) {
   return one_list("values", op.string_values, op.int64_values, op.float_values, op.tensor_values);
 }
 
-/// What other keys map to, in the type of the values. Empty if that type has no default.
+/// The value of all other keys, in the type of the values. Empty if that type has no default.
 Tensor default_of(const LabelEncoder& op, DataType type) {
   if (op.tensor_default) return *op.tensor_default;
   if (type == DataType::string) return scalar_of(op.string_default);
@@ -62,7 +62,7 @@ std::optional<std::string> settle_encoder(Op& any, const Inputs&) {
 Outputs infer_encoder(const Inputs& in) {
   const auto& op = std::get<LabelEncoder>(in.node.op);
   const DataType keys = keys_of(op).dtype(), type = in[0].dtype;
-  check(type == keys || type == DataType::unknown, "its input is {}, but its keys are {}", to_string(type),
+  check(type == keys || !kItem.contains(type), "its input is {}, but its keys are {}", to_string(type),
         to_string(keys));
   return {{.dtype = values_of(op).dtype(), .shape = in.shape(0)}};
 }
@@ -135,7 +135,7 @@ std::optional<std::string> settle_vectorizer(Op& any, const Inputs&) {
 Outputs infer_vectorizer(const Inputs& in) {
   const auto& op = std::get<TfIdfVectorizer>(in.node.op);
   const DataType type = in[0].dtype;
-  check(type == DataType::unknown || (type == DataType::string) == counts_strings(op),
+  check(!(kIndex | kString).contains(type) || (type == DataType::string) == counts_strings(op),
         "its input is {}, but its pool has {}", to_string(type), counts_strings(op) ? "strings" : "integers");
   const std::int64_t width = op.indexes.empty() ? 0 : *std::ranges::max_element(op.indexes) + 1;
   if (!in.shape(0)) return {{.dtype = DataType::float32, .shape = {}}};

@@ -46,8 +46,8 @@ struct ConcatFromSequence {
 };
 /// ONNX's Optional: [value]
 struct MakeOptional {
-  /// The type of an empty one, in two parts: optional or optional_sequence, and the type of its tensors. Absent if there
-  /// is a value.
+  /// The type of an empty one, in two parts: optional or optional_sequence, and the type of its tensors. Absent if
+  /// there is a value.
   std::optional<DataType> kind, item;
   bool operator==(const MakeOptional&) const = default;
 };
