@@ -88,9 +88,9 @@ std::vector<NamedTensor> load_npy(const std::string& path);
 /// The .npz or .npy files of a folder, sorted by name; empty if it has none. Throws Error if it has both.
 std::vector<std::string> sample_files(const std::string& folder);
 /// The tensors of the network's inputs, in their order: the arrays of their names, or the only array for the only
-/// input. Sequences and optionals consist of the arrays that arrays_of() names. Reals are converted to the input's type,
-/// and integers that hold the bits of a type that NumPy lacks (is_stored_as()) become that type. Throws Error naming
-/// `path`, array, and the expected type and shape. `notes` receives the names of unused arrays.
+/// input. Sequences and optionals consist of the arrays that arrays_of() names. Reals are converted to the type of the
+/// input, and integers that hold the bits of a type that NumPy lacks (is_stored_as()) become that type. Throws Error
+/// naming `path`, array, and the expected type and shape. `notes` receives the names of unused arrays.
 std::vector<Tensor> arrange_inputs(std::vector<NamedTensor> arrays, const std::vector<InputSpec>& inputs,
                                    const std::string& path, std::vector<std::string>& notes);
 /// The arrays that hold a value in a file: those of a sequence 'x' are x_0, x_1, ...; an empty optional has none.

@@ -6,8 +6,8 @@
 // A stage contains all nodes whose output shapes can be inferred from what has been computed before. Between stages are
 // run-time nodes, among them all that read or write strings, sequences and optionals, which plans do not have. Each
 // allocates its outputs when it runs: through its operator's evaluation or, for If, Loop and Scan, through an executor
-// of each body. Later shapes depend on the shapes of these outputs, so stages form a tree: a stage has one successor for
-// each combination of output shapes of its run-time nodes.
+// of each body. Later shapes depend on the shapes of these outputs, so stages form a tree: a stage has one successor
+// for each combination of output shapes of its run-time nodes.
 #pragma once
 
 #include <cstdint>
