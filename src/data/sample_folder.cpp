@@ -93,6 +93,8 @@ Tensor container_of(const std::vector<NamedTensor>& arrays, const InputSpec& inp
 
 // An infinite element may be meant: masks add minus infinity.
 void check_no_nan(const Tensor& tensor, const std::string& file, const InputSpec& input) {
+  if (is_container(tensor.dtype()))
+    for (const Tensor& item : tensor.items()) check_no_nan(item, file, input);
   if (!is_any_real(tensor.dtype())) return;
   const Tensor reals = to_float32(tensor);
   const auto values = reals.data<float>();
