@@ -182,19 +182,13 @@ class RegexCompiler {
       case U's':
       case U'S':
         return {{{U'\t', U'\n'}, {U'\f', U'\r'}, {U' ', U' '}}, c == U'S'};
-      case U'n':
-        return {{{U'\n', U'\n'}}};
-      case U't':
-        return {{{U'\t', U'\t'}}};
-      case U'r':
-        return {{{U'\r', U'\r'}}};
-      case U'f':
-        return {{{U'\f', U'\f'}}};
-      case U'v':
-        return {{{U'\v', U'\v'}}};
-      default:
+      default: {
+        constexpr std::u32string_view kNames = U"ntrfv", kCharacters = U"\n\t\r\f\v";
+        const std::size_t name = kNames.find(c);
+        if (name != std::u32string_view::npos) return {{{kCharacters[name], kCharacters[name]}}};
         if (is_word(c)) broken("an escape sequence that is not supported");
         return {{{c, c}}};
+      }
     }
   }
 

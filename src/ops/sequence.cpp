@@ -1,22 +1,12 @@
-// Operators on sequences and optionals. A sequence shares the memory of its tensors.
+// Operators on sequences. A sequence shares the memory of its tensors.
 #include <algorithm>
 
-#include "ops/operands.h"
-#include "ops/operator.h"
+#include "ops/containers.h"
 
 namespace bitfold::ops {
 namespace {
 
 // ---- Types ----------------------------------------------------------------------------------------------------------
-
-/// A shape without the numbers that stand for unknown sizes, which have no meaning inside a sequence.
-std::optional<Shape> plain(std::optional<Shape> shape) {
-  if (shape)
-    for (std::int64_t& dim : *shape) dim = std::max(dim, kDynamic);
-  return shape;
-}
-
-ItemType item_of(const ValueInfo& info) { return {info.dtype, plain(info.shape)}; }
 
 /// The facts that hold for tensors of either type. Throws Error if their element types differ.
 ItemType common_item(const ItemType& a, const ItemType& b) {
@@ -33,12 +23,6 @@ ItemType common_item(const ItemType& a, const ItemType& b) {
   return both;
 }
 
-ValueInfo container_info(DataType dtype, ItemType items) {
-  return {.dtype = dtype, .shape = {}, .elements = {}, .scales = {}, .items = std::move(items)};
-}
-ValueInfo sequence_info(ItemType items) { return container_info(DataType::sequence, std::move(items)); }
-ValueInfo tensor_info(const ItemType& item) { return {.dtype = item.dtype, .shape = item.shape}; }
-ItemType items_of(const ValueInfo& info) { return info.items.value_or(ItemType{}); }
 ValueInfo int64_scalar() { return {.dtype = DataType::int64, .shape = Shape{}}; }
 
 Outputs infer_empty(const Inputs& in) { return {sequence_info({std::get<SequenceEmpty>(in.node.op).dtype, {}})}; }
@@ -77,44 +61,8 @@ Outputs infer_concat(const Inputs& in) {
   return {tensor_info(items)};
 }
 
-Outputs infer_optional(const Inputs& in) {
-  const auto& op = std::get<MakeOptional>(in.node.op);
-  if (in.has(0) && in[0].dtype == DataType::sequence)
-    return {container_info(DataType::optional_sequence, items_of(in[0]))};
-  if (in.has(0)) return {container_info(DataType::optional, item_of(in[0]))};
-  check(op.kind && op.item, "has neither a value nor a type");
-  check(kOptional.contains(*op.kind), "its type is {}, which is not an optional", to_string(*op.kind));
-  return {container_info(*op.kind, {*op.item, {}})};
-}
-
-/// Whether a value with these facts has an element, if that is known before it runs.
-Outputs infer_has_element(const Inputs& in) {
-  ValueInfo has{.dtype = DataType::boolean, .shape = Shape{}};
-  if (!in.has(0)) return {with_elements(has, Elements{Element(0)})};
-  const DataType type = in[0].dtype;
-  if (kOptional.contains(type) || type == DataType::unknown) return {has};
-  return {with_elements(has, Elements{Element(1)})};
-}
-
-Outputs infer_get_element(const Inputs& in) {
-  if (in[0].dtype == DataType::optional) return {tensor_info(items_of(in[0]))};
-  if (in[0].dtype == DataType::optional_sequence) return {sequence_info(items_of(in[0]))};
-  return {like(in[0], in.shape(0))};
-}
-
 // ---- Evaluation -----------------------------------------------------------------------------------------------------
 
-std::span<const Tensor> items_of(const TensorView& view) {
-  return {view.as<const Tensor>(), static_cast<std::size_t>(view.size())};
-}
-
-Tensor tensor_of(const TensorView& view) {
-  Tensor t = Tensor::uninitialized(view.dtype, {view.shape.begin(), view.shape.end()});
-  copy_run(view.dtype, view.data, t.mutable_bytes(), size_bytes(view));
-  return t;
-}
-
-std::vector<Tensor> one(Tensor t) { return {std::move(t)}; }
 Tensor sequence(std::vector<Tensor> items) { return Tensor::container(DataType::sequence, std::move(items)); }
 
 /// The index that an operand gives, from `first` to `last`; negative ones count from the end.
@@ -243,31 +191,12 @@ std::vector<Tensor> concat(const Node& node, std::span<const TensorView> in) {
   return one(std::move(y));
 }
 
-std::vector<Tensor> make_optional(const Node& node, std::span<const TensorView> in) {
-  if (!is_given(in, 0))
-    return one(Tensor::container(std::get<MakeOptional>(node.op).kind.value_or(DataType::optional), {}));
-  const bool is_sequence = in[0].dtype == DataType::sequence;
-  return one(Tensor::container(is_sequence ? DataType::optional_sequence : DataType::optional, {tensor_of(in[0])}));
-}
-
-void has_element(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const bool has = is_given(in, 0) && (!kOptional.contains(in[0].dtype) || in[0].size() > 0);
-  *out[0].as<std::uint8_t>() = has ? 1 : 0;
-}
-
-std::vector<Tensor> get_element(const Node& node, std::span<const TensorView> in) {
-  if (!kOptional.contains(in[0].dtype)) return one(tensor_of(in[0]));
-  check(in[0].size() == 1, "{} its optional is empty", where(node));
-  return one(items_of(in[0])[0]);
-}
-
 }  // namespace
 
 std::vector<OperatorInfo> sequence_operators() {
   const auto position_slot = [](Presence presence) { return Slot{"position", kIndex, 0, presence, Use::parameter}; };
   const Slot sequence{"input_sequence", kSequence}, sequence_out{"output_sequence", kSequence}, tensor{"tensor", kItem};
-  const TypeSet elements = kItem | kSequence;
-  return {
+  std::vector<OperatorInfo> rows{
       {.name = "SequenceEmpty",
        .since = 11,
        .prototype = SequenceEmpty{},
@@ -325,30 +254,9 @@ std::vector<OperatorInfo> sequence_operators() {
        .outputs = {{"concat_result", kItem}},
        .fields = {required(field("axis", &ConcatFromSequence::axis)), field("new_axis", &ConcatFromSequence::new_axis)},
        .infer = infer_concat,
-       .evaluate_dynamic = concat},
-      {.name = "Optional",
-       .since = 15,
-       .prototype = MakeOptional{},
-       .inputs = {{"input", elements, 0, Presence::optional}},
-       .outputs = {{"output", kOptional}},
-       .fields = {internal("kind", &MakeOptional::kind), internal("item", &MakeOptional::item)},
-       .infer = infer_optional,
-       .evaluate_dynamic = make_optional},
-      {.name = "OptionalHasElement",
-       .since = 15,
-       .prototype = OptionalHasElement{},
-       .inputs = {{"input", elements | kOptional, 0, Presence::optional}},
-       .outputs = {{"output", kBoolean}},
-       .infer = infer_has_element,
-       .evaluate = has_element,
-       .traits = {.reads_shape_only = true}},
-      {.name = "OptionalGetElement",
-       .since = 15,
-       .prototype = OptionalGetElement{},
-       .inputs = {{"input", elements | kOptional}},
-       .outputs = {{"output", elements}},
-       .infer = infer_get_element,
-       .evaluate_dynamic = get_element}};
+       .evaluate_dynamic = concat}};
+  for (OperatorInfo& row : optional_operators()) rows.push_back(std::move(row));
+  return rows;
 }
 
 }  // namespace bitfold::ops
