@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "engine/executor.h"
 #include "engine/lowering.h"
+#include "ops/containers.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 
@@ -286,6 +287,7 @@ std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Te
   for (const auto& input : inputs)  // operators only read their inputs; the view has no const form
     views.push_back(input ? TensorView{input->dtype(), input->shape(), const_cast<std::byte*>(input->bytes())}
                           : TensorView{});
+  ops::check_objects(node, views);
   const ops::OperatorInfo& row = ops::info(node.op);
   if (row.evaluate == nullptr) {
     check(row.evaluate_dynamic != nullptr, "{} cannot be run", where(node));

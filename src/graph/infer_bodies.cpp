@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "ops/infer.h"
+#include "ops/type_set.h"
 
 namespace bitfold {
 namespace {
@@ -71,6 +72,20 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
   return outputs;
 }
 
+bool is_optional(const ValueInfo& x) { return ops::kOptional.contains(x.dtype); }
+
+/// The facts about a value that a Loop carries on if it took `before` and its body gave `after`. A body may take an optional and give its
+/// element.
+ValueInfo carried_on(const ValueInfo& before, const ValueInfo& after) {
+  if (!is_optional(before) || is_optional(after)) return common(before, after);
+  const ItemType item{after.dtype, after.shape};
+  return common(before, {.dtype = before.dtype,
+                         .shape = {},
+                         .elements = {},
+                         .scales = {},
+                         .items = is_container(after.dtype) ? after.items : item});
+}
+
 /// Carried values keep their shape if one iteration keeps it.
 std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs, std::size_t first_in,
                                      std::size_t first_out, std::size_t count) {
@@ -78,7 +93,7 @@ std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> i
   bool has_changed = false;
   for (std::size_t i = 0; i < count; ++i) {
     ValueInfo& before = inputs[first_in + i];
-    const ValueInfo after = common(before, outputs[first_out + i]);
+    const ValueInfo after = carried_on(before, outputs[first_out + i]);
     before.elements.reset();
     if (after.shape != before.shape || after.dtype != before.dtype || after.items != before.items) {
       before.items = after.items;
@@ -88,7 +103,9 @@ std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> i
   }
   if (!has_changed) return infer_outputs(body, inputs);
   outputs = infer_outputs(body, inputs);
-  for (std::size_t i = 0; i < count; ++i) outputs[first_out + i] = common(inputs[first_in + i], outputs[first_out + i]);
+  for (std::size_t i = 0; i < count; ++i)
+    if (is_optional(inputs[first_in + i]) == is_optional(outputs[first_out + i]))
+      outputs[first_out + i] = common(inputs[first_in + i], outputs[first_out + i]);
   return outputs;
 }
 

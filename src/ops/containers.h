@@ -14,6 +14,20 @@ namespace bitfold::ops {
 
 std::vector<OperatorInfo> optional_operators();  ///< Optional, OptionalHasElement, OptionalGetElement
 
+/// Throws Error if an input is an object that its slot does not accept, or no object where the slot expects one. Types
+/// are checked before a network runs, but the body of a Loop may give another type than it takes.
+inline void check_objects(const Node& node, std::span<const TensorView> inputs) {
+  const OperatorInfo& row = info(node.op);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Slot* slot = slot_at(row.inputs, i);
+    if (inputs[i].data == nullptr || slot == nullptr || slot->types.contains(inputs[i].dtype)) continue;
+    const bool is_mixed = holds_objects(inputs[i].dtype) || slot->types.contains(DataType::sequence) ||
+                          slot->types.contains(DataType::string) || slot->types.contains(DataType::optional);
+    check(!is_mixed, "{} its input '{}' is {}; accepted: {}", where(node), slot->name, to_string(inputs[i].dtype),
+          to_string(slot->types));
+  }
+}
+
 /// A shape without the numbers that stand for unknown sizes, which have no meaning inside a sequence.
 inline std::optional<Shape> plain(std::optional<Shape> shape) {
   if (shape)

@@ -77,10 +77,16 @@ Tensor boolean(bool value) {
   return t;
 }
 
+/// A carried value in the type that it has before the first iteration: ONNX allows a body to take an optional and to
+/// give its element.
+Tensor in_type(const Tensor& carried, DataType type) {
+  return carried.dtype() != type && kOptional.contains(type) ? Tensor::container(type, {carried}) : carried;
+}
+
 std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
   const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
   std::vector<Tensor> carried = present(node, inputs.subspan(2, inputs.size() - 2 - captured));
-  const std::vector<Tensor> outer = present(node, inputs.last(captured));
+  const std::vector<Tensor> first = carried, outer = present(node, inputs.last(captured));
   std::vector<std::vector<Tensor>> scanned(node.outputs.size() - carried.size());
   bool goes_on = !inputs[1] || is_true(node, *inputs[1]);
   std::int64_t limit = std::numeric_limits<std::int64_t>::max();
@@ -93,7 +99,7 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
   for (std::int64_t i = 0; goes_on && i < limit; ++i) {
     std::vector<Tensor> arguments{Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&i, 1)),
                                   boolean(goes_on)};
-    arguments.insert(arguments.end(), carried.begin(), carried.end());
+    for (std::size_t k = 0; k < carried.size(); ++k) arguments.push_back(in_type(carried[k], first[k].dtype()));
     arguments.insert(arguments.end(), outer.begin(), outer.end());
     std::vector<Tensor> results = run(0, arguments);
     check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs", where(node), results.size());
