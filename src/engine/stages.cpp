@@ -287,8 +287,8 @@ std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Te
   for (const auto& input : inputs)  // operators only read their inputs; the view has no const form
     views.push_back(input ? TensorView{input->dtype(), input->shape(), const_cast<std::byte*>(input->bytes())}
                           : TensorView{});
-  ops::check_objects(node, views);
   const ops::OperatorInfo& row = ops::info(node.op);
+  ops::check_objects(row, node, views);
   if (row.evaluate == nullptr) {
     check(row.evaluate_dynamic != nullptr, "{} cannot be run", where(node));
     return row.evaluate_dynamic(node, views);

@@ -74,8 +74,8 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
 
 bool is_optional(const ValueInfo& x) { return ops::kOptional.contains(x.dtype); }
 
-/// The facts about a value that a Loop carries on if it took `before` and its body gave `after`. A body may take an optional and give its
-/// element.
+/// The facts about a value that a Loop carries on if its body took `before` and gave `after`. A body may take an
+/// optional and give its element.
 ValueInfo carried_on(const ValueInfo& before, const ValueInfo& after) {
   if (!is_optional(before) || is_optional(after)) return common(before, after);
   const ItemType item{after.dtype, after.shape};

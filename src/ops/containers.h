@@ -16,8 +16,7 @@ std::vector<OperatorInfo> optional_operators();  ///< Optional, OptionalHasEleme
 
 /// Throws Error if an input is an object that its slot does not accept, or no object where the slot expects one. Types
 /// are checked before a network runs, but the body of a Loop may give another type than it takes.
-inline void check_objects(const Node& node, std::span<const TensorView> inputs) {
-  const OperatorInfo& row = info(node.op);
+inline void check_objects(const OperatorInfo& row, const Node& node, std::span<const TensorView> inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Slot* slot = slot_at(row.inputs, i);
     if (inputs[i].data == nullptr || slot == nullptr || slot->types.contains(inputs[i].dtype)) continue;

@@ -120,7 +120,7 @@ struct Reference::Impl {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
     for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
-    ops::check_objects(node, in);
+    ops::check_objects(*step.row, node, in);
     if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in, alive);
     const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());
