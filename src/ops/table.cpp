@@ -20,6 +20,7 @@ int kind_of(const T& op) {
 }
 int kind_of(const ArgReduce& op) { return op.is_max ? 1 : 0; }
 int kind_of(const Softmax& op) { return op.log ? 1 : 0; }
+int kind_of(const MakeOptional&) { return 0; }  // its kind is a type
 
 int kind_of(const Op& op) {
   return std::visit([](const auto& o) { return kind_of(o); }, op);
