@@ -74,7 +74,8 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
     specs.push_back({.name = input.name,
                      .dtype = input.dtype,
                      .shape = input.shape.value_or(Shape{}),
-                     .has_shape = input.shape.has_value()});
+                     .has_shape = input.shape.has_value(),
+                     .item = input.items ? input.items->dtype : DataType::unknown});
   }
   return specs;
 }
@@ -109,8 +110,9 @@ std::vector<std::string> describe_interface(const Graph& graph) {
   const auto describe = [&](std::string text, const std::vector<ValueId>& ids) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const Value& value = graph.value(ids[i]);
+      const std::string shape = value.shape ? to_string(*value.shape) : "(shape known only at run time)";
       text += fmt::format("{}'{}' {} {}", i > 0 ? ", " : "", value.name, to_string(value.dtype),
-                          value.shape ? to_string(*value.shape) : "(shape known only at run time)");
+                          value.items ? fmt::format("of {}", to_string(value.items->dtype)) : shape);
     }
     return text;
   };

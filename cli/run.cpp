@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -30,8 +31,13 @@ struct Options {
 std::vector<std::string> other_names(const Graph& graph, const std::vector<NamedTensor>& arrays) {
   std::vector<std::string> names;
   if (graph.inputs().size() == 1 && arrays.size() == 1) return names;
+  const auto is_item = [&](const std::string& name, ValueId input) {
+    return is_container(graph.value(input).dtype) && name.starts_with(graph.value(input).name + "_");
+  };
   for (const NamedTensor& array : arrays)
-    if (!graph.is_input(graph.find(array.name))) names.push_back(array.name);
+    if (!graph.is_input(graph.find(array.name)) &&
+        std::ranges::none_of(graph.inputs(), [&](ValueId input) { return is_item(array.name, input); }))
+      names.push_back(array.name);
   return names;
 }
 
@@ -121,7 +127,14 @@ void run_file(const Options& o) {
   for (const auto& [name, tensor] : outputs) {
     list.push_back({{"name", name}, {"shape", tensor.shape()}, {"dtype", to_string(tensor.dtype())}});
     o.output->say(fmt::format("output '{}' {} {}", name, to_string(tensor.dtype()), to_string(tensor.shape())));
+    if (is_container(tensor.dtype()))
+      for (const auto& [item, array] : arrays_of(name, tensor))
+        o.output->say(fmt::format("  '{}' {} {}", item, to_string(array.dtype()), to_string(array.shape())));
   }
+  for (const auto& [name, tensor] : outputs)
+    if (o.output_path.ends_with(".npy") && is_container(tensor.dtype()))
+      throw Error(fmt::format("{}: output '{}' is a {}, but an .npy file holds one array; write an .npz file",
+                              o.output_path, name, to_string(tensor.dtype())));
   if (o.output_path.ends_with(".npy") && outputs.size() > 1)
     throw Error(fmt::format("{}: the network has {} outputs, but an .npy file holds one array; write an .npz file",
                             o.output_path, outputs.size()));
@@ -147,9 +160,9 @@ void add_run(CLI::App& app) {
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
   verb->add_option(
       "--input", o->input,
-      "A .npy file (also through a pipe) or an .npz with one array per input, as the network takes them; a "
-      "folder of such files, or of images or audio files; an image or audio file; or a text file with a "
-      "path per line; not needed if the network has no inputs");
+      "A .npy file (also through a pipe) or an .npz with one array per input, as the network takes them (a sequence x "
+      "is x_0, x_1, ...); a folder of such files, or of images or audio files; an image or audio file; or a text file "
+      "with a path per line; not needed if the network has no inputs");
   verb->add_option(
       "--output", o->output_path,
       "Where to write the outputs: .npz, .npy for one output, or a folder for several samples or decoded files");

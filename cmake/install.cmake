@@ -16,5 +16,5 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/bitfold-config.cmake.i
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/bitfold)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/bitfold-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/bitfold-config.cmake ${PROJECT_BINARY_DIR}/bitfold-config-version.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/audio.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/find_library.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/bitfold)

@@ -88,6 +88,7 @@ struct InputSpec {
   Shape shape;  ///< May contain kDynamic.
   /// False if the network does not declare a shape. Only a folder of samples can feed such an input.
   bool has_shape = true;
+  DataType item = DataType::unknown;  ///< The type of the tensors in a sequence or an optional.
 };
 
 /// How audio files become samples. A file is decoded to reals from -1 to 1, and its channels are averaged.
@@ -138,11 +139,13 @@ bool is_array_file(const std::string& path);
 /// list names; empty for other data.
 std::vector<std::string> whole_samples(const std::string& path);
 /// The tensors of the network's inputs, in their order: the arrays of their names, or the only array for the only
-/// input. Reals are converted to the input's type, and integers that hold the bits of a type that NumPy lacks
-/// (is_stored_as()) become that type. Throws Error naming `path`, array, and the expected type and shape. `notes`
-/// receives the names of unused arrays.
+/// input. Sequences and optionals consist of the arrays that arrays_of() names. Reals are converted to the type of the
+/// input, and integers that hold the bits of a type that NumPy lacks (is_stored_as()) become that type. Throws Error
+/// naming `path`, array, and the expected type and shape. `notes` receives the names of unused arrays.
 std::vector<Tensor> arrange_inputs(std::vector<NamedTensor> arrays, const std::vector<InputSpec>& inputs,
                                    const std::string& path, std::vector<std::string>& notes);
+/// The arrays that hold a value in a file: those of a sequence 'x' are x_0, x_1, ...; an empty optional has none.
+std::vector<NamedTensor> arrays_of(const std::string& name, const Tensor& value);
 /// Writes .npy (exactly one array) or .npz according to the path's extension, under a temporary name that is then
 /// renamed (invariant 9).
 void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays);

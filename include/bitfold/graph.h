@@ -24,6 +24,7 @@ struct Value {
   std::optional<Shape> shape;          ///< Absent until inferred; kDynamic for dimensions known only at run time.
   std::optional<Tensor> constant;      ///< Set for constants. With a grid, contains the codes.
   std::optional<QuantParams> quant;    ///< The grid its reals lie on.
+  std::optional<ItemType> items;       ///< Set for a sequence or an optional, which has no shape.
 
   bool operator==(const Value&) const = default;
 };

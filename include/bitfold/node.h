@@ -43,6 +43,13 @@ struct Element : std::optional<std::int64_t> {
   std::int64_t dimension = 0;
 };
 
+/// The type of the tensors in a sequence or an optional.
+struct ItemType {
+  DataType dtype = DataType::unknown;
+  std::optional<Shape> shape;
+  bool operator==(const ItemType&) const = default;
+};
+
 /// Facts about a value before running: its type, its shape, and for small integer tensors its elements.
 struct ValueInfo {
   DataType dtype = DataType::float32;
@@ -52,6 +59,8 @@ struct ValueInfo {
   std::optional<std::vector<Element>> elements;
   /// Elements of a constant float32 tensor of at most 16 elements, such as the scales of a Resize. Empty otherwise.
   std::vector<float> scales;
+  /// Set for a sequence or an optional, whose own shape is unknown before running.
+  std::optional<ItemType> items;
 };
 
 /// The prefix for names of values in body number `body` of a node: "decoder.0/". Prefix plus value name is unique in

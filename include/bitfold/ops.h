@@ -22,7 +22,9 @@
 #include "bitfold/ops/normalize.h"
 #include "bitfold/ops/quantized.h"
 #include "bitfold/ops/recurrent.h"
+#include "bitfold/ops/sequence.h"
 #include "bitfold/ops/signal.h"
+#include "bitfold/ops/text.h"
 #include "bitfold/ops/vision.h"
 
 namespace bitfold {
@@ -42,19 +44,20 @@ struct Opaque {
   std::string reason;                   ///< Why Bitfold lacks this form; empty if it has no operator of this name.
   bool operator==(const Opaque&) const = default;
 };
-using OpVariant =
-    std::variant<Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, Lrn, Unary,
-                 Parametric, Clip, PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat,
-                 Split, Flatten, Reshape, Transpose, Squeeze, Unsqueeze, Slice, Gather, ScatterNd, Pad, Expand, Tile,
-                 ShapeOf, ConstantOfShape, Range, Cast, Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque,
-                 Einsum, Det, DeformConv, RmsNorm, LpNorm, MeanVarianceNorm, LpPool, GlobalLpPool, MaxUnpool, Hardmax,
-                 Cumulative, NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss, GeluTanh, IsInf, BitShift, SwiGlu,
-                 CastLike, BitCast, SpaceToDepth, ReverseSequence, CenterCropPad, Trilu, Col2Im, GatherElements,
-                 GatherNd, ScatterElements, TensorScatter, TopK, OneHot, NonZero, Unique, Compress, NonMaxSuppression,
-                 SizeOf, EyeLike, RandomTensor, RandomLike, Bernoulli, Multinomial, Dft, Stft, WindowFunction,
-                 MelWeightMatrix, RoiAlign, MaxRoiPool, GridSample, AffineGrid, Recurrent, Attention, RotaryEmbedding,
-                 LinearAttention, CausalConvWithState, QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear,
-                 QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger>;
+using OpVariant = std::variant<
+    Conv, ConvTranspose, Gemm, MatMul, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, Lrn, Unary, Parametric, Clip,
+    PRelu, Binary, Variadic, Where, Pool, GlobalPool, Reduce, ArgReduce, Softmax, Concat, Split, Flatten, Reshape,
+    Transpose, Squeeze, Unsqueeze, Slice, Gather, ScatterNd, Pad, Expand, Tile, ShapeOf, ConstantOfShape, Range, Cast,
+    Resize, DepthToSpace, If, Loop, Scan, Requantize, Opaque, Einsum, Det, DeformConv, RmsNorm, LpNorm,
+    MeanVarianceNorm, LpPool, GlobalLpPool, MaxUnpool, Hardmax, Cumulative, NegativeLogLikelihoodLoss,
+    SoftmaxCrossEntropyLoss, GeluTanh, IsInf, BitShift, SwiGlu, CastLike, BitCast, SpaceToDepth, ReverseSequence,
+    CenterCropPad, Trilu, Col2Im, GatherElements, GatherNd, ScatterElements, TensorScatter, TopK, OneHot, NonZero,
+    Unique, Compress, NonMaxSuppression, SizeOf, EyeLike, RandomTensor, RandomLike, Bernoulli, Multinomial, Dft, Stft,
+    WindowFunction, MelWeightMatrix, RoiAlign, MaxRoiPool, GridSample, AffineGrid, Recurrent, Attention,
+    RotaryEmbedding, LinearAttention, CausalConvWithState, QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear,
+    QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger, SequenceEmpty, SequenceConstruct, SequenceInsert,
+    SequenceErase, SequenceAt, SequenceLength, SplitToSequence, ConcatFromSequence, MakeOptional, OptionalHasElement,
+    OptionalGetElement, StringConcat, StringSplit, StringNormalizer, RegexFullMatch, LabelEncoder, TfIdfVectorizer>;
 
 template <class T, class Variant>
 inline constexpr bool is_alternative = false;

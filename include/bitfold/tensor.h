@@ -12,7 +12,8 @@
 namespace bitfold {
 
 /// Element types. int4, uint4, int2, uint2 and float4e2m1 are packed, lowest bits first (ONNX's order). The reals of 8
-/// and 4 bits have the names of ONNX; numeric/small_reals.h describes them.
+/// and 4 bits have the names of ONNX; numeric/small_reals.h describes them. The elements of the last four types are C++
+/// objects: std::string, or the Tensors that a sequence or an optional holds.
 enum class DataType {
   float32,
   float64,
@@ -37,12 +38,21 @@ enum class DataType {
   float8e5m2fnuz,
   float8e8m0,
   float4e2m1,
-  unknown,  ///< The type of outputs of operators that Bitfold does not implement. No tensor has this type.
+  string,
+  sequence,           ///< A list of tensors, as a tensor of shape {length}.
+  optional,           ///< No tensor or one, as a tensor of shape {0} or {1}.
+  optional_sequence,  ///< The same, for a sequence.
+  unknown,            ///< The type of outputs of operators that Bitfold does not implement. No tensor has this type.
 };
 
 std::string_view to_string(DataType dtype);
 
-/// Bits of one element: 32 for float32, 4 for int4.
+/// Whether elements are objects of C++, which must not be copied as bytes.
+constexpr bool holds_objects(DataType dtype) { return dtype >= DataType::string && dtype < DataType::unknown; }
+/// Whether it is a sequence or an optional.
+constexpr bool is_container(DataType dtype) { return dtype >= DataType::sequence && dtype < DataType::unknown; }
+
+/// Bits of one element: 32 for float32, 4 for int4. For objects, those of the object itself.
 int bit_width(DataType dtype);
 
 /// Bytes that `count` elements occupy; packed types round up to a whole byte.
@@ -81,11 +91,14 @@ class Tensor {
   static Tensor from(Shape shape, const std::vector<T>& values) {
     return from<T>(std::move(shape), std::span<const T>(values));
   }
-  /// Copies raw bytes in Tensor's own layout; throws Error unless the size fits exactly.
+  /// A sequence or an optional that holds `items`. Throws Error if an optional would hold more than one, or if an
+  /// element of a sequence is a sequence.
+  static Tensor container(DataType dtype, std::vector<Tensor> items);
+  /// Copies raw bytes in Tensor's own layout; throws Error unless the size fits exactly. Not for objects.
   static Tensor from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes);
-  /// A tensor over memory that it does not allocate, such as a caller's array or a mapped file. `data` holds the
-  /// elements in Tensor's own layout, and must not change while the tensor or a copy of it exists. The tensor and
-  /// its copies keep `owner` alive; with a null owner the caller guarantees the lifetime. mutable_data() copies the
+  /// A tensor over memory that it does not allocate, such as a caller's array or a mapped file; not for objects. `data`
+  /// holds the elements in Tensor's own layout, and must not change while the tensor or a copy of it exists. The tensor
+  /// and its copies keep `owner` alive; with a null owner the caller guarantees the lifetime. mutable_data() copies the
   /// elements into memory of its own. Throws Error when `data` is null or misaligned for the element type, or when a
   /// boolean is neither 0 nor 1.
   static Tensor borrow(const void* data, std::shared_ptr<const void> owner, DataType dtype, Shape shape);
@@ -105,13 +118,15 @@ class Tensor {
   /// Copies the elements first if the memory is shared or borrowed. Throws Error if T is not the element type.
   template <class T>
   std::span<T> mutable_data();
+  /// The tensors in a sequence or an optional. Throws Error for other types.
+  std::span<const Tensor> items() const;
   const std::byte* bytes() const;
   std::byte* mutable_bytes();
 
   /// A tensor with the same bytes and another shape of equal size.
   Tensor reshaped(Shape shape) const;
 
-  /// Equality of type, shape and bytes; NaN equals NaN, because storage is compared.
+  /// Equality of type, shape and bytes (or objects); NaN equals NaN, because storage is compared.
   bool operator==(const Tensor& other) const;
 
  private:

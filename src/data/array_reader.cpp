@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace bitfold {
 namespace {
@@ -196,10 +197,13 @@ bool needs_turning(const ArrayLayout& layout) {
 
 std::size_t ArrayLayout::row_bytes() const {
   if (row_count() == 0) return 0;
-  return storage_bytes(dtype, element_count(shape) / row_count());
+  const std::int64_t elements = element_count(shape) / row_count();
+  if (dtype == DataType::string) return storage_bytes(DataType::uint32, element_count({elements, characters}));
+  return storage_bytes(dtype, elements);
 }
 
 Tensor ArrayReader::read(std::int64_t first, std::int64_t count, Shape shape) {
+  if (layout_.dtype == DataType::string) return read_strings(first, count, std::move(shape));
   Tensor tensor = Tensor::uninitialized(layout_.dtype, std::move(shape));
   read_rows(first, count, {tensor.mutable_bytes(), tensor.size_bytes()});
   if (layout_.big_endian != (std::endian::native == std::endian::big)) reverse_elements(tensor);
@@ -209,6 +213,24 @@ Tensor ArrayReader::read(std::int64_t first, std::int64_t count, Shape shape) {
     for (std::size_t i = 0; i < tensor.size_bytes(); ++i) bytes[i] = std::byte{bytes[i] != std::byte{0}};
   }
   return layout_.dtype == DataType::float16 ? widen_halves(tensor) : tensor;
+}
+
+Tensor ArrayReader::read_strings(std::int64_t first, std::int64_t count, Shape shape) {
+  Tensor strings(DataType::string, std::move(shape));
+  Tensor points(DataType::uint32, {strings.size(), layout_.characters});
+  read_rows(first, count, {points.mutable_bytes(), points.size_bytes()});
+  if (layout_.big_endian != (std::endian::native == std::endian::big)) reverse_elements(points);
+  const auto all = points.data<std::uint32_t>();
+  const auto length = static_cast<std::size_t>(layout_.characters);
+  std::size_t at = 0;
+  for (std::string& text : strings.mutable_data<std::string>()) {
+    std::u32string own(all.begin() + static_cast<std::ptrdiff_t>(at),
+                       all.begin() + static_cast<std::ptrdiff_t>(at + length));
+    own.resize(own.find_last_not_of(U'\0') + 1);
+    text = to_utf8(own);
+    at += length;
+  }
+  return strings;
 }
 
 Tensor ArrayReader::read(std::int64_t first, std::int64_t count) {

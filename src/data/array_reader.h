@@ -18,6 +18,7 @@ struct ArrayLayout {
   bool big_endian = false;
   bool fortran_order = false;  ///< The first index changes fastest.
   Shape shape;
+  std::int64_t characters = 0;  ///< The length of each string, in code points of 4 bytes, filled up with 0.
 
   std::int64_t row_count() const { return shape.empty() ? 1 : shape[0]; }
   std::size_t row_bytes() const;  ///< 0 for an array without rows.
@@ -47,6 +48,7 @@ class ArrayReader {
   /// Stored rows in C order.
   virtual void read_rows(std::int64_t first, std::int64_t count, std::span<std::byte> out) = 0;
   Tensor read(std::int64_t first, std::int64_t count, Shape shape);
+  Tensor read_strings(std::int64_t first, std::int64_t count, Shape shape);
 
   ArrayLayout layout_;
   std::string where_;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -11,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "bitfold/reals.h"
 #include "data/npy_header.h"
 #include "data/zip.h"
@@ -66,6 +68,36 @@ std::vector<StoredArray> open_archive(const ByteSource& bytes, const std::string
     arrays.push_back({array, make_array_reader(
                                  std::move(layout), [=] { return elements_of(entry, name, where); }, where)});
   }
+  return arrays;
+}
+
+/// An array in the form in which it is written.
+struct Written {
+  std::string header;
+  Tensor elements;
+};
+
+Written written(const Tensor& tensor, const std::string& path) {
+  if (tensor.dtype() != DataType::string) return {make_npy_header(tensor, path), to_stored(tensor)};
+  std::vector<std::u32string> texts;
+  std::size_t longest = 1;  // NumPy has no strings of length 0
+  for (const std::string& text : tensor.data<std::string>())
+    longest = std::max(longest, texts.emplace_back(from_utf8(text)).size());
+  const auto characters = static_cast<std::int64_t>(longest);
+  Tensor points(DataType::uint32, {tensor.size(), characters});
+  std::uint32_t* to = points.mutable_data<std::uint32_t>().data();
+  for (const std::u32string& text : texts) {
+    std::ranges::copy(text, to);
+    to += longest;
+  }
+  return {make_npy_header(tensor, path, characters), std::move(points)};
+}
+
+/// Files hold arrays only.
+std::vector<NamedTensor> without_containers(const std::vector<NamedTensor>& values) {
+  std::vector<NamedTensor> arrays;
+  for (const NamedTensor& value : values)
+    for (NamedTensor& array : arrays_of(value.name, value.tensor)) arrays.push_back(std::move(array));
   return arrays;
 }
 
@@ -156,16 +188,27 @@ std::vector<NamedTensor> load_npy(const std::string& path) {
   return read_all(open_npy(path));
 }
 
-void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays) {
+std::vector<NamedTensor> arrays_of(const std::string& name, const Tensor& value) {
+  if (!is_container(value.dtype())) return {{name, value}};
+  if (value.dtype() == DataType::optional)
+    return value.size() == 0 ? std::vector<NamedTensor>{} : std::vector<NamedTensor>{{name, value.items()[0]}};
+  if (value.dtype() == DataType::optional_sequence)
+    return value.size() == 0 ? std::vector<NamedTensor>{} : arrays_of(name, value.items()[0]);
+  std::vector<NamedTensor> arrays;
+  for (const Tensor& item : value.items()) arrays.push_back({fmt::format("{}_{}", name, arrays.size()), item});
+  return arrays;
+}
+
+void save_npy(const std::string& path, const std::vector<NamedTensor>& values) {
+  const std::vector<NamedTensor> arrays = without_containers(values);
   if (path.ends_with(".npz")) {
     ZipWriter zip(path);
     std::set<std::string> names;
     for (const NamedTensor& array : arrays) {
       check(names.insert(array.name).second, "cannot write '{}': two arrays are named '{}'", path, array.name);
-      const std::string header = make_npy_header(array.tensor, path);
-      const Tensor stored = to_stored(array.tensor);
-      const std::array<std::span<const std::byte>, 2> pieces{std::as_bytes(std::span(header)),
-                                                             std::span(stored.bytes(), stored.size_bytes())};
+      const Written own = written(array.tensor, path);
+      const std::array<std::span<const std::byte>, 2> pieces{
+          std::as_bytes(std::span(own.header)), std::span(own.elements.bytes(), own.elements.size_bytes())};
       zip.add(array.name + ".npy", pieces);
     }
     zip.commit();
@@ -174,10 +217,10 @@ void save_npy(const std::string& path, const std::vector<NamedTensor>& arrays) {
   check(path.ends_with(".npy"), "cannot write '{}': the name must end in .npy or .npz", path);
   check(arrays.size() == 1, "cannot write {} arrays to '{}': an .npy file holds one array; use .npz", arrays.size(),
         path);
+  const Written own = written(arrays[0].tensor, path);
   FileWriter file(path);
-  file.write(make_npy_header(arrays[0].tensor, path));
-  const Tensor stored = to_stored(arrays[0].tensor);
-  file.write({stored.bytes(), stored.size_bytes()});
+  file.write(own.header);
+  file.write({own.elements.bytes(), own.elements.size_bytes()});
   file.commit();
 }
 

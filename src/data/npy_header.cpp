@@ -123,10 +123,18 @@ class HeaderParser {
                                                                             {"b1", DataType::boolean}}};
     const bool has_order = !descr.empty() && std::string_view("<>|=").find(descr[0]) != std::string_view::npos;
     const std::string_view code = descr.substr(has_order ? 1 : 0);
+    if (code.size() > 1 && code[0] == 'U') return text_type(header, descr, code.substr(1));
     const auto* type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& row) { return row.first == code; });
-    check(type != kTypes.end(), "{}: has element type '{}'; supported are f2, f4, f8, i1 to i8, u1 to u8 and b1", name_,
-          descr);
+    check(type != kTypes.end(), "{}: has element type '{}'; supported are f2, f4, f8, i1 to i8, u1 to u8, b1 and U",
+          name_, descr);
     header.dtype = type->second;
+    header.big_endian = descr[0] == '>';
+  }
+  void text_type(ArrayLayout& header, std::string_view descr, std::string_view length) {
+    const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), header.characters);
+    const bool is_number = error == std::errc() && end == length.data() + length.size() && header.characters >= 0;
+    check(is_number, "{}: has element type '{}', whose length is not a number", name_, descr);
+    header.dtype = DataType::string;
     header.big_endian = descr[0] == '>';
   }
 
@@ -204,23 +212,31 @@ ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where) 
   std::int64_t count = 0;
   try {
     count = element_count(layout.shape);
+    if (layout.dtype == DataType::string) count = element_count({count, layout.characters});
   } catch (const Error& error) {
     fail("{}: {}", where, error.what());
   }
-  const std::uint64_t size = storage_bytes(layout.dtype, count), remaining = stream.remaining();
+  const bool is_text = layout.dtype == DataType::string;
+  check(!is_text || !layout.fortran_order || layout.shape.size() < 2,
+        "{}: its strings are in Fortran order, which is "
+        "not supported",
+        where);
+  const std::uint64_t size = storage_bytes(is_text ? DataType::uint32 : layout.dtype, count),
+                      remaining = stream.remaining();
   check(remaining == size || remaining == ByteStream::kUnknown,
         "{}: a {} array of shape {} needs {} bytes, but {} are left", where, to_string(layout.dtype),
         to_string(layout.shape), size, remaining);
   return layout;
 }
 
-std::string make_npy_header(const Tensor& tensor, const std::string& path) {
+std::string make_npy_header(const Tensor& tensor, const std::string& path, std::int64_t characters) {
   std::string shape;
   for (std::int64_t dim : tensor.shape()) shape += fmt::format("{}, ", dim);
   if (tensor.rank() > 1) shape.resize(shape.size() - 2);
   if (tensor.rank() == 1) shape.pop_back();
-  std::string text =
-      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", type_code(tensor.dtype(), path), shape);
+  const std::string code = tensor.dtype() == DataType::string ? fmt::format("<U{}", characters)
+                                                              : std::string(type_code(tensor.dtype(), path));
+  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", code, shape);
   constexpr std::size_t kStart = 10;
   text.append((64 - (kStart + text.size() + 1) % 64) % 64, ' ');
   text += '\n';

@@ -30,7 +30,7 @@ struct ByteStream {
 ArrayLayout read_npy_header(const ByteStream& stream, const std::string& where);
 
 /// Everything before the elements, padded to a multiple of 64 bytes as in NumPy. Throws Error naming `path` for an
-/// element type that .npy lacks.
-std::string make_npy_header(const Tensor& tensor, const std::string& path);
+/// element type that .npy lacks. `characters`: of strings, as in ArrayLayout.
+std::string make_npy_header(const Tensor& tensor, const std::string& path, std::int64_t characters = 0);
 
 }  // namespace bitfold

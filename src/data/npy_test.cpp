@@ -193,6 +193,36 @@ TEST(SaveNpy, stores_types_that_numpy_lacks_as_their_bits) {
   EXPECT_EQ(from_stored(load_npy(path)[0].tensor, DataType::bfloat16), halves);
 }
 
+TEST(SaveNpy, stores_strings_as_code_points) {
+  const testing::TemporaryFolder folder;
+  const std::string path = (folder / "a.npz").string();
+  const Tensor texts =
+      Tensor::from<std::string>({2, 2}, std::vector<std::string>{"", "ab", "\u00e4\u20ac\U0001F600", "c"});
+  const Tensor none(DataType::string, {0, 3});
+  const Tensor single = Tensor::from<std::string>({}, std::vector<std::string>{"x y"});
+  save_npy(path, {{"texts", texts}, {"none", none}, {"single", single}});
+  const auto arrays = load_npy(path);
+  ASSERT_EQ(arrays.size(), 3u);
+  EXPECT_EQ(arrays[0].tensor, texts);
+  EXPECT_EQ(arrays[1].tensor, none);
+  EXPECT_EQ(arrays[2].tensor, single);
+}
+
+TEST(SaveNpy, stores_the_tensors_of_a_sequence_under_numbered_names) {
+  const testing::TemporaryFolder folder;
+  const Tensor a = Tensor::from<float>({1}, std::vector<float>{1}),
+               b = Tensor::from<float>({2}, std::vector<float>{2, 3});
+  const std::string path = (folder / "a.npz").string();
+  const Tensor sequence = Tensor::container(DataType::sequence, {a, b});
+  save_npy(path, {{"s", sequence},
+                  {"o", Tensor::container(DataType::optional, {b})},
+                  {"none", Tensor::container(DataType::optional, {})},
+                  {"t", Tensor::container(DataType::optional_sequence, {sequence})}});
+  std::string names;
+  for (const NamedTensor& array : load_npy(path)) names += array.name + to_string(array.tensor.shape()) + " ";
+  EXPECT_EQ(names, "s_01 s_12 o2 t_01 t_12 ");
+}
+
 TEST(SaveNpy, refuses_names_that_do_not_fit) {
   testing::TemporaryFolder folder;
   const Tensor x(DataType::float32, {1});

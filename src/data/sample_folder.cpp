@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <set>
 
 #include "base/check.h"
 #include "bitfold/reals.h"
@@ -54,8 +55,46 @@ const NamedTensor* find(const std::vector<NamedTensor>& arrays, std::string_view
   return found == arrays.end() ? nullptr : &*found;
 }
 
+/// The arrays of a sequence, without gaps.
+std::vector<Tensor> items_of(const std::vector<NamedTensor>& arrays, const InputSpec& input, const std::string& path,
+                             std::set<std::string>& used) {
+  std::vector<Tensor> items;
+  const std::string prefix = input.name + "_";
+  while (const NamedTensor* found = find(arrays, prefix + std::to_string(items.size()))) {
+    used.insert(found->name);
+    const InputSpec item{.name = found->name, .dtype = input.item, .shape = {}, .has_shape = false};
+    items.push_back(converted(found->tensor, item, fmt::format("'{}': array '{}'", path, found->name)));
+  }
+  for (const NamedTensor& array : arrays) {
+    const bool is_numbered = array.name.starts_with(prefix) && array.name.size() > prefix.size() &&
+                             array.name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
+    check(!is_numbered || used.contains(array.name), "'{}': has the array '{}' but lacks '{}{}' of the sequence '{}'",
+          path, array.name, prefix, items.size(), input.name);
+  }
+  return items;
+}
+
+Tensor container_of(const std::vector<NamedTensor>& arrays, const InputSpec& input, const std::string& path,
+                    std::set<std::string>& used) {
+  if (input.dtype == DataType::optional) {
+    const NamedTensor* found = find(arrays, input.name);
+    if (found == nullptr) return Tensor::container(input.dtype, {});
+    used.insert(found->name);
+    const InputSpec item{.name = input.name, .dtype = input.item, .shape = {}, .has_shape = false};
+    return Tensor::container(input.dtype,
+                             {converted(found->tensor, item, fmt::format("'{}': array '{}'", path, found->name))});
+  }
+  std::vector<Tensor> items = items_of(arrays, input, path, used);
+  const bool is_absent = input.dtype == DataType::optional_sequence && items.empty();
+  if (is_absent) return Tensor::container(input.dtype, {});
+  Tensor sequence = Tensor::container(DataType::sequence, std::move(items));
+  return input.dtype == DataType::sequence ? sequence : Tensor::container(input.dtype, {std::move(sequence)});
+}
+
 // An infinite element may be meant: masks add minus infinity.
 void check_no_nan(const Tensor& tensor, const std::string& file, const InputSpec& input) {
+  if (is_container(tensor.dtype()))
+    for (const Tensor& item : tensor.items()) check_no_nan(item, file, input);
   if (!is_any_real(tensor.dtype())) return;
   const Tensor reals = to_float32(tensor);
   const auto values = reals.data<float>();
@@ -140,22 +179,27 @@ std::vector<Tensor> arrange_inputs(std::vector<NamedTensor> arrays, const std::v
   const auto where = [&](const NamedTensor& array) {
     return array.name.empty() ? fmt::format("'{}'", path) : fmt::format("'{}': array '{}'", path, array.name);
   };
-  if (inputs.size() == 1 && arrays.size() == 1) {
+  if (inputs.size() == 1 && arrays.size() == 1 && !is_container(inputs[0].dtype)) {
     const std::string& name = arrays[0].name;
     if (!name.empty() && name != inputs[0].name)
       notes.push_back(fmt::format("{} is used for input '{}'", where(arrays[0]), inputs[0].name));
     return {converted(std::move(arrays[0].tensor), inputs[0], where(arrays[0]))};
   }
   std::vector<Tensor> tensors;
+  std::set<std::string> used;
   for (const InputSpec& input : inputs) {
+    if (is_container(input.dtype)) {
+      tensors.push_back(container_of(arrays, input, path, used));
+      continue;
+    }
+    used.insert(input.name);
     const NamedTensor* found = find(arrays, input.name);
     check(found != nullptr, "'{}': lacks the array '{}', which the network reads; it contains {}; the inputs are {}",
           path, input.name, names_of(arrays), names_of(inputs));
     tensors.push_back(converted(found->tensor, input, where(*found)));
   }
   for (const NamedTensor& array : arrays)
-    if (std::none_of(inputs.begin(), inputs.end(), [&](const auto& input) { return input.name == array.name; }))
-      notes.push_back(fmt::format("{} is not used", where(array)));
+    if (!used.contains(array.name)) notes.push_back(fmt::format("{} is not used", where(array)));
   return tensors;
 }
 

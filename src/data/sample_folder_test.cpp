@@ -133,6 +133,21 @@ TEST_F(SampleFolder, an_input_without_declared_shape_takes_any) {
                "input 'x' has no shape in the model file, so data cannot be matched to it");
 }
 
+TEST_F(SampleFolder, joins_the_arrays_of_sequences_and_optionals) {
+  const InputSpec list{.name = "list", .dtype = DataType::sequence, .has_shape = false, .item = DataType::float32};
+  const InputSpec mask{.name = "mask", .dtype = DataType::optional, .has_shape = false, .item = DataType::int64};
+  save("a.npz", {{"list_1", floats({2})}, {"list_0", filled<double>(DataType::float64, {1}, 3)}});
+  save("b.npz", {{"mask", filled<std::int64_t>(DataType::int64, {}, 7)}});
+  Dataset dataset = open({list, mask});
+  const auto batch = dataset.source->next(2);
+  EXPECT_EQ(batch->runs[0][0], Tensor::container(DataType::sequence, {floats({1}, 3), floats({2})}));
+  EXPECT_EQ(batch->runs[0][1], Tensor::container(DataType::optional, {}));
+  EXPECT_EQ(batch->runs[1][0], Tensor::container(DataType::sequence, {}));
+  EXPECT_EQ(batch->runs[1][1].items()[0], filled<std::int64_t>(DataType::int64, {}, 7));
+  save("a.npz", {{"list_0", floats({2})}, {"list_2", floats({2})}});
+  expect_refused({list, mask}, "a.npz': has the array 'list_2' but lacks 'list_1' of the sequence 'list'");
+}
+
 TEST_F(SampleFolder, reads_labels) {
   const std::vector<InputSpec> one{{"x", DataType::float32, {kDynamic, 4}}};
   save("a.npz", {{"x", floats({1, 4})}, {"y", filled<std::int64_t>(DataType::int64, {}, 7)}});

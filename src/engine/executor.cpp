@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "engine/assumed_shapes.h"
 #include "engine/lowering.h"
+#include "graph/runnable.h"
 
 namespace bitfold::engine {
 
@@ -45,7 +46,7 @@ void check_outputs(std::span<const Tensor> given, std::span<const DataType> type
   if (given.size() != shapes.size())
     fail("the graph has {} outputs, but {} tensors are given", shapes.size(), given.size());
   for (std::size_t i = 0; i < given.size(); ++i)
-    if (given[i].dtype() != types[i] || given[i].shape() != shapes[i])
+    if (given[i].dtype() != types[i] || (given[i].shape() != shapes[i] && !is_container(types[i])))
       fail("output {} is {} {}, but the given tensor is {} {}", i, to_string(types[i]), to_string(shapes[i]),
            to_string(given[i].dtype()), to_string(given[i].shape()));
 }
@@ -67,6 +68,7 @@ void Executor::check_inputs(std::span<const Tensor> inputs) const {
     if (declared.shape && !fits(*declared.shape, inputs[i].shape()))
       fail("input '{}' has shape {}, but {} is given", declared.name, to_string(*declared.shape),
            to_string(inputs[i].shape()));
+    check_items(declared, inputs[i]);
   }
 }
 
@@ -132,7 +134,10 @@ void Executor::run(std::span<const Tensor> inputs, std::span<Tensor> outputs, st
   for (const Tensor& t : results) types.push_back(t.dtype());
   check_outputs(outputs, types, shapes_of(results));
   for (std::size_t i = 0; i < results.size(); ++i)
-    std::copy_n(results[i].bytes(), results[i].size_bytes(), outputs[i].mutable_bytes());
+    if (holds_objects(results[i].dtype()))
+      outputs[i] = results[i];
+    else
+      std::copy_n(results[i].bytes(), results[i].size_bytes(), outputs[i].mutable_bytes());
 }
 
 bool Executor::is_compiled() const { return stages_ != nullptr ? stages_->has_run() : has_plan_; }

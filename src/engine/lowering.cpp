@@ -69,6 +69,9 @@ Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, con
 }
 
 bool Lowering::has_all_shapes() {
+  // Plans have no strings and sequences.
+  for (ValueId id : graph.values())
+    if (holds_objects(infos_[static_cast<std::size_t>(id)].dtype)) return false;
   find_needed();
   for (NodeId id : graph.nodes()) {
     if (needed_[static_cast<std::size_t>(id)] == 0) continue;

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "engine/executor.h"
 #include "engine/lowering.h"
+#include "ops/containers.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 
@@ -19,8 +20,18 @@ constexpr std::size_t kMaxStageBytes = std::size_t{256} << 20;
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
 
-/// Whether a node allocates its outputs when it runs, even where their shapes can be inferred.
-bool is_always_run_time(const Node& node) { return !node.bodies.empty() || ops::info(node.op).evaluate == nullptr; }
+bool has_objects(std::span<const ValueInfo> infos) {
+  return std::ranges::any_of(infos, holds_objects, &ValueInfo::dtype);
+}
+
+/// Whether a node allocates its outputs when it runs, even where their shapes can be inferred. Plans have no strings
+/// and sequences.
+bool is_always_run_time(const Node& node, std::span<const ValueInfo> inputs, std::span<const ValueInfo> outputs) {
+  return !node.bodies.empty() || ops::info(node.op).evaluate == nullptr || has_objects(inputs) || has_objects(outputs);
+}
+
+/// The shape that distinguishes stages. Lengths of sequences determine no shapes before a run.
+Shape key_shape(const Tensor& t) { return is_container(t.dtype()) ? Shape{} : t.shape(); }
 
 bool has_static_shapes(const Node& node, std::span<const ValueInfo> outputs) {
   for (std::size_t i = 0; i < node.outputs.size(); ++i)
@@ -39,6 +50,12 @@ StepInfo step_info(const Graph& graph, NodeId id) {
 }
 
 }  // namespace
+
+ValueInfo info_of_arrived(const Value& value, const Tensor& t) {
+  if (is_container(t.dtype()))
+    return {.dtype = t.dtype(), .shape = {}, .elements = {}, .scales = {}, .items = value.items};
+  return {.dtype = t.dtype(), .shape = t.shape()};
+}
 
 Stages::Stages(const Graph& graph, const SessionOptions& options, WeightCache& weights, Arena& arena)
     : graph_(graph), options_(options), weights_(weights), arena_(arena), order_(graph.topological_order()) {
@@ -85,7 +102,8 @@ std::vector<Tensor> Stages::run(std::span<const Tensor> inputs, std::span<double
 
 Stage& Stages::next_stage(Stage* before, const Values& values) {
   std::vector<Shape> key;
-  for (ValueId id : before == nullptr ? graph_.inputs() : before->arriving) key.push_back(values[index(id)]->shape());
+  for (ValueId id : before == nullptr ? graph_.inputs() : before->arriving)
+    key.push_back(key_shape(*values[index(id)]));
   auto& entry = (before == nullptr ? first_ : before->next)[std::move(key)];
   if (entry == nullptr) entry = make_stage(before, values);
   return *entry;
@@ -121,7 +139,7 @@ std::vector<NodeId> Stages::find_nodes(Stage& stage, const Values& values) const
     if (const auto known = stage.known.find(id); known != stage.known.end())
       info = declared_info({.name = {}, .dtype = known->second.dtype(), .constant = known->second});
     else if (values[index(id)])
-      info = ValueInfo{.dtype = values[index(id)]->dtype(), .shape = values[index(id)]->shape()};
+      info = info_of_arrived(graph_.value(id), *values[index(id)]);
     else if (graph_.is_constant(id))
       info = declared_info(graph_.value(id));
   }
@@ -139,7 +157,7 @@ std::vector<NodeId> Stages::find_nodes(Stage& stage, const Values& values) const
     } catch (const Error& e) {
       fail("{} {}", where(graph_, id), e.what());
     }
-    if (is_always_run_time(node) || !has_static_shapes(node, outputs)) {
+    if (is_always_run_time(node, inputs, outputs) || !has_static_shapes(node, outputs)) {
       stage.run_time_nodes.push_back(id);
       continue;
     }
@@ -270,6 +288,7 @@ std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Te
     views.push_back(input ? TensorView{input->dtype(), input->shape(), const_cast<std::byte*>(input->bytes())}
                           : TensorView{});
   const ops::OperatorInfo& row = ops::info(node.op);
+  ops::check_objects(row, node, views);
   if (row.evaluate == nullptr) {
     check(row.evaluate_dynamic != nullptr, "{} cannot be run", where(node));
     return row.evaluate_dynamic(node, views);

@@ -4,9 +4,10 @@
 //     inputs -> [plan of stage 1] -> run-time nodes -> [plan of stage 2] -> run-time nodes -> ... -> outputs
 //
 // A stage contains all nodes whose output shapes can be inferred from what has been computed before. Between stages are
-// run-time nodes. Each allocates its outputs when it runs: through its operator's evaluation or, for If, Loop and Scan,
-// through an executor of each body. Later shapes depend on the shapes of these outputs, so stages form a tree: a stage
-// has one successor for each combination of output shapes of its run-time nodes.
+// run-time nodes, among them all that read or write strings, sequences and optionals, which plans do not have. Each
+// allocates its outputs when it runs: through its operator's evaluation or, for If, Loop and Scan, through an executor
+// of each body. Later shapes depend on the shapes of these outputs, so stages form a tree: a stage has one successor
+// for each combination of output shapes of its run-time nodes.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +42,9 @@ struct Stage {
   std::map<std::vector<Shape>, std::unique_ptr<Stage>> next;  ///< The following stages, by the shapes of `arriving`.
   bool is_last = false;
 };
+
+/// The facts about a computed value from which later stages are inferred.
+ValueInfo info_of_arrived(const Value& value, const Tensor& t);
 
 class Stages {
  public:

@@ -36,13 +36,17 @@ bool Stages::assume_results(const Stage& stage, Values& values) const {
       else if (const auto known = stage.known.find(input); known != stage.known.end())
         inputs.push_back(declared_info({.name = {}, .dtype = known->second.dtype(), .constant = known->second}));
       else if (values[index(input)])
-        inputs.push_back({.dtype = values[index(input)]->dtype(), .shape = values[index(input)]->shape()});
+        inputs.push_back(info_of_arrived(graph_.value(input), *values[index(input)]));
       else
         inputs.push_back(declared_info(graph_.value(input)));
     }
     const std::vector<ValueInfo> outputs = infer_node(node, inputs);
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
       if (node.outputs[i] == ValueId::none) continue;
+      if (is_container(outputs[i].dtype)) {
+        values[index(node.outputs[i])] = Tensor::container(outputs[i].dtype, {});
+        continue;
+      }
       if (!outputs[i].shape || outputs[i].dtype == DataType::unknown) return false;
       values[index(node.outputs[i])] =
           Tensor::uninitialized(outputs[i].dtype, with_size(*outputs[i].shape, kAssumedSize));

@@ -4,14 +4,26 @@
 
 #include "base/check.h"
 #include "ops/infer.h"
+#include "ops/type_set.h"
 
 namespace bitfold {
 namespace {
 
+std::optional<ItemType> common_items(const std::optional<ItemType>& a, const std::optional<ItemType>& b) {
+  if (!a || !b || a == b) return a ? a : b;
+  ItemType both{a->dtype == DataType::unknown ? b->dtype : a->dtype, {}};
+  if (b->dtype != DataType::unknown && b->dtype != both.dtype) both.dtype = DataType::unknown;
+  return both;
+}
+
 /// The facts known about a value that is either a or b. Sizes that differ become unknown. If the ranks differ, the
 /// shape is unknown.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
-  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown, .shape = a.shape, .elements = {}};
+  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown,
+                 .shape = a.shape,
+                 .elements = {},
+                 .scales = {},
+                 .items = common_items(a.items, b.items)};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
     both.shape.reset();
     return both;
@@ -22,7 +34,7 @@ ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
 }
 
 /// The same type; the shape and elements may change between iterations and are unknown.
-ValueInfo changing(const ValueInfo& x) { return {.dtype = x.dtype, .shape = {}, .elements = {}}; }
+ValueInfo changing(const ValueInfo& x) { return ops::like(x, {}); }
 
 /// The infos of a branch's outputs, or the reason why it cannot run on these inputs.
 struct BranchInfos {
@@ -61,6 +73,20 @@ std::vector<ValueInfo> infer_if(const Node& node, std::span<const ValueInfo> inp
   return outputs;
 }
 
+bool is_optional(const ValueInfo& x) { return ops::kOptional.contains(x.dtype); }
+
+/// The facts about a value that a Loop carries on if its body took `before` and gave `after`. A body may take an
+/// optional and give its element.
+ValueInfo carried_on(const ValueInfo& before, const ValueInfo& after) {
+  if (!is_optional(before) || is_optional(after)) return common(before, after);
+  const ItemType item{after.dtype, after.shape};
+  return common(before, {.dtype = before.dtype,
+                         .shape = {},
+                         .elements = {},
+                         .scales = {},
+                         .items = is_container(after.dtype) ? after.items : item});
+}
+
 /// Carried values keep their shape if one iteration keeps it.
 std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs, std::size_t first_in,
                                      std::size_t first_out, std::size_t count) {
@@ -68,16 +94,19 @@ std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> i
   bool has_changed = false;
   for (std::size_t i = 0; i < count; ++i) {
     ValueInfo& before = inputs[first_in + i];
-    const ValueInfo after = common(before, outputs[first_out + i]);
+    const ValueInfo after = carried_on(before, outputs[first_out + i]);
     before.elements.reset();
-    if (after.shape != before.shape || after.dtype != before.dtype) {
+    if (after.shape != before.shape || after.dtype != before.dtype || after.items != before.items) {
+      before.items = after.items;
       before = after.shape ? ValueInfo{.dtype = before.dtype, .shape = after.shape, .elements = {}} : changing(before);
       has_changed = true;
     }
   }
   if (!has_changed) return infer_outputs(body, inputs);
   outputs = infer_outputs(body, inputs);
-  for (std::size_t i = 0; i < count; ++i) outputs[first_out + i] = common(inputs[first_in + i], outputs[first_out + i]);
+  for (std::size_t i = 0; i < count; ++i)
+    if (is_optional(inputs[first_in + i]) == is_optional(outputs[first_out + i]))
+      outputs[first_out + i] = common(inputs[first_in + i], outputs[first_out + i]);
   return outputs;
 }
 
@@ -96,6 +125,8 @@ std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> i
   outputs.erase(outputs.begin());
   for (std::size_t i = carried; i < outputs.size(); ++i) {
     outputs[i].elements.reset();
+    check(!is_container(outputs[i].dtype), "output {} collects values of type {}; only tensors can be collected", i,
+          to_string(outputs[i].dtype));
     if (outputs[i].shape) outputs[i].shape->insert(outputs[i].shape->begin(), kDynamic);
   }
   for (std::size_t i = 0; i < carried; ++i) outputs[i].elements.reset();

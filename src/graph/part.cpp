@@ -48,6 +48,7 @@ Graph copy_nodes(const Graph& graph, const std::vector<ValueId>& inputs, const s
     copies[index(id)] = part.add_input(value.name, dtype, value.shape.value_or(Shape{}));
     part.value(copies[index(id)]).shape = value.shape;
     part.value(copies[index(id)]).quant = value.quant;
+    part.value(copies[index(id)]).items = value.items;
   }
   const auto copy = [&](ValueId id) {
     if (id == ValueId::none) return id;

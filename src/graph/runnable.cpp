@@ -82,6 +82,18 @@ std::optional<std::string> why_not_runnable_with_bodies(const Graph& graph, Node
   return std::nullopt;
 }
 
+void check_items(const Value& declared, const Tensor& given) {
+  if (!is_container(given.dtype()) || !declared.items) return;
+  for (const Tensor& item : given.items()) {
+    if (item.dtype() == DataType::sequence) {
+      check_items(declared, item);
+    } else if (item.dtype() != declared.items->dtype) {
+      fail("input '{}' holds tensors of {}, got {}", declared.name, to_string(declared.items->dtype),
+           to_string(item.dtype()));
+    }
+  }
+}
+
 void check_runnable(const Graph& graph, std::span<const ValueInfo> infos) {
   Refusals refusals, consequences;
   find_refusals(graph, infos, refusals, consequences);

@@ -34,6 +34,9 @@ class Refusals {
   std::vector<Group> groups_;
 };
 
+/// Throws Error if a sequence or an optional holds tensors of another type than declared.
+void check_items(const Value& declared, const Tensor& given);
+
 /// Throws Error naming every kind of operator that cannot be run, with the reason and the first node: "cannot run: 2 x
 /// NonMaxSuppression (first: [NonMaxSuppression 'nms'])". Includes bodies.
 void check_runnable(const Graph& graph, std::span<const ValueInfo> infos);

@@ -29,7 +29,7 @@ std::optional<Elements> elements_of(const Tensor& t) {
 
 /// The information in the value itself.
 ValueInfo declared(const Value& value) {
-  ValueInfo info{.dtype = value.dtype, .shape = value.shape, .elements = {}};
+  ValueInfo info{.dtype = value.dtype, .shape = value.shape, .elements = {}, .scales = {}, .items = value.items};
   if (value.constant) {
     info.shape = value.constant->shape();
     if (!value.quant) info.elements = elements_of(*value.constant);
@@ -59,6 +59,12 @@ class UnknownSizes {
   std::int64_t last_ = kDynamic;
 };
 
+/// The type of the tensors in a value that holds this one; only the element type, because others may differ in shape.
+ItemType item_type_of(const Tensor& held) {
+  if (held.dtype() != DataType::sequence) return {held.dtype(), {}};
+  return held.size() > 0 ? item_type_of(held.items()[0]) : ItemType{};
+}
+
 std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
 /// Infers the nodes of a graph whose inputs are known, in order.
@@ -84,7 +90,10 @@ void infer_nodes(const Graph& graph, bool uses_declared, std::vector<ValueInfo>&
       // If the shape is unknown, the shape declared in the file is used. It holds only for the declared input shapes.
       if (!info.shape && uses_declared) info.shape = value.shape;
       if (info.shape) ops::check_size(*info.shape, fmt::format("value '{}'", value.name));
-      if (info.dtype == DataType::unknown) info.dtype = value.dtype;
+      if (info.dtype == DataType::unknown) {
+        info.dtype = value.dtype;
+        info.items = value.items;
+      }
       unknown.number(info);
     }
   }
@@ -113,6 +122,7 @@ ValueInfo info_of(const Tensor& tensor) {
   ValueInfo info{.dtype = tensor.dtype(), .shape = tensor.shape(), .elements = elements_of(tensor)};
   if (tensor.dtype() == DataType::float32 && tensor.size() <= ops::kMaxScaleCount)
     info.scales.assign(tensor.data<float>().begin(), tensor.data<float>().end());
+  if (is_container(tensor.dtype())) info.items = tensor.size() > 0 ? item_type_of(tensor.items()[0]) : ItemType{};
   return info;
 }
 
@@ -159,6 +169,7 @@ void infer_shapes(Graph& graph) {
     const ValueInfo& info = infos[index(id)];
     if (info.shape) graph.value(id).shape = info.shape;
     graph.value(id).dtype = info.dtype;
+    graph.value(id).items = info.items;
   }
 }
 

@@ -8,6 +8,7 @@
 //   const "shape" int64 [2] = 0 -1
 //   node Conv "conv1" ("x", "conv1.weight", -) -> ("h") {kernel=[5,5] strides=[1,1] dilations=[1,1] pads=[0,0,0,0] ...}
 //   value "h" float32 [?,20,24,24] grid bits=8 signed=0 narrow=0 axis=-1 scale=[0.02] zero_point=[3]
+//   value "parts" sequence of float32 [?,4]
 //   output "y"
 //
 // The bodies of a node follow it, each as a graph between lines "body" and "end".
@@ -27,8 +28,14 @@ constexpr std::int64_t kMaxPrintedElements = 16;
 
 std::uint64_t hash_of(const Tensor& tensor) {
   std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a's offset basis and prime
-  for (std::size_t i = 0; i < tensor.size_bytes(); ++i)
-    hash = (hash ^ std::to_integer<std::uint64_t>(tensor.bytes()[i])) * 0x100000001b3U;
+  const auto add = [&hash](std::span<const std::byte> bytes) {
+    for (const std::byte byte : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3U;
+  };
+  if (tensor.dtype() != DataType::string)
+    add({tensor.bytes(), tensor.size_bytes()});
+  else
+    for (const std::string& text : tensor.data<std::string>())
+      add(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
   return hash;
 }
 
@@ -47,6 +54,10 @@ std::string print_grid(const QuantParams& q) {
 std::string print_value(const Value& value) {
   std::string line = fmt::format("{} {}", text::quoted(value.name), to_string(value.dtype));
   if (value.shape) line += " " + text::print(*value.shape);
+  if (value.items && value.items->dtype != DataType::unknown) {
+    line += fmt::format(" of {}", to_string(value.items->dtype));
+    if (value.items->shape) line += " " + text::print(*value.items->shape);
+  }
   if (value.constant && value.constant->dtype() != value.dtype)
     line += fmt::format(" codes {}", to_string(value.constant->dtype()));
   if (value.quant) line += print_grid(*value.quant);
@@ -115,11 +126,16 @@ class GraphReader {
     Value value{.name = line.quoted()};
     value.dtype = text::parse_dtype(line.word());
     if (line.next_is('[')) value.shape = line.integers();
+    if (line.accept("of ")) {
+      value.items = ItemType{.dtype = text::parse_dtype(line.word()), .shape = {}};
+      if (line.next_is('[')) value.items->shape = line.integers();
+    }
     DataType stored = value.dtype;
     if (line.accept("codes")) stored = text::parse_dtype(line.word());
     if (line.accept("grid")) value.quant = text::read_grid(line);
     if (role == "const") {
       check(value.shape && is_static(*value.shape), "a constant needs a shape");
+      check(!is_container(stored), "a constant cannot be a sequence or an optional");
       constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 28;  // limits the memory that a short text can request
       constant_bytes_ += storage_bytes(stored, element_count(*value.shape));
       check(constant_bytes_ <= kMaxBytes, "the constants take more than {} bytes", kMaxBytes);
@@ -131,8 +147,10 @@ class GraphReader {
       value.constant = std::move(tensor);
     }
     if (role == "input") {
-      check(value.shape.has_value(), "a graph input needs a shape");
-      const ValueId id = graph_.add_input(value.name, value.dtype, *value.shape);
+      check(value.shape.has_value() || is_container(value.dtype), "a graph input needs a shape");
+      const ValueId id = graph_.add_input(value.name, value.dtype, value.shape.value_or(Shape{}));
+      graph_.value(id).shape = value.shape;
+      graph_.value(id).items = value.items;
       graph_.value(id).quant = value.quant;
     } else {
       graph_.add_value(std::move(value));

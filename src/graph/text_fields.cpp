@@ -23,6 +23,12 @@ std::string elements(const Tensor& tensor) {
   return out;
 }
 
+std::string strings(const Tensor& tensor) {
+  std::string out;
+  for (const std::string& text : tensor.data<std::string>()) out += (out.empty() ? "" : " ") + quoted(text);
+  return out;
+}
+
 /// The raw bytes, for types without a printed form.
 std::string bytes(const Tensor& tensor) {
   std::string out;
@@ -165,6 +171,8 @@ std::string print_elements(const Tensor& tensor) {
       return elements<std::int8_t>(tensor);
     case DataType::uint8:
       return elements<std::uint8_t>(tensor);
+    case DataType::string:
+      return strings(tensor);
     default:
       return bytes(tensor);
   }
@@ -182,6 +190,9 @@ void read_elements(Cursor& line, Tensor& tensor) {
       return read_into<std::int8_t>(line, tensor);
     case DataType::uint8:
       return read_into<std::uint8_t>(line, tensor);
+    case DataType::string:
+      for (std::string& text : tensor.mutable_data<std::string>()) text = line.quoted();
+      return;
     default:
       for (std::size_t i = 0; i < tensor.size_bytes(); ++i)
         tensor.mutable_bytes()[i] = static_cast<std::byte>(line.integer());

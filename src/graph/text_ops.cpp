@@ -38,7 +38,9 @@ void read(Cursor& line, std::vector<std::string>& v) {
 void read(Cursor& line, Tensor& v) {
   const DataType dtype = parse_dtype(line.word());
   Shape shape = line.integers();
-  check(is_static(shape) && element_count(shape) == 1, "expected one element, found shape {}", to_string(shape));
+  constexpr std::int64_t kMaxElements = 1 << 16;  // limits the memory that a short text can request
+  check(is_static(shape) && element_count(shape) <= kMaxElements && !is_container(dtype),
+        "expected at most {} elements, found {} of shape {}", kMaxElements, to_string(dtype), to_string(shape));
   v = Tensor(dtype, std::move(shape));
   read_elements(line, v);
 }

@@ -16,15 +16,52 @@ struct TypeInfo {
   std::string_view name;
   int bits;
 };
+constexpr int kTensorBits = 8 * sizeof(Tensor);
 // In the order of DataType.
-constexpr std::array<TypeInfo, 24> kTypes{
-    {{"float32", 32},       {"float64", 64},   {"float16", 16},     {"bfloat16", 16},      {"int8", 8},
-     {"uint8", 8},          {"int16", 16},     {"uint16", 16},      {"int32", 32},         {"uint32", 32},
-     {"int64", 64},         {"uint64", 64},    {"boolean", 8},      {"int4", 4},           {"uint4", 4},
-     {"int2", 2},           {"uint2", 2},      {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8},
-     {"float8e5m2fnuz", 8}, {"float8e8m0", 8}, {"float4e2m1", 4},   {"unknown", 0}}};
+constexpr std::array<TypeInfo, 28> kTypes{{{"float32", 32},
+                                           {"float64", 64},
+                                           {"float16", 16},
+                                           {"bfloat16", 16},
+                                           {"int8", 8},
+                                           {"uint8", 8},
+                                           {"int16", 16},
+                                           {"uint16", 16},
+                                           {"int32", 32},
+                                           {"uint32", 32},
+                                           {"int64", 64},
+                                           {"uint64", 64},
+                                           {"boolean", 8},
+                                           {"int4", 4},
+                                           {"uint4", 4},
+                                           {"int2", 2},
+                                           {"uint2", 2},
+                                           {"float8e4m3fn", 8},
+                                           {"float8e4m3fnuz", 8},
+                                           {"float8e5m2", 8},
+                                           {"float8e5m2fnuz", 8},
+                                           {"float8e8m0", 8},
+                                           {"float4e2m1", 4},
+                                           {"string", 8 * sizeof(std::string)},
+                                           {"sequence", kTensorBits},
+                                           {"optional", kTensorBits},
+                                           {"optional_sequence", kTensorBits},
+                                           {"unknown", 0}}};
 
 const TypeInfo& info(DataType dtype) { return kTypes[static_cast<std::size_t>(dtype)]; }
+
+/// At least one object, so that the address is not null.
+template <class Object>
+std::shared_ptr<std::byte> allocate_objects(std::int64_t count, const std::byte* copied) {
+  const auto objects =
+      std::make_shared<std::vector<Object>>(static_cast<std::size_t>(std::max<std::int64_t>(count, 1)));
+  if (copied != nullptr) std::copy_n(reinterpret_cast<const Object*>(copied), count, objects->data());
+  return {objects, reinterpret_cast<std::byte*>(objects->data())};
+}
+
+std::shared_ptr<std::byte> allocate_objects(DataType dtype, std::int64_t count, const std::byte* copied = nullptr) {
+  return dtype == DataType::string ? allocate_objects<std::string>(count, copied)
+                                   : allocate_objects<Tensor>(count, copied);
+}
 
 std::shared_ptr<std::byte> allocate(std::size_t bytes, bool is_cleared) {
   const BlockPool::Block block = BlockPool::take(std::max<std::size_t>(bytes, 1));
@@ -118,6 +155,10 @@ template <>
 DataType data_type_of<bool>() {
   return DataType::boolean;
 }
+template <>
+DataType data_type_of<std::string>() {
+  return DataType::string;
+}
 
 Tensor::Tensor() : Tensor(DataType::float32, {0}) {}
 
@@ -127,11 +168,13 @@ Tensor::Tensor(DataType dtype, Shape shape, bool is_cleared)
     : dtype_(dtype),
       shape_(std::move(shape)),
       size_(element_count(shape_)),
-      bytes_(allocate(storage_bytes(dtype, size_), is_cleared)) {}
+      bytes_(holds_objects(dtype) ? allocate_objects(dtype, size_)
+                                  : allocate(storage_bytes(dtype, size_), is_cleared)) {}
 
 Tensor Tensor::uninitialized(DataType dtype, Shape shape) { return {dtype, std::move(shape), false}; }
 
 Tensor Tensor::borrow(const void* data, std::shared_ptr<const void> owner, DataType dtype, Shape shape) {
+  check(!holds_objects(dtype), "memory with elements of type {} cannot be borrowed", to_string(dtype));
   Tensor t;
   t.dtype_ = dtype;
   t.shape_ = std::move(shape);
@@ -150,7 +193,20 @@ Tensor Tensor::borrow(const void* data, std::shared_ptr<const void> owner, DataT
   return t;
 }
 
+Tensor Tensor::container(DataType dtype, std::vector<Tensor> items) {
+  check(is_container(dtype), "type {} holds no tensors", to_string(dtype));
+  check(dtype == DataType::sequence || items.size() <= 1, "an optional cannot hold {} values", items.size());
+  const bool holds_sequence = dtype == DataType::optional_sequence;
+  for (const Tensor& item : items)
+    check(holds_sequence ? item.dtype() == DataType::sequence : !is_container(item.dtype()),
+          "a value of type {} cannot hold one of type {}", to_string(dtype), to_string(item.dtype()));
+  Tensor t(dtype, {static_cast<std::int64_t>(items.size())});
+  std::ranges::move(items, reinterpret_cast<Tensor*>(t.bytes_.get()));
+  return t;
+}
+
 Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte> bytes) {
+  check(!holds_objects(dtype), "elements of type {} cannot be made from bytes", to_string(dtype));
   Tensor t = uninitialized(dtype, std::move(shape));
   check(bytes.size() == t.size_bytes(), "a {} tensor of shape {} needs {} bytes, got {}", to_string(dtype),
         to_string(t.shape_), t.size_bytes(), bytes.size());
@@ -164,7 +220,15 @@ Tensor Tensor::from_bytes(DataType dtype, Shape shape, std::span<const std::byte
 
 template <class T>
 Tensor Tensor::from(Shape shape, std::span<const T> values) {
-  return from_bytes(data_type_of<T>(), std::move(shape), std::as_bytes(values));
+  if constexpr (std::is_same_v<T, std::string>) {
+    Tensor t(DataType::string, std::move(shape));
+    check(std::ssize(values) == t.size_, "a tensor of shape {} needs {} strings, got {}", to_string(t.shape_), t.size_,
+          values.size());
+    std::ranges::copy(values, reinterpret_cast<std::string*>(t.bytes_.get()));
+    return t;
+  } else {
+    return from_bytes(data_type_of<T>(), std::move(shape), std::as_bytes(values));
+  }
 }
 
 template <class T>
@@ -181,12 +245,18 @@ std::span<T> Tensor::mutable_data() {
   return {reinterpret_cast<T*>(mutable_bytes()), static_cast<std::size_t>(size_)};
 }
 
+std::span<const Tensor> Tensor::items() const {
+  check(is_container(dtype_), "a value of type {} holds no tensors", to_string(dtype_));
+  return {reinterpret_cast<const Tensor*>(bytes_.get()), static_cast<std::size_t>(size_)};
+}
+
 const std::byte* Tensor::bytes() const { return bytes_.get(); }
 
 std::byte* Tensor::mutable_bytes() {
   if (is_borrowed_ || bytes_.use_count() > 1) {
-    auto own = allocate(size_bytes(), false);
-    if (size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
+    const bool is_plain = !holds_objects(dtype_);
+    auto own = is_plain ? allocate(size_bytes(), false) : allocate_objects(dtype_, size_, bytes_.get());
+    if (is_plain && size_bytes() > 0) std::memcpy(own.get(), bytes_.get(), size_bytes());
     bytes_ = std::move(own);
     is_borrowed_ = false;
   } else {
@@ -205,8 +275,10 @@ Tensor Tensor::reshaped(Shape shape) const {
 }
 
 bool Tensor::operator==(const Tensor& other) const {
-  return dtype_ == other.dtype_ && shape_ == other.shape_ &&
-         (bytes_ == other.bytes_ || size_bytes() == 0 ||
+  if (dtype_ != other.dtype_ || shape_ != other.shape_) return false;
+  if (dtype_ == DataType::string) return std::ranges::equal(data<std::string>(), other.data<std::string>());
+  if (is_container(dtype_)) return std::ranges::equal(items(), other.items());
+  return (bytes_ == other.bytes_ || size_bytes() == 0 ||
           std::memcmp(bytes_.get(), other.bytes_.get(), size_bytes()) == 0);
 }
 
@@ -226,6 +298,7 @@ BITFOLD_INSTANTIATE(std::uint32_t)
 BITFOLD_INSTANTIATE(std::int64_t)
 BITFOLD_INSTANTIATE(std::uint64_t)
 BITFOLD_INSTANTIATE(bool)
+BITFOLD_INSTANTIATE(std::string)
 #undef BITFOLD_INSTANTIATE
 
 }  // namespace bitfold

@@ -88,5 +88,32 @@ TEST(Tensor, packed_types_round_up_to_whole_bytes) {
   EXPECT_EQ(Tensor(DataType::uint2, {5}).size_bytes(), 2U);
 }
 
+TEST(Tensor, owns_strings_as_objects) {
+  const std::vector<std::string> texts{"", "a string that is longer than a small one", "b"};
+  Tensor a = Tensor::from<std::string>({3}, texts);
+  const Tensor b = a;
+  EXPECT_TRUE(a == Tensor::from<std::string>({3}, texts));
+  a.mutable_data<std::string>()[0] = "changed";
+  EXPECT_EQ(b.data<std::string>()[0], "");
+  EXPECT_FALSE(a == b);
+  EXPECT_THROW((void)a.data<float>(), Error);
+  EXPECT_THROW((void)Tensor::from_bytes(DataType::string, {1}, std::vector<std::byte>(sizeof(std::string))), Error);
+  EXPECT_THROW((void)Tensor::borrow(texts.data(), nullptr, DataType::string, {3}), Error);
+}
+
+TEST(Tensor, containers_hold_tensors) {
+  const Tensor x = Tensor::from<float>({2}, std::vector<float>{1, 2});
+  const Tensor sequence = Tensor::container(DataType::sequence, {x, Tensor(DataType::int64, {})});
+  EXPECT_EQ(sequence.shape(), (Shape{2}));
+  EXPECT_EQ(sequence.items()[0].bytes(), x.bytes());
+  EXPECT_TRUE(sequence == Tensor::container(DataType::sequence, {x, Tensor(DataType::int64, {})}));
+  EXPECT_FALSE(sequence == Tensor::container(DataType::sequence, {x, x}));
+  EXPECT_EQ(Tensor::container(DataType::optional_sequence, {sequence}).items()[0], sequence);
+  EXPECT_THROW((void)x.items(), Error);
+  EXPECT_THROW((void)Tensor::container(DataType::optional, {x, x}), Error);
+  EXPECT_THROW((void)Tensor::container(DataType::sequence, {sequence}), Error);
+  EXPECT_THROW((void)Tensor::container(DataType::optional_sequence, {x}), Error);
+}
+
 }  // namespace
 }  // namespace bitfold

@@ -21,6 +21,7 @@ struct ToPublic {
     return value;
   }
   CustomAttribute operator()(const Tensor& tensor) const {
+    check(!holds_objects(tensor.dtype()), "has an attribute that is a tensor of strings");
     return TensorAttribute{tensor.dtype(), tensor.shape(), {tensor.bytes(), tensor.bytes() + tensor.size_bytes()}};
   }
   CustomAttribute operator()(DataType type) const { return static_cast<std::int64_t>(type); }

@@ -28,18 +28,34 @@ struct TypeLimit {
 constexpr ops::TypeSet kBelow11{DataType::boolean, DataType::int32, DataType::int64};
 constexpr ops::TypeSet kBelow14 = ops::kReal | ops::kWideInteger;
 const TypeLimit kTypeLimits[] = {
-    {"Add", 14, kBelow14},       {"Sub", 14, kBelow14},
-    {"Mul", 14, kBelow14},       {"Div", 14, kBelow14},
-    {"MaxPool", 12, ops::kReal}, {"TopK", 11, ops::kReal},
-    {"ReduceMax", 12, kBelow14}, {"ReduceMin", 12, kBelow14},
-    {"Abs", 6, ops::kNumber},    {"Clip", 12, ops::kReal},
-    {"Equal", 11, kBelow11},     {"Flatten", 9, ops::kReal},
-    {"Gemm", 9, ops::kReal},     {"Greater", 9, ops::kReal},
-    {"Less", 9, ops::kReal},     {"MatMul", 9, ops::kReal},
-    {"Max", 12, ops::kReal},     {"Min", 12, ops::kReal},
-    {"PRelu", 9, ops::kReal},    {"Pad", 11, ops::kReal},
-    {"Pow", 12, ops::kReal},     {"ReduceMax", 20, ops::kWholeBytes},
-    {"Relu", 14, ops::kReal},    {"BitShift", 28, ops::kUnsignedInteger},
+    {"Add", 14, kBelow14},
+    {"Sub", 14, kBelow14},
+    {"Mul", 14, kBelow14},
+    {"Div", 14, kBelow14},
+    {"MaxPool", 12, ops::kReal},
+    {"TopK", 11, ops::kReal},
+    {"ReduceMax", 12, kBelow14},
+    {"ReduceMin", 12, kBelow14},
+    {"Abs", 6, ops::kNumber},
+    {"Clip", 12, ops::kReal},
+    {"Equal", 11, kBelow11},
+    {"Flatten", 9, ops::kReal},
+    {"Gemm", 9, ops::kReal},
+    {"Greater", 9, ops::kReal},
+    {"Less", 9, ops::kReal},
+    {"MatMul", 9, ops::kReal},
+    {"Max", 12, ops::kReal},
+    {"Min", 12, ops::kReal},
+    {"PRelu", 9, ops::kReal},
+    {"Pad", 11, ops::kReal},
+    {"Pow", 12, ops::kReal},
+    {"ReduceMax", 20, ops::kWholeBytes},
+    {"Relu", 14, ops::kReal},
+    {"BitShift", 28, ops::kUnsignedInteger},
+    {"Equal", 19, ops::kNumber | ops::kBoolean},
+    {"Identity", 14, ops::kMoved},
+    {"OptionalHasElement", 18, ops::kOptional},
+    {"OptionalGetElement", 18, ops::kOptional},
 };
 
 // The opset of a whole graph ------------------------------------------------------------------------------------------
@@ -107,6 +123,8 @@ void need_unknown(const Node& node, const Opaque& op, Needs& needs) {
 
 void need_value(const Value& value, bool is_computed, Needs& needs) {
   const std::string who = fmt::format("value '{}'", value.name);
+  if (value.dtype == DataType::sequence) needs.at_least(13, who, "it is a sequence");
+  if (ops::kOptional.contains(value.dtype)) needs.at_least(16, who, "it is an optional");
   if (value.dtype == DataType::bfloat16) needs.at_least(13, who, "its type is bfloat16");
   if (!value.quant) {
     const DataType type = value.constant ? value.constant->dtype() : value.dtype;

@@ -11,11 +11,14 @@
 namespace bitfold {
 namespace {
 
-bool is_tensor_graph(const onnx::GraphProto& graph) {
-  const auto is_tensor = [](const onnx::ValueInfoProto& info) {
-    return info.type().has_tensor_type() || info.type().value_case() == onnx::TypeProto::VALUE_NOT_SET;
+/// Whether each input and output has a type of which read_type() reads the kind, or none.
+bool has_known_types(const onnx::GraphProto& graph) {
+  const auto is_known = [](const onnx::ValueInfoProto& info) {
+    const auto kind = info.type().value_case();
+    return kind == onnx::TypeProto::kTensorType || kind == onnx::TypeProto::kSequenceType ||
+           kind == onnx::TypeProto::kOptionalType || kind == onnx::TypeProto::VALUE_NOT_SET;
   };
-  return std::ranges::all_of(graph.input(), is_tensor) && std::ranges::all_of(graph.output(), is_tensor);
+  return std::ranges::all_of(graph.input(), is_known) && std::ranges::all_of(graph.output(), is_known);
 }
 
 }  // namespace
@@ -29,7 +32,7 @@ std::optional<std::string> GraphReader::read_bodies(const SourceNode& source, co
   for (const std::string_view name : row.bodies) {
     const onnx::AttributeProto* attribute = find_attribute(node, name);
     check(attribute != nullptr && attribute->has_g(), "attribute '{}' is missing", name);
-    if (!is_tensor_graph(attribute->g())) return "its body passes values that are not tensors";
+    if (!has_known_types(attribute->g())) return "its body passes values that are not tensors";
     graphs.push_back(&attribute->g());
   }
   // Captured values follow the inputs of the variadic slot, which is the last one.

@@ -13,28 +13,32 @@ namespace bitfold {
 namespace {
 
 ValueInfo read_type(const onnx::ValueInfoProto& info) {
-  check(info.type().has_tensor_type(), "value '{}' is not a tensor", info.name());
-  const auto& type = info.type().tensor_type();
-  const auto dtype = data_type_of_onnx(type.elem_type());
-  check(dtype.has_value(), "value '{}' has element type number {}, which is not supported", info.name(),
-        type.elem_type());
-  ValueInfo declared{.dtype = *dtype};
-  if (!type.has_shape()) return declared;
-  Shape shape, known;
-  for (const auto& dim : type.shape().dim()) {
-    // Some exporters write -1 for a dynamic size.
-    const bool is_known = dim.has_dim_value() && dim.dim_value() != kDynamic;
-    shape.push_back(is_known ? dim.dim_value() : kDynamic);
-    check(!is_known || dim.dim_value() >= 0, "value '{}' has the invalid dimension {}", info.name(), dim.dim_value());
-    if (is_known) known.push_back(dim.dim_value());
-  }
   try {
-    element_count(known);
+    return bitfold::read_type(info.type());
   } catch (const Error& error) {
-    fail("value '{}': {}", info.name(), error.what());
+    fail("value '{}' {}", info.name(), error.what());
   }
-  declared.shape = std::move(shape);
-  return declared;
+}
+
+/// Whether read_type() reads the type.
+bool is_known_type(const onnx::TypeProto& type, bool may_hold = true) {
+  if (type.has_tensor_type()) return data_type_of_onnx(type.tensor_type().elem_type()).has_value();
+  if (type.has_sequence_type()) return may_hold && is_known_type(type.sequence_type().elem_type(), false);
+  if (!type.has_optional_type() || !may_hold) return false;
+  const onnx::TypeProto& held = type.optional_type().elem_type();
+  return is_known_type(held.has_sequence_type() ? held.sequence_type().elem_type() : held, false);
+}
+
+/// Tensors in a sequence are float32 inside the graph, and nothing converts them at its interface.
+void check_interface(const onnx::ValueInfoProto& info, const ValueInfo& type) {
+  check(!type.items || !is_other_real(type.items->dtype), "value '{}' is a {} of {}; only float32 reals are supported",
+        info.name(), to_string(type.dtype), type.items ? to_string(type.items->dtype) : "");
+}
+
+/// The same type with the reals that it has inside the graph.
+ValueInfo inside(ValueInfo type) {
+  if (type.items && is_other_real(type.items->dtype)) type.items->dtype = DataType::float32;
+  return type;
 }
 
 /// Frees the memory of a field, which Clear() would keep.
@@ -76,8 +80,7 @@ Graph GraphReader::read(std::span<const ValueInfo> inputs, std::span<const Captu
 // Reads the types of computed values, and records which values have readers.
 void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
   const auto declare = [this](const onnx::ValueInfoProto& info) {
-    if (info.type().has_tensor_type() && data_type_of_onnx(info.type().tensor_type().elem_type()))
-      declared_[info.name()] = read_type(info);
+    if (is_known_type(info.type())) declared_[info.name()] = inside(read_type(info));
   };
   for (const auto& info : proto_.value_info()) declare(info);
   for (const auto& tensor : proto_.initializer()) names_.insert(tensor.name());
@@ -86,7 +89,7 @@ void GraphReader::read_declarations(std::span<const SourceNode> nodes) {
   for (const auto& output : proto_.output()) {
     read_.insert(output.name());
     outputs_.insert(output.name());
-    if (output.has_type() && !is_body()) read_type(output);  // throws an Error that describes the type
+    if (output.has_type() && !is_body()) check_interface(output, read_type(output));
     declare(output);
   }
   for (const SourceNode& node : nodes) {
@@ -144,15 +147,19 @@ void GraphReader::read_inputs(std::span<const ValueInfo> infos) {
       values_.erase(input.name());
     }
     ValueInfo declared;
-    if (is_body() && !input.type().has_tensor_type() && static_cast<std::size_t>(i) < infos.size())
+    if (is_body() && input.type().value_case() == onnx::TypeProto::VALUE_NOT_SET &&
+        static_cast<std::size_t>(i) < infos.size())
       declared = infos[static_cast<std::size_t>(i)];
     else
       declared = read_type(input);
+    if (!is_body()) check_interface(input, declared);
+    declared = inside(std::move(declared));
     FileValue value{.type = declared.dtype};
     const bool is_other = is_other_real(declared.dtype);
     const DataType dtype = is_other && is_body() ? DataType::float32 : declared.dtype;
     const ValueId id = graph_.add_input(input.name(), dtype, declared.shape.value_or(Shape{}));
     graph_.value(id).shape = declared.shape;
+    graph_.value(id).items = declared.items;
     (is_other && !is_body() ? value.raw : value.real) = id;
     values_[input.name()] = value;
   }
@@ -170,6 +177,7 @@ void GraphReader::add_captured(std::span<const Captured> captured) {
     } else {
       known.real = graph_.add_input(value.name, value.dtype, value.shape.value_or(Shape{}));
       graph_.value(known.real).shape = value.shape;
+      graph_.value(known.real).items = value.items;
     }
     if (!is_shadowed) values_[outer.name] = known;
   }

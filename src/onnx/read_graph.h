@@ -105,12 +105,13 @@ class GraphReader {
   const ValueInfo& info(ValueId id);
   std::vector<ValueInfo> infos_of(const std::vector<ValueId>& ids);
 
-  // Nodes: read_node.cpp, read_stand_ins.cpp, read_bodies.cpp.
+  // Nodes: read_node.cpp, read_stand_ins.cpp, read_bodies.cpp, read_sequence_map.cpp.
   void read_node(const SourceNode& source);
   void read_checked(const SourceNode& source);
   bool read_mark(const onnx::NodeProto& node);
   bool skip_identity(const onnx::NodeProto& node);
   bool widen_constant(const onnx::NodeProto& node);
+  std::optional<std::string> read_sequence_map(const SourceNode& source);
   bool read_flattened_softmax(const onnx::NodeProto& node);
   std::optional<std::string> read_expanded(const onnx::NodeProto& node, ExpandNode expand);
   std::optional<std::string> read_known(const SourceNode& source, std::size_t output_count);

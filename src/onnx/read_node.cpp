@@ -31,8 +31,11 @@ std::optional<Tensor> constant_of(const onnx::NodeProto& node, const ModelFile& 
     if (const auto* integers = std::get_if<std::vector<std::int64_t>>(&*value)) return int64_vector(*integers);
     if (const auto* integer = std::get_if<std::int64_t>(&*value))
       return Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(integer, 1));
+    if (const auto* text = std::get_if<std::string>(&*value))
+      return Tensor::from<std::string>({}, std::span<const std::string>(text, 1));
+    if (const auto* texts = std::get_if<std::vector<std::string>>(&*value)) return Tensor::from(length(*texts), *texts);
   }
-  fail("contains no tensor of numbers (sparse and text constants are not supported)");
+  fail("contains no tensor (sparse constants are not supported)");
 }
 
 bool has_subgraph_with_call(const onnx::GraphProto& graph, const Functions& functions) {
@@ -66,6 +69,11 @@ void GraphReader::read_checked(const SourceNode& source) {
   const std::size_t output_count = count_outputs(node);
   if (output_count == 0) return;  // no output is read
   if (read_mark(node) || skip_identity(node) || widen_constant(node)) return;
+  if (node.op_type() == "SequenceMap" && domain_of(node.domain()).empty()) {
+    const std::optional<std::string> reason = read_sequence_map(source);
+    if (reason) read_unknown(source, output_count, *reason);
+    return;
+  }
   if (const ExpandNode expand = find_expansion(domain_of(node.domain()), node.op_type())) {
     opset_of(node, *source.opsets);
     const std::optional<std::string> reason = read_expanded(node, expand);
@@ -149,6 +157,13 @@ std::optional<std::string> GraphReader::read_known(const SourceNode& source, std
   if (!is_known) return "";
   for (const auto& attribute : node.attribute()) {
     if (attribute.has_g()) continue;  // subgraphs are read by read_bodies()
+    if (attribute.has_tp() && form.type == "Optional") {
+      onnx::TypeProto whole;
+      *whole.mutable_optional_type()->mutable_elem_type() = attribute.tp();
+      const ValueInfo type = read_type(whole);
+      form.internal = {{"kind", type.dtype}, {"item", type.items->dtype}};
+      continue;
+    }
     auto value = read_attribute(attribute, file_.folder);
     if (!value)
       return fmt::format("attribute '{}' has a type that no attribute of this operator has", attribute.name());
@@ -216,7 +231,7 @@ std::optional<std::string> GraphReader::set_fields(const NodeForm& form, const o
       if (is_other_real(*dtype) && !std::holds_alternative<BitCast>(op)) *dtype = DataType::float32;
     }
     if (auto* tensor = std::get_if<Tensor>(&*value)) {
-      file_type = tensor->dtype();
+      if (name != "keys_tensor") file_type = tensor->dtype();  // of a LabelEncoder, whose output has the values' type
       if (is_other_real(tensor->dtype())) *tensor = to_float32(*tensor);
     }
     return field->set(op, *value);
@@ -289,8 +304,11 @@ NodeId GraphReader::add_node(const onnx::NodeProto& node, Node made, std::size_t
     if (name.empty()) continue;
     const auto declared = declared_.find(name);
     Value value{.name = name, .dtype = DataType::unknown};
-    if (declared != declared_.end()) value.shape = declared->second.shape;
-    if (declared != declared_.end() && is_opaque) value.dtype = declared->second.dtype;
+    if (declared != declared_.end()) {
+      value.shape = declared->second.shape;
+      value.items = declared->second.items;
+      if (is_opaque) value.dtype = declared->second.dtype;
+    }
     made.outputs[i] = graph_.add_value(std::move(value));
     values_[name] = {.real = made.outputs[i]};
   }
@@ -312,10 +330,13 @@ void GraphReader::infer(NodeId id) {
     if (inferred[i].shape) value.shape = inferred[i].shape;
     inferred[i].shape = value.shape;
     // The output of an unknown operator has the type that the file declares.
-    if (inferred[i].dtype == DataType::unknown && std::holds_alternative<Opaque>(node.op))
+    if (inferred[i].dtype == DataType::unknown && std::holds_alternative<Opaque>(node.op)) {
       inferred[i].dtype = value.dtype;
-    else
+      inferred[i].items = value.items;
+    } else {
       value.dtype = inferred[i].dtype;
+      value.items = inferred[i].items;
+    }
     info(node.outputs[i]);
     infos_[static_cast<std::size_t>(node.outputs[i])] = std::move(inferred[i]);
   }

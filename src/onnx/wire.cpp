@@ -22,7 +22,7 @@ struct TypeRow {
   DataType dtype;
   int number;
 };
-constexpr std::array<TypeRow, 23> kTypes{{{DataType::float32, onnx::TensorProto::FLOAT},
+constexpr std::array<TypeRow, 24> kTypes{{{DataType::float32, onnx::TensorProto::FLOAT},
                                           {DataType::float64, onnx::TensorProto::DOUBLE},
                                           {DataType::float16, onnx::TensorProto::FLOAT16},
                                           {DataType::bfloat16, onnx::TensorProto::BFLOAT16},
@@ -44,7 +44,8 @@ constexpr std::array<TypeRow, 23> kTypes{{{DataType::float32, onnx::TensorProto:
                                           {DataType::float8e5m2, kOnnxFloat8E5M2},
                                           {DataType::float8e5m2fnuz, kOnnxFloat8E5M2Fnuz},
                                           {DataType::float8e8m0, kOnnxFloat8E8M0},
-                                          {DataType::float4e2m1, kOnnxFloat4E2M1}}};
+                                          {DataType::float4e2m1, kOnnxFloat4E2M1},
+                                          {DataType::string, onnx::TensorProto::STRING}}};
 
 // Copies a typed field element by element, narrowing to the tensor's own width.
 template <class T, class Field>
@@ -69,6 +70,8 @@ std::size_t field_size(const onnx::TensorProto& proto, DataType dtype) {
     case DataType::uint32:
     case DataType::uint64:
       return static_cast<std::size_t>(proto.uint64_data_size());
+    case DataType::string:
+      return static_cast<std::size_t>(proto.string_data_size());
     default:
       return static_cast<std::size_t>(proto.int32_data_size());
   }
@@ -98,6 +101,9 @@ void copy_typed(const onnx::TensorProto& proto, Tensor& tensor) {
       for (const std::int32_t value : proto.int32_data()) *to++ = value != 0;
       return;
     }
+    case DataType::string:
+      std::ranges::copy(proto.string_data(), tensor.mutable_data<std::string>().begin());
+      return;
     default:
       return copy_field<std::uint8_t>(proto.int32_data(), tensor);
   }
@@ -173,7 +179,6 @@ std::optional<DataType> data_type_of_onnx(int number) {
 DataType checked_data_type(int number) {
   const std::optional<DataType> dtype = data_type_of_onnx(number);
   if (dtype) return *dtype;
-  if (number == onnx::TensorProto::STRING) fail("element type string is not supported");
   fail("element type number {} is not supported", number);
 }
 
@@ -190,6 +195,9 @@ Tensor read_tensor(const onnx::TensorProto& proto, const std::string& folder, co
     const Shape shape(proto.dims().begin(), proto.dims().end());
     const std::int64_t count = element_count(shape);
     const std::size_t bytes = storage_bytes(dtype, count);
+    const bool has_bytes = proto.data_location() == onnx::TensorProto::EXTERNAL || detached.bytes.data() != nullptr ||
+                           proto.has_raw_data();
+    check(!has_bytes || dtype != DataType::string, "strings must be in the field string_data");
     if (proto.data_location() == onnx::TensorProto::EXTERNAL) {
       return make_tensor(dtype, shape, map_external(proto, folder, bytes));
     }
@@ -223,7 +231,10 @@ std::int64_t external_file_bytes(const std::string& location, const std::string&
 
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor) {
   onnx::TensorProto proto = write_tensor_header(name, tensor);
-  proto.set_raw_data(tensor.bytes(), tensor.size_bytes());
+  if (tensor.dtype() != DataType::string)
+    proto.set_raw_data(tensor.bytes(), tensor.size_bytes());
+  else
+    for (const std::string& text : tensor.data<std::string>()) proto.add_string_data(text);
   return proto;
 }
 

@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "bitfold/tensor.h"
+#include "bitfold/node.h"
 
 namespace bitfold {
 
@@ -28,12 +28,17 @@ inline constexpr int kOnnxFloat8E8M0 = 24;
 inline constexpr int kOnnxUint2 = 25;
 inline constexpr int kOnnxInt2 = 26;
 
-/// The element type of a TensorProto.DataType number; none for types that Bitfold does not support (strings, complex,
-/// reals of 6 bits).
+/// The element type of a TensorProto.DataType number; none for types that Bitfold does not support (complex, reals of 6
+/// bits).
 std::optional<DataType> data_type_of_onnx(int number);
 /// Like data_type_of_onnx, but throws Error naming the type.
 DataType checked_data_type(int number);
 int onnx_number(DataType dtype);
+
+/// The type of a value: of a tensor, or of a sequence or an optional that holds tensors. Throws Error (without the
+/// value's name) for any other type, and for a dimension that is invalid.
+ValueInfo read_type(const onnx::TypeProto& proto);
+onnx::TypeProto write_type(DataType dtype, const std::optional<Shape>& shape, const std::optional<ItemType>& items);
 
 /// Up to this size (bytes) the elements of an initializer stay in the model's message.
 inline constexpr std::size_t kSmallTensor = 1024;
@@ -54,7 +59,7 @@ Tensor take_tensor(onnx::TensorProto& proto, const std::string& folder);
 /// The size of a file of external data, named relative to the model's folder. Throws Error as read_tensor() does.
 std::int64_t external_file_bytes(const std::string& location, const std::string& folder);
 
-/// Stores the elements as raw_data.
+/// Stores the elements as raw_data, strings as string_data.
 onnx::TensorProto write_tensor(const std::string& name, const Tensor& tensor);
 /// A TensorProto with name, type and shape only.
 onnx::TensorProto write_tensor_header(const std::string& name, const Tensor& tensor);

@@ -19,14 +19,16 @@ namespace {
 void write_type(onnx::ValueInfoProto& info, const std::string& name, const Value& value) {
   info.set_name(name);
   if (value.dtype == DataType::unknown) return;
-  auto& type = *info.mutable_type()->mutable_tensor_type();
-  type.set_elem_type(onnx_number(value.dtype));
-  if (!value.shape) return;
-  auto& shape = *type.mutable_shape();
-  for (std::int64_t dim : *value.shape) {
-    auto& written = *shape.add_dim();
-    if (dim != kDynamic) written.set_dim_value(dim);
-  }
+  if (is_container(value.dtype) && (!value.items || value.items->dtype == DataType::unknown)) return;
+  *info.mutable_type() = write_type(value.dtype, value.shape, value.items);
+}
+
+/// The oldest version of the operator's domain that has it with these attributes.
+std::int64_t domain_version(const Op& op) {
+  const auto* encoder = std::get_if<LabelEncoder>(&op);
+  const bool has_tensors =
+      encoder != nullptr && (encoder->tensor_keys || encoder->tensor_values || encoder->tensor_default);
+  return has_tensors ? 4 : ops::info(op).since;
 }
 
 }  // namespace
@@ -148,7 +150,7 @@ onnx::NodeProto& GraphWriter::add(const char* type, const std::string& node_name
 }
 
 void GraphWriter::add_initializer(const std::string& name, const Tensor& tensor) {
-  const bool is_detached = outer_ == nullptr && tensor.size_bytes() > kSmallTensor;
+  const bool is_detached = outer_ == nullptr && tensor.size_bytes() > kSmallTensor && !holds_objects(tensor.dtype());
   *file_.add_initializer() = is_detached ? write_tensor_header(name, tensor) : write_tensor(name, tensor);
   if (outer_ == nullptr) model_.data.push_back(is_detached ? std::optional(tensor) : std::nullopt);
 }
@@ -252,7 +254,15 @@ void GraphWriter::write_fields(const Node& node, onnx::NodeProto& written) {
   check(!row.is_internal, "{} has no form in ONNX", where(node));
   written.set_op_type(std::string(row.name));
   written.set_domain(std::string(row.domain));
-  if (!row.domain.empty()) model_.domains.try_emplace(std::string(row.domain), row.since);
+  if (!row.domain.empty()) {
+    const std::int64_t needed = domain_version(node.op);
+    std::int64_t& version = model_.domains.try_emplace(std::string(row.domain), needed).first->second;
+    const auto user = model_.domain_users.find(std::string(row.domain));
+    check(version >= needed || user == model_.domain_users.end(),
+          "{} needs version {} of operator set '{}', {} version {}", where(node), needed, row.domain,
+          user == model_.domain_users.end() ? "" : user->second, version);
+    version = std::max(version, needed);
+  }
   for (const ops::Field& field : row.fields) {
     if (field.is_internal) continue;
     const std::optional<ops::AttributeValue> value = field.get(node.op);
@@ -260,6 +270,13 @@ void GraphWriter::write_fields(const Node& node, onnx::NodeProto& written) {
     if (!field.is_required && value == field.get(row.prototype)) continue;
     set_attribute(written, field.name, *value);
   }
+  const auto* optional = std::get_if<MakeOptional>(&node.op);
+  if (optional == nullptr || !optional->kind || !optional->item) return;
+  onnx::AttributeProto& type = *written.add_attribute();
+  type.set_name("type");
+  type.set_type(onnx::AttributeProto::TYPE_PROTO);
+  const onnx::TypeProto whole = write_type(*optional->kind, {}, ItemType{*optional->item, {}});
+  *type.mutable_tp() = whole.optional_type().elem_type();
 }
 
 void GraphWriter::write_bodies(const Node& node, onnx::NodeProto& written) {
@@ -284,6 +301,7 @@ void GraphWriter::write_unknown(const Node& node, onnx::NodeProto& written) {
   const std::int64_t version = std::max<std::int64_t>(opaque.opset, 1);
   const auto [it, fresh_domain] = model_.domains.try_emplace(opaque.domain, version);
   const auto [user, is_first] = model_.domain_users.try_emplace(opaque.domain, where(node));
+  if (is_first) it->second = std::max(it->second, version);  // only operators of the table, which need at least theirs
   check(fresh_domain || it->second == version, "{} needs version {} of operator set '{}', {} version {}", where(node),
         version, opaque.domain, is_first ? "others" : user->second, it->second);
 }

@@ -102,6 +102,9 @@ void equal(const Node&, std::span<const TensorView> in, std::span<const TensorVi
   using R = std::uint8_t;
   if (in[0].dtype == DataType::boolean)
     return map<R, R, R>(in[0], in[1], out[0], [](R a, R b) -> R { return (a != 0) == (b != 0); });
+  if (in[0].dtype == DataType::string)
+    return map<R, std::string, std::string>(in[0], in[1], out[0],
+                                            [](const std::string& a, const std::string& b) -> R { return a == b; });
   with_wrapping_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     map<R, T, T>(in[0], in[1], out[0], [](T a, T b) -> R { return a == b; });
@@ -205,7 +208,7 @@ void where_(const Node&, std::span<const TensorView> in, std::span<const TensorV
   const Strides sa = broadcast_strides(in[1].shape, shape), sb = broadcast_strides(in[2].shape, shape);
   Loops<4> loops;
   for (std::size_t i = 0; i < shape.size(); ++i) loops.add(shape[i], {sr[i], sc[i], sa[i], sb[i]});
-  with_width(out[0].dtype, [&](auto zero) {
+  with_moved_type(out[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
       T* r = out[0].as<T>() + offsets[0];
@@ -284,7 +287,7 @@ std::vector<OperatorInfo> binary_operators() {
       row("Div", 7, K::div, kNumber, division, elementwise),
       pow,
       mod,
-      comparison_row("Equal", 11, K::equal, kNumber | kBoolean, equal),
+      comparison_row("Equal", 11, K::equal, kNumber | kBoolean | kString, equal),
       comparison_row("Less", 9, K::less, kNumber, order),
       comparison_row("LessOrEqual", 12, K::less_or_equal, kNumber, order),
       comparison_row("Greater", 9, K::greater, kNumber, order),
@@ -330,9 +333,9 @@ std::vector<OperatorInfo> binary_operators() {
        .since = 9,
        .prototype = Where{},
        .inputs = {{"condition", kBoolean, 0, Presence::required, Use::parameter},
-                  {"X", kWholeBytes, 'T'},
-                  {"Y", kWholeBytes, 'T'}},
-       .outputs = {{"output", kWholeBytes, 'T'}},
+                  {"X", kMoved, 'T'},
+                  {"Y", kMoved, 'T'}},
+       .outputs = {{"output", kMoved, 'T'}},
        .infer = infer_where,
        .evaluate = where_,
        .traits = linear},

@@ -31,7 +31,7 @@ Outputs infer_cast_like(const Inputs& in) {
 }
 Outputs infer_bit_cast(const Inputs& in) {
   const DataType to = std::get<BitCast>(in.node.op).to;
-  check(in[0].dtype == DataType::unknown || bit_width(in[0].dtype) == bit_width(to),
+  check(in[0].dtype == DataType::unknown || holds_objects(in[0].dtype) || bit_width(in[0].dtype) == bit_width(to),
         "elements of {} and {} differ in width", to_string(in[0].dtype), to_string(to));
   return {{.dtype = to, .shape = in.shape(0)}};
 }

@@ -28,8 +28,8 @@ Tensor slice_at(const Tensor& x, std::size_t axis, std::int64_t index) {
   Tensor y = Tensor::uninitialized(x.dtype(), shape);
   std::byte* to = y.mutable_bytes();
   for (std::size_t o = 0; o < outer && inner > 0; ++o)
-    std::memcpy(to + o * inner,
-                x.bytes() + (o * static_cast<std::size_t>(count) + static_cast<std::size_t>(index)) * inner, inner);
+    copy_run(x.dtype(), x.bytes() + (o * static_cast<std::size_t>(count) + static_cast<std::size_t>(index)) * inner,
+             to + o * inner, inner);
   return y;
 }
 
@@ -42,7 +42,7 @@ Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_
       static_cast<std::size_t>(product(std::span(shape).subspan(axis))) * element_bytes(parts[0].dtype());
   const auto outer = static_cast<std::size_t>(product(std::span(shape).first(axis)));
   for (const Tensor& part : parts)
-    check(part.shape() == shape && part.dtype() == parts[0].dtype(),
+    check(part.shape() == shape && part.dtype() == parts[0].dtype() && !is_container(part.dtype()),
           "{} collects values of shapes {} and {} in one output", where(node), to_string(shape),
           to_string(part.shape()));
   shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis), static_cast<std::int64_t>(parts.size()));
@@ -50,7 +50,7 @@ Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_
   std::byte* to = y.mutable_bytes();
   for (std::size_t o = 0; o < outer && inner > 0; ++o)
     for (const Tensor& part : parts) {
-      std::memcpy(to, part.bytes() + o * inner, inner);
+      copy_run(part.dtype(), part.bytes() + o * inner, to, inner);
       to += inner;
     }
   return y;
@@ -77,10 +77,16 @@ Tensor boolean(bool value) {
   return t;
 }
 
+/// A carried value in the type that it has before the first iteration: ONNX allows a body to take an optional and to
+/// give its element.
+Tensor in_type(const Tensor& carried, DataType type) {
+  return carried.dtype() != type && kOptional.contains(type) ? Tensor::container(type, {carried}) : carried;
+}
+
 std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
   const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
   std::vector<Tensor> carried = present(node, inputs.subspan(2, inputs.size() - 2 - captured));
-  const std::vector<Tensor> outer = present(node, inputs.last(captured));
+  const std::vector<Tensor> first = carried, outer = present(node, inputs.last(captured));
   std::vector<std::vector<Tensor>> scanned(node.outputs.size() - carried.size());
   bool goes_on = !inputs[1] || is_true(node, *inputs[1]);
   std::int64_t limit = std::numeric_limits<std::int64_t>::max();
@@ -93,7 +99,7 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
   for (std::int64_t i = 0; goes_on && i < limit; ++i) {
     std::vector<Tensor> arguments{Tensor::from<std::int64_t>({}, std::span<const std::int64_t>(&i, 1)),
                                   boolean(goes_on)};
-    arguments.insert(arguments.end(), carried.begin(), carried.end());
+    for (std::size_t k = 0; k < carried.size(); ++k) arguments.push_back(in_type(carried[k], first[k].dtype()));
     arguments.insert(arguments.end(), outer.begin(), outer.end());
     std::vector<Tensor> results = run(0, arguments);
     check(results.size() == 1 + node.outputs.size(), "{} its body has {} outputs; expected {}", where(node),
@@ -164,7 +170,7 @@ void set_captured_count(Op& op, std::size_t count) {
 std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs) {
   if (std::holds_alternative<If>(op)) return {};
   std::vector<ValueInfo> infos;
-  for (const ValueInfo& outer : inputs) infos.push_back({.dtype = outer.dtype});
+  for (const ValueInfo& outer : inputs) infos.push_back(like(outer, {}));
   if (std::holds_alternative<Loop>(op)) {
     infos[0] = {.dtype = DataType::int64, .shape = Shape{}};
     infos[1] = {.dtype = DataType::boolean, .shape = Shape{}};
@@ -175,7 +181,7 @@ std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inpu
 std::size_t inner_output_count(const Op& op) { return std::holds_alternative<Loop>(op) ? 1 : 0; }
 
 std::vector<OperatorInfo> control_operators() {
-  const TypeSet any = kWholeBytes | kPacked;
+  const TypeSet tensors = kMoved | kPacked, any = tensors | kSequence | kOptional;
   const Slot outputs{"outputs", any, 0, Presence::variadic};
   return {
       {.name = "If",
@@ -198,8 +204,8 @@ std::vector<OperatorInfo> control_operators() {
       {.name = "Scan",
        .since = 16,
        .prototype = Scan{},
-       .inputs = {{"states_and_inputs", any, 0, Presence::variadic}},
-       .outputs = {outputs},
+       .inputs = {{"states_and_inputs", tensors, 0, Presence::variadic}},
+       .outputs = {{"outputs", tensors, 0, Presence::variadic}},
        .fields = {required(field("num_scan_inputs", &Scan::scan_inputs, Interval{.min = 1})),
                   internal("captured", &Scan::captured),
                   omitted_when_empty(field("scan_input_axes", &Scan::input_axes)),

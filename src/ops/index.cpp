@@ -174,8 +174,8 @@ void gather(const Node& node, std::span<const TensorView> in, std::span<const Te
     for (std::int64_t i = 0; i < count; ++i, to += bytes) {
       const std::int64_t index = integer_at(in[1], i);
       check(index >= -dim && index < dim, "{} index {} is outside an axis of size {}", where(node), index, dim);
-      std::memcpy(to, in[0].data + static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index)) * bytes,
-                  bytes);
+      const auto from = static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index));
+      copy_run(in[0].dtype, in[0].data + from * bytes, to, bytes);
     }
 }
 
@@ -272,7 +272,7 @@ std::vector<OperatorInfo> index_operators() {
   const auto parameter = [](std::string_view name, Presence presence = Presence::required) {
     return Slot{name, kIndex, 0, presence, Use::parameter};
   };
-  const Slot data{"data", kWholeBytes, 'T'}, output{"output", kWholeBytes, 'T'};
+  const Slot data{"data", kMoved, 'T'}, output{"output", kMoved, 'T'};
   return {
       {.name = "Slice",
        .since = 10,
@@ -297,11 +297,11 @@ std::vector<OperatorInfo> index_operators() {
       {.name = "Pad",
        .since = 19,
        .prototype = Pad{},
-       .inputs = {data,
+       .inputs = {{"data", kWholeBytes, 'T'},
                   parameter("pads"),
                   {"constant_value", kWholeBytes, 'T', Presence::optional, Use::fill},
                   parameter("axes", Presence::optional)},
-       .outputs = {output},
+       .outputs = {{"output", kWholeBytes, 'T'}},
        .fields = {field("mode", &Pad::mode,
                         std::vector<Word<PadMode>>{{"constant", PadMode::constant},
                                                    {"reflect", PadMode::reflect},

@@ -66,6 +66,7 @@ Outputs infer_elementwise(const Inputs& in) { return infer_elementwise(in, in[0]
 
 Outputs infer_elementwise(const Inputs& in, DataType dtype) {
   ValueInfo y{.dtype = dtype, .shape = Shape{}, .elements = {}};
+  if (is_container(dtype)) y.items = in[0].items;
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (!in.has(i)) continue;
     if (!in.shape(i)) {

@@ -67,7 +67,7 @@ inline ValueInfo real(std::optional<Shape> shape) {
 inline Shape spatial_of(const Shape& shape) { return {shape.begin() + 2, shape.end()}; }
 
 inline ValueInfo like(const ValueInfo& x, std::optional<Shape> shape) {
-  return {.dtype = x.dtype, .shape = std::move(shape), .elements = {}};
+  return {.dtype = x.dtype, .shape = std::move(shape), .elements = {}, .scales = {}, .items = x.items};
 }
 
 inline std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }

@@ -28,7 +28,7 @@ constexpr TypeSet kCustom = kNumber | kBoolean;
 }  // namespace
 
 void copy_elements(const Node& /*node*/, std::span<const TensorView> in, std::span<const TensorView> out) {
-  if (const std::size_t bytes = size_bytes(out[0]); bytes > 0) std::memcpy(out[0].data, in[0].data, bytes);
+  copy_run(out[0].dtype, in[0].data, out[0].data, size_bytes(out[0]));
 }
 
 std::vector<OperatorInfo> internal_operators() {

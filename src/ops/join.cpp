@@ -1,4 +1,4 @@
-// Concat and Split, for every type of whole bytes.
+// Concat and Split, for every type of whole bytes and strings.
 #include <algorithm>
 
 #include "ops/operator.h"
@@ -97,7 +97,7 @@ void concat(const Node& node, std::span<const TensorView> in, std::span<const Te
   for (const TensorView& part : in) {
     const Runs r = runs(part, out[0], axis, start);
     for (std::size_t o = 0; o < r.outer && r.part > 0; ++o)
-      std::memcpy(out[0].data + o * r.whole + r.start, part.data + o * r.part, r.part);
+      copy_run(part.dtype, part.data + o * r.part, out[0].data + o * r.whole + r.start, r.part);
     start += part.shape[axis];
   }
 }
@@ -109,7 +109,7 @@ void split(const Node& node, std::span<const TensorView> in, std::span<const Ten
   for (const TensorView& part : out) {
     const Runs r = runs(part, in[0], axis, start);
     for (std::size_t o = 0; o < r.outer && r.part > 0 && part.data != nullptr; ++o)
-      std::memcpy(part.data + o * r.part, in[0].data + o * r.whole + r.start, r.part);
+      copy_run(part.dtype, in[0].data + o * r.whole + r.start, part.data + o * r.part, r.part);
     start += part.shape[axis];
   }
 }
@@ -122,8 +122,8 @@ std::vector<OperatorInfo> join_operators() {
       {.name = "Concat",
        .since = 4,
        .prototype = Concat{},
-       .inputs = {{"inputs", kWholeBytes, 'T', Presence::variadic}},
-       .outputs = {{"concat_result", kWholeBytes, 'T'}},
+       .inputs = {{"inputs", kMoved, 'T', Presence::variadic}},
+       .outputs = {{"concat_result", kMoved, 'T'}},
        .fields = {required(field("axis", &Concat::axis))},
        .infer = infer_concat,
        .evaluate = concat,
@@ -133,8 +133,8 @@ std::vector<OperatorInfo> join_operators() {
       {.name = "Split",
        .since = 18,
        .prototype = Split{},
-       .inputs = {{"input", kWholeBytes, 'T'}, {"split", kInt64, 0, Presence::optional, Use::parameter}},
-       .outputs = {{"outputs", kWholeBytes, 'T', Presence::variadic}},
+       .inputs = {{"input", kMoved, 'T'}, {"split", kInt64, 0, Presence::optional, Use::parameter}},
+       .outputs = {{"outputs", kMoved, 'T', Presence::variadic}},
        // num_outputs is ignored, because it equals the node's number of outputs
        .fields = {field("axis", &Split::axis), ignored<std::int64_t>("num_outputs")},
        .infer = infer_split,

@@ -1,6 +1,7 @@
 // Access to small operands of operator functions.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +20,17 @@ inline bool is_given(std::span<const TensorView> operands, std::size_t slot) {
 
 inline std::size_t element_bytes(DataType dtype) { return static_cast<std::size_t>(bit_width(dtype)) / 8; }
 inline std::size_t size_bytes(const TensorView& view) { return storage_bytes(view.dtype, view.size()); }
+
+/// Copies elements that lie one after the other, objects as objects. Both addresses are those of an element.
+inline void copy_run(DataType dtype, const std::byte* from, std::byte* to, std::size_t bytes) {
+  if (dtype == DataType::string)
+    std::copy_n(reinterpret_cast<const std::string*>(from), bytes / sizeof(std::string),
+                reinterpret_cast<std::string*>(to));
+  else if (holds_objects(dtype))
+    std::copy_n(reinterpret_cast<const Tensor*>(from), bytes / sizeof(Tensor), reinterpret_cast<Tensor*>(to));
+  else if (bytes > 0)
+    std::memcpy(to, from, bytes);
+}
 
 /// Element `i` of an int32, int64 or boolean operand.
 inline std::int64_t integer_at(const TensorView& view, std::int64_t i) {

@@ -1,4 +1,4 @@
-// Operators that change the shape or order of elements, for all types of whole bytes.
+// Operators that change the shape or order of elements, for all types of whole bytes and strings.
 #include <algorithm>
 #include <numeric>
 
@@ -182,7 +182,7 @@ std::optional<std::string> settle_transpose(Op& op, const Inputs& in) {
 }  // namespace
 
 std::vector<OperatorInfo> reshape_operators() {
-  const Slot data{"data", kWholeBytes, 'T'}, result{"reshaped", kWholeBytes, 'T'};
+  const Slot data{"data", kMoved, 'T'}, result{"reshaped", kMoved, 'T'};
   const Traits keeps{.moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true};
   const auto row = [&](std::string_view name, int since, Op prototype, std::vector<Slot> inputs,
                        std::vector<Field> fields, Infer infer) {

@@ -1,6 +1,8 @@
 // Elementwise loops with numpy broadcasting, split by whether an operand moves, so that the dense cases vectorize.
 #pragma once
 
+#include <algorithm>
+#include <string>
 #include <type_traits>
 
 #include "ops/loops.h"
@@ -91,6 +93,13 @@ void with_width(DataType dtype, F f) {
   }
 }
 
+/// The same for strings too, with std::string.
+template <class F>
+void with_moved_type(DataType dtype, F f) {
+  if (dtype == DataType::string) return f(std::string());
+  with_width(dtype, f);
+}
+
 /// Calls f with float, or with the unsigned integer of the element's width: sums, differences and products modulo 2^n
 /// have the same bits for signed and unsigned integers.
 template <class F>
@@ -134,13 +143,13 @@ T larger(T a, T b) {
 
 /// Copies elements along a loop nest: offset 0 applies to `to`, offset 1 to `from`.
 inline void copy(DataType dtype, const Loops<2>& loops, const std::byte* from, std::byte* to) {
-  with_width(dtype, [&](auto zero) {
+  with_moved_type(dtype, [&](auto zero) {
     using T = decltype(zero);
     loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
       T* r = reinterpret_cast<T*>(to) + offsets[0];
       const T* x = reinterpret_cast<const T*>(from) + offsets[1];
       if (steps[0] == 1 && steps[1] == 1) {
-        std::memcpy(r, x, static_cast<std::size_t>(n) * sizeof(T));
+        std::copy_n(x, n, r);
       } else if (steps[0] == 1 && steps[1] == 0) {
         for (std::int64_t i = 0; i < n; ++i) r[i] = *x;
       } else {

@@ -20,6 +20,7 @@ int kind_of(const T& op) {
 }
 int kind_of(const ArgReduce& op) { return op.is_max ? 1 : 0; }
 int kind_of(const Softmax& op) { return op.log ? 1 : 0; }
+int kind_of(const MakeOptional&) { return 0; }  // its kind is a type
 
 int kind_of(const Op& op) {
   return std::visit([](const auto& o) { return kind_of(o); }, op);
@@ -38,7 +39,7 @@ struct Table {
           reshape_operators,   index_operators,     fill_operators,      resize_operators, control_operators,
           scatter_operators,   select_operators,    box_operators,       sample_operators, spectrum_operators,
           recurrent_operators, attention_operators, code_operators,      random_operators, loss_operators,
-          einsum_operators,    arrange_operators,   internal_operators})
+          einsum_operators,    arrange_operators,   sequence_operators,  text_operators,   internal_operators})
       for (OperatorInfo& row : family()) rows.push_back(std::move(row));
     for (const OperatorInfo& row : rows) {
       auto& kinds = by_kind[row.prototype.index()];

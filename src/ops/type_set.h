@@ -53,6 +53,13 @@ inline constexpr TypeSet kSmallReal = kReal8 | TypeSet{DataType::float8e8m0, Dat
 /// Every type whose elements fill whole bytes, except reals of 8 bits, which few operators take.
 inline constexpr TypeSet kWholeBytes = kReal | kOtherReal | kInteger | kBoolean;
 inline constexpr TypeSet kPacked{DataType::int4, DataType::uint4, DataType::int2, DataType::uint2};
+inline constexpr TypeSet kString{DataType::string};
+inline constexpr TypeSet kSequence{DataType::sequence};
+inline constexpr TypeSet kOptional{DataType::optional, DataType::optional_sequence};
+/// The types that operators move without computing with them.
+inline constexpr TypeSet kMoved = kWholeBytes | kString;
+/// The types of tensors that a sequence or an optional can hold.
+inline constexpr TypeSet kItem = kReal | kInteger | kBoolean | kString;
 /// The types that Cast converts.
 inline constexpr TypeSet kCastable = kWholeBytes | kPacked | kSmallReal;
 

@@ -47,7 +47,7 @@ bool is_negative(T x) {
 }
 
 void identity(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  if (const std::size_t bytes = size_bytes(out[0]); bytes > 0) std::memcpy(out[0].data, in[0].data, bytes);
+  copy_run(out[0].dtype, in[0].data, out[0].data, size_bytes(out[0]));
 }
 
 /// The kinds that also exist for integers.
@@ -296,7 +296,7 @@ std::vector<OperatorInfo> unary_operators() {
   using K = UnaryKind;
   using P = ParametricKind;
   return {
-      row("Identity", 1, K::identity, kWholeBytes, identity, Role::movement,
+      row("Identity", 1, K::identity, kMoved | kSequence | kOptional, identity, Role::movement,
           {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true},
           within_first),
       row("Relu", 6, K::relu, kReal | kSignedInteger, arithmetic, Role::clip, homogeneous, relu_bounds),

@@ -3,10 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/first_failure.h"
+#include "ops/operands.h"
 
 namespace bitfold::quantization {
 
@@ -43,7 +43,8 @@ Tensor take_samples(const Tensor& all, std::int64_t first, std::int64_t count) {
   std::byte* out = taken.mutable_bytes();
   for (std::int64_t i = 0; i < count; ++i) {
     const auto from = static_cast<std::size_t>(std::min(first + i, present - 1));
-    std::memcpy(out + static_cast<std::size_t>(i) * sample_bytes, all.bytes() + from * sample_bytes, sample_bytes);
+    ops::copy_run(all.dtype(), all.bytes() + from * sample_bytes, out + static_cast<std::size_t>(i) * sample_bytes,
+                  sample_bytes);
   }
   return taken;
 }

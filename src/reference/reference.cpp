@@ -7,7 +7,9 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "graph/runnable.h"
 #include "numeric/block_pool.h"
+#include "ops/containers.h"
 #include "ops/control.h"
 #include "ops/operator.h"
 #include "reference/fast.h"
@@ -70,6 +72,7 @@ struct Reference::Impl {
       if (!fits)
         fail("input '{}' has shape {}, expected {}", value.name, to_string(given.shape()), to_string(*value.shape));
     }
+    check_items(value, given);
     Tensor taken = given;
     snap_value(
         graph, id, [] { return "[input]"; }, taken);
@@ -117,6 +120,7 @@ struct Reference::Impl {
     const Node& node = graph.node(step.id);
     std::vector<TensorView> in, out;
     for (const Held* held : inputs) in.push_back(held == nullptr ? TensorView{} : view_of(held->tensor));
+    ops::check_objects(*step.row, node, in);
     if (step.row->evaluate == nullptr) return compute_dynamic(step, inputs, in, alive);
     const std::vector<ValueInfo>& made = outputs_of(step, inputs, inferred);
     std::vector<Held> outputs(node.outputs.size());

@@ -36,6 +36,8 @@ Tensor pseudo_random(DataType dtype, const Shape& shape) {
 /// The shape of input number i with all sizes known.
 Shape timed_shape(const Value& input, std::size_t i, const BenchOptions& options) {
   const Shape given = i < options.shapes.size() ? options.shapes[i] : Shape{};
+  check(!is_container(input.dtype), "input '{}' is a {}: give real inputs to run the network (bench --input)",
+        input.name, to_string(input.dtype));
   check(input.shape.has_value() || !given.empty(), "input '{}' has no shape: give one to run the network", input.name);
   Shape shape = input.shape.value_or(given);
   bool fits = given.empty() || given.size() == shape.size();

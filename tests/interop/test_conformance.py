@@ -28,7 +28,7 @@ def test_no_case_is_wrong(results, mode):
 
 
 def test_every_folded_file_runs_where_the_original_does(results):
-    # Strings, sequences and training are refused by name, before a file is written.
+    # Operators of training are refused by name, before a file is written.
     broken = {name: result["fold"] for name, result in results.items()
               if result["peer"][0] == "passed" and result["fold"][0] != "passed"
               and not result["fold"][1].startswith("bitfold:")}

@@ -22,7 +22,8 @@ struct Operand {
   bool is_nonzero = false;   ///< Whether integers must not be 0.
   bool is_constant = false;  ///< Whether it is an initializer instead of a network input.
   bool is_absent = false;
-  std::optional<Tensor> fixed;  ///< These elements instead of random ones, always as a constant.
+  std::optional<Tensor> fixed;    ///< These elements instead of random ones, always as a constant.
+  std::vector<Shape> items = {};  ///< The shapes of the tensors in a sequence; if empty, two of `shape`.
 };
 
 struct Case {
@@ -52,6 +53,10 @@ inline Operand fixed(Tensor tensor) {
 inline Operand vector(const std::vector<std::int64_t>& values) {
   return fixed(Tensor::from({static_cast<std::int64_t>(values.size())}, values));
 }
+inline Operand number(std::int64_t value) {
+  return fixed(Tensor::from<std::int64_t>({}, std::vector<std::int64_t>{value}));
+}
+inline Operand sequence_of(std::vector<Shape> items) { return {.items = std::move(items)}; }
 inline Operand absent() { return {.is_absent = true}; }
 
 /// All cases: at least one for every row of the operator table that can be run.
@@ -65,5 +70,6 @@ std::vector<Case> control_cases();   ///< If, Loop, Scan.
 std::vector<Case> index_cases();     ///< Operators that find, sample or rearrange elements.
 std::vector<Case> sequence_cases();  ///< Recurrent layers, attention, spectra, random numbers, losses.
 std::vector<Case> code_cases();      ///< Operators on codes, and further elementwise functions.
+std::vector<Case> object_cases();    ///< Operators on sequences, optionals and strings.
 
 }  // namespace bitfold::testing

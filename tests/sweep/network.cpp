@@ -1,6 +1,7 @@
 #include "sweep/network.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <random>
@@ -40,7 +41,31 @@ void fill(Tensor& tensor, const Operand& operand, std::mt19937_64& random) {
     x = static_cast<T>(random_number(range, std::is_integral_v<T> || operand.is_whole, random));
 }
 
+Tensor random_tensor(const Operand& operand, DataType type, std::mt19937_64& random);
+
+Tensor random_container(const Operand& operand, DataType type, std::mt19937_64& random) {
+  Operand item = operand;
+  if (type == DataType::optional) return Tensor::container(type, {random_tensor(item, DataType::float32, random)});
+  if (type == DataType::optional_sequence)
+    return Tensor::container(type, {random_container(operand, DataType::sequence, random)});
+  std::vector<Tensor> items;
+  for (const Shape& shape : operand.items.empty() ? std::vector<Shape>(2, operand.shape) : operand.items) {
+    item.shape = shape;
+    items.push_back(random_tensor(item, DataType::float32, random));
+  }
+  return Tensor::container(type, std::move(items));
+}
+
+Tensor random_strings(const Shape& shape, std::mt19937_64& random) {
+  constexpr std::array kTexts{"", "a", "b", "a b", " x  y ", "Monday", "tuesday", "r-s-t", "\u00e4\u00d6", "42"};
+  Tensor tensor(DataType::string, shape);
+  for (std::string& text : tensor.mutable_data<std::string>()) text = kTexts.at(random() % kTexts.size());
+  return tensor;
+}
+
 Tensor random_tensor(const Operand& operand, DataType type, std::mt19937_64& random) {
+  if (is_container(type)) return random_container(operand, type, random);
+  if (type == DataType::string) return random_strings(operand.shape, random);
   Tensor tensor(type, operand.shape);
   if (operand.low == operand.high && ops::kInteger.contains(type)) {  // a given number
     ops::with_integer_type(type, [&](auto zero) {
@@ -111,7 +136,8 @@ std::vector<Types> accepted_types(const Case& c) {
       const auto type = static_cast<DataType>(number);
       const bool is_convertible = !c.inputs[i].fixed || ops::kIndex.contains(type);
       if (!accepts(c, i, type) || type == all[0][i] || !is_convertible) continue;
-      if (is_body_value && ops::kPacked.contains(type)) continue;  // no operator of the bodies accepts it
+      // No operator of the bodies accepts packed types, and the bodies declare shapes.
+      if (is_body_value && (ops::kPacked.contains(type) || is_container(type))) continue;
       Types types = all[0];
       for (std::size_t k = 0; k < c.inputs.size(); ++k)
         if (k == i || (slot.group != 0 && slot_of(c, k).group == slot.group) ||
@@ -142,6 +168,9 @@ Network make(const Case& c, const Types& types) {
     } else {
       node.inputs.push_back(made.graph.add_input(name, types[i], operand.shape));
       made.inputs.push_back(tensor);
+      if (!is_container(types[i])) continue;
+      made.graph.value(node.inputs.back()).shape.reset();
+      made.graph.value(node.inputs.back()).items = ItemType{DataType::float32, {}};
     }
   }
   for (int i = 0; i < c.outputs; ++i) node.outputs.push_back(made.graph.add_value({.name = "y" + std::to_string(i)}));
@@ -158,6 +187,12 @@ std::string difference(const Tensor& actual, const Tensor& expected, double tole
     return fmt::format("{} of shape {}, expected {} of shape {}", to_string(actual.dtype()), to_string(actual.shape()),
                        to_string(expected.dtype()), to_string(expected.shape()));
   if (actual == expected) return {};
+  if (is_container(actual.dtype())) {
+    std::string text;
+    for (std::size_t i = 0; i < actual.items().size(); ++i)
+      text += difference(actual.items()[i], expected.items()[i], tolerance);
+    return text;
+  }
   if (actual.dtype() != DataType::float32) return "elements differ";
   double largest = 1;
   for (float x : expected.data<float>())
@@ -217,7 +252,7 @@ std::vector<Case> cases_of(const ops::OperatorInfo& row) {
 std::vector<Case> all_cases() {
   std::vector<Case> all;
   for (auto* family :
-       {layer_cases, element_cases, layout_cases, control_cases, index_cases, sequence_cases, code_cases})
+       {layer_cases, element_cases, layout_cases, control_cases, index_cases, sequence_cases, code_cases, object_cases})
     for (Case& c : family()) all.push_back(std::move(c));
   return all;
 }

@@ -135,6 +135,7 @@ TEST_P(Sweep, refuses_other_types_by_name) {
     for (int number = 0; number < kTypes; ++number) {
       const auto type = static_cast<DataType>(number);
       if (c.inputs[i].is_absent || slot_of(c, i).types.contains(type)) continue;
+      if (is_container(type) && c.inputs[i].is_constant) continue;  // constants are tensors
       SCOPED_TRACE(fmt::format("input {} is {}", i, to_string(type)));
       expect_refused(c, i, type);
     }

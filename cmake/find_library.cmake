@@ -1,6 +1,6 @@
-# Imported targets of the libraries that decode and resample audio: SndFile::sndfile and SampleRate::samplerate. Debian's
-# packages have no CMake files.
-function(bitfold_find_audio target library header package)
+# Imported targets of libraries whose Debian packages have no CMake files: re2::re2 (regular expressions),
+# SndFile::sndfile and SampleRate::samplerate (decoding and resampling of audio).
+function(bitfold_find_library target library header package)
   if(TARGET ${target})
     return()
   endif()
@@ -15,5 +15,6 @@ function(bitfold_find_audio target library header package)
                                              INTERFACE_INCLUDE_DIRECTORIES "${BITFOLD_${library}_INCLUDE}")
 endfunction()
 
-bitfold_find_audio(SndFile::sndfile sndfile sndfile.h libsndfile1-dev)
-bitfold_find_audio(SampleRate::samplerate samplerate samplerate.h libsamplerate0-dev)
+bitfold_find_library(SndFile::sndfile sndfile sndfile.h libsndfile1-dev)
+bitfold_find_library(SampleRate::samplerate samplerate samplerate.h libsamplerate0-dev)
+bitfold_find_library(re2::re2 re2 re2/re2.h libre2-dev)
