@@ -12,7 +12,7 @@
 namespace bitfold {
 namespace {
 
-constexpr std::array<Pass, 8> kPasses{{
+constexpr auto kPasses = std::to_array<Pass>({
     {"fold_constants", "first: it replaces arithmetic on constants by the constants that later passes expect",
      fold_constants},
     {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
@@ -25,7 +25,7 @@ constexpr std::array<Pass, 8> kPasses{{
     {"merge_activations", "after the folds, which make activations adjacent", merge_activations},
     {"merge_constants", "after the folds, which make copies of shared weights", merge_constants},
     {"eliminate_dead", "last: it removes the nodes that other passes have bypassed", eliminate_dead},
-}};
+});
 
 // A limit on rounds, which guards against passes that undo each other; real networks need two or three.
 constexpr int kMaxRounds = 100;
