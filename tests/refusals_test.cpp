@@ -122,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"gemm_rank", Gemm{}, {f({2, 3, 4}), f({4, 5})}, "A has shape 2x3x4 and B 4x5, expected matrices"},
         Refusal{"gemm_depth", Gemm{.trans_b = true}, {f({2, 3}), f({3, 5})}, "A has 3 columns, but B has 5 rows"},
         Refusal{"gemm_bias", Gemm{}, {f({2, 3}), f({3, 5}), f({4})}, "shapes 4 and 2x5 do not broadcast"},
-        Refusal{"einsum_terms", Einsum{"ij,jk->ik"}, {f({2, 3})}, "equation has 2 terms, the node 1 inputs"},
+        Refusal{"einsum_terms", Einsum{"ij,jk->ik"}, {f({2, 3})}, "equation has 2 terms, but the node has 1 inputs"},
         Refusal{"einsum_sizes",
                 Einsum{"ij,jk->ik"},
                 {f({2, 3}), f({4, 5})},

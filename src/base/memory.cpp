@@ -53,10 +53,11 @@ std::shared_ptr<std::byte> MemoryPieces::take(std::size_t bytes) {
   if (used_ + padded > size_) {
     // A new block is as large as all earlier ones together, so that large networks have few blocks and small ones waste
     // little.
-    size_ = std::max(padded, std::clamp(total_, kMinBlock, kMaxBlock));
-    if (size_ >= kHugePage) size_ = round_up(size_ + kReadableTail, kHugePage) - kReadableTail;
-    block_ = allocate(size_);
-    total_ += size_;
+    std::size_t size = std::max(padded, std::clamp(total_, kMinBlock, kMaxBlock));
+    if (size >= kHugePage) size = round_up(size + kReadableTail, kHugePage) - kReadableTail;
+    block_ = allocate(size);  // may throw; the sizes must still describe the last block then
+    size_ = size;
+    total_ += size;
     used_ = 0;
   }
   std::byte* piece = block_.get() + used_;

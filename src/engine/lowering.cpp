@@ -100,7 +100,9 @@ Program Lowering::run() {
       const Slot* codes = find(id, true, std::nullopt);
       const Slot& slot = codes != nullptr ? *codes : slots.front();
       const Storage storage = program_.buffers[static_cast<std::size_t>(slot.buffer)].storage;
-      if (storage == Storage::arena) program_.kept[graph.value(id).name] = {slot, graph.value(id).quant};
+      if (storage == Storage::arena)
+        program_.kept[graph.value(id).name] = {slot, graph.value(grid_source(id)).quant,
+                                               graph.value(id).quant.has_value()};
     }
   return std::move(program_);
 }
@@ -176,16 +178,20 @@ ValueInfo Lowering::output_info(NodeId id, std::size_t output) const {
   return info;
 }
 
-// A value without a grid of its own lies on that of the value from which it was moved.
-std::optional<CodeGrid> Lowering::code_grid(ValueId id) const {
+ValueId Lowering::grid_source(ValueId id) const {
   constexpr int kMostMovements = 16;
-  for (int i = 0; i < kMostMovements && !graph.value(id).quant; ++i) {
-    const NodeId from = graph.producer(id);
+  ValueId source = id;
+  for (int i = 0; i < kMostMovements && !graph.value(source).quant; ++i) {
+    const NodeId from = graph.producer(source);
     if (from == NodeId::none || !moves_codes(graph.node(from)) || graph.is_constant(graph.node(from).inputs[0]))
-      return std::nullopt;
-    id = graph.node(from).inputs[0];
+      return id;
+    source = graph.node(from).inputs[0];
   }
-  const auto& q = graph.value(id).quant;
+  return source;
+}
+
+std::optional<CodeGrid> Lowering::code_grid(ValueId id) const {
+  const auto& q = graph.value(grid_source(id)).quant;
   if (!q || q->bits > 8 || q->per_channel()) return std::nullopt;
   const int bias = q->is_signed ? 128 : 0;
   return CodeGrid{q->scale[0], q->zero_point[0] + bias, q->qmin() + bias, q->qmax() + bias};

@@ -70,6 +70,8 @@ class Lowering {
   DataType dtype(ValueId id) const { return infos_[static_cast<std::size_t>(id)].dtype; }
   /// Type and shape of a node's output that has no value.
   ValueInfo output_info(NodeId id, std::size_t output) const;
+  /// A value without a grid of its own lies on the grid of the value from which it was moved: that value, or `id`.
+  ValueId grid_source(ValueId id) const;
   /// The per-tensor grid of at most 8 bits, for unsigned storage.
   std::optional<CodeGrid> code_grid(ValueId id) const;
   /// The elements of an integer value, if all are known before running.

@@ -210,7 +210,7 @@ Tensor Plan::value(const std::string& name) const {
     }
     for (std::size_t d = shape.empty() ? 0 : shape.size() - 1; d-- > 0 && ++index[d] == shape[d];) index[d] = 0;
   }
-  return out;
+  return slot.is_code && !it->second.has_own_grid ? dequantize(out, *it->second.quant) : out;
 }
 
 }  // namespace bitfold::engine

@@ -68,7 +68,8 @@ struct Program {
   std::vector<DataType> output_types;
   struct Kept {
     Slot slot;
-    std::optional<QuantParams> quant;
+    std::optional<QuantParams> quant;  ///< The grid of the codes.
+    bool has_own_grid = false;         ///< False for a value that was moved from one with a grid: it is given as reals.
   };
   /// Set by steps that check magnitudes; null if there are none.
   std::shared_ptr<bool> has_large_values;

@@ -86,6 +86,19 @@ TEST(Session, keeps_codes_of_intermediate_values_in_the_graphs_own_layout) {
   EXPECT_THROW(session.value("no such value"), Error);
 }
 
+TEST(Session, keeps_reals_of_a_moved_value_without_a_grid) {
+  GraphBuilder b;
+  const ValueId x = b.input({2, 3}, unsigned_grid(0.5F, 3));
+  const ValueId moved = b.node(Transpose{{1, 0}}, {x});
+  b.output(b.node(Unary{UnaryKind::exp}, {moved}));
+  infer_shapes(b.graph);
+  Session session(b.graph, {.keep_values = true});
+  const Tensor reals = Tensor::from<float>({2, 3}, std::vector<float>{-1, 0, 1, 2, 3, 4});
+  session.run(std::vector<Tensor>{reals});
+  EXPECT_EQ(session.value(b.graph.value(moved).name),
+            Tensor::from<float>({3, 2}, std::vector<float>{-1, 2, 0, 3, 1, 4}));
+}
+
 bool has_step(const Session& session, const std::string& kernel) {
   const auto& steps = session.steps();
   return std::any_of(steps.begin(), steps.end(), [&](const StepInfo& s) { return s.kernel.find(kernel) == 0; });

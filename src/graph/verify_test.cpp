@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
                    },
                    "constant 'w' has blocks of 2 elements, but no axis"},
         BrokenGrid{"negative_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = -2; },
-                   "constant 'w' has blocks of -2 elements"},
+                   "constant 'w' has blocks of -2 elements; the size must not be negative"},
         BrokenGrid{"too_few_scales_for_blocks", [](auto& c) { c.g.value(c.w).quant->block_size = 2; },
                    "constant 'w' has 2 scales for blocks of shape 1x1x1x1"},
         BrokenGrid{"blocks_of_a_computed_value",

@@ -95,7 +95,7 @@ class GraphWriter {
   void write_pair(const Value& value, const std::string& from, const std::string& to, const char* mark,
                   const std::string& node_name);
   std::vector<std::string> write_grid(const Value& value, bool with_zero_point);
-  std::string write_grid_part(const std::string& stem, const Tensor& tensor);
+  std::string write_scale(const std::string& stem, const Tensor& scale);
   std::string clipped(const Value& value, const std::string& from);
 
   ModelWriting& model_;
@@ -104,8 +104,8 @@ class GraphWriter {
   GraphWriter* outer_;
   const std::string path_;
   std::map<ValueId, std::string> read_names_;  // names by which consumers read a value, if not its own
-  // Written scales and zero points per channel. Nodes that share weights have biases with equal ones.
-  std::map<Shape, std::vector<std::pair<Tensor, std::string>>> grid_parts_;
+  // Written scales per channel. Nodes that share weights have biases with equal ones.
+  std::map<Shape, std::vector<std::pair<Tensor, std::string>>> scales_;
   std::map<ValueId, std::string> own_names_;  // new names of values whose names occur in an outer graph
   // constants that nothing has read yet, and which are not written
   std::unordered_map<std::string, ValueId> constants_;

@@ -60,23 +60,23 @@ std::vector<std::string> GraphWriter::write_grid(const Value& value, bool with_z
   const Shape shape = grid.has_blocks()    ? grid.grid_shape(value.constant->shape())
                       : grid.per_channel() ? channels
                                            : Shape{};
-  std::vector<std::string> names{write_grid_part(value.name + "/scale", Tensor::from(shape, grid.scale))};
-  if (with_zero_point) names.push_back(write_grid_part(value.name + "/zero_point", zero_points(value, shape)));
+  std::vector<std::string> names{write_scale(value.name + "/scale", Tensor::from(shape, grid.scale))};
+  if (with_zero_point) {
+    names.push_back(fresh(value.name + "/zero_point"));
+    add_initializer(names.back(), zero_points(value, shape));
+  }
   return names;
 }
 
-// Equal scales or zero points per channel are written once.
-std::string GraphWriter::write_grid_part(const std::string& stem, const Tensor& tensor) {
-  if (tensor.rank() == 0) {
-    const std::string name = fresh(stem);
-    add_initializer(name, tensor);
-    return name;
-  }
-  auto& written = grid_parts_[tensor.shape()];
-  const auto equal = std::ranges::find_if(written, [&](const auto& part) { return part.first == tensor; });
+// Equal scales per channel are written once. Zero points are not: ONNX Runtime 1.32 refuses a file whose weights share
+// them ("Attempt to replace the existing tensor").
+std::string GraphWriter::write_scale(const std::string& stem, const Tensor& scale) {
+  std::vector<std::pair<Tensor, std::string>> scalars;  // never shared: one per value, too many to search
+  auto& written = scale.rank() == 0 ? scalars : scales_[scale.shape()];
+  const auto equal = std::ranges::find_if(written, [&](const auto& part) { return part.first == scale; });
   if (equal != written.end()) return equal->second;
-  written.emplace_back(tensor, fresh(stem));
-  add_initializer(written.back().second, tensor);
+  written.emplace_back(scale, fresh(stem));
+  add_initializer(written.back().second, scale);
   return written.back().second;
 }
 

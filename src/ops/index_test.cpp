@@ -25,7 +25,7 @@ TEST(GatherND, takes_rows_and_elements_of_each_sample) {
   EXPECT_EQ(op_message(GatherNd{1}, {iota({2, 3}), int64s({3, 1}, {0, 0, 0})}),
             "[GatherND 'n'] data of shape 2x3 and indices of shape 3x1 differ in their first 1 axes");
   EXPECT_EQ(op_message(GatherNd{}, {iota({2}), int64s({1, 2}, {0, 0})}),
-            "[GatherND 'n'] indices of shape 1x2 cannot address data of shape 2");
+            "[GatherND 'n'] indices of shape 1x2 cannot address data of shape 2: their last axis is 0 or too long");
 }
 
 TEST(ScatterElements, writes_or_combines_one_element_for_each_index) {

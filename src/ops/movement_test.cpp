@@ -78,7 +78,7 @@ TEST(ScatterND, errors_name_the_index_the_shape_and_the_type) {
   EXPECT_EQ(op_message(ScatterNd{}, {iota({3, 2}), int64s({2, 1}, {0, 1}), iota({2})}),
             "[ScatterND 'n'] updates have shape 2, expected 2x2");
   EXPECT_EQ(op_message(ScatterNd{}, {iota({3}), int64s({1, 2}, {0, 1}), iota({1})}),
-            "[ScatterND 'n'] indices of shape 1x2 cannot address data of shape 3");
+            "[ScatterND 'n'] indices of shape 1x2 cannot address data of shape 3: their last axis is 0 or too long");
   const std::string refusal =
       op_message(ScatterNd{ScatterReduction::add}, {booleans({1}, {0}), int64s({1, 1}, {0}), booleans({1}, {1})});
   EXPECT_TRUE(refusal.starts_with("[ScatterND 'n'] input 'data' is boolean; accepted with a reduction: float32, int8"))
