@@ -5,7 +5,9 @@
 // becomes Reshape between two pairs of QuantizeLinear and DequantizeLinear, which absorb_qdq() turns into grids. Files
 // with operators on codes (QOperator) contain the first form, also with constant codes, as in a Gather from a table.
 #include <algorithm>
+#include <map>
 #include <ranges>
+#include <set>
 
 #include "bitfold/affine.h"
 #include "bitfold/error.h"
@@ -81,19 +83,33 @@ class Movements {
     });
   }
 
-  /// Whether everything that the node moves is a constant, or was quantized to that grid.
-  bool comes_from(NodeId id, const QuantParams& grid, DataType type) const {
-    const Node& node = graph_.node(id);
-    const std::vector<std::size_t> slots = data_slots(node);
-    if (ops::fills(node.op) && !fill_is_zero(node, grid)) return false;
-    return !slots.empty() && std::ranges::all_of(slots, [&](std::size_t slot) {
-      const ValueId x = node.inputs[slot];
-      if (graph_.is_constant(x)) return !graph_.value(x).quant.has_value();
-      const NodeId from = graph_.producer(x);
-      if (from == NodeId::none || graph_.value(x).dtype != type) return false;
-      if (is_quantize(graph_.node(from).op)) return grid_of(from, type) == grid;
-      return is_movement(graph_.node(from)) && comes_from(from, grid, type);
-    });
+  /// Whether everything that the node moves is a constant, or was quantized to that grid, before any number of other
+  /// movements. Each movement is visited once, because chains of them may be long, and may branch and join.
+  bool comes_from(NodeId id, const QuantParams& grid, DataType type) {
+    std::vector<NodeId> open{id};
+    std::set<NodeId> seen{id};
+    while (!open.empty()) {
+      const NodeId at = open.back();
+      open.pop_back();
+      if (const auto known = origins_.find(at); known != origins_.end() && known->second == grid) continue;
+      const Node& node = graph_.node(at);
+      const std::vector<std::size_t> slots = data_slots(node);
+      if (slots.empty() || (ops::fills(node.op) && !fill_is_zero(node, grid))) return false;
+      for (const std::size_t slot : slots) {
+        const ValueId x = node.inputs[slot];
+        if (graph_.is_constant(x)) {
+          if (graph_.value(x).quant) return false;
+          continue;
+        }
+        const NodeId from = graph_.producer(x);
+        if (from == NodeId::none || graph_.value(x).dtype != type) return false;
+        if (is_quantize(graph_.node(from).op) ? grid_of(from, type) != grid : !is_movement(graph_.node(from)))
+          return false;
+        if (is_movement(graph_.node(from)) && seen.insert(from).second) open.push_back(from);
+      }
+    }
+    for (const NodeId at : seen) origins_.insert_or_assign(at, grid);
+    return true;
   }
 
   /// Whether a node that fills writes the code of real 0.
@@ -145,6 +161,7 @@ class Movements {
   }
 
   Graph& graph_;
+  std::map<NodeId, QuantParams> origins_;  // the grid from which a movement's codes come, where that is known
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Movements of codes between QuantizeLinear and DequantizeLinear become movements of reals with grids.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "bitfold/reference.h"
@@ -69,6 +70,34 @@ TEST(MovementOfCodes, pads_with_the_code_of_zero) {
     EXPECT_EQ(Reference(graph).run(std::vector{floats({2}, {1, 2})})[0],
               floats({3}, {static_cast<float>(fill - 3) * 0.5F, 1, 2}));
   }
+}
+
+TEST(MovementOfCodes, is_found_once_if_chains_branch_and_join) {
+  constexpr int kRounds = 60;
+  ModelBuilder b = with_grid();
+  b.input("x", {2}).constant("begin", Tensor::from<std::int64_t>({1}, {0}));
+  b.constant("end", Tensor::from<std::int64_t>({1}, {2}));
+  b.node("QuantizeLinear", "q", {"x", "s", "z"}, {"codes0"});
+  for (int i = 0; i < kRounds; ++i) {
+    const std::string codes = fmt::format("codes{}", i), twice = fmt::format("twice{}", i);
+    set_integer(b.node("Concat", twice, {codes, codes}, {twice}), "axis", 0);
+    b.node("Slice", fmt::format("slice{}", i), {twice, "begin", "end"}, {fmt::format("codes{}", i + 1)});
+  }
+  b.node("DequantizeLinear", "dq", {fmt::format("codes{}", kRounds), "s", "z"}, {"y"});
+  const Graph graph = b.load();
+  EXPECT_EQ(count_of(graph, "DequantizeLinear"), 0u);
+  EXPECT_EQ(Reference(graph).run(std::vector{floats({2}, {1, -1})})[0], floats({2}, {1, -1}));
+}
+
+TEST(MovementOfCodes, is_found_in_long_chains) {
+  constexpr int kLength = 20'000;
+  ModelBuilder b = with_grid();
+  b.input("x", {2, 2});
+  b.node("QuantizeLinear", "q", {"x", "s", "z"}, {"codes0"});
+  for (int i = 0; i < kLength; ++i)
+    b.node("Flatten", fmt::format("flatten{}", i), {fmt::format("codes{}", i)}, {fmt::format("codes{}", i + 1)});
+  b.node("DequantizeLinear", "dq", {fmt::format("codes{}", kLength), "s", "z"}, {"y"});
+  EXPECT_EQ(count_of(b.load(), "DequantizeLinear"), 0u);
 }
 
 TEST(MovementOfCodes, stays_one_of_codes_unless_every_grid_is_the_same) {
