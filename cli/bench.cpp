@@ -90,8 +90,8 @@ std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
 
 void bench_models(const Options& o) {
   std::vector<Graph> graphs;
-  for (const auto& path : o.models)
-    graphs.push_back(load_runnable(path, o.cut, load_options_for(o.input), !o.no_optimize));
+  const LoadOptions load = load_options_for(o.input);
+  for (const auto& path : o.models) graphs.push_back(load_runnable(path, o.cut, load, !o.no_optimize));
   std::vector<const Graph*> pointers;
   for (const auto& graph : graphs) pointers.push_back(&graph);
   BenchOptions options = o.bench;

@@ -39,16 +39,27 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-std::vector<fs::path> files_in(const fs::path& folder, FileKind kind, std::vector<std::string>& notes) {
-  std::vector<fs::path> paths = sorted_entries(folder);
-  std::erase_if(paths, [&](const fs::path& path) {
+// The readable files of that kind among the entries of a folder.
+std::vector<fs::path> files_among(std::vector<fs::path> entries, FileKind kind, std::vector<std::string>& notes) {
+  std::erase_if(entries, [&](const fs::path& path) {
     if (kind_of(path) != kind || is_folder(path)) return true;
     const std::string reason = why_unreadable(path);
     if (!reason.empty()) notes.push_back(fmt::format("'{}' is left out: {}", path.string(), reason));
     return !reason.empty();
   });
-  return paths;
+  return entries;
 }
+
+// The sorted entries of a folder, and of each folder in it.
+struct Listing {
+  std::vector<fs::path> entries;
+  std::map<fs::path, std::vector<fs::path>> folders;
+
+  explicit Listing(const fs::path& folder) : entries(sorted_entries(folder)) {
+    for (const fs::path& path : entries)
+      if (is_folder(path)) folders.emplace(path, sorted_entries(path));
+  }
+};
 
 // Splits "name index"; the name may contain spaces. Empty if the line has another form.
 std::optional<std::pair<std::string, std::int64_t>> split_label(std::string_view line) {
@@ -96,7 +107,7 @@ FileSet read_labels(const fs::path& folder, std::vector<std::string>& notes) {
   if (kind_of(result.files.front().path) == FileKind::audio) result.kind = FileKind::audio;
   std::size_t unlisted = 0;
   std::vector<std::string> ignored;
-  for (const fs::path& file : files_in(folder, result.kind, ignored))
+  for (const fs::path& file : files_among(sorted_entries(folder), result.kind, ignored))
     unlisted += line_of.count(file.filename().string()) == 0 ? 1 : 0;
   if (unlisted > 0)
     notes.push_back(fmt::format("'{}': {} {} are not in labels.txt and are left out", folder.string(), unlisted,
@@ -118,13 +129,13 @@ std::vector<LabelledFile> deal(const std::vector<std::vector<fs::path>>& classes
   return files;
 }
 
-FileSet find_in_folder(const std::string& folder, FileKind kind, std::vector<std::string>& notes) {
-  const std::vector<fs::path> plain = files_in(folder, kind, notes);
+FileSet find_in_folder(const std::string& folder, const Listing& listing, FileKind kind,
+                       std::vector<std::string>& notes) {
+  const std::vector<fs::path> plain = files_among(listing.entries, kind, notes);
   std::vector<std::vector<fs::path>> classes;
   std::string empty_class;
-  for (const fs::path& path : sorted_entries(folder)) {
-    if (!is_folder(path)) continue;
-    classes.push_back(files_in(path, kind, notes));
+  for (const auto& [path, entries] : listing.folders) {
+    classes.push_back(files_among(entries, kind, notes));
     if (classes.back().empty()) empty_class = path.filename().string();
   }
   FileSet result{folder, kind, deal(classes), true};
@@ -177,9 +188,10 @@ std::string_view to_string(FileKind kind) {
 FileSet find_files(const std::string& folder, std::vector<std::string>& notes) {
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(fs::path(folder) / "labels.txt", ignored))) return read_labels(folder, notes);
+  const Listing listing(folder);
   std::vector<std::string> image_notes, audio_notes;
-  FileSet images = find_in_folder(folder, FileKind::image, image_notes);
-  FileSet sounds = find_in_folder(folder, FileKind::audio, audio_notes);
+  FileSet images = find_in_folder(folder, listing, FileKind::image, image_notes);
+  FileSet sounds = find_in_folder(folder, listing, FileKind::audio, audio_notes);
   check(images.files.empty() || sounds.files.empty(),
         "'{}': contains both images and audio files; give each form a folder of its own", folder);
   const bool has_audio = !sounds.files.empty();

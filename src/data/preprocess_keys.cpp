@@ -78,6 +78,12 @@ std::optional<ImageSize> size(std::string_view text) {
   return ImageSize{*width, *height};
 }
 
+// "320x240", or one number for both sides.
+std::optional<ImageSize> size_or_side(std::string_view text) {
+  const auto square = side(text);
+  return square ? ImageSize{*square, *square} : size(text);
+}
+
 std::optional<double> number(std::string_view text) {
   double value = 0;
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -149,8 +155,7 @@ void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_vi
           "them, like x48 or 320x",
           text);
   } else if (key == "fit") {
-    const auto square = side(text);
-    preprocess.fit = square ? ImageSize{*square, *square} : size(text);
+    preprocess.fit = size_or_side(text);
     check(preprocess.fit.has_value(), "fit: '{}' is neither pixels, like 640, nor width x height, like 640x480", text);
   } else if (key == "align") {
     check(text == "center" || text == "top_left", "align: '{}' must be center or top_left", text);
@@ -163,8 +168,7 @@ void set_preprocess(Preprocess& preprocess, std::string_view key, std::string_vi
   } else if (key == "normalize") {
     set_normalization(preprocess, text);
   } else if (key == "crop") {
-    const auto square = side(text);
-    preprocess.crop = square ? ImageSize{*square, *square} : size(text);
+    preprocess.crop = size_or_side(text);
     check(preprocess.crop.has_value(), "crop: '{}' is neither pixels, like 224, nor width x height, like 320x240",
           text);
   } else if (key == "scale") {

@@ -200,15 +200,13 @@ std::shared_ptr<const IntegerFilter> ProductWeights::filter(const ProductFacts& 
     residual = {grid.scale, static_cast<float>(grid.zero_point), static_cast<float>(grid.qmin),
                 static_cast<float>(grid.qmax)};
   }
-  const ConvFilter& f = p_.filter;
   const Slot* folded = l_.folded(p_.x, true);
-  const PackedWeightsKey weights{
-      .weights = p_.w,
-      .shape = {f.out_channels, f.in_channels, f.groups, f.kernel_h, f.kernel_w, f.dilation_h, f.dilation_w},
-      .output_stride = p_.weights.output_stride,
-      .folded_channels = folded == nullptr ? 0 : folded->folded[1],
-      .folded_rows = p_.form.folded_rows,
-      .form = form};
+  const PackedWeightsKey weights{.weights = p_.w,
+                                 .filter = p_.filter,
+                                 .output_stride = p_.weights.output_stride,
+                                 .folded_channels = folded == nullptr ? 0 : folded->folded[1],
+                                 .folded_rows = p_.form.folded_rows,
+                                 .form = form};
   const auto make = [&](MemoryPieces& memory, const PackedFilter* same_weights) {
     std::vector<float> scales;
     if (codes_.empty()) (void)decode(scales);

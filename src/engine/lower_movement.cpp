@@ -216,6 +216,13 @@ bool is_whole_bytes(const Lowering& l, const Node& node) {
 
 }  // namespace
 
+bool moves_codes(const Node& node) {
+  if (node.inputs.empty() || node.inputs[0] == ValueId::none || !ops::moves_elements(node.op)) return false;
+  // StridedStep also lowers operators that have several inputs or fill something in.
+  return ops::info(node.op).traits.keeps_order || std::holds_alternative<Transpose>(node.op) ||
+         std::holds_alternative<Slice>(node.op) || std::holds_alternative<Split>(node.op);
+}
+
 bool lower_movement(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || node.outputs[0] == ValueId::none) return false;

@@ -40,17 +40,6 @@ std::uint8_t quantize_code(float x, const CodeGrid& grid) {
   return static_cast<std::uint8_t>(round_half_even(std::clamp(t, low, high)) + grid.zero_point);
 }
 
-namespace {
-
-/// Whether lower_movement() moves the codes of the node's first input.
-bool moves_codes(const Node& node) {
-  if (node.inputs.empty() || node.inputs[0] == ValueId::none || !ops::moves_elements(node.op)) return false;
-  return ops::info(node.op).traits.keeps_order || std::holds_alternative<Transpose>(node.op) ||
-         std::holds_alternative<Slice>(node.op) || std::holds_alternative<Split>(node.op);
-}
-
-}  // namespace
-
 Lowering::Lowering(const Graph& source, std::span<const Shape> input_shapes, const SessionOptions& session_options,
                    WeightCache& weight_cache, bool fuse_clamps)
     : graph(source),

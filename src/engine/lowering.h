@@ -149,7 +149,9 @@ class Lowering {
 
 // The ways to lower a node, in the order in which they are tried. Each returns true if it lowered the node, and
 // otherwise changes nothing.
-bool lower_movement(Lowering& lowering, NodeId id);   ///< nodes that only move elements, as codes or reals
+bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
+/// Whether lower_movement() moves the codes of the node's first input.
+bool moves_codes(const Node& node);
 bool lower_integer(Lowering& lowering, NodeId id);    ///< layers that compute codes from codes
 bool lower_float(Lowering& lowering, NodeId id);      ///< in oneDNN or the engine's float steps
 bool lower_recurrent(Lowering& lowering, NodeId id);  ///< part of lower_float: RNN, GRU, LSTM

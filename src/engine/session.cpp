@@ -23,17 +23,11 @@ auto naming_memory(const F& f) {
   }
 }
 
-/// Equal weights are packed once.
-Graph with_merged_constants(Graph graph) {
-  merge_constants(graph);
-  return graph;
-}
-
 }  // namespace
 
 struct Session::Impl {
-  Impl(const Graph& g, const SessionOptions& o, std::shared_ptr<engine::WeightCache> w)
-      : graph(with_merged_constants(g)), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
+  Impl(Graph g, const SessionOptions& o, std::shared_ptr<engine::WeightCache> w)
+      : graph(std::move(g)), options(o), threads(thread_count(o.threads)), weights(std::move(w)) {}
 
   Graph graph;
   SessionOptions options;
@@ -64,7 +58,9 @@ Session::Session(const Graph& graph, SessionOptions options)
         check(!options.isa || *options.isa <= detected_isa(), "isa is {}, but this CPU supports at most {}",
               to_string(options.isa.value_or(Isa::portable)), to_string(detected_isa()));
         check_runnable(graph, infer_values(graph));
-        return std::make_unique<Impl>(graph, options, std::make_shared<engine::WeightCache>());
+        Graph own = graph;
+        merge_constants(own);  // equal weights are packed once
+        return std::make_unique<Impl>(std::move(own), options, std::make_shared<engine::WeightCache>());
       })) {
   if (impl_->executor.is_compiled()) return;
   const ThreadLimit scope(impl_->threads);

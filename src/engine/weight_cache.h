@@ -56,10 +56,10 @@ struct FilterKey {
 /// The weights of a filter in one packed form. Filters with equal keys share the packed bytes.
 struct PackedWeightsKey {
   ValueId weights = ValueId::none;
-  std::array<std::int64_t, 7> shape{};  ///< The members of ConvFilter.
-  std::int64_t output_stride = 0;       ///< WeightMatrix::output_stride
-  std::int64_t folded_channels = 0;     ///< Channels of the flattened image that the product reads; 0 for others.
-  std::int64_t folded_rows = 1;         ///< ImageForm::folded_rows
+  ConvFilter filter;
+  std::int64_t output_stride = 0;    ///< WeightMatrix::output_stride
+  std::int64_t folded_channels = 0;  ///< Channels of the flattened image that the product reads; 0 for others.
+  std::int64_t folded_rows = 1;      ///< ImageForm::folded_rows
   FilterForm form = FilterForm::direct;
 
   auto operator<=>(const PackedWeightsKey&) const = default;

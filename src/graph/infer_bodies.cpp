@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/control.h"
 #include "ops/infer.h"
 #include "ops/type_set.h"
 
@@ -16,21 +17,13 @@ std::optional<ItemType> common_items(const std::optional<ItemType>& a, const std
   return both;
 }
 
-/// The facts known about a value that is either a or b. Sizes that differ become unknown. If the ranks differ, the
-/// shape is unknown.
+/// The facts known about a value that is either a or b.
 ValueInfo common(const ValueInfo& a, const ValueInfo& b) {
-  ValueInfo both{.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown,
-                 .shape = a.shape,
-                 .elements = {},
-                 .scales = {},
-                 .items = common_items(a.items, b.items)};
-  if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
-    both.shape.reset();
-    return both;
-  }
-  for (std::size_t i = 0; i < both.shape->size(); ++i)
-    if ((*both.shape)[i] != (*b.shape)[i]) (*both.shape)[i] = kDynamic;
-  return both;
+  return {.dtype = a.dtype == b.dtype ? a.dtype : DataType::unknown,
+          .shape = ops::common_shape(a.shape, b.shape),
+          .elements = {},
+          .scales = {},
+          .items = common_items(a.items, b.items)};
 }
 
 /// The same type; the shape and elements may change between iterations and are unknown.
@@ -88,8 +81,9 @@ ValueInfo carried_on(const ValueInfo& before, const ValueInfo& after) {
 }
 
 /// Carried values keep their shape if one iteration keeps it.
-std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs, std::size_t first_in,
-                                     std::size_t first_out, std::size_t count) {
+std::vector<ValueInfo> infer_carried(const Graph& body, std::vector<ValueInfo> inputs,
+                                     const ops::CarriedValues& carried) {
+  const auto [node_input, first_in, first_out, count] = carried;
   std::vector<ValueInfo> outputs = infer_outputs(body, inputs);
   bool has_changed = false;
   for (std::size_t i = 0; i < count; ++i) {
@@ -114,14 +108,15 @@ std::vector<ValueInfo> infer_loop(const Node& node, std::span<const ValueInfo> i
   const Graph& body = *node.bodies[0];
   const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
   check(node.inputs.size() >= 2 + captured, "has {} inputs, {} of them captured", node.inputs.size(), captured);
-  const std::size_t carried = node.inputs.size() - 2 - captured;
+  const ops::CarriedValues values = ops::carried_values(node);
+  const std::size_t carried = values.count;
   check(body.inputs().size() == 2 + carried + captured && body.outputs().size() >= 1 + carried,
         "carries {} values, but its body has {} inputs and {} outputs", carried, body.inputs().size(),
         body.outputs().size());
   std::vector<ValueInfo> in{{.dtype = DataType::int64, .shape = Shape{}},
                             {.dtype = DataType::boolean, .shape = Shape{}}};
   in.insert(in.end(), inputs.begin() + 2, inputs.end());
-  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), 2, 1, carried);
+  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), values);
   outputs.erase(outputs.begin());
   for (std::size_t i = carried; i < outputs.size(); ++i) {
     outputs[i].elements.reset();
@@ -139,7 +134,8 @@ std::vector<ValueInfo> infer_scan(const Node& node, std::span<const ValueInfo> i
   const auto captured = static_cast<std::size_t>(op.captured), scanned = static_cast<std::size_t>(op.scan_inputs);
   check(node.inputs.size() >= scanned + captured && body.inputs().size() == node.inputs.size(),
         "has {} inputs, {} of them scanned, but its body has {}", node.inputs.size(), scanned, body.inputs().size());
-  const std::size_t states = node.inputs.size() - scanned - captured;
+  const ops::CarriedValues values = ops::carried_values(node);
+  const std::size_t states = values.count;
   check(body.outputs().size() >= states && body.outputs().size() == node.outputs.size(),
         "has {} states and {} outputs, but its body has {} outputs", states, node.outputs.size(),
         body.outputs().size());
@@ -153,7 +149,7 @@ std::vector<ValueInfo> infer_scan(const Node& node, std::span<const ValueInfo> i
     if (length == kDynamic) length = (*slice.shape)[static_cast<std::size_t>(axis)];
     slice.shape->erase(slice.shape->begin() + axis);
   }
-  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), 0, 0, states);
+  std::vector<ValueInfo> outputs = infer_carried(body, std::move(in), values);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     outputs[i].elements.reset();
     if (i < states || !outputs[i].shape) continue;

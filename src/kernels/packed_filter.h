@@ -16,7 +16,7 @@ struct ConvFilter {
   std::int64_t out_channels = 1, in_channels = 1, groups = 1;
   std::int64_t kernel_h = 1, kernel_w = 1;
   std::int64_t dilation_h = 1, dilation_w = 1;
-  bool operator==(const ConvFilter&) const = default;
+  auto operator<=>(const ConvFilter&) const = default;
 
   /// One input channel and one output channel per group; computed by depthwise/ instead of gemm/.
   bool is_depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }

@@ -102,6 +102,13 @@ void set_reals(onnx::NodeProto& node, const char* name, const std::vector<float>
 }
 void set_tensor(onnx::NodeProto& node, const char* name, const Tensor& value) { Writer{node, name}(value); }
 
+void set_graph(onnx::NodeProto& node, const char* name, onnx::GraphProto value) {
+  onnx::AttributeProto& attribute = *node.add_attribute();
+  attribute.set_name(name);
+  attribute.set_type(onnx::AttributeProto::GRAPH);
+  *attribute.mutable_g() = std::move(value);
+}
+
 const onnx::AttributeProto* find_attribute(const onnx::NodeProto& node, std::string_view name) {
   for (const auto& attribute : node.attribute())
     if (attribute.name() == name) return &attribute;

@@ -28,6 +28,7 @@ void set_word(onnx::NodeProto& node, const char* name, std::string_view value);
 void set_integers(onnx::NodeProto& node, const char* name, const std::vector<std::int64_t>& values);
 void set_reals(onnx::NodeProto& node, const char* name, const std::vector<float>& values);
 void set_tensor(onnx::NodeProto& node, const char* name, const Tensor& value);
+void set_graph(onnx::NodeProto& node, const char* name, onnx::GraphProto value);
 
 /// Null if the node has no attribute of that name.
 const onnx::AttributeProto* find_attribute(const onnx::NodeProto& node, std::string_view name);

@@ -7,10 +7,13 @@
 #include "numeric/reals.h"
 #include "onnx/attributes.h"
 #include "onnx/model_builder.h"
+#include "round_trip.h"
 #include "testing.h"
 
 namespace bitfold {
 namespace {
+
+using testing::save_and_load;
 
 using testing::ModelBuilder;
 
@@ -24,13 +27,6 @@ Tensor halves(const Shape& shape, const std::vector<float>& values) {
 void declare(onnx::ValueInfoProto& info, const std::string& name, int type) {
   info.set_name(name);
   info.mutable_type()->mutable_tensor_type()->set_elem_type(type);
-}
-
-Graph save_and_load(const Graph& graph, const SaveOptions& options = {}) {
-  testing::TemporaryFolder folder;
-  const std::string path = (folder / "model.onnx").string();
-  save_onnx(graph, path, options);
-  return load_onnx(path);
 }
 
 class OtherReals : public ::testing::TestWithParam<std::pair<int, DataType>> {};

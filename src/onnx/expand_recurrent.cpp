@@ -8,6 +8,7 @@
 #include "onnx/attributes.h"
 #include "onnx/expansion.h"
 #include "onnx/wire.h"
+#include "ops/operator.h"
 #include "ops/recurrent.h"
 
 namespace bitfold {
@@ -41,10 +42,13 @@ class Body {
   void output(const std::string& value) {
     const std::string name = fmt::format("{}output_{}", prefix_, graph_.output_size());
     graph_.add_output()->set_name(name);
-    append("Identity", {value}, {}).add_output(name);
+    onnx::NodeProto& node = *graph_.add_node();
+    Expansion::fill(node, "Identity", {value}, {});
+    node.add_output(name);
   }
   Names add(const char* type, const Names& inputs, int count, const Attributes& attributes) {
-    onnx::NodeProto& node = append(type, inputs, attributes);
+    onnx::NodeProto& node = *graph_.add_node();
+    Expansion::fill(node, type, inputs, attributes);
     Names outputs;
     for (int i = 0; i < count; ++i)
       outputs.push_back(*node.add_output() = fmt::format("{}{}_{}", prefix_, type, values_++));
@@ -88,14 +92,6 @@ class Body {
   const onnx::GraphProto& graph() const { return graph_; }
 
  private:
-  onnx::NodeProto& append(const char* type, const Names& inputs, const Attributes& attributes) {
-    onnx::NodeProto& node = *graph_.add_node();
-    node.set_op_type(type);
-    for (const std::string& name : inputs) node.add_input(name);
-    for (const auto& [name, value] : attributes) set_attribute(node, name, value);
-    return node;
-  }
-
   std::string prefix_;
   onnx::GraphProto graph_;
   int values_ = 0;
@@ -129,20 +125,16 @@ class DynamicLstm {
   }
 
  private:
+  /// The attributes are those of LSTM; hidden_size repeats what the weights say.
   void read_attributes() {
-    const std::string direction = e_.word("direction", "forward");
-    check(direction == "forward" || direction == "reverse" || direction == "bidirectional", "direction is '{}'",
-          direction);
-    op_.kind = RecurrentKind::lstm;
-    op_.direction = direction == "forward"   ? Direction::forward
-                    : direction == "reverse" ? Direction::reverse
-                                             : Direction::bidirectional;
-    for (const auto& [name, value] : e_.attributes({"activations"}))
-      if (const auto* words = std::get_if<std::vector<std::string>>(&value)) op_.activations = *words;
-    op_.activation_alpha = e_.reals("activation_alpha");
-    op_.activation_beta = e_.reals("activation_beta");
-    op_.input_forget = e_.integer("input_forget", 0) != 0;
-    if (!e_.attributes({"clip"}).empty()) op_.clip = e_.real("clip", 0);
+    const ops::OperatorInfo& lstm = *ops::find_operator("", "LSTM");
+    Op op = lstm.prototype;
+    for (auto& [name, value] :
+         e_.attributes({"direction", "activations", "activation_alpha", "activation_beta", "input_forget", "clip"})) {
+      const ops::Field& field = *std::ranges::find(lstm.fields, name, &ops::Field::name);
+      if (const Reason reason = field.set(op, *value_for(field, std::move(value)))) fail("{}", *reason);
+    }
+    op_ = std::get<Recurrent>(std::move(op));
     directions_ = op_.direction == Direction::bidirectional ? 2 : 1;
   }
 
@@ -227,10 +219,7 @@ class DynamicLstm {
       attributes.emplace_back("scan_output_directions", Ints{1});
     }
     const Names outputs = e_.add("Scan", inputs, body.output_size(), attributes);
-    onnx::AttributeProto& attribute = *e_.nodes().back().add_attribute();
-    attribute.set_name("body");
-    attribute.set_type(onnx::AttributeProto::GRAPH);
-    *attribute.mutable_g() = body;
+    set_graph(e_.nodes().back(), "body", body);
     const std::string& y = outputs.back();
     if (!has_lengths) return {y, outputs[0], outputs[1]};
     // The last state of an empty sequence is 0.

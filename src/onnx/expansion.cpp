@@ -55,18 +55,17 @@ Expansion::Attributes Expansion::attributes(std::initializer_list<std::string_vi
   return found;
 }
 
-onnx::NodeProto& Expansion::append(const char* type, Names inputs, const Attributes& attributes) {
-  onnx::NodeProto& made = nodes_.emplace_back();
+void Expansion::fill(onnx::NodeProto& made, const char* type, Names inputs, const Attributes& attributes) {
   made.set_op_type(type);
   while (!inputs.empty() && inputs.back().empty()) inputs.pop_back();
   for (std::string& name : inputs) made.add_input(std::move(name));
   for (const auto& [name, value] : attributes) set_attribute(made, name, value);
-  return made;
 }
 
 Expansion::Names Expansion::add(const char* type, Names inputs, int count, const Attributes& attributes) {
   const std::string owner = node_.name().empty() && node_.output_size() > 0 ? node_.output(0) : node_.name();
-  onnx::NodeProto& made = append(type, std::move(inputs), attributes);
+  onnx::NodeProto& made = nodes_.emplace_back();
+  fill(made, type, std::move(inputs), attributes);
   Names outputs;
   for (int i = 0; i < count; ++i) {
     outputs.push_back(context_.fresh(owner + "/" + type));
@@ -81,7 +80,8 @@ std::string Expansion::add(const char* type, Names inputs, const Attributes& att
 }
 
 void Expansion::give(int slot, const char* type, Names inputs, const Attributes& attributes) {
-  onnx::NodeProto& made = append(type, std::move(inputs), attributes);
+  onnx::NodeProto& made = nodes_.emplace_back();
+  fill(made, type, std::move(inputs), attributes);
   made.add_output(node_.output(slot));
   made.set_name(slot == 0 ? node_.name() : node_.output(slot));
 }

@@ -70,10 +70,12 @@ class Expansion {
 
   std::vector<onnx::NodeProto>& nodes() { return nodes_; }
 
+  /// Sets the type, the inputs (without absent ones at the end) and the attributes of a new node.
+  static void fill(onnx::NodeProto& made, const char* type, Names inputs, const Attributes& attributes);
+
  private:
   template <class T>
   std::optional<T> attribute(std::string_view name) const;
-  onnx::NodeProto& append(const char* type, Names inputs, const Attributes& attributes);
 
   const onnx::NodeProto& node_;
   Context context_;

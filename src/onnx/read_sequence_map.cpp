@@ -102,10 +102,7 @@ std::optional<std::string> GraphReader::read_sequence_map(const SourceNode& sour
   }
   loop.set_op_type("Loop");
   loop.set_name(node.name());
-  onnx::AttributeProto& written = *loop.add_attribute();
-  written.set_name("body");
-  written.set_type(onnx::AttributeProto::GRAPH);
-  *written.mutable_g() = std::move(body);
+  set_graph(loop, "body", std::move(body));
   *outer.add_node() = std::move(loop);
   for (const onnx::NodeProto& made : outer.node()) read_node({&made, source.opsets});
   return std::nullopt;

@@ -1,4 +1,6 @@
 // Invariant 6: load_onnx(save_onnx(g)) == g for a compacted graph.
+#include "round_trip.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -10,12 +12,7 @@
 namespace bitfold {
 namespace {
 
-Graph save_and_load(const Graph& graph, const SaveOptions& options = {}) {
-  testing::TemporaryFolder folder;
-  const std::string path = (folder / "model.onnx").string();
-  save_onnx(graph, path, options);
-  return load_onnx(path);
-}
+using testing::save_and_load;
 
 void expect_same(const Graph& graph, const Graph& loaded) {
   ASSERT_EQ(graph.node_count(), loaded.node_count());

@@ -5,19 +5,11 @@
 #include "bitfold/reference.h"
 #include "error_testing.h"
 #include "onnx/model_builder.h"
+#include "round_trip.h"
 #include "testing.h"
 
 namespace bitfold::testing {
 namespace {
-
-Graph saved_and_loaded(const Graph& graph) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "m.onnx";
-  save_onnx(graph, path);
-  Graph loaded = load_onnx(path);
-  loaded.compact();
-  return loaded;
-}
 
 void set_type(onnx::ValueInfoProto& info, const std::string& name, DataType dtype, DataType item) {
   info.set_name(name);
@@ -58,7 +50,7 @@ TEST(Strings, of_constants_survive) {
   const Graph graph = b.load();
   EXPECT_EQ(graph.value(graph.find("c")).constant, Tensor::from<std::string>({150, 2}, texts));
   EXPECT_EQ(graph.value(graph.find("z")).constant, Tensor::from<std::string>({1}, std::vector<std::string>{"s"}));
-  EXPECT_EQ(saved_and_loaded(graph), graph);
+  EXPECT_EQ(save_and_load(graph), graph);
 }
 
 TEST(Strings, must_not_be_raw_data) {
@@ -79,7 +71,7 @@ TEST(Optional, keeps_its_type) {
   const Graph graph = b.load();
   EXPECT_EQ(std::get<MakeOptional>(graph.node(graph.nodes()[0]).op),
             (MakeOptional{DataType::optional_sequence, DataType::int64}));
-  EXPECT_EQ(saved_and_loaded(graph), graph);
+  EXPECT_EQ(save_and_load(graph), graph);
   EXPECT_EQ(Reference(graph).run({})[0], Tensor::container(DataType::optional_sequence, {}));
 }
 
@@ -117,7 +109,7 @@ TEST(SequenceMap, becomes_a_loop) {
   };
   const std::vector<Tensor> inputs{sequence({1, 2, 3}), floats({1}, {10}), floats({1}, {5})};
   EXPECT_EQ(Reference(graph).run(inputs)[0], sequence({15, 25, 35}));
-  EXPECT_EQ(Reference(saved_and_loaded(graph)).run(inputs)[0], sequence({15, 25, 35}));
+  EXPECT_EQ(Reference(save_and_load(graph)).run(inputs)[0], sequence({15, 25, 35}));
 }
 
 TEST(SequenceMap, refuses_a_body_that_does_not_fit) {

@@ -12,8 +12,6 @@
 
 namespace bitfold::ops {
 
-std::vector<OperatorInfo> optional_operators();  ///< Optional, OptionalHasElement, OptionalGetElement
-
 /// Throws Error if an input is an object that its slot does not accept, or no object where the slot expects one. Types
 /// are checked before a network runs, but the body of a Loop may give another type than it takes.
 inline void check_objects(const OperatorInfo& row, const Node& node, std::span<const TensorView> inputs) {

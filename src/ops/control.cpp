@@ -178,6 +178,14 @@ std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inpu
   return infos;
 }
 
+CarriedValues carried_values(const Node& node) {
+  const std::size_t inputs = node.inputs.size() - captured_count(node);
+  if (std::holds_alternative<Loop>(node.op)) return {2, 2, 1, inputs - 2};
+  if (const auto* scan = std::get_if<Scan>(&node.op))
+    return {0, 0, 0, inputs - static_cast<std::size_t>(scan->scan_inputs)};
+  return {};
+}
+
 std::size_t inner_output_count(const Op& op) { return std::holds_alternative<Loop>(op) ? 1 : 0; }
 
 std::vector<OperatorInfo> control_operators() {

@@ -22,6 +22,14 @@ std::size_t captured_count(const Node& node);
 /// Sets that number in an operator that stores it; of an If, all inputs but the condition are captured.
 void set_captured_count(Op& op, std::size_t count);
 
+/// The values that a Loop carries, or the states of a Scan. Value i is input `node_input` + i and output i of the node,
+/// and input `body_input` + i and output `body_output` + i of its body.
+struct CarriedValues {
+  std::size_t node_input = 0, body_input = 0, body_output = 0, count = 0;
+};
+/// None for other operators. The node must have the inputs that its attributes demand.
+CarriedValues carried_values(const Node& node);
+
 /// The inputs that each body has before the captured values, if the node has `inputs` before them. Shapes are left
 /// unknown unless the operator determines them.
 std::vector<ValueInfo> body_inputs(const Op& op, std::span<const ValueInfo> inputs);

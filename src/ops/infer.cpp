@@ -60,6 +60,14 @@ Shape broadcast(const Shape& a, const Shape& b) {
   return y;
 }
 
+std::optional<Shape> common_shape(const std::optional<Shape>& a, const std::optional<Shape>& b) {
+  if (!a || !b || a->size() != b->size()) return std::nullopt;
+  Shape both = *a;
+  for (std::size_t i = 0; i < both.size(); ++i)
+    if (both[i] != (*b)[i]) both[i] = kDynamic;
+  return both;
+}
+
 Outputs infer_same(const Inputs& in) { return {{.dtype = in[0].dtype, .shape = in[0].shape, .elements = {}}}; }
 
 Outputs infer_elementwise(const Inputs& in) { return infer_elementwise(in, in[0].dtype); }

@@ -70,6 +70,10 @@ inline ValueInfo like(const ValueInfo& x, std::optional<Shape> shape) {
   return {.dtype = x.dtype, .shape = std::move(shape), .elements = {}, .scales = {}, .items = x.items};
 }
 
+/// The facts known about a shape that is either a or b: sizes that differ are unknown. Empty if the ranks differ or
+/// are unknown.
+std::optional<Shape> common_shape(const std::optional<Shape>& a, const std::optional<Shape>& b);
+
 inline std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Drops elements that do not match the shape.

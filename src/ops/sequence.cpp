@@ -13,14 +13,7 @@ ItemType common_item(const ItemType& a, const ItemType& b) {
   const bool knows_both = kItem.contains(a.dtype) && kItem.contains(b.dtype);  // other types are refused by their slot
   check(!knows_both || a.dtype == b.dtype, "a sequence of {} cannot hold a tensor of {}", to_string(a.dtype),
         to_string(b.dtype));
-  ItemType both{a.dtype == DataType::unknown ? b.dtype : a.dtype, a.shape};
-  if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) {
-    both.shape.reset();
-    return both;
-  }
-  for (std::size_t i = 0; i < both.shape->size(); ++i)
-    if ((*a.shape)[i] != (*b.shape)[i]) (*both.shape)[i] = kDynamic;
-  return both;
+  return {a.dtype == DataType::unknown ? b.dtype : a.dtype, common_shape(a.shape, b.shape)};
 }
 
 ValueInfo int64_scalar() { return {.dtype = DataType::int64, .shape = Shape{}}; }
@@ -196,7 +189,7 @@ std::vector<Tensor> concat(const Node& node, std::span<const TensorView> in) {
 std::vector<OperatorInfo> sequence_operators() {
   const auto position_slot = [](Presence presence) { return Slot{"position", kIndex, 0, presence, Use::parameter}; };
   const Slot sequence{"input_sequence", kSequence}, sequence_out{"output_sequence", kSequence}, tensor{"tensor", kItem};
-  std::vector<OperatorInfo> rows{
+  return {
       {.name = "SequenceEmpty",
        .since = 11,
        .prototype = SequenceEmpty{},
@@ -255,8 +248,6 @@ std::vector<OperatorInfo> sequence_operators() {
        .fields = {required(field("axis", &ConcatFromSequence::axis)), field("new_axis", &ConcatFromSequence::new_axis)},
        .infer = infer_concat,
        .evaluate_dynamic = concat}};
-  for (OperatorInfo& row : optional_operators()) rows.push_back(std::move(row));
-  return rows;
 }
 
 }  // namespace bitfold::ops

@@ -1,4 +1,4 @@
-#include "ops/symbols.h"
+// Operators that map or count symbols, which are strings or integers: LabelEncoder, TfIdfVectorizer.
 
 #include <algorithm>
 #include <bit>
@@ -7,6 +7,8 @@
 #include <unordered_map>
 
 #include "ops/operands.h"
+#include "ops/operator.h"
+#include "ops/rows.h"
 
 namespace bitfold::ops {
 namespace {
@@ -67,26 +69,17 @@ Outputs infer_encoder(const Inputs& in) {
   return {{.dtype = values_of(op).dtype(), .shape = in.shape(0)}};
 }
 
-/// Calls f with a key of the type, as it can be compared: NaN equals NaN.
+/// Calls f with a key of the type; key() makes it comparable.
 template <class F>
 void with_key_type(DataType type, F f) {
-  if (type == DataType::string) return f(std::string());
-  switch (bit_width(type)) {
-    case 8:
-      return f(std::uint8_t{});
-    case 16:
-      return f(std::uint16_t{});
-    case 32:
-      return type == DataType::float32 ? f(float{}) : f(std::uint32_t{});
-    default:
-      return f(std::uint64_t{});
-  }
+  if (type == DataType::float32) return f(float{});
+  with_moved_type(type, f);
 }
 template <class T>
 const T& key(const T& x) {
   return x;
 }
-/// -0 equals 0.
+/// -0 equals 0, and NaN equals NaN.
 std::uint32_t key(float x) { return std::bit_cast<std::uint32_t>(std::isnan(x) ? NAN : x == 0 ? 0.0F : x); }
 
 void encode(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {

@@ -34,12 +34,13 @@ struct Table {
 
   Table() {
     for (auto* family :
-         {conv_operators,      matrix_operators,    normalize_operators, pool_operators,   lp_pool_operators,
-          unary_operators,     cast_operators,      binary_operators,    reduce_operators, join_operators,
-          reshape_operators,   index_operators,     fill_operators,      resize_operators, control_operators,
-          scatter_operators,   select_operators,    box_operators,       sample_operators, spectrum_operators,
-          recurrent_operators, attention_operators, code_operators,      random_operators, loss_operators,
-          einsum_operators,    arrange_operators,   sequence_operators,  text_operators,   internal_operators})
+         {conv_operators,      matrix_operators,    normalize_operators, pool_operators,     lp_pool_operators,
+          unary_operators,     cast_operators,      binary_operators,    reduce_operators,   join_operators,
+          reshape_operators,   index_operators,     fill_operators,      resize_operators,   control_operators,
+          scatter_operators,   select_operators,    box_operators,       sample_operators,   spectrum_operators,
+          recurrent_operators, attention_operators, code_operators,      random_operators,   loss_operators,
+          einsum_operators,    arrange_operators,   sequence_operators,  optional_operators, text_operators,
+          symbol_operators,    internal_operators})
       for (OperatorInfo& row : family()) rows.push_back(std::move(row));
     for (const OperatorInfo& row : rows) {
       auto& kinds = by_kind[row.prototype.index()];

@@ -10,7 +10,6 @@
 #include "ops/operands.h"
 #include "ops/operator.h"
 #include "ops/rows.h"
-#include "ops/symbols.h"
 
 namespace bitfold::ops {
 namespace {
@@ -151,7 +150,7 @@ void match(const Node& node, std::span<const TensorView> in, std::span<const Ten
 
 std::vector<OperatorInfo> text_operators() {
   const Slot x{"X", kString};
-  std::vector<OperatorInfo> rows{
+  return {
       {.name = "StringConcat",
        .since = 20,
        .prototype = StringConcat{},
@@ -191,8 +190,6 @@ std::vector<OperatorInfo> text_operators() {
        .evaluate = match,
        .settle = settle_match,
        .traits = {.elementwise = true}}};
-  for (OperatorInfo& row : symbol_operators()) rows.push_back(std::move(row));
-  return rows;
 }
 
 }  // namespace bitfold::ops

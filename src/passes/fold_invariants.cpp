@@ -12,19 +12,6 @@
 namespace bitfold {
 namespace {
 
-/// Where the carried values of a node begin, and how many there are.
-struct Carried {
-  std::size_t node_input = 0, body_input = 0, body_output = 0, count = 0;
-};
-
-Carried carried_by(const Node& node) {
-  const std::size_t inputs = node.inputs.size() - ops::captured_count(node);
-  if (std::holds_alternative<Loop>(node.op)) return {2, 2, 1, inputs - 2};
-  if (const auto* scan = std::get_if<Scan>(&node.op))
-    return {0, 0, 0, inputs - static_cast<std::size_t>(scan->scan_inputs)};
-  return {};
-}
-
 /// The value that reaches `id` through Identity nodes.
 ValueId origin_of(const Graph& graph, ValueId id) {
   for (NodeId node = graph.producer(id); node != NodeId::none; node = graph.producer(id)) {
@@ -81,7 +68,7 @@ void erase_at(std::vector<T>& list, const std::set<std::size_t>& places) {
 
 int fold_node(Graph& graph, NodeId id) {
   Node node = graph.node(id);
-  const Carried at = carried_by(node);
+  const ops::CarriedValues at = ops::carried_values(node);
   if (at.count == 0 || node.bodies.size() != 1) return 0;
   const Graph& body = *node.bodies[0];
   std::map<std::size_t, Value> constants;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <span>
 
 #include "base/check.h"
 #include "base/nearest.h"
@@ -15,8 +16,8 @@
 #include "graph/merge_constants.h"
 #include "graph/release_pages.h"
 #include "quantize/bodies.h"
-#include "quantize/choose_grids.h"
 #include "quantize/defaults.h"
+#include "quantize/group_grids.h"
 #include "quantize/non_finite.h"
 #include "quantize/planner.h"
 #include "quantize/reconstruct.h"
@@ -30,50 +31,10 @@ using quantization::GridGroup;
 using quantization::Plan;
 using quantization::Role;
 
-// The value whose statistics to use for `id`: its input if a Requantize computes it, otherwise `id` itself.
-ValueId observed_value(const Graph& graph, ValueId id) {
-  const NodeId producer = graph.producer(id);
-  const bool is_copy = producer != NodeId::none && std::holds_alternative<Requantize>(graph.node(producer).op);
-  return is_copy ? graph.node(producer).inputs[0] : id;
-}
-
-void check_calibration(const Graph& graph, const Calibration& calibration, const Plan& plan) {
-  for (const GridGroup& group : plan.groups) {
-    for (ValueId id : group.counted) {
-      const std::string& name = graph.value(observed_value(graph, id)).name;
-      check(calibration.values.contains(name),
-            "the calibration has no statistics of value '{}': it belongs to another network, or the value was not "
-            "finite; calibrate this network with values_to_calibrate()",
-            name);
-    }
-  }
-}
-
-// The factor by which the only reader of a value multiplies negative numbers: alpha of a LeakyRelu, otherwise 1.
-float negative_gain(const Graph& graph, ValueId id) {
-  if (!graph.has_single_consumer(id)) return 1;
-  const auto activation = find_activation(graph, graph.consumers(id).front());
-  return activation ? std::abs(activation->negative_slope) : 1;
-}
-
-const LayerRecipe* layer_recipe(const Graph& graph, NodeId id, const Recipe& recipe) {
-  const auto it = id == NodeId::none ? recipe.layers.end() : recipe.layers.find(graph.node(id).name);
-  return it == recipe.layers.end() ? nullptr : &it->second;
-}
-
-int group_bits(const Graph& graph, const GridGroup& group, const Recipe& recipe) {
-  std::optional<int> most;
-  for (ValueId id : group.members) {
-    const LayerRecipe* layer = layer_recipe(graph, graph.producer(id), recipe);
-    if (layer != nullptr && layer->activation_bits) most = std::max(most.value_or(0), *layer->activation_bits);
-  }
-  return most.value_or(recipe.activation_bits);
-}
-
 // The recipe with the settings of one layer applied.
 Recipe recipe_of(const Graph& graph, NodeId id, const Recipe& recipe) {
   Recipe own = recipe;
-  const LayerRecipe* layer = layer_recipe(graph, id, recipe);
+  const LayerRecipe* layer = quantization::layer_recipe(graph, id, recipe);
   if (layer != nullptr) own.weight_bits = layer->weight_bits.value_or(recipe.weight_bits);
   return own;
 }
@@ -108,73 +69,6 @@ std::vector<std::string> check_layers(const Graph& graph, const Recipe& recipe) 
     if (layer.in_float) skip.push_back(name);
   }
   return skip;
-}
-
-QuantParams group_grid(const Graph& graph, const GridGroup& group, const Calibration& calibration, const Recipe& recipe,
-                       Observer observer) {
-  const GridSpec spec{.bits = group_bits(graph, group, recipe),
-                      .is_signed = recipe.activation_scheme == Scheme::symmetric,
-                      .scheme = recipe.activation_scheme};
-  ObservedRange all;  // contains 0, as every grid does
-  for (ValueId id : group.counted) {
-    const auto& statistics = calibration.values.at(graph.value(observed_value(graph, id)).name);
-    const ObservedRange range = observe(statistics, observer, spec, recipe.percentile, negative_gain(graph, id));
-    all.min = std::min(all.min, range.min);
-    all.max = std::max(all.max, range.max);
-  }
-  try {
-    return choose_params(all.min, all.max, spec);
-  } catch (const Error& error) {
-    fail("value '{}': {}", graph.value(group.members.front()).name, error.what());
-  }
-}
-
-// The first value of a group that lacks the extremes of single samples; none if all have them.
-ValueId lacks_samples(const Graph& graph, const GridGroup& group, const Calibration& calibration) {
-  for (ValueId id : group.counted) {
-    const auto& statistics = calibration.values.at(graph.value(observed_value(graph, id)).name);
-    if (statistics.count > 0 && statistics.sample_count == 0) return id;
-  }
-  return ValueId::none;
-}
-
-// One grid for each group. With Observer::automatic, also the observer chosen, by value name.
-std::vector<QuantParams> group_grids(const Graph& graph, const Plan& plan, const Calibration& calibration,
-                                     const Recipe& recipe, BatchSource* samples, const Progress& progress,
-                                     std::map<std::string, Observer>& chosen) {
-  std::vector<QuantParams> grids;
-  if (recipe.observer != Observer::automatic) {
-    for (const GridGroup& group : plan.groups) {
-      const ValueId lacking = lacks_samples(graph, group, calibration);
-      check(recipe.observer != Observer::moving_average || lacking == ValueId::none,
-            "value '{}': the calibration lacks the extremes of each sample, which observer moving_average needs: "
-            "calibrate again",
-            lacking == ValueId::none ? "" : graph.value(lacking).name);
-      grids.push_back(group_grid(graph, group, calibration, recipe, *recipe.observer));
-    }
-    return grids;
-  }
-  std::vector<quantization::GridChoice> choices;
-  std::vector<std::vector<Observer>> observers;  // the observer of each candidate
-  for (const GridGroup& group : plan.groups) {
-    quantization::GridChoice& choice = choices.emplace_back();
-    choice.members = group.members;
-    std::vector<Observer>& proposed_by = observers.emplace_back();
-    for (Observer observer : quantization::kAutomaticObservers) {
-      const bool is_average = observer == Observer::moving_average;
-      if (is_average && lacks_samples(graph, group, calibration) != ValueId::none) continue;
-      QuantParams grid = group_grid(graph, group, calibration, recipe, observer);
-      if (std::count(choice.candidates.begin(), choice.candidates.end(), grid) > 0) continue;
-      choice.candidates.push_back(std::move(grid));
-      proposed_by.push_back(observer);
-    }
-  }
-  const std::vector<std::size_t> best = quantization::choose_grids(graph, choices, *samples, {}, progress);
-  for (std::size_t g = 0; g < choices.size(); ++g) {
-    grids.push_back(choices[g].candidates[best[g]]);
-    for (ValueId id : choices[g].members) chosen[graph.value(id).name] = observers[g][best[g]];
-  }
-  return grids;
 }
 
 // Whether the whole grid lies within the bounds.
@@ -282,9 +176,9 @@ void correct_biases(const Graph& float_graph, QuantizeResult& result, const std:
 }
 
 /// Other runtimes might dequantize a whole table in each run, so this is for Target::bitfold.
-void share_tables(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes,
-                  const Plan& plan) {
-  const auto shared = quantization::share_tables(float_graph, result.graph, plan, result.recipe);
+void share_tables(const Graph& float_graph, QuantizeResult& result, const std::vector<NodeId>& nodes, const Plan& plan,
+                  std::span<const std::string> in_float) {
+  const auto shared = quantization::share_tables(float_graph, result.graph, plan, in_float);
   for (std::size_t i = 0; i < nodes.size(); ++i)
     if (const auto found = shared.find(nodes[i]); found != shared.end())
       result.decisions[i].reason =
@@ -298,7 +192,7 @@ std::vector<std::string> counted_values(const Graph& float_graph, const Recipe& 
   quantization::check_finite_constants(graph, plan);
   std::vector<std::string> names;
   for (const GridGroup& group : plan.groups)
-    for (ValueId id : group.counted) names.push_back(graph.value(observed_value(graph, id)).name);
+    for (ValueId id : group.counted) names.push_back(graph.value(quantization::observed_value(graph, id)).name);
   return names;
 }
 
@@ -323,12 +217,13 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   Graph& graph = result.graph;
   infer_shapes(graph);
   const std::vector<NodeId> nodes = graph.topological_order();
-  const Plan plan = quantization::make_plan(graph, check_layers(graph, recipe), recipe.target);
+  const std::vector<std::string> in_float = check_layers(graph, recipe);
+  const Plan plan = quantization::make_plan(graph, in_float, recipe.target);
   result.fused_leaky_relu_layers = plan.fused_leaky_relu_layers;
   quantization::check_finite_constants(graph, plan);
-  check_calibration(graph, calibration, plan);
+  quantization::check_calibration(graph, calibration, plan);
   const std::vector<QuantParams> grids =
-      group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);
+      quantization::group_grids(graph, plan, calibration, recipe, samples, progress, result.observers);
   for (std::size_t g = 0; g < grids.size(); ++g)
     for (ValueId id : plan.groups[g].members) graph.value(id).quant = grids[g];
   std::map<NodeId, int> raised;  // by product: the channels whose weight scale was raised
@@ -351,7 +246,7 @@ QuantizeResult quantize_with(const Graph& float_graph, const Calibration& calibr
   if (samples != nullptr && refines_weights(recipe)) refine(float_graph, result, nodes, plan, *samples, progress);
   if (recipe.bias_correction == BiasCorrection::analytic)
     correct_biases(float_graph, result, nodes, plan, *knowledge.means);
-  if (recipe.target == Target::bitfold) share_tables(float_graph, result, nodes, plan);
+  if (recipe.target == Target::bitfold) share_tables(float_graph, result, nodes, plan, in_float);
   quantize_bodies(calibration, whole, progress, result);
   merge_constants(graph);
   graph.compact();

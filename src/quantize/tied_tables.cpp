@@ -79,17 +79,16 @@ class Tables {
 
 }  // namespace
 
-std::map<NodeId, NodeId> share_tables(const Graph& float_graph, Graph& graph, const Plan& plan, const Recipe& recipe) {
+std::map<NodeId, NodeId> share_tables(const Graph& float_graph, Graph& graph, const Plan& plan,
+                                      std::span<const std::string> in_float) {
   std::map<NodeId, NodeId> shared;
   Tables tables(float_graph, graph, plan);
   for (NodeId id : float_graph.nodes()) {
     const Node& node = float_graph.node(id);
     if (!std::holds_alternative<Gather>(node.op) || !float_graph.is_constant(node.inputs[0])) continue;
     const Value& table = float_graph.value(node.inputs[0]);
-    const auto layer = recipe.layers.find(node.name);
-    const bool is_skipped = std::ranges::find(recipe.skip, node.name) != recipe.skip.end() ||
-                            (layer != recipe.layers.end() && layer->second.in_float);
-    if (is_skipped || table.constant->dtype() != DataType::float32) continue;
+    if (std::ranges::find(in_float, node.name) != in_float.end() || table.constant->dtype() != DataType::float32)
+      continue;
     const NodeId product = tables.product_of(node.inputs[0]);
     if (product == NodeId::none) continue;
     graph.set_input(id, 0, tables.codes_of(node.inputs[0], product));

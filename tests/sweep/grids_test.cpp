@@ -14,6 +14,7 @@
 #include "bitfold/session.h"
 #include "ops/operator.h"
 #include "quantize/weights.h"
+#include "round_trip.h"
 #include "sweep/network.h"
 
 namespace bitfold::testing {
@@ -188,10 +189,10 @@ TEST_P(Grids, give_the_same_codes_in_every_executor) {
 
 TEST_P(Grids, survive_the_text_form_and_a_file) {
   for_each_network([](const Case& c, const Network& network) {
-    const Graph loaded = saved_and_loaded(network.graph);
+    const Graph loaded = save_and_load(network.graph);
     const auto expected = Reference(network.graph, {.plain_loops = true}).run(network.inputs);
     expect_outputs(Reference(loaded, {.plain_loops = true}).run(network.inputs), expected, 0, "the loaded graph");
-    EXPECT_EQ(print_graph(saved_and_loaded(loaded)), print_graph(loaded));
+    EXPECT_EQ(print_graph(save_and_load(loaded)), print_graph(loaded));
     if (std::holds_alternative<Pad>(c.op)) return;  // a file has the pads of all axes
     EXPECT_EQ(print_graph(loaded), print_graph(network.graph));
   });

@@ -6,9 +6,7 @@
 #include <map>
 #include <random>
 
-#include "bitfold/onnx.h"
 #include "ops/rows.h"
-#include "testing.h"
 
 namespace bitfold::testing {
 namespace {
@@ -224,15 +222,6 @@ std::string describe(const Case& c, const Types& types) {
   for (std::size_t i = 0; i < types.size(); ++i)
     text += c.inputs[i].is_absent ? " -" : fmt::format(" {} {}", to_string(types[i]), to_string(c.inputs[i].shape));
   return text;
-}
-
-Graph saved_and_loaded(const Graph& graph) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "m.onnx";
-  save_onnx(graph, path);
-  Graph loaded = load_onnx(path);
-  loaded.compact();
-  return loaded;
 }
 
 std::vector<const ops::OperatorInfo*> rows_that_can_be_run() {

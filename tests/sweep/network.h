@@ -35,8 +35,6 @@ double tolerance_of(const Case& c);
 void expect_outputs(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected, double tolerance,
                     const std::string& by);
 
-Graph saved_and_loaded(const Graph& graph);
-
 /// The rows that Reference and Session can run.
 std::vector<const ops::OperatorInfo*> rows_that_can_be_run();
 /// The cases of a row.

@@ -15,6 +15,7 @@
 #include "bitfold/reference.h"
 #include "bitfold/session.h"
 #include "ops/rows.h"
+#include "round_trip.h"
 #include "sweep/network.h"
 
 namespace bitfold::testing {
@@ -58,14 +59,14 @@ std::vector<Tensor> through_float32(std::vector<Tensor> tensors) {
 void expect_survives_a_file(const Case& c, const Network& network) {
   Graph graph = network.graph;
   graph.opset = std::max(21, ops::info(c.op).since);
-  const Graph loaded = saved_and_loaded(graph);
+  const Graph loaded = save_and_load(graph);
   const std::vector<Tensor> inputs = through_float32(network.inputs);
   const auto expected = through_float32(Reference(network.graph, {.plain_loops = true}).run(inputs));
   expect_outputs(Reference(loaded, {.plain_loops = true}).run(inputs), expected, 0, "the loaded graph");
   for (ValueId id : network.graph.values())
     if (ops::kOtherReal.contains(network.graph.value(id).dtype)) return;
   if (c.bodies != nullptr) return;  // files store captured values in another form
-  EXPECT_EQ(print_graph(saved_and_loaded(loaded)), print_graph(loaded));
+  EXPECT_EQ(print_graph(save_and_load(loaded)), print_graph(loaded));
   // A file has the pads of all axes, because ONNX Runtime's layout pass does not read the axes of a Pad.
   if (std::holds_alternative<Pad>(c.op)) return;
   EXPECT_EQ(print_graph(loaded), print_graph(graph));
