@@ -1,11 +1,7 @@
-// Float layers: convolutions, matrix products and pools in oneDNN with fused nodes after them; BatchNorm, rectifiers
-// and sums in the engine's own loops.
-#include <cmath>
-
+// Float layers: convolutions, matrix products, pools and normalizations in oneDNN, with fused nodes after them.
 #include "base/check.h"
 #include "engine/float_tail.h"
 #include "engine/lowering.h"
-#include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
 #include "graph/linear_layer.h"
 #include "ops/infer.h"
@@ -279,70 +275,6 @@ bool lower_global_pool(Lowering& l, NodeId id, const GlobalPool& pool) {
                   pool.kind == PoolKind::max ? onednn::Primitive::Pool::max : onednn::Primitive::Pool::average);
 }
 
-void describe(const Lowering& l, Step& step, const Node& node) {
-  for (ValueId input : node.inputs)
-    if (input != ValueId::none && !l.graph.is_constant(input)) step.info.inputs.push_back(l.graph.value(input).name);
-  step.info.outputs = {l.graph.value(node.outputs[0]).name};
-}
-
-bool lower_batch_norm(Lowering& l, NodeId id, const BatchNorm& norm) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  const auto gamma = l.constant_reals(node.inputs[1]), beta = l.constant_reals(node.inputs[2]);
-  const auto mean = l.constant_reals(node.inputs[3]), variance = l.constant_reals(node.inputs[4]);
-  const Shape& s = l.shape(x);
-  if (!gamma || !beta || !mean || !variance || s.size() < 2) return false;
-  std::vector<float> factors, terms;
-  for (std::size_t c = 0; c < static_cast<std::size_t>(s[1]); ++c) {
-    const double k =
-        gamma->data<float>()[c] / std::sqrt(static_cast<double>(variance->data<float>()[c]) + norm.epsilon);
-    factors.push_back(static_cast<float>(k));
-    terms.push_back(static_cast<float>(beta->data<float>()[c] - k * mean->data<float>()[c]));
-  }
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  const std::int64_t inner = element_count(s) / std::max<std::int64_t>(1, s[0] * s[1]);
-  const bool last = layout == Layout::channels_last;
-  auto& step = l.add(std::make_unique<ScaleShiftStep>(std::move(factors), std::move(terms), last ? s[0] * inner : s[0],
-                                                      last ? 1 : inner),
-                     node.name, op_name(node.op), "float");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  describe(l, step, node);
-  l.define_reals(y, destination);
-  return true;
-}
-
-bool lower_activation(Lowering& l, NodeId id, const Activation& activation) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (l.dtype(x) != DataType::float32) return false;
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  auto& step = l.add(std::make_unique<ActivationStep>(activation, element_count(l.shape(y))), node.name,
-                     op_name(node.op), "float");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  describe(l, step, node);
-  l.define_reals(y, destination);
-  return true;
-}
-
-bool lower_add(Lowering& l, NodeId id) {
-  const Node& node = l.graph.node(id);
-  const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
-  if (l.shape(a) != l.shape(b) || l.dtype(y) != DataType::float32) return false;
-  const Layout layout = l.layout(a) == Layout::channels_last ? Layout::channels_last : l.layout(b);
-  const Slot left = l.reals(a, layout), right = l.reals(b, layout), destination = l.make(y, false, layout);
-  auto& step = l.add(std::make_unique<AddStep>(element_count(l.shape(y))), node.name, op_name(node.op), "float");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(left.buffer, Access::read);
-  step.add_operand(right.buffer, Access::read);
-  describe(l, step, node);
-  l.define_reals(y, destination);
-  return true;
-}
-
 /// Lowers the operators that have a float step of their own.
 struct OwnStep {
   Lowering& l;
@@ -353,20 +285,15 @@ struct OwnStep {
   bool operator()(const MatMul&) const { return lower_product(l, id) || lower_batched_product(l, id); }
   bool operator()(const Pool& op) const { return lower_pool(l, id, op); }
   bool operator()(const GlobalPool& op) const { return lower_global_pool(l, id, op); }
-  bool operator()(const BatchNorm& op) const { return lower_batch_norm(l, id, op); }
-  bool operator()(const Binary& op) const { return op.kind == BinaryKind::add && lower_add(l, id); }
   bool operator()(const Softmax& op) const { return lower_softmax(l, id, op); }
   bool operator()(const LayerNorm& op) const { return lower_layer_norm(l, id, op); }
   bool operator()(const Recurrent&) const { return lower_recurrent(l, id); }
-  bool operator()(const Unary& op) const { return op.kind == UnaryKind::gelu ? lower_gelu(l, id) : lower_rest(); }
+  bool operator()(const Unary& op) const {
+    return op.kind == UnaryKind::gelu ? lower_gelu(l, id) : lower_elementwise(l, id);
+  }
   template <class Other>
   bool operator()(const Other&) const {
-    return lower_rest();
-  }
-
-  bool lower_rest() const {
-    const auto activation = find_activation(l.graph, id);
-    return activation && lower_activation(l, id, *activation);
+    return lower_elementwise(l, id);
   }
 };
 

@@ -152,10 +152,11 @@ class Lowering {
 bool lower_movement(Lowering& lowering, NodeId id);  ///< nodes that only move elements, as codes or reals
 /// Whether lower_movement() moves the codes of the node's first input.
 bool moves_codes(const Node& node);
-bool lower_integer(Lowering& lowering, NodeId id);    ///< layers that compute codes from codes
-bool lower_float(Lowering& lowering, NodeId id);      ///< in oneDNN or the engine's float steps
-bool lower_recurrent(Lowering& lowering, NodeId id);  ///< part of lower_float: RNN, GRU, LSTM
-void lower_generic(Lowering& lowering, NodeId id);    ///< the operator's plain evaluation
+bool lower_integer(Lowering& lowering, NodeId id);      ///< layers that compute codes from codes
+bool lower_float(Lowering& lowering, NodeId id);        ///< in oneDNN or the engine's float steps
+bool lower_recurrent(Lowering& lowering, NodeId id);    ///< part of lower_float: RNN, GRU, LSTM
+bool lower_elementwise(Lowering& lowering, NodeId id);  ///< part of lower_float: the engine's own loops over elements
+void lower_generic(Lowering& lowering, NodeId id);      ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its
 /// only reader is a Relu or Clip whose output has a grid, it is that grid, limited to the codes of the bounds: rounding
@@ -170,6 +171,7 @@ std::optional<CodeTarget> code_target(const Lowering& lowering, ValueId value);
 NodeId only_consumer(const Lowering& lowering, ValueId value);
 
 bool lower_integer_product(Lowering& lowering, NodeId id);  ///< part of lower_integer: convolutions, matrix products
+bool lower_code_product(Lowering& lowering, NodeId id);     ///< part of lower_integer: ConvInteger, MatMulInteger
 
 /// Part of lower_integer: movements that strides cannot describe, such as nearest Resize and DepthToSpace. The source
 /// of each element is found by moving indices through the operator's evaluation.

@@ -27,19 +27,21 @@ void ScaleShiftStep::run(const Team& /*team*/) noexcept {
   }
 }
 
-void ActivationStep::run(const Team& /*team*/) noexcept {
+void ClampStep::run(const Team& /*team*/) noexcept {
   const float* x = at<float>(1);
   float* y = at<float>(0);
-  // A copy on the stack, because the compiler must assume that y aliases the member.
-  const Activation activation = activation_;
-  if (activation.is_clamp()) {
-    for (std::int64_t i = 0; i < count_; ++i) {
-      const float raised = x[i] < activation.low ? activation.low : x[i];
-      y[i] = raised > activation.high ? activation.high : raised;
-    }
-    return;
+  // Copies on the stack, because the compiler must assume that y aliases the members.
+  const float low = low_, high = high_;
+  for (std::int64_t i = 0; i < count_; ++i) {
+    const float raised = x[i] < low ? low : x[i];
+    y[i] = raised > high ? high : raised;
   }
-  for (std::int64_t i = 0; i < count_; ++i) y[i] = activation(x[i]);
+}
+
+void FunctionStep::run(const Team& team) noexcept {
+  for_each_part(team, threads_, count_, [&](std::int64_t begin, std::int64_t end) {
+    kernel_(at<float>(1) + begin, at<float>(0) + begin, end - begin, alpha_, beta_);
+  });
 }
 
 void AddStep::run(const Team& /*team*/) noexcept {

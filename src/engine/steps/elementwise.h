@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "engine/step.h"
-#include "graph/activation.h"
+#include "engine/steps/parallel.h"
+#include "kernels/functions/functions.h"
 
 namespace bitfold::engine {
 
@@ -22,15 +23,35 @@ class ScaleShiftStep final : public Step {
   std::int64_t outer_, inner_;
 };
 
-/// y = activation(x). Operands: y (write), x (read).
-class ActivationStep final : public Step {
+/// y = x limited to [low, high]; NaN stays NaN. Operands: y (write), x (read).
+class ClampStep final : public Step {
  public:
-  ActivationStep(const Activation& activation, std::int64_t count) : activation_(activation), count_(count) {}
+  ClampStep(float low, float high, std::int64_t count) : low_(low), high_(high), count_(count) {}
   void run(const Team& team) noexcept override;
 
  private:
-  Activation activation_;
+  float low_, high_;
   std::int64_t count_;
+};
+
+/// y = f(x). Operands: y (write), x (read).
+class FunctionStep final : public Step {
+ public:
+  FunctionStep(RealFunctionKernel kernel, float alpha, float beta, std::int64_t count, int threads)
+      : kernel_(kernel),
+        alpha_(alpha),
+        beta_(beta),
+        count_(count),
+        threads_(useful_threads(threads, count * kWorkPerElement)) {}
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
+
+ private:
+  static constexpr std::int64_t kWorkPerElement = 32;  // see kWorkPerThread; an exponential takes about 1 ns
+  RealFunctionKernel kernel_;
+  float alpha_, beta_;
+  std::int64_t count_;
+  int threads_;
 };
 
 /// y = a + b, equal shapes. Operands: y (write), a, b (read).
