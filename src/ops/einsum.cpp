@@ -1,10 +1,10 @@
 // Products named by an equation: Einsum, Det.
+#include "ops/einsum.h"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <map>
-#include <string>
 
 #include "ops/operator.h"
 #include "ops/rows.h"
@@ -13,10 +13,6 @@ namespace bitfold::ops {
 namespace {
 
 // ---- Einsum
-
-/// A letter of the equation is its own label; axis i from the right of an ellipsis has the label -1 - i.
-using Label = int;
-using Labels = std::vector<Label>;
 
 struct Term {
   Labels labels;
@@ -68,12 +64,6 @@ Labels expanded(const Term& term, std::size_t count) {
   return labels;
 }
 
-struct Contraction {
-  std::vector<Labels> inputs;
-  Labels output, summed;
-  std::map<Label, std::int64_t> sizes;
-};
-
 void merge_size(std::map<Label, std::int64_t>& sizes, Label label, std::int64_t size) {
   const auto [it, is_new] = sizes.try_emplace(label, size);
   std::int64_t& known = it->second;
@@ -86,6 +76,8 @@ void merge_size(std::map<Label, std::int64_t>& sizes, Label label, std::int64_t 
     check(is_unknown(size), "an index of the equation has the sizes {} and {}", known, size);
   }
 }
+
+}  // namespace
 
 /// The explicit form: without an arrow, the output has the ellipsis, then the letters that occur once, in the order of
 /// their codes.
@@ -134,6 +126,8 @@ Contraction contraction(const std::string& text, std::span<const Shape> shapes) 
     if (std::ranges::find(c.output, label) == c.output.end()) c.summed.push_back(label);
   return c;
 }
+
+namespace {
 
 Outputs infer_einsum(const Inputs& in) {
   const auto& op = std::get<Einsum>(in.node.op);

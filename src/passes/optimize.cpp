@@ -17,6 +17,7 @@ constexpr auto kPasses = std::to_array<Pass>({
      fold_constants},
     {"remove_identity", "before folding: an identity between a layer and its BatchNorm would prevent the fold",
      remove_identity},
+    {"expand_einsum", "before the folds, which take its MatMul for a layer", expand_einsum},
     {"fold_invariants", "after fold_constants, which makes the start of a carried value a constant", fold_invariants},
     {"merge_layer_norm", "before fold_scale, which would otherwise treat the scale of the normalization as a layer's",
      merge_layer_norm},

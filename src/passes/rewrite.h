@@ -15,6 +15,7 @@ namespace bitfold {
 // The passes, one per file; each returns the number of places it changed.
 int fold_constants(Graph& graph);
 int remove_identity(Graph& graph);
+int expand_einsum(Graph& graph);
 int fold_invariants(Graph& graph);
 int merge_activations(Graph& graph);
 int merge_layer_norm(Graph& graph);

@@ -1,0 +1,191 @@
+// Writes an Einsum of two reals as a MatMul, which has fast kernels and can be quantized:
+//
+//   Transpose, Reshape to [batch..., rows, depth]   and   [batch..., depth, columns]
+//   MatMul
+//   Reshape, Transpose to the output
+//
+// An index is a batch axis if it is in both inputs and the output, a row if only in the first input and the output, a
+// column if only in the second and the output, and is summed if it is in both inputs only.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ops/einsum.h"
+#include "ops/operator.h"
+#include "passes/rewrite.h"
+
+namespace bitfold {
+namespace {
+
+using ops::Label;
+using ops::Labels;
+
+/// Indices that form one axis of the MatMul.
+using Group = Labels;
+
+bool contains(const Labels& labels, Label label) { return std::ranges::find(labels, label) != labels.end(); }
+
+struct Groups {
+  Labels batch;
+  Group rows, depth, columns;
+};
+
+/// Empty if an index is in one input only and summed, or twice in a term, or broadcast.
+std::optional<Groups> group(const ops::Contraction& c, std::span<const Shape> shapes) {
+  Groups g;
+  for (std::size_t i = 0; i < 2; ++i)
+    for (std::size_t axis = 0; axis < c.inputs[i].size(); ++axis) {
+      const Label label = c.inputs[i][axis];
+      const std::int64_t size = shapes[i][axis];
+      const bool is_elsewhere = contains(c.inputs[1 - i], label), is_kept = contains(c.output, label);
+      if (std::ranges::count(c.inputs[i], label) > 1 || (!is_elsewhere && !is_kept)) return std::nullopt;
+      if (is_elsewhere && size == 1 && c.sizes.at(label) != 1) return std::nullopt;
+      if (!is_elsewhere)
+        (i == 0 ? g.rows : g.columns).push_back(label);
+      else if (i == 0)
+        (is_kept ? g.batch : g.depth).push_back(label);
+    }
+  return g;
+}
+
+/// The axes of a factor of the MatMul, after the batch axes.
+using Axes = std::vector<Group>;
+
+class Expander {
+ public:
+  Expander(Graph& graph, NodeId id, const ops::Contraction& c) : graph_(graph), id_(id), c_(c) {}
+
+  /// Returns false and changes nothing if sizes that Reshapes need are unknown.
+  bool run(const Groups& g) {
+    // Without batch axes, the rows may stay separate: MatMul multiplies each matrix of the first factor by the second.
+    const bool keeps_rows = g.batch.empty() && !g.rows.empty();
+    Axes left, product;
+    if (keeps_rows)
+      for (Label label : g.rows) left.push_back({label});
+    else
+      left.push_back(g.rows);
+    product = left;
+    left.push_back(g.depth);
+    product.push_back(g.columns);
+    const auto left_shape = joined(g.batch, left), right_shape = joined(g.batch, {g.depth, g.columns});
+    Labels result = g.batch;
+    for (const Group& group : product) result.insert(result.end(), group.begin(), group.end());
+    const auto result_shape = separated(g.batch, product);
+    if (!left_shape || !right_shape || !result_shape) return false;
+
+    const Node node = graph_.node(id_);
+    const ValueId a = arranged(node.inputs[0], c_.inputs[0], g.batch, left, *left_shape);
+    const ValueId b = arranged(node.inputs[1], c_.inputs[1], g.batch, {g.depth, g.columns}, *right_shape);
+    ValueId y = add(MatMul{}, {a, b});
+    if (is_changed(product)) y = add(Reshape{}, {y, shape_constant(*result_shape)});
+    if (result != c_.output) y = add(Transpose{permutation(result, c_.output)}, {y});
+    // The last node computes the output itself, with its name.
+    const NodeId last = graph_.producer(y);
+    const ValueId output = node.outputs[0];
+    graph_.remove_node(id_);
+    graph_.set_output(last, 0, output);
+    graph_.rename_node(last, node.name);
+    return true;
+  }
+
+ private:
+  /// The shape of a Reshape that joins groups to axes; 0 keeps the axis at the same place, -1 is the rest.
+  std::optional<Shape> joined(const Labels& batch, const Axes& axes) const {
+    Shape shape(batch.size(), 0);
+    std::size_t place = batch.size();  // in the input of the Reshape
+    bool has_rest = false;
+    for (const Group& group : axes) {
+      std::int64_t size = 1;
+      for (Label label : group) size = size < 0 || c_.sizes.at(label) < 0 ? kDynamic : size * c_.sizes.at(label);
+      if (group.size() == 1 && place == shape.size()) {
+        shape.push_back(0);
+      } else if (size > 0) {
+        shape.push_back(size);
+      } else if (size < 0 && !has_rest) {
+        shape.push_back(-1);
+        has_rest = true;
+      } else {
+        return std::nullopt;
+      }
+      place += group.size();
+    }
+    return shape;
+  }
+  /// The shape of the Reshape that undoes it.
+  std::optional<Shape> separated(const Labels& batch, const Axes& axes) const {
+    Shape shape(batch.size(), 0);
+    std::size_t place = batch.size();
+    bool has_rest = false;
+    for (const Group& group : axes) {
+      for (Label label : group) {
+        const std::int64_t size = c_.sizes.at(label);
+        if (group.size() == 1 && place == shape.size()) {
+          shape.push_back(0);
+        } else if (size > 0) {
+          shape.push_back(size);
+        } else if (size < 0 && !has_rest) {
+          shape.push_back(-1);
+          has_rest = true;
+        } else {
+          return std::nullopt;
+        }
+      }
+      ++place;
+    }
+    return shape;
+  }
+  static bool is_changed(const Axes& axes) {
+    return std::ranges::any_of(axes, [](const Group& group) { return group.size() != 1; });
+  }
+  static std::vector<std::int64_t> permutation(const Labels& from, const Labels& to) {
+    std::vector<std::int64_t> perm;
+    for (Label label : to) perm.push_back(std::ranges::find(from, label) - from.begin());
+    return perm;
+  }
+  ValueId arranged(ValueId x, const Labels& labels, const Labels& batch, const Axes& axes, const Shape& shape) {
+    Labels order = batch;
+    for (const Group& group : axes) order.insert(order.end(), group.begin(), group.end());
+    if (order != labels) x = add(Transpose{permutation(labels, order)}, {x});
+    return is_changed(axes) ? add(Reshape{}, {x, shape_constant(shape)}) : x;
+  }
+  /// A new name for a value of which the output is computed.
+  std::string new_name(std::string_view what) const {
+    return graph_.unique_name(fmt::format("{}.{}", graph_.value(graph_.node(id_).outputs[0]).name, what));
+  }
+  ValueId shape_constant(const Shape& shape) {
+    return graph_.add_constant(new_name("shape"), Tensor::from<std::int64_t>({std::ssize(shape)}, shape));
+  }
+  ValueId add(Op op, std::vector<ValueId> inputs) {
+    const std::string name = new_name(op_name(op));
+    return graph_.add(std::move(op), name, std::move(inputs), name);
+  }
+
+  Graph& graph_;
+  NodeId id_;
+  const ops::Contraction& c_;
+};
+
+bool expand(Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  const auto* op = std::get_if<Einsum>(&node.op);
+  if (op == nullptr || node.inputs.size() != 2 || graph.value(node.outputs[0]).dtype != DataType::float32) return false;
+  std::vector<Shape> shapes;
+  for (ValueId input : node.inputs) {
+    const auto& shape = graph.value(input).shape;
+    if (!shape) return false;
+    shapes.push_back(*shape);
+  }
+  const ops::Contraction c = ops::contraction(op->equation, shapes);
+  const auto groups = group(c, shapes);
+  return groups && Expander(graph, id, c).run(*groups);
+}
+
+}  // namespace
+
+int expand_einsum(Graph& graph) {
+  int changes = 0;
+  for (NodeId id : graph.nodes()) changes += expand(graph, id) ? 1 : 0;
+  return changes;
+}
+
+}  // namespace bitfold
