@@ -6,72 +6,12 @@
 #include <limits>
 #include <numeric>
 
+#include "ops/operator.h"
+
 namespace bitfold::engine {
 namespace {
 
 constexpr double kMaxInt32 = std::numeric_limits<std::int32_t>::max();
-#include "ops/operator.h"
-
-std::optional<Product> conv_product(const Lowering& l, Product p) {
-  const Conv& conv = *p.conv;
-  const auto window = window_2d(conv.window, l.shape(p.x), l.shape(p.y));
-  if (!window) return std::nullopt;
-  const ImageShape in = image_shape(l.shape(p.x)), out = image_shape(l.shape(p.y));
-  const Window2dShape& w = *window;
-  p.filter = {out.channels, in.channels, conv.group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
-  const std::int64_t height = in.height + w.pad_top + w.pad_bottom, width = in.width + w.pad_left + w.pad_right;
-  const bool is_padded = height != in.height || width != in.width;
-  p.images = {in.batch,
-              out.height,
-              out.width,
-              w.stride_h,
-              w.stride_w,
-              {in.pixels() * in.channels, in.width * in.channels, in.channels},
-              {out.pixels() * out.channels, out.width * out.channels, out.channels},
-              {}};
-  if (is_padded && p.filter.is_depthwise()) p.images.unpadded = {in.height, in.width, w.pad_top, w.pad_left};
-  p.form = best_image_form(p.filter, p.images, width, l.isa);
-  p.padding.batch = in.batch;
-  p.padding.is_needed = (is_padded && !p.filter.is_depthwise()) || !p.form.is_plain();
-  if (p.padding.is_needed) {
-    const PaddedImage image{in.height, in.width, in.channels, w.pad_top, w.pad_left, width};
-    p.padding.packer = ImagePacker(p.filter, p.images, image, p.form);
-    p.images = packed_images(p.filter, p.images, image, p.form);
-  }
-  p.filter = folded(p.filter, p.form.folded_rows);
-  return p;
-}
-
-std::optional<Product> matrix_product(const Lowering& l, Product p) {
-  const Shape& in = l.shape(p.x);
-  if (in.empty() || p.weights.has_transposed_input || p.weights.alpha != 1 || p.weights.beta != 1) return std::nullopt;
-  const std::int64_t depth = p.weights.inputs, columns = p.weights.outputs;
-  if (depth == 0 || in.back() != depth) return std::nullopt;
-  const std::int64_t rows = element_count(in) / depth;
-  p.filter = {.out_channels = columns, .in_channels = depth};
-  p.images = {.out_height = rows, .x = {rows * depth, depth, depth}, .y = {rows * columns, columns, columns}};
-  return p;
-}
-
-void index_products(const Lowering& l, Product& p) {
-  if (p.conv != nullptr) {
-    const auto& kernel = p.conv->window.kernel;
-    const std::int64_t kernel_h = kernel.size() == 1 ? 1 : kernel[0], kernel_w = kernel.back();
-    const std::int64_t taps = p.weights.taps, channels = p.weights.inputs, rows = p.form.folded_rows;
-    for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
-      for (std::int64_t j = 0; j < kernel_w; ++j)
-        for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
-          for (std::int64_t c = 0; c < channels; ++c)
-            p.k_index.push_back(row < kernel_h ? c * taps + row * kernel_w + j : -1);
-    return;
-  }
-  p.k_index.resize(static_cast<std::size_t>(p.weights.depth()));
-  if (const Slot* folded = l.folded(p.x, true))
-    p.k_index = folded_order(*folded);
-  else
-    std::iota(p.k_index.begin(), p.k_index.end(), std::int64_t{0});
-  for (auto& k : p.k_index) k *= p.weights.input_stride;
-}
 
 /// Appends the weight codes minus their zero points in the order of the products, and one scale per output channel.
 /// Returns the reason if the product cannot run in integers.
@@ -161,6 +101,67 @@ Refusal fold_zero_point(int zero_point, std::size_t depth, const std::vector<std
 
 }  // namespace
 
+std::optional<Product> conv_product(const Lowering& l, Product p, bool pads_in_advance) {
+  const auto window = window_2d(p.conv->window, l.shape(p.x), l.shape(p.y));
+  if (!window) return std::nullopt;
+  const ImageShape in = image_shape(l.shape(p.x)), out = image_shape(l.shape(p.y));
+  const Window2dShape& w = *window;
+  p.filter = {out.channels, in.channels, p.conv->group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
+  const std::int64_t height = in.height + w.pad_top + w.pad_bottom, width = in.width + w.pad_left + w.pad_right;
+  const bool is_padded = height != in.height || width != in.width;
+  p.images = {in.batch,
+              out.height,
+              out.width,
+              w.stride_h,
+              w.stride_w,
+              {in.pixels() * in.channels, in.width * in.channels, in.channels},
+              {out.pixels() * out.channels, out.width * out.channels, out.channels},
+              {}};
+  const bool pads_inside = is_padded && p.filter.is_depthwise() && !pads_in_advance;
+  if (pads_inside) p.images.unpadded = {in.height, in.width, w.pad_top, w.pad_left};
+  p.form = best_image_form(p.filter, p.images, width, l.isa);
+  p.padding.batch = in.batch;
+  p.padding.is_needed = (is_padded && !pads_inside) || !p.form.is_plain();
+  if (p.padding.is_needed) {
+    const PaddedImage image{in.height, in.width, in.channels, w.pad_top, w.pad_left, width};
+    p.padding.packer = ImagePacker(p.filter, p.images, image, p.form);
+    p.images = packed_images(p.filter, p.images, image, p.form);
+  }
+  p.filter = folded(p.filter, p.form.folded_rows);
+  return p;
+}
+
+std::optional<Product> matrix_product(const Lowering& l, Product p) {
+  const Shape& in = l.shape(p.x);
+  if (in.empty() || p.weights.has_transposed_input || p.weights.alpha != 1 || p.weights.beta != 1) return std::nullopt;
+  const std::int64_t depth = p.weights.inputs, columns = p.weights.outputs;
+  if (depth == 0 || in.back() != depth) return std::nullopt;
+  const std::int64_t rows = element_count(in) / depth;
+  p.filter = {.out_channels = columns, .in_channels = depth};
+  p.images = {.out_height = rows, .x = {rows * depth, depth, depth}, .y = {rows * columns, columns, columns}};
+  return p;
+}
+
+void index_products(const Lowering& l, Product& p) {
+  if (p.conv != nullptr) {
+    const auto& kernel = p.conv->window.kernel;
+    const std::int64_t kernel_h = kernel.size() == 1 ? 1 : kernel[0], kernel_w = kernel.back();
+    const std::int64_t taps = p.weights.taps, channels = p.weights.inputs, rows = p.form.folded_rows;
+    for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
+      for (std::int64_t j = 0; j < kernel_w; ++j)
+        for (std::int64_t row = i * rows; row < (i + 1) * rows; ++row)
+          for (std::int64_t c = 0; c < channels; ++c)
+            p.k_index.push_back(row < kernel_h ? c * taps + row * kernel_w + j : -1);
+    return;
+  }
+  p.k_index.resize(static_cast<std::size_t>(p.weights.depth()));
+  if (const Slot* folded = l.folded(p.x, true))
+    p.k_index = folded_order(*folded);
+  else
+    std::iota(p.k_index.begin(), p.k_index.end(), std::int64_t{0});
+  for (auto& k : p.k_index) k *= p.weights.input_stride;
+}
+
 std::optional<Product> product_of(const Lowering& l, const Node& node) {
   if (ops::info(node.op).role != ops::Role::product || ops::why_in_float(node.op)) return std::nullopt;
   const auto weights = ops::weight_matrix(node.op, l.shape(node.inputs[1]));
@@ -171,7 +172,7 @@ std::optional<Product> product_of(const Lowering& l, const Node& node) {
             .y = node.outputs[0],
             .weights = *weights,
             .conv = std::get_if<Conv>(&node.op)};
-  return p.conv != nullptr ? conv_product(l, std::move(p)) : matrix_product(l, std::move(p));
+  return p.conv != nullptr ? conv_product(l, std::move(p), false) : matrix_product(l, std::move(p));
 }
 
 ProductWeights::ProductWeights(Lowering& lowering, NodeId id, Product& product) : l_(lowering), p_(product) {

@@ -26,6 +26,13 @@ struct Product {
   const Conv* conv = nullptr;         ///< Null for matrix products.
 };
 
+/// Adds the geometry to a product whose x, y, weights and, of a convolution, conv are set. Empty if it does not run in
+/// integers. `pads_in_advance`: the image is padded by a copy, even if the kernels could pad it as they read it.
+std::optional<Product> conv_product(const Lowering& lowering, Product product, bool pads_in_advance);
+std::optional<Product> matrix_product(const Lowering& lowering, Product product);
+/// Sets k_index.
+void index_products(const Lowering& lowering, Product& product);
+
 /// Empty for other nodes, and for products that do not run in integers.
 std::optional<Product> product_of(const Lowering& lowering, const Node& node);
 

@@ -155,6 +155,7 @@ std::optional<CodeTable> code_table(const Lowering& l, const Node& node) {
 bool lower_integer(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   if (node.inputs.empty() || node.inputs[0] == ValueId::none || node.outputs[0] == ValueId::none) return false;
+  if (lower_code_product(l, id)) return true;
   if (!l.has_codes(node.inputs[0])) return false;
   if (lower_integer_product(l, id)) return true;
   return std::visit(OwnStep{l, id, node}, node.op);

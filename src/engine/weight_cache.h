@@ -56,6 +56,7 @@ struct FilterKey {
 /// The weights of a filter in one packed form. Filters with equal keys share the packed bytes.
 struct PackedWeightsKey {
   ValueId weights = ValueId::none;
+  ValueId zero_points = ValueId::none;  ///< Subtracted from the weights, if they are not the weights' own.
   ConvFilter filter;
   std::int64_t output_stride = 0;    ///< WeightMatrix::output_stride
   std::int64_t folded_channels = 0;  ///< Channels of the flattened image that the product reads; 0 for others.

@@ -147,6 +147,13 @@ std::vector<std::int64_t> batch_of(std::span<const std::int64_t> shape) {
   return shape.size() < 3 ? std::vector<std::int64_t>{} : std::vector(shape.begin(), shape.end() - 2);
 }
 
+/// sums[j] += factor * row[j]
+void add_multiple(std::int16_t factor, const std::int16_t* row, std::vector<std::uint32_t>& sums) {
+  std::uint32_t* to = sums.data();
+  for (std::size_t j = 0, n = sums.size(); j < n; ++j)
+    to[j] += static_cast<std::uint32_t>(std::int32_t{factor} * std::int32_t{row[j]});
+}
+
 /// Calls f(index of y, sum, index of a's scale, index of b's scale) for every output element.
 template <class A, class B, class F>
 void multiply(const MatrixOperands& t, const TensorView& out, F f) {
@@ -169,19 +176,33 @@ void multiply(const MatrixOperands& t, const TensorView& out, F f) {
   const std::int64_t az = t.a_zero.line_step(), bz = t.b_zero.line_step(), as = t.a_scale.line_step(),
                      bs = t.b_scale.line_step();
   if (out.size() == 0) return;
+  const auto zero_at = [](const PerLine& zero, std::int64_t i) {
+    return zero.view == nullptr ? 0 : byte_at(*zero.view, i);
+  };
+  // Differences of codes fit int16, whose products the compiler multiplies several at a time. Sums wrap.
+  std::vector<std::int16_t> differences(static_cast<std::size_t>(k * n));
+  std::vector<std::int32_t> zeros(static_cast<std::size_t>(n));
+  std::vector<std::uint32_t> sums(static_cast<std::size_t>(n));
   loops.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
     for (std::int64_t q = 0; q < count; ++q) {
       const auto at = [&](std::size_t p) { return offsets[p] + q * steps[p]; };
       const A* a = t.a.as<A>() + at(1);
       const B* b = t.b.as<B>() + at(2);
-      for (std::int64_t i = 0; i < m; ++i)
-        for (std::int64_t j = 0; j < n; ++j) {
-          const std::int64_t a_zero = t.a_zero.view == nullptr ? 0 : byte_at(*t.a_zero.view, at(3) + i * az);
-          const std::int64_t b_zero = t.b_zero.view == nullptr ? 0 : byte_at(*t.b_zero.view, at(4) + j * bz);
-          std::int64_t sum = 0;
-          for (std::int64_t l = 0; l < k; ++l) sum += (a[i * k + l] - a_zero) * (b[l * n + j] - b_zero);
-          f(at(0) + i * n + j, sum, at(5) + i * as, at(6) + j * bs);
+      for (std::int64_t j = 0; j < n; ++j) zeros[static_cast<std::size_t>(j)] = zero_at(t.b_zero, at(4) + j * bz);
+      for (std::int64_t l = 0; l < k; ++l)
+        for (std::size_t j = 0; j < zeros.size(); ++j) {
+          const std::size_t i = static_cast<std::size_t>(l) * zeros.size() + j;
+          differences[i] = static_cast<std::int16_t>(b[i] - zeros[j]);
         }
+      for (std::int64_t i = 0; i < m; ++i) {
+        const std::int32_t zero = zero_at(t.a_zero, at(3) + i * az);
+        std::fill(sums.begin(), sums.end(), 0U);
+        for (std::int64_t l = 0; l < k; ++l)
+          add_multiple(static_cast<std::int16_t>(a[i * k + l] - zero), differences.data() + l * n, sums);
+        for (std::int64_t j = 0; j < n; ++j)
+          f(at(0) + i * n + j, static_cast<std::int32_t>(sums[static_cast<std::size_t>(j)]), at(5) + i * as,
+            at(6) + j * bs);
+      }
     }
   });
 }

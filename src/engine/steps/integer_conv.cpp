@@ -8,7 +8,7 @@ namespace bitfold::engine {
 
 void IntegerConvStep::pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept {
   const ImagePacker& packer = padding_.packer;
-  packer.pack(at<std::uint8_t>(1) + image * packer.image_bytes(), packed, padding_.zero_point, begin, end);
+  packer.pack(at<std::uint8_t>(1) + image * packer.image_bytes(), packed, padding_code(), begin, end);
 }
 
 /// Works panel by panel, so that packed rows are still in the cache when they are read.

@@ -14,7 +14,7 @@ namespace bitfold::engine {
 /// Images use the same memory in turn, so the image stride of the convolution's x is 0. Each thread packs what it
 /// reads, because lines written by another core arrive slowly; large images are packed jointly. Operands: out (write),
 /// in (read), then packed_bytes() of packed images (scratch), the residual (read) and scratch_bytes() of scratch, if
-/// needed.
+/// needed; after them zero_point_operand (read).
 class IntegerConvStep final : public Step {
  public:
   /// For `batch` images. The border around each is filled with the code of real 0 (invariant 2).
@@ -29,6 +29,9 @@ class IntegerConvStep final : public Step {
   void run(const Team& team) noexcept override;
   int threads() const override { return threads_; }
 
+  /// The operand that holds the code of real 0, if it is computed; otherwise -1.
+  int zero_point_operand = -1;
+
   /// Prefetches weights of a later step.
   void fetch_ahead(const IntegerConvStep& later) {
     conv_.fetch_ahead(later.conv_.weights(), later.conv_.splits_by_channels(later.threads_));
@@ -42,6 +45,9 @@ class IntegerConvStep final : public Step {
  private:
   static constexpr std::size_t kHalfCache = 1024 * 1024;  ///< Half of the second-level cache.
 
+  std::uint8_t padding_code() const {
+    return zero_point_operand < 0 ? padding_.zero_point : *at<std::uint8_t>(zero_point_operand);
+  }
   /// Packs rows [begin, end) of an image.
   void pack(std::uint8_t* packed, std::int64_t image, std::int64_t begin, std::int64_t end) noexcept;
   /// Whether threads pack an image jointly. Used for large images, so that memory does not grow with the number of
