@@ -3,9 +3,11 @@
 #include "engine/float_tail.h"
 #include "engine/lowering.h"
 #include "engine/steps/onednn.h"
+#include "engine/steps/plain_conv.h"
 #include "graph/linear_layer.h"
 #include "ops/infer.h"
 #include "ops/operator.h"
+#include "ops/window.h"
 
 namespace bitfold::engine {
 namespace {
@@ -97,6 +99,43 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
   add_product(l, std::move(primitive), tail, id, {}, decode, bias, source, destination, residual, macs).images = images;
   l.define_reals(tail.output, destination);
+  return true;
+}
+
+/// Convolutions of volumes, and transposed ones.
+bool lower_plain_conv(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  constexpr std::size_t kMaxRank = 5;
+  const std::size_t rank = l.shape(x).size();
+  bool has_bias = false;
+  const auto bias = bias_of(l, node, 2, has_bias);
+  if (rank > kMaxRank || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() ||
+      element_count(l.shape(x)) == 0 || element_count(l.shape(y)) == 0)
+    return false;
+  const auto convolution = ops::convolution_of(node.op, l.shape(x), l.shape(y));
+  std::shared_ptr<const onednn::PlainConv> conv;
+  try {
+    conv = std::make_shared<const onednn::PlainConv>(onednn::plain_conv_shape(*convolution, l.shape(x), l.shape(y)),
+                                                     l.constant_reals(node.inputs[1])->data<float>().data(),
+                                                     bias ? bias->data<float>().data() : nullptr);
+  } catch (const Error&) {
+    return false;  // oneDNN rejects some windows, such as one smaller than its padding
+  }
+  const bool is_image = rank < kMaxRank;
+  const Layout from = is_image ? l.layout(x) : Layout::plain;
+  const Layout to = is_image && !l.graph.is_output(y) ? Layout::channels_last : Layout::plain;
+  const Slot source = l.reals(x, from), destination = l.make(y, false, to);
+  auto& step = l.add(std::make_unique<PlainConvStep>(conv, from == Layout::channels_last, to == Layout::channels_last),
+                     node.name, op_name(node.op), "onednn " + conv->implementation() + l.explanation(id));
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.info.mac_count =
+      element_count(convolution->is_transposed ? l.shape(x) : l.shape(y)) *
+      (element_count(l.shape(node.inputs[1])) / (convolution->is_transposed ? l.shape(x) : l.shape(y))[1]);
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
   return true;
 }
 
@@ -280,7 +319,8 @@ struct OwnStep {
   Lowering& l;
   NodeId id;
 
-  bool operator()(const Conv& op) const { return lower_conv(l, id, op); }
+  bool operator()(const Conv& op) const { return lower_conv(l, id, op) || lower_plain_conv(l, id); }
+  bool operator()(const ConvTranspose&) const { return lower_plain_conv(l, id); }
   bool operator()(const Gemm&) const { return lower_product(l, id); }
   bool operator()(const MatMul&) const { return lower_product(l, id) || lower_batched_product(l, id); }
   bool operator()(const Pool& op) const { return lower_pool(l, id, op); }

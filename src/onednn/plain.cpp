@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <dnnl.hpp>
+#include <span>
 #include <unordered_map>
 
 #include "base/check.h"
@@ -25,24 +26,56 @@ void reorder(const memory& from, memory& to) {
   dnnl::reorder(from, to).execute(stream(), const_cast<memory&>(from), to);
 }
 
-using Forward = dnnl::convolution_forward;
+/// The axes that oneDNN is told: two, or three if there is a depth.
+std::span<const PlainAxis> spatial_axes(const PlainConvShape& s) {
+  return std::span(s.axes).subspan(s.axes[0] == PlainAxis{} ? 1 : 0);
+}
 
-Forward::primitive_desc describe(const PlainConvShape& s, const memory::dims& weight_dims, bool has_bias) {
+template <class Field>
+memory::dims dims_of(const PlainConvShape& s, memory::dims first, Field field) {
+  for (const PlainAxis& axis : spatial_axes(s)) first.push_back(field(axis));
+  return first;
+}
+memory::dims input_dims(const PlainConvShape& s) {
+  return dims_of(s, {s.batch, s.in_channels}, [](const PlainAxis& a) { return a.in; });
+}
+memory::dims output_dims(const PlainConvShape& s) {
+  return dims_of(s, {s.batch, s.out_channels}, [](const PlainAxis& a) { return a.out; });
+}
+/// oneDNN counts output channels before input channels, transposed or not.
+memory::dims weight_dims(const PlainConvShape& s) {
+  memory::dims channels{s.out_channels / s.group, s.in_channels / s.group};
+  if (s.group > 1) channels.insert(channels.begin(), s.group);
+  return dims_of(s, channels, [](const PlainAxis& a) { return a.kernel; });
+}
+/// The layout of the weights that are given.
+memory::desc plain_weights(const PlainConvShape& s) {
+  const bool is_3d = spatial_axes(s).size() == 3, has_groups = s.group > 1;
+  const Tag convolution = is_3d ? (has_groups ? Tag::goidhw : Tag::oidhw) : has_groups ? Tag::goihw : Tag::oihw;
+  const Tag transposed = is_3d ? (has_groups ? Tag::giodhw : Tag::iodhw) : has_groups ? Tag::giohw : Tag::iohw;
+  return {weight_dims(s), kFloat, s.is_transposed ? transposed : convolution};
+}
+
+/// `Forward` is a convolution or a transposed one ("deconvolution").
+template <class Forward>
+typename Forward::primitive_desc describe(const PlainConvShape& s, dnnl::algorithm algorithm, bool has_bias) {
   check_room_for_code();
-  const memory::desc x({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::any), w(weight_dims, kFloat, Tag::any);
-  const memory::desc y({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::any);
+  const memory::desc x(input_dims(s), kFloat, Tag::any), w(weight_dims(s), kFloat, Tag::any);
+  const memory::desc y(output_dims(s), kFloat, Tag::any);
   const memory::desc bias = has_bias ? memory::desc({s.out_channels}, kFloat, Tag::x) : memory::desc();
-  const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
-  const memory::dims begin{s.pad_top, s.pad_left}, end{s.pad_bottom, s.pad_right};
+  const memory::dims strides = dims_of(s, {}, [](const PlainAxis& a) { return a.stride; });
+  const memory::dims dilations = dims_of(s, {}, [](const PlainAxis& a) { return a.dilation - 1; });
+  const memory::dims begin = dims_of(s, {}, [](const PlainAxis& a) { return a.pad_begin; });
+  const memory::dims end = dims_of(s, {}, [](const PlainAxis& a) { return a.pad_end; });
   const auto kind = dnnl::prop_kind::forward_inference;
-  const auto algorithm = dnnl::algorithm::convolution_direct;
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // so that threads do not share scratch memory
 #if DNNL_VERSION_MAJOR >= 3
   return {cpu(), kind, algorithm, x, w, bias, y, strides, dilations, begin, end, attributes};
 #else
-  const Forward::desc desc = has_bias ? Forward::desc(kind, algorithm, x, w, bias, y, strides, dilations, begin, end)
-                                      : Forward::desc(kind, algorithm, x, w, y, strides, dilations, begin, end);
+  using Description = typename Forward::desc;
+  const Description desc = has_bias ? Description(kind, algorithm, x, w, bias, y, strides, dilations, begin, end)
+                                    : Description(kind, algorithm, x, w, y, strides, dilations, begin, end);
   return {desc, attributes, cpu()};
 #endif
 }
@@ -50,26 +83,37 @@ Forward::primitive_desc describe(const PlainConvShape& s, const memory::dims& we
 }  // namespace
 
 struct PlainConv::Impl {
-  Forward::primitive_desc description;
-  Forward primitive;
+  dnnl::primitive primitive;
+  std::string implementation;
+  memory::desc own_x, own_y, scratchpad;  ///< The layouts that oneDNN prefers.
   memory::desc plain_x, plain_y, last_x, last_y;
   memory weights, bias;
+
+  template <class Forward>
+  void make(const PlainConvShape& s, dnnl::algorithm algorithm, bool has_bias) {
+    const auto description = describe<Forward>(s, algorithm, has_bias);
+    primitive = Forward(description);
+    implementation = description.impl_info_str();
+    own_x = description.src_desc();
+    own_y = description.dst_desc();
+    scratchpad = description.scratchpad_desc();
+    weights = memory(description.weights_desc(), cpu());
+  }
 };
 
 PlainConv::PlainConv(const PlainConvShape& s, const float* weights, const float* bias) try
     : impl_(std::make_unique<Impl>()) {
-  const bool is_grouped = s.group > 1;
-  const memory::dims weight_dims =
-      is_grouped ? memory::dims{s.group, s.out_channels / s.group, s.in_channels / s.group, s.kernel_h, s.kernel_w}
-                 : memory::dims{s.out_channels, s.in_channels, s.kernel_h, s.kernel_w};
-  impl_->description = describe(s, weight_dims, bias != nullptr);
-  impl_->primitive = Forward(impl_->description);
-  impl_->plain_x = memory::desc({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::nchw);
-  impl_->plain_y = memory::desc({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::nchw);
-  impl_->last_x = memory::desc({s.batch, s.in_channels, s.in_h, s.in_w}, kFloat, Tag::nhwc);
-  impl_->last_y = memory::desc({s.batch, s.out_channels, s.out_h, s.out_w}, kFloat, Tag::nhwc);
-  impl_->weights = memory(impl_->description.weights_desc(), cpu());
-  reorder(view({weight_dims, kFloat, is_grouped ? Tag::goihw : Tag::oihw}, weights), impl_->weights);
+  if (s.is_transposed)
+    impl_->make<dnnl::deconvolution_forward>(s, dnnl::algorithm::deconvolution_direct, bias != nullptr);
+  else
+    impl_->make<dnnl::convolution_forward>(s, dnnl::algorithm::convolution_direct, bias != nullptr);
+  const bool is_3d = spatial_axes(s).size() == 3;
+  const Tag first = is_3d ? Tag::ncdhw : Tag::nchw, last = is_3d ? Tag::ndhwc : Tag::nhwc;
+  impl_->plain_x = memory::desc(input_dims(s), kFloat, first);
+  impl_->plain_y = memory::desc(output_dims(s), kFloat, first);
+  impl_->last_x = memory::desc(input_dims(s), kFloat, last);
+  impl_->last_y = memory::desc(output_dims(s), kFloat, last);
+  reorder(view(plain_weights(s), weights), impl_->weights);
   if (bias != nullptr) {
     const memory::desc desc({s.out_channels}, kFloat, Tag::x);
     impl_->bias = memory(desc, cpu());
@@ -82,28 +126,30 @@ PlainConv::PlainConv(const PlainConvShape& s, const float* weights, const float*
 
 PlainConv::~PlainConv() = default;
 
-bool PlainConv::can_give_channels_last() const { return impl_->description.dst_desc() == impl_->last_y; }
+bool PlainConv::can_give_channels_last() const { return impl_->own_y == impl_->last_y; }
+
+const std::string& PlainConv::implementation() const { return impl_->implementation; }
+
+std::size_t PlainConv::packed_bytes() const { return impl_->weights.get_desc().get_size(); }
 
 void PlainConv::run(const float* x, bool x_has_channels_last, float* y, bool y_has_channels_last) const try {
-  const auto& pd = impl_->description;
   const memory::desc& x_desc = x_has_channels_last ? impl_->last_x : impl_->plain_x;
   const memory::desc& y_desc = y_has_channels_last ? impl_->last_y : impl_->plain_y;
   memory given_x = view(x_desc, x), given_y = view(y_desc, y);
-  const bool moves_x = pd.src_desc() != x_desc, moves_y = pd.dst_desc() != y_desc;
+  const bool moves_x = impl_->own_x != x_desc, moves_y = impl_->own_y != y_desc;
   // oneDNN would allocate this memory with malloc in every run.
-  const PooledBytes room_x(moves_x ? pd.src_desc().get_size() : 0), room_y(moves_y ? pd.dst_desc().get_size() : 0);
-  const PooledBytes scratchpad(pd.scratchpad_desc().get_size());
+  const PooledBytes room_x(moves_x ? impl_->own_x.get_size() : 0), room_y(moves_y ? impl_->own_y.get_size() : 0);
+  const PooledBytes scratchpad(impl_->scratchpad.get_size());
   memory own_x = given_x, own_y = given_y;
   if (moves_x) {
-    own_x = memory(pd.src_desc(), cpu(), room_x.data());
+    own_x = memory(impl_->own_x, cpu(), room_x.data());
     reorder(given_x, own_x);
   }
-  if (moves_y) own_y = memory(pd.dst_desc(), cpu(), room_y.data());
-  std::unordered_map<int, memory> arguments{
-      {DNNL_ARG_SRC, own_x},
-      {DNNL_ARG_WEIGHTS, impl_->weights},
-      {DNNL_ARG_DST, own_y},
-      {DNNL_ARG_SCRATCHPAD, memory(pd.scratchpad_desc(), cpu(), scratchpad.data())}};
+  if (moves_y) own_y = memory(impl_->own_y, cpu(), room_y.data());
+  std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, own_x},
+                                            {DNNL_ARG_WEIGHTS, impl_->weights},
+                                            {DNNL_ARG_DST, own_y},
+                                            {DNNL_ARG_SCRATCHPAD, memory(impl_->scratchpad, cpu(), scratchpad.data())}};
   if (impl_->bias) arguments.emplace(DNNL_ARG_BIAS, impl_->bias);
   impl_->primitive.execute(stream(), arguments);
   if (moves_y) reorder(own_y, given_y);

@@ -1,20 +1,48 @@
 // Float convolutions and matrix products with oneDNN on dense row-major tensors, the reference's layout.
 #pragma once
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <string>
 
 namespace bitfold::onednn {
 
-/// A 2-D convolution: x [batch, in_channels, in_h, in_w], weights [out_channels, in_channels / group, kernel_h,
-/// kernel_w], y [batch, out_channels, out_h, out_w]. Dilation 1 means adjacent taps.
+/// One spatial axis. Dilation 1 means adjacent taps.
+struct PlainAxis {
+  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad_begin = 0, pad_end = 0;
+  auto operator<=>(const PlainAxis&) const = default;
+};
+
+/// A convolution: x [batch, in_channels, in...], y [batch, out_channels, out...], weights [out_channels, in_channels /
+/// group, kernel...], or, of a transposed one, [in_channels, out_channels / group, kernel...].
 struct PlainConvShape {
-  std::int64_t batch = 1, in_channels = 1, in_h = 1, in_w = 1, out_channels = 1, out_h = 1, out_w = 1, group = 1;
-  std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
-  std::int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  std::int64_t batch = 1, in_channels = 1, out_channels = 1, group = 1;
+  std::array<PlainAxis, 3> axes;  ///< Depth, height, width; missing ones come first.
+  bool is_transposed = false;
 
   auto operator<=>(const PlainConvShape&) const = default;
 };
+
+/// The shape of a convolution from x to y, each [batch, channels, spatial...]. `Convolution` is ops::Convolution, which
+/// this folder does not include.
+template <class Convolution>
+PlainConvShape plain_conv_shape(const Convolution& convolution, std::span<const std::int64_t> x,
+                                std::span<const std::int64_t> y) {
+  PlainConvShape shape{.batch = x[0],
+                       .in_channels = x[1],
+                       .out_channels = y[1],
+                       .group = convolution.group,
+                       .axes = {},
+                       .is_transposed = convolution.is_transposed};
+  for (std::size_t i = 0; i < shape.axes.size(); ++i) {
+    const auto& a = convolution.axes[i];
+    shape.axes[i] = {a.in, a.out, a.kernel, a.stride, a.dilation, a.pad_begin, a.pad_end};
+  }
+  return shape;
+}
 
 /// Packs the weights once; may be run any number of times and by several threads at once.
 class PlainConv {
@@ -25,10 +53,12 @@ class PlainConv {
   PlainConv(const PlainConv&) = delete;
   PlainConv& operator=(const PlainConv&) = delete;
 
-  /// Whether y can be produced channels-last, [batch, out_h, out_w, out_channels], at no extra time.
+  /// Whether y can be produced channels-last, [batch, out..., out_channels], at no extra time.
   bool can_give_channels_last() const;
   /// x and y in the layouts above, or channels-last.
   void run(const float* x, bool x_has_channels_last, float* y, bool y_has_channels_last) const;
+  const std::string& implementation() const;  ///< "jit:avx512_core"
+  std::size_t packed_bytes() const;           ///< Of the weights.
 
  private:
   struct Impl;

@@ -138,6 +138,14 @@ Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int6
   return window_axes(op.window, resolve_transposed_window(op, x.subspan(2)).pads, x, y);
 }
 
+std::optional<Convolution> convolution_of(const Op& op, std::span<const std::int64_t> x,
+                                          std::span<const std::int64_t> y) {
+  if (const auto* conv = std::get_if<Conv>(&op)) return Convolution{window_3d(conv->window, x, y), conv->group, false};
+  if (const auto* conv = std::get_if<ConvTranspose>(&op))
+    return Convolution{transposed_window_3d(*conv, x, y), conv->group, true};
+  return std::nullopt;
+}
+
 std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x) {
   const std::size_t axes = window.kernel.size();
   check(axes > 0 && axes <= 8, "kernel_shape has {} entries, expected 1 to 8", axes);

@@ -51,6 +51,16 @@ Window3d window_3d(const Window& window, std::span<const std::int64_t> x, std::s
 Window3d transposed_window_3d(const ConvTranspose& op, std::span<const std::int64_t> x,
                               std::span<const std::int64_t> y);
 
+/// A Conv or a ConvTranspose.
+struct Convolution {
+  Window3d axes;
+  std::int64_t group = 1;
+  bool is_transposed = false;
+};
+/// The convolution from x to y; empty for other operators. Throws Error above three spatial axes.
+std::optional<Convolution> convolution_of(const Op& op, std::span<const std::int64_t> x,
+                                          std::span<const std::int64_t> y);
+
 /// Completes a window read from a file: one entry per spatial axis everywhere, and auto_pad as explicit pads if the
 /// input is known. Throws Error if the numbers of entries differ.
 std::optional<std::string> settle_window(Window& window, const std::optional<Shape>& x);

@@ -12,28 +12,6 @@ namespace {
 
 constexpr std::size_t kShapesPerNode = 4;  // a batch size, the remainder of the samples, and two more input sizes
 
-onednn::PlainConvShape conv_shape(const Conv& op, const ops::Window3d& a, const TensorView& x, const TensorView& y) {
-  const auto& [depth, h, w] = a;
-  return {.batch = x.shape[0],
-          .in_channels = x.shape[1],
-          .in_h = h.in,
-          .in_w = w.in,
-          .out_channels = y.shape[1],
-          .out_h = h.out,
-          .out_w = w.out,
-          .group = op.group,
-          .kernel_h = h.kernel,
-          .kernel_w = w.kernel,
-          .stride_h = h.stride,
-          .stride_w = w.stride,
-          .dilation_h = h.dilation,
-          .dilation_w = w.dilation,
-          .pad_top = h.pad_begin,
-          .pad_left = w.pad_begin,
-          .pad_bottom = h.pad_end,
-          .pad_right = w.pad_end};
-}
-
 void gemm(const Gemm& op, std::span<const TensorView> in, const TensorView& out) {
   ops::fill_with_c(op, in, out);
   const ops::Product p = ops::gemm_product(op, in, out);
@@ -55,8 +33,8 @@ void matmul(std::span<const TensorView> in, const TensorView& out) {
 
 bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, std::span<const TensorView> in,
                        std::span<const TensorView> out, ImageLayouts& layouts) {
-  const bool is_conv = std::holds_alternative<Conv>(node.op);
-  if (is_conv) return has_constant_weights && conv(id, node, in, out, layouts);
+  if (std::holds_alternative<Conv>(node.op) || std::holds_alternative<ConvTranspose>(node.op))
+    return has_constant_weights && conv(id, node, in, out, layouts);
   layouts = {};
   if (const auto* op = std::get_if<Gemm>(&node.op)) {
     gemm(*op, in, out[0]);
@@ -69,12 +47,12 @@ bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, s
 
 bool FastProducts::conv(NodeId id, const Node& node, std::span<const TensorView> in, std::span<const TensorView> out,
                         ImageLayouts& layouts) {
-  const auto& op = std::get<Conv>(node.op);
-  if (op.window.kernel.size() > 2 || out[0].size() == 0 || in[0].size() == 0) return false;
-  const ops::Window3d window = ops::window_3d(op.window, in[0].shape, out[0].shape);
-  const auto found = find(id, conv_shape(op, window, in[0], out[0]), in);
+  constexpr std::size_t kMaxRank = 5;
+  if (in[0].shape.size() > kMaxRank || out[0].size() == 0 || in[0].size() == 0) return false;
+  const auto convolution = ops::convolution_of(node.op, in[0].shape, out[0].shape);
+  const auto found = find(id, onednn::plain_conv_shape(*convolution, in[0].shape, out[0].shape), in);
   if (found == nullptr) return false;
-  layouts.out = layouts.out && found->can_give_channels_last();
+  layouts.out = layouts.out && in[0].shape.size() < kMaxRank && found->can_give_channels_last();
   found->run(in[0].as<float>(), layouts.in, out[0].as<float>(), layouts.out);
   return true;
 }
