@@ -32,7 +32,7 @@ void check_clamp(Lowering& lowering, NodeId id, const FloatTail& tail);
 
 /// Part of lower_float: a convolution that reads planes and whose output is a graph output, so that neither needs to be
 /// converted to channels-last. Returns whether it added the step.
-bool lower_planar_conv(Lowering& lowering, NodeId id, const Window2dShape& window, std::int64_t groups,
+bool lower_planar_conv(Lowering& lowering, NodeId id, const WindowedImages& images, std::int64_t groups,
                        const FloatTail& tail, const std::optional<Tensor>& bias);
 
 }  // namespace bitfold::engine

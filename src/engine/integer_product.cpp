@@ -102,10 +102,9 @@ Refusal fold_zero_point(int zero_point, std::size_t depth, const std::vector<std
 }  // namespace
 
 std::optional<Product> conv_product(const Lowering& l, Product p, bool pads_in_advance) {
-  const auto window = window_2d(p.conv->window, l.shape(p.x), l.shape(p.y));
-  if (!window) return std::nullopt;
-  const ImageShape in = image_shape(l.shape(p.x)), out = image_shape(l.shape(p.y));
-  const Window2dShape& w = *window;
+  const auto images = windowed_images(p.conv->window, l.shape(p.x), l.shape(p.y));
+  if (!images) return std::nullopt;
+  const auto& [w, in, out] = *images;
   p.filter = {out.channels, in.channels, p.conv->group, w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w};
   const std::int64_t height = in.height + w.pad_top + w.pad_bottom, width = in.width + w.pad_left + w.pad_right;
   const bool is_padded = height != in.height || width != in.width;
@@ -127,6 +126,7 @@ std::optional<Product> conv_product(const Lowering& l, Product p, bool pads_in_a
     p.padding.packer = ImagePacker(p.filter, p.images, image, p.form);
     p.images = packed_images(p.filter, p.images, image, p.form);
   }
+  p.kernel_h = w.kernel_h;
   p.filter = folded(p.filter, p.form.folded_rows);
   return p;
 }
@@ -144,8 +144,7 @@ std::optional<Product> matrix_product(const Lowering& l, Product p) {
 
 void index_products(const Lowering& l, Product& p) {
   if (p.conv != nullptr) {
-    const auto& kernel = p.conv->window.kernel;
-    const std::int64_t kernel_h = kernel.size() == 1 ? 1 : kernel[0], kernel_w = kernel.back();
+    const std::int64_t kernel_h = p.kernel_h, kernel_w = p.filter.kernel_w;
     const std::int64_t taps = p.weights.taps, channels = p.weights.inputs, rows = p.form.folded_rows;
     for (std::int64_t i = 0; i < p.filter.kernel_h; ++i)
       for (std::int64_t j = 0; j < kernel_w; ++j)

@@ -15,6 +15,7 @@ namespace bitfold::engine {
 /// A Conv, Gemm or MatMul with constant weights in one common form.
 struct Product {
   ConvFilter filter;
+  std::int64_t kernel_h = 1;  ///< Before the image form folds rows.
   ConvImages images;
   IntegerConvStep::Padding padding;
   ImageForm form;

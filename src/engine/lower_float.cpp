@@ -47,10 +47,7 @@ OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTai
   return step;
 }
 
-onednn::Image image(const Shape& shape) {
-  const ImageShape s = image_shape(shape);
-  return {s.batch, s.channels, s.height, s.width};
-}
+onednn::Image image(const ImageShape& s) { return {s.batch, s.channels, s.height, s.width}; }
 
 onednn::Window2d window(const Window2dShape& w) {
   return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
@@ -73,28 +70,29 @@ bool is_added(const Lowering& l, ValueId value) {
 bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
-  const auto w2d = window_2d(conv.window, l.shape(x), l.shape(y));
+  const auto found = windowed_images(conv.window, l.shape(x), l.shape(y));
   bool has_bias = false;
   const auto bias = bias_of(l, node, 2, has_bias);
-  if (!w2d || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() || element_count(l.shape(y)) == 0)
+  if (!found || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() || element_count(l.shape(y)) == 0)
     return false;
 
-  onednn::Image in = image(l.shape(x)), out = image(l.shape(y));
+  const Window2dShape& w2d = found->window;
+  onednn::Image in = image(found->in), out = image(found->out);
   OnednnStep::Images images;
   if (runs_image_by_image(l, l.shape(node.inputs[1]))) {
     images = {in.batch, static_cast<std::size_t>(in.channels * in.height * in.width) * sizeof(float),
               static_cast<std::size_t>(out.channels * out.height * out.width) * sizeof(float)};
     in.batch = out.batch = 1;
   }
-  const bool may_add = is_added(l, y) && onednn::Primitive::adds_residual(in, out, window(*w2d), conv.group, has_bias);
+  const bool may_add = is_added(l, y) && onednn::Primitive::adds_residual(in, out, window(w2d), conv.group, has_bias);
   const FloatTail tail = fuse_float_tail(l, id, may_add);
-  if (lower_planar_conv(l, id, *w2d, conv.group, tail, bias)) return true;
+  if (lower_planar_conv(l, id, *found, conv.group, tail, bias)) return true;
   const onednn::Epilogue epilogue = tail.epilogue(has_bias);
   const Slot source = l.reals(x, Layout::channels_last);
   std::optional<Slot> residual;
   if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
   const Slot destination = l.make(tail.output, false, Layout::channels_last);
-  auto primitive = onednn::Primitive::convolution(in, out, window(*w2d), conv.group, epilogue);
+  auto primitive = onednn::Primitive::convolution(in, out, window(w2d), conv.group, epilogue);
   const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
   const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
   add_product(l, std::move(primitive), tail, id, {}, decode, bias, source, destination, residual, macs).images = images;
@@ -209,20 +207,34 @@ OnednnStep& add_plain(Lowering& l, const Node& node, onednn::Primitive primitive
   return step;
 }
 
-/// MatMul of two computed values with equal batches.
+/// Whether the factor's matrices are those of the product, one by one; false if one matrix serves all; none if some axes
+/// are broadcast and others are not.
+std::optional<bool> has_own_matrices(const Shape& factor, const Shape& product) {
+  const std::span batch(factor.begin(), factor.end() - 2), wanted(product.begin(), product.end() - 2);
+  if (std::ranges::equal(batch, wanted)) return true;
+  if (std::ranges::all_of(batch, [](std::int64_t size) { return size == 1; })) return false;
+  return std::nullopt;
+}
+
+/// MatMul whose second factor is computed, or has several matrices.
 bool lower_batched_product(Lowering& l, NodeId id) {
   const Node& node = l.graph.node(id);
   const ValueId a = node.inputs[0], b = node.inputs[1], y = node.outputs[0];
   const Shape &left = l.shape(a), &right = l.shape(b), &out = l.shape(y);
+  if (left.size() < 2 || right.size() < 2 || l.dtype(y) != DataType::float32) return false;
+  const auto own_a = has_own_matrices(left, out), own_b = has_own_matrices(right, out);
+  if (!own_a || !own_b) return false;
   const std::size_t rank = out.size();
-  if (rank < 2 || left.size() != rank || right.size() != rank || l.dtype(y) != DataType::float32) return false;
-  if (!std::equal(left.begin(), left.end() - 2, right.begin())) return false;
-  const std::int64_t rows = out[rank - 2], depth = left[rank - 1], columns = out[rank - 1];
+  const std::int64_t rows = out[rank - 2], depth = left.back(), columns = out[rank - 1];
   if (element_count(out) == 0 || depth == 0) return false;
   const std::int64_t count = element_count(out) / (rows * columns);
   const Slot source = l.reals(a, Layout::plain), weights = l.reals(b, Layout::plain);
   const Slot destination = l.make(y, false, Layout::plain);
-  auto& step = add_plain(l, node, onednn::Primitive::batched_matmul(count, rows, depth, columns), source, destination);
+  // With one second factor, all rows of the first form one matrix.
+  auto primitive = *own_a && !*own_b
+                       ? onednn::Primitive::batched_matmul({}, count * rows, depth, columns)
+                       : onednn::Primitive::batched_matmul({count, !*own_a, !*own_b}, rows, depth, columns);
+  auto& step = add_plain(l, node, std::move(primitive), source, destination);
   step.numbers.weights = step.add_operand(weights.buffer, Access::read);
   step.info.kernel += l.explanation(id);
   step.info.mac_count = element_count(out) * depth;
@@ -231,7 +243,8 @@ bool lower_batched_product(Lowering& l, NodeId id) {
   return true;
 }
 
-bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive::Pool kind) {
+bool add_pool(Lowering& l, NodeId id, const WindowedImages& images, onednn::Primitive::Pool kind) {
+  const Window2dShape& w = images.window;
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   if (l.dtype(x) != DataType::float32 || w.dilation_h != 1 || w.dilation_w != 1 || element_count(l.shape(y)) == 0)
@@ -241,7 +254,7 @@ bool add_pool(Lowering& l, NodeId id, const Window2dShape& w, onednn::Primitive:
     return false;
   const Slot source = l.reals(x, Layout::channels_last);
   const Slot destination = l.make(y, false, Layout::channels_last);
-  add_plain(l, node, onednn::Primitive::pool(image(l.shape(x)), image(l.shape(y)), window(w), kind), source,
+  add_plain(l, node, onednn::Primitive::pool(image(images.in), image(images.out), window(w), kind), source,
             destination);
   l.define_reals(y, destination);
   return true;
@@ -295,22 +308,23 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
 
 bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
   const Node& node = l.graph.node(id);
-  const auto w = window_2d(pool.window, l.shape(node.inputs[0]), l.shape(node.outputs[0]));
+  const auto images = windowed_images(pool.window, l.shape(node.inputs[0]), l.shape(node.outputs[0]));
   // Columns that ceil_mode adds at the end do not count as padding in an average; oneDNN has no such pool.
-  if (!w || (node.outputs.size() > 1 && node.outputs[1] != ValueId::none)) return false;
+  if (!images || (node.outputs.size() > 1 && node.outputs[1] != ValueId::none)) return false;
   if (pool.kind == PoolKind::average && pool.count_include_pad && pool.ceil_mode) return false;
   using Kind = onednn::Primitive::Pool;
   const Kind kind = pool.kind == PoolKind::max ? Kind::max
                     : pool.count_include_pad   ? Kind::average_with_padding
                                                : Kind::average;
-  return add_pool(l, id, *w, kind);
+  return add_pool(l, id, *images, kind);
 }
 
 bool lower_global_pool(Lowering& l, NodeId id, const GlobalPool& pool) {
   const Shape& x = l.shape(l.graph.node(id).inputs[0]);
   if (!is_image(x)) return false;
   const ImageShape in = image_shape(x);
-  return add_pool(l, id, {in.height, in.width, 1, 1, 1, 1, 0, 0, 0, 0},
+  const Window2dShape whole{in.height, in.width, 1, 1, 1, 1, 0, 0, 0, 0};
+  return add_pool(l, id, {whole, in, image_shape(l.shape(l.graph.node(id).outputs[0]))},
                   pool.kind == PoolKind::max ? onednn::Primitive::Pool::max : onednn::Primitive::Pool::average);
 }
 

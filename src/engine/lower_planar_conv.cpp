@@ -17,10 +17,10 @@ bool is_last(const Lowering& l, ValueId value) {
 
 }  // namespace
 
-bool lower_planar_conv(Lowering& l, NodeId id, const Window2dShape& w, std::int64_t groups, const FloatTail& tail,
-                       const std::optional<Tensor>& bias) {
+bool lower_planar_conv(Lowering& l, NodeId id, const WindowedImages& windowed, std::int64_t groups,
+                       const FloatTail& tail, const std::optional<Tensor>& bias) {
   const Node& node = l.graph.node(id);
-  const ImageShape in = image_shape(l.shape(node.inputs[0])), out = image_shape(l.shape(tail.output));
+  const auto& [w, in, out] = windowed;
   const PlanarConvKernel& kernel = planar_conv_kernel(l.isa);
   // This kernel is not used for values on grids of more than 8 bits: their bytes must not depend on the ISA cap, which
   // oneDNN ignores.

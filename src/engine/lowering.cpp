@@ -258,4 +258,17 @@ std::optional<Window2dShape> window_2d(const Window& w, const Shape& in, const S
                        v.dilation, h.pad_begin, v.pad_begin, pad_end(h), pad_end(v)};
 }
 
+std::optional<WindowedImages> windowed_images(const Window& window, const Shape& in, const Shape& out) {
+  const auto found = window_2d(window, in, out);
+  if (!found) return std::nullopt;
+  WindowedImages images{*found, image_shape(in), image_shape(out)};
+  Window2dShape& w = images.window;
+  if (images.in.width != 1 || images.out.width != 1 || w.kernel_w != 1 || images.in.height == 1) return images;
+  std::swap(images.in.height, images.in.width);
+  std::swap(images.out.height, images.out.width);
+  w = {w.kernel_w,   w.kernel_h, w.stride_w, w.stride_h,  w.dilation_w,
+       w.dilation_h, w.pad_left, w.pad_top,  w.pad_right, w.pad_bottom};
+  return images;
+}
+
 }  // namespace bitfold::engine

@@ -195,5 +195,12 @@ struct Window2dShape {
 /// The window for an input and an output of these shapes; empty unless it has one or two axes. auto_pad and ceil_mode
 /// are resolved, so bottom and right pads may exceed the node's.
 std::optional<Window2dShape> window_2d(const Window& window, const Shape& in, const Shape& out);
+/// The same with the images. Images of width 1 become rows if the window has width 1 too: no element moves in memory,
+/// and kernels work along rows.
+struct WindowedImages {
+  Window2dShape window;
+  ImageShape in, out;
+};
+std::optional<WindowedImages> windowed_images(const Window& window, const Shape& in, const Shape& out);
 
 }  // namespace bitfold::engine

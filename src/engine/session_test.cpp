@@ -140,6 +140,32 @@ TEST(Session, attention_runs_in_onednn_and_equals_the_reference) {
   }
 }
 
+TEST(Session, products_with_shared_factors_run_in_onednn) {
+  struct Case {
+    Shape a, b;
+    bool is_a_constant;
+  };
+  for (const Case& c :
+       {Case{{4, 5}, {3, 5, 6}, true}, Case{{4, 5}, {2, 3, 5, 6}, false}, Case{{2, 3, 4, 5}, {5, 6}, false},
+        Case{{1, 1, 4, 5}, {2, 3, 5, 6}, true}, Case{{3, 4, 5}, {1, 5, 6}, false}, Case{{1, 4, 5}, {1, 5, 6}, false}}) {
+    GraphBuilder b;
+    std::vector<Tensor> inputs{b.uniform_tensor(c.b, -1, 1)};
+    const ValueId right = b.input(c.b, std::nullopt);
+    ValueId left = ValueId::none;
+    if (c.is_a_constant) {
+      left = b.graph.add_constant("a", b.uniform_tensor(c.a, -1, 1));
+    } else {
+      left = b.input(c.a, std::nullopt);
+      inputs.push_back(b.uniform_tensor(c.a, -1, 1));
+    }
+    b.output(b.node(MatMul{}, {left, right}));
+    infer_shapes(b.graph);
+    Session session(b.graph);
+    expect_close(session.run(inputs), Reference(b.graph, {.plain_loops = true}).run(inputs), 1e-5);
+    EXPECT_TRUE(has_step(session, "onednn")) << to_string(c.a) << " x " << to_string(c.b);
+  }
+}
+
 TEST(Session, an_output_with_readers_that_is_listed_twice_is_correct) {
   GraphBuilder b;
   const ValueId x = b.input({2, 3, 20, 20}, std::nullopt);

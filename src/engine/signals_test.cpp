@@ -1,4 +1,4 @@
-// Signals [N,C,W] run as images of one row, in integers and in float.
+// Signals [N,C,W], and columns [N,C,H,1], run as images of one row, in integers and in float.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -74,6 +74,30 @@ TEST(Signals, float_convolutions_equal_the_reference) {
     b.output(b.node(Unary{UnaryKind::relu}, {conv}));
     expect_equals_simulation(b, {"Conv"}, 1e-5);
   }
+}
+
+Window column_window(std::int64_t kernel, std::int64_t stride, std::int64_t pad, std::int64_t dilation) {
+  return {{kernel, 1}, {stride, 1}, {dilation, 1}, {pad, 0, pad, 0}, AutoPad::none};
+}
+
+TEST(Signals, columns_give_the_same_as_rows) {
+  for (const Case& c : kCases)
+    for (const bool is_integer : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << c.channels << "->" << c.filters << " kernel " << c.kernel);
+      GraphBuilder b;
+      const auto grid = [&](float scale, int zero) {
+        return is_integer ? std::optional(unsigned_grid(scale, zero)) : std::nullopt;
+      };
+      const ValueId x = b.input({2, c.channels, c.length, 1}, grid(0.02F, 100));
+      const Shape shape{c.filters, c.channels / c.group, c.kernel, 1};
+      const ValueId w = is_integer ? b.weights(shape, 0) : b.graph.add_constant("w", b.uniform_tensor(shape, -1, 1));
+      const Conv conv{column_window(c.kernel, c.stride, c.pad, c.dilation), c.group};
+      ValueId y = b.node(conv, {x, w}, grid(0.05F, 120));
+      if (c.kernel < 8 && c.length > 8)
+        y = b.node(Pool{PoolKind::max, column_window(2, 2, 0, 1)}, {y}, grid(0.05F, 120));
+      b.output(y);
+      expect_equals_simulation(b, {"Conv", "MaxPool"}, is_integer ? 0.05 : 1e-5);
+    }
 }
 
 TEST(Signals, a_residual_after_a_convolution_with_much_padding_is_added) {

@@ -26,7 +26,7 @@ void reorder(const memory& from, memory& to) {
   dnnl::reorder(from, to).execute(stream(), const_cast<memory&>(from), to);
 }
 
-/// The axes that oneDNN is told: two, or three if there is a depth.
+/// The axes that oneDNN describes: two, or three if there is a depth.
 std::span<const PlainAxis> spatial_axes(const PlainConvShape& s) {
   return std::span(s.axes).subspan(s.axes[0] == PlainAxis{} ? 1 : 0);
 }

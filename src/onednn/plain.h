@@ -58,7 +58,7 @@ class PlainConv {
   /// x and y in the layouts above, or channels-last.
   void run(const float* x, bool x_has_channels_last, float* y, bool y_has_channels_last) const;
   const std::string& implementation() const;  ///< "jit:avx512_core"
-  std::size_t packed_bytes() const;           ///< Of the weights.
+  std::size_t packed_bytes() const;           ///< Bytes of the packed weights.
 
  private:
   struct Impl;

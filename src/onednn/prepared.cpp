@@ -163,10 +163,11 @@ Primitive Primitive::matmul(std::int64_t rows, std::int64_t depth, std::int64_t 
   fail("oneDNN cannot create the matrix product: {}", e.what());
 }
 
-Primitive Primitive::batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth,
+Primitive Primitive::batched_matmul(const Batch& batch, std::int64_t rows, std::int64_t depth,
                                     std::int64_t columns) try {
-  const memory::desc a({count, rows, depth}, kFloat, Tag::abc), b({count, depth, columns}, kFloat, Tag::abc);
-  const memory::desc y({count, rows, columns}, kFloat, Tag::abc);
+  const memory::desc a({batch.shares_a ? 1 : batch.count, rows, depth}, kFloat, Tag::abc);
+  const memory::desc b({batch.shares_b ? 1 : batch.count, depth, columns}, kFloat, Tag::abc);
+  const memory::desc y({batch.count, rows, columns}, kFloat, Tag::abc);
   const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(a, b, y), attributes({}, {}), cpu());
   auto impl = std::make_unique<Impl>();
   impl->take(pd);

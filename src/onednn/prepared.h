@@ -63,8 +63,13 @@ class Primitive {
   /// [rows, depth] x [depth, columns]. The weights passed to pack() are [columns, depth] if `transposed`.
   static Primitive matmul(std::int64_t rows, std::int64_t depth, std::int64_t columns, bool transposed,
                           const Epilogue& epilogue);
-  /// `count` products of a [rows, depth] by b [depth, columns]. Both are passed to each run, b as the weights.
-  static Primitive batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth, std::int64_t columns);
+  /// `count` products of a [rows, depth] by b [depth, columns]. Both are passed to each run, b as the weights. A factor
+  /// that is shared by all products is given once.
+  struct Batch {
+    std::int64_t count = 1;
+    bool shares_a = false, shares_b = false;
+  };
+  static Primitive batched_matmul(const Batch& batch, std::int64_t rows, std::int64_t depth, std::int64_t columns);
   /// 0.5 x (1 + erf(x / sqrt 2)).
   static Primitive gelu(std::int64_t count);
   /// Softmax over each of `rows` rows.

@@ -22,8 +22,8 @@ struct ImageLayouts {
 /// Thread-safe.
 class FastProducts {
  public:
-  /// Runs the node if it is a Gemm, a MatMul, or a Conv or ConvTranspose with constant weights and bias (which must be the
-  /// same in every call). Returns false and does nothing for other nodes. `layouts` selects channels-last images.
+  /// Runs the node if it is a Gemm, a MatMul, or a Conv or ConvTranspose with constant weights and bias (which must be
+  /// the same in every call). Returns false and does nothing for other nodes. `layouts` selects channels-last images.
   bool run(NodeId id, const Node& node, bool has_constant_weights, std::span<const TensorView> in,
            std::span<const TensorView> out, ImageLayouts& layouts);
 

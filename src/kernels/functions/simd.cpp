@@ -1,7 +1,7 @@
 // Functions of one real with Google Highway, compiled once per instruction set, and the selection among them.
 //
-// A function has two forms: apply() on a vector, which is right for numbers in [kLow, kHigh], and exact() on one number,
-// with the standard library, for all others: infinity, NaN, and where the vector form does not hold.
+// A function has two forms: apply() on a vector, which is right for numbers in [kLow, kHigh], and exact() on one
+// number, with the standard library, for all others: infinity, NaN, and where the vector form does not hold.
 #ifdef BITFOLD_PORTABLE
 #define HWY_COMPILE_ONLY_SCALAR
 #else
