@@ -10,10 +10,29 @@ bool can_follow(const Lowering& l, ValueId value) {
          !l.is_claimed(l.graph.consumers(value)[0]) && l.dtype(value) == DataType::float32;
 }
 
+onednn::Activation onednn_activation(RealFunction function) {
+  switch (function) {
+    case RealFunction::hard_swish:
+      return onednn::Activation::hard_swish;
+    case RealFunction::mish:
+      return onednn::Activation::mish;
+    case RealFunction::gelu:
+      return onednn::Activation::gelu;
+    case RealFunction::gelu_tanh:
+      return onednn::Activation::gelu_tanh;
+    default:
+      return onednn::Activation::swish;
+  }
+}
+
 }  // namespace
 
 onednn::Epilogue FloatTail::epilogue(bool has_bias) const {
   onednn::Epilogue out{.has_bias = has_bias, .has_residual = residual != ValueId::none};
+  if (function) {
+    out.activation = onednn_activation(function->function);
+    out.alpha = function->alpha;
+  }
   if (!activation) return out;
   if (!activation->is_clamp()) {
     out.activation = onednn::Activation::leaky_relu;
@@ -31,7 +50,16 @@ onednn::Epilogue FloatTail::epilogue(bool has_bias) const {
 FloatTail fuse_float_tail(Lowering& l, NodeId id, bool may_add) {
   const Node& start = l.graph.node(id);
   FloatTail tail{.output = start.outputs[0], .op = op_name(start.op), .name = start.name};
-  while (!tail.activation && can_follow(l, tail.output)) {
+  while (!tail.activation) {
+    if (auto written = find_written_function(l, tail.output); written && reads_all_of(l, *written, tail.output)) {
+      claim(l, *written);
+      tail.output = written->output;
+      tail.op += "+" + operator_names(l, *written);
+      tail.name = l.graph.node(written->nodes.back()).name;
+      tail.function = std::move(written);
+      break;
+    }
+    if (!can_follow(l, tail.output)) break;
     const NodeId next_id = l.graph.consumers(tail.output)[0];
     const Node& next = l.graph.node(next_id);
     if (const auto activation = find_activation(l.graph, next_id); activation && next.inputs[0] == tail.output) {

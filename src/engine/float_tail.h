@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/lowering.h"
+#include "engine/written_function.h"
 #include "graph/activation.h"
 #include "onednn/prepared.h"
 
@@ -15,6 +16,7 @@ struct FloatTail {
   ValueId output;
   ValueId residual = ValueId::none;
   std::optional<Activation> activation;
+  std::optional<WrittenFunction> function;  ///< Instead of an activation.
   std::string op, name;
 
   bool has_clamp() const { return activation && activation->is_clamp(); }

@@ -1,8 +1,10 @@
 // Float operators that compute each element from elements at the same place: the engine's own loops.
+#include <algorithm>
 #include <cmath>
 
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
+#include "engine/written_function.h"
 #include "graph/activation.h"
 #include "ops/operator.h"
 
@@ -51,6 +53,8 @@ std::optional<Call> find_call(const Unary& op) {
       return Call{RealFunction::hard_swish};
     case UnaryKind::mish:
       return Call{RealFunction::mish};
+    case UnaryKind::gelu:
+      return Call{RealFunction::gelu};
     case UnaryKind::sin:
       return Call{RealFunction::sin};
     case UnaryKind::cos:
@@ -73,7 +77,6 @@ std::optional<Call> find_call(const Unary& op) {
       return Call{RealFunction::acosh};
     case UnaryKind::atanh:
       return Call{RealFunction::atanh};
-    case UnaryKind::gelu:  // in oneDNN
     case UnaryKind::identity:
     case UnaryKind::relu:
     case UnaryKind::logical_not:
@@ -171,21 +174,35 @@ bool lower_add(Lowering& l, NodeId id) {
   return true;
 }
 
-bool lower_function(Lowering& l, NodeId id, const Call& call) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
+/// Adds the step that computes y from x, on behalf of the node that computes y.
+bool lower_function(Lowering& l, ValueId x, ValueId y, const Call& call, const std::string& operators) {
+  const Node& node = l.graph.node(l.graph.producer(y));
   if (l.dtype(x) != DataType::float32) return false;
   const Layout layout = l.layout(x);
   const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
   const RealFunctionKernels& kernels = real_function_kernels(l.isa);
   auto& step = l.add(std::make_unique<FunctionStep>(kernels.find(call.function), call.alpha, call.beta,
                                                     element_count(l.shape(y)), l.threads),
-                     node.name, op_name(node.op), kernels.name);
+                     node.name, operators, kernels.name);
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(source.buffer, Access::read);
-  describe(l, step, node);
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
   l.define_reals(y, destination);
   return true;
+}
+
+/// Several nodes that compute one function.
+bool lower_written_function(Lowering& l, NodeId id) {
+  for (ValueId x : l.graph.node(id).inputs) {
+    if (x == ValueId::none || l.graph.is_constant(x)) continue;
+    const auto written = find_written_function(l, x, id);
+    if (!written || written->nodes.size() < 2 || std::ranges::find(written->nodes, id) == written->nodes.end())
+      continue;
+    claim(l, *written);
+    return lower_function(l, x, written->output, {written->function, written->alpha}, operator_names(l, *written));
+  }
+  return false;
 }
 
 /// Lowers the operators that have a step here.
@@ -197,14 +214,15 @@ struct ElementwiseStep {
   bool operator()(const Binary& op) const { return op.kind == BinaryKind::add && lower_add(l, id); }
   bool operator()(const Unary& op) const { return lower_call(find_call(op)); }
   bool operator()(const Parametric& op) const { return lower_call(find_call(op)); }
-  bool operator()(const GeluTanh& /*op*/) const { return lower_function(l, id, {RealFunction::gelu_tanh}); }
+  bool operator()(const GeluTanh& /*op*/) const { return lower_call(Call{RealFunction::gelu_tanh}); }
   template <class Other>
   bool operator()(const Other& /*op*/) const {
     return lower_call(std::nullopt);
   }
 
   bool lower_call(const std::optional<Call>& call) const {
-    if (call) return lower_function(l, id, *call);
+    const Node& node = l.graph.node(id);
+    if (call) return lower_function(l, node.inputs[0], node.outputs[0], *call, op_name(node.op));
     const auto clamp = find_clamp(l.graph, id);
     return clamp && lower_clamp(l, id, *clamp);
   }
@@ -212,6 +230,9 @@ struct ElementwiseStep {
 
 }  // namespace
 
-bool lower_elementwise(Lowering& l, NodeId id) { return std::visit(ElementwiseStep{l, id}, l.graph.node(id).op); }
+bool lower_elementwise(Lowering& l, NodeId id) {
+  if (ops::info(l.graph.node(id).op).traits.elementwise && lower_written_function(l, id)) return true;
+  return std::visit(ElementwiseStep{l, id}, l.graph.node(id).op);
+}
 
 }  // namespace bitfold::engine

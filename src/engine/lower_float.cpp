@@ -207,8 +207,8 @@ OnednnStep& add_plain(Lowering& l, const Node& node, onednn::Primitive primitive
   return step;
 }
 
-/// Whether the factor's matrices are those of the product, one by one; false if one matrix serves all; none if some axes
-/// are broadcast and others are not.
+/// Whether the factor has one matrix for each of the product's; false if it has one for all; none if it is broadcast
+/// along some axes only.
 std::optional<bool> has_own_matrices(const Shape& factor, const Shape& product) {
   const std::span batch(factor.begin(), factor.end() - 2), wanted(product.begin(), product.end() - 2);
   if (std::ranges::equal(batch, wanted)) return true;
@@ -256,17 +256,6 @@ bool add_pool(Lowering& l, NodeId id, const WindowedImages& images, onednn::Prim
   const Slot destination = l.make(y, false, Layout::channels_last);
   add_plain(l, node, onednn::Primitive::pool(image(images.in), image(images.out), window(w), kind), source,
             destination);
-  l.define_reals(y, destination);
-  return true;
-}
-
-bool lower_gelu(Lowering& l, NodeId id) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  if (l.dtype(x) != DataType::float32 || element_count(l.shape(y)) == 0) return false;
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  add_plain(l, node, onednn::Primitive::gelu(element_count(l.shape(y))), source, destination);
   l.define_reals(y, destination);
   return true;
 }
@@ -342,9 +331,6 @@ struct OwnStep {
   bool operator()(const Softmax& op) const { return lower_softmax(l, id, op); }
   bool operator()(const LayerNorm& op) const { return lower_layer_norm(l, id, op); }
   bool operator()(const Recurrent&) const { return lower_recurrent(l, id); }
-  bool operator()(const Unary& op) const {
-    return op.kind == UnaryKind::gelu ? lower_gelu(l, id) : lower_elementwise(l, id);
-  }
   template <class Other>
   bool operator()(const Other&) const {
     return lower_elementwise(l, id);

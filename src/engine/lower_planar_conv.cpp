@@ -26,7 +26,8 @@ bool lower_planar_conv(Lowering& l, NodeId id, const WindowedImages& windowed, s
   // oneDNN ignores.
   const bool pays = is_last(l, tail.output) && !l.graph.value(tail.output).quant && l.isa >= Isa::avx2 &&
                     l.layout(node.inputs[0]) == Layout::plain && in.channels <= kMaxPlanes;
-  if (!pays || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none || out.width < kernel.lanes)
+  if (!pays || tail.function || groups != 1 || w.stride_w != 1 || tail.residual != ValueId::none ||
+      out.width < kernel.lanes)
     return false;
 
   const Activation activation = tail.activation.value_or(Activation{});

@@ -3,6 +3,7 @@
 #include <dnnl_debug.h>
 
 #include <dnnl.hpp>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -18,15 +19,36 @@ constexpr auto kFloat = memory::data_type::f32;
 
 memory::desc image(const Image& i) { return {{i.batch, i.channels, i.height, i.width}, kFloat, Tag::nhwc}; }
 
+/// Relu is a leaky one of slope 0.
+std::optional<dnnl::algorithm> eltwise(Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return std::nullopt;
+    case Activation::relu:
+    case Activation::leaky_relu:
+      return dnnl::algorithm::eltwise_relu;
+    case Activation::clip:
+      return dnnl::algorithm::eltwise_clip;
+    case Activation::swish:
+      return dnnl::algorithm::eltwise_swish;
+    case Activation::hard_swish:
+      return dnnl::algorithm::eltwise_hardswish;
+    case Activation::mish:
+      return dnnl::algorithm::eltwise_mish;
+    case Activation::gelu:
+      return dnnl::algorithm::eltwise_gelu_erf;
+    case Activation::gelu_tanh:
+      return dnnl::algorithm::eltwise_gelu_tanh;
+  }
+  return std::nullopt;
+}
+
 dnnl::primitive_attr attributes(const Epilogue& epilogue, const memory::desc& residual) {
   check_room_for_code();
   dnnl::post_ops ops;
   if (epilogue.has_residual) ops.append_binary(dnnl::algorithm::binary_add, residual);
-  if (epilogue.activation == Activation::relu) ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
-  if (epilogue.activation == Activation::leaky_relu)
-    ops.append_eltwise(1, dnnl::algorithm::eltwise_relu, epilogue.alpha, 0);
-  if (epilogue.activation == Activation::clip)
-    ops.append_eltwise(1, dnnl::algorithm::eltwise_clip, epilogue.alpha, epilogue.beta);
+  if (const auto algorithm = eltwise(epilogue.activation))
+    ops.append_eltwise(1, *algorithm, epilogue.activation == Activation::relu ? 0 : epilogue.alpha, epilogue.beta);
   dnnl::primitive_attr attr;
   attr.set_post_ops(ops);
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -177,15 +199,6 @@ Primitive Primitive::batched_matmul(const Batch& batch, std::int64_t rows, std::
   return Primitive(std::move(impl));
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot create the matrix products: {}", e.what());
-}
-
-Primitive Primitive::gelu(std::int64_t count) try {
-  const memory::desc data({count}, kFloat, Tag::a);
-  using Forward = dnnl::eltwise_forward;
-  const Forward::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::eltwise_gelu_erf, data);
-  return Impl::without_weights<Forward>({desc, attributes({}, {}), cpu()});
-} catch (const dnnl::error& e) {
-  fail("oneDNN cannot create the Gelu: {}", e.what());
 }
 
 Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns) try {

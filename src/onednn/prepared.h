@@ -25,13 +25,15 @@ struct Image {
   std::int64_t batch = 1, channels = 1, height = 1, width = 1;
 };
 
-enum class Activation { none, relu, leaky_relu, clip };
+/// As the ONNX operators of these names; gelu_tanh is Gelu with approximate = "tanh".
+enum class Activation { none, relu, leaky_relu, clip, swish, hard_swish, mish, gelu, gelu_tanh };
 
 /// Applied to the sum of products in this order: + bias, + residual (of the output's shape), activation.
 struct Epilogue {
   bool has_bias = false, has_residual = false;
   Activation activation = Activation::none;
-  float alpha = 0, beta = 0;  ///< leaky_relu: alpha is the slope; clip: alpha and beta are the bounds.
+  /// leaky_relu: alpha is the slope; clip: alpha and beta are the bounds; swish: alpha is the factor in the sigmoid.
+  float alpha = 0, beta = 0;
 };
 
 /// Addresses for one run; arguments that the primitive does not use are ignored.
@@ -70,8 +72,6 @@ class Primitive {
     bool shares_a = false, shares_b = false;
   };
   static Primitive batched_matmul(const Batch& batch, std::int64_t rows, std::int64_t depth, std::int64_t columns);
-  /// 0.5 x (1 + erf(x / sqrt 2)).
-  static Primitive gelu(std::int64_t count);
   /// Softmax over each of `rows` rows.
   static Primitive softmax(std::int64_t rows, std::int64_t columns);
   /// LayerNormalization over each of `rows` rows. The scale is passed as the weights, the shift as the bias.

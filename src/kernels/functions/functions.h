@@ -26,6 +26,7 @@ enum class RealFunction {
   softsign,
   hard_swish,
   mish,
+  gelu,
   gelu_tanh,
   sin,
   cos,

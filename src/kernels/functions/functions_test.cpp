@@ -50,7 +50,8 @@ const std::vector<Definition>& definitions() {
       {"softsign", F::softsign, [](double x) { return x / (1 + std::abs(x)); }},
       {"hard_swish", F::hard_swish, [](double x) { return x * hard_sigmoid(x, 1.0F / 6, 0.5); }, 4e-7, 1e-6},
       {"mish", F::mish, [](double x) { return x * std::tanh(softplus(x)); }},
-      // The sum 1 + tanh(x) loses digits where it is close to 0.
+      // The sum 1 + erf(x) or 1 + tanh(x) loses digits where it is close to 0.
+      {"gelu", F::gelu, [](double x) { return 0.5 * x * std::erfc(-x * std::sqrt(0.5)); }, 4e-7, 1e-6},
       {"gelu_tanh", F::gelu_tanh,
        [](double x) { return 0.5 * x * (1 + std::tanh(0.7978845608 * (x + 0.044715 * x * x * x))); }, 4e-7, 1e-6},
       // The argument is reduced modulo pi in float32.

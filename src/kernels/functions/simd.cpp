@@ -154,6 +154,10 @@ BITFOLD_FUNCTION(Softplus, Finite, hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d,
 BITFOLD_FUNCTION(Softsign, Finite, hn::Div(x, hn::Add(constant(d, 1), hn::Abs(x))), x / (1 + std::abs(x)));
 BITFOLD_FUNCTION(HardSwish, Finite, hn::Mul(x, hard_sigmoid_of(d, x, 1.0F / 6, 0.5F)),
                  x* hard_sigmoid_of(x, 1.0F / 6, 0.5F));
+BITFOLD_FUNCTION(Gelu, Finite,
+                 hn::Mul(hn::Mul(constant(d, 0.5F), x),
+                         hn::Add(constant(d, 1), erf_of(d, hn::Mul(x, constant(d, 0.707106781F))))),
+                 0.5F * x * (1 + std::erf(x * 0.707106781F)));
 BITFOLD_FUNCTION(Sine, Angles, hn::Sin(d, x), std::sin(x));
 BITFOLD_FUNCTION(Cosine, Angles, hn::Cos(d, x), std::cos(x));
 BITFOLD_FUNCTION(Tangent, Angles, hn::Div(hn::Sin(d, x), hn::Cos(d, x)), std::tan(x));
@@ -283,6 +287,8 @@ RealFunctionKernel find(RealFunction function) {
       return run<HardSwish>;
     case RealFunction::mish:
       return run<Mish>;
+    case RealFunction::gelu:
+      return run<Gelu>;
     case RealFunction::gelu_tanh:
       return run<GeluTanh>;
     case RealFunction::sin:
