@@ -93,4 +93,42 @@ void check_clamp(Lowering& l, NodeId id, const FloatTail& tail) {
   if (l.magnitudes.of(x) > Magnitudes::kChecked) l.check_magnitude(x);
 }
 
+std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t slot, bool& present) {
+  present = slot < node.inputs.size() && node.inputs[slot] != ValueId::none;
+  return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
+}
+
+OnednnStep& add_product(Lowering& l, NodeId id, onednn::Primitive primitive, const FloatProduct& p) {
+  const Node& node = l.graph.node(id);
+  check_clamp(l, id, p.tail);
+  const std::size_t bytes = primitive.packed_bytes();
+  FloatWeightsKey key = p.key;
+  key.weights = node.inputs[1];
+  key.layout = primitive.packed_layout();
+  const auto packed =
+      l.weights.floats(key, bytes, [&](std::byte* to) { primitive.pack(p.decode().data<float>().data(), to); });
+  const std::size_t scratch = primitive.scratch_bytes();
+  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), p.tail.name, p.tail.op, "onednn");
+  auto& n = step.numbers;
+  n.source = step.add_operand(p.source.buffer, Access::read);
+  n.weights = step.add_operand(l.constant_buffer(packed, bytes), Access::read);
+  n.destination = step.add_operand(p.destination.buffer, Access::write);
+  if (p.bias) n.bias = step.add_operand(l.constant_buffer(*p.bias), Access::read);
+  if (p.residual) n.residual = step.add_operand(p.residual->buffer, Access::read);
+  if (scratch > 0) n.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
+  step.info.kernel = "onednn " + step.implementation() + l.explanation(id);
+  step.info.mac_count = p.mac_count;
+  step.info.inputs = {l.graph.value(node.inputs[0]).name};
+  step.info.outputs = {l.graph.value(p.tail.output).name};
+  if (p.residual) step.info.inputs.push_back(l.graph.value(p.tail.residual).name);
+  return step;
+}
+
+onednn::Image onednn_image(const ImageShape& s) { return {s.batch, s.channels, s.height, s.width}; }
+
+onednn::Window2d onednn_window(const Window2dShape& w) {
+  return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
+          w.dilation_w, w.pad_top,  w.pad_left, w.pad_bottom, w.pad_right};
+}
+
 }  // namespace bitfold::engine

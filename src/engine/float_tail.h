@@ -1,10 +1,12 @@
 // Nodes after a float convolution or matrix product that its step also computes.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "engine/lowering.h"
+#include "engine/steps/onednn.h"
 #include "engine/written_function.h"
 #include "graph/activation.h"
 #include "onednn/prepared.h"
@@ -31,6 +33,30 @@ FloatTail fuse_float_tail(Lowering& lowering, NodeId id, bool may_add);
 /// For a oneDNN step: adds checks of the magnitudes that the fused Relu or Clip depends on. The product `id` and the
 /// residual must have been lowered.
 void check_clamp(Lowering& lowering, NodeId id, const FloatTail& tail);
+
+/// The bias in an input slot; none if there is none (`present` is then false) or it is not constant.
+std::optional<Tensor> bias_of(const Lowering& lowering, const Node& node, std::size_t slot, bool& present);
+
+/// What the step of a product needs besides its primitive.
+struct FloatProduct {
+  const FloatTail& tail;
+  FloatWeightsKey key;  ///< Without the weights and their layout.
+  /// Returns the weights in the plain layout from which the primitive packs; called only if they have not been packed
+  /// before.
+  std::function<Tensor()> decode;
+  std::optional<Tensor> bias;
+  Slot source, destination;
+  std::optional<Slot> residual;
+  std::int64_t mac_count = 0;
+};
+/// Adds the step of product `id`.
+OnednnStep& add_product(Lowering& lowering, NodeId id, onednn::Primitive primitive, const FloatProduct& product);
+
+onednn::Image onednn_image(const ImageShape& shape);
+onednn::Window2d onednn_window(const Window2dShape& window);
+
+/// Part of lower_float: a Conv or ConvTranspose with constant weights.
+bool lower_float_conv(Lowering& lowering, NodeId id);
 
 /// Part of lower_float: a convolution that reads planes and whose output is a graph output, so that neither needs to be
 /// converted to channels-last. Returns whether it added the step.

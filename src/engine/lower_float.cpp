@@ -1,141 +1,14 @@
-// Float layers: convolutions, matrix products, pools and normalizations in oneDNN, with fused nodes after them.
+// Float layers: matrix products, pools and normalizations in oneDNN, with fused nodes after products.
 #include "base/check.h"
 #include "engine/float_tail.h"
 #include "engine/lowering.h"
 #include "engine/steps/onednn.h"
-#include "engine/steps/plain_conv.h"
 #include "graph/linear_layer.h"
 #include "ops/infer.h"
 #include "ops/operator.h"
-#include "ops/window.h"
 
 namespace bitfold::engine {
 namespace {
-
-std::optional<Tensor> bias_of(const Lowering& l, const Node& node, std::size_t slot, bool& present) {
-  present = slot < node.inputs.size() && node.inputs[slot] != ValueId::none;
-  return present ? l.constant_reals(node.inputs[slot]) : std::nullopt;
-}
-
-/// Adds the step of a primitive with weights. `decode` returns them in the plain layout from which the primitive packs;
-/// it is called only if they have not been packed before.
-template <class Decode>
-OnednnStep& add_product(Lowering& l, onednn::Primitive primitive, const FloatTail& tail, NodeId id, FloatWeightsKey key,
-                        const Decode& decode, const std::optional<Tensor>& bias, const Slot& source,
-                        const Slot& destination, const std::optional<Slot>& residual, std::int64_t mac_count) {
-  const Node& node = l.graph.node(id);
-  check_clamp(l, id, tail);
-  const std::size_t bytes = primitive.packed_bytes();
-  key.weights = node.inputs[1];
-  key.layout = primitive.packed_layout();
-  const auto packed =
-      l.weights.floats(key, bytes, [&](std::byte* to) { primitive.pack(decode().template data<float>().data(), to); });
-  const std::size_t scratch = primitive.scratch_bytes();
-  auto& step = l.add(std::make_unique<OnednnStep>(std::move(primitive)), tail.name, tail.op, "onednn");
-  auto& n = step.numbers;
-  n.source = step.add_operand(source.buffer, Access::read);
-  n.weights = step.add_operand(l.constant_buffer(packed, bytes), Access::read);
-  n.destination = step.add_operand(destination.buffer, Access::write);
-  if (bias) n.bias = step.add_operand(l.constant_buffer(*bias), Access::read);
-  if (residual) n.residual = step.add_operand(residual->buffer, Access::read);
-  if (scratch > 0) n.scratch = step.add_operand(l.arena_buffer(scratch), Access::scratch);
-  step.info.kernel = "onednn " + step.implementation() + l.explanation(id);
-  step.info.mac_count = mac_count;
-  step.info.inputs = {l.graph.value(node.inputs[0]).name};
-  step.info.outputs = {l.graph.value(tail.output).name};
-  if (residual) step.info.inputs.push_back(l.graph.value(tail.residual).name);
-  return step;
-}
-
-onednn::Image image(const ImageShape& s) { return {s.batch, s.channels, s.height, s.width}; }
-
-onednn::Window2d window(const Window2dShape& w) {
-  return {w.kernel_h,   w.kernel_w, w.stride_h, w.stride_w,   w.dilation_h,
-          w.dilation_w, w.pad_top,  w.pad_left, w.pad_bottom, w.pad_right};
-}
-
-/// Whether a convolution runs image by image, so that a new batch size needs no new primitive. This takes no longer
-/// on one thread if the weights stay in the second-level cache between images.
-bool runs_image_by_image(const Lowering& l, const Shape& weights) {
-  constexpr std::int64_t kMaxWeightBytes = 256 * 1024;
-  return l.threads == 1 && element_count(weights) * static_cast<std::int64_t>(sizeof(float)) <= kMaxWeightBytes;
-}
-
-/// Whether the only reader of the value is a sum.
-bool is_added(const Lowering& l, ValueId value) {
-  return l.graph.has_single_consumer(value) &&
-         ops::is<Binary>(l.graph.node(l.graph.consumers(value)[0]).op, BinaryKind::add);
-}
-
-bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  const auto found = windowed_images(conv.window, l.shape(x), l.shape(y));
-  bool has_bias = false;
-  const auto bias = bias_of(l, node, 2, has_bias);
-  if (!found || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() || element_count(l.shape(y)) == 0)
-    return false;
-
-  const Window2dShape& w2d = found->window;
-  onednn::Image in = image(found->in), out = image(found->out);
-  OnednnStep::Images images;
-  if (runs_image_by_image(l, l.shape(node.inputs[1]))) {
-    images = {in.batch, static_cast<std::size_t>(in.channels * in.height * in.width) * sizeof(float),
-              static_cast<std::size_t>(out.channels * out.height * out.width) * sizeof(float)};
-    in.batch = out.batch = 1;
-  }
-  const bool may_add = is_added(l, y) && onednn::Primitive::adds_residual(in, out, window(w2d), conv.group, has_bias);
-  const FloatTail tail = fuse_float_tail(l, id, may_add);
-  if (lower_planar_conv(l, id, *found, conv.group, tail, bias)) return true;
-  const onednn::Epilogue epilogue = tail.epilogue(has_bias);
-  const Slot source = l.reals(x, Layout::channels_last);
-  std::optional<Slot> residual;
-  if (epilogue.has_residual) residual = l.reals(tail.residual, Layout::channels_last);
-  const Slot destination = l.make(tail.output, false, Layout::channels_last);
-  auto primitive = onednn::Primitive::convolution(in, out, window(w2d), conv.group, epilogue);
-  const std::int64_t macs = element_count(l.shape(y)) * (element_count(l.shape(node.inputs[1])) / l.shape(y)[1]);
-  const auto decode = [&] { return *l.constant_reals(node.inputs[1]); };
-  add_product(l, std::move(primitive), tail, id, {}, decode, bias, source, destination, residual, macs).images = images;
-  l.define_reals(tail.output, destination);
-  return true;
-}
-
-/// Convolutions of volumes, and transposed ones.
-bool lower_plain_conv(Lowering& l, NodeId id) {
-  const Node& node = l.graph.node(id);
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  constexpr std::size_t kMaxRank = 5;
-  const std::size_t rank = l.shape(x).size();
-  bool has_bias = false;
-  const auto bias = bias_of(l, node, 2, has_bias);
-  if (rank > kMaxRank || !l.has_constant_reals(node.inputs[1]) || has_bias != bias.has_value() ||
-      element_count(l.shape(x)) == 0 || element_count(l.shape(y)) == 0)
-    return false;
-  const auto convolution = ops::convolution_of(node.op, l.shape(x), l.shape(y));
-  std::shared_ptr<const onednn::PlainConv> conv;
-  try {
-    conv = std::make_shared<const onednn::PlainConv>(onednn::plain_conv_shape(*convolution, l.shape(x), l.shape(y)),
-                                                     l.constant_reals(node.inputs[1])->data<float>().data(),
-                                                     bias ? bias->data<float>().data() : nullptr);
-  } catch (const Error&) {
-    return false;  // oneDNN rejects some windows, such as one smaller than its padding
-  }
-  const bool is_image = rank < kMaxRank;
-  const Layout from = is_image ? l.layout(x) : Layout::plain;
-  const Layout to = is_image && !l.graph.is_output(y) ? Layout::channels_last : Layout::plain;
-  const Slot source = l.reals(x, from), destination = l.make(y, false, to);
-  auto& step = l.add(std::make_unique<PlainConvStep>(conv, from == Layout::channels_last, to == Layout::channels_last),
-                     node.name, op_name(node.op), "onednn " + conv->implementation() + l.explanation(id));
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  step.info.mac_count =
-      element_count(convolution->is_transposed ? l.shape(x) : l.shape(y)) *
-      (element_count(l.shape(node.inputs[1])) / (convolution->is_transposed ? l.shape(x) : l.shape(y))[1]);
-  step.info.inputs = {l.graph.value(x).name};
-  step.info.outputs = {l.graph.value(y).name};
-  l.define_reals(y, destination);
-  return true;
-}
 
 /// `b` times `factor` as a row of `columns` numbers; empty if `b` has another shape.
 std::optional<Tensor> bias_row(const Tensor& b, std::int64_t columns, float factor) {
@@ -187,8 +60,8 @@ bool lower_product(Lowering& l, NodeId id) {
                             .is_transposed = is_transposed,
                             .folded_channels = is_folded ? source.folded[1] : 0,
                             .layout = {}};
-  (void)add_product(l, std::move(primitive), tail, id, key, decode, bias, source, destination, std::nullopt,
-                    rows * depth * columns);
+  (void)add_product(l, id, std::move(primitive),
+                    {tail, key, decode, bias, source, destination, std::nullopt, rows * depth * columns});
   l.define_reals(tail.output, destination);
   return true;
 }
@@ -254,8 +127,8 @@ bool add_pool(Lowering& l, NodeId id, const WindowedImages& images, onednn::Prim
     return false;
   const Slot source = l.reals(x, Layout::channels_last);
   const Slot destination = l.make(y, false, Layout::channels_last);
-  add_plain(l, node, onednn::Primitive::pool(image(images.in), image(images.out), window(w), kind), source,
-            destination);
+  add_plain(l, node, onednn::Primitive::pool(onednn_image(images.in), onednn_image(images.out), onednn_window(w), kind),
+            source, destination);
   l.define_reals(y, destination);
   return true;
 }
@@ -322,8 +195,8 @@ struct OwnStep {
   Lowering& l;
   NodeId id;
 
-  bool operator()(const Conv& op) const { return lower_conv(l, id, op) || lower_plain_conv(l, id); }
-  bool operator()(const ConvTranspose&) const { return lower_plain_conv(l, id); }
+  bool operator()(const Conv&) const { return lower_float_conv(l, id); }
+  bool operator()(const ConvTranspose&) const { return lower_float_conv(l, id); }
   bool operator()(const Gemm&) const { return lower_product(l, id); }
   bool operator()(const MatMul&) const { return lower_product(l, id) || lower_batched_product(l, id); }
   bool operator()(const Pool& op) const { return lower_pool(l, id, op); }

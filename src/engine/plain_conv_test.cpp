@@ -42,7 +42,7 @@ Graph network(const Case& c, bool has_neighbours) {
                     : Op{Conv{window, c.group}};
   if (has_neighbours) x = b.node(Unary{UnaryKind::relu}, {x});
   ValueId y = b.node(op, {x, weights, bias});
-  if (has_neighbours) y = b.node(Unary{UnaryKind::tanh}, {y});
+  if (has_neighbours) y = b.node(Parametric{ParametricKind::leaky_relu, 0.1F}, {y});
   b.output(y);
   infer_shapes(b.graph);
   return b.graph;
