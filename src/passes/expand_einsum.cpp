@@ -1,4 +1,5 @@
-// Writes an Einsum of two reals as a MatMul, which has fast kernels and can be quantized:
+// Writes an Einsum of one input as a ReduceSum and a Transpose, and one of two inputs as a MatMul, which has fast kernels
+// and can be quantized:
 //
 //   Transpose, Reshape to [batch..., rows, depth]   and   [batch..., depth, columns]
 //   MatMul
@@ -79,16 +80,40 @@ class Expander {
     ValueId y = add(MatMul{}, {a, b});
     if (is_changed(product)) y = add(Reshape{}, {y, shape_constant(*result_shape)});
     if (result != c_.output) y = add(Transpose{permutation(result, c_.output)}, {y});
-    // The last node computes the output itself, with its name.
-    const NodeId last = graph_.producer(y);
-    const ValueId output = node.outputs[0];
-    graph_.remove_node(id_);
-    graph_.set_output(last, 0, output);
-    graph_.rename_node(last, node.name);
+    finish(y);
+    return true;
+  }
+
+  /// Of one input: sums over axes, then a Transpose. Returns false if an index is on a diagonal, or nothing changes.
+  bool run_alone() {
+    const Labels& labels = c_.inputs[0];
+    Labels kept;
+    std::vector<std::int64_t> axes;
+    for (std::size_t axis = 0; axis < labels.size(); ++axis) {
+      if (std::ranges::count(labels, labels[axis]) > 1) return false;
+      if (contains(c_.output, labels[axis]))
+        kept.push_back(labels[axis]);
+      else
+        axes.push_back(static_cast<std::int64_t>(axis));
+    }
+    if (axes.empty() && kept == c_.output) return false;
+    ValueId y = graph_.node(id_).inputs[0];
+    if (!axes.empty()) y = add(Reduce{.kind = ReduceKind::sum, .keepdims = false}, {y, integers("axes", axes)});
+    if (kept != c_.output) y = add(Transpose{permutation(kept, c_.output)}, {y});
+    finish(y);
     return true;
   }
 
  private:
+  /// The node that computes y computes the output itself, under the name of the Einsum.
+  void finish(ValueId y) {
+    const NodeId last = graph_.producer(y);
+    const ValueId output = graph_.node(id_).outputs[0];
+    std::string name = graph_.node(id_).name;
+    graph_.remove_node(id_);
+    graph_.set_output(last, 0, output);
+    graph_.rename_node(last, std::move(name));
+  }
   /// The shape of a Reshape that joins groups to axes; 0 keeps the axis at the same place, -1 is the rest.
   std::optional<Shape> joined(const Labels& batch, const Axes& axes) const {
     Shape shape(batch.size(), 0);
@@ -152,9 +177,10 @@ class Expander {
   std::string new_name(std::string_view what) const {
     return graph_.unique_name(fmt::format("{}.{}", graph_.value(graph_.node(id_).outputs[0]).name, what));
   }
-  ValueId shape_constant(const Shape& shape) {
-    return graph_.add_constant(new_name("shape"), Tensor::from<std::int64_t>({std::ssize(shape)}, shape));
+  ValueId integers(std::string_view what, const std::vector<std::int64_t>& list) {
+    return graph_.add_constant(new_name(what), Tensor::from<std::int64_t>({std::ssize(list)}, list));
   }
+  ValueId shape_constant(const Shape& shape) { return integers("shape", shape); }
   ValueId add(Op op, std::vector<ValueId> inputs) {
     const std::string name = new_name(op_name(op));
     return graph_.add(std::move(op), name, std::move(inputs), name);
@@ -168,7 +194,7 @@ class Expander {
 bool expand(Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   const auto* op = std::get_if<Einsum>(&node.op);
-  if (op == nullptr || node.inputs.size() != 2 || graph.value(node.outputs[0]).dtype != DataType::float32) return false;
+  if (op == nullptr || node.inputs.size() > 2 || graph.value(node.outputs[0]).dtype != DataType::float32) return false;
   std::vector<Shape> shapes;
   for (ValueId input : node.inputs) {
     const auto& shape = graph.value(input).shape;
@@ -176,6 +202,7 @@ bool expand(Graph& graph, NodeId id) {
     shapes.push_back(*shape);
   }
   const ops::Contraction c = ops::contraction(op->equation, shapes);
+  if (node.inputs.size() == 1) return Expander(graph, id, c).run_alone();
   const auto groups = group(c, shapes);
   return groups && Expander(graph, id, c).run(*groups);
 }

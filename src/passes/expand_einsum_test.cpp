@@ -61,13 +61,18 @@ const std::vector<Case> kCases{
     {"i,i->", {{3}, {3}}},
     {"...ij,...jk->...ik", {{2, 3, 4, 5}, {2, 3, 5, 6}}},
     {"nc,cv->nv", {{1, 3}, {3, 4}}},
+    {"hij->ij", {{2, 3, 4}}},
+    {"hij->jh", {{2, 3, 4}}},
+    {"ij->ji", {{2, 3}}},
+    {"ij->", {{2, 3}}},
+    {"ii->i", {{3, 3}}, false},
     {"ii,ij->ij", {{3, 3}, {3, 4}}, false},           // a diagonal
     {"ij,kl->ik", {{2, 3}, {4, 5}}, false},           // sums of one input alone
     {"bij,bjk->bik", {{1, 3, 4}, {2, 4, 5}}, false},  // broadcasting
     {"ij,jk,kl->il", {{2, 3}, {3, 4}, {4, 5}}, false},
 };
 
-TEST(ExpandEinsum, gives_a_matrix_product_of_the_same_function) {
+TEST(ExpandEinsum, gives_fast_operators_of_the_same_function) {
   for (const Case& c : kCases) {
     const Graph original = einsum(c);
     Graph changed = original;
