@@ -136,6 +136,7 @@ def cases() -> list[Case]:
     result += [Case(op, [a, b]) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Sum", "Less", "Equal", "PRelu")]
     result += [Case(op, [a, [column]]) for op in ("Add", "Sub", "Mul", "Div", "Greater", "PRelu")]
     result += [Case(op, [real(*tokens), [positive(384)]]) for op in ("Add", "Mul", "Div")]
+    result += [Case(op, [real(1, 56, 56, 10), [positive(10)]]) for op in ("Mul", "PRelu")]
     result += [Case("Add", [real(1, 12, 128, 128), real(1, 1, 1, 128)], title="Add mask 1x12x128x128"),
                Case("Pow", [b, [np.float32(2)]]), Case("Pow", [b, [np.float32(0.5)]], title="Pow 0.5"), Case("Pow", [b, a]),
                Case("Mod", [real(*tokens), [np.float32(0.3)]], {"fmod": 1}), Case("Mod", [whole(1000, 128, 384), [int64(7)]]),

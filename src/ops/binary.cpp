@@ -199,7 +199,10 @@ void variadic(const Node& node, std::span<const TensorView> in, std::span<const 
 }
 
 void prelu(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  map<float, float, float>(in[0], in[1], out[0], [](float x, float slope) { return x < 0 ? slope * x : x; });
+  map<float, float, float>(in[0], in[1], out[0], [](float x, float slope) {
+    const float scaled = slope * x;  // computed in any case, so that the loop has no branch
+    return x < 0 ? scaled : x;
+  });
 }
 
 void where_(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {

@@ -71,6 +71,27 @@ class Loops {
     levels_[depth_++] = {size, steps};
   }
 
+  /// Calls plane(offsets, outer, inner) for each iteration of the levels outside the two innermost ones, which it gives
+  /// as a size and steps.
+  struct Level {
+    std::int64_t size = 1;
+    Steps steps{};
+  };
+  template <class Plane>
+  void for_each_plane(Plane plane) const {
+    if (depth_ < 2) {
+      for_each_row([&](const Steps& offsets, std::int64_t size, const Steps& steps) {
+        plane(offsets, Level{}, Level{size, steps});
+      });
+      return;
+    }
+    Loops outside = *this;
+    const Level inner = outside.levels_[--outside.depth_];
+    outside.for_each_row([&](const Steps& offsets, std::int64_t size, const Steps& steps) {
+      plane(offsets, Level{size, steps}, inner);
+    });
+  }
+
   /// Calls row(offsets, size, steps) for each iteration of the outer levels; offsets are in elements.
   template <class Row>
   void for_each_row(Row row) const {
@@ -96,10 +117,6 @@ class Loops {
 
  private:
   static constexpr std::size_t kMaxDepth = 2 * kMaxRank;  // a Tile needs two levels per axis
-  struct Level {
-    std::int64_t size = 1;
-    Steps steps{};
-  };
 
   bool is_continued_by(std::int64_t size, const Steps& steps) const {
     for (int k = 0; k < K; ++k)

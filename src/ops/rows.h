@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <type_traits>
 
@@ -19,6 +20,39 @@ void map(const TensorView& x, const TensorView& out, F f) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = f(from[i]);
 }
 
+/// r[i] = f(x[i * x_step], y[i * y_step]), with a loop that vectorizes for each usual pair of steps.
+template <class R, class A, class B, class F>
+void map_row(R* r, const A* x, const B* y, std::int64_t n, const std::array<std::int64_t, 3>& steps, F f) {
+  if (steps[1] == 1 && steps[2] == 1) {
+    for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], y[i]);
+  } else if (steps[1] == 1 && steps[2] == 0) {
+    const B same = *y;
+    for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], same);
+  } else if (steps[1] == 0 && steps[2] == 1) {
+    const A same = *x;
+    for (std::int64_t i = 0; i < n; ++i) r[i] = f(same, y[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) r[i * steps[0]] = f(x[i * steps[1]], y[i * steps[2]]);
+  }
+}
+
+/// A row that is repeated, such as the factors of the channels of a channels-last image, written out until it is long.
+template <class T>
+class RepeatedRow {
+ public:
+  static constexpr std::int64_t kShort = 64;  ///< Rows from this length on are not repeated.
+
+  RepeatedRow(const T* row, std::int64_t n, std::int64_t rows) : rows_(std::min(rows, 2 * kShort / n)) {
+    for (std::int64_t i = 0; i < rows_; ++i) std::copy_n(row, n, elements_.data() + i * n);
+  }
+  const T* data() const { return elements_.data(); }
+  std::int64_t rows() const { return rows_; }
+
+ private:
+  std::array<T, 2 * kShort> elements_;
+  std::int64_t rows_;
+};
+
 /// out[i] = f(a[i], b[i]), a and b broadcast to out. `out` may be `a` itself.
 template <class R, class A, class B, class F>
 void map(const TensorView& a, const TensorView& b, const TensorView& out, F f) {
@@ -26,20 +60,25 @@ void map(const TensorView& a, const TensorView& b, const TensorView& out, F f) {
                 sb = broadcast_strides(b.shape, out.shape);
   Loops<3> loops;
   for (std::size_t i = 0; i < out.shape.size(); ++i) loops.add(out.shape[i], {sr[i], sa[i], sb[i]});
-  loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+  loops.for_each_plane([&](const auto& offsets, const auto& outer, const auto& inner) {
     R* r = out.as<R>() + offsets[0];
     const A* x = a.as<A>() + offsets[1];
     const B* y = b.as<B>() + offsets[2];
-    if (steps[1] == 1 && steps[2] == 1) {
-      for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], y[i]);
-    } else if (steps[1] == 1 && steps[2] == 0) {
-      const B same = *y;
-      for (std::int64_t i = 0; i < n; ++i) r[i] = f(x[i], same);
-    } else if (steps[1] == 0 && steps[2] == 1) {
-      const A same = *x;
-      for (std::int64_t i = 0; i < n; ++i) r[i] = f(same, y[i]);
+    const std::int64_t n = inner.size;
+    const auto is_dense = [&](int k) { return inner.steps[k] == 1 && outer.steps[k] == n; };
+    const auto repeats = [&](int k) { return inner.steps[k] == 1 && outer.steps[k] == 0; };
+    const bool is_short = n < RepeatedRow<B>::kShort && outer.size > 1 && is_dense(0);
+    if (is_short && is_dense(1) && repeats(2)) {
+      const RepeatedRow<B> row(y, n, outer.size);
+      for (std::int64_t i = 0; i < outer.size; i += row.rows())
+        map_row(r + i * n, x + i * n, row.data(), std::min(row.rows(), outer.size - i) * n, {1, 1, 1}, f);
+    } else if (is_short && repeats(1) && is_dense(2)) {
+      const RepeatedRow<A> row(x, n, outer.size);
+      for (std::int64_t i = 0; i < outer.size; i += row.rows())
+        map_row(r + i * n, row.data(), y + i * n, std::min(row.rows(), outer.size - i) * n, {1, 1, 1}, f);
     } else {
-      for (std::int64_t i = 0; i < n; ++i) r[i * steps[0]] = f(x[i * steps[1]], y[i * steps[2]]);
+      for (std::int64_t i = 0; i < outer.size; ++i)
+        map_row(r + i * outer.steps[0], x + i * outer.steps[1], y + i * outer.steps[2], n, inner.steps, f);
     }
   });
 }

@@ -138,9 +138,10 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
   switch (op.kind) {
     case ParametricKind::leaky_relu:
-      // max(x, a x) is one vector instruction, while a branch on the sign is often mispredicted.
-      if (a > 0 && a <= 1) return apply([a](float x) { return std::max(x, a * x); });
-      return apply([a](float x) { return x < 0 ? a * x : x; });
+      return apply([a](float x) {
+        const float scaled = a * x;  // computed in any case, so that the loop has no branch
+        return x < 0 ? scaled : x;
+      });
     case ParametricKind::elu:
       return apply([a](float x) { return x < 0 ? a * std::expm1(x) : x; });
     case ParametricKind::selu:
