@@ -199,10 +199,7 @@ void variadic(const Node& node, std::span<const TensorView> in, std::span<const 
 }
 
 void prelu(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  map<float, float, float>(in[0], in[1], out[0], [](float x, float slope) {
-    const float scaled = slope * x;  // computed in any case, so that the loop has no branch
-    return x < 0 ? scaled : x;
-  });
+  map<float, float, float>(in[0], in[1], out[0], [](float x, float slope) { return select_by_sign(x, slope * x); });
 }
 
 void where_(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <string>
 #include <type_traits>
 
@@ -168,6 +169,13 @@ T wrapping_subtract(T a, T b) {
 template <class T>
 T wrapping_multiply(T a, T b) {
   return wrapping(a, b, [](auto x, auto y) { return x * y; });
+}
+
+/// x < 0 ? negative : x, in bits, because compilers turn the comparison into a branch that is often mispredicted. For -0
+/// it is either.
+inline float select_by_sign(float x, float negative) {
+  const auto bits = std::bit_cast<std::int32_t>(x), mask = bits >> 31;
+  return std::bit_cast<float>((std::bit_cast<std::int32_t>(negative) & mask) | (bits & ~mask));
 }
 
 /// The smaller and the larger of two numbers. NaN propagates, as in numpy.

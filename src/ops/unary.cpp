@@ -138,10 +138,7 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto apply = [&](auto f) { map<float, float>(in[0], out[0], f); };
   switch (op.kind) {
     case ParametricKind::leaky_relu:
-      return apply([a](float x) {
-        const float scaled = a * x;  // computed in any case, so that the loop has no branch
-        return x < 0 ? scaled : x;
-      });
+      return apply([a](float x) { return select_by_sign(x, a * x); });
     case ParametricKind::elu:
       return apply([a](float x) { return x < 0 ? a * std::expm1(x) : x; });
     case ParametricKind::selu:
