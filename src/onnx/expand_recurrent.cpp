@@ -58,7 +58,8 @@ class Body {
   std::string add(const char* type, const Names& inputs, const Attributes& attributes = {}) {
     return add(type, inputs, 1, attributes).front();
   }
-  std::string number(float value) { return add("Constant", {}, {{"value", Tensor::from<float>({}, {value})}}); }
+  std::string add_constant(Tensor value) { return add("Constant", {}, {{"value", std::move(value)}}); }
+  std::string number(float value) { return add_constant(Tensor::from<float>({}, {value})); }
 
   std::string activated(const ops::Activation& a, const std::string& x) {
     using ops::GateFunction;
@@ -155,14 +156,16 @@ class DynamicLstm {
     check(e_.has(scale) && e_.constant(scale)->dtype() == DataType::float32, "{} has no scale in float32", name);
   }
 
-  /// The weights of one direction, as reals: [inputs, 4 * hidden].
-  std::string weights(int slot, int scale, int zero, std::int64_t direction) {
+  /// The product of quantized numbers (codes, scale, zero point) with the weights of one direction, [inputs, 4 *
+  /// hidden], as reals. `builder` adds the nodes to the outer graph or to the body.
+  template <class Builder>
+  std::string product(Builder& builder, const Names& a, int slot, int scale, int zero, std::int64_t direction) {
     const auto part = [&](int input) {
-      return e_.has(input) ? e_.add_constant(entry(*e_.constant(input), direction)) : "";
+      return e_.has(input) ? builder.add_constant(entry(*e_.constant(input), direction)) : "";
     };
-    const bool is_one = e_.constant(scale)->rank() == 1;
-    return e_.add("DequantizeLinear", {part(slot), part(scale), part(zero)},
-                  is_one ? Attributes{} : Attributes{{"axis", std::int64_t{1}}});
+    const std::string sums = builder.add("MatMulInteger", {a[0], part(slot), a[2], part(zero)});
+    return builder.add(
+        "Mul", {builder.add("Cast", {sums}, {{"to", DataType::float32}}), builder.add("Mul", {a[1], part(scale)})});
   }
 
   /// Values that both directions share.
@@ -180,8 +183,7 @@ class DynamicLstm {
       const std::string longest = e_.add("ReduceMax", {lengths_}, {{"keepdims", std::int64_t{0}}});
       x = e_.add("Where", {e_.add("Less", {times, longest}), x, e_.number(0.0F)});
     }
-    const Names codes = e_.add("DynamicQuantizeLinear", {x}, 3, {});
-    x_ = e_.add("DequantizeLinear", {codes[0], codes[1], codes[2]});
+    x_ = e_.add("DynamicQuantizeLinear", {x}, 3, {});
     if (e_.has(kBias)) {
       const std::string pairs = e_.add("Reshape", {e_.input(kBias), e_.list({directions_, 2, 4 * hidden_})});
       bias_ = e_.add("ReduceSum", {pairs, e_.list({1})}, {{"keepdims", std::int64_t{0}}});
@@ -207,11 +209,12 @@ class DynamicLstm {
   /// y, last h and last c of one direction.
   Names scan(std::int64_t direction) {
     const bool is_reverse = op_.direction == Direction::reverse || direction == 1, has_lengths = e_.has(kLengths);
-    const std::string x = is_reverse && has_lengths ? reversed(x_) : x_;
-    std::string sums = e_.add("MatMul", {x, weights(kW, kWScale, kWZero, direction)});
+    Names x = x_;
+    if (is_reverse && has_lengths) x[0] = reversed(x[0]);
+    std::string sums = product(e_, x, kW, kWScale, kWZero, direction);
     if (e_.has(kBias)) sums = e_.add("Add", {sums, part_of(bias_, direction)});
     const std::string h = first_state(kH, direction), c = first_state(kC, direction);
-    const onnx::GraphProto body = step(direction, weights(kR, kRScale, kRZero, direction));
+    const onnx::GraphProto body = step(direction, sums + "/step/");
     const Names inputs = has_lengths ? Names{h, c, h, sums, is_valid_} : Names{h, c, sums};
     Attributes attributes{{"num_scan_inputs", std::int64_t{has_lengths ? 2 : 1}}};
     if (is_reverse && !has_lengths) {
@@ -231,14 +234,13 @@ class DynamicLstm {
 
   /// h, c, [last h], sums over the input, [whether the step is part of the sequence] -> h, c, [last h], y. With lengths
   /// h becomes 0 past the end of a sequence, so that it does not enlarge the range.
-  onnx::GraphProto step(std::int64_t direction, const std::string& weights) {
+  onnx::GraphProto step(std::int64_t direction, std::string prefix) {
     const bool has_lengths = e_.has(kLengths);
-    Body body(weights + "/step/");
+    Body body(std::move(prefix));
     const std::string h = body.input("h"), c = body.input("c"), last = has_lengths ? body.input("last") : "";
     const std::string sums = body.input("sums"), is_valid = has_lengths ? body.input("is_valid") : "";
     const Names codes = body.add("DynamicQuantizeLinear", {h}, 3, {});
-    const std::string snapped = body.add("DequantizeLinear", {codes[0], codes[1], codes[2]});
-    const std::string gates = body.add("Add", {sums, body.add("MatMul", {snapped, weights})});
+    const std::string gates = body.add("Add", {sums, product(body, codes, kR, kRScale, kRZero, direction)});
     const auto [new_h, new_c] = apply_gates(body, direction, gates, c);
     if (!has_lengths) {
       for (const std::string& value : {new_h, new_c, new_h}) body.output(value);
@@ -275,7 +277,8 @@ class DynamicLstm {
   Expansion& e_;
   Recurrent op_;
   std::int64_t directions_ = 1, hidden_ = 0;
-  std::string x_, bias_, zeros_, lengths_, is_valid_;
+  Names x_;  // codes, scale and zero point of the input
+  std::string bias_, zeros_, lengths_, is_valid_;
 };
 
 Reason dynamic_quantize_lstm(Expansion& e) { return DynamicLstm(e).run(); }
