@@ -37,7 +37,7 @@ void check_clamp(Lowering& lowering, NodeId id, const FloatTail& tail);
 /// The bias in an input slot; none if there is none (`present` is then false) or it is not constant.
 std::optional<Tensor> bias_of(const Lowering& lowering, const Node& node, std::size_t slot, bool& present);
 
-/// What the step of a product needs besides its primitive.
+/// The parts of a product's step besides its primitive.
 struct FloatProduct {
   const FloatTail& tail;
   FloatWeightsKey key;  ///< Without the weights and their layout.

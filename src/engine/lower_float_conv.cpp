@@ -59,7 +59,7 @@ bool lower_conv(Lowering& l, NodeId id, const Conv& conv) {
   return true;
 }
 
-/// Whether the kernels of neighbouring pixels touch and do not overlap, so that each pixel of the output has one kernel.
+/// Whether kernels of neighbouring pixels touch and do not overlap, so that each pixel of the output has one kernel.
 bool tiles_output(const ops::Convolution& c) {
   return c.group == 1 && std::ranges::all_of(c.axes, [](const ops::WindowAxis& a) {
            return a.kernel == a.stride && a.dilation == 1 && a.pad_begin == 0 && a.out == a.in * a.stride;

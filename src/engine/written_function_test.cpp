@@ -106,7 +106,7 @@ TEST(WrittenFunctions, leave_other_readers_of_x_alone) {
   const ValueId x = w.input({2, 5, 7}, std::nullopt), y = w.mul(x, w.unary(UnaryKind::sigmoid, x));
   w.output(w.add(y, w.unary(UnaryKind::neg, x)));
   expect_equals_reference(w, {2, 5, 7}, 3);
-  // What is not one of the functions stays as it is written.
+  // Other functions stay as they are written.
   Writer other;
   const ValueId z = other.input({2, 5, 7}, std::nullopt);
   other.output(other.mul(z, other.unary(UnaryKind::tanh, z)));

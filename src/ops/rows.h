@@ -171,8 +171,8 @@ T wrapping_multiply(T a, T b) {
   return wrapping(a, b, [](auto x, auto y) { return x * y; });
 }
 
-/// x < 0 ? negative : x, in bits, because compilers turn the comparison into a branch that is often mispredicted. For -0
-/// it is either.
+/// x < 0 ? negative : x, in bits, because compilers turn the comparison into a branch that is often mispredicted. The
+/// result for -0 may be either.
 inline float select_by_sign(float x, float negative) {
   const auto bits = std::bit_cast<std::int32_t>(x), mask = bits >> 31;
   return std::bit_cast<float>((std::bit_cast<std::int32_t>(negative) & mask) | (bits & ~mask));

@@ -1,5 +1,5 @@
-// Writes an Einsum of one input as a ReduceSum and a Transpose, and one of two inputs as a MatMul, which has fast kernels
-// and can be quantized:
+// Writes an Einsum of one input as a ReduceSum and a Transpose. Writes one of two inputs as a MatMul, which has fast
+// kernels and can be quantized:
 //
 //   Transpose, Reshape to [batch..., rows, depth]   and   [batch..., depth, columns]
 //   MatMul
@@ -84,7 +84,7 @@ class Expander {
     return true;
   }
 
-  /// Of one input: sums over axes, then a Transpose. Returns false if an index is on a diagonal, or nothing changes.
+  /// With one input: sums over axes, then a Transpose. Returns false if an index is on a diagonal, or nothing changes.
   bool run_alone() {
     const Labels& labels = c_.inputs[0];
     Labels kept;
