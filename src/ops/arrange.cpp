@@ -4,6 +4,7 @@
 
 #include "ops/operator.h"
 #include "ops/rows.h"
+#include "ops/strided_copy.h"
 #include "ops/window.h"
 
 namespace bitfold::ops {
@@ -52,12 +53,12 @@ void copy_blocks(const TensorView& from, const TensorView& to, std::int64_t b, b
   const std::int64_t channel_step = column_row_depth ? b * b * plane : plane;
   const std::int64_t row_step = column_row_depth ? b * plane : b * channels * plane;
   const std::int64_t column_step = column_row_depth ? plane : channels * plane;
-  Loops<2> loops;
+  StridedCopy copy;
   const auto add = [&](std::int64_t size, std::int64_t in_large, std::int64_t in_deep) {
     if (to_large)
-      loops.add(size, {in_large, in_deep});
+      copy.add(size, {in_large, in_deep});
     else
-      loops.add(size, {in_deep, in_large});
+      copy.add(size, {in_deep, in_large});
   };
   add(deep[0], channels * large[2] * large[3], deep[1] * plane);
   add(channels, large[2] * large[3], channel_step);
@@ -65,7 +66,7 @@ void copy_blocks(const TensorView& from, const TensorView& to, std::int64_t b, b
   add(b, large[3], row_step);
   add(deep[3], b, 1);
   add(b, 1, column_step);
-  copy(from.dtype, loops, from.data, to.data);
+  copy.run(from.dtype, from.data, to.data);
 }
 
 void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -101,18 +102,23 @@ void reverse_sequence(const Node& node, std::span<const TensorView> in, std::spa
   const std::size_t batch = wrapped_axis(op.batch_axis, shape.size()), time = wrapped_axis(op.time_axis, shape.size());
   const Strides strides = dense_strides(shape);
   const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
-  Loops<2> others;
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    if (i != batch && i != time) others.add(shape[i], {strides[i], strides[i]});
+  // Copies `count` time steps of a sample, from the one at `from` on in the direction of `step`.
+  const auto copy_steps = [&](std::int64_t sample, std::int64_t to, std::int64_t from, std::int64_t step,
+                              std::int64_t count) {
+    StridedCopy copy;
+    for (std::size_t i = 0; i < shape.size(); ++i)
+      if (i != batch && i != time) copy.add(shape[i], {strides[i], strides[i]});
+    copy.add(count, {strides[time], step * strides[time]});
+    const std::int64_t first = sample * strides[batch];
+    copy.run(in[0].dtype, in[0].data + (first + from * strides[time]) * bytes,
+             out[0].data + (first + to * strides[time]) * bytes);
+  };
   for (std::int64_t b = 0; b < shape[batch]; ++b) {
-    const std::int64_t length = integer_at(in[1], b);
-    check(length >= 0 && length <= shape[time], "{} the length of sample {} is {}; its axis {} has size {}",
-          where(node), b, length, time, shape[time]);
-    for (std::int64_t t = 0; t < shape[time]; ++t) {
-      const std::int64_t from = t < length ? length - 1 - t : t;
-      copy(in[0].dtype, others, in[0].data + (b * strides[batch] + from * strides[time]) * bytes,
-           out[0].data + (b * strides[batch] + t * strides[time]) * bytes);
-    }
+    const std::int64_t length = integer_at(in[1], b), size = shape[time];
+    check(length >= 0 && length <= size, "{} the length of sample {} is {}; its axis {} has size {}", where(node), b,
+          length, time, size);
+    if (length > 0) copy_steps(b, 0, length - 1, -1, length);
+    if (length < size) copy_steps(b, length, length, 1, size - length);
   }
 }
 
@@ -144,15 +150,15 @@ void center_crop_pad(const Node&, std::span<const TensorView> in, std::span<cons
   const Strides from = dense_strides(x), to = dense_strides(y);
   const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
   std::memset(out[0].data, 0, size_bytes(out[0]));
-  Loops<2> loops;
+  StridedCopy copy;
   std::int64_t first_from = 0, first_to = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    loops.add(std::min(x[i], y[i]), {to[i], from[i]});
+    copy.add(std::min(x[i], y[i]), {to[i], from[i]});
     if (x[i] > y[i]) first_from += (x[i] - y[i]) / 2 * from[i];
     if (y[i] > x[i]) first_to += (y[i] - x[i]) / 2 * to[i];
   }
   if (in[0].size() > 0 && out[0].size() > 0)
-    copy(in[0].dtype, loops, in[0].data + first_from * bytes, out[0].data + first_to * bytes);
+    copy.run(in[0].dtype, in[0].data + first_from * bytes, out[0].data + first_to * bytes);
 }
 
 // ---- Trilu
@@ -176,8 +182,16 @@ void trilu(const Node& node, std::span<const TensorView> in, std::span<const Ten
     const T* x = in[0].as<T>();
     T* y = out[0].as<T>();
     for (std::int64_t m = 0; m < matrices; ++m)
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < columns; ++c, ++x, ++y) *y = (upper ? c >= r + k : c <= r + k) ? *x : T{0};
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t split = std::clamp<std::int64_t>(upper ? r + k : r + k + 1, 0, columns);
+        if (upper) {
+          std::copy_n(x + split, columns - split, std::fill_n(y, split, T{0}));
+        } else {
+          std::fill_n(std::copy_n(x, split, y), columns - split, T{0});
+        }
+        x += columns;
+        y += columns;
+      }
   });
 }
 

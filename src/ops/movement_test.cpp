@@ -51,6 +51,8 @@ TEST(Slice, steps_backward_and_clamps_the_extremes_of_int64) {
 TEST(Gather, accepts_negative_indices_and_gives_the_indices_shape) {
   expect_op(Gather{0}, {iota({3, 2}), int64s({2, 1}, {-1, 0})}, floats({2, 1, 2}, {5, 6, 1, 2}));
   expect_op(Gather{1}, {iota({2, 3}), int64s({}, {1})}, floats({2}, {2, 5}));
+  expect_op(Gather{1}, {iota({2, 3, 1}), int64s({4}, {0, 2, 2, -2})}, floats({2, 4, 1}, {1, 3, 3, 2, 4, 6, 6, 5}));
+  expect_op(Gather{0}, {iota({3, 0}), int64s({2}, {0, 2})}, floats({2, 0}, {}));
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({3})}), Error);
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({-4})}), Error);
 }
@@ -99,6 +101,16 @@ TEST(Pad, negative_pads_crop_first) {
   expect_op(Pad{}, {iota({2, 3}), int64s({0, -1, 1, 1}), floats({}, {9})}, floats({3, 3}, {2, 3, 9, 5, 6, 9, 9, 9, 9}));
   expect_op(Pad{PadMode::reflect}, {iota({5}), int64s({-1, 2})}, floats({6}, {2, 3, 4, 5, 4, 3}));
   expect_op(Pad{PadMode::edge}, {iota({5}), int64s({2, -2})}, floats({5}, {1, 1, 1, 2, 3}));
+}
+
+TEST(Pad, repeats_more_than_the_input_along_several_axes) {
+  expect_op(Pad{PadMode::reflect}, {iota({1, 3}), int64s({0, 5, 0, 4})},
+            floats({1, 12}, {2, 1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3}));
+  expect_op(Pad{PadMode::edge}, {iota({2, 1, 2}), int64s({1, 2, 0, 0, 0, 1})},
+            floats({3, 3, 3}, {1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 3, 4, 4, 3, 4, 4, 3, 4, 4}));
+  expect_op(Pad{PadMode::wrap}, {iota({2, 2}), int64s({1, 3, 0, 0})},
+            floats({3, 5}, {4, 3, 4, 3, 4, 2, 1, 2, 1, 2, 4, 3, 4, 3, 4}));
+  expect_op(Pad{PadMode::edge}, {iota({2}), int64s({0, 0})}, iota({2}));
 }
 
 TEST(Expand, repeats_axes_of_one) {
