@@ -228,5 +228,49 @@ TEST(Resize, interpolates_two_axes_with_the_scales_given) {
             floats({1, 1, 1, 6}, {0.94212985F, 1.4375F, 2.16666579F, 2.83333302F, 3.5625F, 4.05786991F}));
 }
 
+TEST(Resize, reproduces_a_linear_function_along_any_axes) {
+  // Between its corners, linear and cubic interpolation reproduce f(i, j, k) = i + 10 j + 100 k.
+  const auto ramp = [](const Shape& shape, const std::vector<float>& steps) {
+    Tensor t(DataType::float32, shape);
+    float* x = t.mutable_data<float>().data();
+    for (std::int64_t i = 0; i < shape[0]; ++i)
+      for (std::int64_t j = 0; j < shape[1]; ++j)
+        for (std::int64_t k = 0; k < shape[2]; ++k)
+          *x++ = static_cast<float>(i) * steps[0] + static_cast<float>(j) * 10 * steps[1] +
+                 static_cast<float>(k) * 100 * steps[2];
+    return t;
+  };
+  const Shape from{3, 5, 10};
+  for (const Shape& to : {Shape{5, 5, 10}, Shape{3, 9, 10}, Shape{3, 5, 19}, Shape{5, 9, 10}, Shape{5, 5, 19},
+                          Shape{3, 9, 19}, Shape{5, 9, 19}, Shape{2, 3, 4}}) {
+    std::vector<float> steps;
+    for (std::size_t i = 0; i < 3; ++i)
+      steps.push_back(static_cast<float>(from[i] - 1) / static_cast<float>(to[i] - 1));
+    expect_op(Resize{ResizeMode::linear, ResizeCoordinates::align_corners},
+              {ramp(from, {1, 1, 1}), std::nullopt, std::nullopt, int64s({to[0], to[1], to[2]})}, ramp(to, steps));
+  }
+}
+
+TEST(Resize, repeats_integers_exactly_and_truncates_interpolated_ones) {
+  const Tensor x = Tensor::from<std::uint8_t>({2, 3}, {1, 2, 3, 4, 5, 255});
+  expect_op(Resize{ResizeMode::nearest}, {x, std::nullopt, floats({2}, {2, 3})},
+            Tensor::from<std::uint8_t>({4, 9}, {1, 1, 1, 2, 2, 2, 3,   3,   3,   1, 1, 1, 2, 2, 2, 3,   3,   3,
+                                                4, 4, 4, 5, 5, 5, 255, 255, 255, 4, 4, 4, 5, 5, 5, 255, 255, 255}));
+  expect_op(Resize{ResizeMode::linear}, {x, std::nullopt, floats({2}, {1, 2})},
+            Tensor::from<std::uint8_t>({2, 6}, {1, 1, 1, 2, 2, 3, 4, 4, 4, 67, 192, 255}));
+  expect_op(Resize{ResizeMode::cubic},
+            {Tensor::from<std::int8_t>({4}, {-128, 127, -128, 127}), std::nullopt, floats({1}, {1})},
+            Tensor::from<std::int8_t>({4}, {-128, 127, -128, 127}));
+}
+
+TEST(Resize, gives_the_extrapolation_value_outside_the_region) {
+  Resize crop{ResizeMode::linear, ResizeCoordinates::tf_crop_and_resize};
+  crop.extrapolation_value = -1;
+  const Inputs inputs{iota({2, 3}), floats({4}, {0, -0.5F, 1, 1}), std::nullopt, int64s({2, 4})};
+  expect_op(crop, inputs, floats({2, 4}, {-1, 1, 2, 3, -1, 4, 5, 6}));
+  crop.mode = ResizeMode::nearest;
+  expect_op(crop, inputs, floats({2, 4}, {-1, 1, 2, 3, -1, 4, 5, 6}));
+}
+
 }  // namespace
 }  // namespace bitfold::testing
