@@ -1,6 +1,7 @@
 #include "ops/strided_copy.h"
 
 #include <algorithm>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -32,6 +33,26 @@ bool with_small_constant(std::int64_t n, F f) {
   if (n == 3) return f(std::integral_constant<int, 3>()), true;
   if (n == 4) return f(std::integral_constant<int, 4>()), true;
   return false;
+}
+
+/// A short run of elements, without the cost of a call.
+template <class T>
+void copy_short(const T* __restrict from, T* __restrict to, std::int64_t n) {
+  if constexpr (std::is_trivially_copyable_v<T>) {
+    constexpr std::int64_t kBlock = 16 / sizeof(T);
+    for (; n >= kBlock; n -= kBlock, from += kBlock, to += kBlock) std::memcpy(to, from, 16);
+  }
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+/// `rows` runs of n elements each.
+template <class T>
+void copy_runs(const T* from, T* to, std::int64_t n, std::int64_t rows, StridedCopy::Steps steps) {
+  constexpr std::int64_t kShort = 256 / sizeof(T);
+  if (n <= kShort)
+    for (std::int64_t r = 0; r < rows; ++r) copy_short(from + r * steps.from, to + r * steps.to, n);
+  else
+    for (std::int64_t r = 0; r < rows; ++r) std::copy_n(from + r * steps.from, n, to + r * steps.to);
 }
 
 /// A row of elements, at distances that are not 1.
@@ -108,9 +129,10 @@ void StridedCopy::run(const T* from, T* to) const {
                   levels.begin() + static_cast<std::ptrdiff_t>(depth), levels.begin() + static_cast<std::ptrdiff_t>(i));
         --depth;
       }
+  const Level runs = is_run && depth > 0 ? levels[--depth] : Level{};
   const auto copy_inner = [&](const T* x, T* y) {
     if (is_run) {
-      std::copy_n(x, inner.size, y);
+      copy_runs(x, y, inner.size, runs.size, runs.steps);
     } else if (reading.size == 1) {
       copy_row(x, y, inner.size, inner.steps);
     } else if (reading.steps.to == inner.size && with_small_constant(inner.size, [&](auto width) {
@@ -214,15 +236,7 @@ struct IndexedRows {
       for (std::int64_t index : source) *to++ = from[index];
       return;
     }
-    constexpr std::int64_t kShortRun = 8;  // a call to copy longer ones is cheap in comparison
-    for (const Segment& s : segments) {
-      const T* x = from + s.from * run;
-      T* y = to + s.to * run;
-      if (s.count * run < kShortRun)
-        for (std::int64_t i = 0; i < s.count * run; ++i) y[i] = x[i];
-      else
-        std::copy_n(x, s.count * run, y);
-    }
+    for (const Segment& s : segments) copy_runs(from + s.from * run, to + s.to * run, s.count * run, 1, {});
   }
 };
 
