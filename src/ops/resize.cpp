@@ -199,8 +199,8 @@ Taps axis_taps(const Node& node, const ResizeAxis& a) {
   Filter filter;
   for (std::int64_t i = 0; i < a.out && a.is_resized; ++i) {
     const float x = source_coordinate(op.coordinates, a, i);
-    check(std::abs(x) < 0x1p30F, "{} output element {} of an axis reads position {}, which is too far away",
-          where(node), i, x);
+    if (!(std::abs(x) < 0x1p30F))
+      fail("{} output element {} of an axis reads position {}, which is too far away", where(node), i, x);
     add_taps(op, a, x, filter, taps);
     taps.finish(op.coordinates == ResizeCoordinates::tf_crop_and_resize && (x < 0 || x > static_cast<float>(a.in - 1)));
   }
