@@ -46,8 +46,8 @@ void finish(Lowering& l, ValueId id, const Form& form, Slot slot) {
 
 void add_copy(Lowering& l, const Node& node, const Slot& to, const std::vector<Slot>& from,
               const std::vector<Movement>& movements, CopyStep::Fill fill = {}) {
-  auto& step = l.add(std::make_unique<CopyStep>(bit_width(to.dtype) / 8, movements, fill), node.name,
-                     op_name(node.op), "copy");
+  auto& step =
+      l.add(std::make_unique<CopyStep>(bit_width(to.dtype) / 8, movements, fill), node.name, op_name(node.op), "copy");
   step.info.is_integer = to.is_code;
   step.add_operand(to.buffer, Access::write);
   for (const Slot& slot : from) step.add_operand(slot.buffer, Access::read);

@@ -95,11 +95,11 @@ void col2im(const Node& node, std::span<const TensorView> in, std::span<const Te
         for (std::int64_t row = 0; row < rows; ++row, x += blocks) {
           const auto first = image_row(e, row);
           if (!first) continue;
-          T* to = image + *first + shift;
+          T* to = image + *first;
           if (step == 1)
-            for (std::int64_t b = begin; b < end; ++b) to[b] = wrapping_add(to[b], x[b]);
+            for (std::int64_t b = begin; b < end; ++b) to[b + shift] = wrapping_add(to[b + shift], x[b]);
           else
-            for (std::int64_t b = begin; b < end; ++b) to[b * step] = wrapping_add(to[b * step], x[b]);
+            for (std::int64_t b = begin; b < end; ++b) to[b * step + shift] = wrapping_add(to[b * step + shift], x[b]);
         }
       }
   });

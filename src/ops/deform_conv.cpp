@@ -42,7 +42,7 @@ Outputs infer_deform_conv(const Inputs& in) {
 
 /// A bilinear sample of an image. Elements outside it are 0.
 struct ImageSample {
-  std::array<std::int64_t, 4> index{};  ///< Of the four elements around the position; -1 outside the image.
+  std::array<std::int64_t, 4> index{};  ///< The four elements around the position; -1 outside the image.
   double ty = 0, tx = 0, mask = 1;
   bool is_outside = true, is_inside = false;  ///< None or all of the four elements are in the image.
 

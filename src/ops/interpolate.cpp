@@ -24,8 +24,8 @@ T element_from(float x) {
   }
 }
 
-/// The sums over the taps of one axis, in which an index stands for a run of elements that all later axes form. kTaps is
-/// the number of taps if it is the same for all outputs, or 0.
+/// The sums over the taps of one axis, in which an index stands for a run of elements that all later axes form. kTaps
+/// is the number of taps if it is the same for all outputs, or 0.
 template <int kTaps, class T>
 void sum_taps(const T* __restrict x, const Taps& taps, std::int64_t run, float* __restrict y) {
   const std::size_t outputs = taps.is_outside.size();
@@ -102,7 +102,8 @@ void sum_rows(std::span<const float* const> rows, std::span<const float> weights
   sum_rows<0>(rows, weights, n, y);
 }
 
-/// All combinations of the taps of several axes, for each combination of their outputs. Indices are offsets in elements.
+/// All combinations of the taps of several axes, for each combination of their outputs. Indices are offsets in
+/// elements.
 Taps combined(std::span<const Taps> axes, std::span<const std::int64_t> outputs, const std::int64_t* strides) {
   Taps all;
   all.add(0, 1);

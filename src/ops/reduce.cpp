@@ -210,9 +210,9 @@ void cumulative(const Node& node, std::span<const TensorView> in, std::span<cons
     using T = decltype(zero);
     using W = Wide<T>;
     const auto run = [&](W start, auto f) {
-      for (std::int64_t o = 0; o < outer; ++o)
+      for (std::int64_t o = 0; o < outer && n > 0; ++o)
         for (std::int64_t i = 0; i < inner; i += kVectorsAtOnce) {
-          const std::int64_t first = (o * n + (op.reverse ? std::max<std::int64_t>(n, 1) - 1 : 0)) * inner + i;
+          const std::int64_t first = (o * n + (op.reverse ? n - 1 : 0)) * inner + i;
           const auto count = static_cast<std::size_t>(std::min<std::int64_t>(kVectorsAtOnce, inner - i));
           const std::int64_t step = op.reverse ? -inner : inner;
           if (count == 1)
