@@ -45,9 +45,9 @@ void finish(Lowering& l, ValueId id, const Form& form, Slot slot) {
 }
 
 void add_copy(Lowering& l, const Node& node, const Slot& to, const std::vector<Slot>& from,
-              std::vector<Movement> movements, CopyStep::Fill fill = {}) {
-  auto& step = l.add(std::make_unique<CopyStep>(bit_width(to.dtype) / 8, std::move(movements), fill), node.name,
-                     op_name(node.op), "copy");
+              const std::vector<Movement>& movements, CopyStep::Fill fill = {}) {
+  auto& step =
+      l.add(std::make_unique<CopyStep>(bit_width(to.dtype) / 8, movements, fill), node.name, op_name(node.op), "copy");
   step.info.is_integer = to.is_code;
   step.add_operand(to.buffer, Access::write);
   for (const Slot& slot : from) step.add_operand(slot.buffer, Access::read);
@@ -117,7 +117,7 @@ bool lower_concat(Lowering& l, const Node& node, const Concat& op) {
     movements.push_back({shape, strides_of(shape, form.layout), strides, 0, offset});
     offset += shape[axis] * strides[axis];
   }
-  add_copy(l, node, to, from, std::move(movements));
+  add_copy(l, node, to, from, movements);
   finish(l, y, form, to);
   return true;
 }

@@ -1,10 +1,10 @@
-// Operators that rearrange, crop or mask elements, or add blocks up to images: DepthToSpace, SpaceToDepth,
-// ReverseSequence, CenterCropPad, Trilu, Col2Im.
+// Operators that rearrange, crop or mask elements: DepthToSpace, SpaceToDepth, ReverseSequence, CenterCropPad, Trilu.
 #include <algorithm>
 
+#include "ops/col2im.h"
 #include "ops/operator.h"
 #include "ops/rows.h"
-#include "ops/window.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::ops {
 namespace {
@@ -52,12 +52,12 @@ void copy_blocks(const TensorView& from, const TensorView& to, std::int64_t b, b
   const std::int64_t channel_step = column_row_depth ? b * b * plane : plane;
   const std::int64_t row_step = column_row_depth ? b * plane : b * channels * plane;
   const std::int64_t column_step = column_row_depth ? plane : channels * plane;
-  Loops<2> loops;
+  StridedCopy copy;
   const auto add = [&](std::int64_t size, std::int64_t in_large, std::int64_t in_deep) {
     if (to_large)
-      loops.add(size, {in_large, in_deep});
+      copy.add(size, {in_large, in_deep});
     else
-      loops.add(size, {in_deep, in_large});
+      copy.add(size, {in_deep, in_large});
   };
   add(deep[0], channels * large[2] * large[3], deep[1] * plane);
   add(channels, large[2] * large[3], channel_step);
@@ -65,7 +65,7 @@ void copy_blocks(const TensorView& from, const TensorView& to, std::int64_t b, b
   add(b, large[3], row_step);
   add(deep[3], b, 1);
   add(b, 1, column_step);
-  copy(from.dtype, loops, from.data, to.data);
+  copy.run(from.dtype, from.data, to.data);
 }
 
 void depth_to_space(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -101,18 +101,23 @@ void reverse_sequence(const Node& node, std::span<const TensorView> in, std::spa
   const std::size_t batch = wrapped_axis(op.batch_axis, shape.size()), time = wrapped_axis(op.time_axis, shape.size());
   const Strides strides = dense_strides(shape);
   const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
-  Loops<2> others;
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    if (i != batch && i != time) others.add(shape[i], {strides[i], strides[i]});
+  // Copies `count` time steps of a sample, from the one at `from` on in the direction of `step`.
+  const auto copy_steps = [&](std::int64_t sample, std::int64_t to, std::int64_t from, std::int64_t step,
+                              std::int64_t count) {
+    StridedCopy copy;
+    for (std::size_t i = 0; i < shape.size(); ++i)
+      if (i != batch && i != time) copy.add(shape[i], {strides[i], strides[i]});
+    copy.add(count, {strides[time], step * strides[time]});
+    const std::int64_t first = sample * strides[batch];
+    copy.run(in[0].dtype, in[0].data + (first + from * strides[time]) * bytes,
+             out[0].data + (first + to * strides[time]) * bytes);
+  };
   for (std::int64_t b = 0; b < shape[batch]; ++b) {
-    const std::int64_t length = integer_at(in[1], b);
-    check(length >= 0 && length <= shape[time], "{} the length of sample {} is {}; its axis {} has size {}",
-          where(node), b, length, time, shape[time]);
-    for (std::int64_t t = 0; t < shape[time]; ++t) {
-      const std::int64_t from = t < length ? length - 1 - t : t;
-      copy(in[0].dtype, others, in[0].data + (b * strides[batch] + from * strides[time]) * bytes,
-           out[0].data + (b * strides[batch] + t * strides[time]) * bytes);
-    }
+    const std::int64_t length = integer_at(in[1], b), size = shape[time];
+    check(length >= 0 && length <= size, "{} the length of sample {} is {}; its axis {} has size {}", where(node), b,
+          length, time, size);
+    if (length > 0) copy_steps(b, 0, length - 1, -1, length);
+    if (length < size) copy_steps(b, length, length, 1, size - length);
   }
 }
 
@@ -144,15 +149,15 @@ void center_crop_pad(const Node&, std::span<const TensorView> in, std::span<cons
   const Strides from = dense_strides(x), to = dense_strides(y);
   const auto bytes = static_cast<std::int64_t>(element_bytes(in[0].dtype));
   std::memset(out[0].data, 0, size_bytes(out[0]));
-  Loops<2> loops;
+  StridedCopy copy;
   std::int64_t first_from = 0, first_to = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    loops.add(std::min(x[i], y[i]), {to[i], from[i]});
+    copy.add(std::min(x[i], y[i]), {to[i], from[i]});
     if (x[i] > y[i]) first_from += (x[i] - y[i]) / 2 * from[i];
     if (y[i] > x[i]) first_to += (y[i] - x[i]) / 2 * to[i];
   }
   if (in[0].size() > 0 && out[0].size() > 0)
-    copy(in[0].dtype, loops, in[0].data + first_from * bytes, out[0].data + first_to * bytes);
+    copy.run(in[0].dtype, in[0].data + first_from * bytes, out[0].data + first_to * bytes);
 }
 
 // ---- Trilu
@@ -176,96 +181,22 @@ void trilu(const Node& node, std::span<const TensorView> in, std::span<const Ten
     const T* x = in[0].as<T>();
     T* y = out[0].as<T>();
     for (std::int64_t m = 0; m < matrices; ++m)
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < columns; ++c, ++x, ++y) *y = (upper ? c >= r + k : c <= r + k) ? *x : T{0};
-  });
-}
-
-// ---- Col2Im
-
-/// The window whose positions on the image are the blocks.
-Window blocks_of(const Col2Im& op, std::span<const std::int64_t> block) {
-  const auto or_all = [](const std::vector<std::int64_t>& given, std::size_t count, std::int64_t value) {
-    return given.empty() ? std::vector<std::int64_t>(count, value) : given;
-  };
-  return {.kernel = {block.begin(), block.end()},
-          .strides = or_all(op.strides, block.size(), 1),
-          .dilations = or_all(op.dilations, block.size(), 1),
-          .pads = or_all(op.pads, 2 * block.size(), 0)};
-}
-
-Outputs infer_col2im(const Inputs& in) {
-  const auto& op = std::get<Col2Im>(in.node.op);
-  const auto rank = length_of(in[1]);
-  if (!rank) return {like(in[0], {})};
-  Shape y = all_dynamic(*rank + 2);
-  const auto image = in.known(1), block = in.known(2);
-  if (image) {
-    check(std::ranges::all_of(*image, [](std::int64_t size) { return size >= 0; }),
-          "image_shape is {}; no size may be negative", to_string(*image));
-    std::ranges::copy(*image, y.begin() + 2);
-  }
-  if (!in.shape(0)) return {like(in[0], y)};
-  const Shape& x = *in.shape(0);
-  check(x.size() == 3, "input has shape {}, expected batch, channels and blocks", to_string(x));
-  y[0] = x[0];
-  if (!block) return {like(in[0], y)};
-  check(std::ssize(*block) == *rank, "block_shape has {} entries, but image_shape has {}", block->size(), *rank);
-  std::int64_t elements = 1, positions = 1;
-  for (std::int64_t size : *block) {
-    check(size > 0, "block_shape is {}; every size must be positive", to_string(*block));
-    elements = multiply(elements, size);
-  }
-  check(is_unknown(x[1]) || x[1] % elements == 0, "{} channels cannot be split into blocks of {}", x[1],
-        to_string(*block));
-  if (!is_unknown(x[1])) y[1] = x[1] / elements;
-  if (!image) return {like(in[0], y)};
-  for (std::int64_t count : resolve_window(blocks_of(op, *block), *image, false).output)
-    positions = multiply(positions, count);
-  check(fits(x[2], positions), "input has shape {}, but an image of {} has {} blocks", to_string(x), to_string(*image),
-        positions);
-  return {like(in[0], y)};
-}
-
-void col2im(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto y = out[0].shape;
-  const std::size_t rank = y.size() - 2;
-  Shape block(rank);
-  for (std::size_t i = 0; i < rank; ++i) block[i] = integer_at(in[2], static_cast<std::int64_t>(i));
-  const Window window = blocks_of(std::get<Col2Im>(node.op), block);
-  const Shape counts = resolve_window(window, y.subspan(2), false).output;
-  const Strides strides = dense_strides(y.subspan(2));
-  const std::int64_t planes = y[0] * y[1], plane = product(y.subspan(2));
-  // The element of the image that element `e` of block `b` is added to; none if it is padding.
-  const auto target = [&](std::int64_t e, std::int64_t b) -> std::optional<std::int64_t> {
-    std::int64_t to = 0;
-    for (std::size_t i = rank; i-- > 0;) {
-      const std::int64_t index =
-          b % counts[i] * window.strides[i] + e % block[i] * window.dilations[i] - window.pads[i];
-      if (index < 0 || index >= y[i + 2]) return std::nullopt;
-      to += index * strides[i];
-      b /= counts[i];
-      e /= block[i];
-    }
-    return to;
-  };
-  with_number_type(in[0].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    T* image = out[0].as<T>();
-    const T* x = in[0].as<T>();
-    std::fill_n(image, out[0].size(), T{0});
-    for (std::int64_t p = 0; p < planes; ++p, image += plane)
-      for (std::int64_t e = 0, elements = product(block); e < elements; ++e)
-        for (std::int64_t b = 0, blocks = product(counts); b < blocks; ++b, ++x)
-          if (const auto to = target(e, b)) image[*to] = wrapping_add(image[*to], *x);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t split = std::clamp<std::int64_t>(upper ? r + k : r + k + 1, 0, columns);
+        if (upper) {
+          std::copy_n(x + split, columns - split, std::fill_n(y, split, T{0}));
+        } else {
+          std::fill_n(std::copy_n(x, split, y), columns - split, T{0});
+        }
+        x += columns;
+        y += columns;
+      }
   });
 }
 
 }  // namespace
 
 std::vector<OperatorInfo> arrange_operators() {
-  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
-  constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
   const auto parameter = [](std::string_view name, TypeSet types = kInt64, Presence presence = Presence::required) {
     return Slot{name, types, 0, presence, Use::parameter};
   };
@@ -327,16 +258,7 @@ std::vector<OperatorInfo> arrange_operators() {
        .evaluate = trilu,
        .traits = moves,
        .fills_when = always},
-      {.name = "Col2Im",
-       .since = 18,
-       .prototype = Col2Im{},
-       .inputs = {{"input", kNumber, 'T'}, parameter("image_shape"), parameter("block_shape")},
-       .outputs = {{"output", kNumber, 'T'}},
-       .fields = {omitted_when_empty(field("dilations", &Col2Im::dilations, kPositive)),
-                  omitted_when_empty(field("pads", &Col2Im::pads, kNonNegative)),
-                  omitted_when_empty(field("strides", &Col2Im::strides, kPositive))},
-       .infer = infer_col2im,
-       .evaluate = col2im},
+      col2im_operator(),
   };
 }
 

@@ -309,6 +309,17 @@ Outputs infer_rotary(const Inputs& in) {
   return infer_same(in);
 }
 
+/// Rotates pairs of columns that are kStep apart; the second ones of the pairs begin `second` columns after the first.
+template <std::int64_t kStep>
+void rotate(const float* __restrict x, const float* __restrict cosine, const float* __restrict sine, std::int64_t half,
+            std::int64_t second, float* __restrict y_re, float* __restrict y_im) {
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float re = x[kStep * i], im = x[kStep * i + second];
+    y_re[kStep * i] = cosine[i] * re - sine[i] * im;
+    y_im[kStep * i] = sine[i] * re + cosine[i] * im;
+  }
+}
+
 void rotary(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<RotaryEmbedding>(node.op);
   const RotarySizes s = rotary_sizes(op, in[0].shape);
@@ -319,9 +330,9 @@ void rotary(const Node& node, std::span<const TensorView> in, std::span<const Te
       std::int64_t row = b * s.length + t;
       if (has_positions) {
         const std::int64_t position = integer_at(in[3], row);
-        check(position >= 0 && position < in[1].shape[0],
-              "{} position {} of sample {} is {}, but the tables have {} rows", where(node), t, b, position,
-              in[1].shape[0]);
+        if (position < 0 || position >= in[1].shape[0])
+          fail("{} position {} of sample {} is {}, but the tables have {} rows", where(node), t, b, position,
+               in[1].shape[0]);
         row = position;
       }
       const float *cosine = in[1].as<float>() + row * s.half, *sine = in[2].as<float>() + row * s.half;
@@ -329,11 +340,10 @@ void rotary(const Node& node, std::span<const TensorView> in, std::span<const Te
         const Rows rows = rows_of(in[0], h, b, head);
         const float* x = rows.first + t * rows.step;
         float* y = out[0].as<float>() + (x - in[0].as<float>());
-        for (std::int64_t i = 0; i < s.half; ++i) {
-          const std::int64_t re = op.interleaved ? 2 * i : i, im = op.interleaved ? 2 * i + 1 : i + s.half;
-          y[re] = cosine[i] * x[re] - sine[i] * x[im];
-          y[im] = sine[i] * x[re] + cosine[i] * x[im];
-        }
+        if (op.interleaved)
+          rotate<2>(x, cosine, sine, s.half, 1, y, y + 1);
+        else
+          rotate<1>(x, cosine, sine, s.half, s.half, y, y + s.half);
         std::copy(x + 2 * s.half, x + s.size, y + 2 * s.half);
       }
     }

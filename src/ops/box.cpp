@@ -244,11 +244,12 @@ void max_roi_pool(const Node& node, std::span<const TensorView> in, std::span<co
       corner[i] = static_cast<std::int64_t>(std::round(position));
     }
     const float* image = in[0].as<float>() + static_cast<std::int64_t>(roi[0]) * x[1] * x[2] * x[3];
+    std::vector<Bin> all_rows, all_columns;
+    for (std::int64_t oy = 0; oy < y[2]; ++oy) all_rows.push_back(pixel_bin(corner[1], corner[3], oy, y[2], x[2]));
+    for (std::int64_t ox = 0; ox < y[3]; ++ox) all_columns.push_back(pixel_bin(corner[0], corner[2], ox, y[3], x[3]));
     for (std::int64_t c = 0; c < x[1]; ++c, image += x[2] * x[3])
-      for (std::int64_t oy = 0; oy < y[2]; ++oy)
-        for (std::int64_t ox = 0; ox < y[3]; ++ox) {
-          const Bin rows = pixel_bin(corner[1], corner[3], oy, y[2], x[2]);
-          const Bin columns = pixel_bin(corner[0], corner[2], ox, y[3], x[3]);
+      for (const Bin& rows : all_rows)
+        for (const Bin& columns : all_columns) {
           const bool is_empty = rows.begin >= rows.end || columns.begin >= columns.end;
           float most = is_empty ? 0 : std::numeric_limits<float>::lowest();
           for (std::int64_t i = rows.begin; i < rows.end; ++i)

@@ -5,6 +5,7 @@
 
 #include "ops/operator.h"
 #include "ops/rows.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::ops {
 namespace {
@@ -138,20 +139,20 @@ Outputs infer_range(const Inputs& in) {
 
 void expand(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const Strides from = broadcast_strides(in[0].shape, out[0].shape), to = dense_strides(out[0].shape);
-  Loops<2> loops;
-  for (std::size_t i = 0; i < out[0].shape.size(); ++i) loops.add(out[0].shape[i], {to[i], from[i]});
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+  StridedCopy copy;
+  for (std::size_t i = 0; i < out[0].shape.size(); ++i) copy.add(out[0].shape[i], {to[i], from[i]});
+  copy.run(in[0].dtype, in[0].data, out[0].data);
 }
 
 void tile(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto shape = in[0].shape;
   const Strides from = dense_strides(shape), to = dense_strides(out[0].shape);
-  Loops<2> loops;
+  StridedCopy copy;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    loops.add(integer_at(in[1], static_cast<std::int64_t>(i)), {to[i] * shape[i], 0});
-    loops.add(shape[i], {to[i], from[i]});
+    copy.add(integer_at(in[1], static_cast<std::int64_t>(i)), {to[i] * shape[i], 0});
+    copy.add(shape[i], {to[i], from[i]});
   }
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+  copy.run(in[0].dtype, in[0].data, out[0].data);
 }
 
 void shape_of(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {

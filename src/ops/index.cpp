@@ -5,6 +5,7 @@
 
 #include "ops/operator.h"
 #include "ops/rows.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::ops {
 namespace {
@@ -155,28 +156,29 @@ void slice(const Node& node, std::span<const TensorView> in, std::span<const Ten
     check(step[axis] != 0, "{} a step is 0", where(node));
     start[axis] = slice_start(integer_at(in[1], i), step[axis], shape[axis]);
   }
-  Loops<2> loops;
+  StridedCopy copy;
   std::int64_t first = 0;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (to_shape[i] > 0) first += start[i] * from[i];
-    loops.add(to_shape[i], {to[i], to_shape[i] > 1 ? step[i] * from[i] : 0});  // an unused step may be huge
+    copy.add(to_shape[i], {to[i], to_shape[i] > 1 ? step[i] * from[i] : 0});  // an unused step may be huge
   }
-  copy(in[0].dtype, loops, in[0].data + first * static_cast<std::int64_t>(element_bytes(in[0].dtype)), out[0].data);
+  copy.run(in[0].dtype, in[0].data + first * static_cast<std::int64_t>(element_bytes(in[0].dtype)), out[0].data);
 }
 
 void gather(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto shape = in[0].shape;
   const std::size_t axis = wrapped_axis(std::get<Gather>(node.op).axis, shape.size());
-  const std::int64_t outer = product(shape.first(axis)), dim = shape[axis], count = in[1].size();
-  const std::size_t bytes = static_cast<std::size_t>(product(shape.subspan(axis + 1))) * element_bytes(in[0].dtype);
-  std::byte* to = out[0].data;
-  for (std::int64_t o = 0; o < outer && bytes > 0; ++o)
-    for (std::int64_t i = 0; i < count; ++i, to += bytes) {
-      const std::int64_t index = integer_at(in[1], i);
-      check(index >= -dim && index < dim, "{} index {} is outside an axis of size {}", where(node), index, dim);
-      const auto from = static_cast<std::size_t>(o * dim + (index < 0 ? index + dim : index));
-      copy_run(in[0].dtype, in[0].data + from * bytes, to, bytes);
-    }
+  // The axes of the indices are one axis of the output, and so are all axes before it and all after it.
+  const Shape from{product(shape.first(axis)), shape[axis], product(shape.subspan(axis + 1))};
+  if (out[0].size() == 0) return;
+  std::array<SourceIndices, 3> sources;
+  for (std::int64_t i = 0; i < in[1].size(); ++i) {
+    const std::int64_t index = integer_at(in[1], i);
+    if (index < -from[1] || index >= from[1])
+      fail("{} index {} is outside an axis of size {}", where(node), index, from[1]);
+    sources[1].push_back(index < 0 ? index + from[1] : index);
+  }
+  copy_indexed(in[0].dtype, from, sources, in[0].data, out[0].data);
 }
 
 /// One axis of a Pad. Negative padding crops first, so that [low, low + size) of the input is padded.
@@ -202,49 +204,50 @@ PadAxes pad_axes(std::span<const TensorView> in) {
   return axes;
 }
 
-/// The input index that output index `i` reads.
+/// The output index outside the padding whose element output index `i` repeats.
 std::int64_t pad_source(const PadAxis& a, PadMode mode, std::int64_t i) {
   const std::int64_t j = i - a.begin, last = a.size - 1;
   if (mode == PadMode::edge || last <= 0)
-    return a.low + std::clamp<std::int64_t>(j, 0, std::max<std::int64_t>(0, last));
-  if (mode == PadMode::wrap) return a.low + ((j % a.size) + a.size) % a.size;
+    return a.begin + std::clamp<std::int64_t>(j, 0, std::max<std::int64_t>(0, last));
+  if (mode == PadMode::wrap) return a.begin + ((j % a.size) + a.size) % a.size;
   const std::int64_t period = 2 * last, phase = ((j % period) + period) % period;
-  return a.low + (phase <= last ? phase : period - phase);
+  return a.begin + (phase <= last ? phase : period - phase);
 }
 
-template <class T>
-void pad_constant(std::span<const TensorView> in, const TensorView& out, const PadAxes& axes) {
-  const auto shape = out.shape;
-  std::fill_n(out.as<T>(), out.size(), is_given(in, 2) ? *in[2].as<T>() : T{0});
-  const Strides from = dense_strides(in[0].shape), to = dense_strides(shape);
-  Loops<2> loops;
+/// Copies the part of the input that is padded to its place.
+void copy_padded(const TensorView& in, const TensorView& out, const PadAxes& axes) {
+  const Strides from = dense_strides(in.shape), to = dense_strides(out.shape);
+  const auto bytes = static_cast<std::int64_t>(element_bytes(in.dtype));
+  StridedCopy copy;
   std::int64_t first_to = 0, first_from = 0;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    loops.add(axes[i].size, {to[i], from[i]});
+  for (std::size_t i = 0; i < out.shape.size(); ++i) {
+    copy.add(axes[i].size, {to[i], from[i]});
     first_to += axes[i].begin * to[i];
     first_from += axes[i].low * from[i];
   }
-  if (in[0].size() == 0) return;
-  copy(in[0].dtype, loops, in[0].data + first_from * static_cast<std::int64_t>(sizeof(T)),
-       out.data + first_to * static_cast<std::int64_t>(sizeof(T)));
+  if (in.size() > 0) copy.run(in.dtype, in.data + first_from * bytes, out.data + first_to * bytes);
 }
 
-/// Reflect, edge and wrap modes: every output element reads an input element; the last axis is the inner loop.
-template <class T>
-void pad_mapped(const TensorView& in, const TensorView& out, const PadAxes& axes, PadMode mode) {
-  const auto shape = out.shape;
-  const Strides from = dense_strides(in.shape);
-  const std::size_t last = shape.size() - 1;
-  std::array<std::int64_t, kMaxRank> index{};
-  T* to = out.as<T>();
-  for (std::int64_t row = 0, rows = out.size() / shape[last]; row < rows; ++row) {
-    std::int64_t base = 0;
-    for (std::size_t i = 0; i < last; ++i) base += pad_source(axes[i], mode, index[i]) * from[i];
-    for (std::int64_t i = 0; i < shape[last]; ++i) *to++ = in.as<T>()[base + pad_source(axes[last], mode, i)];
-    for (std::size_t i = last; i-- > 0;) {
-      if (++index[i] < shape[i]) break;
-      index[i] = 0;
+/// Fills the padding [first, end) along `axis` with elements of the output that are in place: those of the later axes'
+/// whole range, and of the padded part of all others.
+void fill_padding(const TensorView& out, const PadAxes& axes, std::size_t axis, PadMode mode, std::int64_t first,
+                  std::int64_t end) {
+  const Strides strides = dense_strides(out.shape);
+  const auto bytes = static_cast<std::int64_t>(element_bytes(out.dtype));
+  const auto source = [&](std::int64_t i) { return pad_source(axes[axis], mode, i); };
+  for (std::int64_t count = 0; first < end; first += count) {
+    const std::int64_t from = source(first), step = first + 1 < end ? source(first + 1) - from : 0;
+    for (count = 1; first + count < end && source(first + count) == from + count * step;) ++count;
+    StridedCopy copy;
+    std::int64_t corner = 0;
+    for (std::size_t i = 0; i < axis; ++i) {
+      copy.add(axes[i].size, {strides[i], strides[i]});
+      corner += axes[i].begin * strides[i];
     }
+    copy.add(count, {strides[axis], step * strides[axis]});
+    copy.add(strides[axis], {1, 1});
+    copy.run(out.dtype, out.data + (corner + from * strides[axis]) * bytes,
+             out.data + (corner + first * strides[axis]) * bytes);
   }
 }
 
@@ -252,13 +255,21 @@ void pad(const Node& node, std::span<const TensorView> in, std::span<const Tenso
   const PadMode mode = std::get<Pad>(node.op).mode;
   const PadAxes axes = pad_axes(in);
   if (out[0].size() == 0) return;
-  with_width(in[0].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    if (mode == PadMode::constant || in[0].shape.empty()) return pad_constant<T>(in, out[0], axes);
-    for (std::size_t i = 0; i < in[0].shape.size(); ++i)
-      check(axes[i].size > 0, "{} there are no elements to repeat along axis {}", where(node), i);
-    pad_mapped<T>(in[0], out[0], axes, mode);
-  });
+  if (mode == PadMode::constant || in[0].shape.empty()) {
+    with_width(in[0].dtype, [&](auto zero) {
+      using T = decltype(zero);
+      std::fill_n(out[0].as<T>(), out[0].size(), is_given(in, 2) ? *in[2].as<T>() : T{0});
+    });
+    return copy_padded(in[0], out[0], axes);
+  }
+  const auto shape = out[0].shape;
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    check(axes[i].size > 0, "{} there are no elements to repeat along axis {}", where(node), i);
+  copy_padded(in[0], out[0], axes);
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    fill_padding(out[0], axes, i, mode, 0, axes[i].begin);
+    fill_padding(out[0], axes, i, mode, axes[i].begin + axes[i].size, shape[i]);
+  }
 }
 
 RealBounds pad_bounds(const Op& op, std::span<const RealBounds> in) {

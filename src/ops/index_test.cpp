@@ -57,6 +57,26 @@ TEST(TensorScatter, writes_rows_from_a_position_of_each_sample_on) {
             "[TensorScatter 'n'] axis 0 of shape 2x3x1 is the batch axis");
 }
 
+TEST(GatherElements, takes_long_rows_and_int32_indices_of_every_width) {
+  // Element (r, c) of data is 1000 r + c, and index (r, c) is (7 c + r) % 600, or the same from the end.
+  constexpr std::int64_t kRows = 3, kColumns = 600;
+  std::vector<std::int64_t> data, expected;
+  std::vector<std::int32_t> indices;
+  for (std::int64_t r = 0; r < kRows; ++r)
+    for (std::int64_t c = 0; c < kColumns; ++c) {
+      const std::int64_t index = (7 * c + r) % kColumns;
+      data.push_back(1000 * r + c);
+      indices.push_back(static_cast<std::int32_t>(c % 2 == 0 ? index : index - kColumns));
+      expected.push_back(1000 * r + index);
+    }
+  const Shape shape{kRows, kColumns};
+  const Tensor index = Tensor::from<std::int32_t>(shape, indices);
+  expect_op(GatherElements{1}, {int64s(shape, data), index}, int64s(shape, expected));
+  expect_op(GatherElements{1}, {Tensor::from<float>(shape, {data.begin(), data.end()}), index},
+            Tensor::from<float>(shape, {expected.begin(), expected.end()}));
+  expect_op(ScatterElements{1}, {Tensor(DataType::int64, shape), index, int64s(shape, expected)}, int64s(shape, data));
+}
+
 TEST(TopK, sorts_and_prefers_the_lower_index) {
   const Tensor x = floats({2, 4}, {3, 1, 3, 2, 0, 5, 4, 5});
   const auto largest = run_op(TopK{}, {x, int64s({3})}, 2);

@@ -61,8 +61,8 @@ void reduce_loss(const Node& node, const Op& op, std::span<const TensorView> in,
       const std::int64_t label = integer_at(in[kLabels], n * s.inner + i);
       double loss = 0;
       if (label != op.ignore_index) {
-        check(label >= 0 && label < s.classes, "{} label {} of sample {} is {}, but there are {} classes", where(node),
-              i, n, label, s.classes);
+        if (label < 0 || label >= s.classes)
+          fail("{} label {} of sample {} is {}, but there are {} classes", where(node), i, n, label, s.classes);
         const double weight = is_given(in, kWeights) ? in[kWeights].template as<float>()[label] : 1.0;
         loss = -weight * log_probability(n, i, label);
         weights += weight;

@@ -104,16 +104,18 @@ void max_unpool(const Node& node, std::span<const TensorView> in, std::span<cons
   const auto y = out[0].shape;
   const Shape inferred = unpooled_shape(std::get<MaxUnpool>(node.op), in[0].shape);
   const std::int64_t count = product(inferred);
+  const auto* indices = in[1].as<std::int64_t>();
+  const bool keeps_indices = std::ranges::equal(inferred, y);
   const Strides strides = dense_strides(y);
   std::fill_n(out[0].as<float>(), out[0].size(), 0.0F);
   for (std::int64_t i = 0; i < in[0].size(); ++i) {
-    const std::int64_t index = integer_at(in[1], i);
-    check(index >= 0 && index < count, "{} index {} is outside a tensor of shape {}", where(node), index,
-          to_string(inferred));
-    std::int64_t rest = index, to = 0;
-    for (std::size_t axis = inferred.size(); axis-- > 0;) {
+    const std::int64_t index = indices[i];
+    if (index < 0 || index >= count)
+      fail("{} index {} is outside a tensor of shape {}", where(node), index, to_string(inferred));
+    std::int64_t rest = index, to = keeps_indices ? index : 0;
+    for (std::size_t axis = inferred.size(); axis-- > 0 && !keeps_indices;) {
       const std::int64_t coordinate = rest % inferred[axis];
-      check(coordinate < y[axis], "{} index {} is outside axis {} of size {}", where(node), index, axis, y[axis]);
+      if (coordinate >= y[axis]) fail("{} index {} is outside axis {} of size {}", where(node), index, axis, y[axis]);
       to += coordinate * strides[axis];
       rest /= inferred[axis];
     }

@@ -51,6 +51,8 @@ TEST(Slice, steps_backward_and_clamps_the_extremes_of_int64) {
 TEST(Gather, accepts_negative_indices_and_gives_the_indices_shape) {
   expect_op(Gather{0}, {iota({3, 2}), int64s({2, 1}, {-1, 0})}, floats({2, 1, 2}, {5, 6, 1, 2}));
   expect_op(Gather{1}, {iota({2, 3}), int64s({}, {1})}, floats({2}, {2, 5}));
+  expect_op(Gather{1}, {iota({2, 3, 1}), int64s({4}, {0, 2, 2, -2})}, floats({2, 4, 1}, {1, 3, 3, 2, 4, 6, 6, 5}));
+  expect_op(Gather{0}, {iota({3, 0}), int64s({2}, {0, 2})}, floats({2, 0}, {}));
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({3})}), Error);
   EXPECT_THROW(run_op(Gather{0}, {iota({3}), int64s({-4})}), Error);
 }
@@ -99,6 +101,16 @@ TEST(Pad, negative_pads_crop_first) {
   expect_op(Pad{}, {iota({2, 3}), int64s({0, -1, 1, 1}), floats({}, {9})}, floats({3, 3}, {2, 3, 9, 5, 6, 9, 9, 9, 9}));
   expect_op(Pad{PadMode::reflect}, {iota({5}), int64s({-1, 2})}, floats({6}, {2, 3, 4, 5, 4, 3}));
   expect_op(Pad{PadMode::edge}, {iota({5}), int64s({2, -2})}, floats({5}, {1, 1, 1, 2, 3}));
+}
+
+TEST(Pad, repeats_more_than_the_input_along_several_axes) {
+  expect_op(Pad{PadMode::reflect}, {iota({1, 3}), int64s({0, 5, 0, 4})},
+            floats({1, 12}, {2, 1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3}));
+  expect_op(Pad{PadMode::edge}, {iota({2, 1, 2}), int64s({1, 2, 0, 0, 0, 1})},
+            floats({3, 3, 3}, {1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 3, 4, 4, 3, 4, 4, 3, 4, 4}));
+  expect_op(Pad{PadMode::wrap}, {iota({2, 2}), int64s({1, 3, 0, 0})},
+            floats({3, 5}, {4, 3, 4, 3, 4, 2, 1, 2, 1, 2, 4, 3, 4, 3, 4}));
+  expect_op(Pad{PadMode::edge}, {iota({2}), int64s({0, 0})}, iota({2}));
 }
 
 TEST(Expand, repeats_axes_of_one) {
@@ -214,6 +226,50 @@ TEST(Resize, interpolates_two_axes_with_the_scales_given) {
   sharper.cubic_coeff_a = -0.5F;
   expect_op(sharper, {iota({1, 1, 1, 4}), std::nullopt, floats({4}, {1, 1, 1, 1.5F})},
             floats({1, 1, 1, 6}, {0.94212985F, 1.4375F, 2.16666579F, 2.83333302F, 3.5625F, 4.05786991F}));
+}
+
+TEST(Resize, reproduces_a_linear_function_along_any_axes) {
+  // Between its corners, linear and cubic interpolation reproduce f(i, j, k) = i + 10 j + 100 k.
+  const auto ramp = [](const Shape& shape, const std::vector<float>& steps) {
+    Tensor t(DataType::float32, shape);
+    float* x = t.mutable_data<float>().data();
+    for (std::int64_t i = 0; i < shape[0]; ++i)
+      for (std::int64_t j = 0; j < shape[1]; ++j)
+        for (std::int64_t k = 0; k < shape[2]; ++k)
+          *x++ = static_cast<float>(i) * steps[0] + static_cast<float>(j) * 10 * steps[1] +
+                 static_cast<float>(k) * 100 * steps[2];
+    return t;
+  };
+  const Shape from{3, 5, 10};
+  for (const Shape& to : {Shape{5, 5, 10}, Shape{3, 9, 10}, Shape{3, 5, 19}, Shape{5, 9, 10}, Shape{5, 5, 19},
+                          Shape{3, 9, 19}, Shape{5, 9, 19}, Shape{2, 3, 4}}) {
+    std::vector<float> steps;
+    for (std::size_t i = 0; i < 3; ++i)
+      steps.push_back(static_cast<float>(from[i] - 1) / static_cast<float>(to[i] - 1));
+    expect_op(Resize{ResizeMode::linear, ResizeCoordinates::align_corners},
+              {ramp(from, {1, 1, 1}), std::nullopt, std::nullopt, int64s({to[0], to[1], to[2]})}, ramp(to, steps));
+  }
+}
+
+TEST(Resize, repeats_integers_exactly_and_truncates_interpolated_ones) {
+  const Tensor x = Tensor::from<std::uint8_t>({2, 3}, {1, 2, 3, 4, 5, 255});
+  expect_op(Resize{ResizeMode::nearest}, {x, std::nullopt, floats({2}, {2, 3})},
+            Tensor::from<std::uint8_t>({4, 9}, {1, 1, 1, 2, 2, 2, 3,   3,   3,   1, 1, 1, 2, 2, 2, 3,   3,   3,
+                                                4, 4, 4, 5, 5, 5, 255, 255, 255, 4, 4, 4, 5, 5, 5, 255, 255, 255}));
+  expect_op(Resize{ResizeMode::linear}, {x, std::nullopt, floats({2}, {1, 2})},
+            Tensor::from<std::uint8_t>({2, 6}, {1, 1, 1, 2, 2, 3, 4, 4, 4, 67, 192, 255}));
+  expect_op(Resize{ResizeMode::cubic},
+            {Tensor::from<std::int8_t>({4}, {-128, 127, -128, 127}), std::nullopt, floats({1}, {1})},
+            Tensor::from<std::int8_t>({4}, {-128, 127, -128, 127}));
+}
+
+TEST(Resize, gives_the_extrapolation_value_outside_the_region) {
+  Resize crop{ResizeMode::linear, ResizeCoordinates::tf_crop_and_resize};
+  crop.extrapolation_value = -1;
+  const Inputs inputs{iota({2, 3}), floats({4}, {0, -0.5F, 1, 1}), std::nullopt, int64s({2, 4})};
+  expect_op(crop, inputs, floats({2, 4}, {-1, 1, 2, 3, -1, 4, 5, 6}));
+  crop.mode = ResizeMode::nearest;
+  expect_op(crop, inputs, floats({2, 4}, {-1, 1, 2, 3, -1, 4, 5, 6}));
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ void bernoulli(const Node& node, std::span<const TensorView> in, std::span<const
   Generator generator(std::get<Bernoulli>(node.op).seed);
   const float* x = in[0].as<float>();
   for (std::int64_t i = 0; i < in[0].size(); ++i)
-    check(x[i] >= 0 && x[i] <= 1, "{} probability {} is {}", where(node), i, x[i]);
+    if (!(x[i] >= 0 && x[i] <= 1)) fail("{} probability {} is {}", where(node), i, x[i]);
   const auto draw = [&](auto one) {
     using T = decltype(one);
     for (std::int64_t i = 0; i < in[0].size(); ++i) out[0].as<T>()[i] = generator.uniform() < x[i] ? one : T{0};

@@ -186,24 +186,45 @@ Outputs infer_cumulative(const Inputs& in) {
   return infer_same(in);
 }
 
+constexpr std::size_t kVectorsAtOnce = 64;
+
+/// Adds up or multiplies along an axis, for `count` vectors next to each other, whose elements are `step` apart. `step`
+/// is negative in reverse.
+template <class T, class F>
+void accumulate(const T* __restrict x, T* __restrict y, std::int64_t n, std::int64_t step, std::size_t count,
+                bool exclusive, Wide<T> start, F f) {
+  std::array<Wide<T>, kVectorsAtOnce> totals{};
+  totals.fill(start);
+  for (std::int64_t k = 0; k < n; ++k, x += step, y += step)
+    for (std::size_t i = 0; i < count; ++i) {
+      const Wide<T> before = totals[i];
+      totals[i] = f(before, static_cast<Wide<T>>(x[i]));
+      y[i] = static_cast<T>(exclusive ? before : totals[i]);
+    }
+}
+
 void cumulative(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<Cumulative>(node.op);
   const auto [outer, n, inner] = axis_vectors(in[0].shape, integer_at(in[1], 0), false);
   with_number_type(in[0].dtype, [&, outer = outer, n = n, inner = inner](auto zero) {
     using T = decltype(zero);
     using W = Wide<T>;
-    const bool is_sum = op.kind == CumulativeKind::sum;
-    for (std::int64_t o = 0; o < outer; ++o)
-      for (std::int64_t i = 0; i < inner; ++i) {
-        W total = is_sum ? W{0} : W{1};
-        for (std::int64_t k = 0; k < n; ++k) {
-          const std::int64_t at = (o * n + (op.reverse ? n - 1 - k : k)) * inner + i;
-          const W x = static_cast<W>(in[0].as<T>()[at]);
-          if (op.exclusive) out[0].as<T>()[at] = static_cast<T>(total);
-          total = is_sum ? wrapping_add(total, x) : wrapping_multiply(total, x);
-          if (!op.exclusive) out[0].as<T>()[at] = static_cast<T>(total);
+    const auto run = [&](W start, auto f) {
+      for (std::int64_t o = 0; o < outer && n > 0; ++o)
+        for (std::int64_t i = 0; i < inner; i += kVectorsAtOnce) {
+          const std::int64_t first = (o * n + (op.reverse ? n - 1 : 0)) * inner + i;
+          const auto count = static_cast<std::size_t>(std::min<std::int64_t>(kVectorsAtOnce, inner - i));
+          const std::int64_t step = op.reverse ? -inner : inner;
+          if (count == 1)
+            accumulate<T>(in[0].as<T>() + first, out[0].as<T>() + first, n, step, 1, op.exclusive, start, f);
+          else
+            accumulate<T>(in[0].as<T>() + first, out[0].as<T>() + first, n, step, count, op.exclusive, start, f);
         }
-      }
+    };
+    if (op.kind == CumulativeKind::sum)
+      run(W{0}, [](W a, W b) { return wrapping_add(a, b); });
+    else
+      run(W{1}, [](W a, W b) { return wrapping_multiply(a, b); });
   });
 }
 

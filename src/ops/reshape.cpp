@@ -4,6 +4,7 @@
 
 #include "ops/operator.h"
 #include "ops/rows.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::ops {
 namespace {
@@ -159,10 +160,10 @@ Outputs infer_unsqueeze(const Inputs& in) {
 void transpose(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& perm = std::get<Transpose>(node.op).perm;
   const Strides from = dense_strides(in[0].shape), to = dense_strides(out[0].shape);
-  Loops<2> loops;
+  StridedCopy copy;
   for (std::size_t i = 0; i < perm.size(); ++i)
-    loops.add(out[0].shape[i], {to[i], from[static_cast<std::size_t>(perm[i])]});
-  copy(in[0].dtype, loops, in[0].data, out[0].data);
+    copy.add(out[0].shape[i], {to[i], from[static_cast<std::size_t>(perm[i])]});
+  copy.run(in[0].dtype, in[0].data, out[0].data);
 }
 
 }  // namespace

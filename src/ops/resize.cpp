@@ -15,8 +15,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/interpolate.h"
 #include "ops/operator.h"
-#include "ops/rows.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::ops {
 namespace {
@@ -96,28 +97,11 @@ Outputs infer_resize(const Inputs& in) {
 }
 
 struct ResizeAxis {
-  std::int64_t in = 1, out = 1, stride = 1;
+  std::int64_t in = 1, out = 1;
   float scale = 1;
   float length = 1;          ///< The output's size before it was rounded down: scale * in.
   float begin = 0, end = 1;  ///< The region of tf_crop_and_resize, as fractions of in - 1.
   bool is_resized = false;
-};
-
-/// The inputs of every output along one axis.
-struct Taps {
-  std::vector<std::size_t> first{0};  ///< Output i has the taps from first[i] to first[i + 1].
-  std::vector<std::int64_t> offset;   ///< In elements of x.
-  std::vector<float> weight;
-  std::vector<bool> is_outside;  ///< Whether output i takes the extrapolation value.
-
-  void add(std::int64_t at, float by) {
-    offset.push_back(at);
-    weight.push_back(by);
-  }
-  void finish(bool outside) {
-    first.push_back(offset.size());
-    is_outside.push_back(outside);
-  }
 };
 
 float source_coordinate(ResizeCoordinates kind, const ResizeAxis& a, std::int64_t i) {
@@ -193,75 +177,44 @@ void set_filter(const Resize& op, const ResizeAxis& a, float x, Filter& filter) 
 
 /// Adds the taps of one output. Elements outside the input are those at its edge.
 void add_taps(const Resize& op, const ResizeAxis& a, float x, Filter& filter, Taps& taps) {
-  const auto offset = [&](std::int64_t index) { return std::clamp<std::int64_t>(index, 0, a.in - 1) * a.stride; };
-  if (op.mode == ResizeMode::nearest) return taps.add(offset(nearest_index(op.nearest, x)), 1);
+  const auto inside = [&](std::int64_t index) { return std::clamp<std::int64_t>(index, 0, a.in - 1); };
+  if (op.mode == ResizeMode::nearest) return taps.add(inside(nearest_index(op.nearest, x)), 1);
   if (op.mode == ResizeMode::linear && !op.antialias) {
-    const float inside = std::clamp(x, 0.0F, static_cast<float>(a.in - 1));
-    const auto low = static_cast<std::int64_t>(inside);
-    const float t = inside - static_cast<float>(low);
-    taps.add(offset(low), 1 - t);
-    taps.add(offset(low + 1), t);
+    const float position = std::clamp(x, 0.0F, static_cast<float>(a.in - 1));
+    const auto low = static_cast<std::int64_t>(position);
+    const float t = position - static_cast<float>(low);
+    taps.add(inside(low), 1 - t);
+    taps.add(inside(low + 1), t);
     return;
   }
   set_filter(op, a, x, filter);
   for (std::size_t k = 0; k < filter.weights.size(); ++k)
     if (op.mode == ResizeMode::cubic || filter.weights[k] != 0)
-      taps.add(offset(filter.low + static_cast<std::int64_t>(k)), filter.weights[k]);
+      taps.add(inside(filter.low + static_cast<std::int64_t>(k)), filter.weights[k]);
 }
 
 Taps axis_taps(const Node& node, const ResizeAxis& a) {
   const auto& op = std::get<Resize>(node.op);
-  Taps taps;
+  Taps taps{.is_identity = !a.is_resized};
   Filter filter;
-  for (std::int64_t i = 0; i < a.out; ++i) {
-    if (!a.is_resized) {
-      taps.add(i * a.stride, 1);
-      taps.finish(false);
-      continue;
-    }
+  for (std::int64_t i = 0; i < a.out && a.is_resized; ++i) {
     const float x = source_coordinate(op.coordinates, a, i);
-    check(std::abs(x) < 0x1p30F, "{} output element {} of an axis reads position {}, which is too far away",
-          where(node), i, x);
+    if (!(std::abs(x) < 0x1p30F))
+      fail("{} output element {} of an axis reads position {}, which is too far away", where(node), i, x);
     add_taps(op, a, x, filter, taps);
     taps.finish(op.coordinates == ResizeCoordinates::tf_crop_and_resize && (x < 0 || x > static_cast<float>(a.in - 1)));
   }
   return taps;
 }
 
-/// All combinations of the outer axes' taps, for one output row.
-struct Combination {
-  std::vector<std::int64_t> offset{0};
-  std::vector<float> weight{1};
-  bool is_outside = false;
-
-  void reset() {
-    offset.assign(1, 0);
-    weight.assign(1, 1);
-    is_outside = false;
-  }
-  void multiply(const Taps& t, std::int64_t i) {
-    const std::size_t first = t.first[at(i)], n = t.first[at(i) + 1] - first, count = offset.size();
-    offset.resize(count * n);
-    weight.resize(count * n);
-    // the first block is written last, because the others are computed from it
-    for (std::size_t k = n; k-- > 0;)
-      for (std::size_t j = 0; j < count; ++j) {
-        offset[k * count + j] = offset[j] + t.offset[first + k];
-        weight[k * count + j] = weight[j] * t.weight[first + k];
-      }
-    is_outside = is_outside || t.is_outside[at(i)];
-  }
-};
-
 std::vector<Taps> all_taps(const Node& node, std::span<const TensorView> in, const TensorView& out) {
   const auto& op = std::get<Resize>(node.op);
   const auto shape = in[0].shape;
-  const Strides strides = dense_strides(shape);
   const bool has_scales = is_given(in, 2) && in[2].size() > 0;
   const bool crops = op.coordinates == ResizeCoordinates::tf_crop_and_resize;
   std::vector<ResizeAxis> axes(shape.size());
   for (std::size_t i = 0; i < axes.size(); ++i)
-    axes[i] = {.in = shape[i], .out = out.shape[i], .stride = strides[i], .length = static_cast<float>(out.shape[i])};
+    axes[i] = {.in = shape[i], .out = out.shape[i], .length = static_cast<float>(out.shape[i])};
   const std::vector<std::size_t> described = described_axes(op, shape.size());
   const auto count = static_cast<std::int64_t>(described.size());
   check(!crops || (is_given(in, 1) && in[1].size() == 2 * count), "{} roi has {} elements, expected {}", where(node),
@@ -286,60 +239,20 @@ std::vector<Taps> all_taps(const Node& node, std::span<const TensorView> in, con
   return taps;
 }
 
-/// Interpolated integers are truncated, as in ONNX Runtime.
-template <class T>
-T element_from(float x) {
-  if constexpr (std::is_same_v<T, float>) return x;
-  constexpr double kLow = std::numeric_limits<T>::lowest(), kHigh = std::numeric_limits<T>::max();
-  return std::isnan(x) ? T{0} : static_cast<T>(std::clamp(static_cast<double>(x), kLow, kHigh));
-}
-
-/// Elements of x are read as float, except that a single one is copied.
-template <class T>
-void interpolate(const Resize& op, std::span<const Taps> taps, const TensorView& in, const TensorView& out) {
-  const auto shape = out.shape;
-  const T* x = in.as<T>();
-  T* y = out.as<T>();
-  const std::size_t last = shape.size() - 1;
-  const Taps& inner = taps[last];
-  Combination outer;
-  std::array<std::int64_t, kMaxRank> index{};
-  for (std::int64_t row = 0, rows = out.size() / shape[last]; row < rows; ++row) {
-    outer.reset();
-    for (std::size_t i = 0; i < last; ++i) outer.multiply(taps[i], index[i]);
-    for (std::int64_t i = 0; i < shape[last]; ++i, ++y) {
-      const std::size_t begin = inner.first[at(i)], end = inner.first[at(i) + 1];
-      if (outer.is_outside || inner.is_outside[at(i)]) {
-        *y = element_from<T>(op.extrapolation_value);
-        continue;
-      }
-      if (op.mode == ResizeMode::nearest) {
-        *y = x[outer.offset[0] + inner.offset[begin]];
-        continue;
-      }
-      float sum = 0;
-      for (std::size_t k = 0; k < outer.offset.size(); ++k) {
-        float part = 0;
-        for (std::size_t j = begin; j < end; ++j)
-          part += inner.weight[j] * static_cast<float>(x[outer.offset[k] + inner.offset[j]]);
-        sum += outer.weight[k] * part;
-      }
-      *y = element_from<T>(sum);
-    }
-    for (std::size_t i = last; i-- > 0;) {
-      if (++index[i] < shape[i]) break;
-      index[i] = 0;
-    }
-  }
-}
-
 void resize(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   if (out[0].size() == 0) return;
   check(in[0].size() > 0, "{} the input is empty", where(node));
   if (out[0].shape.empty()) return copy_elements(node, in, out);
-  const std::vector<Taps> taps = all_taps(node, in, out[0]);
-  const auto run = [&](auto zero) { interpolate<decltype(zero)>(std::get<Resize>(node.op), taps, in[0], out[0]); };
-  with_number_type(in[0].dtype, run);
+  const auto& op = std::get<Resize>(node.op);
+  std::vector<Taps> taps = all_taps(node, in, out[0]);
+  if (op.mode == ResizeMode::nearest) {
+    std::vector<SourceIndices> sources;
+    for (Taps& t : taps) sources.push_back(std::move(t.index));
+    copy_indexed(in[0].dtype, in[0].shape, sources, in[0].data, out[0].data);
+  } else {
+    interpolate(in[0], taps, out[0]);
+  }
+  fill_outside(taps, op.extrapolation_value, out[0]);
 }
 
 std::optional<std::string> settle_resize(Op& op, const Inputs& in) {

@@ -188,22 +188,4 @@ T larger(T a, T b) {
   return b > a || b != b ? b : a;
 }
 
-/// Copies elements along a loop nest: offset 0 applies to `to`, offset 1 to `from`.
-inline void copy(DataType dtype, const Loops<2>& loops, const std::byte* from, std::byte* to) {
-  with_moved_type(dtype, [&](auto zero) {
-    using T = decltype(zero);
-    loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
-      T* r = reinterpret_cast<T*>(to) + offsets[0];
-      const T* x = reinterpret_cast<const T*>(from) + offsets[1];
-      if (steps[0] == 1 && steps[1] == 1) {
-        std::copy_n(x, n, r);
-      } else if (steps[0] == 1 && steps[1] == 0) {
-        for (std::int64_t i = 0; i < n; ++i) r[i] = *x;
-      } else {
-        for (std::int64_t i = 0; i < n; ++i) r[i * steps[0]] = x[i * steps[1]];
-      }
-    });
-  });
-}
-
 }  // namespace bitfold::ops

@@ -1,10 +1,10 @@
-// Operators that read images at computed positions: GridSample, AffineGrid, DeformConv.
+// Operators that read images at computed positions: GridSample, AffineGrid.
 #include <algorithm>
 #include <cmath>
 
+#include "ops/deform_conv.h"
 #include "ops/operator.h"
 #include "ops/rows.h"
-#include "ops/window.h"
 
 namespace bitfold::ops {
 namespace {
@@ -104,6 +104,50 @@ float interpolate(const float* x, std::span<const Taps> axes) {
   return sum;
 }
 
+/// The taps of several points along one axis, number by number, so that loops over the points vectorize.
+struct PointTaps {
+  static constexpr std::size_t kPoints = 64;
+  std::array<std::array<std::int64_t, kPoints>, 4> offset{};
+  std::array<std::array<float, kPoints>, 4> weight{};
+
+  void set(std::size_t point, const Taps& taps) {
+    for (std::size_t k = 0; k < taps.offset.size(); ++k) {
+      offset[k][point] = taps.offset[k];
+      weight[k][point] = taps.weight[k];
+    }
+  }
+};
+
+/// The same sum as that of interpolate() for a point that has kTaps taps along each axis.
+template <int kAxes, int kTaps>
+float sum_at(const float* x, const PointTaps* axes, std::size_t point) {
+  if constexpr (kAxes == 0) {
+    return *x;
+  } else {
+    float sum = 0;
+    for (std::size_t k = 0; k < kTaps; ++k)
+      sum += axes->weight[k][point] * sum_at<kAxes - 1, kTaps>(x + axes->offset[k][point], axes + 1, point);
+    return sum;
+  }
+}
+
+using SumPoints = void (*)(const float* x, const PointTaps* axes, std::size_t count, float* y);
+
+template <int kAxes, int kTaps>
+void sum_points(const float* x, const PointTaps* axes, std::size_t count, float* y) {
+  for (std::size_t p = 0; p < count; ++p) y[p] = sum_at<kAxes, kTaps>(x, axes, p);
+}
+
+/// Null for a rank without a loop of its own.
+SumPoints sum_points_for(std::size_t rank, SampleMode mode) {
+  const std::size_t taps = mode == SampleMode::nearest ? 0 : mode == SampleMode::linear ? 1 : 2;
+  static constexpr std::array<std::array<SumPoints, 3>, 3> kFunctions{
+      {{sum_points<1, 1>, sum_points<1, 2>, sum_points<1, 4>},
+       {sum_points<2, 1>, sum_points<2, 2>, sum_points<2, 4>},
+       {sum_points<3, 1>, sum_points<3, 2>, sum_points<3, 4>}}};
+  return rank <= kFunctions.size() ? kFunctions[rank - 1][taps] : nullptr;
+}
+
 void grid_sample(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<GridSample>(node.op);
   const auto x = in[0].shape, y = out[0].shape;
@@ -112,16 +156,33 @@ void grid_sample(const Node& node, std::span<const TensorView> in, std::span<con
   check(plane > 0, "{} the image is empty", where(node));
   const std::size_t rank = x.size() - 2;
   const Strides strides = dense_strides(x);
-  std::array<Taps, kMaxRank> taps{};
+  const SumPoints sum_all = sum_points_for(rank, op.mode);
+  const int full = op.mode == SampleMode::nearest ? 1 : op.mode == SampleMode::linear ? 2 : 4;
+  std::vector<PointTaps> lists(rank);
+  std::vector<Taps> taps(rank * PointTaps::kPoints);
+  std::vector<std::size_t> others;  // points with taps outside the image
   const float* position = in[1].as<float>();
   for (std::int64_t n = 0; n < x[0]; ++n)
-    for (std::int64_t p = 0; p < points; ++p, position += rank) {
-      // The numbers of a position are in the order x, y, z: the last axis comes first.
-      for (std::size_t i = 0; i < rank; ++i)
-        taps[i] = grid_taps(op, {x[i + 2], strides[i + 2]}, position[rank - 1 - i]);
-      for (std::int64_t c = 0; c < channels; ++c)
-        out[0].as<float>()[(n * channels + c) * points + p] =
-            interpolate(in[0].as<float>() + (n * channels + c) * plane, std::span(taps).first(rank));
+    for (std::int64_t first = 0, count = 0; first < points; first += count) {
+      count = std::min<std::int64_t>(PointTaps::kPoints, points - first);
+      others.clear();
+      for (std::size_t p = 0; p < at(count); ++p, position += rank) {
+        bool is_full = sum_all != nullptr;
+        // The numbers of a position are in the order x, y, z: the last axis comes first.
+        for (std::size_t i = 0; i < rank; ++i) {
+          Taps& own = taps[p * rank + i];
+          own = grid_taps(op, {x[i + 2], strides[i + 2]}, position[rank - 1 - i]);
+          lists[i].set(p, own);
+          is_full = is_full && own.count == full;
+        }
+        if (!is_full) others.push_back(p);
+      }
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const float* image = in[0].as<float>() + (n * channels + c) * plane;
+        float* to = out[0].as<float>() + (n * channels + c) * points + first;
+        if (sum_all != nullptr) sum_all(image, lists.data(), at(count), to);
+        for (std::size_t p : others) to[p] = interpolate(image, std::span(taps).subspan(p * rank, rank));
+      }
     }
 }
 
@@ -158,114 +219,29 @@ void affine_grid(const Node& node, std::span<const TensorView> in, std::span<con
     if (!align_corners) return (2 * k + 1) / n - 1;
     return size > 1 ? 2 * k / (n - 1) - 1 : -1.0;
   };
+  // The coordinates along each axis; x, y, z: the last axis comes first.
+  std::vector<std::vector<double>> coordinates(rank);
+  for (std::size_t i = 0; i < rank; ++i)
+    for (std::int64_t k = 0; k < shape[rank - i]; ++k) coordinates[i].push_back(coordinate(k, shape[rank - i]));
   float* to = out[0].as<float>();
-  std::array<double, kMaxRank> position{};
   for (std::int64_t n = 0; n < shape[0]; ++n) {
     const float* theta = in[0].as<float>() + n * static_cast<std::int64_t>(rank * (rank + 1));
+    std::array<std::size_t, kMaxRank> index{};
     for (std::int64_t p = 0; p < points; ++p) {
-      std::int64_t rest = p;
-      for (std::size_t i = 0; i < rank; ++i) {  // x, y, z: the last axis comes first
-        const std::int64_t size = shape[rank - i];
-        position[i] = coordinate(rest % size, size);
-        rest /= size;
-      }
       for (std::size_t row = 0; row < rank; ++row) {
         const float* factors = theta + row * (rank + 1);
         double sum = factors[rank];
-        for (std::size_t i = 0; i < rank; ++i) sum += static_cast<double>(factors[i]) * position[i];
+        for (std::size_t i = 0; i < rank; ++i) sum += static_cast<double>(factors[i]) * coordinates[i][index[i]];
         *to++ = static_cast<float>(sum);
       }
+      for (std::size_t i = 0; i < rank && ++index[i] == coordinates[i].size(); ++i) index[i] = 0;
     }
   }
-}
-
-// ---- DeformConv
-
-Outputs infer_deform_conv(const Inputs& in) {
-  const auto& op = std::get<DeformConv>(in.node.op);
-  if (!in.shape(0) || !in.shape(1)) return {like(in[0], {})};
-  const Shape &x = *in.shape(0), &w = *in.shape(1);
-  check(x.size() == 4 && w.size() == 4,
-        "input has shape {} and the weights have {}; only two spatial axes are supported", to_string(x), to_string(w));
-  check((is_unknown(w[0]) || w[0] % op.group == 0) && fits(x[1], multiply(w[1], op.group)),
-        "input has shape {}, which does not fit weights of shape {} in {} groups", to_string(x), to_string(w),
-        op.group);
-  check(is_unknown(x[1]) || x[1] % op.offset_group == 0, "{} channels cannot be split into {} offset groups", x[1],
-        op.offset_group);
-  check(op.window.kernel.size() == 2 && fits(w[2], op.window.kernel[0]) && fits(w[3], op.window.kernel[1]),
-        "kernel_shape {} differs from the weights' {}", to_string(op.window.kernel), to_string(w));
-  const Shape spatial = resolve_window(op.window, spatial_of(x), false).output;
-  const std::int64_t taps = multiply(op.offset_group, op.window.kernel[0] * op.window.kernel[1]);
-  const auto check_field = [&](std::size_t slot, const char* name, std::int64_t channels) {
-    if (!in.has(slot) || !in.shape(slot)) return;
-    check(shapes_fit(*in.shape(slot), Shape{x[0], channels, spatial[0], spatial[1]}),
-          "{} has shape {}, expected {} channels of {}", name, to_string(*in.shape(slot)), channels,
-          to_string(spatial));
-  };
-  check_field(2, "offset", 2 * taps);
-  check_field(4, "mask", taps);
-  if (in.has(3) && in.shape(3))
-    check(in.shape(3)->size() == 1 && fits(in.shape(3)->front(), w[0]), "bias has shape {}, expected {}",
-          to_string(*in.shape(3)), w[0]);
-  return {like(in[0], Shape{x[0], w[0], spatial[0], spatial[1]})};
-}
-
-/// The bilinear sample of an image; elements outside it are 0.
-double sample_image(const float* image, std::int64_t height, std::int64_t width, double y, double x) {
-  if (!(y > -1 && y < static_cast<double>(height) && x > -1 && x < static_cast<double>(width))) return 0;
-  const auto y0 = static_cast<std::int64_t>(std::floor(y)), x0 = static_cast<std::int64_t>(std::floor(x));
-  const double ty = y - static_cast<double>(y0), tx = x - static_cast<double>(x0);
-  const auto element = [&](std::int64_t row, std::int64_t column) {
-    const bool is_inside = row >= 0 && row < height && column >= 0 && column < width;
-    return is_inside ? static_cast<double>(image[row * width + column]) : 0;
-  };
-  return (1 - ty) * ((1 - tx) * element(y0, x0) + tx * element(y0, x0 + 1)) +
-         ty * ((1 - tx) * element(y0 + 1, x0) + tx * element(y0 + 1, x0 + 1));
-}
-
-void deform_conv(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<DeformConv>(node.op);
-  const auto x = in[0].shape, w = in[1].shape, y = out[0].shape;
-  const Window3d axes = window_3d(op.window, x, y);
-  const WindowAxis &rows = axes[1], &columns = axes[2];
-  const std::int64_t kernel = rows.kernel * columns.kernel, points = y[2] * y[3], plane = x[2] * x[3];
-  const std::int64_t channels_per_group = w[1], outputs_per_group = w[0] / op.group;
-  const std::int64_t channels_per_offset = x[1] / op.offset_group;
-  const float* offsets = in[2].as<float>();
-  for (std::int64_t n = 0; n < y[0]; ++n)
-    for (std::int64_t m = 0; m < y[1]; ++m)
-      for (std::int64_t p = 0; p < points; ++p) {
-        const std::int64_t oy = p / y[3], ox = p % y[3];
-        double sum = is_given(in, 3) ? static_cast<double>(in[3].as<float>()[m]) : 0;
-        for (std::int64_t c = 0; c < channels_per_group; ++c) {
-          const std::int64_t channel = m / outputs_per_group * channels_per_group + c;
-          const float* image = in[0].as<float>() + (n * x[1] + channel) * plane;
-          for (std::int64_t k = 0; k < kernel; ++k) {
-            const std::int64_t tap = (n * op.offset_group + channel / channels_per_offset) * kernel + k;
-            const std::int64_t ky = k / columns.kernel, kx = k % columns.kernel;
-            const double row = static_cast<double>(rows.tap(oy, ky)) + offsets[2 * tap * points + p];
-            const double column = static_cast<double>(columns.tap(ox, kx)) + offsets[(2 * tap + 1) * points + p];
-            const double mask = is_given(in, 4) ? static_cast<double>(in[4].as<float>()[tap * points + p]) : 1;
-            sum += sample_image(image, x[2], x[3], row, column) * mask *
-                   static_cast<double>(in[1].as<float>()[(m * channels_per_group + c) * kernel + k]);
-          }
-        }
-        out[0].as<float>()[(n * y[1] + m) * points + p] = static_cast<float>(sum);
-      }
-}
-
-std::optional<std::string> settle_deform_conv(Op& op, const Inputs& in) {
-  return settle_kernel(std::get<DeformConv>(op).window, in.shape(0), in.shape(1));
-}
-
-std::int64_t deform_conv_macs(const Node&, std::span<const Shape> in, std::span<const Shape> out) {
-  return product(out[0]) * product(std::span(in[1]).subspan(1));
 }
 
 }  // namespace
 
 std::vector<OperatorInfo> sample_operators() {
-  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
   return {
       {.name = "GridSample",
        .since = 20,
@@ -291,22 +267,7 @@ std::vector<OperatorInfo> sample_operators() {
        .fields = {field("align_corners", &AffineGrid::align_corners)},
        .infer = infer_affine_grid,
        .evaluate = affine_grid},
-      {.name = "DeformConv",
-       .since = 19,
-       .prototype = DeformConv{},
-       .inputs = {{"X", kReal, 'T'},
-                  {"W", kReal, 'T'},
-                  {"offset", kReal, 'T'},
-                  {"B", kReal, 'T', Presence::optional},
-                  {"mask", kReal, 'T', Presence::optional}},
-       .outputs = {{"Y", kReal, 'T'}},
-       .fields = without(window_fields<DeformConv>(), {"auto_pad"}) +
-                 std::vector{field("group", &DeformConv::group, kPositive),
-                             field("offset_group", &DeformConv::offset_group, kPositive)},
-       .infer = infer_deform_conv,
-       .evaluate = deform_conv,
-       .settle = settle_deform_conv,
-       .macs = deform_conv_macs},
+      deform_conv_operator(),
   };
 }
 

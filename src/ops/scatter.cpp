@@ -106,28 +106,42 @@ Outputs infer_tensor_scatter(const Inputs& in) {
 
 // ---- Positions
 
-/// Element `i` of the indices, which must be inside an axis of that size; negative ones count from the end.
-std::int64_t checked_index(const Node& node, const TensorView& indices, std::int64_t i, std::int64_t size,
-                           std::size_t axis) {
-  const std::int64_t index = integer_at(indices, i);
-  check(index >= -size && index < size, "{} index {} is outside axis {} of size {}", where(node), index, axis, size);
-  return index < 0 ? index + size : index;
+/// Positions are found for that many elements at a time.
+constexpr std::size_t kChunk = 256;
+
+/// Calls f with a value of the C++ type of an index.
+template <class F>
+void with_index_type(DataType dtype, F f) {
+  if (dtype == DataType::int32) return f(std::int32_t{});
+  f(std::int64_t{});
 }
 
-/// Calls f(i, position): element i of `indices` addresses the element of data at `position`, which has the coordinates
-/// of i except along `axis`.
+/// Calls f(i, positions): elements i, i + 1, ... of `indices` address the elements of data at `positions`, which have
+/// the same coordinates except along `axis`. Each call has at most kChunk positions.
 template <class F>
 void for_each_addressed(const Node& node, std::size_t axis, std::span<const std::int64_t> data,
                         const TensorView& indices, F f) {
-  const Strides strides = dense_strides(data);
+  const std::int64_t size = data[axis];
+  const Strides strides = dense_strides(data), own = dense_strides(indices.shape);
+  const std::int64_t stride = strides[axis];
   Loops<2> loops;
-  const Strides own = dense_strides(indices.shape);
   for (std::size_t i = 0; i < data.size(); ++i) loops.add(indices.shape[i], {own[i], i == axis ? 0 : strides[i]});
-  loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
-    for (std::int64_t k = 0; k < n; ++k) {
-      const std::int64_t i = offsets[0] + k * steps[0];
-      f(i, offsets[1] + k * steps[1] + checked_index(node, indices, i, data[axis], axis) * strides[axis]);
-    }
+  std::array<std::int64_t, kChunk> positions{};
+  with_index_type(indices.dtype, [&](auto zero) {
+    const auto* given = indices.as<decltype(zero)>();
+    loops.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      for (std::int64_t first = 0, count = 0; first < n; first += count) {
+        count = std::min(static_cast<std::int64_t>(kChunk), n - first);
+        const std::int64_t i = offsets[0] + first, base = offsets[1] + first * steps[1];
+        for (std::int64_t k = 0; k < count; ++k) {
+          const std::int64_t index = given[i + k];
+          if (index < -size || index >= size)
+            fail("{} index {} is outside axis {} of size {}", where(node), index, axis, size);
+          positions[at(k)] = base + k * steps[1] + (index < 0 ? index + size : index) * stride;
+        }
+        f(i, std::span<const std::int64_t>(positions.data(), at(count)));
+      }
+    });
   });
 }
 
@@ -139,8 +153,8 @@ std::int64_t addressed_row(const Node& node, std::string_view what, const Tensor
   for (std::int64_t k = 0; k < depth; ++k) {
     const std::size_t axis = first + at(k);
     const std::int64_t index = integer_at(indices, row * depth + k);
-    check(index >= -data[axis] && index < data[axis], "{} index {} of {} {} is outside axis {} of size {}", where(node),
-          index, what, row, axis, data[axis]);
+    if (index < -data[axis] || index >= data[axis])
+      fail("{} index {} of {} {} is outside axis {} of size {}", where(node), index, what, row, axis, data[axis]);
     position += (index < 0 ? index + data[axis] : index) * strides[axis];
   }
   return position;
@@ -153,8 +167,11 @@ void gather_elements(const Node& node, std::span<const TensorView> in, std::span
   const std::size_t axis = wrapped_axis(std::get<GatherElements>(node.op).axis, shape.size());
   with_width(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    for_each_addressed(node, axis, shape, in[1],
-                       [&](std::int64_t i, std::int64_t from) { out[0].as<T>()[i] = in[0].as<T>()[from]; });
+    const T* x = in[0].as<T>();
+    for_each_addressed(node, axis, shape, in[1], [&](std::int64_t i, std::span<const std::int64_t> positions) {
+      T* y = out[0].as<T>() + i;
+      for (std::int64_t from : positions) *y++ = x[from];
+    });
   });
 }
 
@@ -176,12 +193,9 @@ void gather_nd(const Node& node, std::span<const TensorView> in, std::span<const
     }
 }
 
-/// data[i] = f(data[i], update[i]) for a run of elements.
-template <class T>
-void combine(ScatterReduction reduction, T* data, const T* update, std::int64_t count) {
-  const auto apply = [&](auto f) {
-    for (std::int64_t i = 0; i < count; ++i) data[i] = f(data[i], update[i]);
-  };
+/// Calls apply with the function that gives an element from its present value and an update.
+template <class T, class Apply>
+void with_reduction(ScatterReduction reduction, Apply apply) {
   switch (reduction) {
     case ScatterReduction::none:
       return apply([](T, T b) { return b; });
@@ -211,9 +225,14 @@ void scatter_elements(const Node& node, std::span<const TensorView> in, std::spa
   copy_elements(node, in, out);
   with_scattered_type(op.reduction, out[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    for_each_addressed(
-        node, wrapped_axis(op.axis, out[0].shape.size()), out[0].shape, in[1],
-        [&](std::int64_t i, std::int64_t to) { combine(op.reduction, out[0].as<T>() + to, in[2].as<T>() + i, 1); });
+    T* data = out[0].as<T>();
+    for_each_addressed(node, wrapped_axis(op.axis, out[0].shape.size()), out[0].shape, in[1],
+                       [&](std::int64_t i, std::span<const std::int64_t> positions) {
+                         with_reduction<T>(op.reduction, [&](auto combine) {
+                           const T* update = in[2].as<T>() + i;
+                           for (std::int64_t to : positions) data[to] = combine(data[to], *update++);
+                         });
+                       });
   });
 }
 
@@ -226,10 +245,13 @@ void scatter_nd(const Node& node, std::span<const TensorView> in, std::span<cons
   copy_elements(node, in, out);
   with_scattered_type(reduction, out[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    for (std::int64_t u = 0; u < count; ++u) {
-      const std::int64_t to = addressed_row(node, "update", in[1], u, 0, shape, strides);
-      combine(reduction, out[0].as<T>() + to, in[2].as<T>() + u * run, run);
-    }
+    with_reduction<T>(reduction, [&](auto combine) {
+      const T* update = in[2].as<T>();
+      for (std::int64_t u = 0; u < count; ++u, update += run) {
+        T* data = out[0].as<T>() + addressed_row(node, "update", in[1], u, 0, shape, strides);
+        for (std::int64_t i = 0; i < run; ++i) data[i] = combine(data[i], update[i]);
+      }
+    });
   });
 }
 

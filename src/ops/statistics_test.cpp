@@ -140,5 +140,25 @@ TEST(Multinomial, draws_classes_by_their_probabilities) {
   EXPECT_NEAR(ones / 8000, 0.75, 0.02);
 }
 
+TEST(CumSum, adds_up_many_vectors_next_to_each_other) {
+  // Element (k, i) is i + 1, so that sum k is (k + 1) (i + 1).
+  constexpr std::int64_t kSteps = 3, kVectors = 131;
+  std::vector<float> x, sums, earlier, later;
+  for (std::int64_t k = 0; k < kSteps; ++k)
+    for (std::int64_t i = 0; i < kVectors; ++i) {
+      const auto own = static_cast<float>(i + 1);
+      x.push_back(own);
+      sums.push_back(static_cast<float>(k + 1) * own);
+      earlier.push_back(static_cast<float>(k) * own);
+      later.push_back(static_cast<float>(kSteps - 1 - k) * own);
+    }
+  const Shape shape{1, kSteps, kVectors};
+  expect_op(Cumulative{}, {floats(shape, x), int64s({}, {1})}, floats(shape, sums));
+  expect_op(Cumulative{.exclusive = true}, {floats(shape, x), int64s({}, {-2})}, floats(shape, earlier));
+  expect_op(Cumulative{.exclusive = true, .reverse = true}, {floats(shape, x), int64s({}, {1})}, floats(shape, later));
+  expect_op(Cumulative{}, {floats({2, 0, 3}, {}), int64s({}, {1})}, floats({2, 0, 3}, {}));
+  expect_op(Cumulative{.reverse = true}, {floats({0, 2}, {}), int64s({}, {0})}, floats({0, 2}, {}));
+}
+
 }  // namespace
 }  // namespace bitfold::testing

@@ -137,6 +137,14 @@ TEST(DeformConv, reads_at_the_offsets_and_scales_by_the_mask) {
       "[DeformConv 'n'] offset has shape 1x4x2x2, expected 8 channels of 2x2");
 }
 
+TEST(DeformConv, equals_a_convolution_without_offsets) {
+  const Tensor x = iota({2, 4, 7, 9}), w = iota({6, 2, 3, 3}), bias = iota({6});
+  const Window padded = window({3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1});
+  const Tensor offset(DataType::float32, {2, 36, 7, 9});
+  const Tensor expected = run_op(Conv{.window = padded, .group = 2}, {x, w, bias})[0];
+  expect_op(DeformConv{.window = padded, .group = 2, .offset_group = 2}, {x, w, offset, bias}, expected);
+}
+
 TEST(Col2Im, adds_overlapping_blocks) {
   expect_op(Col2Im{}, {iota({1, 4, 4}), int64s({3, 3}), int64s({2, 2})},
             floats({1, 1, 3, 3}, {1, 7, 6, 12, 34, 22, 11, 27, 16}));
@@ -197,6 +205,30 @@ TEST(Resize, interpolates_integers_and_truncates) {
   const Tensor x = Tensor::from<std::uint8_t>({1, 1, 1, 3}, std::vector<std::uint8_t>{10, 20, 31});
   expect_op(Resize{.mode = ResizeMode::linear}, {x, std::nullopt, floats({4}, {1, 1, 1, 2})},
             Tensor::from<std::uint8_t>({1, 1, 1, 6}, std::vector<std::uint8_t>{10, 12, 17, 22, 28, 31}));
+}
+
+TEST(GridSample, samples_many_points_of_every_channel) {
+  // The image is its own column, plus 100 in the second channel; a position selects a column along the last axis.
+  constexpr std::int64_t kPoints = 75, kColumns = 5;
+  std::vector<float> image, grid, near, linear, zeros;
+  for (int channel : {0, 1})
+    for (std::int64_t i = 0; i < 2 * kColumns; ++i) image.push_back(static_cast<float>(100 * channel + i % kColumns));
+  for (int channel : {0, 1})
+    for (std::int64_t p = 0; p < kPoints; ++p) {
+      const float column = static_cast<float>(p) / 8 - 2, inside = std::clamp(column, 0.0F, 4.0F);
+      if (channel == 0) grid.insert(grid.end(), {column / 2 - 1, 0});
+      const auto base = static_cast<float>(100 * channel);
+      linear.push_back(base + inside);
+      near.push_back(base + std::nearbyint(inside));
+      // Beyond the edge, the image fades to 0 within one element.
+      const float share = std::max(0.0F, 1 - std::abs(column - inside));
+      zeros.push_back((base + inside) * share);
+    }
+  const Inputs inputs{floats({1, 2, 2, kColumns}, image), floats({1, 1, kPoints, 2}, grid)};
+  const Shape shape{1, 2, 1, kPoints};
+  expect_op(GridSample{.padding = SamplePadding::border, .align_corners = true}, inputs, floats(shape, linear));
+  expect_op(GridSample{SampleMode::nearest, SamplePadding::border, true}, inputs, floats(shape, near));
+  expect_op(GridSample{.align_corners = true}, inputs, floats(shape, zeros));
 }
 
 }  // namespace

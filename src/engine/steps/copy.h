@@ -6,6 +6,7 @@
 
 #include "bitfold/tensor.h"
 #include "engine/step.h"
+#include "ops/strided_copy.h"
 
 namespace bitfold::engine {
 
@@ -25,13 +26,18 @@ class CopyStep final : public Step {
     std::uint32_t pattern = 0;  ///< The element's bytes, lowest first.
   };
   /// `element_bytes` is 1, 2, 4 or 8. Add the destination as operand 0, then one source per movement.
-  CopyStep(int element_bytes, std::vector<Movement> movements, Fill fill = {0, 0});
+  CopyStep(int element_bytes, const std::vector<Movement>& movements, Fill fill = {0, 0});
 
   void run(const Team& team) noexcept override;
 
  private:
+  struct Copy {
+    ops::StridedCopy elements;
+    std::int64_t source_bytes = 0, destination_bytes = 0;  ///< Offsets.
+  };
+
   int element_bytes_;
-  std::vector<Movement> movements_;
+  std::vector<Copy> copies_;
   Fill fill_;
 };
 
