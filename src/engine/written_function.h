@@ -19,8 +19,8 @@ struct WrittenFunction {
 };
 
 /// The function that most nodes after `x` compute together; no other node reads the values between. Functions are
-/// recognized by their results for some numbers, so that it does not matter how they are written. Claimed nodes are left
-/// out, except `claimed`.
+/// recognized by their results for some numbers, so that it does not matter how they are written. Claimed nodes are
+/// left out, except `claimed`.
 std::optional<WrittenFunction> find_written_function(const Lowering& lowering, ValueId x,
                                                      NodeId claimed = NodeId::none);
 
