@@ -67,8 +67,8 @@ class Primitive {
   static Primitive batched_matmul(std::int64_t count, std::int64_t rows, std::int64_t depth, std::int64_t columns);
   /// 0.5 x (1 + erf(x / sqrt 2)).
   static Primitive gelu(std::int64_t count);
-  /// Softmax over each of `rows` rows.
-  static Primitive softmax(std::int64_t rows, std::int64_t columns);
+  /// Softmax over each of `rows` rows, or its logarithm.
+  static Primitive softmax(std::int64_t rows, std::int64_t columns, bool log);
   /// LayerNormalization over each of `rows` rows. The scale is passed as the weights, the shift as the bias.
   static Primitive layer_norm(std::int64_t rows, std::int64_t columns, float epsilon);
   enum class Pool { max, average, average_with_padding };
