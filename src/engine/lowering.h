@@ -155,6 +155,7 @@ bool moves_codes(const Node& node);
 bool lower_integer(Lowering& lowering, NodeId id);    ///< layers that compute codes from codes
 bool lower_float(Lowering& lowering, NodeId id);      ///< in oneDNN or the engine's float steps
 bool lower_recurrent(Lowering& lowering, NodeId id);  ///< part of lower_float: RNN, GRU, LSTM
+bool lower_codes(Lowering& lowering, NodeId id);      ///< QuantizeLinear and casts of halves
 void lower_generic(Lowering& lowering, NodeId id);    ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its

@@ -31,6 +31,30 @@ void QuantizeStep::run(const Team& team) noexcept {
   });
 }
 
+QuantizeLinearStep::QuantizeLinearStep(const ByteGrid& grid, std::int64_t count, Isa isa, int threads)
+    : grid_(grid), count_(count), kernels_(convert_kernels(isa)), threads_(threads_for(threads, {1, 1, count})) {}
+
+void QuantizeLinearStep::run(const Team& team) noexcept {
+  for_each_part(team, threads_, count_, [&](std::int64_t begin, std::int64_t end) {
+    if (grid_.qmin < 0)
+      kernels_.quantize_s8(at<float>(1) + begin, at<std::int8_t>(0) + begin, end - begin, grid_);
+    else
+      kernels_.quantize_u8(at<float>(1) + begin, at<std::uint8_t>(0) + begin, end - begin, grid_);
+  });
+}
+
+HalfStep::HalfStep(bool narrows, std::int64_t count, Isa isa, int threads)
+    : narrows_(narrows), count_(count), kernels_(convert_kernels(isa)), threads_(threads_for(threads, {1, 1, count})) {}
+
+void HalfStep::run(const Team& team) noexcept {
+  for_each_part(team, threads_, count_, [&](std::int64_t begin, std::int64_t end) {
+    if (narrows_)
+      kernels_.narrow_half(at<float>(1) + begin, at<std::uint16_t>(0) + begin, end - begin);
+    else
+      kernels_.widen_half(at<std::uint16_t>(1) + begin, at<float>(0) + begin, end - begin);
+  });
+}
+
 DequantizeStep::DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
     : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
 

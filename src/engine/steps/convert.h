@@ -30,6 +30,35 @@ class QuantizeStep final : public Step {
   int threads_;
 };
 
+/// Reals to codes that are a node's output, in the order of the reals. Codes are signed if the grid has negative ones.
+/// Operands: codes (write), reals (read).
+class QuantizeLinearStep final : public Step {
+ public:
+  QuantizeLinearStep(const ByteGrid& grid, std::int64_t count, Isa isa, int threads);
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
+
+ private:
+  ByteGrid grid_;
+  std::int64_t count_;
+  const ConvertKernels& kernels_;
+  int threads_;
+};
+
+/// float32 to float16 or back, as nodes. Operands: result (write), x (read).
+class HalfStep final : public Step {
+ public:
+  HalfStep(bool narrows, std::int64_t count, Isa isa, int threads);
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
+
+ private:
+  bool narrows_;
+  std::int64_t count_;
+  const ConvertKernels& kernels_;
+  int threads_;
+};
+
 /// Codes to reals. Operands: reals (write), codes (read).
 class DequantizeStep final : public Step {
  public:
