@@ -231,8 +231,9 @@ bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   if (!ops::is_last_axis(op.axis, shape.size()) || l.layout(x) != Layout::plain || element_count(shape) == 0)
     return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
-  add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back(), op.log), source,
-            destination);
+  const std::int64_t columns = shape.back(), rows = element_count(shape) / columns;
+  auto& step = add_plain(l, node, onednn::Primitive::softmax(rows, columns, op.log), source, destination);
+  if (op.log) step.nan_rows = {rows, columns};
   l.define_reals(y, destination);
   return true;
 }

@@ -238,6 +238,30 @@ TEST(Session, codes_and_halves_of_nodes_have_the_bytes_of_the_reference) {
     }
 }
 
+TEST(Session, log_softmax_spreads_nan_and_keeps_infinities) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  GraphBuilder b;
+  Tensor x = b.uniform_tensor({5, 37}, -20, 20);
+  const auto at = [&](std::size_t row, std::size_t i) -> float& { return x.mutable_data<float>()[row * 37 + i]; };
+  at(0, 3) = -kInfinity;
+  at(1, 36) = kNan;
+  at(2, 0) = kInfinity;
+  for (std::size_t i = 0; i < 37; ++i) at(3, i) = -1e30F;
+  Graph graph;
+  const ValueId input = graph.add_input("x", DataType::float32, x.shape()), y = graph.add_value({.name = "y"});
+  graph.add_node({.name = "s", .op = Softmax{.axis = -1, .log = true}, .inputs = {input}, .outputs = {y}});
+  graph.mark_output(y);
+  infer_shapes(graph);
+  const auto expected = Reference(graph, {.plain_loops = true}).run({{x}}), got = Session(graph).run({{x}});
+  for (std::size_t i = 0; i < 5 * 37; ++i) {
+    const float e = expected[0].data<float>()[i], g = got[0].data<float>()[i];
+    if (std::isnan(e) || std::isinf(e))
+      EXPECT_TRUE(e == g || (std::isnan(e) && std::isnan(g))) << i << ": " << g;
+    else
+      EXPECT_NEAR(e, g, 1e-5 * std::max(1.0F, std::abs(e))) << i;
+  }
+}
+
 TEST(Session, a_moved_from_session_is_an_error) {
   GraphBuilder b = integer_network();
   Session session(b.graph);

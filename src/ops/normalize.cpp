@@ -290,8 +290,9 @@ void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bo
     sum += y[i * step];
   }
   if (log) {
-    const double shift = static_cast<double>(top) + std::log(sum);
-    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(x[i * step] - shift);
+    // The maximum first: the logarithm would vanish beside a large one.
+    const double shift = std::log(sum), maximum = top;
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(x[i * step] - maximum - shift);
   } else {
     const double factor = 1 / sum;
     for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(y[i * step] * factor);
