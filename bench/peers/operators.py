@@ -179,11 +179,11 @@ def cases() -> list[Case]:
                Case("GroupNormalization", [a, [positive(32)], [real(32)]], {"num_groups": 32}),
                Case("LpNormalization", [real(*tokens)], {"axis": -1}), Case("MeanVarianceNormalization", [a]),
                Case("Softmax", [real(1, 12, 128, 128)]), Case("Softmax", [a], {"axis": 1}, title="Softmax over channels"),
-               Case("LogSoftmax", [real(128, 1000)]), Case("Softmax", [real(1, 40, 6625)]), Case("Hardmax", [real(128, 1000)])]
+               Case("LogSoftmax", [real(128, 1000)]), Case("LogSoftmax", [a], {"axis": 1}, title="LogSoftmax over channels"), Case("Softmax", [real(1, 40, 6625)]), Case("Hardmax", [real(128, 1000)])]
     reductions = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceL1", "ReduceProd", "ReduceSumSquare",
                   "ReduceLogSumExp", "ReduceLogSum")
     result += [reduction(op, (-1,), *tokens) for op in reductions] + [reduction(op, (2, 3), *image) for op in reductions[:3]]
-    result += [reduction("ReduceMean", (1,), *tokens), reduction("ReduceMax", (1,), *image), reduction("ReduceSum", (0, 2, 3), *image),
+    result += [reduction("ReduceMean", (1,), *tokens), reduction("ReduceMin", (0, 1), *image), reduction("ReduceSum", (1, 3), *image), reduction("ReduceMax", (1,), *image), reduction("ReduceSum", (0, 2, 3), *image),
                Case("ArgMax", [real(1, 40, 6625)], {"axis": -1}), Case("ArgMax", [a], {"axis": 1}), Case("ArgMin", [a], {"axis": 1}),
                Case("TopK", [real(1, 8400), [int64(100)]], outputs=2), Case("TopK", [real(128, 1000), [int64(5)]], outputs=2),
                Case("CumSum", [real(1, 16000), [np.int64(1)]]), Case("CumSum", [real(*tokens), [np.int64(1)]]),
@@ -235,6 +235,8 @@ def cases() -> list[Case]:
                Case("DFT", [real(1, 100, 400, 1)], {"axis": 2, "onesided": 1}, opset=17, title="DFT 400 onesided"),
                Case("Det", [real(64, 4, 4)]), Case("Einsum", [real(1, 12, 128, 32), real(1, 12, 128, 32)], {"equation": "bhqd,bhkd->bhqk"})]
     result += [Case("QuantizeLinear", [a, [np.float32(0.01)], [np.uint8(128)]]), Case("DequantizeLinear", [whole(255, *image).astype(np.uint8), [np.float32(0.01)], [np.uint8(128)]]),
+               Case("QuantizeLinear", [a, [positive(64)], [whole(9, 64).astype(np.int8)]], {"axis": 1}, title="QuantizeLinear per channel"),
+               Case("DequantizeLinear", [whole(255, *tokens).astype(np.uint8), [positive(384)], [whole(9, 384).astype(np.uint8)]], {"axis": 2}, title="DequantizeLinear per channel, last axis"),
                Case("DynamicQuantizeLinear", [real(*tokens)], outputs=3),
                Case("MatMulInteger", [whole(255, 128, 384).astype(np.uint8), [whole(127, 384, 1536).astype(np.int8)], [np.uint8(7)], [np.int8(0)]]),
                Case("ConvInteger", [whole(255, 1, 64, 28, 28).astype(np.uint8), [whole(127, 64, 64, 3, 3).astype(np.uint8)], [np.uint8(7)], [np.uint8(3)]], {"pads": [1] * 4})]

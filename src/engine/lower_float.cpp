@@ -133,16 +133,17 @@ bool add_pool(Lowering& l, NodeId id, const WindowedImages& images, onednn::Prim
   return true;
 }
 
-/// Softmax over the last axis of values in the plain layout.
+/// Softmax and LogSoftmax over the last axis of values in the plain layout.
 bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || op.log || l.layout(x) != Layout::plain || element_count(shape) == 0)
+  if (!ops::is_last_axis(op.axis, shape.size()) || l.layout(x) != Layout::plain || element_count(shape) == 0)
     return false;
   const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
-  add_plain(l, node, onednn::Primitive::softmax(element_count(shape) / shape.back(), shape.back()), source,
-            destination);
+  const std::int64_t columns = shape.back(), rows = element_count(shape) / columns;
+  auto& step = add_plain(l, node, onednn::Primitive::softmax(rows, columns, op.log), source, destination);
+  step.nan_rows = {rows, columns};
   l.define_reals(y, destination);
   return true;
 }
@@ -182,8 +183,10 @@ bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
 }
 
 bool lower_global_pool(Lowering& l, NodeId id, const GlobalPool& pool) {
-  const Shape& x = l.shape(l.graph.node(id).inputs[0]);
-  if (!is_image(x)) return false;
+  const ValueId id_of_x = l.graph.node(id).inputs[0];
+  const Shape& x = l.shape(id_of_x);
+  // The plain evaluation reduces the planes of the plain layout where they lie.
+  if (!is_image(x) || l.layout(id_of_x) == Layout::plain) return false;
   const ImageShape in = image_shape(x);
   const Window2dShape whole{in.height, in.width, 1, 1, 1, 1, 0, 0, 0, 0};
   return add_pool(l, id, {whole, in, image_shape(l.shape(l.graph.node(id).outputs[0]))},

@@ -132,7 +132,8 @@ void Lowering::lower_node(NodeId id) {
   for (ValueId input : graph.node(id).inputs)
     if (input != ValueId::none) ensure(input);
   try {
-    if (!lower_movement(*this, id) && !lower_integer(*this, id) && !lower_float(*this, id)) lower_generic(*this, id);
+    if (!lower_movement(*this, id) && !lower_integer(*this, id) && !lower_float(*this, id) && !lower_codes(*this, id))
+      lower_generic(*this, id);
   } catch (const Error& e) {
     if (std::string_view(e.what()).starts_with('[')) throw;  // the message names the node already
     fail("{} {}", where(graph, id), e.what());

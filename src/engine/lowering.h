@@ -156,6 +156,7 @@ bool lower_integer(Lowering& lowering, NodeId id);      ///< layers that compute
 bool lower_float(Lowering& lowering, NodeId id);        ///< in oneDNN or the engine's float steps
 bool lower_recurrent(Lowering& lowering, NodeId id);    ///< part of lower_float: RNN, GRU, LSTM
 bool lower_elementwise(Lowering& lowering, NodeId id);  ///< part of lower_float: the engine's own loops over elements
+bool lower_codes(Lowering& lowering, NodeId id);        ///< codes of reals as nodes, and casts of halves
 void lower_generic(Lowering& lowering, NodeId id);      ///< the operator's plain evaluation
 
 /// The grid of the codes that a step computing `value` may write. This is the value's own grid. If it has none and its

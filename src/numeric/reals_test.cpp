@@ -46,6 +46,15 @@ TEST(Float16, rounds_to_nearest_with_ties_to_even) {
   EXPECT_EQ(float_to_float16(-1e30F), 0xfc00);
 }
 
+TEST(Float16, keeps_signs_and_the_high_bits_of_nan) {
+  EXPECT_EQ(float_to_float16(-0.0F), 0x8000);
+  EXPECT_EQ(float_to_float16(0x1p-25F), 0);  // a tie
+  EXPECT_EQ(float_to_float16(std::numeric_limits<float>::denorm_min()), 0);
+  EXPECT_EQ(float_to_float16(std::bit_cast<float>(0xff802000U)), 0xfe01);
+  EXPECT_EQ(std::bit_cast<std::uint32_t>(float16_to_float(0xfe01)), 0xffc02000U);
+  EXPECT_EQ(float_to_bfloat16(std::bit_cast<float>(0xff810000U)), 0xffc1);
+}
+
 TEST(BFloat16, rounds_to_nearest_with_ties_to_even) {
   EXPECT_EQ(bfloat16_to_float(0x3f80), 1.0F);
   EXPECT_EQ(float_to_bfloat16(1.0F + 0x1p-8F), 0x3f80);

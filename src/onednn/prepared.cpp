@@ -201,11 +201,13 @@ Primitive Primitive::batched_matmul(const Batch& batch, std::int64_t rows, std::
   fail("oneDNN cannot create the matrix products: {}", e.what());
 }
 
-Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns) try {
+Primitive Primitive::softmax(std::int64_t rows, std::int64_t columns, bool log) try {
   const memory::desc data({rows, columns}, kFloat, Tag::ab);
-  using Forward = dnnl::softmax_forward;
-  return Impl::without_weights<Forward>(
-      {Forward::desc(dnnl::prop_kind::forward_inference, data, 1), attributes({}, {}), cpu()});
+  const auto make = [&]<class Forward>() {
+    return Impl::without_weights<Forward>(
+        {typename Forward::desc(dnnl::prop_kind::forward_inference, data, 1), attributes({}, {}), cpu()});
+  };
+  return log ? make.operator()<dnnl::logsoftmax_forward>() : make.operator()<dnnl::softmax_forward>();
 } catch (const dnnl::error& e) {
   fail("oneDNN cannot create the Softmax: {}", e.what());
 }

@@ -72,8 +72,8 @@ class Primitive {
     bool shares_a = false, shares_b = false;
   };
   static Primitive batched_matmul(const Batch& batch, std::int64_t rows, std::int64_t depth, std::int64_t columns);
-  /// Softmax over each of `rows` rows.
-  static Primitive softmax(std::int64_t rows, std::int64_t columns);
+  /// Softmax over each of `rows` rows, or its logarithm.
+  static Primitive softmax(std::int64_t rows, std::int64_t columns, bool log);
   /// LayerNormalization over each of `rows` rows. The scale is passed as the weights, the shift as the bias.
   static Primitive layer_norm(std::int64_t rows, std::int64_t columns, float epsilon);
   enum class Pool { max, average, average_with_padding };

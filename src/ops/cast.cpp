@@ -6,7 +6,18 @@
 namespace bitfold::ops {
 namespace {
 
+/// Elements that lie in memory as values of C++ types. The tensors do not overlap unless From and To have one width.
+template <class From, class To>
+void convert_plain(const From* from, To* to, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = converted<To>(number(from[i]));
+}
+
 void convert(const TensorView& from, const TensorView& to, bool saturate, RoundMode round_mode) {
+  if (is_plain(from.dtype) && is_plain(to.dtype))
+    return with_plain_type(to.dtype, [&](auto r) {
+      with_plain_type(from.dtype,
+                      [&](auto x) { convert_plain(from.as<decltype(x)>(), to.as<decltype(r)>(), to.size()); });
+    });
   with_elements(to, saturate, round_mode, [&](const auto& r) {
     with_elements(from, saturate, round_mode, [&](const auto& x) {
       for (std::int64_t i = 0, n = to.size(); i < n; ++i) r.set(i, x.get(i));

@@ -5,8 +5,11 @@
 //   DequantizeLinear       x = (q - zero_point) * scale
 //   DynamicQuantizeLinear  the same as QuantizeLinear to uint8, with the grid of [min(x, 0), max(x, 0)]
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <utility>
+#include <vector>
 
+#include "numeric/rounding.h"
 #include "ops/code_products.h"
 #include "ops/element_access.h"
 #include "ops/operands.h"
@@ -41,14 +44,33 @@ class Grids {
   /// Calls f(first, count, grid, step): elements from `first` on have the grids `grid`, `grid` + step, ....
   template <class F>
   void for_each_row(F f) const {
-    const bool has_blocks = block_ > 0;
-    const std::int64_t per_outer = has_blocks ? blocks_of(size_, block_) * inner_ : 0;
-    for (std::int64_t o = 0, first = 0; o < outer_; ++o)
-      for (std::int64_t i = 0; i < size_; ++i, first += inner_)
-        f(first, inner_, has_blocks ? o * per_outer + i / block_ * inner_ : i, has_blocks ? 1 : 0);
+    if (block_ > 0) return for_each_block(f);
+    for (std::int64_t o = 0, first = 0; o < outer_; ++o) {
+      if (inner_ == 1) {
+        f(first, size_, 0, 1);
+        first += size_;
+        continue;
+      }
+      for (std::int64_t i = 0; i < size_; ++i, first += inner_) f(first, inner_, i, 0);
+    }
   }
 
  private:
+  template <class F>
+  void for_each_block(F f) const {
+    const std::int64_t blocks = blocks_of(size_, block_);
+    for (std::int64_t o = 0, first = 0; o < outer_; ++o)
+      for (std::int64_t b = 0; b < blocks; ++b) {
+        const std::int64_t grid = (o * blocks + b) * inner_, count = std::min(block_, size_ - b * block_);
+        if (inner_ == 1) {
+          f(first, count, grid, 0);
+          first += count;
+          continue;
+        }
+        for (std::int64_t i = 0; i < count; ++i, first += inner_) f(first, inner_, grid, 1);
+      }
+  }
+
   std::int64_t outer_ = 1, size_ = 1, inner_ = 1, block_ = 0;
 };
 
@@ -88,11 +110,12 @@ CodeRange range_of(DataType codes) {
 }
 
 /// The code of x / scale; a NaN gets the lowest code, as in ONNX Runtime.
-std::int32_t code_of(float steps, std::int32_t zero_point, const CodeRange& range) {
+inline std::int32_t code_of(float steps, std::int32_t zero_point, const CodeRange& range) {
   const auto z = static_cast<float>(zero_point);
   const float low = range.lowest - z, high = range.highest - z;
-  const float clamped = steps > low ? std::min(steps, high) : low;
-  return static_cast<std::int32_t>(std::nearbyint(clamped)) + zero_point;
+  // Selects values, because std::clamp's references would prevent vectorization.
+  const float raised = steps > low ? steps : low;
+  return round_half_even(raised < high ? raised : high) + zero_point;
 }
 
 /// Calls f with a function of i that returns zero point i, or 0 if there are none.
@@ -101,6 +124,67 @@ void with_zero_points(std::span<const TensorView> in, F f) {
   if (!is_given(in, 2)) return f([](std::int64_t) { return std::int32_t{0}; });
   with_elements(in[2], true, RoundMode::up,
                 [&](const auto& z) { f([&z](std::int64_t i) { return static_cast<std::int32_t>(z.get(i)); }); });
+}
+
+/// Calls f with a value of the C++ type of the codes of 8 and 16 bits that C++ has; returns whether there is one.
+template <class F>
+bool with_code_type(DataType dtype, F f) {
+  const TypeSet types{DataType::int8, DataType::uint8, DataType::int16, DataType::uint16};
+  if (!types.contains(dtype)) return false;
+  with_integer_type(dtype, f);
+  return true;
+}
+
+/// Calls f(first, count, scale, zero) with functions of i that return the scale and zero point of element first + i,
+/// for runs of at most kRun elements. `zero_points` may be null.
+constexpr std::int64_t kRun = 256;
+template <class Code, class F>
+void for_each_run(const Grids& grids, const float* scales, const Code* zero_points, F f) {
+  grids.for_each_row([&](std::int64_t begin, std::int64_t size, std::int64_t grid, std::int64_t step) {
+    for (std::int64_t done = 0; done < size; done += kRun) {
+      const std::int64_t first = begin + done, count = std::min(kRun, size - done), at = grid + done * step;
+      if (step == 0) {
+        const auto zero = static_cast<std::int32_t>(zero_points != nullptr ? zero_points[at] : Code{0});
+        f(
+            first, count, [scale = scales[at]](std::int64_t) { return scale; }, [zero](std::int64_t) { return zero; });
+        continue;
+      }
+      const auto scale = [from = scales + at](std::int64_t i) { return from[i]; };
+      if (zero_points == nullptr) {
+        f(first, count, scale, [](std::int64_t) { return std::int32_t{0}; });
+        continue;
+      }
+      f(first, count, scale, [from = zero_points + at](std::int64_t i) { return static_cast<std::int32_t>(from[i]); });
+    }
+  });
+}
+
+/// Codes of at most kRun elements, with functions of i that return the scale and zero point of element i.
+template <class Code, class X, class Scale, class Zero>
+void quantize_run(const X* x, Code* y, std::int64_t count, Scale scale, Zero zero, const CodeRange& range) {
+  // Two loops, because compilers make slow code of one that computes in 32 bits and stores fewer.
+  std::array<std::int32_t, kRun> wide;
+  for (std::int64_t i = 0; i < count; ++i) wide[at(i)] = code_of(static_cast<float>(x[i]) / scale(i), zero(i), range);
+  for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<Code>(wide[at(i)]);
+}
+
+template <class Code, class X>
+void quantize_plain(const Grids& grids, const X* x, std::span<const TensorView> in, const TensorView& out) {
+  const CodeRange range = range_of(out.dtype);
+  for_each_run(grids, in[1].as<float>(), is_given(in, 2) ? in[2].as<Code>() : nullptr,
+               [&](std::int64_t first, std::int64_t count, auto scale, auto zero) {
+                 quantize_run(x + first, out.as<Code>() + first, count, scale, zero, range);
+               });
+}
+
+template <class Code>
+void dequantize_plain(const Grids& grids, std::span<const TensorView> in, float* y) {
+  const Code* codes = in[0].as<Code>();
+  for_each_run(grids, in[1].as<float>(), is_given(in, 2) ? in[2].as<Code>() : nullptr,
+               [&](std::int64_t first, std::int64_t count, auto scale, auto zero) {
+                 for (std::int64_t i = 0; i < count; ++i)
+                   y[first + i] = static_cast<float>(codes[first + i] - zero(i)) * scale(i);
+               });
 }
 
 template <class X>
@@ -118,12 +202,12 @@ void quantize(const QuantizeLinear& op, const X* x, std::span<const TensorView> 
     });
   }
   const CodeRange range = range_of(out.dtype);
+  if (with_code_type(out.dtype, [&](auto code) { quantize_plain<decltype(code)>(grids, x, in, out); })) return;
   with_zero_points(in, [&](auto zero_point) {
-    with_elements(out, true, RoundMode::up, [&](const auto& y) {
-      grids.for_each_row([&](std::int64_t first, std::int64_t count, std::int64_t grid, std::int64_t step) {
-        for (std::int64_t i = 0; i < count; ++i)
-          y.set(first + i, code_of(steps(first + i, grid + i * step), zero_point(grid + i * step), range));
-      });
+    const PackedIntegers y{out};
+    grids.for_each_row([&](std::int64_t first, std::int64_t count, std::int64_t grid, std::int64_t step) {
+      for (std::int64_t i = 0; i < count; ++i)
+        y.set(first + i, code_of(steps(first + i, grid + i * step), zero_point(grid + i * step), range));
     });
   });
 }
@@ -139,6 +223,7 @@ void dequantize_linear(const Node& node, std::span<const TensorView> in, std::sp
   const Grids grids(in[0].shape, in[1].shape, op.axis, op.block_size);
   const auto* scale = in[1].as<float>();
   auto* y = out[0].as<float>();
+  if (with_code_type(in[0].dtype, [&](auto code) { dequantize_plain<decltype(code)>(grids, in, y); })) return;
   with_zero_points(in, [&](auto zero_point) {
     with_elements(in[0], true, RoundMode::up, [&](const auto& codes) {
       grids.for_each_row([&](std::int64_t first, std::int64_t count, std::int64_t grid, std::int64_t step) {
@@ -153,21 +238,30 @@ void dequantize_linear(const Node& node, std::span<const TensorView> in, std::sp
   });
 }
 
+/// The extremes of x and 0; a NaN does not count.
+std::pair<float, float> range_with_zero(const float* x, std::int64_t n) {
+  constexpr std::int64_t kLanes = 64;
+  std::array<float, kLanes> low{}, high{};
+  for (std::int64_t i = 0; i < n; i += kLanes)
+    for (std::int64_t k = 0, count = std::min(kLanes, n - i); k < count; ++k) {
+      low[at(k)] = x[i + k] < low[at(k)] ? x[i + k] : low[at(k)];
+      high[at(k)] = x[i + k] > high[at(k)] ? x[i + k] : high[at(k)];
+    }
+  return {*std::ranges::min_element(low), *std::ranges::max_element(high)};
+}
+
 void dynamic_quantize_linear(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto* x = in[0].as<float>();
   const std::int64_t count = in[0].size();
-  float low = 0, high = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    low = std::min(low, x[i]);
-    high = std::max(high, x[i]);
-  }
+  const auto [low, high] = range_with_zero(x, count);
   const float scale = low == high ? 1 : (high - low) / 255;
-  const auto zero_point = static_cast<std::int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0F, 255.0F)));
-  auto* y = out[0].as<std::uint8_t>();
-  for (std::int64_t i = 0; i < count; ++i)
-    y[i] = static_cast<std::uint8_t>(code_of(x[i] / scale, zero_point, {0, 255}));
+  const auto zero_point = static_cast<std::uint8_t>(code_of(-low / scale, 0, {0, 255}));
+  for (std::int64_t i = 0; i < count; i += kRun)
+    quantize_run(
+        x + i, out[0].as<std::uint8_t>() + i, std::min(kRun, count - i), [scale](std::int64_t) { return scale; },
+        [zero_point](std::int64_t) { return std::int32_t{zero_point}; }, {0, 255});
   if (out.size() > 1 && out[1].data != nullptr) *out[1].as<float>() = scale;
-  if (out.size() > 2 && out[2].data != nullptr) *out[2].as<std::uint8_t>() = static_cast<std::uint8_t>(zero_point);
+  if (out.size() > 2 && out[2].data != nullptr) *out[2].as<std::uint8_t>() = zero_point;
 }
 
 Outputs infer_quantize(const Inputs& in) {

@@ -39,6 +39,35 @@ TEST(QuantizeLinear, packs_narrow_codes_and_rounds_to_reals_of_8_bits) {
   expect_op(DequantizeLinear{}, {codes, floats({}, {1})}, floats({3}, {-88, 24, 448}));
 }
 
+/// Elements -n, -n + 1, ... times `factor`.
+Tensor ramp(std::int64_t n, float factor) {
+  Tensor x(DataType::float32, {n});
+  for (std::int64_t i = 0; i < n; ++i)
+    x.mutable_data<float>()[static_cast<std::size_t>(i)] = factor * static_cast<float>(i - n / 2);
+  return x;
+}
+
+TEST(QuantizeLinear, long_tensors_have_the_codes_of_their_elements) {
+  const std::int64_t n = 1037;
+  const Tensor x = ramp(n, 0.125F);
+  const Tensor codes = run_op(QuantizeLinear{}, {x, floats({}, {0.25F}), signed_bytes({}, {-7})})[0];
+  Tensor reals(DataType::float32, {n});
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
+    const double steps = std::clamp(std::nearbyint(static_cast<double>(x.data<float>()[i]) / 0.25) - 7, -128.0, 127.0);
+    ASSERT_EQ(codes.data<std::int8_t>()[i], static_cast<std::int8_t>(steps)) << i;
+    reals.mutable_data<float>()[i] = static_cast<float>((steps + 7) * 0.25);
+  }
+  expect_op(DequantizeLinear{}, {codes, floats({}, {0.25F}), signed_bytes({}, {-7})}, reals);
+}
+
+TEST(QuantizeLinear, grids_along_the_last_axis_repeat_in_each_row) {
+  const Tensor x = floats({2, 2, 2}, {1, 1, 2, 2, 3, 3, 4, 4});
+  expect_op(QuantizeLinear{.axis = 2}, {x, floats({2}, {1, 0.5F}), numbers<std::uint16_t>({2}, {0, 1000})},
+            numbers<std::uint16_t>({2, 2, 2}, {1, 1002, 2, 1004, 3, 1006, 4, 1008}));
+  expect_op(QuantizeLinear{.axis = 1, .block_size = 2}, {x, floats({2, 1, 2}, {1, 0.5F, 0.25F, 2})},
+            bytes({2, 2, 2}, {1, 2, 2, 4, 12, 2, 16, 2}));
+}
+
 TEST(QuantizeLinear, refuses_scales_that_do_not_fit) {
   const Tensor x = floats({2, 3}, {1, 2, 3, 4, 5, 6});
   EXPECT_EQ(op_message(QuantizeLinear{}, {x, floats({2}, {1, 1})}),
@@ -121,6 +150,28 @@ TEST(Cast, packed_integers_lose_their_high_bits) {
   expect_op(Cast{DataType::int4}, {int32s({4}, {-9, -8, 7, 9})}, pack(signed_bytes({4}, {7, -8, 7, -7}), 4));
   expect_op(Cast{DataType::uint2}, {floats({3}, {1.9F, 3, 5})}, pack(bytes({3}, {1, 3, 1}), 2));
   expect_op(Cast{DataType::float32}, {pack(signed_bytes({3}, {-8, -1, 7}), 4)}, floats({3}, {-8, -1, 7}));
+}
+
+TEST(Cast, long_tensors_of_halves_are_rounded_like_single_numbers) {
+  const Tensor x = ramp(1037, 1.0F / 7);
+  for (const DataType half : {DataType::float16, DataType::bfloat16}) {
+    const Tensor halves = run_op(Cast{half}, {x})[0];
+    EXPECT_EQ(halves, convert_reals(x, half));
+    expect_op(Cast{DataType::float32}, {halves}, convert_reals(halves, DataType::float32));
+  }
+}
+
+TEST(Cast, reals_outside_the_range_of_integers_saturate) {
+  const Tensor x = floats({7}, {kNan, kInfinity, -kInfinity, 1e30F, -1e30F, 1.9F, -1.9F});
+  constexpr std::int32_t kHigh = std::numeric_limits<std::int32_t>::max(),
+                         kLow = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kTop = std::numeric_limits<std::int64_t>::max(),
+                         kBottom = std::numeric_limits<std::int64_t>::min();
+  expect_op(Cast{DataType::int32}, {x}, int32s({7}, {0, kHigh, kLow, kHigh, kLow, 1, -1}));
+  expect_op(Cast{DataType::int64}, {x}, int64s({0, kTop, kBottom, kTop, kBottom, 1, -1}));
+  expect_op(Cast{DataType::int8}, {x}, signed_bytes({7}, {0, 127, -128, 127, -128, 1, -1}));
+  expect_op(Cast{DataType::uint8}, {x}, bytes({7}, {0, 255, 0, 255, 0, 1, 0}));
+  expect_op(Cast{DataType::boolean}, {x}, booleans({7}, {1, 1, 1, 1, 1, 1, 1}));
 }
 
 TEST(Cast, unused_bits_of_the_last_byte_are_0) {

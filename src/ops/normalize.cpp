@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/folds.h"
 #include "ops/operator.h"
 #include "ops/rows.h"
 
@@ -104,10 +105,8 @@ struct Moments {
   double mean = 0, inverse_deviation = 0;
 };
 Moments moments(const float* x, std::int64_t n, double epsilon) {
-  double sum = 0, squares = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += x[i];
-  const double mean = sum / static_cast<double>(n);
-  for (std::int64_t i = 0; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const double mean = sum_of(x, n, [](double v) { return v; }) / static_cast<double>(n);
+  const double squares = sum_of(x, n, [mean](double v) { return (v - mean) * (v - mean); });
   return {mean, 1 / std::sqrt(squares / static_cast<double>(n) + epsilon)};
 }
 
@@ -164,8 +163,7 @@ void rms_norm(const Node& node, std::span<const TensorView> in, std::span<const 
   const std::int64_t rows = product(shape.first(axis)), n = product(shape.subspan(axis));
   for (std::int64_t r = 0; r < rows; ++r) {
     const float* x = in[0].as<float>() + r * n;
-    double squares = 0;
-    for (std::int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * x[i];
+    const double squares = sum_of(x, n, [](double v) { return v * v; });
     const double k = 1 / std::sqrt(squares / static_cast<double>(n) + op.epsilon);
     scale_shift(x, out[0].as<float>() + r * n, n, k, 0);
   }
@@ -175,20 +173,46 @@ void rms_norm(const Node& node, std::span<const TensorView> in, std::span<const 
 /// A vector of zeros stays unchanged.
 void lp_norm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<LpNorm>(node.op);
-  const auto shape = in[0].shape;
-  const std::size_t axis = wrapped_axis(op.axis, shape.size());
-  const std::int64_t outer = product(shape.first(axis)), n = shape[axis], inner = product(shape.subspan(axis + 1));
-  for (std::int64_t o = 0; o < outer; ++o)
-    for (std::int64_t i = 0; i < inner; ++i) {
-      const float* x = in[0].as<float>() + o * n * inner + i;
-      float* y = out[0].as<float>() + o * n * inner + i;
-      double norm = 0;
-      for (std::int64_t k = 0; k < n; ++k) {
-        const double v = x[k * inner];
-        norm += op.p == 1 ? std::abs(v) : v * v;
-      }
-      if (op.p == 2) norm = std::sqrt(norm);
-      for (std::int64_t k = 0; k < n; ++k) y[k * inner] = norm == 0 ? 0.0F : static_cast<float>(x[k * inner] / norm);
+  const auto [outer, n, inner] = axis_vectors(in[0].shape, op.axis, false);
+  const float* x = in[0].as<float>();
+  float* y = out[0].as<float>();
+  const auto normalize = [p = op.p](auto add_sizes, auto divide) {
+    if (p == 1) {
+      add_sizes([](double v) { return std::abs(v); });
+      return divide([](double sum) { return sum; });
+    }
+    add_sizes([](double v) { return v * v; });
+    divide([](double sum) { return std::sqrt(sum); });
+  };
+  const auto quotient = [](float v, double norm) { return norm == 0 ? 0.0F : static_cast<float>(v / norm); };
+  constexpr std::int64_t kColumns = 256;
+  std::array<double, kColumns> sums;
+  for (std::int64_t o = 0; o < outer; ++o, x += n * inner, y += n * inner)
+    for (std::int64_t first = 0; first < inner; first += kColumns) {
+      const std::int64_t count = std::min(kColumns, inner - first);
+      const auto add_sizes = [&, n = n, inner = inner](auto size) {
+        if (inner == 1) {
+          sums[0] = sum_of(x, n, size);
+          return;
+        }
+        std::fill_n(sums.begin(), count, 0.0);
+        for (std::int64_t k = 0; k < n; ++k)
+          fold_row(sums.data(), x + k * inner + first, count,
+                   [size](double sum, float v) { return sum + size(static_cast<double>(v)); });
+      };
+      const auto divide = [&, n = n, inner = inner](auto root) {
+        for (std::int64_t i = 0; i < count; ++i) sums[at(i)] = root(sums[at(i)]);
+        const double norm = sums[0];
+        if (inner == 1 && norm != 0) {
+          for (std::int64_t k = 0; k < n; ++k) y[k] = static_cast<float>(x[k] / norm);
+          return;
+        }
+        for (std::int64_t k = 0; k < n; ++k) {
+          const std::int64_t row = k * inner + first;
+          for (std::int64_t i = 0; i < count; ++i) y[row + i] = quotient(x[row + i], sums[at(i)]);
+        }
+      };
+      normalize(add_sizes, divide);
     }
 }
 
@@ -210,6 +234,10 @@ void mean_variance_norm(const Node& node, std::span<const TensorView> in, std::s
     const auto sum = [&](auto f) {
       double total = 0;
       reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+        if (steps[0] == 1) {
+          total += sum_of(x + offsets[0], n, f);
+          return;
+        }
         for (std::int64_t i = 0; i < n; ++i) total += f(static_cast<double>(x[offsets[0] + i * steps[0]]));
       });
       return total / static_cast<double>(count);
@@ -262,8 +290,9 @@ void softmax_row(const float* x, float* y, std::int64_t n, std::int64_t step, bo
     sum += y[i * step];
   }
   if (log) {
-    const double shift = static_cast<double>(top) + std::log(sum);
-    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(x[i * step] - shift);
+    // The maximum first: the logarithm would vanish beside a large one.
+    const double shift = std::log(sum), maximum = top;
+    for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(x[i * step] - maximum - shift);
   } else {
     const double factor = 1 / sum;
     for (std::int64_t i = 0; i < n; ++i) y[i * step] = static_cast<float>(y[i * step] * factor);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/folds.h"
 #include "ops/operands.h"
 #include "ops/operator.h"
 #include "ops/window.h"
@@ -149,14 +150,16 @@ void global_pool(const Node& node, std::span<const TensorView> in, std::span<con
   const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = product(in[0].shape.subspan(2));
   const float* x = in[0].as<float>();
   float* y = out[0].as<float>();
+  const bool is_max = std::get<GlobalPool>(node.op).kind == PoolKind::max;
   for (std::int64_t p = 0; p < planes; ++p, x += plane) {
-    if (std::get<GlobalPool>(node.op).kind == PoolKind::max) {
-      y[p] = plane > 0 ? *std::max_element(x, x + plane) : -std::numeric_limits<float>::infinity();
-    } else {
-      double sum = 0;
-      for (std::int64_t i = 0; i < plane; ++i) sum += x[i];
-      y[p] = static_cast<float>(sum / static_cast<double>(plane));
+    if (!is_max) {
+      y[p] = static_cast<float>(sum_of(x, plane, [](double v) { return v; }) / static_cast<double>(plane));
+      continue;
     }
+    const auto keep_larger = [](float a, float b) { return b > a ? b : a; };
+    Lanes<float> lanes(plane > 0 ? x[0] : -std::numeric_limits<float>::infinity());
+    lanes.add(x, plane, keep_larger);
+    y[p] = lanes.result(keep_larger);
   }
 }
 

@@ -1,9 +1,13 @@
 // Reductions over any set of axes, and running sums, products and maxima along one axis. Reals accumulate in double and
 // round once; integers accumulate in 64 bits.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 
+#include "ops/arg_reduce.h"
+#include "ops/folds.h"
 #include "ops/operator.h"
 #include "ops/rows.h"
 
@@ -34,24 +38,11 @@ Outputs infer_reduce(const Inputs& in) {
   return {y};
 }
 
-Outputs infer_arg_reduce(const Inputs& in) {
-  const auto& op = std::get<ArgReduce>(in.node.op);
-  ValueInfo y{.dtype = DataType::int64, .shape = {}, .elements = {}};
-  if (!in.shape(0)) return {y};
-  Shape shape = *in.shape(0);
-  const auto axis = normalize_axis(op.axis, shape.size());
-  if (op.keepdims)
-    shape[static_cast<std::size_t>(axis)] = 1;
-  else
-    shape.erase(shape.begin() + axis);
-  y.shape = shape;
-  return {y};
-}
-
 /// Loop nests over the kept and the reduced axes. An output is dense in the order of the kept axes.
 struct Axes {
   Loops<1> kept, reduced;
   std::int64_t reduced_count = 1;
+  bool reduces_innermost = false;  ///< Whether adjacent elements are reduced; otherwise they belong to other outputs.
 };
 
 Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
@@ -65,6 +56,7 @@ Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
   for (std::size_t i = 0; i < shape.size(); ++i) {
     (is_reduced[i] ? axes.reduced : axes.kept).add(shape[i], {strides[i]});
     if (is_reduced[i]) axes.reduced_count *= shape[i];
+    if (shape[i] != 1) axes.reduces_innermost = is_reduced[i];
   }
   return axes;
 }
@@ -74,69 +66,96 @@ template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, float>, double,
                                 std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
 
-/// Folds f(accumulated, x) over the reduced axes of the output at `base`.
-template <class T, class F>
-Wide<T> fold(const Axes& axes, const T* base, Wide<T> start, F f) {
-  Wide<T> result = start;
-  axes.reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
-    const T* x = base + offsets[0];
-    for (std::int64_t i = 0; i < n; ++i) result = f(result, static_cast<Wide<T>>(x[i * steps[0]]));
+/// Folds over the reduced axes into accumulators of type A and writes finish(accumulator). `fold` takes an accumulator
+/// and an element, `combine` two accumulators.
+template <class A, class T, class Fold, class Combine, class Finish>
+void fold_axes(const Axes& axes, const T* x, T* y, A start, Fold fold, Combine combine, Finish finish) {
+  const auto adjacent_elements = [&](const T* first) {
+    Lanes<A> lanes(start);
+    axes.reduced.for_each_row(
+        [&](const auto& offsets, std::int64_t n, const auto&) { lanes.add(first + offsets[0], n, fold); });
+    return finish(lanes.result(combine));
+  };
+  constexpr std::int64_t kOutputs = 256;
+  std::array<A, kOutputs> accumulators;
+  const auto adjacent_outputs = [&](const T* first, std::int64_t count) {
+    std::fill_n(accumulators.begin(), count, start);
+    axes.reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      for (std::int64_t i = 0; i < n; ++i)
+        fold_row(accumulators.data(), first + offsets[0] + i * steps[0], count, fold);
+    });
+    for (std::int64_t i = 0; i < count; ++i) *y++ = finish(accumulators[static_cast<std::size_t>(i)]);
+  };
+  axes.kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+    const T* first = x + offsets[0];
+    if (axes.reduces_innermost)
+      for (std::int64_t i = 0; i < n; ++i) *y++ = adjacent_elements(first + i * steps[0]);
+    else
+      for (std::int64_t i = 0; i < n; i += kOutputs) adjacent_outputs(first + i, std::min(kOutputs, n - i));
   });
-  return result;
-}
-
-template <class T>
-Wide<T> highest(const Axes& axes, const T* x) {
-  using W = Wide<T>;
-  const W start = std::is_same_v<T, float> ? static_cast<W>(-std::numeric_limits<double>::infinity())
-                                           : static_cast<W>(std::numeric_limits<T>::lowest());
-  return fold(axes, x, start, [](W a, W v) { return larger(a, v); });
-}
-
-template <class T>
-Wide<T> lowest(const Axes& axes, const T* x) {
-  using W = Wide<T>;
-  const W start = std::is_same_v<T, float> ? static_cast<W>(std::numeric_limits<double>::infinity())
-                                           : static_cast<W>(std::numeric_limits<T>::max());
-  return fold(axes, x, start, [](W a, W v) { return smaller(a, v); });
 }
 
 /// log(sum(exp(x))); the maximum is subtracted first, so that nothing overflows.
 double log_sum_exp(const Axes& axes, const float* x) {
-  const double top = highest(axes, x);
+  const auto fold = [&](double result, auto f) {
+    axes.reduced.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+      for (std::int64_t i = 0; i < n; ++i) result = f(result, static_cast<double>(x[offsets[0] + i * steps[0]]));
+    });
+    return result;
+  };
+  const double top = fold(-std::numeric_limits<double>::infinity(), [](double a, double b) { return larger(a, b); });
   if (!std::isfinite(top)) return top;
-  return top + std::log(fold(axes, x, 0.0, [top](double a, double v) { return a + std::exp(v - top); }));
+  return top + std::log(fold(0.0, [top](double a, double v) { return a + std::exp(v - top); }));
 }
 
 template <class T>
-Wide<T> reduce_one(ReduceKind kind, const Axes& axes, const T* x) {
+void reduce_as(ReduceKind kind, const Axes& axes, const T* x, T* y) {
   using W = Wide<T>;
-  const auto sum = [&](auto f) { return fold(axes, x, W{0}, [f](W a, W v) { return wrapping_add(a, f(v)); }); };
-  const auto squares = [&] { return sum([](W v) { return wrapping_multiply(v, v); }); };
+  constexpr bool kIsReal = std::is_same_v<T, float>;
+  // Function pointers would not be inlined.
+  const auto keep_larger = [](T a, T b) { return larger(a, b); };
+  const auto keep_smaller = [](T a, T b) { return smaller(a, b); };
+  const auto add = [](W a, W b) { return wrapping_add(a, b); };
+  const auto multiply = [](W a, W b) { return wrapping_multiply(a, b); };
+  const auto narrow = [](W v) { return static_cast<T>(v); };
+  const auto sum = [&](auto f, auto finish) {
+    fold_axes(
+        axes, x, y, W{0}, [f](W a, T v) { return wrapping_add(a, f(static_cast<W>(v))); }, add, finish);
+  };
+  const auto same = [](W v) { return v; };
+  const auto square = [](W v) { return wrapping_multiply(v, v); };
+  using Limits = std::numeric_limits<T>;
   switch (kind) {
     case ReduceKind::sum:
-      return sum([](W v) { return v; });
+      return sum(same, narrow);
     case ReduceKind::mean:
-      return sum([](W v) { return v; }) / static_cast<W>(axes.reduced_count);
+      return sum(same, [n = static_cast<W>(axes.reduced_count)](W v) { return static_cast<T>(v / n); });
     case ReduceKind::max:
-      return highest(axes, x);
+      return fold_axes(axes, x, y, kIsReal ? -Limits::infinity() : Limits::lowest(), keep_larger, keep_larger,
+                       std::identity{});
     case ReduceKind::min:
-      return lowest(axes, x);
+      return fold_axes(axes, x, y, kIsReal ? Limits::infinity() : Limits::max(), keep_smaller, keep_smaller,
+                       std::identity{});
     case ReduceKind::prod:
-      return fold(axes, x, W{1}, [](W a, W v) { return wrapping_multiply(a, v); });
+      return fold_axes(
+          axes, x, y, W{1}, [](W a, T v) { return wrapping_multiply(a, static_cast<W>(v)); }, multiply, narrow);
     case ReduceKind::l1:
-      if constexpr (std::is_unsigned_v<W>) return sum([](W v) { return v; });
-      return sum([](W v) { return v < 0 ? wrapping_subtract(W{0}, v) : v; });
+      if constexpr (std::is_unsigned_v<W>) return sum(same, narrow);
+      if constexpr (kIsReal) return sum([](W v) { return std::abs(v); }, narrow);
+      return sum([](W v) { return v < 0 ? wrapping_subtract(W{0}, v) : v; }, narrow);
     case ReduceKind::l2:
-      return static_cast<W>(std::sqrt(static_cast<double>(squares())));
+      return sum(square, [](W v) { return static_cast<T>(std::sqrt(static_cast<double>(v))); });
     case ReduceKind::sum_square:
-      return squares();
+      return sum(square, narrow);
     case ReduceKind::log_sum:
-      return static_cast<W>(std::log(static_cast<double>(sum([](W v) { return v; }))));
+      return sum(same, [](W v) { return static_cast<T>(std::log(static_cast<double>(v))); });
     case ReduceKind::log_sum_exp:
-      if constexpr (std::is_same_v<T, float>) return log_sum_exp(axes, x);
+      if constexpr (kIsReal)
+        axes.kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
+          for (std::int64_t i = 0; i < n; ++i)
+            *y++ = static_cast<float>(log_sum_exp(axes, x + offsets[0] + i * steps[0]));
+        });
   }
-  return 0;
 }
 
 void reduce(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -147,35 +166,7 @@ void reduce(const Node& node, std::span<const TensorView> in, std::span<const Te
         where(node));
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const T* x = in[0].as<T>();
-    T* y = out[0].as<T>();
-    axes.kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
-      for (std::int64_t i = 0; i < n; ++i)
-        *y++ = static_cast<T>(reduce_one(op.kind, axes, x + offsets[0] + i * steps[0]));
-    });
-  });
-}
-
-void arg_reduce(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<ArgReduce>(node.op);
-  const auto shape = in[0].shape;
-  const std::size_t axis = wrapped_axis(op.axis, shape.size());
-  const std::int64_t outer = product(shape.first(axis)), inner = product(shape.subspan(axis + 1)), count = shape[axis];
-  check(count > 0 || outer * inner == 0, "{} cannot reduce an axis without elements", where(node));
-  with_number_type(in[0].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    std::int64_t* y = out[0].as<std::int64_t>();
-    for (std::int64_t o = 0; o < outer; ++o)
-      for (std::int64_t i = 0; i < inner; ++i) {
-        const T* x = in[0].as<T>() + o * count * inner + i;
-        std::int64_t best = 0;
-        for (std::int64_t k = 1; k < count; ++k) {
-          const T candidate = x[k * inner], present = x[best * inner];
-          if ((op.is_max ? candidate > present : candidate < present) || (op.select_last_index && candidate == present))
-            best = k;
-        }
-        *y++ = best;
-      }
+    reduce_as(op.kind, axes, in[0].as<T>(), out[0].as<T>());
   });
 }
 
@@ -228,22 +219,6 @@ void cumulative(const Node& node, std::span<const TensorView> in, std::span<cons
   });
 }
 
-void hardmax(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<Hardmax>(node.op);
-  const auto [outer, n, inner] = axis_vectors(in[0].shape, op.axis, op.flattened);
-  for (std::int64_t o = 0; o < outer; ++o)
-    for (std::int64_t i = 0; i < inner; ++i) {
-      const float* x = in[0].as<float>() + o * n * inner + i;
-      float* y = out[0].as<float>() + o * n * inner + i;
-      std::int64_t best = 0;
-      for (std::int64_t k = 0; k < n; ++k) {
-        y[k * inner] = 0;
-        if (x[k * inner] > x[best * inner]) best = k;
-      }
-      if (n > 0) y[best * inner] = 1;
-    }
-}
-
 }  // namespace
 
 std::vector<OperatorInfo> reduce_operators() {
@@ -260,17 +235,6 @@ std::vector<OperatorInfo> reduce_operators() {
         .traits = {.averages = kind == ReduceKind::mean || kind == ReduceKind::max || kind == ReduceKind::min}};
   };
   const TypeSet extremes = kReal | kWideInteger | TypeSet{DataType::int8, DataType::uint8};
-  const auto arg_row = [](std::string_view name, bool is_max) {
-    return OperatorInfo{.name = name,
-                        .since = 12,
-                        .prototype = ArgReduce{.is_max = is_max},
-                        .inputs = {{"data", kNumber}},
-                        .outputs = {{"reduced", kInt64}},
-                        .fields = {field("axis", &ArgReduce::axis), field("keepdims", &ArgReduce::keepdims),
-                                   field("select_last_index", &ArgReduce::select_last_index)},
-                        .infer = infer_arg_reduce,
-                        .evaluate = arg_reduce};
-  };
   const auto cumulative_row = [](std::string_view name, int since, CumulativeKind kind) {
     return OperatorInfo{
         .name = name,
@@ -282,29 +246,20 @@ std::vector<OperatorInfo> reduce_operators() {
         .infer = infer_cumulative,
         .evaluate = cumulative};
   };
-  const OperatorInfo hardmax_row{.name = "Hardmax",
-                                 .since = 13,
-                                 .prototype = Hardmax{},
-                                 .inputs = {{"input", kReal, 'T'}},
-                                 .outputs = {{"output", kReal, 'T'}},
-                                 .fields = {field("axis", &Hardmax::axis), internal("flattened", &Hardmax::flattened)},
-                                 .infer = infer_same,
-                                 .evaluate = hardmax};
-  return {row("ReduceSum", 13, ReduceKind::sum),
-          row("ReduceMean", 18, ReduceKind::mean),
-          row("ReduceMax", 18, ReduceKind::max, extremes),
-          row("ReduceMin", 18, ReduceKind::min, extremes),
-          row("ReduceProd", 18, ReduceKind::prod),
-          row("ReduceL1", 18, ReduceKind::l1),
-          row("ReduceL2", 18, ReduceKind::l2, kReal),
-          row("ReduceLogSum", 18, ReduceKind::log_sum, kReal),
-          row("ReduceLogSumExp", 18, ReduceKind::log_sum_exp, kReal),
-          row("ReduceSumSquare", 18, ReduceKind::sum_square),
-          arg_row("ArgMax", true),
-          arg_row("ArgMin", false),
-          cumulative_row("CumSum", 11, CumulativeKind::sum),
-          cumulative_row("CumProd", 26, CumulativeKind::product),
-          hardmax_row};
+  std::vector<OperatorInfo> rows{row("ReduceSum", 13, ReduceKind::sum),
+                                 row("ReduceMean", 18, ReduceKind::mean),
+                                 row("ReduceMax", 18, ReduceKind::max, extremes),
+                                 row("ReduceMin", 18, ReduceKind::min, extremes),
+                                 row("ReduceProd", 18, ReduceKind::prod),
+                                 row("ReduceL1", 18, ReduceKind::l1),
+                                 row("ReduceL2", 18, ReduceKind::l2, kReal),
+                                 row("ReduceLogSum", 18, ReduceKind::log_sum, kReal),
+                                 row("ReduceLogSumExp", 18, ReduceKind::log_sum_exp, kReal),
+                                 row("ReduceSumSquare", 18, ReduceKind::sum_square),
+                                 cumulative_row("CumSum", 11, CumulativeKind::sum),
+                                 cumulative_row("CumProd", 26, CumulativeKind::product)};
+  for (OperatorInfo& made : arg_reduce_operators()) rows.push_back(std::move(made));
+  return rows;
 }
 
 }  // namespace bitfold::ops

@@ -184,8 +184,11 @@ void is_nan(const Node&, std::span<const TensorView> in, std::span<const TensorV
 
 void is_inf(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<IsInf>(node.op);
-  map<std::uint8_t, float>(in[0], out[0], [&op](float x) -> std::uint8_t {
-    return std::isinf(x) && (x < 0 ? op.detect_negative : op.detect_positive) ? 1 : 0;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNone = std::numeric_limits<float>::quiet_NaN();
+  // Nothing equals kNone.
+  const float high = op.detect_positive ? kInfinity : kNone, low = op.detect_negative ? -kInfinity : kNone;
+  map<std::uint8_t, float>(in[0], out[0], [high, low](float x) -> std::uint8_t {
+    return static_cast<std::uint8_t>(static_cast<int>(x == high) | static_cast<int>(x == low));
   });
 }
 

@@ -31,6 +31,55 @@ void QuantizeStep::run(const Team& team) noexcept {
   });
 }
 
+QuantizeLinearStep::QuantizeLinearStep(const ByteGrid& grid, std::int64_t count, Isa isa, int threads)
+    : grid_(grid), count_(count), kernels_(convert_kernels(isa)), threads_(threads_for(threads, {1, 1, count})) {}
+
+void QuantizeLinearStep::run(const Team& team) noexcept {
+  for_each_part(team, threads_, count_, [&](std::int64_t begin, std::int64_t end) {
+    if (grid_.qmin < 0)
+      kernels_.quantize_s8(at<float>(1) + begin, at<std::int8_t>(0) + begin, end - begin, grid_);
+    else
+      kernels_.quantize_u8(at<float>(1) + begin, at<std::uint8_t>(0) + begin, end - begin, grid_);
+  });
+}
+
+DynamicQuantizeStep::DynamicQuantizeStep(const Node& node, const View& x, std::vector<View> outputs, Isa isa)
+    : GenericStep(node, ops::info(node.op).evaluate, {x}, outputs),
+      count_(element_count(x.shape)),
+      kernels_(convert_kernels(isa)) {
+  const auto is_used = [&](std::size_t i) { return i < outputs.size() && outputs[i].is_present; };
+  x_ = 1;
+  if (is_used(1)) scale_ = x_++;
+  if (is_used(2)) zero_point_ = x_++;
+}
+
+void DynamicQuantizeStep::run(const Team& team) noexcept {
+  const float* x = at<float>(x_);
+  if (kernels_.find_non_finite(x, count_) != count_) return GenericStep::run(team);
+  float low = 0, high = 0;
+  kernels_.min_max(x, count_, &low, &high);
+  low = std::min(low, 0.0F);
+  high = std::max(high, 0.0F);
+  const float scale = low == high ? 1 : (high - low) / 255;
+  if (!std::isnormal(scale)) return GenericStep::run(team);
+  const auto zero_point = static_cast<std::int32_t>(round_half_even(std::clamp(-low / scale, 0.0F, 255.0F)));
+  kernels_.quantize_u8(x, at<std::uint8_t>(0), count_, {scale, zero_point, 0, 255});
+  if (scale_ >= 0) *at<float>(scale_) = scale;
+  if (zero_point_ >= 0) *at<std::uint8_t>(zero_point_) = static_cast<std::uint8_t>(zero_point);
+}
+
+HalfStep::HalfStep(bool narrows, std::int64_t count, Isa isa, int threads)
+    : narrows_(narrows), count_(count), kernels_(convert_kernels(isa)), threads_(threads_for(threads, {1, 1, count})) {}
+
+void HalfStep::run(const Team& team) noexcept {
+  for_each_part(team, threads_, count_, [&](std::int64_t begin, std::int64_t end) {
+    if (narrows_)
+      kernels_.narrow_half(at<float>(1) + begin, at<std::uint16_t>(0) + begin, end - begin);
+    else
+      kernels_.widen_half(at<std::uint16_t>(1) + begin, at<float>(0) + begin, end - begin);
+  });
+}
+
 DequantizeStep::DequantizeStep(const CodeGrid& grid, const Planes& planes, Isa isa)
     : grid_(byte_grid(grid)), planes_(planes), kernels_(convert_kernels(isa)) {}
 

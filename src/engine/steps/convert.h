@@ -6,6 +6,7 @@
 #include "bitfold/affine.h"
 #include "engine/lowering.h"
 #include "engine/step.h"
+#include "engine/steps/generic.h"
 #include "kernels/convert/convert.h"
 
 namespace bitfold::engine {
@@ -26,6 +27,49 @@ class QuantizeStep final : public Step {
  private:
   ByteGrid grid_;
   Planes planes_;
+  const ConvertKernels& kernels_;
+  int threads_;
+};
+
+/// Reals to codes that are a node's output, in the order of the reals. Codes are signed if the grid has negative ones.
+/// Operands: codes (write), reals (read).
+class QuantizeLinearStep final : public Step {
+ public:
+  QuantizeLinearStep(const ByteGrid& grid, std::int64_t count, Isa isa, int threads);
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
+
+ private:
+  ByteGrid grid_;
+  std::int64_t count_;
+  const ConvertKernels& kernels_;
+  int threads_;
+};
+
+/// DynamicQuantizeLinear of x with the kernels of conversions; NaN, infinity and extreme ranges are left to the plain
+/// evaluation.
+/// Operands: the outputs that are used (write), x (read).
+class DynamicQuantizeStep final : public GenericStep {
+ public:
+  DynamicQuantizeStep(const Node& node, const View& x, std::vector<View> outputs, Isa isa);
+  void run(const Team& team) noexcept override;
+
+ private:
+  std::int64_t count_;
+  int scale_ = -1, zero_point_ = -1, x_ = 0;  ///< Operands; -1: not used.
+  const ConvertKernels& kernels_;
+};
+
+/// float32 to float16 or back, as nodes. Operands: result (write), x (read).
+class HalfStep final : public Step {
+ public:
+  HalfStep(bool narrows, std::int64_t count, Isa isa, int threads);
+  void run(const Team& team) noexcept override;
+  int threads() const override { return threads_; }
+
+ private:
+  bool narrows_;
+  std::int64_t count_;
   const ConvertKernels& kernels_;
   int threads_;
 };

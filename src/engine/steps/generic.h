@@ -9,7 +9,7 @@
 namespace bitfold::engine {
 
 /// Operands: one per used output (write), then one per present input (read), in the node's order.
-class GenericStep final : public Step {
+class GenericStep : public Step {
  public:
   struct View {
     DataType dtype = DataType::float32;

@@ -1,6 +1,9 @@
 // Float steps that run in oneDNN.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "engine/step.h"
 #include "onednn/prepared.h"
 
@@ -18,6 +21,12 @@ class OnednnStep final : public Step {
   };
   Images images;
 
+  /// oneDNN's Softmax leaves a NaN in its place, but it belongs into its whole row of `columns` results.
+  struct NanRows {
+    std::int64_t rows = 0, columns = 0;
+  };
+  NanRows nan_rows;
+
   struct Numbers {
     int source = -1, weights = -1, bias = -1, residual = -1, destination = -1, scratch = -1;
   };
@@ -30,6 +39,7 @@ class OnednnStep final : public Step {
   void run(const Team& /*team*/) noexcept override {
     fallible([&] {
       for (std::int64_t i = 0; i < images.count; ++i) run_image(static_cast<std::size_t>(i));
+      spread_nan();
     });
   }
 
@@ -44,6 +54,14 @@ class OnednnStep final : public Step {
                     .residual = reinterpret_cast<const float*>(address(numbers.residual, out)),
                     .destination = address(numbers.destination, out),
                     .scratch = address(numbers.scratch)});
+  }
+  void spread_nan() const {
+    for (std::int64_t row = 0; row < nan_rows.rows; ++row) {
+      float* y = at<float>(numbers.destination) + row * nan_rows.columns;
+      int found = 0;
+      for (std::int64_t i = 0; i < nan_rows.columns; ++i) found |= static_cast<int>(y[i] != y[i]);
+      if (found != 0) std::fill_n(y, nan_rows.columns, std::numeric_limits<float>::quiet_NaN());
+    }
   }
   std::byte* address(int operand, std::size_t offset = 0) const {
     return operand < 0 ? nullptr : at<std::byte>(operand) + offset;

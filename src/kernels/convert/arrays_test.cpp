@@ -136,6 +136,27 @@ const std::vector<ChannelLayout> kLayouts{{1, 1, 1},    {7, 3, 1},    {1, 64, 27
                                           {900, 3, 1},  {3, 1500, 1}, {40, 70, 2},  {1, 1, 5000}, {0, 4, 3},
                                           {3, 1100, 1}, {2, 7, 255},  {19, 128, 1}, {4, 2, 1000}, {4, 3, 0}};
 
+TEST_P(ConvertArraysTest, halves_have_the_same_bytes_as_portable_ones) {
+  const std::int64_t count = 65536;
+  std::vector<std::uint16_t> halves(count), narrowed(count + 16), expected(count);
+  std::iota(halves.begin(), halves.end(), 0);
+  std::vector<float> x(count), wide(count);
+  kernels().widen_half(halves.data(), x.data(), count);
+  portable().widen_half(halves.data(), wide.data(), count);
+  ASSERT_EQ(std::memcmp(x.data(), wide.data(), count * sizeof(float)), 0);
+  // Numbers of every exponent, with ties and their neighbours
+  std::mt19937 random(4);
+  for (float& v : x) {
+    const std::uint32_t bits = random() & (random() % 2 == 0 ? 0xfffff000U : 0xffffffffU);
+    std::memcpy(&v, &bits, sizeof v);
+  }
+  for (std::int64_t n : {0, 1, 7, 33, 65536}) {
+    kernels().narrow_half(x.data(), narrowed.data(), n);
+    portable().narrow_half(x.data(), expected.data(), n);
+    EXPECT_TRUE(std::equal(expected.begin(), expected.begin() + n, narrowed.begin())) << n;
+  }
+}
+
 TEST_P(ConvertArraysTest, each_channel_is_quantized_on_its_own_grid) {
   std::mt19937 random(5);
   for (const ChannelLayout& layout : kLayouts) {

@@ -81,6 +81,10 @@ struct ConvertKernels {
   /// The index of the first NaN or infinity, or n if there is none.
   std::int64_t (*find_non_finite)(const float* x, std::int64_t n) noexcept;
 
+  /// float32 to float16 and back, as float_to_float16() and float16_to_float() (numeric/reals.h).
+  void (*narrow_half)(const float* x, std::uint16_t* halves, std::int64_t n) noexcept;
+  void (*widen_half)(const std::uint16_t* halves, float* x, std::int64_t n) noexcept;
+
   /// Packs n 4-bit codes, one per byte, into (n + 1) / 2 bytes, low nibble first, and unpacks them. Packing accepts
   /// signed and unsigned codes, because it drops the upper four bits. If n is odd, the last nibble is 0.
   void (*pack_4bit)(const std::uint8_t* codes, std::uint8_t* packed, std::int64_t n) noexcept;

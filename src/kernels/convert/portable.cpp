@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "numeric/reals.h"
+
 namespace bitfold {
 namespace {
 
@@ -96,6 +98,14 @@ std::int64_t find_non_finite(const float* x, std::int64_t n) noexcept {
   return n;
 }
 
+void narrow_half(const float* x, std::uint16_t* halves, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) halves[i] = float_to_float16(x[i]);
+}
+
+void widen_half(const std::uint16_t* halves, float* x, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = float16_to_float(halves[i]);
+}
+
 void pack_4bit(const std::uint8_t* codes, std::uint8_t* packed, std::int64_t n) noexcept {
   for (std::int64_t i = 0; i + 1 < n; i += 2) packed[i / 2] = convert_element::pack_4bit(codes[i], codes[i + 1]);
   if (n % 2 != 0) packed[n / 2] = convert_element::pack_4bit(codes[n - 1], 0);
@@ -125,6 +135,8 @@ const ConvertKernels kPortableConvertKernels{
     .min_max_channels = min_max_channels,
     .count_bins = count_bins,
     .find_non_finite = find_non_finite,
+    .narrow_half = narrow_half,
+    .widen_half = widen_half,
     .pack_4bit = pack_4bit,
     .unpack_u4 = unpack_4bit<std::uint8_t>,
     .unpack_s4 = unpack_4bit<std::int8_t>,

@@ -22,6 +22,7 @@
 
 #include "kernels/convert/portable.h"
 #include "kernels/select_kernels.h"
+#include "numeric/reals.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitfold {
@@ -103,6 +104,15 @@ void unpack_4bit(const std::uint8_t* packed, Code* codes, std::int64_t n) noexce
   if (n % 2 != 0) codes[n - 1] = convert_element::unpack_4bit<Code>(packed, n - 1);
 }
 
+// Compilers vectorize these loops for the instruction set of the namespace.
+void narrow_half(const float* x, std::uint16_t* halves, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) halves[i] = float_to_float16(x[i]);
+}
+
+void widen_half(const std::uint16_t* halves, float* x, std::int64_t n) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = float16_to_float(halves[i]);
+}
+
 const ConvertKernels* convert_of_target() {
   static const ConvertKernels kernels{
       .name = HWY_TARGET == HWY_AVX2 ? "avx2" : "avx512",
@@ -121,6 +131,8 @@ const ConvertKernels* convert_of_target() {
       .min_max_channels = min_max_channels,
       .count_bins = count_bins,
       .find_non_finite = find_non_finite,
+      .narrow_half = narrow_half,
+      .widen_half = widen_half,
       .pack_4bit = pack_4bit,
       .unpack_u4 = unpack_4bit<std::uint8_t>,
       .unpack_s4 = unpack_4bit<std::int8_t>,

@@ -1,0 +1,101 @@
+// QuantizeLinear and DynamicQuantizeLinear as nodes and casts between float32 and float16, with the kernels of
+// conversions. Importing turns most QuantizeLinear nodes into grids; those at the end of a network remain.
+#include <cmath>
+
+#include "engine/lowering.h"
+#include "engine/steps/convert.h"
+#include "ops/operator.h"
+
+namespace bitfold::engine {
+namespace {
+
+/// The constant grid of a whole tensor with codes of 8 bits.
+std::optional<ByteGrid> constant_grid(const Lowering& l, const Node& node) {
+  const DataType type = l.dtype(node.outputs[0]);
+  if (type != DataType::uint8 && type != DataType::int8) return std::nullopt;
+  const auto scale = l.constant_scalar(node.inputs[1]);
+  if (!scale || !(*scale > 0) || std::isinf(*scale)) return std::nullopt;
+  ByteGrid grid{*scale, 0, type == DataType::int8 ? -128 : 0, type == DataType::int8 ? 127 : 255};
+  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return grid;
+  const auto& zero = l.graph.value(node.inputs[2]).constant;
+  if (!zero || zero->size() != 1 || zero->dtype() != type) return std::nullopt;
+  grid.zero_point = type == DataType::int8 ? zero->data<std::int8_t>()[0] : zero->data<std::uint8_t>()[0];
+  return grid;
+}
+
+/// A step that keeps the order of elements. `make` makes it for their number.
+template <class Make>
+void add_elementwise(Lowering& l, const Node& node, std::string kernel, Make make) {
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  auto& step = l.add(make(element_count(l.shape(y))), node.name, op_name(node.op), std::move(kernel));
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
+}
+
+bool lower_quantize(Lowering& l, NodeId id, const QuantizeLinear& op) {
+  const Node& node = l.graph.node(id);
+  if (l.dtype(node.inputs[0]) != DataType::float32 || op.block_size != 0) return false;
+  const auto grid = constant_grid(l, node);
+  if (!grid) return false;
+  add_elementwise(l, node, "codes", [&](std::int64_t count) {
+    return std::make_unique<QuantizeLinearStep>(*grid, count, l.isa, l.threads);
+  });
+  return true;
+}
+
+bool lower_cast(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const DataType from = l.dtype(node.inputs[0]), to = l.dtype(node.outputs[0]);
+  const bool narrows = from == DataType::float32 && to == DataType::float16;
+  if (!narrows && !(from == DataType::float16 && to == DataType::float32)) return false;
+  add_elementwise(l, node, "half",
+                  [&](std::int64_t count) { return std::make_unique<HalfStep>(narrows, count, l.isa, l.threads); });
+  return true;
+}
+
+bool lower_dynamic_quantize(Lowering& l, NodeId id) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0];
+  if (node.outputs[0] == ValueId::none || element_count(l.shape(x)) == 0) return false;
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout);
+  std::vector<GenericStep::View> outputs;
+  std::vector<std::pair<ValueId, Slot>> results;
+  for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == ValueId::none) {
+      const ValueInfo unused = l.output_info(id, i);
+      outputs.push_back({unused.dtype, *unused.shape, false});
+      continue;
+    }
+    const Slot slot = l.make(node.outputs[i], false, i == 0 ? layout : Layout::plain);
+    outputs.push_back({slot.dtype, slot.shape, true});
+    results.emplace_back(node.outputs[i], slot);
+  }
+  auto& step = l.add(std::make_unique<DynamicQuantizeStep>(node, GenericStep::View{DataType::float32, l.shape(x), true},
+                                                           std::move(outputs), l.isa),
+                     node.name, op_name(node.op), "codes");
+  for (const auto& [value, slot] : results) step.add_operand(slot.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.info.inputs = {l.graph.value(x).name};
+  for (auto& [value, slot] : results) {
+    step.info.outputs.push_back(l.graph.value(value).name);
+    l.define_reals(value, slot);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool lower_codes(Lowering& l, NodeId id) {
+  const Op& op = l.graph.node(id).op;
+  if (const auto* quantize = std::get_if<QuantizeLinear>(&op)) return lower_quantize(l, id, *quantize);
+  if (std::holds_alternative<DynamicQuantizeLinear>(op)) return lower_dynamic_quantize(l, id);
+  return std::holds_alternative<Cast>(op) && lower_cast(l, id);
+}
+
+}  // namespace bitfold::engine
