@@ -9,18 +9,26 @@
 namespace bitfold::engine {
 namespace {
 
-/// The constant grid of a whole tensor with codes of 8 bits.
-std::optional<ByteGrid> constant_grid(const Lowering& l, const Node& node) {
+/// The constant grids of a QuantizeLinear to codes of 8 bits: one, or one for each channel. Empty if they are computed.
+std::vector<ByteGrid> constant_grids(const Lowering& l, const Node& node) {
   const DataType type = l.dtype(node.outputs[0]);
-  if (type != DataType::uint8 && type != DataType::int8) return std::nullopt;
-  const auto scale = l.constant_scalar(node.inputs[1]);
-  if (!scale || !(*scale > 0) || std::isinf(*scale)) return std::nullopt;
-  ByteGrid grid{*scale, 0, type == DataType::int8 ? -128 : 0, type == DataType::int8 ? 127 : 255};
-  if (node.inputs.size() < 3 || node.inputs[2] == ValueId::none) return grid;
-  const auto& zero = l.graph.value(node.inputs[2]).constant;
-  if (!zero || zero->size() != 1 || zero->dtype() != type) return std::nullopt;
-  grid.zero_point = type == DataType::int8 ? zero->data<std::int8_t>()[0] : zero->data<std::uint8_t>()[0];
-  return grid;
+  if (type != DataType::uint8 && type != DataType::int8) return {};
+  const auto scales = l.constant_reals(node.inputs[1]);
+  if (!scales) return {};
+  const bool has_zero = node.inputs.size() > 2 && node.inputs[2] != ValueId::none;
+  if (has_zero && !l.graph.is_constant(node.inputs[2])) return {};
+  const auto* zeros = has_zero ? l.graph.value(node.inputs[2]).constant->bytes() : nullptr;
+  const bool is_signed = type == DataType::int8;
+  std::vector<ByteGrid> grids;
+  for (std::int64_t i = 0; i < scales->size(); ++i) {
+    const float scale = scales->data<float>()[static_cast<std::size_t>(i)];
+    if (!(scale > 0) || std::isinf(scale)) return {};
+    ByteGrid& grid = grids.emplace_back(ByteGrid{scale, 0, is_signed ? -128 : 0, is_signed ? 127 : 255});
+    if (zeros == nullptr) continue;
+    const auto zero = static_cast<std::uint8_t>(zeros[i]);
+    grid.zero_point = is_signed ? static_cast<std::int8_t>(zero) : zero;
+  }
+  return grids;
 }
 
 /// A step that keeps the order of elements. `make` makes it for their number.
@@ -39,11 +47,25 @@ void add_elementwise(Lowering& l, const Node& node, std::string kernel, Make mak
 
 bool lower_quantize(Lowering& l, NodeId id, const QuantizeLinear& op) {
   const Node& node = l.graph.node(id);
+  const Shape& shape = l.shape(node.inputs[0]);
   if (l.dtype(node.inputs[0]) != DataType::float32 || op.block_size != 0) return false;
-  const auto grid = constant_grid(l, node);
-  if (!grid) return false;
-  add_elementwise(l, node, "codes", [&](std::int64_t count) {
-    return std::make_unique<QuantizeLinearStep>(*grid, count, l.isa, l.threads);
+  std::vector<ByteGrid> grids = constant_grids(l, node);
+  if (grids.empty()) return false;
+  if (grids.size() == 1) {
+    add_elementwise(l, node, "codes", [&](std::int64_t count) {
+      return std::make_unique<QuantizeLinearStep>(grids[0], count, l.isa, l.threads);
+    });
+    return true;
+  }
+  const std::int64_t given = op.axis.value_or(1);
+  const auto axis = static_cast<std::size_t>(given < 0 ? given + std::ssize(shape) : given);
+  if (axis >= shape.size() || shape[axis] != std::ssize(grids) || l.layout(node.inputs[0]) != Layout::plain)
+    return false;
+  ChannelLayout layout{1, shape[axis], 1};
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (i != axis) (i < axis ? layout.outer : layout.inner) *= shape[i];
+  add_elementwise(l, node, "codes", [&](std::int64_t /*count*/) {
+    return std::make_unique<QuantizeChannelsStep>(std::move(grids), layout, l.isa);
   });
   return true;
 }

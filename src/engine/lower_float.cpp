@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "engine/float_tail.h"
 #include "engine/lowering.h"
+#include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
 #include "graph/linear_layer.h"
 #include "ops/infer.h"
@@ -169,6 +170,33 @@ bool lower_layer_norm(Lowering& l, NodeId id, const LayerNorm& op) {
   return true;
 }
 
+/// InstanceNormalization (one group per channel) and GroupNormalization: each group as a row, then the scale and shift
+/// of its channels.
+bool lower_group_norm(Lowering& l, NodeId id, std::int64_t groups, float epsilon) {
+  const Node& node = l.graph.node(id);
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  const Shape& shape = l.shape(x);
+  const auto factors = l.constant_reals(node.inputs[1]), terms = l.constant_reals(node.inputs[2]);
+  if (!factors || !terms || element_count(shape) == 0 || l.layout(x) != Layout::plain) return false;
+  const std::int64_t channels = shape[1], rows = shape[0] * groups, columns = element_count(shape) / rows;
+  const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
+  Slot normalized = destination;
+  normalized.buffer = l.arena_buffer(storage_bytes(destination.dtype, element_count(shape)));
+  auto& step = add_plain(l, node, onednn::Primitive::layer_norm(rows, columns, epsilon), source, normalized);
+  const std::vector<float> ones(static_cast<std::size_t>(columns), 1.0F);
+  step.numbers.weights = step.add_operand(l.constant_buffer(Tensor::from<float>({columns}, ones)), Access::read);
+  step.numbers.bias = step.add_operand(l.constant_buffer(Tensor(DataType::float32, {columns})), Access::read);
+  const auto list = [](const Tensor& t) { return std::vector(t.data<float>().begin(), t.data<float>().end()); };
+  auto& affine = l.add(std::make_unique<ScaleShiftStep>(list(*factors), list(*terms), shape[0],
+                                                        element_count(shape) / (shape[0] * channels)),
+                       node.name, op_name(node.op), "float");
+  affine.add_operand(destination.buffer, Access::write);
+  affine.add_operand(normalized.buffer, Access::read);
+  affine.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
+  return true;
+}
+
 bool lower_pool(Lowering& l, NodeId id, const Pool& pool) {
   const Node& node = l.graph.node(id);
   const auto images = windowed_images(pool.window, l.shape(node.inputs[0]), l.shape(node.outputs[0]));
@@ -206,6 +234,10 @@ struct OwnStep {
   bool operator()(const GlobalPool& op) const { return lower_global_pool(l, id, op); }
   bool operator()(const Softmax& op) const { return lower_softmax(l, id, op); }
   bool operator()(const LayerNorm& op) const { return lower_layer_norm(l, id, op); }
+  bool operator()(const InstanceNorm& op) const {
+    return lower_group_norm(l, id, l.shape(l.graph.node(id).inputs[0])[1], op.epsilon);
+  }
+  bool operator()(const GroupNorm& op) const { return lower_group_norm(l, id, op.num_groups, op.epsilon); }
   bool operator()(const Recurrent&) const { return lower_recurrent(l, id); }
   template <class Other>
   bool operator()(const Other&) const {

@@ -232,62 +232,6 @@ TEST(Session, limits_the_number_of_threads) {
   expect_error([&] { Session(b.graph, {.threads = -1}); }, "threads is -1");
 }
 
-TEST(Session, codes_and_halves_of_nodes_have_the_bytes_of_the_reference) {
-  GraphBuilder b;
-  Tensor image = b.uniform_tensor({2, 5, 7, 9}, -20, 20);
-  image.mutable_data<float>()[3] = std::numeric_limits<float>::quiet_NaN();
-  image.mutable_data<float>()[4] = INFINITY;
-  image.mutable_data<float>()[5] = 2.5F * 0.1F;
-  for (const bool is_signed : {false, true})
-    for (const bool has_zero_point : {false, true}) {
-      Graph graph;
-      const ValueId x = graph.add_input("x", DataType::float32, image.shape());
-      const ValueId scale = graph.add_constant("scale", Tensor::from<float>({}, std::vector<float>{0.1F}));
-      const Tensor zero = is_signed ? Tensor::from<std::int8_t>({}, std::vector<std::int8_t>{-7})
-                                    : Tensor::from<std::uint8_t>({}, std::vector<std::uint8_t>{7});
-      QuantizeLinear quantize;
-      quantize.output_dtype = zero.dtype();
-      const ValueId codes = graph.add_value({.name = "codes"}), half = graph.add_value({.name = "half"}),
-                    wide = graph.add_value({.name = "wide"});
-      graph.add_node({.name = "q",
-                      .op = quantize,
-                      .inputs = {x, scale, has_zero_point ? graph.add_constant("zero", zero) : ValueId::none},
-                      .outputs = {codes}});
-      graph.add_node({.name = "h", .op = Cast{DataType::float16}, .inputs = {x}, .outputs = {half}});
-      graph.add_node({.name = "w", .op = Cast{DataType::float32}, .inputs = {half}, .outputs = {wide}});
-      for (ValueId id : {codes, half, wide}) graph.mark_output(id);
-      infer_shapes(graph);
-      const auto expected = Reference(graph).run({{image}}), got = Session(graph, {.threads = 2}).run({{image}});
-      for (std::size_t o = 0; o < 3; ++o)
-        EXPECT_TRUE(std::equal(expected[o].bytes(), expected[o].bytes() + expected[o].size_bytes(), got[o].bytes()))
-            << o;
-    }
-}
-
-TEST(Session, log_softmax_spreads_nan_and_keeps_infinities) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
-  GraphBuilder b;
-  Tensor x = b.uniform_tensor({5, 37}, -20, 20);
-  const auto at = [&](std::size_t row, std::size_t i) -> float& { return x.mutable_data<float>()[row * 37 + i]; };
-  at(0, 3) = -kInfinity;
-  at(1, 36) = kNan;
-  at(2, 0) = kInfinity;
-  for (std::size_t i = 0; i < 37; ++i) at(3, i) = -1e30F;
-  Graph graph;
-  const ValueId input = graph.add_input("x", DataType::float32, x.shape()), y = graph.add_value({.name = "y"});
-  graph.add_node({.name = "s", .op = Softmax{.axis = -1, .log = true}, .inputs = {input}, .outputs = {y}});
-  graph.mark_output(y);
-  infer_shapes(graph);
-  const auto expected = Reference(graph, {.plain_loops = true}).run({{x}}), got = Session(graph).run({{x}});
-  for (std::size_t i = 0; i < 5 * 37; ++i) {
-    const float e = expected[0].data<float>()[i], g = got[0].data<float>()[i];
-    if (std::isnan(e) || std::isinf(e))
-      EXPECT_TRUE(e == g || (std::isnan(e) && std::isnan(g))) << i << ": " << g;
-    else
-      EXPECT_NEAR(e, g, 1e-5 * std::max(1.0F, std::abs(e))) << i;
-  }
-}
-
 TEST(Session, a_moved_from_session_is_an_error) {
   GraphBuilder b = integer_network();
   Session session(b.graph);

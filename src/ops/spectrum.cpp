@@ -113,10 +113,13 @@ Outputs infer_stft(const Inputs& in) {
   const auto& op = std::get<Stft>(in.node.op);
   if (!in.shape(kStftSignal)) return {real({})};
   const Shape& x = *in.shape(kStftSignal);
-  check(x.size() == 3, "signal has shape {}, expected [batch, length, 1 or 2]", to_string(x));
-  check(is_unknown(x[2]) || x[2] == 1 || x[2] == 2, "signal has shape {}, the last axis must have size 1 or 2",
+  // ONNX Runtime also accepts real signals without the last axis.
+  check(x.size() == 2 || x.size() == 3, "signal has shape {}, expected [batch, length] or [batch, length, 1 or 2]",
         to_string(x));
-  check(!op.onesided || x[2] != 2, "onesided is 1, but the input is complex; it must be real");
+  const std::int64_t parts = x.size() == 3 ? x[2] : 1;
+  check(is_unknown(parts) || parts == 1 || parts == 2, "signal has shape {}, the last axis must have size 1 or 2",
+        to_string(x));
+  check(!op.onesided || parts != 2, "onesided is 1, but the input is complex; it must be real");
   std::int64_t frame = x[1];
   if (in.has(kFrame)) frame = scalar_of(in, kFrame).value_or(kDynamic);
   if (in.has(kWindow)) {
@@ -142,7 +145,8 @@ Outputs infer_stft(const Inputs& in) {
 
 void stft(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto shape = in[kStftSignal].shape;
-  const std::int64_t samples = shape[1], parts = shape[2], frames = out[0].shape[1], results = out[0].shape[2];
+  const std::int64_t samples = shape[1], parts = shape.size() == 3 ? shape[2] : 1, frames = out[0].shape[1],
+                     results = out[0].shape[2];
   const std::int64_t step = integer_at(in[kStep], 0);
   const std::int64_t n = is_given(in, kFrame)    ? integer_at(in[kFrame], 0)
                          : is_given(in, kWindow) ? in[kWindow].shape[0]

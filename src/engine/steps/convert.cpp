@@ -43,6 +43,13 @@ void QuantizeLinearStep::run(const Team& team) noexcept {
   });
 }
 
+void QuantizeChannelsStep::run(const Team& /*team*/) noexcept {
+  if (grids_[0].qmin < 0)
+    kernels_.quantize_channels_s8(at<float>(1), at<std::int8_t>(0), layout_, grids_.data());
+  else
+    kernels_.quantize_channels_u8(at<float>(1), at<std::uint8_t>(0), layout_, grids_.data());
+}
+
 DynamicQuantizeStep::DynamicQuantizeStep(const Node& node, const View& x, std::vector<View> outputs, Isa isa)
     : GenericStep(node, ops::info(node.op).evaluate, {x}, outputs),
       count_(element_count(x.shape)),

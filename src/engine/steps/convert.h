@@ -46,6 +46,19 @@ class QuantizeLinearStep final : public Step {
   int threads_;
 };
 
+/// The same with a grid per channel. Operands: codes (write), reals (read).
+class QuantizeChannelsStep final : public Step {
+ public:
+  QuantizeChannelsStep(std::vector<ByteGrid> grids, const ChannelLayout& layout, Isa isa)
+      : grids_(std::move(grids)), layout_(layout), kernels_(convert_kernels(isa)) {}
+  void run(const Team& team) noexcept override;
+
+ private:
+  std::vector<ByteGrid> grids_;
+  ChannelLayout layout_;
+  const ConvertKernels& kernels_;
+};
+
 /// DynamicQuantizeLinear of x with the kernels of conversions; NaN, infinity and extreme ranges are left to the plain
 /// evaluation.
 /// Operands: the outputs that are used (write), x (read).
