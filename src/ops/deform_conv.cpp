@@ -40,37 +40,31 @@ Outputs infer_deform_conv(const Inputs& in) {
   return {like(in[0], Shape{x[0], w[0], spatial[0], spatial[1]})};
 }
 
-/// A bilinear sample of an image. Elements outside it are 0.
+/// A bilinear sample of an image: the sum of up to four elements with weights. Elements outside the image are 0.
 struct ImageSample {
-  std::array<std::int64_t, 4> index{};  ///< The four elements around the position; -1 outside the image.
-  double ty = 0, tx = 0, mask = 1;
-  bool is_outside = true, is_inside = false;  ///< None or all of the four elements are in the image.
+  std::array<std::int64_t, 4> index{};
+  std::array<double, 4> weight{};
+  std::size_t count = 0;  ///< Elements inside the image.
 
   double of(const float* image) const {
-    if (is_outside) return 0;
-    const auto element = [&](std::size_t k) { return index[k] < 0 ? 0 : static_cast<double>(image[index[k]]); };
-    if (is_inside) return blend(image[index[0]], image[index[1]], image[index[2]], image[index[3]]);
-    return blend(element(0), element(1), element(2), element(3));
-  }
-
- private:
-  double blend(double a, double b, double c, double d) const {
-    return ((1 - ty) * ((1 - tx) * a + tx * b) + ty * ((1 - tx) * c + tx * d)) * mask;
+    const auto part = [&](std::size_t k) { return weight[k] * static_cast<double>(image[index[k]]); };
+    if (count == 4) return (part(0) + part(1)) + (part(2) + part(3));
+    double sum = 0;
+    for (std::size_t k = 0; k < count; ++k) sum += part(k);
+    return sum;
   }
 };
 
 ImageSample image_sample(std::int64_t height, std::int64_t width, double y, double x, double mask) {
   if (!(y > -1 && y < static_cast<double>(height) && x > -1 && x < static_cast<double>(width))) return {};
   const auto y0 = static_cast<std::int64_t>(std::floor(y)), x0 = static_cast<std::int64_t>(std::floor(x));
-  ImageSample sample{.ty = y - static_cast<double>(y0),
-                     .tx = x - static_cast<double>(x0),
-                     .mask = mask,
-                     .is_outside = false,
-                     .is_inside = y0 >= 0 && y0 + 1 < height && x0 >= 0 && x0 + 1 < width};
+  const double ty = y - static_cast<double>(y0), tx = x - static_cast<double>(x0);
+  ImageSample sample;
   for (std::int64_t k = 0; k < 4; ++k) {
     const std::int64_t row = y0 + k / 2, column = x0 + k % 2;
-    const bool is_inside = row >= 0 && row < height && column >= 0 && column < width;
-    sample.index[at(k)] = is_inside ? row * width + column : -1;
+    if (row < 0 || row >= height || column < 0 || column >= width) continue;
+    sample.index[sample.count] = row * width + column;
+    sample.weight[sample.count++] = (k / 2 == 0 ? 1 - ty : ty) * (k % 2 == 0 ? 1 - tx : tx) * mask;
   }
   return sample;
 }
@@ -85,8 +79,10 @@ void deform_conv(const Node& node, std::span<const TensorView> in, std::span<con
   const std::int64_t channels_per_offset = x[1] / op.offset_group;
   const float* offsets = in[2].as<float>();
   // The samples of some points, tap by tap: every output channel of the group uses them.
-  constexpr std::size_t kPoints = 32;
-  std::vector<std::array<double, kPoints>> samples(at(channels_per_group * kernel));
+  constexpr std::size_t kPoints = 16;
+  constexpr std::size_t kOutputs = 4, kBlock = 4;
+  using Points = std::array<double, kPoints>;
+  std::vector<Points> samples(at(channels_per_group * kernel));
   std::vector<std::array<ImageSample, kPoints>> positions(at(kernel));
   const auto sample_of = [&](std::int64_t tap, std::int64_t k, std::int64_t p) {
     const double row = static_cast<double>(rows.tap(p / y[3], k / columns.kernel)) + offsets[2 * tap * points + p];
@@ -113,16 +109,31 @@ void deform_conv(const Node& node, std::span<const TensorView> in, std::span<con
             for (std::int64_t i = 0; i < count; ++i)
               samples[at(c * kernel + k)][at(i)] = positions[at(k)][at(i)].of(image);
         }
-        for (std::int64_t m = group * outputs_per_group; m < (group + 1) * outputs_per_group; ++m) {
-          const float* weights = in[1].as<float>() + m * std::ssize(samples);
-          std::array<double, kPoints> sums{};
-          sums.fill(is_given(in, 3) ? static_cast<double>(in[3].as<float>()[m]) : 0);
-          for (const std::array<double, kPoints>& sample : samples) {
-            const double weight = static_cast<double>(*weights++);
-            for (std::size_t i = 0; i < kPoints; ++i) sums[i] += sample[i] * weight;
+        const std::int64_t end = (group + 1) * outputs_per_group;
+        for (std::int64_t m = group * outputs_per_group; m < end; m += std::int64_t{kOutputs}) {
+          // Each sample is loaded once for several output channels. The last ones may repeat a channel.
+          std::array<const float*, kOutputs> weights{};
+          std::array<Points, kOutputs> sums{};
+          for (std::size_t o = 0; o < kOutputs; ++o) {
+            const std::int64_t channel = std::min(m + static_cast<std::int64_t>(o), end - 1);
+            weights[o] = in[1].as<float>() + channel * std::ssize(samples);
+            sums[o].fill(is_given(in, 3) ? static_cast<double>(in[3].as<float>()[channel]) : 0);
           }
-          float* to = out[0].as<float>() + (n * y[1] + m) * points + first;
-          for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(sums[at(i)]);
+          for (std::size_t i = 0; i < kPoints; i += kBlock) {
+            // Sums of a block stay in registers.
+            std::array<std::array<double, kBlock>, kOutputs> block{};
+            for (std::size_t k = 0; k < samples.size(); ++k)
+              for (std::size_t o = 0; o < kOutputs; ++o) {
+                const double weight = weights[o][k];
+                for (std::size_t j = 0; j < kBlock; ++j) block[o][j] += samples[k][i + j] * weight;
+              }
+            for (std::size_t o = 0; o < kOutputs; ++o)
+              for (std::size_t j = 0; j < kBlock; ++j) sums[o][i + j] += block[o][j];
+          }
+          for (std::int64_t o = 0; o < std::min(std::ssize(sums), end - m); ++o) {
+            float* to = out[0].as<float>() + (n * y[1] + m + o) * points + first;
+            for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(sums[at(o)][at(i)]);
+          }
         }
       }
 }
