@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -13,7 +12,7 @@ namespace bitfold::onednn {
 /// One spatial axis. Dilation 1 means adjacent taps.
 struct PlainAxis {
   std::int64_t in = 1, out = 1, kernel = 1, stride = 1, dilation = 1, pad_begin = 0, pad_end = 0;
-  auto operator<=>(const PlainAxis&) const = default;
+  bool operator==(const PlainAxis&) const = default;
 };
 
 /// A convolution: x [batch, in_channels, in...], y [batch, out_channels, out...], weights [out_channels, in_channels /
@@ -23,7 +22,7 @@ struct PlainConvShape {
   std::array<PlainAxis, 3> axes;  ///< Depth, height, width; missing ones come first.
   bool is_transposed = false;
 
-  auto operator<=>(const PlainConvShape&) const = default;
+  bool operator==(const PlainConvShape&) const = default;
 };
 
 /// The shape of a convolution from x to y, each [batch, channels, spatial...]. `Convolution` is ops::Convolution, which

@@ -131,19 +131,13 @@ void StridedCopy::run(const T* from, T* to) const {
       }
   const Level runs = is_run && depth > 0 ? levels[--depth] : Level{};
   const auto copy_inner = [&](const T* x, T* y) {
-    if (is_run) {
-      copy_runs(x, y, inner.size, runs.size, runs.steps);
-    } else if (reading.size == 1) {
-      copy_row(x, y, inner.size, inner.steps);
-    } else if (reading.steps.to == inner.size && with_small_constant(inner.size, [&](auto width) {
-                 interleave<width>(x, inner.steps.from, y, reading.size);
-               })) {
-    } else if (inner.steps.from == reading.size && with_small_constant(reading.size, [&](auto width) {
-                 deinterleave<width>(x, y, reading.steps.to, inner.size);
-               })) {
-    } else {
-      transpose(x, inner.steps.from, y, reading.steps.to, inner.size, reading.size);
-    }
+    if (is_run) return copy_runs(x, y, inner.size, runs.size, runs.steps);
+    if (reading.size == 1) return copy_row(x, y, inner.size, inner.steps);
+    const auto interleaves = [&](auto width) { interleave<width>(x, inner.steps.from, y, reading.size); };
+    if (reading.steps.to == inner.size && with_small_constant(inner.size, interleaves)) return;
+    const auto deinterleaves = [&](auto width) { deinterleave<width>(x, y, reading.steps.to, inner.size); };
+    if (inner.steps.from == reading.size && with_small_constant(reading.size, deinterleaves)) return;
+    transpose(x, inner.steps.from, y, reading.steps.to, inner.size, reading.size);
   };
   std::array<std::int64_t, kMaxDepth> index{};
   while (true) {
