@@ -13,11 +13,14 @@ namespace {
 constexpr std::size_t kMaxNodes = 12;
 using Reals = std::vector<float>;
 
-/// Arguments at which functions are compared.
+/// Arguments at which functions are compared: dense where the functions bend, then up to large magnitudes, at which a
+/// bound shows.
 const Reals& samples() {
   static const Reals all = [] {
     Reals made;
     for (int i = -40; i <= 40; ++i) made.push_back(0.2F * static_cast<float>(i) + 0.013F);
+    for (float magnitude = 9; magnitude < 1e15F; magnitude *= 1.7F)
+      for (float sign : {-1.0F, 1.0F}) made.push_back(sign * magnitude);
     return made;
   }();
   return all;
@@ -103,7 +106,8 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 bool equals(const Reals& results, const std::function<double(double)>& function) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     const double x = samples()[i], expected = function(x);
-    if (!(std::abs(results[i] - expected) <= 1e-6 * std::abs(x) + 1e-5 * std::abs(expected))) return false;
+    if (!(std::abs(results[i] - expected) <= 1e-6 * std::min(std::abs(x), 8.0) + 1e-5 * std::abs(expected)))
+      return false;
   }
   return true;
 }
@@ -114,8 +118,9 @@ std::optional<float> swish_alpha(const Reals& results) {
       static_cast<std::size_t>(std::ranges::find_if(samples(), [](float x) { return x > 0.9F; }) - samples().begin());
   const double x = samples()[at], gate = results[at] / x;
   if (!(gate > 0.01 && gate < 0.99)) return std::nullopt;
-  // Attributes are written with few digits.
-  const double alpha = std::round(1e5 * std::log(gate / (1 - gate)) / x) / 1e5;
+  // Factors are usually written with few digits.
+  const double measured = std::log(gate / (1 - gate)) / x, rounded = std::round(1e5 * measured) / 1e5;
+  const double alpha = std::abs(measured - rounded) < 2e-6 ? rounded : measured;
   if (!equals(results, [alpha](double v) { return v * sigmoid(alpha * v); })) return std::nullopt;
   return static_cast<float>(alpha);
 }

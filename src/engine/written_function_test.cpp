@@ -113,6 +113,20 @@ TEST(WrittenFunctions, leave_other_readers_of_x_alone) {
   expect_equals_reference(other, {2, 5, 7}, 2);
 }
 
+TEST(WrittenFunctions, leave_a_bound_in_its_place) {
+  for (const auto& [name, form] : forms())
+    for (const float bound : {20.0F, 1e6F}) {
+      SCOPED_TRACE(name);
+      Writer w;
+      w.output(w.clip(form(w, w.input({2, 6}, std::nullopt)), -bound, bound));
+      infer_shapes(w.graph);
+      const std::vector<Tensor> inputs{
+          Tensor::from<float>({2, 6}, std::vector<float>{-1e9F, -100, -3, -1, -0.5F, 0, 0.5F, 1, 3, 100, 1e5F, 1e9F})};
+      Session session(w.graph);
+      expect_close(session.run(inputs), Reference(w.graph, {.plain_loops = true}).run(inputs), 1e-5);
+    }
+}
+
 TEST(WrittenFunctions, keep_nan_and_infinity) {
   for (const auto& [name, form] : forms()) {
     SCOPED_TRACE(name);
