@@ -8,7 +8,9 @@
 #include "base/check.h"
 #include "engine/lowering.h"
 #include "engine/steps/generic.h"
+#include "onednn/plain.h"
 #include "ops/operator.h"
+#include "ops/products.h"
 
 namespace bitfold::engine {
 namespace {
@@ -65,11 +67,22 @@ GenericStep::View input_view(Lowering& l, ValueId id, Layout layout, std::size_t
   return {slot.dtype, channels_last(moves ? shape : *widened(shape, rank)), true};
 }
 
+/// Products that oneDNN's primitives do not cover, such as a Gemm of two computed matrices: one call for each matrix.
+void multiply(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  ops::evaluate_products(node.op, in, out[0], onednn::multiply_matrices);
+}
+
+bool is_real_product(const Lowering& l, const Node& node) {
+  return (std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op)) &&
+         l.dtype(node.outputs[0]) == DataType::float32;
+}
+
 }  // namespace
 
 void lower_generic(Lowering& l, NodeId id) {
   Node node = l.graph.node(id);
-  const ops::Evaluate function = ops::info(node.op).evaluate;
+  const bool is_product = is_real_product(l, node);
+  const ops::Evaluate function = is_product ? multiply : ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
   auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op, rank_of(l, node)) : std::nullopt;
   const Layout layout = channels_last_op ? Layout::channels_last : Layout::plain;
@@ -97,7 +110,7 @@ void lower_generic(Lowering& l, NodeId id) {
     results.emplace_back(output, slot);
   }
   auto& step = l.add(std::make_unique<GenericStep>(node, function, std::move(inputs), std::move(outputs)), node.name,
-                     op_name(node.op), "reference" + l.explanation(id));
+                     op_name(node.op), (is_product ? "onednn sgemm" : "reference") + l.explanation(id));
   for (int buffer : written) step.add_operand(buffer, Access::write);
   for (int buffer : read) step.add_operand(buffer, Access::read);
   for (ValueId input : node.inputs)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 
 #include "ops/operator.h"
@@ -21,9 +22,21 @@ const Reals& samples() {
     for (int i = -40; i <= 40; ++i) made.push_back(0.2F * static_cast<float>(i) + 0.013F);
     for (float magnitude = 9; magnitude < 1e15F; magnitude *= 1.7F)
       for (float sign : {-1.0F, 1.0F}) made.push_back(sign * magnitude);
+    for (float sign : {-1.0F, 1.0F}) made.push_back(sign * std::numeric_limits<float>::infinity());
     return made;
   }();
   return all;
+}
+
+/// Whether the function has no steps, which could lie between two samples.
+bool is_continuous(const Op& op) {
+  if (const auto* unary = std::get_if<Unary>(&op))
+    return unary->kind != UnaryKind::floor && unary->kind != UnaryKind::ceil && unary->kind != UnaryKind::round &&
+           unary->kind != UnaryKind::sign;
+  if (const auto* parametric = std::get_if<Parametric>(&op))
+    return parametric->kind != ParametricKind::thresholded_relu && parametric->kind != ParametricKind::shrink;
+  const auto* binary = std::get_if<Binary>(&op);
+  return binary == nullptr || binary->kind != BinaryKind::mod;
 }
 
 bool contains(const std::vector<NodeId>& nodes, NodeId id) { return std::ranges::find(nodes, id) != nodes.end(); }
@@ -41,8 +54,8 @@ class Region {
     const ops::OperatorInfo& row = ops::info(node.op);
     const ValueId y = node.outputs.empty() ? ValueId::none : node.outputs[0];
     if ((l_.is_claimed(id) && id != claimed_) || contains(nodes_, id) || !row.traits.elementwise ||
-        row.evaluate == nullptr || node.outputs.size() != 1 || l_.dtype(y) != DataType::float32 ||
-        l_.shape(y) != l_.shape(x_))
+        !is_continuous(node.op) || row.evaluate == nullptr || node.outputs.size() != 1 ||
+        l_.dtype(y) != DataType::float32 || l_.shape(y) != l_.shape(x_))
       return false;
     const Shape many{std::ssize(samples())}, one{1};
     Reals scalars(node.inputs.size()), result(samples().size());
@@ -105,9 +118,9 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 bool equals(const Reals& results, const std::function<double(double)>& function) {
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const double x = samples()[i], expected = function(x);
-    if (!(std::abs(results[i] - expected) <= 1e-6 * std::min(std::abs(x), 8.0) + 1e-5 * std::abs(expected)))
-      return false;
+    const double x = samples()[i], expected = function(x), result = results[i];
+    if (result == expected || (std::isnan(result) && std::isnan(expected))) continue;
+    if (!(std::abs(result - expected) <= 1e-6 * std::min(std::abs(x), 8.0) + 1e-5 * std::abs(expected))) return false;
   }
   return true;
 }
@@ -121,6 +134,7 @@ std::optional<float> swish_alpha(const Reals& results) {
   // Factors are usually written with few digits.
   const double measured = std::log(gate / (1 - gate)) / x, rounded = std::round(1e5 * measured) / 1e5;
   const double alpha = std::abs(measured - rounded) < 2e-6 ? rounded : measured;
+  if (std::abs(alpha) < 1e-3) return std::nullopt;  // half of x
   if (!equals(results, [alpha](double v) { return v * sigmoid(alpha * v); })) return std::nullopt;
   return static_cast<float>(alpha);
 }

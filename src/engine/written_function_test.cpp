@@ -127,6 +127,22 @@ TEST(WrittenFunctions, leave_a_bound_in_its_place) {
     }
 }
 
+TEST(WrittenFunctions, do_not_include_halves_and_functions_with_steps) {
+  Writer halved;
+  const ValueId x = halved.input({1, 3}, std::nullopt);
+  halved.output(halved.mul(halved.mul(x, halved.scalar(2)), halved.scalar(0.25F)));
+  infer_shapes(halved.graph);
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<Tensor> inputs{Tensor::from<float>({1, 3}, std::vector<float>{infinity, -infinity, 3})};
+  EXPECT_EQ(Session(halved.graph).run(inputs)[0],
+            Tensor::from<float>({1, 3}, std::vector<float>{infinity, -infinity, 1.5F}));
+  Writer stepped;
+  const ValueId z = stepped.input({2, 5}, std::nullopt);
+  const ValueId step = stepped.node(Parametric{ParametricKind::thresholded_relu, 1e18F}, {z});
+  stepped.output(stepped.add(stepped.mul(z, stepped.unary(UnaryKind::sigmoid, z)), step));
+  expect_equals_reference(stepped, {2, 5}, 3);
+}
+
 TEST(WrittenFunctions, keep_nan_and_infinity) {
   for (const auto& [name, form] : forms()) {
     SCOPED_TRACE(name);

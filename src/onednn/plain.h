@@ -74,4 +74,9 @@ struct PlainProduct {
 };
 void multiply_add(const PlainProduct& product, float alpha, const float* a, const float* b, float* y);
 
+/// The same for ops::Product, which this folder does not include.
+inline constexpr auto multiply_matrices = [](const auto& p, float alpha, const float* a, const float* b, float* y) {
+  multiply_add({p.m, p.n, p.k, p.trans_a, p.trans_b}, alpha, a, b, y);
+};
+
 }  // namespace bitfold::onednn

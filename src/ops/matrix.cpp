@@ -117,25 +117,9 @@ void multiply_add(const Product& p, float alpha, const float* a, const float* b,
 
 namespace {
 
-void gemm(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto& op = std::get<Gemm>(node.op);
-  fill_with_c(op, in, out[0]);
-  multiply_add(gemm_product(op, in, out[0]), op.alpha, in[0].as<float>(), in[1].as<float>(), out[0].as<float>());
+void products(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+  evaluate_products(node.op, in, out[0], multiply_add);
 }
-
-void matmul(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const BatchedProduct p = matmul_product(in);
-  float* y = out[0].as<float>();
-  std::fill_n(y, out[0].size(), 0.0F);
-  p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
-    for (std::int64_t i = 0; i < count; ++i)
-      multiply_add(p.one, 1, in[0].as<float>() + offsets[1] + i * steps[1],
-                   in[1].as<float>() + offsets[2] + i * steps[2], y + offsets[0] + i * steps[0]);
-  });
-}
-
-}  // namespace
-namespace {
 
 std::int64_t gemm_macs(const Node& node, std::span<const Shape> in, std::span<const Shape> out) {
   return in[0].size() == 2 ? product(out[0]) * in[0][std::get<Gemm>(node.op).trans_a ? 0 : 1] : 0;
@@ -180,7 +164,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .fields = {field("alpha", &Gemm::alpha), field("beta", &Gemm::beta), field("transA", &Gemm::trans_a),
                   field("transB", &Gemm::trans_b)},
        .infer = infer_gemm,
-       .evaluate = gemm,
+       .evaluate = products,
        .role = Role::product,
        .why_in_float = why_gemm_in_float,
        .view_weights = view_gemm_weights,
@@ -190,7 +174,7 @@ std::vector<OperatorInfo> matrix_operators() {
        .inputs = {{"A", kReal, 'T'}, {"B", kReal, 'T', Presence::required, Use::weights}},
        .outputs = {{"Y", kReal, 'T'}},
        .infer = infer_matmul,
-       .evaluate = matmul,
+       .evaluate = products,
        .role = Role::product,
        .view_weights = view_matmul_weights,
        .macs = matmul_macs},

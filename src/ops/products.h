@@ -2,6 +2,7 @@
 // share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -30,5 +31,22 @@ struct BatchedProduct {
   Loops<3> batches;  ///< Offsets of y, a and b.
 };
 BatchedProduct matmul_product(std::span<const TensorView> in);
+
+/// Evaluates a Gemm or a MatMul. multiply_add(product, alpha, a, b, y) adds one product to y.
+template <class MultiplyAdd>
+void evaluate_products(const Op& op, std::span<const TensorView> in, const TensorView& out, MultiplyAdd multiply_add) {
+  auto* y = out.as<float>();
+  if (const auto* gemm = std::get_if<Gemm>(&op)) {
+    fill_with_c(*gemm, in, out);
+    return multiply_add(gemm_product(*gemm, in, out), gemm->alpha, in[0].as<float>(), in[1].as<float>(), y);
+  }
+  const BatchedProduct p = matmul_product(in);
+  std::fill_n(y, out.size(), 0.0F);
+  p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
+    for (std::int64_t i = 0; i < count; ++i)
+      multiply_add(p.one, 1.0F, in[0].as<float>() + offsets[1] + i * steps[1],
+                   in[1].as<float>() + offsets[2] + i * steps[2], y + offsets[0] + i * steps[0]);
+  });
+}
 
 }  // namespace bitfold::ops

@@ -18,7 +18,8 @@ float sigmoid(float x) {
   return e / (1 + e);
 }
 float softplus(float x) { return std::max(x, 0.0F) + std::log1p(std::exp(-std::abs(x))); }
-float hard_sigmoid(float x, float alpha, float beta) { return std::max(0.0F, std::min(1.0F, alpha * x + beta)); }
+/// NaN stays NaN, because of the order of the arguments.
+float hard_sigmoid(float x, float alpha, float beta) { return std::max(std::min(alpha * x + beta, 1.0F), 0.0F); }
 
 /// The lowest integer wraps to itself, as in numpy.
 template <class T>
@@ -144,7 +145,7 @@ void parametric(const Node& node, std::span<const TensorView> in, std::span<cons
     case ParametricKind::selu:
       return apply([a, b](float x) { return x > 0 ? b * x : b * a * std::expm1(x); });
     case ParametricKind::celu:
-      return apply([a](float x) { return std::max(0.0F, x) + std::min(0.0F, a * std::expm1(x / a)); });
+      return apply([a](float x) { return std::max(x, 0.0F) + std::min(a * std::expm1(x / a), 0.0F); });
     case ParametricKind::hard_sigmoid:
       return apply([a, b](float x) { return hard_sigmoid(x, a, b); });
     case ParametricKind::thresholded_relu:

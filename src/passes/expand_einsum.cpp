@@ -31,6 +31,12 @@ struct Groups {
   Group rows, depth, columns;
 };
 
+/// The size of an index in one input.
+std::int64_t size_in(const ops::Contraction& c, std::span<const Shape> shapes, std::size_t input, Label label) {
+  const Labels& labels = c.inputs[input];
+  return shapes[input][static_cast<std::size_t>(std::ranges::find(labels, label) - labels.begin())];
+}
+
 /// Empty if an index is in one input only and summed, or twice in a term, or broadcast.
 std::optional<Groups> group(const ops::Contraction& c, std::span<const Shape> shapes) {
   Groups g;
@@ -41,6 +47,9 @@ std::optional<Groups> group(const ops::Contraction& c, std::span<const Shape> sh
       const bool is_elsewhere = contains(c.inputs[1 - i], label), is_kept = contains(c.output, label);
       if (std::ranges::count(c.inputs[i], label) > 1 || (!is_elsewhere && !is_kept)) return std::nullopt;
       if (is_elsewhere && size == 1 && c.sizes.at(label) != 1) return std::nullopt;
+      // A summed index of unknown size may be broadcast, unless one number stands for both sizes.
+      if (is_elsewhere && !is_kept && size < 0 && (size == kDynamic || size_in(c, shapes, 1 - i, label) != size))
+        return std::nullopt;
       if (!is_elsewhere)
         (i == 0 ? g.rows : g.columns).push_back(label);
       else if (i == 0)

@@ -103,6 +103,12 @@ TEST(ExpandEinsum, works_with_unknown_sizes_that_no_reshape_needs) {
   expect_same_function(original, changed, two_sums);
 }
 
+TEST(ExpandEinsum, keeps_a_summed_index_of_unknown_size_that_may_be_broadcast) {
+  const Case c{"bij,bjk->bik", {{2, 3, 4}, {2, 4, 5}}};
+  Graph g = einsum(c, {2});
+  EXPECT_EQ(expand_einsum(g), 0);
+}
+
 TEST(ExpandEinsum, keeps_the_name_and_the_grid_of_the_output) {
   Graph g = einsum({"bqhd,bkhd->bhqk", {{2, 3, 4, 5}, {2, 6, 4, 5}}});
   QuantParams grid;

@@ -12,23 +12,6 @@ namespace {
 
 constexpr std::size_t kShapesPerNode = 4;  // a batch size, the remainder of the samples, and two more input sizes
 
-void gemm(const Gemm& op, std::span<const TensorView> in, const TensorView& out) {
-  ops::fill_with_c(op, in, out);
-  const ops::Product p = ops::gemm_product(op, in, out);
-  onednn::multiply_add({p.m, p.n, p.k, p.trans_a, p.trans_b}, op.alpha, in[0].as<float>(), in[1].as<float>(),
-                       out.as<float>());
-}
-
-void matmul(std::span<const TensorView> in, const TensorView& out) {
-  const ops::BatchedProduct p = ops::matmul_product(in);
-  std::fill_n(out.as<float>(), out.size(), 0.0F);
-  p.batches.for_each_row([&](const auto& offsets, std::int64_t count, const auto& steps) {
-    for (std::int64_t i = 0; i < count; ++i)
-      onednn::multiply_add({p.one.m, p.one.n, p.one.k}, 1, in[0].as<float>() + offsets[1] + i * steps[1],
-                           in[1].as<float>() + offsets[2] + i * steps[2], out.as<float>() + offsets[0] + i * steps[0]);
-  });
-}
-
 }  // namespace
 
 bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, std::span<const TensorView> in,
@@ -36,12 +19,8 @@ bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, s
   if (std::holds_alternative<Conv>(node.op) || std::holds_alternative<ConvTranspose>(node.op))
     return has_constant_weights && conv(id, node, in, out, layouts);
   layouts = {};
-  if (const auto* op = std::get_if<Gemm>(&node.op)) {
-    gemm(*op, in, out[0]);
-    return true;
-  }
-  if (!std::holds_alternative<MatMul>(node.op)) return false;
-  matmul(in, out[0]);
+  if (!std::holds_alternative<Gemm>(node.op) && !std::holds_alternative<MatMul>(node.op)) return false;
+  ops::evaluate_products(node.op, in, out[0], onednn::multiply_matrices);
   return true;
 }
 

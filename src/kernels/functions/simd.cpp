@@ -71,7 +71,7 @@ HWY_INLINE Vector<D> hard_sigmoid_of(D d, Vector<D> x, float alpha, float beta) 
   return hn::Max(hn::Zero(d), hn::Min(constant(d, 1), line));
 }
 inline float hard_sigmoid_of(float x, float alpha, float beta) {
-  return std::max(0.0F, std::min(1.0F, alpha * x + beta));
+  return std::max(std::min(alpha * x + beta, 1.0F), 0.0F);  // NaN stays NaN
 }
 
 /// c[0] + c[1] x + c[2] x^2 + ...
