@@ -110,6 +110,28 @@ TEST(CodeProducts, equal_the_reference) {
   EXPECT_GT(fast, 100);
 }
 
+TEST(CodeProducts, equal_the_reference_for_each_new_number_of_rows) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DataType::uint8, Shape{kDynamic, 6});
+  std::vector<std::uint8_t> weights, codes;
+  for (int i = 0; i < 6 * 4; ++i) weights.push_back(static_cast<std::uint8_t>(37 * i));
+  for (int i = 0; i < 9 * 6; ++i) codes.push_back(static_cast<std::uint8_t>(101 * i));
+  const ValueId w = graph.add_constant("w", Tensor::from<std::uint8_t>({6, 4}, weights));
+  const ValueId x_zero = graph.add_constant("x_zero", Tensor::from<std::uint8_t>({}, std::vector<std::uint8_t>{9}));
+  const ValueId w_zero = graph.add_constant("w_zero", Tensor::from<std::uint8_t>({}, std::vector<std::uint8_t>{3}));
+  const ValueId y = graph.add(MatMulInteger{}, "product", {x, w, x_zero, w_zero}, "y");
+  graph.value(y).dtype = DataType::int32;
+  graph.mark_output(y);
+  infer_shapes(graph);
+  Session session(graph);
+  for (const std::int64_t rows : {5, 9, 1, 5}) {
+    const auto count = static_cast<std::ptrdiff_t>(rows * 6);
+    const std::vector<Tensor> inputs{
+        Tensor::from<std::uint8_t>({rows, 6}, std::vector<std::uint8_t>(codes.begin(), codes.begin() + count))};
+    EXPECT_EQ(session.run(inputs), Reference(graph).run(inputs)) << rows;
+  }
+}
+
 TEST(CodeProducts, run_in_integers_unless_a_group_would_need_the_sums_of_x) {
   for (const Case& c : cases()) {
     const Builder b(c);

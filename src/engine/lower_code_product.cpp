@@ -16,6 +16,7 @@ namespace {
 struct CodeProduct {
   Product product;
   ValueId x_zero = ValueId::none, w_zero = ValueId::none;
+  std::int64_t channels = 0;  ///< Output channels, without the one whose sums are those of x.
 };
 
 ValueId input_or_none(const Node& node, std::size_t slot) {
@@ -48,14 +49,9 @@ std::optional<CodeProduct> code_product_of(const Lowering& l, const Node& node, 
                                                : matrix_product(l, std::move(found.product));
   if (!product) return std::nullopt;
   found.product = std::move(*product);
+  found.channels = found.product.filter.out_channels;
   return found;
 }
-
-/// Weights as int8, in the order of the products.
-struct CodeWeights {
-  std::vector<std::int8_t> codes;
-  CodeSumsStep::Terms terms;
-};
 
 /// Reads 8-bit codes as signed: unsigned ones become smaller by 128, as do their zero points.
 class SignedCodes {
@@ -71,24 +67,24 @@ class SignedCodes {
 };
 
 /// Zero points are subtracted from the weights if the differences fit int8. Otherwise a further output channel has
-/// weights of 1, so that its sums are those of x. Empty if a sum may exceed int32, or if a grouped convolution would
-/// need that channel.
-std::optional<CodeWeights> read_weights(const Lowering& l, CodeProduct& found) {
+/// weights of 1, so that its sums are those of x. The product cannot run if a sum may exceed int32, or if a grouped
+/// convolution would need that channel. `out` receives the weights in the order of the products.
+CodeProductFacts read_weights(const Lowering& l, CodeProduct& found, std::vector<std::int8_t>& out) {
   Product& p = found.product;
-  index_products(l, p);
+  if (p.k_index.empty()) index_products(l, p);
   const Tensor& stored = *l.graph.value(p.w).constant;
   const SignedCodes codes(stored);
-  const std::int64_t channels = p.filter.out_channels;
+  const std::int64_t channels = found.channels;
   std::vector<int> zeros(static_cast<std::size_t>(channels), stored.dtype() == DataType::uint8 ? -128 : 0);
   if (found.w_zero != ValueId::none) {
     const Tensor& tensor = *l.graph.value(found.w_zero).constant;
-    if (tensor.size() != 1 && tensor.size() != channels) return std::nullopt;
+    if (tensor.size() != 1 && tensor.size() != channels) return {};
     const SignedCodes given(tensor);
     for (std::int64_t c = 0; c < channels; ++c) zeros[static_cast<std::size_t>(c)] = given[tensor.size() == 1 ? 0 : c];
   }
-  CodeWeights out;
-  out.terms.depth = std::count_if(p.k_index.begin(), p.k_index.end(), [](std::int64_t k) { return k >= 0; });
-  out.codes.reserve(static_cast<std::size_t>(channels + 1) * p.k_index.size());
+  CodeProductFacts facts;
+  facts.depth = std::count_if(p.k_index.begin(), p.k_index.end(), [](std::int64_t k) { return k >= 0; });
+  out.reserve(static_cast<std::size_t>(channels + 1) * p.k_index.size());
   bool fits = true;
   std::vector<int> differences;
   for (std::int64_t c = 0; c < channels; ++c)
@@ -96,38 +92,40 @@ std::optional<CodeWeights> read_weights(const Lowering& l, CodeProduct& found) {
       const int w = k < 0 ? 0 : codes[c * p.weights.output_stride + k];
       const int difference = k < 0 ? 0 : w - zeros[static_cast<std::size_t>(c)];
       fits = fits && difference >= -128 && difference <= 127;
-      out.codes.push_back(static_cast<std::int8_t>(w));
+      out.push_back(static_cast<std::int8_t>(w));
       differences.push_back(difference);
     }
   if (fits) {
-    std::transform(differences.begin(), differences.end(), out.codes.begin(),
+    std::transform(differences.begin(), differences.end(), out.begin(),
                    [](int d) { return static_cast<std::int8_t>(d); });
   } else {
-    if (p.filter.groups != 1) return std::nullopt;
-    out.terms.zero_points.assign(zeros.begin(), zeros.end());
-    for (std::int64_t k : p.k_index) out.codes.push_back(k < 0 ? 0 : 1);
+    if (p.filter.groups != 1) return {};
+    facts.zero_points.assign(zeros.begin(), zeros.end());
+    for (std::int64_t k : p.k_index) out.push_back(k < 0 ? 0 : 1);
   }
   const std::size_t depth = p.k_index.size();
-  if (static_cast<double>(depth) * 255 * 128 >= std::numeric_limits<std::int32_t>::max()) return std::nullopt;
+  if (static_cast<double>(depth) * 255 * 128 >= std::numeric_limits<std::int32_t>::max()) return {};
   for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
     std::int32_t sum = 0;
-    for (std::size_t k = 0; k < depth; ++k) sum += out.codes[c * depth + k];
-    out.terms.weight_sums.push_back(sum);
+    for (std::size_t k = 0; k < depth; ++k) sum += out[c * depth + k];
+    facts.weight_sums.push_back(sum);
   }
-  return out;
+  facts.can_run = true;
+  return facts;
 }
 
-std::shared_ptr<const IntegerFilter> packed_filter(Lowering& l, NodeId id, const CodeProduct& found,
-                                                   const std::vector<std::int8_t>& codes, const ConvOutput& output) {
+/// `codes` are the weights; empty if they have not been read.
+std::shared_ptr<const IntegerFilter> packed_filter(Lowering& l, const ProductKey& key, CodeProduct& found,
+                                                   std::vector<std::int8_t>& codes, const ConvOutput& output) {
   const Product& p = found.product;
   const PackedWeightsKey weights{.weights = p.w,
                                  .zero_points = found.w_zero,
                                  .filter = p.filter,
                                  .output_stride = p.weights.output_stride,
                                  .folded_rows = p.form.folded_rows};
-  const ProductKey key{.node = id, .folded_rows = p.form.folded_rows};
   return l.weights.filter({key, FilterForm::direct, p.y, {}}, weights,
                           [&](MemoryPieces& memory, const PackedFilter* same_weights) {
+                            if (codes.empty()) (void)read_weights(l, found, codes);
                             auto packed = std::make_shared<const PackedFilter>(
                                 p.filter, codes.data(), nullptr, nullptr, FilterForm::direct, &memory, same_weights);
                             auto terms = std::make_shared<const OutputTerms>(*packed, output, l.isa);
@@ -153,11 +151,12 @@ bool lower_code_product(Lowering& l, NodeId id) {
   auto found = code_product_of(l, node, conv);
   if (!found) return false;
   Product& p = found->product;
-  auto weights = read_weights(l, *found);
-  if (!weights) return false;
-  const std::int64_t macs = element_count(l.shape(p.y)) * weights->terms.depth;
-  const std::int64_t channels = p.filter.out_channels,
-                     row_size = channels + (weights->terms.zero_points.empty() ? 0 : 1);
+  const ProductKey key{.node = id, .folded_rows = p.form.folded_rows};
+  std::vector<std::int8_t> codes;
+  const auto facts = l.weights.code_facts(key, [&] { return read_weights(l, *found, codes); });
+  if (!facts->can_run) return false;
+  const std::int64_t macs = element_count(l.shape(p.y)) * facts->depth;
+  const std::int64_t channels = found->channels, row_size = channels + (facts->zero_points.empty() ? 0 : 1);
   const std::int64_t rows = element_count(l.shape(p.y)) / channels;
   p.filter.out_channels = row_size;
   p.images.y = {p.images.y.image / channels * row_size, p.images.y.row / channels * row_size, row_size};
@@ -175,7 +174,7 @@ bool lower_code_product(Lowering& l, NodeId id) {
   const int sums = l.arena_buffer(static_cast<std::size_t>(rows * row_size) * sizeof(std::int32_t));
 
   const ConvOutput output{.kind = AccumulatorOutput::int32};
-  const auto filter = packed_filter(l, id, *found, weights->codes, output);
+  const auto filter = packed_filter(l, key, *found, codes, output);
   IntegerConv integer_conv(filter->filter, p.images, output, l.isa, filter->terms);
   const std::string kernel = integer_conv.kernel_name();
   auto made =
@@ -192,11 +191,12 @@ bool lower_code_product(Lowering& l, NodeId id) {
   product_step.info.mac_count = macs;
   product_step.info.inputs = {l.graph.value(p.x).name};
 
-  weights->terms.rows = rows;
-  weights->terms.row_size = row_size;
-  weights->terms.has_zero_point = zero.has_value();
-  weights->terms.gives_reals = destination.dtype == DataType::float32;
-  auto& step = l.add(std::make_unique<CodeSumsStep>(std::move(weights->terms), l.threads), node.name,
+  const CodeSumsStep::Terms terms{.facts = facts,
+                                  .rows = rows,
+                                  .row_size = row_size,
+                                  .has_zero_point = zero.has_value(),
+                                  .gives_reals = destination.dtype == DataType::float32};
+  auto& step = l.add(std::make_unique<CodeSumsStep>(terms, l.threads), node.name,
                      op_name(node.op) + (y == p.y ? "" : "+Cast"), "sums");
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(sums, Access::read);

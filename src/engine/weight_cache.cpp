@@ -23,6 +23,12 @@ std::shared_ptr<const ProductFacts> WeightCache::facts(const ProductKey& key,
   return find_or_make(facts_, key, [&] { return std::make_shared<const ProductFacts>(make()); });
 }
 
+std::shared_ptr<const CodeProductFacts> WeightCache::code_facts(const ProductKey& key,
+                                                                const std::function<CodeProductFacts()>& make) {
+  const std::lock_guard lock(mutex_);
+  return find_or_make(code_facts_, key, [&] { return std::make_shared<const CodeProductFacts>(make()); });
+}
+
 std::shared_ptr<const IntegerFilter> WeightCache::filter(const FilterKey& key, const PackedWeightsKey& weights,
                                                          const MakeFilter& make) {
   const std::lock_guard lock(mutex_);

@@ -42,6 +42,14 @@ struct ProductFacts {
   bool fits_winograd = false;
 };
 
+/// The same of a ConvInteger or MatMulInteger.
+struct CodeProductFacts {
+  bool can_run = false;                   ///< In integers. If not, the rest is empty.
+  std::vector<std::int32_t> weight_sums;  ///< By output channel, as are the zero points.
+  std::vector<std::int32_t> zero_points;  ///< Not subtracted from the weights; empty if all are.
+  std::int64_t depth = 0;                 ///< Products in each sum.
+};
+
 /// Identifies a filter and the operations that its step applies to the accumulators.
 struct FilterKey {
   ProductKey product;
@@ -97,6 +105,8 @@ class WeightCache {
  public:
   /// Each `make` is called if there is no entry yet; other threads wait meanwhile.
   std::shared_ptr<const ProductFacts> facts(const ProductKey& key, const std::function<ProductFacts()>& make);
+  std::shared_ptr<const CodeProductFacts> code_facts(const ProductKey& key,
+                                                     const std::function<CodeProductFacts()>& make);
   /// `make` allocates the filter from the given memory; the other argument is a filter with the same packed weights, or
   /// null.
   using MakeFilter = std::function<IntegerFilter(MemoryPieces&, const PackedFilter*)>;
@@ -126,6 +136,7 @@ class WeightCache {
 
   mutable std::mutex mutex_;
   std::map<ProductKey, std::shared_ptr<const ProductFacts>> facts_;
+  std::map<ProductKey, std::shared_ptr<const CodeProductFacts>> code_facts_;
   std::map<FilterKey, std::shared_ptr<const IntegerFilter>> filters_;
   std::map<PackedWeightsKey, std::shared_ptr<const PackedFilter>> packed_;  ///< The first filter with these weights.
   std::map<FloatWeightsKey, std::shared_ptr<const std::byte>> floats_;

@@ -6,19 +6,20 @@ template <class T>
 void CodeSumsStep::run_rows(T* y, std::int64_t begin, std::int64_t end) const noexcept {
   // Unsigned, because sums wrap.
   const std::uint32_t a = terms_.has_zero_point ? *at<std::uint8_t>(2) : 0;
-  const auto channels = static_cast<std::int64_t>(terms_.weight_sums.size());
-  const std::int32_t *weight_sums = terms_.weight_sums.data(), *zero_points = terms_.zero_points.data();
+  const CodeProductFacts& facts = *terms_.facts;
+  const auto channels = static_cast<std::int64_t>(facts.weight_sums.size());
+  const std::int32_t *weight_sums = facts.weight_sums.data(), *zero_points = facts.zero_points.data();
   for (std::int64_t row = begin; row < end; ++row) {
     const auto* sums = at<std::uint32_t>(1) + row * terms_.row_size;
     T* out = y + row * channels;
     const auto store = [&](std::int64_t c, std::uint32_t sum) {
       out[c] = static_cast<T>(static_cast<std::int32_t>(sum));
     };
-    if (terms_.zero_points.empty()) {
+    if (facts.zero_points.empty()) {
       for (std::int64_t c = 0; c < channels; ++c) store(c, sums[c] - a * static_cast<std::uint32_t>(weight_sums[c]));
       continue;
     }
-    const std::uint32_t x = sums[channels] - a * static_cast<std::uint32_t>(terms_.depth);
+    const std::uint32_t x = sums[channels] - a * static_cast<std::uint32_t>(facts.depth);
     for (std::int64_t c = 0; c < channels; ++c)
       store(c,
             sums[c] - a * static_cast<std::uint32_t>(weight_sums[c]) - static_cast<std::uint32_t>(zero_points[c]) * x);

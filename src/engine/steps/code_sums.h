@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "engine/step.h"
 #include "engine/steps/parallel.h"
+#include "engine/weight_cache.h"
 
 namespace bitfold::engine {
 
@@ -19,15 +20,15 @@ namespace bitfold::engine {
 class CodeSumsStep final : public Step {
  public:
   struct Terms {
-    std::vector<std::int32_t> weight_sums;  ///< sum w, by channel.
-    std::vector<std::int32_t> zero_points;  ///< b, by channel; empty if all are 0.
-    std::int64_t depth = 0, rows = 0, row_size = 0;
+    std::shared_ptr<const CodeProductFacts> facts;
+    std::int64_t rows = 0, row_size = 0;
     bool has_zero_point = false;  ///< Whether x has a zero point.
     bool gives_reals = false;     ///< y is float32 instead of int32.
   };
   CodeSumsStep(Terms terms, int threads)
       : terms_(std::move(terms)),
-        threads_(useful_threads(threads, 8 * terms_.rows * static_cast<std::int64_t>(terms_.weight_sums.size()))) {}
+        threads_(
+            useful_threads(threads, 8 * terms_.rows * static_cast<std::int64_t>(terms_.facts->weight_sums.size()))) {}
   void run(const Team& team) noexcept override;
   int threads() const override { return threads_; }
 
