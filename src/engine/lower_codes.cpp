@@ -31,20 +31,6 @@ std::vector<ByteGrid> constant_grids(const Lowering& l, const Node& node) {
   return grids;
 }
 
-/// A step that keeps the order of elements. `make` makes it for their number.
-template <class Make>
-void add_elementwise(Lowering& l, const Node& node, std::string kernel, Make make) {
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  auto& step = l.add(make(element_count(l.shape(y))), node.name, op_name(node.op), std::move(kernel));
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  step.info.inputs = {l.graph.value(x).name};
-  step.info.outputs = {l.graph.value(y).name};
-  l.define_reals(y, destination);
-}
-
 bool lower_quantize(Lowering& l, NodeId id, const QuantizeLinear& op) {
   const Node& node = l.graph.node(id);
   const Shape& shape = l.shape(node.inputs[0]);
@@ -52,9 +38,9 @@ bool lower_quantize(Lowering& l, NodeId id, const QuantizeLinear& op) {
   std::vector<ByteGrid> grids = constant_grids(l, node);
   if (grids.empty()) return false;
   if (grids.size() == 1) {
-    add_elementwise(l, node, "codes", [&](std::int64_t count) {
-      return std::make_unique<QuantizeLinearStep>(grids[0], count, l.isa, l.threads);
-    });
+    add_elementwise(l, node.inputs[0], node.outputs[0],
+                    std::make_unique<QuantizeLinearStep>(grids[0], element_count(shape), l.isa, l.threads),
+                    op_name(node.op), "codes");
     return true;
   }
   const std::int64_t given = op.axis.value_or(1);
@@ -64,9 +50,8 @@ bool lower_quantize(Lowering& l, NodeId id, const QuantizeLinear& op) {
   ChannelLayout layout{1, shape[axis], 1};
   for (std::size_t i = 0; i < shape.size(); ++i)
     if (i != axis) (i < axis ? layout.outer : layout.inner) *= shape[i];
-  add_elementwise(l, node, "codes", [&](std::int64_t /*count*/) {
-    return std::make_unique<QuantizeChannelsStep>(std::move(grids), layout, l.isa);
-  });
+  add_elementwise(l, node.inputs[0], node.outputs[0],
+                  std::make_unique<QuantizeChannelsStep>(std::move(grids), layout, l.isa), op_name(node.op), "codes");
   return true;
 }
 
@@ -75,8 +60,9 @@ bool lower_cast(Lowering& l, NodeId id) {
   const DataType from = l.dtype(node.inputs[0]), to = l.dtype(node.outputs[0]);
   const bool narrows = from == DataType::float32 && to == DataType::float16;
   if (!narrows && !(from == DataType::float16 && to == DataType::float32)) return false;
-  add_elementwise(l, node, "half",
-                  [&](std::int64_t count) { return std::make_unique<HalfStep>(narrows, count, l.isa, l.threads); });
+  add_elementwise(l, node.inputs[0], node.outputs[0],
+                  std::make_unique<HalfStep>(narrows, element_count(l.shape(node.inputs[0])), l.isa, l.threads),
+                  op_name(node.op), "half");
   return true;
 }
 

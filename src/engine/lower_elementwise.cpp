@@ -110,12 +110,6 @@ std::optional<Call> find_call(const Parametric& op) {
   return std::nullopt;
 }
 
-void describe(const Lowering& l, Step& step, const Node& node) {
-  for (ValueId input : node.inputs)
-    if (input != ValueId::none && !l.graph.is_constant(input)) step.info.inputs.push_back(l.graph.value(input).name);
-  step.info.outputs = {l.graph.value(node.outputs[0]).name};
-}
-
 bool lower_batch_norm(Lowering& l, NodeId id, const BatchNorm& norm) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
@@ -131,16 +125,12 @@ bool lower_batch_norm(Lowering& l, NodeId id, const BatchNorm& norm) {
     terms.push_back(static_cast<float>(beta->data<float>()[c] - k * mean->data<float>()[c]));
   }
   const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
   const std::int64_t inner = element_count(s) / std::max<std::int64_t>(1, s[0] * s[1]);
   const bool last = layout == Layout::channels_last;
-  auto& step = l.add(std::make_unique<ScaleShiftStep>(std::move(factors), std::move(terms), last ? s[0] * inner : s[0],
-                                                      last ? 1 : inner),
-                     node.name, op_name(node.op), "float");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  describe(l, step, node);
-  l.define_reals(y, destination);
+  add_elementwise(l, x, y,
+                  std::make_unique<ScaleShiftStep>(std::move(factors), std::move(terms), last ? s[0] * inner : s[0],
+                                                   last ? 1 : inner),
+                  op_name(node.op), "float");
   return true;
 }
 
@@ -148,14 +138,8 @@ bool lower_clamp(Lowering& l, NodeId id, const Activation& clamp) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   if (l.dtype(x) != DataType::float32) return false;
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
-  auto& step = l.add(std::make_unique<ClampStep>(clamp.low, clamp.high, element_count(l.shape(y))), node.name,
-                     op_name(node.op), "float");
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  describe(l, step, node);
-  l.define_reals(y, destination);
+  add_elementwise(l, x, y, std::make_unique<ClampStep>(clamp.low, clamp.high, element_count(l.shape(y))),
+                  op_name(node.op), "float");
   return true;
 }
 
@@ -169,26 +153,21 @@ bool lower_add(Lowering& l, NodeId id) {
   step.add_operand(destination.buffer, Access::write);
   step.add_operand(left.buffer, Access::read);
   step.add_operand(right.buffer, Access::read);
-  describe(l, step, node);
+  for (ValueId input : node.inputs)
+    if (!l.graph.is_constant(input)) step.info.inputs.push_back(l.graph.value(input).name);
+  step.info.outputs = {l.graph.value(y).name};
   l.define_reals(y, destination);
   return true;
 }
 
 /// Adds the step that computes y from x, on behalf of the node that computes y.
 bool lower_function(Lowering& l, ValueId x, ValueId y, const Call& call, const std::string& operators) {
-  const Node& node = l.graph.node(l.graph.producer(y));
   if (l.dtype(x) != DataType::float32) return false;
-  const Layout layout = l.layout(x);
-  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
   const RealFunctionKernels& kernels = real_function_kernels(l.isa);
-  auto& step = l.add(std::make_unique<FunctionStep>(kernels.find(call.function), call.alpha, call.beta,
-                                                    element_count(l.shape(y)), l.threads),
-                     node.name, operators, kernels.name);
-  step.add_operand(destination.buffer, Access::write);
-  step.add_operand(source.buffer, Access::read);
-  step.info.inputs = {l.graph.value(x).name};
-  step.info.outputs = {l.graph.value(y).name};
-  l.define_reals(y, destination);
+  add_elementwise(l, x, y,
+                  std::make_unique<FunctionStep>(kernels.find(call.function), call.alpha, call.beta,
+                                                 element_count(l.shape(y)), l.threads),
+                  operators, kernels.name);
   return true;
 }
 

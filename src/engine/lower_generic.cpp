@@ -72,16 +72,11 @@ void multiply(const Node& node, std::span<const TensorView> in, std::span<const 
   ops::evaluate_products(node.op, in, out[0], onednn::multiply_matrices);
 }
 
-bool is_real_product(const Lowering& l, const Node& node) {
-  return (std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op)) &&
-         l.dtype(node.outputs[0]) == DataType::float32;
-}
-
 }  // namespace
 
 void lower_generic(Lowering& l, NodeId id) {
   Node node = l.graph.node(id);
-  const bool is_product = is_real_product(l, node);
+  const bool is_product = ops::is_matrix_product(node.op) && l.dtype(node.outputs[0]) == DataType::float32;
   const ops::Evaluate function = is_product ? multiply : ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
   auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op, rank_of(l, node)) : std::nullopt;
@@ -121,28 +116,31 @@ void lower_generic(Lowering& l, NodeId id) {
   }
 }
 
-bool evaluate_elementwise(const Lowering& l, const Node& node, std::vector<float>& reals) {
+std::optional<std::vector<float>> evaluate_elementwise(const Lowering& l, const Node& node, std::size_t count,
+                                                       const FindReals& find) {
   const ops::OperatorInfo& row = ops::info(node.op);
-  if (!row.traits.elementwise || row.inputs.front().use != ops::Use::data) return false;
-  if (node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32) return false;
-  const Shape many{static_cast<std::int64_t>(reals.size())}, one{1};
-  std::vector<float> scalars(node.inputs.size()), result(reals.size());
-  std::vector<TensorView> inputs{{DataType::float32, many, reinterpret_cast<std::byte*>(reals.data())}};
-  for (std::size_t i = 1; i < node.inputs.size(); ++i) {
-    const ValueId input = node.inputs[i];
-    if (input != ValueId::none) {
-      const auto scalar = l.constant_scalar(input);
-      if (!scalar) return false;
+  if (!row.traits.elementwise || row.evaluate == nullptr || row.inputs.front().use != ops::Use::data ||
+      node.outputs.size() != 1 || l.dtype(node.outputs[0]) != DataType::float32)
+    return std::nullopt;
+  const Shape many{static_cast<std::int64_t>(count)}, one{1};
+  const auto bytes = [](const float* reals) { return reinterpret_cast<std::byte*>(const_cast<float*>(reals)); };
+  std::vector<float> scalars(node.inputs.size()), result(count);
+  std::vector<TensorView> inputs;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (const std::vector<float>* reals = find(i)) {
+      inputs.push_back({DataType::float32, many, bytes(reals->data())});  // read only
+    } else if (node.inputs[i] == ValueId::none) {
+      inputs.push_back({DataType::float32, one, nullptr});
+    } else if (const auto scalar = l.constant_scalar(node.inputs[i])) {
       scalars[i] = *scalar;
+      inputs.push_back({DataType::float32, one, bytes(&scalars[i])});
+    } else {
+      return std::nullopt;
     }
-    inputs.push_back(
-        {DataType::float32, one, input == ValueId::none ? nullptr : reinterpret_cast<std::byte*>(&scalars[i])});
   }
-  const TensorView output{DataType::float32, many, reinterpret_cast<std::byte*>(result.data())};
-  if (row.evaluate == nullptr) return false;
+  const TensorView output{DataType::float32, many, bytes(result.data())};
   row.evaluate(node, inputs, {&output, 1});
-  reals = std::move(result);
-  return true;
+  return result;
 }
 
 bool lower_gather(Lowering& l, NodeId id) {

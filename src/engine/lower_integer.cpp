@@ -146,9 +146,11 @@ std::optional<CodeTable> code_table(const Lowering& l, const Node& node) {
   if (!from || !to) return std::nullopt;
   std::vector<float> reals(256);
   for (int q = 0; q < 256; ++q) reals[static_cast<std::size_t>(q)] = dequantize_code(q, *from);
-  if (!evaluate_elementwise(l, node, reals)) return std::nullopt;
+  const auto results =
+      evaluate_elementwise(l, node, reals.size(), [&](std::size_t slot) { return slot == 0 ? &reals : nullptr; });
+  if (!results) return std::nullopt;
   CodeTable table;
-  for (std::size_t q = 0; q < 256; ++q) table[q] = quantize_code(reals[q], *to);
+  for (std::size_t q = 0; q < 256; ++q) table[q] = quantize_code((*results)[q], *to);
   return table;
 }
 

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -182,9 +183,26 @@ bool lower_gather(Lowering& lowering, NodeId id);
 /// values, or if its input or output has no grid of at most 8 bits.
 std::optional<CodeTable> code_table(const Lowering& lowering, const Node& node);
 
-/// Applies an elementwise node whose other inputs are one-element constants to `reals`, in place. Returns false for
-/// other nodes.
-bool evaluate_elementwise(const Lowering& lowering, const Node& node, std::vector<float>& reals);
+/// The reals of an input slot; null if the slot is a one-element constant, or absent.
+using FindReals = std::function<const std::vector<float>*(std::size_t slot)>;
+/// The results of an elementwise node for `count` reals per input; none for other nodes, and if an input has neither
+/// reals nor one constant element.
+std::optional<std::vector<float>> evaluate_elementwise(const Lowering& lowering, const Node& node, std::size_t count,
+                                                       const FindReals& find);
+
+/// Adds the step that computes each element of y from the element of x at the same place, in the layout of x.
+template <class S>
+void add_elementwise(Lowering& l, ValueId x, ValueId y, std::unique_ptr<S> made, std::string operators,
+                     std::string kernel) {
+  const Layout layout = l.layout(x);
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  Step& step = l.add(std::move(made), l.graph.node(l.graph.producer(y)).name, std::move(operators), std::move(kernel));
+  step.add_operand(destination.buffer, Access::write);
+  step.add_operand(source.buffer, Access::read);
+  step.info.inputs = {l.graph.value(x).name};
+  step.info.outputs = {l.graph.value(y).name};
+  l.define_reals(y, destination);
+}
 
 /// Entry i is the index in plain order of element i, in memory order, of a flattened channels-last image.
 std::vector<std::int64_t> folded_order(const Slot& folded);

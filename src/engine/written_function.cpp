@@ -51,32 +51,16 @@ class Region {
   /// Adds a node if it computes a function of x alone. Returns whether it did.
   bool add(NodeId id) {
     const Node& node = l_.graph.node(id);
-    const ops::OperatorInfo& row = ops::info(node.op);
-    const ValueId y = node.outputs.empty() ? ValueId::none : node.outputs[0];
-    if ((l_.is_claimed(id) && id != claimed_) || contains(nodes_, id) || !row.traits.elementwise ||
-        !is_continuous(node.op) || row.evaluate == nullptr || node.outputs.size() != 1 ||
-        l_.dtype(y) != DataType::float32 || l_.shape(y) != l_.shape(x_))
-      return false;
-    const Shape many{std::ssize(samples())}, one{1};
-    Reals scalars(node.inputs.size()), result(samples().size());
-    std::vector<TensorView> inputs;
-    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      const ValueId input = node.inputs[i];
-      if (input == ValueId::none) {
-        inputs.emplace_back();
-      } else if (const auto found = results_.find(input); found != results_.end()) {
-        inputs.push_back({DataType::float32, many, reinterpret_cast<std::byte*>(found->second.data())});
-      } else if (const auto scalar = l_.constant_scalar(input)) {
-        scalars[i] = *scalar;
-        inputs.push_back({DataType::float32, one, reinterpret_cast<std::byte*>(&scalars[i])});
-      } else {
-        return false;
-      }
-    }
-    const TensorView output{DataType::float32, many, reinterpret_cast<std::byte*>(result.data())};
-    row.evaluate(node, inputs, {&output, 1});
+    if ((l_.is_claimed(id) && id != claimed_) || contains(nodes_, id) || !is_continuous(node.op)) return false;
+    const ValueId y = node.outputs[0];
+    if (node.outputs.size() != 1 || l_.shape(y) != l_.shape(x_)) return false;
+    auto result = evaluate_elementwise(l_, node, samples().size(), [&](std::size_t slot) -> const Reals* {
+      const auto found = results_.find(node.inputs[slot]);
+      return found == results_.end() ? nullptr : &found->second;
+    });
+    if (!result) return false;
     nodes_.push_back(id);
-    results_.emplace(y, std::move(result));
+    results_.emplace(y, std::move(*result));
     return true;
   }
 

@@ -68,7 +68,7 @@ void sum_taps(int count, const T* x, const Taps& taps, std::int64_t run, float* 
   sum_taps<0>(x, taps, run, y);
 }
 
-/// y = the weighted sum of rows, kRows of them or, if it is 0, as many as there are weights.
+/// Writes the weighted sum of the rows to y. kRows is their number; 0 means the number of weights.
 template <int kRows, class T>
 void sum_rows(std::span<const float* const> rows, std::span<const float> weights, std::int64_t n, T* __restrict y) {
   if constexpr (kRows > 0) {

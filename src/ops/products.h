@@ -32,6 +32,10 @@ struct BatchedProduct {
 };
 BatchedProduct matmul_product(std::span<const TensorView> in);
 
+/// Whether evaluate_products() evaluates it.
+inline bool is_matrix_product(const Op& op) {
+  return std::holds_alternative<Gemm>(op) || std::holds_alternative<MatMul>(op);
+}
 /// Evaluates a Gemm or a MatMul. multiply_add(product, alpha, a, b, y) adds one product to y.
 template <class MultiplyAdd>
 void evaluate_products(const Op& op, std::span<const TensorView> in, const TensorView& out, MultiplyAdd multiply_add) {

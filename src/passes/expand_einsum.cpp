@@ -123,50 +123,50 @@ class Expander {
     graph_.set_output(last, 0, output);
     graph_.rename_node(last, std::move(name));
   }
-  /// The shape of a Reshape that joins groups to axes; 0 keeps the axis at the same place, -1 is the rest.
+  /// Builds the shape of a Reshape: 0 keeps the axis at the same place, -1 is the rest, which one axis may be.
+  class ReshapeSizes {
+   public:
+    explicit ReshapeSizes(const Labels& batch) : shape_(batch.size(), 0) {}
+
+    /// Adds an axis. `place`: that of an equal axis in the input of the Reshape; none if there is none.
+    void add(std::int64_t size, std::optional<std::size_t> place) {
+      if (place == shape_.size()) {
+        shape_.push_back(0);
+      } else if (size > 0) {
+        shape_.push_back(size);
+      } else {
+        is_known_ = is_known_ && size < 0 && std::ranges::find(shape_, -1) == shape_.end();
+        shape_.push_back(-1);
+      }
+    }
+    /// Empty if the sizes are not known well enough.
+    std::optional<Shape> result() const { return is_known_ ? std::optional(shape_) : std::nullopt; }
+
+   private:
+    Shape shape_;
+    bool is_known_ = true;
+  };
+  /// The shape of a Reshape that joins groups to axes.
   std::optional<Shape> joined(const Labels& batch, const Axes& axes) const {
-    Shape shape(batch.size(), 0);
-    std::size_t place = batch.size();  // in the input of the Reshape
-    bool has_rest = false;
+    ReshapeSizes sizes(batch);
+    std::size_t place = batch.size();
     for (const Group& group : axes) {
       std::int64_t size = 1;
       for (Label label : group) size = size < 0 || c_.sizes.at(label) < 0 ? kDynamic : size * c_.sizes.at(label);
-      if (group.size() == 1 && place == shape.size()) {
-        shape.push_back(0);
-      } else if (size > 0) {
-        shape.push_back(size);
-      } else if (size < 0 && !has_rest) {
-        shape.push_back(-1);
-        has_rest = true;
-      } else {
-        return std::nullopt;
-      }
+      sizes.add(size, group.size() == 1 ? std::optional(place) : std::nullopt);
       place += group.size();
     }
-    return shape;
+    return sizes.result();
   }
   /// The shape of the Reshape that undoes it.
   std::optional<Shape> separated(const Labels& batch, const Axes& axes) const {
-    Shape shape(batch.size(), 0);
+    ReshapeSizes sizes(batch);
     std::size_t place = batch.size();
-    bool has_rest = false;
     for (const Group& group : axes) {
-      for (Label label : group) {
-        const std::int64_t size = c_.sizes.at(label);
-        if (group.size() == 1 && place == shape.size()) {
-          shape.push_back(0);
-        } else if (size > 0) {
-          shape.push_back(size);
-        } else if (size < 0 && !has_rest) {
-          shape.push_back(-1);
-          has_rest = true;
-        } else {
-          return std::nullopt;
-        }
-      }
+      for (Label label : group) sizes.add(c_.sizes.at(label), group.size() == 1 ? std::optional(place) : std::nullopt);
       ++place;
     }
-    return shape;
+    return sizes.result();
   }
   static bool is_changed(const Axes& axes) {
     return std::ranges::any_of(axes, [](const Group& group) { return group.size() != 1; });

@@ -19,7 +19,7 @@ bool FastProducts::run(NodeId id, const Node& node, bool has_constant_weights, s
   if (std::holds_alternative<Conv>(node.op) || std::holds_alternative<ConvTranspose>(node.op))
     return has_constant_weights && conv(id, node, in, out, layouts);
   layouts = {};
-  if (!std::holds_alternative<Gemm>(node.op) && !std::holds_alternative<MatMul>(node.op)) return false;
+  if (!ops::is_matrix_product(node.op)) return false;
   ops::evaluate_products(node.op, in, out[0], onednn::multiply_matrices);
   return true;
 }
