@@ -14,7 +14,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct BenchFlags {
   std::vector<std::string> models;
   std::string input;
   Cut cut;
@@ -38,7 +38,7 @@ struct Peaks {
 };
 
 /// Prints a table of the model's steps; returns the same as JSON.
-nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const Options& o,
+nlohmann::ordered_json print_profile(const std::string& model, const Graph& graph, const BenchFlags& o,
                                      const BenchOptions& options) {
   Peaks peaks;  // clock frequencies change, so peaks are measured before and after, and the larger one is used
   peaks.measure(o.bench.threads);
@@ -74,7 +74,7 @@ nlohmann::ordered_json print_profile(const std::string& model, const Graph& grap
 }
 
 /// The arrays of --input, or the first sample.
-std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
+std::vector<Tensor> first_sample(const Graph& graph, const BenchFlags& o) {
   std::vector<std::string> notes;
   if (is_array_input(o.input)) {
     std::vector<Tensor> inputs = arrange_inputs(load_arrays(o.input), input_specs(graph), o.input, notes);
@@ -88,7 +88,7 @@ std::vector<Tensor> first_sample(const Graph& graph, const Options& o) {
   return batch->runs.empty() ? std::move(batch->inputs) : std::move(batch->runs.front());
 }
 
-void bench_models(const Options& o) {
+void bench_models(const BenchFlags& o) {
   std::vector<Graph> graphs;
   const LoadOptions load = load_options_for(o.input);
   for (const auto& path : o.models) graphs.push_back(load_runnable(path, o.cut, load, !o.no_optimize));
@@ -143,7 +143,7 @@ void bench_models(const Options& o) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<BenchFlags>();
   CLI::App* verb = app.add_subcommand("bench", "Measure the time of one or more models; their runs alternate");
   verb->add_option("models", o->models, "ONNX models, float or quantized; speed-ups are against the first")->required();
   verb->add_option("--threads", o->bench.threads, "Cores to use, 0 for all (default: 1)")->check(CLI::Range(0, 1024));

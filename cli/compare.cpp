@@ -12,7 +12,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct CompareFlags {
   std::string float_model, quantized_model, data;
   Cut cut;
   int threads = 0;
@@ -30,7 +30,7 @@ nlohmann::ordered_json to_json(const ValueError& e) {
           {"bits", e.bits}};
 }
 
-void print_worst(const Options& o, const Comparison& result) {
+void print_worst(const CompareFlags& o, const Comparison& result) {
   std::vector<ValueError> layers = result.layers;
   std::stable_sort(layers.begin(), layers.end(), [](const auto& a, const auto& b) { return a.sqnr_db < b.sqnr_db; });
   layers.resize(std::min(layers.size(), o.worst));
@@ -41,7 +41,7 @@ void print_worst(const Options& o, const Comparison& result) {
   if (!layers.empty()) o.output->table(rows);
 }
 
-void compare_models(const Options& o) {
+void compare_models(const CompareFlags& o) {
   const LoadOptions load = load_options_for(o.data);
   const Graph float_graph = load_runnable(o.float_model, o.cut, load);
   const Graph quantized_graph = load_runnable(o.quantized_model, o.cut, load);
@@ -89,7 +89,7 @@ void compare_models(const Options& o) {
 }  // namespace
 
 void add_compare(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<CompareFlags>();
   CLI::App* verb = app.add_subcommand("compare", "Compare a quantized model with its float original");
   verb->add_option("float_model", o->float_model, "The float ONNX model")->required();
   verb->add_option("quantized_model", o->quantized_model, "The quantized ONNX model")->required();

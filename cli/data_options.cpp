@@ -47,7 +47,7 @@ std::string help_of(const Flag& flag) {
   return text;
 }
 
-constexpr const char* kGroup = "Data";
+constexpr const char* kDataGroup = "Data";
 
 }  // namespace
 
@@ -64,23 +64,23 @@ DataOptions::DataOptions(CLI::App& verb) : values_(std::make_unique<Values>()) {
     const Flag& flag = kFlags[i];
     verb.add_option(fmt::format("--{}", flag.key), values_->texts[i], help_of(flag))
         ->type_name(flag.type)
-        ->group(kGroup);
+        ->group(kDataGroup);
   }
   verb.add_option("--preprocess", values_->preprocess_file, "Read the keys above from a file; flags override it")
       ->type_name("FILE.toml")
-      ->group(kGroup);
+      ->group(kDataGroup);
   const auto add_audio = [&](const char* name, std::optional<std::int64_t>& value, const char* type, const char* help) {
-    verb.add_option(name, value, help)->type_name(type)->check(CLI::PositiveNumber.description(""))->group(kGroup);
+    verb.add_option(name, value, help)->type_name(type)->check(CLI::PositiveNumber.description(""))->group(kDataGroup);
   };
   add_audio("--sample-rate", values_->audio.sample_rate, "HZ",
             "Resample audio files to this rate (default: their own)");
   add_audio("--window", values_->audio.window, "SAMPLES",
             "Length of the windows of audio files (default: the input's length, or the whole file if that is open)");
   add_audio("--hop", values_->audio.hop, "SAMPLES", "From the start of a window to the next (default: --window)");
-  verb.add_option("--limit", values_->limit, "Use at most N samples")->type_name("N")->group(kGroup);
+  verb.add_option("--limit", values_->limit, "Use at most N samples")->type_name("N")->group(kDataGroup);
   verb.add_flag("--strict", values_->strict,
                 "Treat an unreadable image or audio file as an error (default: skip it and print its name)")
-      ->group(kGroup);
+      ->group(kDataGroup);
 }
 
 DataOptions::~DataOptions() = default;

@@ -11,7 +11,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct EvalFlags {
   std::string model, data;
   Cut cut;
   int threads = 0;
@@ -21,7 +21,7 @@ struct Options {
   std::unique_ptr<Output> output;
 };
 
-void eval(const Options& o) {
+void eval(const EvalFlags& o) {
   const Graph graph = load_runnable(o.model, o.cut, load_options_for(o.data));
   Dataset dataset = open_dataset(o.data, input_specs(graph), o.data_options->resolve());
   o.output->say_all(dataset.notes);
@@ -50,7 +50,7 @@ void eval(const Options& o) {
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvalFlags>();
   CLI::App* verb = app.add_subcommand("eval", "Measure top-1 and top-5 accuracy and latency on labelled data");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
   verb->add_option("--data", o->data, fmt::format("Labelled samples: {}", kDataForms))->required();

@@ -13,14 +13,14 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct FoldFlags {
   std::string model, output_path;
   std::vector<std::string> skip;
   std::optional<std::int64_t> opset;
   std::unique_ptr<Output> output;
 };
 
-void fold(const Options& o) {
+void fold(const FoldFlags& o) {
   Graph graph = load_float(o.model, "fold");
   const std::size_t nodes_before = graph.node_count();
   const auto records = optimize(graph, {.skip = o.skip});
@@ -45,7 +45,7 @@ void fold(const Options& o) {
 }  // namespace
 
 void add_fold(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<FoldFlags>();
   CLI::App* verb = app.add_subcommand("fold", "Fold BatchNorm and constants, merge activations; stays in float");
   verb->add_option("model", o->model, "The float ONNX model")->required();
   verb->add_option("-o,--output", o->output_path, "Where to write the folded model")->required();

@@ -14,7 +14,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct InspectFlags {
   std::string model;
   std::vector<std::string> shapes;
   bool optimize = false, checks = false;
@@ -72,7 +72,7 @@ std::string verdict(const Support& support) {
   return text;
 }
 
-void inspect(const Options& o) {
+void inspect(const InspectFlags& o) {
   const Graph loaded = load_onnx(o.model);
   Graph optimized = loaded;
   if (!is_quantized(loaded)) optimize(optimized);
@@ -127,7 +127,7 @@ void inspect(const Options& o) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<InspectFlags>();
   CLI::App* verb = app.add_subcommand(
       "inspect", "Report whether a model can be run and quantized, and list its layers, shapes, parameters and MACs");
   verb->add_option("model", o->model, "The ONNX model")->required();

@@ -26,7 +26,7 @@ namespace bitfold::cli {
 namespace {
 
 /// The flags of quantize and analyze; analyze has no output, search or data-free mode.
-struct Options {
+struct QuantizeFlags {
   std::string model, output_path, data, load_calibration_path, save_calibration_path;
   Cut cut;
   int threads = 0;
@@ -49,7 +49,7 @@ struct Work {
   CalibratedNetwork network;
 };
 
-void check_sources(const Options& o) {
+void check_sources(const QuantizeFlags& o) {
   if (o.is_data_free()) {
     if (!o.data.empty() || !o.load_calibration_path.empty())
       throw Error("--data-free cannot be combined with --calibrate or --calibration; leave one of them out");
@@ -62,7 +62,7 @@ void check_sources(const Options& o) {
         fmt::format("one of --calibrate DATA{} and --calibration FILE", o.data_free == nullptr ? "" : ", --data-free"));
 }
 
-void check_statistics_only(const Options& o, const Recipe& recipe) {
+void check_statistics_only(const QuantizeFlags& o, const Recipe& recipe) {
   if (!needs_samples(recipe)) return;
   std::string asking;
   if (reads_samples(recipe.rounding)) asking += fmt::format("--rounding {}", to_string(recipe.rounding));
@@ -74,7 +74,7 @@ void check_statistics_only(const Options& o, const Recipe& recipe) {
 }
 
 /// Saved statistics belong to the network as loaded, neither equalized nor smoothed.
-Recipe without_preparation(const Options& o, Recipe recipe) {
+Recipe without_preparation(const QuantizeFlags& o, Recipe recipe) {
   if (o.load_calibration_path.empty() && o.save_calibration_path.empty()) return recipe;
   const char* flag = o.data.empty() ? "--calibration" : "--save-calibration";
   const auto refuse = [&](const std::string& what) {
@@ -89,7 +89,7 @@ Recipe without_preparation(const Options& o, Recipe recipe) {
   return recipe;
 }
 
-void say_prepared(const Options& o, const Recipe& asked, const CalibratedNetwork& network) {
+void say_prepared(const QuantizeFlags& o, const Recipe& asked, const CalibratedNetwork& network) {
   const Preparation& preparation = network.preparation;
   std::size_t channels = 0;
   for (const EqualizedRegion& region : preparation.equalized) channels += region.factors.size();
@@ -104,11 +104,11 @@ void say_prepared(const Options& o, const Recipe& asked, const CalibratedNetwork
     o.output->say("observer min_max: the network has LayerNormalizations, whose few large values matter");
 }
 
-QuantizeOptions library_options(const Options& o, ProgressBar& bar) {
+QuantizeOptions library_options(const QuantizeFlags& o, ProgressBar& bar) {
   return {.threads = o.threads, .progress = bar.progress(), .warn = print_warning, .cut = o.cut};
 }
 
-Work calibrate_checked(const Options& o) {
+Work calibrate_checked(const QuantizeFlags& o) {
   if (o.threads > 0) limit_threads(o.threads);  // also for reading images
   const Graph graph = load_float(o.model, o.verb->get_name(), load_options_for(o.data));
   const Graph runnable = o.cut.empty() ? graph : extract_part(graph, o.cut).graph;
@@ -137,12 +137,12 @@ Work calibrate_checked(const Options& o) {
   return work;
 }
 
-Work calibrated(const Options& o) {
+Work calibrated(const QuantizeFlags& o) {
   check_sources(o);
   return naming_file_of_nodes(o.model, [&] { return calibrate_checked(o); });
 }
 
-QuantizeResult quantized(const Options& o, const Work& work) {
+QuantizeResult quantized(const QuantizeFlags& o, const Work& work) {
   ProgressBar bar;
   return naming_file_of_nodes(
       o.model, [&] { return quantize(work.network, work.samples.source.get(), library_options(o, bar)); });
@@ -171,7 +171,8 @@ std::string why_larger(double float_bytes, const Graph& optimized, const Quantiz
                      has_integers ? "" : ", and no node runs in integers");
 }
 
-void print_summary(const Options& o, const QuantizeResult& result, const CalibratedNetwork& network, double seconds) {
+void print_summary(const QuantizeFlags& o, const QuantizeResult& result, const CalibratedNetwork& network,
+                   double seconds) {
   // Layers with weights that stay in float are named with the reason.
   for (const auto& layer : result.decisions) {
     constexpr std::array kWithWeights{"Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN"};
@@ -206,7 +207,7 @@ void print_summary(const Options& o, const QuantizeResult& result, const Calibra
   o.output->say(fmt::format("next: bitfold compare {} {} --data DATA", o.model, o.output_path));
 }
 
-void quantize_model(const Options& o) {
+void quantize_model(const QuantizeFlags& o) {
   std::error_code ignored;  // if either file does not exist, they are different
   if (std::filesystem::equivalent(o.model, o.output_path, ignored))
     throw Error(fmt::format("{}: the output would overwrite the float model; write to another file", o.output_path));
@@ -257,7 +258,7 @@ void quantize_model(const Options& o) {
 }
 
 /// Quantizes in memory only, and explains the result.
-void analyze_model(const Options& o) {
+void analyze_model(const QuantizeFlags& o) {
   const Work work = calibrated(o);
   const CalibratedNetwork& network = work.network;
   const QuantizeResult result = quantized(o, work);
@@ -269,7 +270,7 @@ void analyze_model(const Options& o) {
   o.output->write(nlohmann::ordered_json::parse(analysis_json(analysis)));
 }
 
-void add_common_flags(CLI::App& verb, Options& o) {
+void add_common_flags(CLI::App& verb, QuantizeFlags& o) {
   o.verb = &verb;
   verb.add_option("model", o.model, "The float ONNX model")->required();
   verb.add_option("--calibrate", o.data, fmt::format("Samples: {}; about 100 are enough", kDataForms));
@@ -285,7 +286,7 @@ void add_common_flags(CLI::App& verb, Options& o) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeFlags>();
   CLI::App* verb = app.add_subcommand("quantize", "Quantize a float model with some sample inputs");
   verb->add_option("-o,--output", o->output_path, "Where to write the quantized model")->required();
   add_opset_flag(*verb, o->opset);
@@ -299,7 +300,7 @@ void add_quantize(CLI::App& app) {
 }
 
 void add_analyze(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<QuantizeFlags>();
   CLI::App* verb =
       app.add_subcommand("analyze", "Find the layers that cause the error of quantization, the reasons, and remedies");
   add_common_flags(*verb, *o);

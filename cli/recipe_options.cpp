@@ -7,7 +7,7 @@
 namespace bitfold::cli {
 namespace {
 
-constexpr const char* kGroup = "Recipe";
+constexpr const char* kRecipeGroup = "Recipe";
 
 std::string help(const RecipeField& field) {
   const bool has_own_type = field.type == RecipeField::Type::names || field.type == RecipeField::Type::boolean;
@@ -45,10 +45,11 @@ RecipeOptions::RecipeOptions(CLI::App& verb) {
       verb.add_flag_function(
               fmt::format("{},!--no-{}", flag, flag.substr(2)),
               [&texts](std::int64_t count) { texts = {count > 0 ? "true" : "false"}; }, help(field))
-          ->group(kGroup);
+          ->group(kRecipeGroup);
       continue;
     }
-    CLI::Option* option = verb.add_option(flag, texts, help(field))->type_name(type_name(field.type))->group(kGroup);
+    CLI::Option* option =
+        verb.add_option(flag, texts, help(field))->type_name(type_name(field.type))->group(kRecipeGroup);
     if (field.type == RecipeField::Type::names)
       option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     else
@@ -56,16 +57,16 @@ RecipeOptions::RecipeOptions(CLI::App& verb) {
   }
   verb.add_option("--scheme", scheme_, "--weight-scheme and --activation-scheme at once")
       ->type_name("WORD")
-      ->group(kGroup);
+      ->group(kRecipeGroup);
   verb.add_option("--layer", layers_,
                   "A setting of a single layer, such as conv1:weight_bits=8 or fc:in_float=true (may be repeated)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("NODE:KEY=VALUE")
-      ->group(kGroup);
+      ->group(kRecipeGroup);
   verb.add_option("--recipe", path_, "Read a TOML or JSON file with these keys: weight_bits = 4 ...; flags override it")
       ->type_name("FILE")
-      ->group(kGroup);
+      ->group(kRecipeGroup);
 }
 
 Recipe RecipeOptions::resolve() const {

@@ -18,7 +18,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct RunFlags {
   std::string model, input, output_path;
   Cut cut;
   int threads = 1;
@@ -44,7 +44,7 @@ std::vector<std::string> other_names(const Graph& graph, const std::vector<Named
 /// Either executor of one network.
 class Runner {
  public:
-  Runner(const Graph& graph, const Options& o) : graph_(graph) {
+  Runner(const Graph& graph, const RunFlags& o) : graph_(graph) {
     if (o.simulate)
       reference_.emplace(graph);
     else
@@ -75,7 +75,7 @@ std::vector<std::string> output_names(const std::vector<std::string>& files) {
 }
 
 /// Runs the network once for each sample of a folder or list, or of one image or audio file.
-void run_samples(const Options& o) {
+void run_samples(const RunFlags& o) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (!o.output_path.empty()) {
@@ -112,7 +112,7 @@ void run_samples(const Options& o) {
   o.output->write({{"model", o.model}, {"samples", count}});
 }
 
-void run_file(const Options& o) {
+void run_file(const RunFlags& o) {
   Graph graph = load_runnable(o.model, o.cut);
   if (o.input.empty() && !graph.inputs().empty())
     throw CLI::RequiredError(fmt::format("--input (the network reads {})", describe_interface(graph).front()));
@@ -142,7 +142,7 @@ void run_file(const Options& o) {
   o.output->write({{"model", o.model}, {"outputs", list}});
 }
 
-void run_model(const Options& o) {
+void run_model(const RunFlags& o) {
   if (is_array_input(o.input)) {
     if (const std::string flag = o.data_options->first_given(); !flag.empty())
       throw Error(fmt::format("{}: '{}' is an array, which is taken as it is; leave out {}", flag, o.input, flag));
@@ -155,7 +155,7 @@ void run_model(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<RunFlags>();
   CLI::App* verb = app.add_subcommand("run", "Run a model and write its outputs");
   verb->add_option("model", o->model, "The ONNX model, float or quantized")->required();
   verb->add_option(

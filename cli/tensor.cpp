@@ -15,7 +15,7 @@
 namespace bitfold::cli {
 namespace {
 
-struct Options {
+struct TensorFlags {
   std::string input, output_path, scheme = "asymmetric";
   int bits = 8, axis = -1;
   bool is_signed = false, is_unsigned = false;
@@ -41,7 +41,7 @@ Distortion error_of(const Tensor& x, const Tensor& y) {
   return e;
 }
 
-QuantParams choose(const Options& o, const Tensor& x) {
+QuantParams choose(const TensorFlags& o, const Tensor& x) {
   const Scheme scheme = o.scheme == "symmetric" ? Scheme::symmetric : Scheme::asymmetric;
   // As in common practice, symmetric codes are signed and asymmetric codes unsigned by default.
   const bool is_signed = o.is_signed || (!o.is_unsigned && scheme == Scheme::symmetric);
@@ -80,7 +80,7 @@ void print_codes(const Output& output, const Tensor& codes) {
   if (rows > kMaxRows) output.say("   ...");
 }
 
-void quantize_tensor(const Options& o) {
+void quantize_tensor(const TensorFlags& o) {
   const auto arrays = load_arrays(o.input);
   if (arrays.size() != 1) throw Error(fmt::format("{}: contains {} arrays, expected one", o.input, arrays.size()));
   const Tensor& x = arrays.front().tensor;
@@ -122,7 +122,7 @@ void quantize_tensor(const Options& o) {
 }  // namespace
 
 void add_tensor(CLI::App& app) {
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TensorFlags>();
   CLI::App* verb = app.add_subcommand("tensor", "Quantize one array: scale, zero_point, codes, error");
   verb->add_option("input", o->input, "A float32 .npy file, also through a pipe (/dev/stdin)")->required();
   verb->add_option("--bits", o->bits, "Bits of the codes, 2 to 16 (default 8)");

@@ -39,5 +39,6 @@ function(bitfold_embed target output namespace)
     COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DNAMESPACE=${namespace} "-DPAIRS=${joined}" -P ${bitfold_embed_script}
     DEPENDS ${files} ${bitfold_embed_script}
     VERBATIM)
+  set_source_files_properties(${output} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_sources(${target} PRIVATE ${output})
 endfunction()

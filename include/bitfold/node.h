@@ -18,6 +18,9 @@ class Graph;
 /// Handles into one Graph. They stay valid until compact(). Functions of Graph throw Error on an id that this graph
 /// never returned. ValueId::none is accepted only where an input or output may be absent.
 enum class ValueId : std::int32_t { none = -1 };
+/// The position of a value among the values of its graph. `id` is not none.
+constexpr std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
 enum class NodeId : std::int32_t { none = -1 };
 
 struct Node {

@@ -29,7 +29,7 @@ WaveformLayout waveform_layout(const InputSpec& input, const std::string& where)
 
 constexpr std::size_t kMaxWindows = 10'000'000;
 
-struct Window {
+struct AudioWindow {
   std::size_t file;
   std::int64_t first, length;
 };
@@ -92,7 +92,7 @@ class AudioSource final : public BatchSource {
     batch.sample_count = static_cast<std::int64_t>(end - position_);
     if (layout_.has_batch) batch.inputs.push_back(Tensor(DataType::float32, shape_of(batch.sample_count, length)));
     for (std::int64_t i = 0; i < batch.sample_count; ++i, ++position_) {
-      const Window& window = windows_[position_];
+      const AudioWindow& window = windows_[position_];
       if (layout_.has_batch) {
         write(window, batch.inputs[0].mutable_data<float>().subspan(static_cast<std::size_t>(i * length)));
       } else {
@@ -113,7 +113,7 @@ class AudioSource final : public BatchSource {
   }
   std::vector<std::string> files() const {
     std::vector<std::string> paths;
-    for (const Window& window : windows_) paths.push_back(path(window.file));
+    for (const AudioWindow& window : windows_) paths.push_back(path(window.file));
     return paths;
   }
 
@@ -158,7 +158,7 @@ class AudioSource final : public BatchSource {
   }
 
   // The rest of a short file's window stays 0, which is silence before the normalization.
-  void write(const Window& window, std::span<float> out) {
+  void write(const AudioWindow& window, std::span<float> out) {
     if (decoded_file_ != window.file) {
       decoded_ = read_audio(path(window.file), rate_);
       decoded_file_ = window.file;
@@ -176,7 +176,7 @@ class AudioSource final : public BatchSource {
   WaveformLayout layout_;
   Normalization normalization_;
   std::int64_t rate_ = 0;
-  std::vector<Window> windows_;
+  std::vector<AudioWindow> windows_;
   Shape shape_;  // of a batch, with 1 for the sizes that vary
   std::size_t position_ = 0;
   std::optional<std::size_t> decoded_file_;  // whose samples are decoded_

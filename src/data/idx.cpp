@@ -159,7 +159,7 @@ void check_end(IdxStream& stream, std::uint64_t left, const ArrayLayout& layout,
         to_string(layout.dtype), to_string(layout.shape));
 }
 
-std::unique_ptr<ArrayReader> open_idx(const ByteSource& bytes, const std::string& name) {
+std::unique_ptr<ArrayReader> open_idx_bytes(const ByteSource& bytes, const std::string& name) {
   const auto where = fmt::format("'{}'", name);
   IdxStream stream(bytes, name);
   ArrayLayout layout = read_header(stream, name);
@@ -184,11 +184,11 @@ std::unique_ptr<ArrayReader> open_idx(const ByteSource& bytes, const std::string
 }  // namespace
 
 Tensor parse_idx(std::span<const std::byte> bytes, const std::string& name) {
-  return open_idx(ByteSource(bytes), name)->read();
+  return open_idx_bytes(ByteSource(bytes), name)->read();
 }
 
 std::unique_ptr<ArrayReader> open_idx(const std::string& path) {
-  return open_idx(ByteSource(std::make_shared<const InputFile>(path)), path);
+  return open_idx_bytes(ByteSource(std::make_shared<const InputFile>(path)), path);
 }
 
 std::optional<IdxFiles> find_idx_files_of(const fs::path& images) {

@@ -153,16 +153,16 @@ void cmyk_to_rgb(Image& image, bool inverted) {
 }
 
 // The weights of one output pixel, in fixed point with kWeightBits fractional bits, over input [first, first + count).
-struct Window {
+struct FilterWindow {
   std::int64_t first = 0;
   std::vector<std::int32_t> weights;
 };
 constexpr int kWeightBits = 22;  // 8 bits of pixel and a sign leave 23 of 32
 
-std::vector<Window> make_windows(std::int64_t from, std::int64_t to) {
+std::vector<FilterWindow> make_windows(std::int64_t from, std::int64_t to) {
   const double ratio = static_cast<double>(from) / static_cast<double>(to);
   const double half_width = std::max(ratio, 1.0);
-  std::vector<Window> windows(static_cast<std::size_t>(to));
+  std::vector<FilterWindow> windows(static_cast<std::size_t>(to));
   std::vector<double> weights;
   for (std::int64_t i = 0; i < to; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * ratio;
@@ -175,7 +175,7 @@ std::vector<Window> make_windows(std::int64_t from, std::int64_t to) {
       weights.push_back(std::max(0.0, 1 - distance));
       sum += weights.back();
     }
-    Window& window = windows[static_cast<std::size_t>(i)];
+    FilterWindow& window = windows[static_cast<std::size_t>(i)];
     window.first = first;
     for (const double weight : weights)
       window.weights.push_back(static_cast<std::int32_t>(std::floor(weight / sum * (1 << kWeightBits) + 0.5)));
@@ -186,9 +186,9 @@ std::vector<Window> make_windows(std::int64_t from, std::int64_t to) {
 // Resizes along one axis: `lines` of `from` pixels become `to` pixels. The `step` values of a pixel are adjacent, and
 // the next pixel is `step` values further. Horizontally step = channels; vertically a whole row is one "pixel".
 void resize_lines(const std::uint8_t* in, std::uint8_t* out, std::int64_t lines, std::int64_t from, std::int64_t step,
-                  const std::vector<Window>& windows) {
+                  const std::vector<FilterWindow>& windows) {
   for (std::int64_t line = 0; line < lines; ++line, in += from * step) {
-    for (const Window& window : windows) {
+    for (const FilterWindow& window : windows) {
       const std::uint8_t* source = in + window.first * step;
       for (std::int64_t k = 0; k < step; ++k) {
         std::int32_t sum = 1 << (kWeightBits - 1);

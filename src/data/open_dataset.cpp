@@ -22,13 +22,6 @@ std::string names_of(const std::vector<StoredArray>& arrays) {
   return text.empty() ? "no arrays" : text;
 }
 
-std::string names_of(const std::vector<InputSpec>& inputs) {
-  std::string text;
-  for (const InputSpec& input : inputs)
-    text += fmt::format("{}'{}' ({})", text.empty() ? "" : ", ", input.name, to_string(input.shape));
-  return text;
-}
-
 StoredArray* find(std::vector<StoredArray>& arrays, std::string_view name) {
   const auto found = std::find_if(arrays.begin(), arrays.end(), [&](const auto& array) { return array.name == name; });
   return found == arrays.end() ? nullptr : &*found;

@@ -11,20 +11,14 @@
 #include "numeric/reals.h"
 
 namespace bitfold {
-namespace {
 
-namespace fs = std::filesystem;
+namespace {
 
 std::string described(std::string_view name, DataType dtype, const std::optional<Shape>& shape) {
   return fmt::format("'{}' ({}{})", name, to_string(dtype), shape ? " " + to_string(*shape) : "");
 }
 
-std::string names_of(const std::vector<NamedTensor>& arrays) {
-  std::string text;
-  for (const NamedTensor& array : arrays)
-    text += (text.empty() ? "" : ", ") + described(array.name, array.tensor.dtype(), array.tensor.shape());
-  return text.empty() ? "no arrays" : text;
-}
+}  // namespace
 
 std::string names_of(const std::vector<InputSpec>& inputs) {
   std::string text;
@@ -32,6 +26,17 @@ std::string names_of(const std::vector<InputSpec>& inputs) {
     text += (text.empty() ? "" : ", ") +
             described(input.name, input.dtype, input.has_shape ? std::optional(input.shape) : std::nullopt);
   return text;
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string names_of(const std::vector<NamedTensor>& arrays) {
+  std::string text;
+  for (const NamedTensor& array : arrays)
+    text += (text.empty() ? "" : ", ") + described(array.name, array.tensor.dtype(), array.tensor.shape());
+  return text.empty() ? "no arrays" : text;
 }
 
 bool fits(const Shape& shape, const InputSpec& input) {

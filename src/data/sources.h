@@ -22,6 +22,9 @@ struct ArrayData {
 std::unique_ptr<BatchSource> make_array_source(ArrayData data, const std::vector<InputSpec>& inputs,
                                                const DatasetOptions& options, std::vector<std::string>& notes);
 
+/// Names, types and shapes, for messages: \"'x' (float32 [1, 3]), 'state' (float32 [1, 8])\".
+std::string names_of(const std::vector<InputSpec>& inputs);
+
 /// The labels of an integer array of shape [n] or [n, 1]. Throws Error beginning with `where` for other arrays.
 std::vector<std::int64_t> to_labels(const Tensor& array, const std::string& where);
 

@@ -101,15 +101,11 @@ bool lower_tiling_conv(Lowering& l, NodeId id, const ops::Convolution& c, const 
   by_tap.shape = {in.batch, wide.channels, in.height, in.width};
   by_tap.buffer = l.arena_buffer(static_cast<std::size_t>(element_count(by_tap.shape)) * sizeof(float));
   const auto decode = [&] { return by_taps(*l.constant_reals(node.inputs[1]), in.channels, out.channels, taps); };
-  (void)add_product(l, id, onednn::Primitive::convolution(small, wide, {}, 1, tail.epilogue(bias.has_value())),
-                    {tail,
-                     {.is_transposed = true, .layout = {}},
-                     decode,
-                     biases,
-                     source,
-                     by_tap,
-                     std::nullopt,
-                     element_count(l.shape(x)) * wide.channels});
+  FloatWeightsKey key;
+  key.is_transposed = true;
+  (void)add_product(
+      l, id, onednn::Primitive::convolution(small, wide, {}, 1, tail.epilogue(bias.has_value())),
+      {tail, key, decode, biases, source, by_tap, std::nullopt, element_count(l.shape(x)) * wide.channels});
   // The channels of a row of taps are adjacent in both.
   const std::int64_t run = kernel_w * out.channels, row = out.width * out.channels;
   const Movement movement{.shape = {in.batch * in.height, kernel_h, in.width, run},

@@ -102,7 +102,7 @@ bool lower_table(Lowering& l, const Node& node) {
   return true;
 }
 
-struct OwnStep {
+struct IntegerStep {
   Lowering& l;
   NodeId id;
   const Node& node;
@@ -160,7 +160,7 @@ bool lower_integer(Lowering& l, NodeId id) {
   if (lower_code_product(l, id)) return true;
   if (!l.has_codes(node.inputs[0])) return false;
   if (lower_integer_product(l, id)) return true;
-  return std::visit(OwnStep{l, id, node}, node.op);
+  return std::visit(IntegerStep{l, id, node}, node.op);
 }
 
 }  // namespace bitfold::engine

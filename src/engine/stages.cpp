@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::size_t kMaxStageBytes = std::size_t{256} << 20;
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
 
 bool has_objects(std::span<const ValueInfo> infos) {

@@ -8,8 +8,6 @@ namespace {
 /// The assumed value of every size that only a run determines.
 constexpr std::int64_t kAssumedSize = 16;
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 }  // namespace
 
 void Stages::pack_weights(std::span<const Shape> input_shapes) {

@@ -15,7 +15,6 @@ namespace {
 // In the order of LeftBecause.
 constexpr std::array<std::string_view, 3> kCauses{"cannot_run", "not_reached", "outside"};
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
 
 std::vector<ValueId> find_values(const Graph& graph, const std::vector<std::string>& names, const char* field) {

@@ -9,8 +9,6 @@
 namespace bitfold {
 namespace {
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 class Return {
  public:
   Return(const Part& part, const Graph& changed)

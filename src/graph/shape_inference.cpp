@@ -65,8 +65,6 @@ ItemType item_type_of(const Tensor& held) {
   return held.size() > 0 ? item_type_of(held.items()[0]) : ItemType{};
 }
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 /// Infers the nodes of a graph whose inputs are known, in order.
 void infer_nodes(const Graph& graph, bool uses_declared, std::vector<ValueInfo>& infos) {
   UnknownSizes unknown;

@@ -10,6 +10,8 @@
 
 namespace bitfold::onednn {
 
+inline constexpr auto kFloat = dnnl::memory::data_type::f32;
+
 inline const dnnl::engine& cpu() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;

@@ -17,7 +17,6 @@ namespace {
 
 using dnnl::memory;
 using Tag = memory::format_tag;
-constexpr auto kFloat = memory::data_type::f32;
 
 // oneDNN's memory type is not const, but inputs are only read.
 memory view(const memory::desc& desc, const float* data) { return {desc, cpu(), const_cast<float*>(data)}; }

@@ -15,7 +15,6 @@ namespace {
 
 using dnnl::memory;
 using Tag = memory::format_tag;
-constexpr auto kFloat = memory::data_type::f32;
 
 memory::desc image(const Image& i) { return {{i.batch, i.channels, i.height, i.width}, kFloat, Tag::nhwc}; }
 

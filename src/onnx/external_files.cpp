@@ -20,29 +20,29 @@ using google::protobuf::io::CodedInputStream;
 
 enum class Message { model, graph, node, attribute, function, sparse_tensor, tensor, entry };
 
-struct Field {
+struct SubmessageField {
   Message parent;
   std::uint32_t number;
   Message child;
 };
 
 // The fields of onnx.proto through which a model reaches its tensors.
-constexpr std::array<Field, 16> kFields{{{Message::model, 7, Message::graph},
-                                         {Message::model, 25, Message::function},
-                                         {Message::graph, 1, Message::node},
-                                         {Message::graph, 5, Message::tensor},
-                                         {Message::graph, 15, Message::sparse_tensor},
-                                         {Message::function, 7, Message::node},
-                                         {Message::node, 5, Message::attribute},
-                                         {Message::attribute, 5, Message::tensor},
-                                         {Message::attribute, 6, Message::graph},
-                                         {Message::attribute, 10, Message::tensor},
-                                         {Message::attribute, 11, Message::graph},
-                                         {Message::attribute, 22, Message::sparse_tensor},
-                                         {Message::attribute, 23, Message::sparse_tensor},
-                                         {Message::sparse_tensor, 1, Message::tensor},
-                                         {Message::sparse_tensor, 2, Message::tensor},
-                                         {Message::tensor, 13, Message::entry}}};
+constexpr std::array<SubmessageField, 16> kFields{{{Message::model, 7, Message::graph},
+                                                   {Message::model, 25, Message::function},
+                                                   {Message::graph, 1, Message::node},
+                                                   {Message::graph, 5, Message::tensor},
+                                                   {Message::graph, 15, Message::sparse_tensor},
+                                                   {Message::function, 7, Message::node},
+                                                   {Message::node, 5, Message::attribute},
+                                                   {Message::attribute, 5, Message::tensor},
+                                                   {Message::attribute, 6, Message::graph},
+                                                   {Message::attribute, 10, Message::tensor},
+                                                   {Message::attribute, 11, Message::graph},
+                                                   {Message::attribute, 22, Message::sparse_tensor},
+                                                   {Message::attribute, 23, Message::sparse_tensor},
+                                                   {Message::sparse_tensor, 1, Message::tensor},
+                                                   {Message::sparse_tensor, 2, Message::tensor},
+                                                   {Message::tensor, 13, Message::entry}}};
 constexpr std::uint32_t kEntryKey = 1, kEntryValue = 2;
 
 class Walker {
@@ -55,8 +55,9 @@ class Walker {
     if (depth > kDeepest) return false;
     while (const std::uint32_t tag = in_.ReadTag()) {
       const std::uint32_t number = tag >> 3;
-      const auto field = std::find_if(kFields.begin(), kFields.end(),
-                                      [&](const Field& f) { return f.parent == message && f.number == number; });
+      const auto field = std::find_if(kFields.begin(), kFields.end(), [&](const SubmessageField& f) {
+        return f.parent == message && f.number == number;
+      });
       if ((tag & 7) == 2 && field != kFields.end()) {
         if (!descend(field->child, depth)) return false;
       } else if ((tag & 7) == 2 && message == Message::entry && (number == kEntryKey || number == kEntryValue)) {

@@ -60,7 +60,7 @@ Reason lift_dropout(NodeForm& node) {
     if (training->size() != 1 || training->bytes()[0] != std::byte{0}) return "it is in training mode";
   }
   check(!node.inputs.empty(), "has no inputs");
-  node.inputs.resize(1);
+  node.inputs.erase(node.inputs.begin() + 1, node.inputs.end());
   node.type = "Identity";
   if (node.output_count < 2) return std::nullopt;
   const std::string& mask = node.proto.output(1);

@@ -50,7 +50,7 @@ Reason lift_prelu(NodeForm& node) {
   return append_axes(node, 1, x->size() - 2);
 }
 
-Reason lift_batch_norm(NodeForm& node) {
+Reason lift_early_batch_norm(NodeForm& node) {
   check(node.take<std::int64_t>("is_test").value_or(0) != 0 || node.proto.output_size() == 1,
         "is in training mode; export the model for inference (model.eval())");
   return std::nullopt;
@@ -77,7 +77,7 @@ Reason lift_gemm(NodeForm& node) {
   return std::nullopt;
 }
 
-Reason lift_pad(NodeForm& node) {
+Reason lift_early_pad(NodeForm& node) {
   if (const auto pads = node.take<Ints>("paddings")) node.attributes["pads"] = *pads;
   return std::nullopt;
 }
@@ -95,7 +95,7 @@ Reason lift_selu(NodeForm& node) {
   return std::nullopt;
 }
 
-Reason lift_split(NodeForm& node) {
+Reason lift_early_split(NodeForm& node) {
   if (node.opset < 2 && node.has(1)) return "its sizes are an input of opset 1";
   return std::nullopt;
 }
@@ -118,12 +118,12 @@ Reason lift_tile(NodeForm& node) {
   check(*at >= 0 && *at < std::ssize(*shape), "has axis {} for an input of shape {}", *at, to_string(*shape));
   Ints repeats(shape->size(), 1);
   repeats[static_cast<std::size_t>(*at)] = *count;
-  node.inputs.resize(1);
+  node.inputs.erase(node.inputs.begin() + 1, node.inputs.end());
   node.set_constant(1, "repeats", int64_vector(repeats));
   return std::nullopt;
 }
 
-Reason lift_upsample(NodeForm& node) {
+Reason lift_early_upsample(NodeForm& node) {
   const auto width = node.take<float>("width_scale"), height = node.take<float>("height_scale");
   check(width && height, "attribute 'width_scale' or 'height_scale' is missing");
   node.attributes["scales"] = std::vector<float>{1, 1, *height, *width};
@@ -135,13 +135,13 @@ struct EarlyLift {
   Reason (*function)(NodeForm& node);
 };
 constexpr EarlyLift kEarlyLifts[] = {
-    {"Add", lift_broadcast},   {"And", lift_broadcast}, {"BatchNormalization", lift_batch_norm},
+    {"Add", lift_broadcast},   {"And", lift_broadcast}, {"BatchNormalization", lift_early_batch_norm},
     {"Cast", lift_cast},       {"Concat", lift_concat}, {"Div", lift_broadcast},
     {"Equal", lift_broadcast}, {"Gemm", lift_gemm},     {"Greater", lift_broadcast},
     {"Less", lift_broadcast},  {"Mul", lift_broadcast}, {"Or", lift_broadcast},
-    {"PRelu", lift_prelu},     {"Pad", lift_pad},       {"Pow", lift_broadcast},
-    {"Reshape", lift_reshape}, {"Selu", lift_selu},     {"Split", lift_split},
-    {"Sub", lift_broadcast},   {"Tile", lift_tile},     {"Upsample", lift_upsample},
+    {"PRelu", lift_prelu},     {"Pad", lift_early_pad}, {"Pow", lift_broadcast},
+    {"Reshape", lift_reshape}, {"Selu", lift_selu},     {"Split", lift_early_split},
+    {"Sub", lift_broadcast},   {"Tile", lift_tile},     {"Upsample", lift_early_upsample},
     {"Xor", lift_broadcast},
 };
 

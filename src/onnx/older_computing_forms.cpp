@@ -194,7 +194,7 @@ void split_layer_norm(NodeWriting& w) {
   become(w, "Add", {w.add("Mul", {unit, scale}, "scaled"), bias});
 }
 
-constexpr Form kForms[] = {
+constexpr Form kComputingForms[] = {
     {"ArgMax", 12, why_arg_reduce},
     {"ArgMin", 12, why_arg_reduce},
     {"Attention", 25, why_attention_24},
@@ -258,6 +258,6 @@ constexpr Form kForms[] = {
 
 }  // namespace
 
-std::span<const Form> computing_forms() { return kForms; }
+std::span<const Form> computing_forms() { return kComputingForms; }
 
 }  // namespace bitfold::older

@@ -195,7 +195,7 @@ void lower_split_18(NodeWriting& w) {
 }
 void lower_split_13(NodeWriting& w) { input_to_attribute(w, 1, "split"); }
 
-constexpr Form kForms[] = {
+constexpr Form kMovingForms[] = {
     {"DepthToSpace", 11, why_depth_to_space},
     {"Flatten", 9, never},
     {"GatherND", 12, why_gather_nd},
@@ -254,6 +254,6 @@ void expand_pad_axes(NodeWriting& w) {
   drop_input(w.proto, 3);
 }
 
-std::span<const Form> moving_forms() { return kForms; }
+std::span<const Form> moving_forms() { return kMovingForms; }
 
 }  // namespace bitfold::older

@@ -32,7 +32,7 @@ void expect_equal(std::int64_t a, std::int64_t b, std::string_view what) {
   check(fits(a, b), "{}: {} and {} must be equal", what, a, b);
 }
 
-std::int64_t sum_of(std::int64_t a, std::int64_t b) { return is_unknown(a) || is_unknown(b) ? kDynamic : a + b; }
+std::int64_t length_sum(std::int64_t a, std::int64_t b) { return is_unknown(a) || is_unknown(b) ? kDynamic : a + b; }
 
 Outputs infer_attention(const Inputs& in) {
   const auto& op = std::get<Attention>(in.node.op);
@@ -65,7 +65,7 @@ Outputs infer_attention(const Inputs& in) {
       expect_equal(past_k[i], expected_k[i], "axis of past_key");
       expect_equal(past_v[i], expected_v[i], "axis of past_value");
     }
-    total = sum_of(k.length, past_k[2]);
+    total = length_sum(k.length, past_k[2]);
   }
   if (in.has(kMask) && in.shape(kMask)) {
     const Shape& mask = *in.shape(kMask);
@@ -353,7 +353,6 @@ void rotary(const Node& node, std::span<const TensorView> in, std::span<const Te
 
 std::vector<OperatorInfo> attention_operators() {
   const auto optional = [](std::string_view name, TypeSet types) { return Slot{name, types, 0, Presence::optional}; };
-  constexpr Interval kCount{.min = 0, .max = std::numeric_limits<std::int32_t>::max()};
   constexpr Interval kWindow{.min = -1, .max = std::numeric_limits<std::int32_t>::max()};
   std::vector<OperatorInfo> rows{
       {.name = "Attention",
@@ -370,9 +369,10 @@ std::vector<OperatorInfo> attention_operators() {
                    {"present_key", kReal, 'T'},
                    {"present_value", kReal, 'V'},
                    {"qk_matmul_output", kReal, 'T'}},
-       .fields = {field("is_causal", &Attention::is_causal), field("kv_num_heads", &Attention::kv_num_heads, kCount),
+       .fields = {field("is_causal", &Attention::is_causal),
+                  field("kv_num_heads", &Attention::kv_num_heads, kNonNegative),
                   field("left_window_size", &Attention::left_window_size, kWindow),
-                  field("q_num_heads", &Attention::q_num_heads, kCount), scores_field(),
+                  field("q_num_heads", &Attention::q_num_heads, kNonNegative), scores_field(),
                   field("right_window_size", &Attention::right_window_size, kWindow), field("scale", &Attention::scale),
                   field("softcap", &Attention::softcap), ignored<std::int64_t>("softmax_precision")},
        .infer = infer_attention,
@@ -387,8 +387,8 @@ std::vector<OperatorInfo> attention_operators() {
                   {"position_ids", kInt64, 0, Presence::optional, Use::parameter}},
        .outputs = {{"Y", kReal, 'T'}},
        .fields = {field("interleaved", &RotaryEmbedding::interleaved),
-                  field("num_heads", &RotaryEmbedding::num_heads, kCount),
-                  field("rotary_embedding_dim", &RotaryEmbedding::rotary_size, kCount)},
+                  field("num_heads", &RotaryEmbedding::num_heads, kNonNegative),
+                  field("rotary_embedding_dim", &RotaryEmbedding::rotary_size, kNonNegative)},
        .infer = infer_rotary,
        .evaluate = rotary},
   };

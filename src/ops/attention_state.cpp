@@ -12,7 +12,7 @@ namespace {
 
 // ---- LinearAttention
 
-enum : std::size_t { kQuery, kKey, kValue, kPast, kDecay, kBeta };
+enum : std::size_t { kQueries, kKeys, kValues, kPast, kDecay, kBeta };
 
 bool has_decay(LinearAttentionRule rule) {
   return rule == LinearAttentionRule::gated || rule == LinearAttentionRule::gated_delta;
@@ -36,14 +36,14 @@ Outputs infer_linear(const Inputs& in) {
   check(in.has(kBeta) == has_delta(op.rule), "its update rule {} beta",
         has_delta(op.rule) ? "needs" : "does not accept");
   Outputs outputs(in.node.outputs.size(), real({}));
-  if (!in.shape(kQuery) || !in.shape(kKey) || !in.shape(kValue)) return outputs;
-  const Shape &q = *in.shape(kQuery), &v = *in.shape(kValue);
+  if (!in.shape(kQueries) || !in.shape(kKeys) || !in.shape(kValues)) return outputs;
+  const Shape &q = *in.shape(kQueries), &v = *in.shape(kValues);
   check(q.size() == 3 && v.size() == 3, "query and value have shapes {} and {}, expected 3 axes", to_string(q),
         to_string(v));
   const std::int64_t size = per_head(q[2], op.q_num_heads, "query"), width = per_head(v[2], op.kv_num_heads, "value");
   const Shape state{q[0], op.kv_num_heads, size, width};
-  expect_shape(in, kKey, "key", {q[0], q[1], multiply(op.kv_num_heads, size)});
-  expect_shape(in, kValue, "value", {q[0], q[1], kDynamic});
+  expect_shape(in, kKeys, "key", {q[0], q[1], multiply(op.kv_num_heads, size)});
+  expect_shape(in, kValues, "value", {q[0], q[1], kDynamic});
   expect_shape(in, kPast, "past_state", state);
   expect_shape(in, kDecay, "decay", {q[0], q[1], kDynamic});
   expect_shape(in, kBeta, "beta", {q[0], q[1], kDynamic});
@@ -65,8 +65,8 @@ Outputs infer_linear(const Inputs& in) {
 /// decayed state gives for the key; y = scale * state' query.
 void linear_attention(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const auto& op = std::get<LinearAttention>(node.op);
-  const std::int64_t batch = in[kQuery].shape[0], steps = in[kQuery].shape[1], heads = op.kv_num_heads;
-  const std::int64_t size = in[kQuery].shape[2] / op.q_num_heads, width = in[kValue].shape[2] / heads;
+  const std::int64_t batch = in[kQueries].shape[0], steps = in[kQueries].shape[1], heads = op.kv_num_heads;
+  const std::int64_t size = in[kQueries].shape[2] / op.q_num_heads, width = in[kValues].shape[2] / heads;
   const std::int64_t shared = op.q_num_heads / heads;
   const double scale = op.scale != 0 ? static_cast<double>(op.scale) : 1 / std::sqrt(static_cast<double>(size));
   std::vector<double> state(at(size * width)), update(at(width));
@@ -81,7 +81,7 @@ void linear_attention(const Node& node, std::span<const TensorView> in, std::spa
       else
         std::ranges::fill(state, 0.0);
       for (std::int64_t t = 0; t < steps; ++t) {
-        const float *key = row(kKey, b, t) + h * size, *value = row(kValue, b, t) + h * width;
+        const float *key = row(kKeys, b, t) + h * size, *value = row(kValues, b, t) + h * width;
         if (is_given(in, kDecay)) {
           const bool is_per_key = in[kDecay].shape[2] != heads;
           const float* decay = row(kDecay, b, t) + h * (is_per_key ? size : 1);
@@ -101,7 +101,7 @@ void linear_attention(const Node& node, std::span<const TensorView> in, std::spa
           for (std::int64_t j = 0; j < width; ++j) state[at(i * width + j)] += key[i] * update[at(j)];
         if (!is_given(out, 0)) continue;
         for (std::int64_t q = h * shared; q < (h + 1) * shared; ++q) {
-          const float* query = row(kQuery, b, t) + q * size;
+          const float* query = row(kQueries, b, t) + q * size;
           float* y = out[0].as<float>() + ((b * steps + t) * op.q_num_heads + q) * width;
           for (std::int64_t j = 0; j < width; ++j) {
             double sum = 0;
@@ -159,7 +159,6 @@ std::int64_t causal_macs(const Node&, std::span<const Shape> in, std::span<const
 }  // namespace
 
 std::vector<OperatorInfo> state_operators() {
-  constexpr Interval kCount{.min = 1, .max = std::numeric_limits<std::int32_t>::max()};
   const auto optional = [](std::string_view name, char group) {
     return Slot{name, kReal, group, Presence::optional, Use::parameter};
   };
@@ -175,8 +174,8 @@ std::vector<OperatorInfo> state_operators() {
                   optional("beta", 'T')},
        .outputs = {{"output", kReal, 'T'}, {"present_state", kReal, 'S'}},
        .fields = {field("chunk_size", &LinearAttention::chunk_size),
-                  required(field("kv_num_heads", &LinearAttention::kv_num_heads, kCount)),
-                  required(field("q_num_heads", &LinearAttention::q_num_heads, kCount)),
+                  required(field("kv_num_heads", &LinearAttention::kv_num_heads, kPositive)),
+                  required(field("q_num_heads", &LinearAttention::q_num_heads, kPositive)),
                   field("scale", &LinearAttention::scale),
                   field("update_rule", &LinearAttention::rule,
                         std::vector<Word<LinearAttentionRule>>{{"linear", LinearAttentionRule::linear},

@@ -297,7 +297,7 @@ Field precision_field() {
 }  // namespace
 
 std::vector<OperatorInfo> code_operators() {
-  constexpr Interval kBlock{0, std::numeric_limits<std::int32_t>::max()};
+  constexpr Interval kBlockSize{0, std::numeric_limits<std::int32_t>::max()};
   std::vector<OperatorInfo> rows{
       {.name = "QuantizeLinear",
        .since = 10,
@@ -306,7 +306,7 @@ std::vector<OperatorInfo> code_operators() {
                   {"y_scale", kReal, 0, Presence::required, Use::parameter},
                   {"y_zero_point", kCode, 'C', Presence::optional, Use::parameter}},
        .outputs = {{"y", kCode, 'C'}},
-       .fields = {field("axis", &QuantizeLinear::axis), field("block_size", &QuantizeLinear::block_size, kBlock),
+       .fields = {field("axis", &QuantizeLinear::axis), field("block_size", &QuantizeLinear::block_size, kBlockSize),
                   field("output_dtype", &QuantizeLinear::output_dtype), field("saturate", &QuantizeLinear::saturate),
                   precision_field()},
        .infer = infer_quantize,
@@ -318,7 +318,8 @@ std::vector<OperatorInfo> code_operators() {
                   {"x_scale", kReal, 'S', Presence::required, Use::parameter},
                   {"x_zero_point", kDequantized, 'C', Presence::optional, Use::parameter}},
        .outputs = {{"y", kReal, 'S'}},
-       .fields = {field("axis", &DequantizeLinear::axis), field("block_size", &DequantizeLinear::block_size, kBlock),
+       .fields = {field("axis", &DequantizeLinear::axis),
+                  field("block_size", &DequantizeLinear::block_size, kBlockSize),
                   field("output_dtype", &DequantizeLinear::output_dtype)},
        .infer = infer_dequantize,
        .evaluate = dequantize_linear},

@@ -49,8 +49,6 @@ struct ConvOperands {
   std::int64_t group;
 };
 
-bool inside(const WindowAxis& axis, std::int64_t i) { return i >= 0 && i < axis.in; }
-
 /// Calls f(index of y, output channel, sum) for every output element.
 template <class X, class W, class F>
 void convolve(const ConvOperands& t, std::span<const std::int64_t> y, F f) {
@@ -73,12 +71,12 @@ void convolve(const ConvOperands& t, std::span<const std::int64_t> y, F f) {
               for (std::int64_t kz = 0; kz < az.kernel; ++kz)
                 for (std::int64_t ky = 0; ky < ay.kernel; ++ky) {
                   const std::int64_t iz = az.tap(oz, kz), iy = ay.tap(oy, ky);
-                  if (!inside(az, iz) || !inside(ay, iy)) continue;
+                  if (!az.contains(iz) || !ay.contains(iy)) continue;
                   const X* row = x + c * plane + (iz * ay.in + iy) * ax.in;
                   const W* weights = w + c * taps + (kz * ay.kernel + ky) * ax.kernel;
                   for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
                     const std::int64_t ix = ax.tap(ox, kx);
-                    if (inside(ax, ix)) sum += (row[ix] - xz) * (weights[kx] - wz);
+                    if (ax.contains(ix)) sum += (row[ix] - xz) * (weights[kx] - wz);
                   }
                 }
             f(index++, m, sum);
@@ -156,7 +154,7 @@ void add_multiple(std::int16_t factor, const std::int16_t* row, std::vector<std:
 
 /// Calls f(index of y, sum, index of a's scale, index of b's scale) for every output element.
 template <class A, class B, class F>
-void multiply(const MatrixOperands& t, const TensorView& out, F f) {
+void multiply_codes(const MatrixOperands& t, const TensorView& out, F f) {
   const auto a_shape = t.a.shape, b_shape = t.b.shape;
   const std::int64_t m = a_shape.size() > 1 ? a_shape[a_shape.size() - 2] : 1, k = a_shape.back();
   const std::int64_t n = b_shape.size() > 1 ? b_shape.back() : 1;
@@ -208,15 +206,15 @@ void multiply(const MatrixOperands& t, const TensorView& out, F f) {
 }
 
 template <class F>
-void multiply(const MatrixOperands& t, const TensorView& out, F f) {
+void multiply_codes(const MatrixOperands& t, const TensorView& out, F f) {
   with_byte_type(t.a.dtype, [&](auto a) {
-    with_byte_type(t.b.dtype, [&](auto b) { multiply<decltype(a), decltype(b)>(t, out, f); });
+    with_byte_type(t.b.dtype, [&](auto b) { multiply_codes<decltype(a), decltype(b)>(t, out, f); });
   });
 }
 
 void matmul_integer(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   auto* y = out[0].as<std::int32_t>();
-  multiply(
+  multiply_codes(
       {in[0], in[1], {optional(in, 2), false}, {optional(in, 3), true}, {}, {}}, out[0],
       [&](std::int64_t i, std::int64_t sum, std::int64_t, std::int64_t) { y[i] = static_cast<std::int32_t>(sum); });
 }
@@ -224,10 +222,10 @@ void matmul_integer(const Node&, std::span<const TensorView> in, std::span<const
 void qlinear_matmul(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   const Requantizer y(out[0], byte_at(in[7], 0));
   const float y_scale = *in[6].as<float>();
-  multiply({in[0], in[3], {&in[2], false}, {&in[5], true}, {&in[1], false}, {&in[4], true}}, out[0],
-           [&](std::int64_t i, std::int64_t sum, std::int64_t a, std::int64_t b) {
-             y.set(i, sum, in[1].as<float>()[a] * in[4].as<float>()[b] / y_scale);
-           });
+  multiply_codes({in[0], in[3], {&in[2], false}, {&in[5], true}, {&in[1], false}, {&in[4], true}}, out[0],
+                 [&](std::int64_t i, std::int64_t sum, std::int64_t a, std::int64_t b) {
+                   y.set(i, sum, in[1].as<float>()[a] * in[4].as<float>()[b] / y_scale);
+                 });
 }
 
 // Shape rules ---------------------------------------------------------------------------------------------------------
@@ -308,8 +306,6 @@ std::optional<std::string> settle_qlinear_conv(Op& op, const Inputs& in) {
 
 std::int64_t conv_macs(const Shape& w, const Shape& y) { return product(y) * product(std::span(w).subspan(1)); }
 
-constexpr Interval kGroup{1, std::numeric_limits<std::int32_t>::max()};
-
 }  // namespace
 
 std::vector<OperatorInfo> code_product_operators() {
@@ -328,7 +324,7 @@ std::vector<OperatorInfo> code_product_operators() {
                   parameter("x_zero_point", kByte, 'X', optional),
                   parameter("w_zero_point", kByte, 'W', optional)},
        .outputs = {{"y", kInt32}},
-       .fields = window_fields<ConvInteger>() + std::vector{field("group", &ConvInteger::group, kGroup)},
+       .fields = window_fields<ConvInteger>() + std::vector{field("group", &ConvInteger::group, kPositive)},
        .infer = infer_conv_integer,
        .evaluate = conv_integer,
        .settle = settle_conv_integer,
@@ -347,7 +343,7 @@ std::vector<OperatorInfo> code_product_operators() {
                   parameter("y_zero_point", kByte, 'Y'),
                   parameter("B", kInt32, 0, optional)},
        .outputs = {{"y", kByte, 'Y'}},
-       .fields = window_fields<QLinearConv>() + std::vector{field("group", &QLinearConv::group, kGroup)},
+       .fields = window_fields<QLinearConv>() + std::vector{field("group", &QLinearConv::group, kPositive)},
        .infer = infer_qlinear_conv,
        .evaluate = qlinear_conv,
        .settle = settle_qlinear_conv,

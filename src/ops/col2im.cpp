@@ -108,8 +108,6 @@ void col2im(const Node& node, std::span<const TensorView> in, std::span<const Te
 }  // namespace
 
 OperatorInfo col2im_operator() {
-  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
-  constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
   const auto parameter = [](std::string_view name) {
     return Slot{name, kInt64, 0, Presence::required, Use::parameter};
   };

@@ -3,7 +3,7 @@
 //   Conv           y[n, m, o] = bias[m] + sum over c, k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
 //   ConvTranspose  y[n, m, i * stride - pad + k * dilation] += x[n, c, i] * w[c, m, k]
 //
-// One, two or three spatial axes. The accumulators of a block of kBlock adjacent outputs are on the stack, so that the
+// One, two or three spatial axes. The accumulators of a block of kOutputsPerBlock adjacent outputs are on the stack, so that the
 // innermost loop runs along a row.
 #include <algorithm>
 
@@ -73,7 +73,7 @@ Shape conv_shape(const Window& window, std::int64_t group, const Shape& x, const
 
 namespace {
 
-constexpr std::int64_t kBlock = 64;
+constexpr std::int64_t kOutputsPerBlock = 64;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
@@ -102,18 +102,16 @@ TapOutputs outputs_of_tap(const WindowAxis& axis, std::int64_t offset, std::int6
   return {std::max(begin, first), std::min(end, first + count)};
 }
 
-bool inside(const WindowAxis& axis, std::int64_t i) { return i >= 0 && i < axis.in; }
-
 /// Adds one input channel to the accumulators of outputs (oz, oy, [first, first + count)).
 void accumulate(const Window3d& a, const float* x, const float* w, const std::array<std::int64_t, 3>& out,
                 std::int64_t count, double* sums) {
   const auto& [az, ay, ax] = a;
   for (std::int64_t kz = 0; kz < az.kernel; ++kz) {
     const std::int64_t iz = az.tap(out[0], kz);
-    if (!inside(az, iz)) continue;
+    if (!az.contains(iz)) continue;
     for (std::int64_t ky = 0; ky < ay.kernel; ++ky) {
       const std::int64_t iy = ay.tap(out[1], ky);
-      if (!inside(ay, iy)) continue;
+      if (!ay.contains(iy)) continue;
       const float* row = x + (iz * ay.in + iy) * ax.in;
       for (std::int64_t kx = 0; kx < ax.kernel; ++kx) {
         const double weight = w[(kz * ay.kernel + ky) * ax.kernel + kx];
@@ -138,9 +136,9 @@ void for_each_block(const Window3d& a, const Sizes& s, const Operands& t, const 
       const float* x = t.x + (n * s.in_channels + m / s.out_per_group() * s.in_per_group()) * plane;
       for (std::int64_t oz = 0; oz < a[0].out; ++oz)
         for (std::int64_t oy = 0; oy < a[1].out; ++oy)
-          for (std::int64_t ox = 0; ox < a[2].out; ox += kBlock) {
-            const std::int64_t count = std::min(kBlock, a[2].out - ox);
-            double sums[kBlock];
+          for (std::int64_t ox = 0; ox < a[2].out; ox += kOutputsPerBlock) {
+            const std::int64_t count = std::min(kOutputsPerBlock, a[2].out - ox);
+            double sums[kOutputsPerBlock];
             std::fill_n(sums, count, t.bias != nullptr ? t.bias[m] : 0.0);
             for (std::int64_t c = 0; c < s.in_per_group(); ++c)
               accumulate(a, x + c * plane, t.w + weights_of(m, c) * taps, std::array{oz, oy, ox}, count, sums);
@@ -251,8 +249,6 @@ std::int64_t conv_transpose_macs(const Node&, std::span<const Shape> in, std::sp
   return product(in[0]) * product(std::span(in[1]).subspan(1));
 }
 
-constexpr Interval kGroup{1, std::numeric_limits<std::int32_t>::max()};
-
 }  // namespace
 
 std::vector<OperatorInfo> conv_operators() {
@@ -265,7 +261,7 @@ std::vector<OperatorInfo> conv_operators() {
        .prototype = Conv{},
        .inputs = inputs,
        .outputs = outputs,
-       .fields = window_fields<Conv>() + std::vector{field("group", &Conv::group, kGroup)},
+       .fields = window_fields<Conv>() + std::vector{field("group", &Conv::group, kPositive)},
        .infer = infer_conv,
        .evaluate = conv,
        .settle = settle_conv,
@@ -277,7 +273,7 @@ std::vector<OperatorInfo> conv_operators() {
        .inputs = inputs,
        .outputs = outputs,
        .fields = window_fields<ConvTranspose>() +
-                 std::vector{field("group", &ConvTranspose::group, kGroup),
+                 std::vector{field("group", &ConvTranspose::group, kPositive),
                              omitted_when_empty(field("output_padding", &ConvTranspose::output_padding)),
                              omitted_when_empty(field("output_shape", &ConvTranspose::output_shape))},
        .infer = infer_conv_transpose,

@@ -80,7 +80,7 @@ void deform_conv(const Node& node, std::span<const TensorView> in, std::span<con
   const float* offsets = in[2].as<float>();
   // The samples of some points, tap by tap: every output channel of the group uses them.
   constexpr std::size_t kPoints = 16;
-  constexpr std::size_t kOutputs = 4, kBlock = 4;
+  constexpr std::size_t kOutputs = 4, kPointsPerBlock = 4;
   using Points = std::array<double, kPoints>;
   std::vector<Points> samples(at(channels_per_group * kernel));
   std::vector<std::array<ImageSample, kPoints>> positions(at(kernel));
@@ -119,16 +119,16 @@ void deform_conv(const Node& node, std::span<const TensorView> in, std::span<con
             weights[o] = in[1].as<float>() + channel * std::ssize(samples);
             sums[o].fill(is_given(in, 3) ? static_cast<double>(in[3].as<float>()[channel]) : 0);
           }
-          for (std::size_t i = 0; i < kPoints; i += kBlock) {
+          for (std::size_t i = 0; i < kPoints; i += kPointsPerBlock) {
             // Sums of a block stay in registers.
-            std::array<std::array<double, kBlock>, kOutputs> block{};
+            std::array<std::array<double, kPointsPerBlock>, kOutputs> block{};
             for (std::size_t k = 0; k < samples.size(); ++k)
               for (std::size_t o = 0; o < kOutputs; ++o) {
                 const double weight = weights[o][k];
-                for (std::size_t j = 0; j < kBlock; ++j) block[o][j] += samples[k][i + j] * weight;
+                for (std::size_t j = 0; j < kPointsPerBlock; ++j) block[o][j] += samples[k][i + j] * weight;
               }
             for (std::size_t o = 0; o < kOutputs; ++o)
-              for (std::size_t j = 0; j < kBlock; ++j) sums[o][i + j] += block[o][j];
+              for (std::size_t j = 0; j < kPointsPerBlock; ++j) sums[o][i + j] += block[o][j];
           }
           for (std::int64_t o = 0; o < std::min(std::ssize(sums), end - m); ++o) {
             float* to = out[0].as<float>() + (n * y[1] + m + o) * points + first;
@@ -149,7 +149,6 @@ std::int64_t deform_conv_macs(const Node&, std::span<const Shape> in, std::span<
 }  // namespace
 
 OperatorInfo deform_conv_operator() {
-  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
   return {.name = "DeformConv",
           .since = 19,
           .prototype = DeformConv{},

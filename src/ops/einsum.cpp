@@ -197,7 +197,7 @@ class Nest {
 
 /// The type of sums: double for reals; integers modulo 2^64.
 template <class T>
-using Wide = std::conditional_t<std::is_same_v<T, float>, double, std::uint64_t>;
+using Sum = std::conditional_t<std::is_same_v<T, float>, double, std::uint64_t>;
 
 void einsum(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   std::vector<Shape> shapes;
@@ -209,8 +209,8 @@ void einsum(const Node& node, std::span<const TensorView> in, std::span<const Te
     std::vector<const T*> x;
     for (const TensorView& view : in) x.push_back(view.as<T>());
     const auto product_at = [&](const std::int64_t* offsets, std::int64_t i, const std::int64_t* steps) {
-      Wide<T> term = 1;
-      for (std::size_t k = 0; k < x.size(); ++k) term *= static_cast<Wide<T>>(x[k][offsets[k] + i * steps[k]]);
+      Sum<T> term = 1;
+      for (std::size_t k = 0; k < x.size(); ++k) term *= static_cast<Sum<T>>(x[k][offsets[k] + i * steps[k]]);
       return term;
     };
     T* y = out[0].as<T>();
@@ -218,12 +218,12 @@ void einsum(const Node& node, std::span<const TensorView> in, std::span<const Te
     outer.for_each_run(nullptr, [&](const std::int64_t* first, std::int64_t count, const std::int64_t* step) {
       for (std::int64_t j = 0; j < count; ++j) {
         for (std::size_t k = 0; k < start.size(); ++k) start[k] = first[k] + j * step[k];
-        Wide<T> sum = 0;
+        Sum<T> sum = 0;
         inner.for_each_run(start.data(), [&](const std::int64_t* offsets, std::int64_t n, const std::int64_t* steps) {
           if (x.size() == 2) {
             const T *a = x[0] + offsets[0], *b = x[1] + offsets[1];
             for (std::int64_t i = 0; i < n; ++i)
-              sum += static_cast<Wide<T>>(a[i * steps[0]]) * static_cast<Wide<T>>(b[i * steps[1]]);
+              sum += static_cast<Sum<T>>(a[i * steps[0]]) * static_cast<Sum<T>>(b[i * steps[1]]);
           } else {
             for (std::int64_t i = 0; i < n; ++i) sum += product_at(offsets, i, steps);
           }

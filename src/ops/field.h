@@ -48,6 +48,9 @@ struct Word {
 struct Interval {
   std::int64_t min = std::numeric_limits<std::int64_t>::min(), max = std::numeric_limits<std::int64_t>::max();
 };
+/// Sizes and counts.
+inline constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
+inline constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
 
 namespace detail {
 
@@ -219,8 +222,6 @@ inline Field implied_when(Field field, bool (*is_implied)(const AttributeValue& 
 /// The attributes of Op::window of a convolution or pool.
 template <class O>
 std::vector<Field> window_fields() {
-  constexpr Interval kPositive{1, std::numeric_limits<std::int32_t>::max()};
-  constexpr Interval kNonNegative{0, std::numeric_limits<std::int32_t>::max()};
   return {omitted_when_empty(field("kernel_shape", &O::window, &Window::kernel, kPositive)),
           omitted_when_empty(field("strides", &O::window, &Window::strides, kPositive)),
           implied_when(omitted_when_empty(field("dilations", &O::window, &Window::dilations, kPositive)), is_all_ones),

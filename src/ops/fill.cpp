@@ -10,12 +10,6 @@
 namespace bitfold::ops {
 namespace {
 
-/// Whether sums of a few such numbers cannot overflow int64.
-bool is_moderate(std::int64_t v) {
-  constexpr std::int64_t kLimit = std::int64_t{1} << 40;
-  return v > -kLimit && v < kLimit;
-}
-
 Outputs infer_expand(const Inputs& in) {
   const auto rank = length_of(in[1]);
   if (!in.shape(0) || !rank) return {like(in[0], {})};

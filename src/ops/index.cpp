@@ -10,12 +10,6 @@
 namespace bitfold::ops {
 namespace {
 
-/// Whether sums of a few such numbers cannot overflow int64.
-bool is_moderate(std::int64_t v) {
-  constexpr std::int64_t kLimit = std::int64_t{1} << 40;
-  return v > -kLimit && v < kLimit;
-}
-
 /// "To the end" as written by exporters: the largest int32 or int64.
 constexpr std::int64_t kBeyondAnySize = std::numeric_limits<std::int32_t>::max();
 

@@ -48,6 +48,11 @@ bool shapes_fit(const Shape& a, const Shape& b);
 void expect_shape(const Inputs& in, std::size_t slot, std::string_view name, const Shape& expected);
 /// The dimension that an element of a shape represents.
 inline std::int64_t dimension_of(const Element& e) { return e ? *e : e.dimension < 0 ? e.dimension : kDynamic; }
+/// Whether sums of a few such numbers cannot overflow int64.
+constexpr bool is_moderate(std::int64_t v) {
+  constexpr std::int64_t kLimit = std::int64_t{1} << 40;
+  return v > -kLimit && v < kLimit;
+}
 /// The product of two sizes; kDynamic if either is unknown. Throws Error on overflow.
 std::int64_t multiply(std::int64_t a, std::int64_t b);
 std::int64_t normalize_axis(std::int64_t axis,

@@ -27,7 +27,7 @@ T element_from(float x) {
 /// The sums over the taps of one axis, in which an index stands for a run of elements that all later axes form. kTaps
 /// is the number of taps if it is the same for all outputs, or 0.
 template <int kTaps, class T>
-void sum_taps(const T* __restrict x, const Taps& taps, std::int64_t run, float* __restrict y) {
+void sum_taps(const T* __restrict x, const WeightedTaps& taps, std::int64_t run, float* __restrict y) {
   const std::size_t outputs = taps.is_outside.size();
   const std::int64_t* index = taps.index.data();
   const float* weight = taps.weight.data();
@@ -54,7 +54,7 @@ void sum_taps(const T* __restrict x, const Taps& taps, std::int64_t run, float* 
 }
 
 /// The number of taps of every output, or 0 if outputs differ in it.
-int common_count(const Taps& taps) {
+int common_count(const WeightedTaps& taps) {
   const std::size_t outputs = taps.is_outside.size(), n = taps.index.size() / outputs;
   for (std::size_t i = 0; i < outputs; ++i)
     if (taps.first[i + 1] - taps.first[i] != n) return 0;
@@ -62,7 +62,7 @@ int common_count(const Taps& taps) {
 }
 
 template <class T>
-void sum_taps(int count, const T* x, const Taps& taps, std::int64_t run, float* y) {
+void sum_taps(int count, const T* x, const WeightedTaps& taps, std::int64_t run, float* y) {
   if (count == 2) return sum_taps<2>(x, taps, run, y);
   if (count == 4) return sum_taps<4>(x, taps, run, y);
   sum_taps<0>(x, taps, run, y);
@@ -104,13 +104,14 @@ void sum_rows(std::span<const float* const> rows, std::span<const float> weights
 
 /// All combinations of the taps of several axes, for each combination of their outputs. Indices are offsets in
 /// elements.
-Taps combined(std::span<const Taps> axes, std::span<const std::int64_t> outputs, const std::int64_t* strides) {
-  Taps all;
+WeightedTaps combined(std::span<const WeightedTaps> axes, std::span<const std::int64_t> outputs,
+                      const std::int64_t* strides) {
+  WeightedTaps all;
   all.add(0, 1);
   all.finish(false);
   for (std::size_t axis = 0; axis < axes.size(); ++axis) {
-    const Taps& t = axes[axis];
-    Taps next;
+    const WeightedTaps& t = axes[axis];
+    WeightedTaps next;
     for (std::size_t o = 0; o < all.is_outside.size(); ++o)
       for (std::size_t i = 0; i < at(outputs[axis]); ++i) {
         const std::size_t begin = t.is_identity ? i : t.first[i], end = t.is_identity ? i + 1 : t.first[i + 1];
@@ -179,7 +180,7 @@ class SummedRows {
 };
 
 template <class T>
-void interpolate_as(const TensorView& in, std::span<const Taps> taps, const TensorView& out) {
+void interpolate_as(const TensorView& in, std::span<const WeightedTaps> taps, const TensorView& out) {
   const auto is_summed = [&](std::size_t axis) { return !taps[axis].is_identity; };
   std::size_t first = 0, last = taps.size() - 1;
   while (!is_summed(first)) ++first;
@@ -188,7 +189,7 @@ void interpolate_as(const TensorView& in, std::span<const Taps> taps, const Tens
   const std::int64_t run = strides[last], row_size = out.shape[last] * run;
   const std::int64_t part = product(in.shape.subspan(first));
   const int count = common_count(taps[last]);
-  const Taps outer =
+  const WeightedTaps outer =
       combined(taps.subspan(first, last - first), out.shape.subspan(first, last - first), &strides.of[first]);
   SummedRows rows(row_size);
   T* y = out.as<T>();
@@ -207,12 +208,13 @@ void interpolate_as(const TensorView& in, std::span<const Taps> taps, const Tens
 
 }  // namespace
 
-void interpolate(const TensorView& in, std::span<const Taps> taps, const TensorView& out) {
-  if (std::ranges::all_of(taps, &Taps::is_identity)) return copy_run(in.dtype, in.data, out.data, size_bytes(out));
+void interpolate(const TensorView& in, std::span<const WeightedTaps> taps, const TensorView& out) {
+  if (std::ranges::all_of(taps, &WeightedTaps::is_identity))
+    return copy_run(in.dtype, in.data, out.data, size_bytes(out));
   with_number_type(in.dtype, [&](auto zero) { interpolate_as<decltype(zero)>(in, taps, out); });
 }
 
-void fill_outside(std::span<const Taps> taps, float value, const TensorView& out) {
+void fill_outside(std::span<const WeightedTaps> taps, float value, const TensorView& out) {
   with_number_type(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     for (std::size_t axis = 0; axis < taps.size(); ++axis) {

@@ -11,7 +11,7 @@
 namespace bitfold::ops {
 
 /// The elements along one axis that each output reads, and their weights.
-struct Taps {
+struct WeightedTaps {
   bool is_identity = false;           ///< Every output is the element of its index. The lists are empty.
   std::vector<std::size_t> first{0};  ///< Output i has the taps from first[i] to first[i + 1].
   std::vector<std::int64_t> index;
@@ -30,9 +30,9 @@ struct Taps {
 
 /// The sum over all combinations of the axes' taps. Integers are truncated, as in ONNX Runtime. Sums are in float: over
 /// the taps of the last axis that is not the identity, then over the combinations of the taps of all axes before it.
-void interpolate(const TensorView& in, std::span<const Taps> taps, const TensorView& out);
+void interpolate(const TensorView& in, std::span<const WeightedTaps> taps, const TensorView& out);
 
 /// Gives `value` to the outputs that are outside along an axis.
-void fill_outside(std::span<const Taps> taps, float value, const TensorView& out);
+void fill_outside(std::span<const WeightedTaps> taps, float value, const TensorView& out);
 
 }  // namespace bitfold::ops

@@ -32,7 +32,7 @@ void lp_pool(const Node& node, std::span<const TensorView> in, std::span<const T
   const Window3d a = window_3d(op.window, in[0].shape, out[0].shape);
   const std::int64_t planes = in[0].shape[0] * in[0].shape[1], plane = a[0].in * a[1].in * a[2].in;
   float* y = out[0].as<float>();
-  for_each_cell(a, planes, [&](std::int64_t p, const Cell& c) {
+  for_each_cell(a, planes, [&](std::int64_t p, const PoolCell& c) {
     Norm norm(op.p);
     for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
       for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {

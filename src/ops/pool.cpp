@@ -37,7 +37,7 @@ constexpr T lowest() {
 }
 
 template <class T>
-T max_of(const Window3d& a, const T* plane, const Cell& c) {
+T max_of(const Window3d& a, const T* plane, const PoolCell& c) {
   T best = lowest<T>();
   for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
     for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
@@ -47,7 +47,7 @@ T max_of(const Window3d& a, const T* plane, const Cell& c) {
   return best;
 }
 
-float average_of(const Window3d& a, const float* plane, const Cell& c, bool count_padding) {
+float average_of(const Window3d& a, const float* plane, const PoolCell& c, bool count_padding) {
   double sum = 0;
   for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
     for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
@@ -88,13 +88,13 @@ void max_pool(const Window3d& a, const TensorView& in, const TensorView& out) {
   const T* x = in.as<T>();
   T* y = out.as<T>();
   if (is_2x2(a)) return max_2x2(a, planes, x, y);
-  for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) { *y++ = max_of(a, x + p * plane, cell); });
+  for_each_cell(a, planes, [&](std::int64_t p, const PoolCell& cell) { *y++ = max_of(a, x + p * plane, cell); });
 }
 
 /// The first of the largest taps as an index into the plane, and -1 if all are padding. `column_major`: the first
 /// spatial axis counts fastest.
 template <class T>
-std::int64_t index_of_max(const Window3d& a, const T* plane, const Cell& c, bool column_major) {
+std::int64_t index_of_max(const Window3d& a, const T* plane, const PoolCell& c, bool column_major) {
   std::int64_t found = -1;
   T best{};
   for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
@@ -117,7 +117,7 @@ void max_indices(const Window3d& a, const TensorView& in, const TensorView& out,
   std::int64_t* y = out.as<std::int64_t>();
   const auto search = [&](auto zero) {
     const auto* x = in.as<decltype(zero)>();
-    for_each_cell(a, planes, [&](std::int64_t p, const Cell& cell) {
+    for_each_cell(a, planes, [&](std::int64_t p, const PoolCell& cell) {
       const std::int64_t index = index_of_max(a, x + p * plane, cell, column_major);
       *y++ = index < 0 ? index : p * plane + index;
     });
@@ -131,8 +131,9 @@ void average_pool(const Window3d& a, const TensorView& in, const TensorView& out
   const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
   const float* x = in.as<float>();
   float* y = out.as<float>();
-  for_each_cell(a, planes,
-                [&](std::int64_t p, const Cell& cell) { *y++ = average_of(a, x + p * plane, cell, count_padding); });
+  for_each_cell(a, planes, [&](std::int64_t p, const PoolCell& cell) {
+    *y++ = average_of(a, x + p * plane, cell, count_padding);
+  });
 }
 
 void pool(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {

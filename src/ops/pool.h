@@ -25,7 +25,7 @@ inline Taps taps(const WindowAxis& a, std::int64_t o) {
   return {below(0), below(a.in), below(a.in + a.pad_end)};
 }
 
-struct Cell {
+struct PoolCell {
   Taps z, y, x;
   std::int64_t first = 0;  ///< Index of tap (0, 0, 0) in the plane; may be outside.
 };
@@ -39,7 +39,7 @@ void for_each_cell(const Window3d& a, std::int64_t planes, F f) {
       for (std::int64_t oy = 0; oy < a[1].out; ++oy) {
         const Taps y = taps(a[1], oy);
         const std::int64_t row = (a[0].tap(oz, 0) * a[1].in + a[1].tap(oy, 0)) * a[2].in;
-        for (std::int64_t ox = 0; ox < a[2].out; ++ox) f(p, Cell{z, y, taps(a[2], ox), row + a[2].tap(ox, 0)});
+        for (std::int64_t ox = 0; ox < a[2].out; ++ox) f(p, PoolCell{z, y, taps(a[2], ox), row + a[2].tap(ox, 0)});
       }
     }
 }

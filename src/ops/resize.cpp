@@ -176,7 +176,7 @@ void set_filter(const Resize& op, const ResizeAxis& a, float x, Filter& filter) 
 }
 
 /// Adds the taps of one output. Elements outside the input are those at its edge.
-void add_taps(const Resize& op, const ResizeAxis& a, float x, Filter& filter, Taps& taps) {
+void add_taps(const Resize& op, const ResizeAxis& a, float x, Filter& filter, WeightedTaps& taps) {
   const auto inside = [&](std::int64_t index) { return std::clamp<std::int64_t>(index, 0, a.in - 1); };
   if (op.mode == ResizeMode::nearest) return taps.add(inside(nearest_index(op.nearest, x)), 1);
   if (op.mode == ResizeMode::linear && !op.antialias) {
@@ -193,9 +193,9 @@ void add_taps(const Resize& op, const ResizeAxis& a, float x, Filter& filter, Ta
       taps.add(inside(filter.low + static_cast<std::int64_t>(k)), filter.weights[k]);
 }
 
-Taps axis_taps(const Node& node, const ResizeAxis& a) {
+WeightedTaps axis_taps(const Node& node, const ResizeAxis& a) {
   const auto& op = std::get<Resize>(node.op);
-  Taps taps{.is_identity = !a.is_resized};
+  WeightedTaps taps{.is_identity = !a.is_resized};
   Filter filter;
   for (std::int64_t i = 0; i < a.out && a.is_resized; ++i) {
     const float x = source_coordinate(op.coordinates, a, i);
@@ -207,7 +207,7 @@ Taps axis_taps(const Node& node, const ResizeAxis& a) {
   return taps;
 }
 
-std::vector<Taps> all_taps(const Node& node, std::span<const TensorView> in, const TensorView& out) {
+std::vector<WeightedTaps> all_taps(const Node& node, std::span<const TensorView> in, const TensorView& out) {
   const auto& op = std::get<Resize>(node.op);
   const auto shape = in[0].shape;
   const bool has_scales = is_given(in, 2) && in[2].size() > 0;
@@ -234,7 +234,7 @@ std::vector<Taps> all_taps(const Node& node, std::span<const TensorView> in, con
     if (crops) a.end = in[1].as<float>()[i + described.size()];
     a.is_resized = a.in != a.out || a.scale != 1 || a.begin != 0 || a.end != 1;
   }
-  std::vector<Taps> taps;
+  std::vector<WeightedTaps> taps;
   for (const ResizeAxis& a : axes) taps.push_back(axis_taps(node, a));
   return taps;
 }
@@ -244,10 +244,10 @@ void resize(const Node& node, std::span<const TensorView> in, std::span<const Te
   check(in[0].size() > 0, "{} the input is empty", where(node));
   if (out[0].shape.empty()) return copy_elements(node, in, out);
   const auto& op = std::get<Resize>(node.op);
-  std::vector<Taps> taps = all_taps(node, in, out[0]);
+  std::vector<WeightedTaps> taps = all_taps(node, in, out[0]);
   if (op.mode == ResizeMode::nearest) {
     std::vector<SourceIndices> sources;
-    for (Taps& t : taps) sources.push_back(std::move(t.index));
+    for (WeightedTaps& t : taps) sources.push_back(std::move(t.index));
     copy_indexed(in[0].dtype, in[0].shape, sources, in[0].data, out[0].data);
   } else {
     interpolate(in[0], taps, out[0]);

@@ -40,7 +40,7 @@ struct GridAxis {
 };
 
 /// The elements along one axis that contribute to a sample. Those outside the image are left out.
-struct Taps {
+struct GridTaps {
   int count = 0;
   std::array<std::int64_t, 4> offset{};
   std::array<float, 4> weight{};
@@ -68,11 +68,11 @@ float grid_coordinate(const GridSample& op, const GridAxis& a, float position) {
   return x;
 }
 
-Taps grid_taps(const GridSample& op, const GridAxis& a, float position) {
+GridTaps grid_taps(const GridSample& op, const GridAxis& a, float position) {
   const float x = grid_coordinate(op, a, position);
   const auto floor = static_cast<std::int64_t>(std::floor(x));
   const float t = x - static_cast<float>(floor);
-  Taps taps;
+  GridTaps taps;
   const auto add = [&](std::int64_t index, float weight) {
     if (op.padding == SamplePadding::reflection)
       index = static_cast<std::int64_t>(reflect(static_cast<double>(index), op.align_corners ? 0 : -0.5,
@@ -95,9 +95,9 @@ Taps grid_taps(const GridSample& op, const GridAxis& a, float position) {
 }
 
 /// The weighted sum over the remaining axes.
-float interpolate(const float* x, std::span<const Taps> axes) {
+float interpolate(const float* x, std::span<const GridTaps> axes) {
   if (axes.empty()) return *x;
-  const Taps& taps = axes.front();
+  const GridTaps& taps = axes.front();
   float sum = 0;
   for (std::size_t k = 0; k < static_cast<std::size_t>(taps.count); ++k)
     sum += taps.weight[k] * interpolate(x + taps.offset[k], axes.subspan(1));
@@ -110,7 +110,7 @@ struct PointTaps {
   std::array<std::array<std::int64_t, kPoints>, 4> offset{};
   std::array<std::array<float, kPoints>, 4> weight{};
 
-  void set(std::size_t point, const Taps& taps) {
+  void set(std::size_t point, const GridTaps& taps) {
     for (std::size_t k = 0; k < taps.offset.size(); ++k) {
       offset[k][point] = taps.offset[k];
       weight[k][point] = taps.weight[k];
@@ -141,11 +141,11 @@ void sum_points(const float* x, const PointTaps* axes, std::size_t count, float*
 /// Null for a rank without a loop of its own.
 SumPoints sum_points_for(std::size_t rank, SampleMode mode) {
   const std::size_t taps = mode == SampleMode::nearest ? 0 : mode == SampleMode::linear ? 1 : 2;
-  static constexpr std::array<std::array<SumPoints, 3>, 3> kFunctions{
+  static constexpr std::array<std::array<SumPoints, 3>, 3> kSums{
       {{sum_points<1, 1>, sum_points<1, 2>, sum_points<1, 4>},
        {sum_points<2, 1>, sum_points<2, 2>, sum_points<2, 4>},
        {sum_points<3, 1>, sum_points<3, 2>, sum_points<3, 4>}}};
-  return rank <= kFunctions.size() ? kFunctions[rank - 1][taps] : nullptr;
+  return rank <= kSums.size() ? kSums[rank - 1][taps] : nullptr;
 }
 
 void grid_sample(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
@@ -159,7 +159,7 @@ void grid_sample(const Node& node, std::span<const TensorView> in, std::span<con
   const SumPoints sum_all = sum_points_for(rank, op.mode);
   const int full = op.mode == SampleMode::nearest ? 1 : op.mode == SampleMode::linear ? 2 : 4;
   std::vector<PointTaps> lists(rank);
-  std::vector<Taps> taps(rank * PointTaps::kPoints);
+  std::vector<GridTaps> taps(rank * PointTaps::kPoints);
   std::vector<std::size_t> others;  // points with taps outside the image
   const float* position = in[1].as<float>();
   for (std::int64_t n = 0; n < x[0]; ++n)
@@ -170,7 +170,7 @@ void grid_sample(const Node& node, std::span<const TensorView> in, std::span<con
         bool is_full = sum_all != nullptr;
         // The numbers of a position are in the order x, y, z: the last axis comes first.
         for (std::size_t i = 0; i < rank; ++i) {
-          Taps& own = taps[p * rank + i];
+          GridTaps& own = taps[p * rank + i];
           own = grid_taps(op, {x[i + 2], strides[i + 2]}, position[rank - 1 - i]);
           lists[i].set(p, own);
           is_full = is_full && own.count == full;

@@ -31,7 +31,7 @@ Outputs infer_erase(const Inputs& in) { return {sequence_info(items_of(in[0]))};
 Outputs infer_at(const Inputs& in) { return {tensor_info(items_of(in[0]))}; }
 Outputs infer_length(const Inputs&) { return {int64_scalar()}; }
 
-Outputs infer_split(const Inputs& in) {
+Outputs infer_split_to_sequence(const Inputs& in) {
   const auto& op = std::get<SplitToSequence>(in.node.op);
   ItemType items = item_of(in[0]);
   if (!items.shape) return {sequence_info(std::move(items))};
@@ -45,7 +45,7 @@ Outputs infer_split(const Inputs& in) {
   return {sequence_info(std::move(items))};
 }
 
-Outputs infer_concat(const Inputs& in) {
+Outputs infer_concat_from_sequence(const Inputs& in) {
   const auto& op = std::get<ConcatFromSequence>(in.node.op);
   ItemType items = items_of(in[0]);
   if (!items.shape) return {tensor_info(items)};
@@ -127,7 +127,7 @@ std::vector<std::int64_t> part_sizes(const Node& node, std::span<const TensorVie
   return sizes;
 }
 
-std::vector<Tensor> split(const Node& node, std::span<const TensorView> in) {
+std::vector<Tensor> split_to_sequence(const Node& node, std::span<const TensorView> in) {
   const auto& op = std::get<SplitToSequence>(node.op);
   const auto shape = in[0].shape;
   check(!shape.empty(), "{} its input is a scalar", where(node));
@@ -238,15 +238,15 @@ std::vector<OperatorInfo> sequence_operators() {
        .inputs = {{"input", kItem}, {"split", kIndex, 0, Presence::optional, Use::parameter}},
        .outputs = {sequence_out},
        .fields = {field("axis", &SplitToSequence::axis), field("keepdims", &SplitToSequence::keepdims)},
-       .infer = infer_split,
-       .evaluate_dynamic = split},
+       .infer = infer_split_to_sequence,
+       .evaluate_dynamic = split_to_sequence},
       {.name = "ConcatFromSequence",
        .since = 11,
        .prototype = ConcatFromSequence{},
        .inputs = {sequence},
        .outputs = {{"concat_result", kItem}},
        .fields = {required(field("axis", &ConcatFromSequence::axis)), field("new_axis", &ConcatFromSequence::new_axis)},
-       .infer = infer_concat,
+       .infer = infer_concat_from_sequence,
        .evaluate_dynamic = concat}};
 }
 

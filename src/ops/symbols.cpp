@@ -198,7 +198,6 @@ void count_grams(const Node& node, std::span<const TensorView> in, std::span<con
 }  // namespace
 
 std::vector<OperatorInfo> symbol_operators() {
-  constexpr Interval kPositive{.min = 1}, kNonNegative{.min = 0};
   return {
       {.name = "LabelEncoder",
        .domain = "ai.onnx.ml",

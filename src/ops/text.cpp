@@ -20,7 +20,7 @@ std::span<const std::string> strings_of(const TensorView& view) {
   return {view.as<const std::string>(), static_cast<std::size_t>(view.size())};
 }
 
-void concat(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
+void concat_text(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
   map<std::string, std::string, std::string>(in[0], in[1], out[0],
                                              [](const std::string& a, const std::string& b) { return a + b; });
 }
@@ -57,13 +57,13 @@ Strings split_at(std::string_view text, std::string_view delimiter, std::int64_t
   return parts;
 }
 
-Outputs infer_split(const Inputs& in) {
+Outputs infer_split_text(const Inputs& in) {
   ValueInfo parts = like(in[0], in.shape(0));
   if (parts.shape) parts.shape->push_back(kDynamic);
   return {parts, {.dtype = DataType::int64, .shape = in.shape(0)}};
 }
 
-std::vector<Tensor> split(const Node& node, std::span<const TensorView> in) {
+std::vector<Tensor> split_text(const Node& node, std::span<const TensorView> in) {
   const auto& op = std::get<StringSplit>(node.op);
   Shape shape(in[0].shape.begin(), in[0].shape.end());
   Tensor counts(DataType::int64, shape);
@@ -157,7 +157,7 @@ std::vector<OperatorInfo> text_operators() {
        .inputs = {x, {"Y", kString}},
        .outputs = {{"Z", kString}},
        .infer = infer_elementwise,
-       .evaluate = concat,
+       .evaluate = concat_text,
        .traits = {.elementwise = true}},
       {.name = "StringSplit",
        .since = 20,
@@ -166,8 +166,8 @@ std::vector<OperatorInfo> text_operators() {
        .outputs = {{"Y", kString}, {"Z", kInt64}},
        .fields = {field("delimiter", &StringSplit::delimiter),
                   field("maxsplit", &StringSplit::max_split, Interval{.min = 0})},
-       .infer = infer_split,
-       .evaluate_dynamic = split},
+       .infer = infer_split_text,
+       .evaluate_dynamic = split_text},
       {.name = "StringNormalizer",
        .since = 10,
        .prototype = StringNormalizer{},

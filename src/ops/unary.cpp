@@ -52,7 +52,7 @@ void identity(const Node&, std::span<const TensorView> in, std::span<const Tenso
 }
 
 /// The kinds that also exist for integers.
-void arithmetic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
+void unary_arithmetic(const Node& node, std::span<const TensorView> in, std::span<const TensorView> out) {
   const UnaryKind kind = std::get<Unary>(node.op).kind;
   with_number_type(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -301,10 +301,10 @@ std::vector<OperatorInfo> unary_operators() {
       row("Identity", 1, K::identity, kMoved | kSequence | kOptional, identity, Role::movement,
           {.elementwise = true, .moves_elements = true, .keeps_order = true, .commutes_with_positive_scale = true},
           within_first),
-      row("Relu", 6, K::relu, kReal | kSignedInteger, arithmetic, Role::clip, homogeneous, relu_bounds),
-      row("Abs", 6, K::abs, kNumber, arithmetic, Role::arithmetic, homogeneous, abs_bounds),
-      row("Neg", 6, K::neg, kReal | kSignedInteger, arithmetic, Role::in_float, homogeneous, negated_bounds),
-      row("Sign", 9, K::sign, kNumber, arithmetic, Role::in_float, elementwise, from_minus_one_to_one),
+      row("Relu", 6, K::relu, kReal | kSignedInteger, unary_arithmetic, Role::clip, homogeneous, relu_bounds),
+      row("Abs", 6, K::abs, kNumber, unary_arithmetic, Role::arithmetic, homogeneous, abs_bounds),
+      row("Neg", 6, K::neg, kReal | kSignedInteger, unary_arithmetic, Role::in_float, homogeneous, negated_bounds),
+      row("Sign", 9, K::sign, kNumber, unary_arithmetic, Role::in_float, elementwise, from_minus_one_to_one),
       row("Not", 1, K::logical_not, kBoolean, logical_not, Role::in_float, elementwise),
       real("Sigmoid", 6, K::sigmoid, Role::arithmetic, from_zero_to_one),
       real("Tanh", 6, K::tanh, Role::arithmetic, from_minus_one_to_one),

@@ -40,6 +40,7 @@ struct WindowAxis {
   /// The index of tap `k` of output `o`; it is padding outside [0, in).
   std::int64_t tap(std::int64_t o, std::int64_t k) const { return o * stride - pad_begin + k * dilation; }
   std::int64_t extent() const { return (kernel - 1) * dilation + 1; }
+  bool contains(std::int64_t i) const { return i >= 0 && i < in; }
 };
 
 /// Depth, height, width; missing axes come first and have size 1.

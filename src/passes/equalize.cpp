@@ -16,10 +16,10 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-constexpr int kMaxRounds = 100;
+constexpr int kMaxSweeps = 100;
 constexpr double kSettled = 1e-3;  // tolerance for a factor's logarithm, and for the noise
 // Limits the factor of a channel with tiny weights, whose bias would otherwise exceed the other channels.
-constexpr double kMaxFactor = 1024;
+constexpr double kMaxEqualizingFactor = 1024;
 
 struct State {
   Region region;
@@ -50,7 +50,7 @@ class Equalizer {
 
   /// Calls `improve` for all regions in turn, until it returns less than kSettled for each of them.
   void settle(const std::function<double(State&)>& improve) {
-    for (int round = 0; round < kMaxRounds; ++round) {
+    for (int round = 0; round < kMaxSweeps; ++round) {
       double most = 0;
       for (State& state : regions_) most = std::max(most, improve(state));
       if (most < kSettled) return;
@@ -125,13 +125,13 @@ class Equalizer {
   std::vector<State> regions_;
 };
 
-// Scales factors to a geometric mean of 1, which keeps the magnitude of values, and limits them to kMaxFactor. A factor
+// Scales factors to a geometric mean of 1, which keeps the magnitude of values, and limits them to kMaxEqualizingFactor. A factor
 // common to all channels has no effect on how well grids are used.
 Doubles normalized(Doubles factors) {
   double sum = 0;
   for (double f : factors) sum += std::log(f);
   const double mean = std::exp(sum / static_cast<double>(factors.size()));
-  for (double& f : factors) f = std::clamp(f / mean, 1 / kMaxFactor, kMaxFactor);
+  for (double& f : factors) f = std::clamp(f / mean, 1 / kMaxEqualizingFactor, kMaxEqualizingFactor);
   return factors;
 }
 

@@ -20,23 +20,23 @@ bool normalizes_last_axis(const LayerNorm& op, const std::optional<Shape>& shape
 }
 
 /// A product that reads the value's last axis.
-struct Reader {
+struct SmoothedReader {
   NodeId node;
   ops::WeightMatrix weights;
 };
 
-std::optional<Reader> reader_of(const Graph& graph, NodeId id, ValueId value) {
+std::optional<SmoothedReader> reader_of(const Graph& graph, NodeId id, ValueId value) {
   const Node& node = graph.node(id);
   const auto weights = constant_weights(graph, id);
   if (!weights || weights->has_transposed_input || ops::window_of(node.op) != nullptr) return std::nullopt;
   if (node.inputs[0] != value || std::count(node.inputs.begin(), node.inputs.end(), value) != 1) return std::nullopt;
-  return plain_constant(graph, node.inputs[1]) == nullptr ? std::nullopt : std::optional(Reader{id, *weights});
+  return plain_constant(graph, node.inputs[1]) == nullptr ? std::nullopt : std::optional(SmoothedReader{id, *weights});
 }
 
 struct Smoothable {
   NodeId norm;
   ValueId value;
-  std::vector<Reader> readers;
+  std::vector<SmoothedReader> readers;
   bool has_others;  // whether other readers need the unchanged values
 };
 
@@ -61,9 +61,9 @@ std::optional<Smoothable> smoothable(const Graph& graph, NodeId id) {
   }
   // Products after another normalization that share the weights would need other factors.
   const auto is_reader = [&](NodeId other) {
-    return std::ranges::any_of(found.readers, [&](const Reader& reader) { return reader.node == other; });
+    return std::ranges::any_of(found.readers, [&](const SmoothedReader& reader) { return reader.node == other; });
   };
-  const auto shares_weights = [&](const Reader& reader) {
+  const auto shares_weights = [&](const SmoothedReader& reader) {
     return !std::ranges::all_of(graph.consumers(graph.node(reader.node).inputs[1]), is_reader);
   };
   if (found.readers.empty() || std::ranges::any_of(found.readers, shares_weights)) return std::nullopt;
@@ -76,7 +76,7 @@ std::vector<double> smoothing(const Graph& graph, const Smoothable& at, const st
   std::vector<double> factors;
   for (std::size_t k = 0; k < maxima.size(); ++k) {
     double weight = 0;
-    for (const Reader& reader : at.readers) {
+    for (const SmoothedReader& reader : at.readers) {
       const auto w = graph.value(graph.node(reader.node).inputs[1]).constant->data<float>();
       for (std::int64_t o = 0; o < reader.weights.outputs; ++o)
         weight = std::max(weight,
@@ -97,7 +97,7 @@ void multiply(Graph& graph, NodeId id, std::size_t slot, const std::vector<doubl
   set_constant_input(graph, id, slot, std::move(changed), graph.node(id).name + "_smoothed");
 }
 
-void multiply_rows(Graph& graph, const Reader& reader, const std::vector<double>& factors) {
+void multiply_rows(Graph& graph, const SmoothedReader& reader, const std::vector<double>& factors) {
   Tensor changed = *graph.value(graph.node(reader.node).inputs[1]).constant;
   const auto data = changed.mutable_data<float>();
   reader.weights.for_each([&](std::size_t i, std::int64_t /*o*/, std::int64_t k) {
@@ -112,7 +112,7 @@ void separate(Graph& graph, Smoothable& at, const std::string& name) {
   const ValueId copy = graph.add(norm.op, name, norm.inputs, name);
   graph.value(copy).dtype = graph.value(at.value).dtype;
   graph.value(copy).shape = graph.value(at.value).shape;
-  for (const Reader& reader : at.readers) graph.set_input(reader.node, 0, copy);
+  for (const SmoothedReader& reader : at.readers) graph.set_input(reader.node, 0, copy);
   at.norm = graph.producer(copy);
   at.value = copy;
 }
@@ -148,7 +148,7 @@ std::vector<EqualizedRegion> smooth_normalizations(Graph& graph, const FeatureMa
     const std::vector<ValueId> parameters = graph.node(at->norm).inputs;
     multiply(graph, at->norm, 1, inverse);
     if (parameters.size() > 2 && parameters[2] != ValueId::none) multiply(graph, at->norm, 2, inverse);
-    for (const Reader& reader : at->readers) multiply_rows(graph, reader, rows);
+    for (const SmoothedReader& reader : at->readers) multiply_rows(graph, reader, rows);
     regions.push_back(std::move(region));
   }
   return regions;

@@ -94,8 +94,6 @@ class Collector {
     for (std::size_t start = 0; start < values.size(); start += size) seen.add_sample(values.subspan(start, size));
   }
 
-  static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
   const Graph& graph_;
   std::int64_t group_;
   Prepared prepared_;

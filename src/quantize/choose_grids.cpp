@@ -16,8 +16,6 @@ namespace {
 // must be clearly better.
 constexpr double kClearly = 0.95;
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 // The sum of term(i)^2, in independent lanes so that additions overlap.
 template <class Term>
 double sum_of_squares(std::size_t count, const Term& term) {

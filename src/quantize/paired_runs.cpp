@@ -12,8 +12,6 @@
 namespace bitfold::quantization {
 namespace {
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 ValueId first_input(const Graph& graph, NodeId id) { return graph.node(id).inputs[0]; }
 
 /// The part of a graph that computes the first input of a node.

@@ -7,7 +7,6 @@
 namespace bitfold::quantization {
 namespace {
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
 
 /// Nodes whose outputs `wanted` depends on, through nodes that are not done, by NodeId.

@@ -22,8 +22,6 @@ namespace {
 using reference::Held;
 using reference::snap_value;
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 // Operators only read their inputs; views have no const form.
 TensorView view_of(const Tensor& t) { return {t.dtype(), t.shape(), const_cast<std::byte*>(t.bytes())}; }
 

@@ -9,8 +9,6 @@
 namespace bitfold::reference {
 namespace {
 
-std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
-
 ReferenceOptions options_of_body(const std::string& prefix, const ReferenceOptions& options) {
   ReferenceOptions own{
       .plain_loops = options.plain_loops, .max_memory_bytes = options.max_memory_bytes, .any_order = options.any_order};

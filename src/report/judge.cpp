@@ -22,7 +22,7 @@ std::vector<std::int32_t> answers(const Graph& graph, Session& session, const Ba
   const auto scores = ClassScores::of(outputs.front(), ScoreRows(batch));
   check(scores.has_value(),
         "output '{}' has shape {}; to measure accuracy, it must have one score per class, samples x classes",
-        graph.value(graph.outputs().front()).name, to_string(outputs.front().shape()));
+        graph.value(graph.outputs().front()).name, bitfold::to_string(outputs.front().shape()));
   std::vector<std::int32_t> result;
   for (std::int64_t i = 0; i < batch.sample_count; ++i) result.push_back(static_cast<std::int32_t>(scores->best(i)));
   for (std::int64_t label : batch.labels)
