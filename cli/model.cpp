@@ -14,11 +14,6 @@
 
 namespace bitfold::cli {
 
-bool is_quantized(const Graph& graph) {
-  const auto values = graph.values();
-  return std::any_of(values.begin(), values.end(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
-}
-
 Graph load_float(const std::string& path, const std::string& verb, const LoadOptions& options) {
   Graph graph = load_onnx(path, options);
   if (is_quantized(graph))
@@ -65,19 +60,6 @@ Graph load_runnable(const std::string& path, const Cut& cut, const LoadOptions& 
                             list_refused(part.left), outputs));
   });
   return graph;
-}
-
-std::vector<InputSpec> input_specs(const Graph& graph) {
-  std::vector<InputSpec> specs;
-  for (ValueId id : graph.inputs()) {
-    const Value& input = graph.value(id);
-    specs.push_back({.name = input.name,
-                     .dtype = input.dtype,
-                     .shape = input.shape.value_or(Shape{}),
-                     .has_shape = input.shape.has_value(),
-                     .item = input.items ? input.items->dtype : DataType::unknown});
-  }
-  return specs;
 }
 
 LoadOptions load_options_for(const std::string& data) {

@@ -16,9 +16,6 @@
 
 namespace bitfold::cli {
 
-/// Whether any value has a grid.
-bool is_quantized(const Graph& graph);
-
 /// Loads the network unchanged. Throws Error if it is quantized, because `verb` needs the float model.
 Graph load_float(const std::string& path, const std::string& verb, const LoadOptions& options = {});
 
@@ -53,9 +50,6 @@ auto naming_file_of_nodes(const std::string& path, const F& f) {
     throw Error(path + ": " + e.what());
   }
 }
-
-/// The inputs that a dataset must provide.
-std::vector<InputSpec> input_specs(const Graph& graph);
 
 /// Inputs with default values that the data feeds: the names of the first sample's arrays, if samples are whole files.
 LoadOptions load_options_for(const std::string& data);

@@ -138,6 +138,9 @@ class Graph {
   std::map<std::string, ValueId, std::less<>> by_name_;
 };
 
+/// Whether any value has a grid.
+bool is_quantized(const Graph& graph);
+
 /// The subject of errors and log lines: "[Conv 'layer2.0.conv1']".
 std::string where(const Graph& graph, NodeId id);
 

@@ -278,6 +278,10 @@ void Graph::compact() {
   *this = std::move(packed);
 }
 
+bool is_quantized(const Graph& graph) {
+  return std::ranges::any_of(graph.values(), [&](ValueId id) { return graph.value(id).quant.has_value(); });
+}
+
 std::string where(const Graph& graph, NodeId id) { return where(graph.node(id)); }
 
 bool Node::operator==(const Node& other) const {
