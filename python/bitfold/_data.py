@@ -1,8 +1,7 @@
 """Samples from Python objects.
 
 The library reads samples several times, and in constant memory, from files. Other data is therefore written to a temporary
-folder first, one item at a time: every item is computed once, whatever its source, and memory does not grow with their
-number.
+folder first, one item at a time: every item is computed once, and memory does not grow with their number.
 """
 
 from __future__ import annotations

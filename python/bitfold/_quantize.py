@@ -82,7 +82,7 @@ class Quantized:
         return compare(self.float_model, Model(self._result.runnable), data, **options)
 
     def report(self) -> Report:
-        """What was quantized, and why the rest was not. Shows itself in a notebook."""
+        """The nodes that were quantized, and why the rest was not. Shows itself in a notebook."""
         return Report(self)
 
     def __repr__(self) -> str:

@@ -49,7 +49,7 @@ def test_nodes_and_operators_can_be_selected(lenet, digits, tmp_path):
     assert gemms and all(producers.get(g.input[1]) != "DequantizeLinear" for g in gemms), names
 
 
-def test_what_has_no_meaning_is_said_once(lenet, digits, tmp_path, caplog):
+def test_options_without_meaning_are_named_once(lenet, digits, tmp_path, caplog):
     compat._warn_once.cache_clear()
     for _ in range(2):
         with caplog.at_level(logging.WARNING, "bitfold"):

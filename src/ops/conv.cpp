@@ -3,8 +3,8 @@
 //   Conv           y[n, m, o] = bias[m] + sum over c, k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
 //   ConvTranspose  y[n, m, i * stride - pad + k * dilation] += x[n, c, i] * w[c, m, k]
 //
-// One, two or three spatial axes. The accumulators of a block of kOutputsPerBlock adjacent outputs are on the stack, so that the
-// innermost loop runs along a row.
+// One, two or three spatial axes. The accumulators of a block of kOutputsPerBlock adjacent outputs are on the stack, so
+// that the innermost loop runs along a row.
 #include <algorithm>
 
 #include "ops/operands.h"

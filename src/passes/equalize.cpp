@@ -125,8 +125,8 @@ class Equalizer {
   std::vector<State> regions_;
 };
 
-// Scales factors to a geometric mean of 1, which keeps the magnitude of values, and limits them to kMaxEqualizingFactor. A factor
-// common to all channels has no effect on how well grids are used.
+// Scales factors to a geometric mean of 1, which keeps the magnitude of values, and limits them to
+// kMaxEqualizingFactor. A factor common to all channels has no effect on how well grids are used.
 Doubles normalized(Doubles factors) {
   double sum = 0;
   for (double f : factors) sum += std::log(f);
