@@ -179,5 +179,28 @@ TEST(ToolJson, dash_writes_only_json_to_standard_output) {
   EXPECT_FALSE(nlohmann::json::parse(result.output, nullptr, false).is_discarded()) << result.output;
 }
 
+TEST(Usage, misspelt_commands_and_flags_are_named_before_anything_else) {
+  const ToolResult verb = run_tool("quantise model.onnx");
+  EXPECT_EQ(verb.status, 2);
+  EXPECT_NE(verb.output.find("there is no command 'quantise'; did you mean 'quantize'?"), std::string::npos)
+      << verb.output;
+  const ToolResult flag = run_tool("quantize model.onnx --calibrat data");
+  EXPECT_EQ(flag.status, 2);
+  EXPECT_NE(flag.output.find("quantize has no option --calibrat; did you mean '--calibrate'?"), std::string::npos)
+      << flag.output;
+  EXPECT_EQ(run_tool("quantize model.onnx --no-such=1").status, 2);
+}
+
+TEST(Usage, help_is_a_command_a_flag_and_the_default) {
+  const std::string by_flag = run_tool("quantize --help").output;
+  EXPECT_EQ(run_tool("help quantize").output, by_flag);
+  EXPECT_NE(by_flag.find("Usage: bitfold quantize"), std::string::npos) << by_flag;
+  const ToolResult bare = run_tool("");
+  EXPECT_EQ(bare.status, 2);
+  EXPECT_EQ(bare.output, run_tool("help").output);
+  EXPECT_EQ(bare.output, run_tool("--help").output);
+  EXPECT_NE(run_tool("version").output.find("instruction set: "), std::string::npos);
+}
+
 }  // namespace
 }  // namespace bitfold::testing

@@ -12,7 +12,7 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent)
 
 # Public headers belong to a layer too: a folder may include only the headers of layers it may include.
 HEADER_LAYER = {
-    "error": "base", "file": "base", "cpu": "base", "memory": "base", "version": "base", "tensor": "numeric", "reals": "numeric", "affine": "numeric",
+    "error": "base", "file": "base", "nearest": "base", "cpu": "base", "memory": "base", "version": "base", "tensor": "numeric", "reals": "numeric", "affine": "numeric",
     "batch": "numeric", "ops": "ops", "node": "ops", "graph": "graph", "part": "graph", "onnx": "onnx", "custom_ops": "onnx", "passes": "passes",
     "equalize": "passes", "batch_norm_table": "passes",
     "reference": "reference", "data": "data", "peaks": "kernels",

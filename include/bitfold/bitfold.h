@@ -17,6 +17,7 @@
 #include "bitfold/file.h"                // IWYU pragma: export
 #include "bitfold/graph.h"               // IWYU pragma: export
 #include "bitfold/mixed_precision.h"     // IWYU pragma: export
+#include "bitfold/nearest.h"             // IWYU pragma: export
 #include "bitfold/onnx.h"                // IWYU pragma: export
 #include "bitfold/ops.h"                 // IWYU pragma: export
 #include "bitfold/part.h"                // IWYU pragma: export

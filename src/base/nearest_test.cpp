@@ -1,4 +1,4 @@
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 
 #include <gtest/gtest.h>
 

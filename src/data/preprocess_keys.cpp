@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "bitfold/data.h"
 
 namespace bitfold {

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/check.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "graph/runnable.h"
 
 namespace bitfold {

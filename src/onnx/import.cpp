@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "bitfold/onnx.h"
 #include "onnx/initializer_data.h"
+#include "onnx/other_formats.h"
 #include "onnx/read_graph.h"
 #include "onnx/wire.h"
 
@@ -87,7 +88,8 @@ Graph import_bytes(std::span<const std::byte> bytes, const std::shared_ptr<const
     check(data.has_value(), "is not an ONNX model, or is cut short: its {} bytes do not parse", bytes.size());
     return import(model, std::move(*data), owner, folder, options);
   } catch (const Error& error) {
-    fail("{}: {}", name, error.what());
+    const std::string advice = other_format(bytes, name);
+    fail("{}: {}", name, advice.empty() ? error.what() : advice);
   } catch (const std::bad_alloc&) {
     fail("{}: out of memory", name);
   }

@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "base/check.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "bitfold/passes.h"
 #include "graph/merge_constants.h"
 #include "passes/rewrite.h"

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "base/check.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "graph/activation.h"
 #include "ops/operator.h"
 

@@ -9,7 +9,7 @@
 #include <span>
 
 #include "base/check.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "base/thread_limit.h"
 #include "bitfold/cpu.h"
 #include "graph/activation.h"

@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "base/check.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "base/words.h"
 #include "bitfold/recipe.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
-#include "base/nearest.h"
+#include "bitfold/nearest.h"
 #include "bitfold/recipe.h"
 
 namespace bitfold {
