@@ -65,7 +65,7 @@ def breach_outside(folder: str, path: Path, bracket: str, target: str) -> str | 
 def main() -> int:
     table = allowed_table()
     found = 0
-    for folder in ("src", "cli", "examples", "python"):
+    for folder in ("src", "c", "cli", "examples", "python"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix not in {".h", ".cpp"} or path.stem.endswith(("_test", "_bench")):
                 continue

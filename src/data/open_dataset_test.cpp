@@ -133,7 +133,7 @@ TEST(Arrays, feed_several_inputs_by_name) {
       [&] {
         open_dataset(save(folder, {{"ids", ids}}), inputs);
       },
-      "the network's inputs are 'ids' (?x2), 'mask'");
+      "the network's inputs are 'ids' (int64 ?x2), 'mask'");
 }
 
 TEST(Arrays, scale_arrays_that_are_not_images) {

@@ -8,9 +8,9 @@ namespace bitfold {
 namespace {
 
 struct Format {
-  std::size_t offset;       ///< Of `magic` in the file.
+  std::size_t offset;       ///< The place of `magic` in the file, in bytes.
   std::string_view magic;   ///< Empty: the ending decides.
-  std::string_view ending;  ///< Of the file's name; empty: any.
+  std::string_view ending;  ///< The end of the file's name; empty: any.
   std::string_view advice;
 };
 
