@@ -78,21 +78,21 @@ BITFOLD_API size_t bitfold_output_count(const bitfold_model* model);
 BITFOLD_API bitfold_status bitfold_input(const bitfold_model* model, size_t index, bitfold_value* value);
 BITFOLD_API bitfold_status bitfold_output(const bitfold_model* model, size_t index, bitfold_value* value);
 
-/* Quantizes a float model, as the command `bitfold quantize` does. `data` is a path to about 100 samples in any form that
- * the command takes, or null to quantize without data. `recipe_json` is a JSON object with fields of docs/recipe.md, or
- * null for the defaults. `threads`: 0 means all cores. */
+/* Quantizes a float model, as the command `bitfold quantize` does. `data` is a path to about 100 samples in any form
+ * that the command takes, or null to quantize without data. `recipe_json` is a JSON object with fields of
+ * docs/recipe.md, or null for the defaults. `threads`: 0 means all cores. */
 BITFOLD_API bitfold_status bitfold_quantize(const bitfold_model* model, const char* data, const char* recipe_json,
                                             int threads, bitfold_model** quantized);
 
-/* Compiles a model for running. `threads`: 0 means all cores. Free the session with bitfold_free_session(); it may outlive
- * the model. */
+/* Compiles a model for running. `threads`: 0 means all cores. Free the session with bitfold_free_session(); it may
+ * outlive the model. */
 BITFOLD_API bitfold_status bitfold_create_session(const bitfold_model* model, int threads, bitfold_session** session);
 
 /* Another session of the same model that shares its packed weights, for another thread. */
 BITFOLD_API bitfold_status bitfold_share_session(const bitfold_session* session, bitfold_session** shared);
 
-/* Runs the model once. `inputs` are in the order of the model's inputs and are read in place. `outputs` receives one tensor
- * per output of the model; their memory belongs to the session and is valid until its next run. */
+/* Runs the model once. `inputs` are in the order of the model's inputs and are read in place. `outputs` receives one
+ * tensor per output of the model; their memory belongs to the session and is valid until its next run. */
 BITFOLD_API bitfold_status bitfold_run(bitfold_session* session, const bitfold_tensor* inputs, size_t input_count,
                                        bitfold_tensor* outputs, size_t output_count);
 

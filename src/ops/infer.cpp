@@ -6,13 +6,18 @@
 
 namespace bitfold::ops {
 
+const ValueInfo& Inputs::absent() {
+  static const ValueInfo info;
+  return info;
+}
+
 std::optional<std::vector<std::int64_t>> Inputs::known(std::size_t i) const {
-  if (!has(i) || !infos[i].elements) return std::nullopt;
+  if (!has(i) || !(*this)[i].elements) return std::nullopt;
   // Elements of a type that the slot does not accept are ignored; the check of types reports the node later.
   const Slot* slot = slot_at(info(node.op).inputs, i);
-  if (slot != nullptr && !slot->types.contains(infos[i].dtype)) return std::nullopt;
+  if (slot != nullptr && !slot->types.contains((*this)[i].dtype)) return std::nullopt;
   std::vector<std::int64_t> all;
-  for (const auto& e : *infos[i].elements) {
+  for (const auto& e : *(*this)[i].elements) {
     if (!e) return std::nullopt;
     all.push_back(*e);
   }

@@ -25,17 +25,21 @@ inline constexpr std::int64_t kMaxValueElements = std::int64_t{1} << 48;
 /// Longer float constants are not the scales of a Resize.
 inline constexpr std::int64_t kMaxScaleCount = 16;
 
-/// The inputs of one node; absent ones can be distinguished.
+/// The inputs of one node; absent ones can be distinguished. An input beyond the last is absent, because the nodes of a
+/// file are read before their number of inputs is checked.
 struct Inputs {
   const Node& node;
   std::span<const ValueInfo> infos;
 
   bool has(std::size_t i) const { return i < node.inputs.size() && node.inputs[i] != ValueId::none; }
-  const ValueInfo& operator[](std::size_t i) const { return infos[i]; }
+  const ValueInfo& operator[](std::size_t i) const { return i < infos.size() ? infos[i] : absent(); }
   std::size_t size() const { return node.inputs.size(); }
-  const std::optional<Shape>& shape(std::size_t i) const { return infos[i].shape; }
+  const std::optional<Shape>& shape(std::size_t i) const { return (*this)[i].shape; }
   /// The elements of an integer input, if all are known.
   std::optional<std::vector<std::int64_t>> known(std::size_t i) const;
+
+ private:
+  static const ValueInfo& absent();
 };
 
 using Outputs = std::vector<ValueInfo>;
