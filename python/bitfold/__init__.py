@@ -8,7 +8,7 @@
 """
 
 from bitfold._core import Error, version as __version__
-from bitfold._evaluate import Comparison, Evaluation, ValueError_ as ValueError, compare, evaluate
+from bitfold._evaluate import Comparison, Evaluation, ValueComparison, compare, evaluate
 from bitfold._model import Model, ValueInfo, load
 from bitfold._quantize import Layer, Quantized, RecipeField, quantize, recipe_fields
 from bitfold._session import Session, Step
@@ -16,6 +16,6 @@ from bitfold._session import Session, Step
 Error.__module__ = "bitfold"
 
 __all__ = [
-    "Comparison", "Error", "Evaluation", "Layer", "Model", "Quantized", "RecipeField", "Session", "Step", "ValueError",
+    "Comparison", "Error", "Evaluation", "Layer", "Model", "Quantized", "RecipeField", "Session", "Step", "ValueComparison",
     "ValueInfo", "__version__", "compare", "evaluate", "load", "quantize", "recipe_fields",
 ]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bitfold import _core
-from bitfold._data import Samples, open_data
+from bitfold._data import Samples, open_data, temporary_folder
+from bitfold._fork import check_forked
 from bitfold._model import AnyModel, load
 from bitfold._progress import ProgressBar, reports
 
 
 @dataclass(frozen=True)
-class ValueError_:
+class ValueComparison:
     """The error of a quantized value compared with the float one, over all samples."""
 
     value: str
@@ -37,8 +37,8 @@ class Comparison:
     #: Of the first output, in dB.
     sqnr_db: float
     max_abs_error: float
-    outputs: list[ValueError_]
-    layers: list[ValueError_]
+    outputs: list[ValueComparison]
+    layers: list[ValueComparison]
 
     def __str__(self) -> str:
         lines = [f"{o.value}: {o.sqnr_db:.1f} dB, largest error {o.max_abs_error:.4g}" for o in self.outputs]
@@ -59,8 +59,8 @@ class Evaluation:
     latency_us: float
 
 
-def _errors(values: list[_core.ValueError]) -> list[ValueError_]:
-    return [ValueError_(v.value, v.node, v.op, v.sqnr_db, v.max_abs_error, v.bits) for v in values]
+def _errors(values: list[_core.ValueError]) -> list[ValueComparison]:
+    return [ValueComparison(v.value, v.node, v.op, v.sqnr_db, v.max_abs_error, v.bits) for v in values]
 
 
 def compare(float_model: AnyModel, quantized_model: AnyModel, data: Samples, *,
@@ -70,10 +70,11 @@ def compare(float_model: AnyModel, quantized_model: AnyModel, data: Samples, *,
 
     Raises Error if the networks differ in their inputs or outputs.
     """
+    check_forked(threads)
     float_core, quantized_core = load(float_model)._core.optimized(), load(quantized_model)._core
-    with tempfile.TemporaryDirectory(prefix="bitfold-") as folder, ProgressBar(progress) as bar:
+    with temporary_folder() as folder, ProgressBar(progress) as bar:
         samples = open_data(data, load(float_model).inputs, folder, transform=transform, preprocess=preprocess, limit=limit)
-        result = _core.compare(float_core, quantized_core, samples, threads, reports(bar))
+        result = _core.compare(float_core, quantized_core, samples, threads, reports(bar, folder))
     return Comparison(result.sample_count, result.top1_agreement, result.sqnr_db, result.max_abs_error,
                       _errors(result.outputs), _errors(result.layers))
 
@@ -85,8 +86,10 @@ def evaluate(model: AnyModel, data: Samples, *, transform: Callable[[Any], Any] 
 
     Raises Error if the data has labels but the first output is not a vector of scores.
     """
+    check_forked(threads)
     loaded = load(model)
-    with tempfile.TemporaryDirectory(prefix="bitfold-") as folder, ProgressBar(progress) as bar:
-        samples = open_data(data, loaded.inputs, folder, transform=transform, preprocess=preprocess, limit=limit)
-        result = _core.evaluate(loaded._core.optimized(), samples, threads, reports(bar))
+    with temporary_folder() as folder, ProgressBar(progress) as bar:
+        samples = open_data(data, loaded.inputs, folder, transform=transform, preprocess=preprocess, limit=limit,
+                            needs_labels=True)
+        result = _core.evaluate(loaded._core.optimized(), samples, threads, reports(bar, folder))
     return Evaluation(result.sample_count, result.top1, result.top5, result.latency_us)

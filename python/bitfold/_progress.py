@@ -9,12 +9,20 @@ from types import TracebackType
 from typing import Any
 
 from bitfold import _core
+from bitfold._data import without_folder
 
 logger = logging.getLogger("bitfold")
 
 
-def reports(progress: ProgressBar) -> _core.Reports:
-    return _core.Reports(progress, logger.warning, logger.info)
+def reports(progress: ProgressBar, folder: str) -> _core.Reports:
+    """``folder``: that of samples from Python, which texts call "the samples"."""
+    def warn(text: str) -> None:
+        logger.warning("%s", without_folder(text, folder))
+
+    def note(text: str) -> None:
+        logger.info("%s", without_folder(text, folder))
+
+    return _core.Reports(progress, warn, note)
 
 
 class ProgressBar:

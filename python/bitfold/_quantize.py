@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import importlib
 import json
+import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bitfold import _core
-from bitfold._data import Samples, open_data
+from bitfold._data import Samples, open_data, temporary_folder
+from bitfold._fork import check_forked
 from bitfold._evaluate import Comparison, compare
 from bitfold._model import AnyModel, Model, load
 from bitfold._progress import ProgressBar, logger, reports
@@ -121,17 +122,35 @@ class Report:
         return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{body}</table>"
 
 
-def _recipe_fields(recipe: Mapping[str, Any] | str | os.PathLike[str] | None,
+def _chosen_settings(recipe: Mapping[str, Any] | str | os.PathLike[str] | None,
                    settings: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if isinstance(recipe, (str, os.PathLike)):
         fields = json.loads(_core.load_recipe(os.fspath(recipe)))
     elif recipe is not None:
         fields = dict(recipe)
+    if isinstance(fields.get("skip"), str):
+        fields["skip"] = [fields["skip"]]
     fields.update({name: value for name, value in settings.items() if value is not None})
-    if fields.get("percentile") is not None and fields.get("observer") is None:
+    for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _core.Error(f"recipe: {name} is {value}; it must be finite")
+    has_percentile = settings["percentile"] is not None or (recipe is not None and "observer" not in fields)
+    if fields.get("percentile") is not None and has_percentile and settings["observer"] is None:
         fields["observer"] = "percentile"
     return fields
+
+
+def _names(names: Sequence[str] | str | None) -> list[str]:
+    """A list of names; a text is one name."""
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise _core.Error(f"recipe: {value!r} is a {type(value).__name__}, which no setting has")
 
 
 def quantize(model: AnyModel, data: Samples | None, *, recipe: Mapping[str, Any] | str | os.PathLike[str] | None = None,
@@ -151,8 +170,8 @@ def quantize(model: AnyModel, data: Samples | None, *, recipe: Mapping[str, Any]
     ``data``: about 100 typical inputs. A path to any data that the command line takes; an array with samples along its
     first axis; a dictionary of such arrays by input name; or an iterable (a list, a torch DataLoader, a function that
     returns a generator, a CalibrationDataReader of ONNX Runtime) that yields arrays, tuples in the order of the inputs, or
-    dictionaries by input name. An item is a batch, or one sample without the batch axis. A tuple may have labels at its
-    end, which are ignored. Items are written to a temporary folder one by one, so that memory does not grow with their
+    dictionaries by input name. An item has the shapes of one run, or is one sample without the first axis. A tuple may
+    have labels at its end, which are ignored. Items are written to a temporary folder one by one, so that memory does not grow with their
     number. None quantizes without data.
 
     ``transform`` is applied to every item of an iterable. ``preprocess`` prepares files: keys and values of the
@@ -163,7 +182,8 @@ def quantize(model: AnyModel, data: Samples | None, *, recipe: Mapping[str, Any]
 
     ``metric``: a function that receives a network as a callable (a Session) and returns a number that is higher for a
     better network, such as accuracy. With ``max_drop``, the layers whose error matters most are left in float, as few as
-    possible, so that the metric is at most ``max_drop`` below that of the float network. ``Quantized.metric`` and
+    possible, so that the metric is at most ``max_drop`` (in the metric's own unit) below that of the float network.
+    ``Quantized.metric`` and
     ``Quantized.float_metric`` are the measured numbers.
 
     ``threads``: 0 means all cores; it does not change the result. ``progress`` shows a bar if tqdm is installed. Warnings
@@ -173,24 +193,27 @@ def quantize(model: AnyModel, data: Samples | None, *, recipe: Mapping[str, Any]
                 "activation_scheme": activation_scheme, "granularity": granularity, "rounding": rounding,
                 "bias_correction": bias_correction, "equalization": equalization, "smooth": smooth, "absorb": absorb,
                 "target": target, "observer": observer, "percentile": percentile,
-                "skip": None if skip is None else list(skip), "layers": layers}
+                "skip": None if skip is None else _names(skip), "layers": layers}
+    check_forked(threads)
     float_model = load(model)
     if float_model.is_quantized:
         raise _core.Error(f"{float_model._core.name}: is quantized already; quantize needs the float model")
     if (metric is None) != (max_drop is None):
         raise _core.Error("metric and max_drop belong together; pass both")
-    if metric is not None and data is None:
-        raise _core.Error("max_drop needs samples, on which the error of each layer is measured")
-    fields = _recipe_fields(recipe, settings)
-    with tempfile.TemporaryDirectory(prefix="bitfold-") as folder, ProgressBar(progress) as bar:
+    if data is None and (metric, transform, preprocess, limit) != (None, None, None, None):
+        raise _core.Error("metric, transform, preprocess and limit need samples")
+    if max_drop is not None and not max_drop >= 0:
+        raise _core.Error(f"max_drop is {max_drop}; it must be at least 0")
+    fields = _chosen_settings(recipe, settings)
+    with temporary_folder() as folder, ProgressBar(progress) as bar:
         samples = None
         if data is not None:
             samples = open_data(data, float_model.inputs, folder, transform=transform, preprocess=preprocess, limit=limit)
 
         def attempt(skipped: Sequence[str], measures_noises: bool = False) -> Quantized:
-            text = json.dumps({**fields, "skip": [*fields.get("skip", []), *skipped]})
-            return Quantized(float_model, _core.quantize(float_model._core, samples, text, threads, reports(bar),
-                                                         list(inputs_at), list(outputs_at), measures_noises))
+            text = json.dumps({**fields, "skip": [*(fields.get("skip") or []), *skipped]}, default=_plain)
+            return Quantized(float_model, _core.quantize(float_model._core, samples, text, threads, reports(bar, folder),
+                                                         _names(inputs_at), _names(outputs_at), measures_noises))
 
         if metric is None or max_drop is None:
             return attempt([])
@@ -200,29 +223,40 @@ def quantize(model: AnyModel, data: Samples | None, *, recipe: Mapping[str, Any]
 def _within_drop(attempt: Callable[..., Quantized], float_model: Model, metric: Callable[[Session], float],
                  max_drop: float) -> Quantized:
     """The network with the fewest of the most sensitive layers in float that keeps the promise."""
-    wanted = metric(Session(float_model)) - max_drop
-    measured: dict[int, Quantized] = {}
+    def measure(session: Session) -> float:
+        value = metric(session)
+        if value is None or math.isnan(value):
+            raise _core.Error(f"metric returned {value}; expected a number that is higher for a better network")
+        return float(value)
 
-    def keeps_promise(count: int) -> bool:
-        if count not in measured:
-            measured[count] = attempt(order[:count], measures_noises=count == 0 and not order)
-        candidate = measured[count]
-        if candidate.metric is None:
-            candidate.float_metric, candidate.metric = wanted + max_drop, metric(candidate.session())
-        return candidate.metric >= wanted
+    float_metric = measure(Session(float_model))
 
-    order: list[str] = []
-    if keeps_promise(0):
-        return measured[0]
-    order = [node for node, _ in sorted(measured[0]._result.noises, key=lambda pair: -pair[1])]
-    low, high = 0, 1
-    while high < len(order) and not keeps_promise(high):
-        low, high = high, 2 * high
-    high = min(high, len(order))
-    while high - low > 1:
+    def measured_attempt(skipped: Sequence[str], measures_noises: bool = False) -> Quantized:
+        candidate = attempt(skipped, measures_noises)
+        candidate.float_metric, candidate.metric = float_metric, measure(candidate.session())
+        return candidate
+
+    def keeps_promise(candidate: Quantized) -> bool:
+        return candidate.metric is not None and candidate.metric >= float_metric - max_drop
+
+    all_in_integers = measured_attempt([], measures_noises=True)
+    if keeps_promise(all_in_integers):
+        return all_in_integers
+    order = [node for node, _ in sorted(all_in_integers._result.noises, key=lambda pair: -pair[1])]
+    # The number of layers in float doubles until the promise holds, and is then bisected.
+    low, high = 0, min(1, len(order))
+    best = measured_attempt(order[:high])
+    while high < len(order) and not keeps_promise(best):
+        low, high = high, min(2 * high, len(order))
+        best = measured_attempt(order[:high])
+    while high - low > 1 and keeps_promise(best):
         middle = (low + high) // 2
-        low, high = (low, middle) if keeps_promise(middle) else (middle, high)
-    if not keeps_promise(high):
+        candidate = measured_attempt(order[:middle])
+        if keeps_promise(candidate):
+            high, best = middle, candidate
+        else:
+            low = middle
+    if not keeps_promise(best):
         logger.warning("the metric is %g below that of the float network, although every layer with weights is in float",
-                       wanted + max_drop - (measured[high].metric or 0))
-    return measured[high]
+                       float_metric - (best.metric or 0))
+    return best

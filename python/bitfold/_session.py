@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from bitfold import _core
+from bitfold._fork import check_forked
 from bitfold._model import AnyModel, Model, ValueInfo, load
 
 
@@ -38,30 +39,32 @@ class Session:
     """
 
     def __init__(self, model: AnyModel, threads: int = 1) -> None:
+        check_forked(threads)
         self._model = load(model)
         self._runner = _core.Runner(self._model._core.optimized(), threads)
 
     @overload
-    def run(self, feeds: Mapping[str, Any], /) -> dict[str, Any]: ...
+    def run(self, output_names: Mapping[str, Any], /) -> dict[str, Any]: ...
     @overload
-    def run(self, output_names: Sequence[str] | None, feeds: Mapping[str, Any], /) -> list[Any]: ...
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any],
+            run_options: object = None) -> list[Any]: ...
 
-    def run(self, *arguments: Any) -> Any:
+    def run(self, output_names: Any, input_feed: Any = None, run_options: object = None) -> Any:
         """Runs the network once.
 
         ``run({"x": array})`` returns a dictionary of arrays by output name. ``run(names or None, {"x": array})``
         returns a list, as onnxruntime.InferenceSession does. Contiguous arrays of the input's type are read without a
         copy. Raises Error naming the input whose type or shape does not fit.
         """
-        if len(arguments) == 1:
-            feeds = arguments[0]
-            return self._runner.run(feeds if type(feeds) is dict else dict(feeds))
-        names, feeds, *options = arguments
-        if len(options) > 1:
-            raise TypeError("run takes feeds, or names and feeds")
-        results = self._runner.run(dict(feeds))
-        if not names:
+        check_forked(self.threads)
+        if input_feed is None:
+            if not isinstance(output_names, Mapping):
+                raise TypeError(f"run expects a dictionary of arrays by input name, not a {type(output_names).__name__}")
+            return self._runner.run(output_names if type(output_names) is dict else dict(output_names))
+        results = self._runner.run(dict(input_feed))
+        if not output_names:
             return list(results.values())
+        names = [output_names] if isinstance(output_names, str) else output_names
         missing = [name for name in names if name not in results]
         if missing:
             raise _core.Error(f"{self._model._core.name}: '{missing[0]}' is not an output; the outputs are "

@@ -44,16 +44,21 @@ nb::module_ numpy() { return nb::module_::import_("numpy"); }
   throw Error(fmt::format("input '{}' {}", input.name, what));
 }
 
-Tensor strings(nb::handle value) {
+Tensor strings(nb::handle value, const InputSpec& input) {
   const nb::object array = numpy().attr("asarray")(value, nb::arg("dtype") = "object");
   Shape shape;
   for (nb::handle size : array.attr("shape")) shape.push_back(nb::cast<std::int64_t>(size));
   Tensor tensor(DataType::string, shape);
   auto texts = tensor.mutable_data<std::string>();
   std::size_t i = 0;
-  for (nb::handle item : array.attr("flat"))
-    texts[i++] = nb::isinstance<nb::bytes>(item) ? std::string(nb::borrow<nb::bytes>(item).c_str())
-                                                 : nb::cast<std::string>(nb::str(item));
+  for (nb::handle item : array.attr("flat")) {
+    if (nb::isinstance<nb::bytes>(item)) {
+      const auto bytes = nb::borrow<nb::bytes>(item);
+      texts[i++] = std::string(static_cast<const char*>(bytes.data()), bytes.size());
+    } else if (!nb::isinstance<nb::str>(item) || !nb::try_cast(item, texts[i++], false)) {
+      fail_input(input, "has an element that is neither text in Unicode nor bytes");
+    }
+  }
   return tensor;
 }
 
@@ -74,21 +79,38 @@ std::optional<Array> as_it_is(nb::handle value) {
   return array;
 }
 
+struct SmallType {
+  DataType dtype;
+  const char* name;
+};
+
+/// The types of ml_dtypes whose elements have 8 or 16 bits.
+constexpr std::array kSmallTypes{SmallType{DataType::bfloat16, "bfloat16"},
+                                 SmallType{DataType::float8e4m3fn, "float8_e4m3fn"},
+                                 SmallType{DataType::float8e4m3fnuz, "float8_e4m3fnuz"},
+                                 SmallType{DataType::float8e5m2, "float8_e5m2"},
+                                 SmallType{DataType::float8e5m2fnuz, "float8_e5m2fnuz"},
+                                 SmallType{DataType::float8e8m0, "float8_e8m0fnu"}};
+
+/// Lists, numbers, and arrays with strides, another byte order, or a type of ml_dtypes.
 Array any_array(nb::handle value, const InputSpec& input) {
   if (auto array = as_it_is(value)) return *std::move(array);
-  // Lists, numbers, and arrays with strides or another byte order.
-  nb::object object = numpy().attr("asarray")(value);
+  const auto* plain = std::ranges::find(kTypes, input.dtype, &Type::dtype);
+  const bool is_list = nb::isinstance<nb::list>(value) || nb::isinstance<nb::tuple>(value) ||
+                       nb::isinstance<nb::float_>(value) || nb::isinstance<nb::int_>(value);
+  const nb::object object = is_list && plain != kTypes.end() ? numpy().attr("asarray")(value, numpy_name(input.dtype))
+                                                             : nb::object(numpy().attr("asarray")(value));
   const nb::object type = object.attr("dtype");
-  const auto kind = nb::cast<std::string>(nb::str(type.attr("kind")));
-  if (kind == "V") {  // a type of ml_dtypes, whose bits are read
-    const auto bytes = nb::cast<int>(type.attr("itemsize"));
-    object = numpy().attr("ascontiguousarray")(object).attr("view")(bytes == 1 ? "uint8" : "uint16");
-  } else {
-    object =
-        numpy().attr("ascontiguousarray")(object, type.attr("newbyteorder")("=")).attr("reshape")(object.attr("shape"));
-  }
-  if (auto array = as_it_is(object)) return *std::move(array);
-  fail_input(input, fmt::format("cannot be made from an array of type {}", nb::cast<std::string>(nb::str(type))));
+  const auto name = nb::cast<std::string>(nb::str(type));
+  nb::object readable = numpy().attr("ascontiguousarray")(object);
+  if (const auto* small = std::ranges::find(kSmallTypes, name, &SmallType::name); small == kSmallTypes.end())
+    readable = readable.attr("astype")(type.attr("newbyteorder")("="), nb::arg("copy") = false);
+  else if (small->dtype == input.dtype)
+    readable = readable.attr("view")(nb::cast<int>(type.attr("itemsize")) == 1 ? "uint8" : "uint16");
+  else if (small->dtype == DataType::bfloat16)
+    readable = readable.attr("astype")("float32");
+  if (auto array = as_it_is(readable.attr("reshape")(object.attr("shape")))) return *std::move(array);
+  fail_input(input, fmt::format("has type {}; expected {}", name, numpy_name(input.dtype)));
 }
 
 nb::object plain_array(Tensor tensor, const Type& type) {
@@ -116,16 +138,10 @@ nb::object string_array(const Tensor& tensor) {
 
 /// The dtype of ml_dtypes, or None.
 nb::object small_type(DataType dtype) {
-  constexpr std::array kNames{std::pair{DataType::bfloat16, "bfloat16"},
-                              std::pair{DataType::float8e4m3fn, "float8_e4m3fn"},
-                              std::pair{DataType::float8e4m3fnuz, "float8_e4m3fnuz"},
-                              std::pair{DataType::float8e5m2, "float8_e5m2"},
-                              std::pair{DataType::float8e5m2fnuz, "float8_e5m2fnuz"},
-                              std::pair{DataType::float8e8m0, "float8_e8m0fnu"}};
-  const auto* found = std::ranges::find(kNames, dtype, [](const auto& pair) { return pair.first; });
-  if (found == kNames.end()) return nb::none();
+  const auto* found = std::ranges::find(kSmallTypes, dtype, &SmallType::dtype);
+  if (found == kSmallTypes.end()) return nb::none();
   try {
-    return nb::module_::import_("ml_dtypes").attr(found->second);
+    return nb::module_::import_("ml_dtypes").attr(found->name);
   } catch (const nb::python_error&) {
     return nb::none();
   }
@@ -134,7 +150,7 @@ nb::object small_type(DataType dtype) {
 }  // namespace
 
 Tensor to_tensor(nb::handle value, const InputSpec& input, std::vector<Array>& alive) {
-  if (input.dtype == DataType::string) return strings(value);
+  if (input.dtype == DataType::string) return strings(value, input);
   if (is_container(input.dtype)) return container(value, input, alive);
   Array array = any_array(value, input);
   const auto dtype = type_of(array.dtype());

@@ -96,11 +96,14 @@ void bind_model(nb::module_& module) {
             nb::list nodes;
             for (NodeId id : model.graph->topological_order()) {
               const Node& node = model.graph->node(id);
-              nodes.append(nb::make_tuple(node.name, std::string(op_name(node.op))));
+              nb::list outputs;
+              for (ValueId id_of_output : node.outputs)
+                if (id_of_output != ValueId::none) outputs.append(model.graph->value(id_of_output).name);
+              nodes.append(nb::make_tuple(node.name, op_name(node.op), outputs));
             }
             return nodes;
           },
-          nb::sig("def nodes(self, /) -> list[tuple[str, str]]"))
+          nb::sig("def nodes(self, /) -> list[tuple[str, str, list[str]]]"))
       .def_prop_ro(
           "metadata",
           [](const Model& model) {

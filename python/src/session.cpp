@@ -22,7 +22,8 @@ class Runner {
   Runner(const Model& model, int threads) : model_(model), inputs_(input_specs(*model.graph)), threads_(threads) {
     {
       const nb::gil_scoped_release released;
-      idle_.push_back(std::make_unique<Session>(*model.graph, SessionOptions{.threads = threads}));
+      first_ = std::make_shared<Session>(*model.graph, SessionOptions{.threads = threads});
+      idle_.push_back(first_);
     }
     for (const InputSpec& input : inputs_) input_names_.push_back(interned(input.name));
     for (ValueId id : model.graph->outputs()) output_names_.push_back(interned(model.graph->value(id).name));
@@ -30,14 +31,7 @@ class Runner {
 
   nb::dict run(nb::dict feeds) {
     std::vector<Array> alive;
-    std::vector<Tensor> inputs;
-    inputs.reserve(inputs_.size());
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      PyObject* const given = PyDict_GetItemWithError(feeds.ptr(), input_names_[i].ptr());
-      if (given == nullptr) fail_missing(inputs_[i].name);
-      inputs.push_back(to_tensor(given, inputs_[i], alive));
-    }
-    if (feeds.size() != inputs_.size()) refuse_unknown(feeds);
+    std::vector<Tensor> inputs = read(feeds, alive);
     std::vector<Tensor> outputs;
     {
       const nb::gil_scoped_release released;
@@ -52,12 +46,8 @@ class Runner {
   nb::list profile(nb::dict feeds) {
     std::vector<Array> alive;
     BenchOptions options{.threads = threads_};
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      PyObject* const given = PyDict_GetItemWithError(feeds.ptr(), input_names_[i].ptr());
-      if (given == nullptr) fail_missing(inputs_[i].name);
-      options.inputs.push_back(to_tensor(given, inputs_[i], alive));
-      options.shapes.push_back(options.inputs.back().shape());
-    }
+    options.inputs = read(feeds, alive);
+    for (const Tensor& input : options.inputs) options.shapes.push_back(input.shape());
     std::vector<StepTime> times;
     {
       const nb::gil_scoped_release released;
@@ -74,6 +64,19 @@ class Runner {
   int threads() const { return threads_; }
 
  private:
+  /// The tensors of the inputs, in their order.
+  std::vector<Tensor> read(const nb::dict& feeds, std::vector<Array>& alive) const {
+    std::vector<Tensor> inputs;
+    inputs.reserve(inputs_.size());
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      PyObject* const given = PyDict_GetItemWithError(feeds.ptr(), input_names_[i].ptr());
+      if (given == nullptr) fail_missing(inputs_[i].name);
+      inputs.push_back(to_tensor(given, inputs_[i], alive));
+    }
+    if (feeds.size() != inputs_.size()) refuse_unknown(feeds);
+    return inputs;
+  }
+
   static nb::str interned(const std::string& name) {
     PyObject* text = PyUnicode_FromStringAndSize(name.data(), static_cast<Py_ssize_t>(name.size()));
     PyUnicode_InternInPlace(&text);
@@ -99,31 +102,30 @@ class Runner {
   }
 
   std::vector<Tensor> run(std::span<const Tensor> inputs) {
-    std::unique_ptr<Session> session = take();
+    const std::shared_ptr<Session> session = take();
     try {
       std::vector<Tensor> outputs = session->run(inputs);
       // An output that is an input unchanged would outlive the caller's array.
       for (Tensor& output : outputs)
         if (output.is_borrowed() && !holds_objects(output.dtype()))
           output = Tensor::from_bytes(output.dtype(), output.shape(), {output.bytes(), output.size_bytes()});
-      give_back(std::move(session));
+      give_back(session);
       return outputs;
     } catch (const Error& e) {
-      give_back(std::move(session));
+      give_back(session);
       throw Error(fmt::format("{}: {}", model_.name, e.what()));
     }
   }
 
-  std::unique_ptr<Session> take() {
+  std::shared_ptr<Session> take() {
     const std::lock_guard guard(lock_);
-    if (idle_.empty()) return std::make_unique<Session>(first_->sharing_weights());
-    std::unique_ptr<Session> session = std::move(idle_.back());
+    if (idle_.empty()) return std::make_shared<Session>(first_->sharing_weights());
+    std::shared_ptr<Session> session = std::move(idle_.back());
     idle_.pop_back();
-    if (first_ == nullptr) first_ = session.get();
     return session;
   }
 
-  void give_back(std::unique_ptr<Session> session) {
+  void give_back(std::shared_ptr<Session> session) {
     const std::lock_guard guard(lock_);
     idle_.push_back(std::move(session));
   }
@@ -133,8 +135,8 @@ class Runner {
   std::vector<nb::str> input_names_, output_names_;
   int threads_;
   std::mutex lock_;
-  std::vector<std::unique_ptr<Session>> idle_;
-  Session* first_ = nullptr;  ///< Lives as long as the Runner, in `idle_` or in a run.
+  std::shared_ptr<Session> first_;  ///< The one whose weights all others share.
+  std::vector<std::shared_ptr<Session>> idle_;
 };
 
 }  // namespace

@@ -49,6 +49,31 @@ def test_nodes_and_operators_can_be_selected(lenet, digits, tmp_path):
     assert gemms and all(producers.get(g.input[1]) != "DequantizeLinear" for g in gemms), names
 
 
+def test_names_and_types_are_those_of_the_original_network(tmp_path, caplog):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    weights = numpy_helper.from_array(np.random.default_rng(0).standard_normal((8, 8), dtype=np.float32), "w")
+    bias = numpy_helper.from_array(np.ones(8, np.float32), "b")
+    nodes = [helper.make_node("MatMul", ["input", "w"], ["m"], name="mm"),
+             helper.make_node("Add", ["m", "b"], ["y"], name="add")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 8])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 8])], [weights, bias])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    samples = np.random.default_rng(1).random((16, 8), dtype=np.float32)
+
+    def is_quantized(**options):
+        path = str(tmp_path / "a.onnx")
+        compat.quantize_static(model, path, Reader(samples), **options)
+        return any(node.op_type == "DequantizeLinear" for node in onnx.load(path).graph.node)
+
+    assert is_quantized(op_types_to_quantize=["MatMul"]) and is_quantized(nodes_to_quantize="add")
+    assert not is_quantized(op_types_to_quantize="Conv")
+    assert not is_quantized(nodes_to_exclude=["add"]) and not is_quantized(nodes_to_exclude="mm")
+    with caplog.at_level(logging.WARNING, "bitfold"):
+        is_quantized(nodes_to_quantize=["zz"])
+    assert "nodes_to_quantize: the network has no 'zz'" in caplog.text
+
+
 def test_options_without_meaning_are_named_once(lenet, digits, tmp_path, caplog):
     compat._warn_once.cache_clear()
     for _ in range(2):

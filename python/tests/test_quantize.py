@@ -39,12 +39,14 @@ FORMS = {
     "array": lambda x: x,
     "dictionary": lambda x: {"input": x},
     "list of samples": lambda x: list(x),
-    "list of batches": lambda x: [x[:16], x[16:20], x[20:]],
+    "batches with labels": lambda x: [(b, np.zeros(len(b), np.uint8)) for b in (x[:16], x[16:20], x[20:])],
+    "labels in a column": lambda x: [[x, np.zeros((len(x), 1), np.int64)]],
     "tuples with labels": lambda x: [(batch, np.zeros(len(batch), np.int64)) for batch in (x[:16], x[16:])],
     "dictionaries": lambda x: [{"input": x[i:i + 1]} for i in range(len(x))],
     "generator": lambda x: (sample for sample in x),
     "function": lambda x: lambda: iter(x),
-    "reader": lambda x: Reader([{"input": x[:30]}, {"input": x[30:]}]),
+    "reader": lambda x: Reader([{"input": x[i:i + 1]} for i in range(len(x))]),
+    "memoryview": lambda x: memoryview(x),
     "float64": lambda x: x.astype(np.float64),
 }
 
@@ -79,14 +81,48 @@ def test_a_limit_ends_the_samples(lenet, digits):
     assert bitfold.quantize(lenet, digits, limit=5).sample_count == 5
 
 
+def test_an_item_whose_first_axis_is_a_length_is_one_run(tmp_path):
+    from onnx import TensorProto, helper, numpy_helper
+    random = np.random.default_rng(3)
+    weights = [numpy_helper.from_array(random.standard_normal((8, 8), dtype=np.float32), name) for name in "vw"]
+    axes = numpy_helper.from_array(np.array([0]), "axes")
+    nodes = [helper.make_node("MatMul", ["x", "v"], ["a"]), helper.make_node("ReduceSum", ["a", "axes"], ["b"]),
+             helper.make_node("MatMul", ["b", "w"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["t", 8])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [*weights, axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    items = [{"x": random.random((20, 8), dtype=np.float32)} for _ in range(6)]
+    quantized = bitfold.quantize(model, items)
+    assert quantized.sample_count == 6 and quantized.compare(items).sqnr_db > 35
+    assert bitfold.quantize(model, [item["x"] for item in items]).sample_count == 6
+
+
+def test_arrays_are_cut_to_a_fixed_batch(tmp_path):
+    from onnx import TensorProto, helper, numpy_helper
+    weights = numpy_helper.from_array(np.eye(8, dtype=np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert bitfold.quantize(model, np.random.rand(24, 8)).sample_count == 6
+
+
+@pytest.mark.parametrize("labels", [
+    lambda n: np.zeros(n), lambda n: np.eye(10)[:n], lambda n: np.zeros(n - 1, np.int64),
+], ids=["float", "one-hot", "too few"])
+def test_labels_of_other_forms_are_errors_of_evaluate(lenet, digits, labels):
+    with pytest.raises(bitfold.Error, match="the labels of a sample are .* expected one integer for each of its 8 rows"):
+        bitfold.evaluate(lenet, [(digits[:8], labels(8))])
+    with pytest.raises(bitfold.Error, match="8 of 9 samples have labels; give all of them one, or none"):
+        bitfold.evaluate(lenet, [(digits[:8], np.zeros(8, np.int64)), digits[8:9]])
+
+
 def test_samples_of_different_lengths_are_runs_of_their_own(real, tmp_path):
     folder = real / "magika"
     files = sorted((folder / "calib").glob("*.npz"))[:8]
     items = [dict(np.load(file)) for file in files]
     quantized = bitfold.quantize(folder / "model.onnx", items)
     assert quantized.sample_count == len(items)
-    text = sorted((real / "tashkeel_rawi_int8").glob("*.onnx"))
-    assert text  # the folder of real networks is complete
 
 
 def test_the_samples_leave_no_files(lenet, digits):
@@ -114,6 +150,19 @@ def test_settings_come_from_keywords_dictionaries_and_files(lenet, digits, tmp_p
     assert [layer for layer in from_file.layers if layer.node == node][0].quantized is False
     repeated = bitfold.quantize(lenet, digits, recipe=from_file.recipe)
     assert saved(repeated, tmp_path / "a.onnx") == saved(from_file, tmp_path / "b.onnx")
+
+
+def test_settings_may_be_numbers_of_numpy_and_single_names(lenet, digits):
+    node = bitfold.quantize(lenet, digits).layers[0].node
+    quantized = bitfold.quantize(lenet, digits, weight_bits=np.int64(4), skip=node)
+    assert quantized.recipe["weight_bits"] == 4 and quantized.recipe["skip"] == [node]
+    assert bitfold.quantize(lenet, digits, recipe=quantized.recipe, percentile=99.0).recipe["observer"] == "percentile"
+
+
+def test_tuples_are_sizes_of_the_preprocessing(resnet):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.uint8)
+    options = {"resize": (32, 32), "mean": np.array([0.5, 0.5, 0.5]), "std": [0.25, 0.25, 0.25]}
+    assert bitfold.quantize(resnet, pixels, preprocess=options).sample_count == 4
 
 
 def test_without_samples_ranges_are_predicted(lenet):
@@ -165,6 +214,15 @@ def test_a_metric_keeps_its_promise_with_few_layers_in_float(resnet, cifar):
     (dict(observer="best"), "observer"),
     (dict(skip=["nope"]), "nope"),
     (dict(metric=lambda session: 0), "metric and max_drop belong together; pass both"),
+    (dict(metric=lambda session: float("nan"), max_drop=1), "metric returned nan"),
+    (dict(metric=lambda session: None, max_drop=1), "metric returned None"),
+    (dict(metric=lambda session: 0, max_drop=-1), "max_drop is -1; it must be at least 0"),
+    (dict(data=None, limit=3), "metric, transform, preprocess and limit need samples"),
+    (dict(limit=0), "limit is 0; it must be at least 1"),
+    (dict(data=3), "the samples are a int; pass a path, an array, or an iterable of samples"),
+    (dict(data=[[np.zeros((3, 28, 28), np.float32)] * 2]), "a sample is a list of 2 values; the network has 1 inputs"),
+    (dict(percentile=float("nan")), "percentile is nan; it must be finite"),
+    (dict(data=np.full((8, 3, 28, 28), np.nan, np.float32)), "the samples"),
     (dict(preprocess={"siz": 3}), "siz"),
     (dict(data="no/such/folder"), "no/such/folder"),
     (dict(data="/dev/null", transform=abs), "transform needs samples from Python"),

@@ -90,6 +90,24 @@ TEST(BorrowedMemory, is_not_read_past_its_end_by_float_layers) {
   }
 }
 
+TEST(BorrowedMemory, is_not_read_past_its_end_by_products_of_codes) {
+  for (const bool is_conv : {false, true})
+    for (const std::int64_t depth : {1, 3, 7, 17}) {
+      Graph graph;
+      const Shape shape = is_conv ? Shape{1, depth, 3, 1} : Shape{3, depth};
+      Tensor codes(DataType::uint8, shape), weights(DataType::int8, is_conv ? Shape{5, depth, 1, 1} : Shape{depth, 5});
+      const ValueId x = graph.add_input("x", DataType::uint8, shape), w = graph.add_constant("w", weights);
+      const ValueId y =
+          graph.add(is_conv ? Op{ConvInteger{window(1, 1, 0), 1}} : Op{MatMulInteger{}}, "y", {x, w}, "y");
+      graph.value(y).dtype = DataType::int32;
+      graph.mark_output(y);
+      infer_shapes(graph);
+      for (const Isa isa : all_isas())
+        EXPECT_EQ(Session(graph, {.isa = isa}).run(std::vector{guarded(codes)}),
+                  Reference(graph).run(std::vector{codes}));
+    }
+}
+
 // A convolution of one plane reads the caller's memory as it is.
 TEST(BorrowedMemory, is_not_read_past_its_end_by_a_planar_convolution) {
   for (std::int64_t width : {16, 17, 31, 33, 47}) {

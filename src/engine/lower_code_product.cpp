@@ -6,6 +6,7 @@
 #include "engine/integer_product.h"
 #include "engine/lowering.h"
 #include "engine/steps/code_sums.h"
+#include "engine/steps/copy.h"
 #include "engine/steps/integer_conv.h"
 #include "ops/operator.h"
 
@@ -143,6 +144,19 @@ ValueId fuse_cast(Lowering& l, ValueId y) {
   return l.graph.node(next).outputs[0];
 }
 
+/// The codes of x in memory that kernels may read past.
+Slot readable_source(Lowering& l, const Product& p, Layout layout) {
+  Slot source = l.reals(p.x, layout);
+  if (p.padding.is_needed || !l.is_callers(source)) return source;
+  const std::int64_t count = element_count(l.shape(p.x));
+  const int from = std::exchange(source.buffer, l.arena_buffer(static_cast<std::size_t>(count)));
+  Step& copy = l.add(std::make_unique<CopyStep>(1, std::vector<Movement>{{{count}, {1}, {1}}}), l.graph.value(p.x).name,
+                     "Copy", "copy");
+  copy.add_operand(source.buffer, Access::write);
+  copy.add_operand(from, Access::read);
+  return source;
+}
+
 }  // namespace
 
 bool lower_code_product(Lowering& l, NodeId id) {
@@ -166,7 +180,7 @@ bool lower_code_product(Lowering& l, NodeId id) {
   p.images.content_end = ConvImages{}.content_end;
 
   const Layout layout = p.conv != nullptr ? Layout::channels_last : Layout::plain;
-  const Slot source = l.reals(p.x, layout);
+  const Slot source = readable_source(l, p, layout);
   std::optional<Slot> zero;
   if (found->x_zero != ValueId::none) zero = l.reals(found->x_zero, Layout::plain);
   const ValueId y = fuse_cast(l, p.y);

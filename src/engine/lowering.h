@@ -92,6 +92,8 @@ class Lowering {
   const Slot* folded(ValueId id, bool codes) const;
   Slot reals(ValueId id, Layout layout);
   Slot codes(ValueId id, Layout layout);
+  /// Whether the slot is memory of the caller, past which kernels must not read.
+  bool is_callers(const Slot& slot) const;
   /// Makes a buffer for the value in the given form; define() then registers it.
   Slot make(ValueId id, bool codes, Layout layout);
   /// The slot's reals on another grid; adds a table step if the grids differ.

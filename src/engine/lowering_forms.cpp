@@ -91,6 +91,15 @@ Slot Lowering::make(ValueId id, bool codes, Layout layout) {
           .shape = shape(id)};
 }
 
+bool Lowering::is_callers(const Slot& slot) const {
+  if (program_.buffers[static_cast<std::size_t>(slot.buffer)].storage == Storage::graph_input) return true;
+  // The result of a run is computed in the caller's memory (see add_outputs).
+  return std::ranges::any_of(graph.outputs(), [&](ValueId output) {
+    return std::ranges::any_of(slots_[static_cast<std::size_t>(output)],
+                               [&](const Slot& other) { return other.buffer == slot.buffer; });
+  });
+}
+
 void Lowering::define_reals(ValueId id, Slot slot) {
   const auto& quant = graph.value(id).quant;
   if (!quant) return define(id, std::move(slot));

@@ -278,10 +278,17 @@ void Stages::run_node(NodeId id, const Stage& stage, Values& values) {
 
 std::vector<Tensor> Stages::evaluate(NodeId id, std::span<const std::optional<Tensor>> inputs) {
   const Node& node = graph_.node(id);
-  if (!node.bodies.empty())
-    return ops::run_bodies(node, inputs, [&](std::size_t index, std::span<const Tensor> arguments) {
-      return body(id, index, arguments).run(arguments);
-    });
+  if (!node.bodies.empty()) {
+    const auto infer = [&] {
+      std::vector<ValueInfo> known;
+      for (const auto& input : inputs) known.push_back(input ? info_of(*input) : ValueInfo{});
+      return infer_node(node, known);
+    };
+    return ops::run_bodies(
+        node, inputs,
+        [&](std::size_t index, std::span<const Tensor> arguments) { return body(id, index, arguments).run(arguments); },
+        infer);
+  }
   std::vector<TensorView> views;
   for (const auto& input : inputs)  // operators only read their inputs; the view has no const form
     views.push_back(input ? TensorView{input->dtype(), input->shape(), const_cast<std::byte*>(input->bytes())}

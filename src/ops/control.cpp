@@ -33,9 +33,16 @@ Tensor slice_at(const Tensor& x, std::size_t axis, std::int64_t index) {
   return y;
 }
 
+/// A collected output without iterations. Sizes that only an iteration would determine are 0.
+Tensor nothing_collected(const ValueInfo& info, std::int64_t axis_or_negative) {
+  Shape shape = info.shape.value_or(Shape{0});
+  for (auto& size : shape) size = std::max<std::int64_t>(size, 0);
+  shape[wrapped_axis(axis_or_negative, shape.size())] = 0;
+  return Tensor(info.dtype == DataType::unknown ? DataType::float32 : info.dtype, shape);
+}
+
 /// Stacks tensors of one shape along a new axis.
 Tensor stack(const Node& node, std::span<const Tensor> parts, std::int64_t axis_or_negative) {
-  if (parts.empty()) return Tensor(DataType::float32, {0});
   Shape shape = parts.front().shape();
   const auto axis = wrapped_axis(axis_or_negative, shape.size() + 1);
   const auto inner =
@@ -83,7 +90,8 @@ Tensor in_type(const Tensor& carried, DataType type) {
   return carried.dtype() != type && kOptional.contains(type) ? Tensor::container(type, {carried}) : carried;
 }
 
-std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
+std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run,
+                             const InferOutputs& infer) {
   const auto captured = static_cast<std::size_t>(std::get<Loop>(node.op).captured);
   std::vector<Tensor> carried = present(node, inputs.subspan(2, inputs.size() - 2 - captured));
   const std::vector<Tensor> first = carried, outer = present(node, inputs.last(captured));
@@ -108,11 +116,15 @@ std::vector<Tensor> run_loop(const Node& node, std::span<const std::optional<Ten
     for (std::size_t k = 0; k < carried.size(); ++k) carried[k] = std::move(results[1 + k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[1 + carried.size() + k]));
   }
-  for (const auto& parts : scanned) carried.push_back(stack(node, parts, 0));
+  const bool has_run = scanned.empty() || !scanned.front().empty();
+  const std::vector<ValueInfo> infos = has_run ? std::vector<ValueInfo>{} : infer();
+  for (const auto& parts : scanned)
+    carried.push_back(has_run ? stack(node, parts, 0) : nothing_collected(infos[carried.size()], 0));
   return carried;
 }
 
-std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
+std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run,
+                             const InferOutputs& infer) {
   const auto& op = std::get<Scan>(node.op);
   const auto captured = static_cast<std::size_t>(op.captured), count = static_cast<std::size_t>(op.scan_inputs);
   const std::vector<Tensor> all = present(node, inputs);
@@ -140,18 +152,21 @@ std::vector<Tensor> run_scan(const Node& node, std::span<const std::optional<Ten
     for (std::size_t k = 0; k < state_count; ++k) states[k] = std::move(results[k]);
     for (std::size_t k = 0; k < scanned.size(); ++k) scanned[k].push_back(std::move(results[state_count + k]));
   }
+  const std::vector<ValueInfo> infos = length > 0 ? std::vector<ValueInfo>{} : infer();
   for (std::size_t k = 0; k < scanned.size(); ++k) {
     if (entry(op.output_directions, k) != 0) std::ranges::reverse(scanned[k]);
-    states.push_back(stack(node, scanned[k], entry(op.output_axes, k)));
+    const std::int64_t axis = entry(op.output_axes, k);
+    states.push_back(length > 0 ? stack(node, scanned[k], axis) : nothing_collected(infos[states.size()], axis));
   }
   return states;
 }
 
 }  // namespace
 
-std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run) {
-  if (std::holds_alternative<Loop>(node.op)) return run_loop(node, inputs, run);
-  if (std::holds_alternative<Scan>(node.op)) return run_scan(node, inputs, run);
+std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run,
+                               const InferOutputs& infer) {
+  if (std::holds_alternative<Loop>(node.op)) return run_loop(node, inputs, run, infer);
+  if (std::holds_alternative<Scan>(node.op)) return run_scan(node, inputs, run, infer);
   check(!inputs.empty() && inputs[0].has_value(), "{} has no condition", where(node));
   return run(is_true(node, *inputs[0]) ? 0 : 1, present(node, inputs.subspan(1)));
 }

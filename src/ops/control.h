@@ -13,9 +13,13 @@ namespace bitfold::ops {
 /// Runs body number `body` of the node on the inputs of its Graph, and returns its outputs.
 using RunBody = std::function<std::vector<Tensor>(std::size_t body, std::span<const Tensor> inputs)>;
 
-/// The outputs of an If, Loop or Scan. `inputs` are those of the node; absent ones are empty. Throws Error beginning
-/// with the node if the data is invalid.
-std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run);
+/// Infers the node's outputs for these inputs.
+using InferOutputs = std::function<std::vector<ValueInfo>()>;
+
+/// The outputs of an If, Loop or Scan. `inputs` are those of the node; absent ones are empty. Without iterations,
+/// collected outputs have the inferred types and shapes. Throws Error beginning with the node if the data is invalid.
+std::vector<Tensor> run_bodies(const Node& node, std::span<const std::optional<Tensor>> inputs, const RunBody& run,
+                               const InferOutputs& infer);
 
 /// How many of the last inputs of an If, Loop or Scan are captured values.
 std::size_t captured_count(const Node& node);

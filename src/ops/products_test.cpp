@@ -103,6 +103,12 @@ TEST(MaxPool, ceil_mode_adds_the_last_partial_window) {
   expect_op(Pool{PoolKind::max, window({2, 2}, {2, 2})}, {x}, floats({1, 1, 2, 2}, {25, 23, 15, 13}));
 }
 
+TEST(MaxPool, ceil_mode_keeps_a_window_that_reaches_beyond_the_input_by_less_than_a_stride) {
+  const Tensor x = floats({1, 1, 4}, {4, 1, 2, 3});
+  expect_op(Pool{PoolKind::max, window({3}, {2}, {2}), true}, {x}, floats({1, 1, 1}, {4}));
+  expect_op(Pool{PoolKind::average, window({3}, {2}, {2}), true}, {x}, floats({1, 1, 1}, {3}));
+}
+
 TEST(MaxPool, dilates_and_ignores_padding) {
   expect_op(Pool{PoolKind::max, window({1, 2}, {}, {1, 3}, {0, 1, 0, 1})}, {iota({1, 1, 1, 6})},
             floats({1, 1, 1, 5}, {3, 4, 5, 6, 4}));

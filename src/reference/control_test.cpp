@@ -88,6 +88,32 @@ TEST(Control, loop_carries_values_and_collects_outputs) {
   EXPECT_EQ(y[1], floats({6, 1}, {1, 1, 2, 3, 5, 8}));
 }
 
+TEST(Control, loop_without_iterations_collects_outputs_of_the_inferred_type_and_shape) {
+  const std::vector<Tensor> y = Reference(fibonacci()).run(std::vector{scalar(0)});
+  EXPECT_EQ(y[0], floats({1}, {1}));
+  EXPECT_EQ(y[1], floats({0, 1}, {}));
+  const Reference flags(parse_graph(R"(graph "flags"
+input "count" int64 []
+input "x" boolean [?,2]
+value "all" boolean
+node Loop "loop" ("count", -, "x") -> ("all") {captured=1}
+body
+graph "step"
+input "i" int64 []
+input "go" boolean []
+input "x_in" boolean [?,2]
+value "go_on" boolean
+value "kept" boolean
+node Identity "go_on_node" ("go") -> ("go_on") {}
+node Identity "keep" ("x_in") -> ("kept") {}
+output "go_on"
+output "kept"
+end
+output "all"
+)"));
+  EXPECT_EQ(flags.run(std::vector{scalar(0), booleans({3, 2}, {1, 0, 1, 0, 1, 0})}).front(), booleans({0, 3, 2}, {}));
+}
+
 TEST(Control, scan_walks_its_inputs_in_either_direction) {
   Graph graph = parse_graph(R"(graph "sums"
 input "start" float32 [1]

@@ -156,9 +156,14 @@ struct Reference::Impl {
     } else {
       std::vector<std::optional<Tensor>> given;
       for (const Held* held : inputs) given.push_back(held == nullptr ? std::nullopt : std::optional(held->tensor));
-      made = ops::run_bodies(node, given, [&](std::size_t body, std::span<const Tensor> arguments) {
-        return step.bodies[body].run(arguments);
-      });
+      const auto infer = [&] {
+        std::vector<ValueInfo> known;
+        for (const auto& input : given) known.push_back(input ? info_of(*input) : ValueInfo{});
+        return infer_node(node, known);
+      };
+      made = ops::run_bodies(
+          node, given,
+          [&](std::size_t body, std::span<const Tensor> arguments) { return step.bodies[body].run(arguments); }, infer);
     }
     std::vector<Held> outputs(node.outputs.size());
     check(made.size() >= outputs.size(), "{} has {} outputs", where(node), made.size());

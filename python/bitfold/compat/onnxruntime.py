@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitfold import _core
-from bitfold._model import AnyModel, load
+from bitfold._model import AnyModel, Model, load
 from bitfold._progress import logger
-from bitfold._quantize import quantize
+from bitfold._quantize import _names, quantize
 
 _OBSERVERS = {"MinMax": "min_max", "Entropy": "entropy", "Percentile": "percentile"}
 _BITS = {"QInt8": 8, "QUInt8": 8, "QInt16": 16, "QUInt16": 16, "QInt4": 4, "QUInt4": 4}
@@ -43,16 +43,25 @@ def _bits(option: str, value: Any, valid: Sequence[int]) -> int | None:
     return bits
 
 
-def _skipped(model: _core.Model, op_types: Sequence[str] | None, nodes: Sequence[str] | None,
-             excluded: Sequence[str] | None) -> list[str]:
-    names = {name for name, _ in model.nodes}
-    for name in excluded or ():
-        if name not in names:
-            _warn_once(f"nodes_to_exclude: the optimized network has no node '{name}'")
-    skipped = [name for name in excluded or () if name in names]
-    for name, op in model.nodes:
-        is_wanted = (not op_types or op in op_types) and (not nodes or name in nodes)
-        if not is_wanted and name not in skipped:
+def _skipped(model: Model, op_types: Sequence[str] | str | None, nodes: Sequence[str] | str | None,
+             excluded: Sequence[str] | str | None) -> list[str]:
+    """The nodes of the optimized network to leave in float. The options name nodes of the original network."""
+    original = model._core.nodes
+    types = {name: op for name, op, _ in original}
+    producers = {value: name for name, _, outputs in original for value in outputs}
+    known_types = set(types.values())
+    for option, given, known in (("op_types_to_quantize", op_types, known_types), ("nodes_to_quantize", nodes, set(types)),
+                                 ("nodes_to_exclude", excluded, set(types))):
+        for name in _names(given):
+            if name not in known:
+                logger.warning("quantize_static: %s: the network has no '%s'", option, name)
+    skipped = []
+    for name, op, outputs in model._core.optimized().nodes:
+        # A fused node has the name of one of its parts, and the output of the last.
+        parts = {name, *(producers[value] for value in outputs if value in producers)}
+        has_type = not op_types or bool({op, *(types[part] for part in parts if part in types)} & {*_names(op_types)})
+        is_named = not nodes or bool(parts & {*_names(nodes)})
+        if not has_type or not is_named or parts & {*_names(excluded)}:
             skipped.append(name)
     return skipped
 
@@ -79,7 +88,8 @@ def quantize_static(model_input: AnyModel, model_output: str | os.PathLike[str],
     if per_channel is not None:
         settings["granularity"] = "per_channel" if per_channel else "per_tensor"
     if calibrate_method is not None:
-        settings["observer"] = _OBSERVERS.get(_name(calibrate_method))
+        observers = {key.lower(): value for key, value in _OBSERVERS.items()}
+        settings["observer"] = observers.get(_name(calibrate_method).lower())
         if settings["observer"] is None:
             _warn_once(f"calibrate_method {_name(calibrate_method)} is replaced by ranges of least squared error")
     for option, field in (("ActivationSymmetric", "activation_scheme"), ("WeightSymmetric", "weight_scheme")):
@@ -98,5 +108,5 @@ def quantize_static(model_input: AnyModel, model_output: str | os.PathLike[str],
         if is_given:
             _warn_once(f"{name} has no meaning here")
     model = load(model_input)
-    skip = _skipped(model._core.optimized(), op_types_to_quantize, nodes_to_quantize, nodes_to_exclude)
+    skip = _skipped(model, op_types_to_quantize, nodes_to_quantize, nodes_to_exclude)
     quantize(model, calibration_data_reader, skip=skip or None, progress=False, **settings).save(model_output)
