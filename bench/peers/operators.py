@@ -138,7 +138,7 @@ def cases() -> list[Case]:
     result += [Case(op, [real(*tokens), [positive(384)]]) for op in ("Add", "Mul", "Div")]
     result += [Case(op, [real(1, 56, 56, 10), [positive(10)]]) for op in ("Mul", "PRelu")]
     result += [Case("Add", [real(1, 12, 128, 128), real(1, 1, 1, 128)], title="Add mask 1x12x128x128"),
-               Case("Pow", [b, [np.float32(2)]]), Case("Pow", [b, [np.float32(0.5)]], title="Pow 0.5"), Case("Pow", [b, a]),
+               Case("Pow", [b, [np.float32(2)]]), Case("Pow", [b, [np.float32(0.5)]], title="Pow 0.5"), Case("Pow", [b, [np.float32(3)]], title="Pow 3"), Case("Pow", [b, a]),
                Case("Mod", [real(*tokens), [np.float32(0.3)]], {"fmod": 1}), Case("Mod", [whole(1000, 128, 384), [int64(7)]]),
                Case("And", [boolean(128, 1024), boolean(128, 1024)]), Case("Not", [boolean(128, 1024)]),
                Case("Where", [boolean(1, 12, 128, 128), real(1, 12, 128, 128), [np.float32(-1e9)]]),
@@ -170,6 +170,8 @@ def cases() -> list[Case]:
     result += [recurrent("LSTM", 4, 100, 80, 128), recurrent("LSTM", 4, 100, 80, 128, 2), recurrent("LSTM", 4, 1, 128, 128),
                recurrent("GRU", 3, 100, 80, 128), recurrent("GRU", 3, 1, 128, 128), recurrent("RNN", 1, 100, 80, 128)]
     result += [Case("MaxPool", [a], {"kernel_shape": [3, 3], "strides": [2, 2]}), Case("MaxPool", [a], {"kernel_shape": [5, 5], "pads": [2] * 4}),
+               Case("MaxPool", [a], {"kernel_shape": [3, 3], "dilations": [2, 2]}, title="MaxPool dilated"),
+               Case("MaxPool", [a], {"kernel_shape": [3, 3], "strides": [2, 2], "dilations": [2, 2], "pads": [2] * 4}, title="MaxPool dilated, stride 2"),
                Case("MaxPool", [a], {"kernel_shape": [2, 2], "strides": [2, 2]}, outputs=2, title="MaxPool with indices"),
                Case("MaxPool", [real(1, 128, 1000)], {"kernel_shape": [2], "strides": [2]}),
                Case("AveragePool", [a], {"kernel_shape": [3, 3], "pads": [1] * 4}), Case("GlobalAveragePool", [a]), Case("GlobalMaxPool", [a]),
@@ -179,10 +181,12 @@ def cases() -> list[Case]:
                Case("GroupNormalization", [a, [positive(32)], [real(32)]], {"num_groups": 32}),
                Case("LpNormalization", [real(*tokens)], {"axis": -1}), Case("MeanVarianceNormalization", [a]),
                Case("Softmax", [real(1, 12, 128, 128)]), Case("Softmax", [a], {"axis": 1}, title="Softmax over channels"),
+               Case("Softmax", [real(1, 4, 16, 8400)], {"axis": 2}, title="Softmax over axis 2 of 1x4x16x8400"), Case("Softmax", [real(128, 128, 4)], {"axis": 1}),
                Case("LogSoftmax", [real(128, 1000)]), Case("LogSoftmax", [a], {"axis": 1}, title="LogSoftmax over channels"), Case("Softmax", [real(1, 40, 6625)]), Case("Hardmax", [real(128, 1000)])]
     reductions = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceL1", "ReduceProd", "ReduceSumSquare",
                   "ReduceLogSumExp", "ReduceLogSum")
     result += [reduction(op, (-1,), *tokens) for op in reductions] + [reduction(op, (2, 3), *image) for op in reductions[:3]]
+    result += [reduction(op, (-1,), 4096, 32) for op in reductions[:4]]
     result += [reduction("ReduceMean", (1,), *tokens), reduction("ReduceMin", (0, 1), *image), reduction("ReduceSum", (1, 3), *image), reduction("ReduceMax", (1,), *image), reduction("ReduceSum", (0, 2, 3), *image),
                Case("ArgMax", [real(1, 40, 6625)], {"axis": -1}), Case("ArgMax", [a], {"axis": 1}), Case("ArgMin", [a], {"axis": 1}),
                Case("TopK", [real(1, 8400), [int64(100)]], outputs=2), Case("TopK", [real(128, 1000), [int64(5)]], outputs=2),

@@ -1,9 +1,13 @@
 // Float layers: matrix products, pools and normalizations in oneDNN, with fused nodes after products.
+#include <functional>
+#include <numeric>
+
 #include "base/check.h"
 #include "engine/float_tail.h"
 #include "engine/lowering.h"
 #include "engine/steps/elementwise.h"
 #include "engine/steps/onednn.h"
+#include "engine/steps/softmax.h"
 #include "graph/linear_layer.h"
 #include "ops/infer.h"
 #include "ops/operator.h"
@@ -134,18 +138,40 @@ bool add_pool(Lowering& l, NodeId id, const WindowedImages& images, onednn::Prim
   return true;
 }
 
-/// Softmax and LogSoftmax over the last axis of values in the plain layout.
+/// The vectors of a Softmax in memory. An image may be held channels-last.
+SoftmaxStep::Vectors vectors_in_memory(const Softmax& op, const Shape& shape, Layout layout) {
+  const auto product = [&](std::size_t first, std::size_t end) {
+    return std::accumulate(shape.begin() + static_cast<std::ptrdiff_t>(first),
+                           shape.begin() + static_cast<std::ptrdiff_t>(end), std::int64_t{1}, std::multiplies<>());
+  };
+  const std::size_t rank = shape.size();
+  const auto axis = static_cast<std::size_t>(op.axis < 0 ? op.axis + static_cast<std::int64_t>(rank) : op.axis);
+  if (op.flattened) return {product(0, axis), product(axis, rank), 1};
+  if (layout == Layout::plain || axis == 0) return {product(0, axis), shape[axis], product(axis + 1, rank)};
+  if (axis == 1) return {shape[0] * product(2, rank), shape[1], 1};
+  return {shape[0] * product(2, axis), shape[axis], product(axis + 1, rank) * shape[1]};
+}
+
 bool lower_softmax(Lowering& l, NodeId id, const Softmax& op) {
   const Node& node = l.graph.node(id);
   const ValueId x = node.inputs[0], y = node.outputs[0];
   const Shape& shape = l.shape(x);
-  if (!ops::is_last_axis(op.axis, shape.size()) || l.layout(x) != Layout::plain || element_count(shape) == 0)
-    return false;
-  if (op.log && shape.back() == 1) return false;  // oneDNN gives 1e-6 instead of 0
-  const Slot source = l.reals(x, Layout::plain), destination = l.make(y, false, Layout::plain);
-  const std::int64_t columns = shape.back(), rows = element_count(shape) / columns;
-  auto& step = add_plain(l, node, onednn::Primitive::softmax(rows, columns, op.log), source, destination);
-  step.nan_rows = {rows, columns};
+  if (shape.empty() || element_count(shape) == 0) return false;
+  const Layout layout = op.flattened ? Layout::plain : l.layout(x);
+  auto vectors = vectors_in_memory(op, shape, layout);
+  if (vectors.n == 1) vectors = {1, 1, element_count(shape)};
+  const Slot source = l.reals(x, layout), destination = l.make(y, false, layout);
+  if (vectors.inner == 1 && vectors.n > 1) {  // oneDNN's LogSoftmax of one number is 1e-6 instead of 0
+    auto& step = add_plain(l, node, onednn::Primitive::softmax(vectors.outer, vectors.n, op.log), source, destination);
+    step.nan_rows = {vectors.outer, vectors.n};
+  } else {
+    Step& step =
+        l.add(std::make_unique<SoftmaxStep>(vectors, op.log, l.isa, l.threads), node.name, op_name(node.op), "float");
+    step.add_operand(destination.buffer, Access::write);
+    step.add_operand(source.buffer, Access::read);
+    step.info.inputs = {l.graph.value(x).name};
+    step.info.outputs = {l.graph.value(y).name};
+  }
   l.define_reals(y, destination);
   return true;
 }

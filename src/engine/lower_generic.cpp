@@ -1,7 +1,7 @@
 // Operators without a step of their own: the operator's plain evaluation on reals.
 //
-// Elementwise operators do not depend on the order of elements, and Softmax only needs its axis renamed, so both accept
-// channels-last values. All others read and write the plain layout.
+// Elementwise operators do not depend on the order of elements, so they accept channels-last values. All others read
+// and write the plain layout.
 #include <algorithm>
 #include <limits>
 
@@ -25,17 +25,6 @@ std::optional<Shape> widened(const Shape& s, std::size_t rank) {
   Shape wide(rank - s.size(), 1);
   wide.insert(wide.end(), s.begin(), s.end());
   return wide;
-}
-
-/// The operator that does the same to channels-last values; none if it reads and writes the plain layout.
-std::optional<Op> on_channels_last(const Op& op, std::size_t rank) {
-  if (ops::info(op).traits.elementwise) return op;
-  const auto* softmax = std::get_if<Softmax>(&op);
-  if (softmax == nullptr || softmax->flattened) return std::nullopt;
-  Softmax renamed = *softmax;
-  const auto axis = softmax->axis < 0 ? softmax->axis + static_cast<std::int64_t>(rank) : softmax->axis;
-  renamed.axis = axis == 0 ? 0 : axis == 1 ? static_cast<std::int64_t>(rank) - 1 : axis - 1;
-  return renamed;
 }
 
 /// The rank of the first output.
@@ -75,13 +64,12 @@ void multiply(const Node& node, std::span<const TensorView> in, std::span<const 
 }  // namespace
 
 void lower_generic(Lowering& l, NodeId id) {
-  Node node = l.graph.node(id);
+  const Node& node = l.graph.node(id);
   const bool is_product = ops::is_matrix_product(node.op) && l.dtype(node.outputs[0]) == DataType::float32;
   const ops::Evaluate function = is_product ? multiply : ops::info(node.op).evaluate;
   check(function != nullptr, "{} cannot be run", where(l.graph, id));
-  auto channels_last_op = can_stay_channels_last(l, node) ? on_channels_last(node.op, rank_of(l, node)) : std::nullopt;
-  const Layout layout = channels_last_op ? Layout::channels_last : Layout::plain;
-  if (channels_last_op) node.op = std::move(*channels_last_op);
+  const bool stays = ops::info(node.op).traits.elementwise && can_stay_channels_last(l, node);
+  const Layout layout = stays ? Layout::channels_last : Layout::plain;
 
   std::vector<int> read, written;
   std::vector<GenericStep::View> inputs, outputs;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ops/operator.h"
+#include "ops/power.h"
 #include "ops/rows.h"
 
 namespace bitfold::ops {
@@ -69,32 +70,6 @@ void division(const Node& node, std::span<const TensorView> in, std::span<const 
     if (op.kind == BinaryKind::div) return apply([](T a, T b) { return divide(a, b); });
     if (op.fmod) return apply([](T a, T b) { return c_fmod(a, b); });
     apply([](T a, T b) { return modulo(a, b); });
-  });
-}
-
-/// The result has the type of the base; the exponent may have another type.
-void power(const Node&, std::span<const TensorView> in, std::span<const TensorView> out) {
-  const auto with_base_type = [&](auto f) {
-    if (in[0].dtype == DataType::float32) return f(float{});
-    if (in[0].dtype == DataType::int32) return f(std::int32_t{});
-    return f(std::int64_t{});
-  };
-  with_base_type([&](auto base_zero) {
-    with_number_type(in[1].dtype, [&](auto exponent_zero) {
-      using X = decltype(base_zero);
-      using Y = decltype(exponent_zero);
-      map<X, X, Y>(in[0], in[1], out[0], [](X x, Y y) -> X {
-        if constexpr (std::is_same_v<X, float>) {
-          return y == Y{2} ? x * x : std::pow(x, static_cast<float>(y));
-        } else {
-          // Converting a value outside the type's range is undefined; the nearest representable number is used.
-          const double value = std::pow(static_cast<double>(x), static_cast<double>(y));
-          if (!(value < static_cast<double>(std::numeric_limits<X>::max()))) return std::numeric_limits<X>::max();
-          if (value < static_cast<double>(std::numeric_limits<X>::lowest())) return std::numeric_limits<X>::lowest();
-          return static_cast<X>(value);
-        }
-      });
-    });
   });
 }
 

@@ -194,6 +194,28 @@ TEST(Binary, power_has_the_type_of_its_base) {
   expect_op(Binary{BinaryKind::pow}, {int64s({2, -3}), int64s({3, 3})}, int64s({8, -27}));
 }
 
+TEST(Binary, powers_with_one_exponent_equal_those_of_the_standard_library) {
+  using Limits = std::numeric_limits<float>;
+  std::vector<float> bases;
+  for (float x : {0.0F, 1.0F, 0.3F, 3.0F, 1e-13F, 7e12F, Limits::max(), Limits::min(), Limits::denorm_min(), kInfinity})
+    for (float sign : {-1.0F, 1.0F}) bases.push_back(sign * x);
+  for (int i = 1; i < 500; ++i) bases.push_back(0.0137F * static_cast<float>(i));
+  const Tensor x = floats({std::ssize(bases)}, bases);
+  for (float exponent : {2.0F, 3.0F, 4.0F, 5.0F, 1.0F, 0.0F, -1.0F, -2.0F, 0.5F, -0.5F, 1.5F}) {
+    const Tensor y = run_op(Binary{BinaryKind::pow}, {x, floats({}, {exponent})})[0];
+    for (std::size_t i = 0; i < bases.size(); ++i) {
+      SCOPED_TRACE(fmt::format("{} to the power of {}", bases[i], exponent));
+      const float got = y.data<float>()[i], expected = std::pow(bases[i], exponent);
+      EXPECT_EQ(std::isnan(got), std::isnan(expected));
+      if (std::isnan(expected)) continue;
+      EXPECT_EQ(std::signbit(got), std::signbit(expected));
+      EXPECT_GE(got, std::nextafter(expected, -kInfinity));
+      EXPECT_LE(got, std::nextafter(expected, kInfinity));
+    }
+  }
+  expect_op(Binary{BinaryKind::pow}, {floats({2}, {kNan, 2}), int64s({1}, {3})}, floats({2}, {kNan, 8}));
+}
+
 TEST(Binary, computes_comparisons_and_logical_operators) {
   const Tensor a = floats({3}, {1, 2, 3}), b = floats({3}, {2, 2, 2});
   expect_op(Binary{BinaryKind::equal}, {a, b}, booleans({3}, {0, 1, 0}));

@@ -28,7 +28,8 @@ void for_each_group(const Tensor& x, std::vector<bool> is_reduced, const std::fu
       }
 }
 
-const std::vector<Shape> kShapes{{3, 5, 67}, {2, 131, 3}, {5, 1, 300}, {70, 2, 1}, {1, 1, 1}, {2, 3, 1000}};
+const std::vector<Shape> kShapes{{3, 5, 67},   {2, 131, 3}, {5, 1, 300}, {70, 2, 1}, {1, 1, 1},
+                                 {2, 3, 1000}, {4, 3, 7},   {3, 2, 32},  {2, 3, 1}};
 
 void for_each_reduction(const std::function<void(const Shape&, std::vector<bool>, const Tensor&)>& check) {
   for (const Shape& shape : kShapes)
@@ -100,11 +101,13 @@ TEST(Reduce, integers_of_any_axes_are_exact) {
 }
 
 TEST(Reduce, nan_reaches_the_result_from_any_place) {
-  for (std::size_t place : {0U, 1U, 63U, 64U, 99U}) {
-    Tensor x = random_tensor({1, 100}, 4);
+  for (const auto& [length, place] :
+       {std::pair{100, 0U}, std::pair{100, 1U}, std::pair{100, 99U}, std::pair{5, 4U}, std::pair{300, 0U},
+        std::pair{300, 63U}, std::pair{300, 64U}, std::pair{300, 299U}}) {
+    Tensor x = random_tensor({1, length}, 4);
     x.mutable_data<float>()[place] = kNan;
     for (const ReduceKind kind : {ReduceKind::max, ReduceKind::min, ReduceKind::sum})
-      for (const Tensor& along : {x, x.reshaped({100, 1})}) {
+      for (const Tensor& along : {x, x.reshaped({length, 1})}) {
         const Tensor axes = int64s({along.dim(0) == 1 ? 1 : 0});
         EXPECT_TRUE(std::isnan(run_op(Reduce{kind, false}, {along, axes})[0].data<float>()[0]));
       }

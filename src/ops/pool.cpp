@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "ops/folds.h"
 #include "ops/operands.h"
@@ -34,17 +35,6 @@ Outputs infer_global_pool(const Inputs& in) {
 template <class T>
 constexpr T lowest() {
   return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
-}
-
-template <class T>
-T max_of(const Window3d& a, const T* plane, const PoolCell& c) {
-  T best = lowest<T>();
-  for (std::int64_t kz = c.z.begin; kz < c.z.end; ++kz)
-    for (std::int64_t ky = c.y.begin; ky < c.y.end; ++ky) {
-      const T* row = plane + c.first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * a[2].in;
-      for (std::int64_t kx = c.x.begin; kx < c.x.end; ++kx) best = std::max(best, row[kx * a[2].dilation]);
-    }
-  return best;
 }
 
 float average_of(const Window3d& a, const float* plane, const PoolCell& c, bool count_padding) {
@@ -82,13 +72,34 @@ void max_2x2(const Window3d& a, std::int64_t planes, const T* x, T* y) {
     }
 }
 
+/// The maximum along rows of the maxima of the window's rows: both loops read adjacent elements.
 template <class T>
 void max_pool(const Window3d& a, const TensorView& in, const TensorView& out) {
-  const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in;
+  const std::int64_t planes = in.shape[0] * in.shape[1], plane = a[0].in * a[1].in * a[2].in, width = a[2].in;
   const T* x = in.as<T>();
   T* y = out.as<T>();
   if (is_2x2(a)) return max_2x2(a, planes, x, y);
-  for_each_cell(a, planes, [&](std::int64_t p, const PoolCell& cell) { *y++ = max_of(a, x + p * plane, cell); });
+  const auto keep_larger = [](T best, T v) { return std::max(best, v); };
+  std::vector<T> highest(static_cast<std::size_t>(width));
+  for_each_row(a, planes, [&](std::int64_t p, const Taps& z, const Taps& rows, std::int64_t first) {
+    std::ranges::fill(highest, lowest<T>());
+    for (std::int64_t kz = z.begin; kz < z.end; ++kz)
+      for (std::int64_t ky = rows.begin; ky < rows.end; ++ky)
+        fold_row(highest.data(), x + p * plane + first + (kz * a[0].dilation * a[1].in + ky * a[1].dilation) * width,
+                 width, keep_larger);
+    std::fill_n(y, a[2].out, lowest<T>());
+    for (std::int64_t kx = 0; kx < a[2].kernel; ++kx) {
+      const auto [begin, end] = outputs_of_tap(a[2], kx);
+      if (begin == end) continue;
+      const T* taps_of_row = highest.data() + a[2].tap(begin, kx);
+      if (a[2].stride == 1)
+        fold_row(y + begin, taps_of_row, end - begin, keep_larger);
+      else
+        for (std::int64_t i = 0; i < end - begin; ++i)
+          y[begin + i] = std::max(y[begin + i], taps_of_row[i * a[2].stride]);
+    }
+    y += a[2].out;
+  });
 }
 
 /// The first of the largest taps as an index into the plane, and -1 if all are padding. `column_major`: the first

@@ -1,4 +1,5 @@
 // Convolutions, pools and matrix products.
+#include "numeric/random_tensor.h"
 #include "op_testing.h"
 
 namespace bitfold::testing {
@@ -114,6 +115,38 @@ TEST(MaxPool, dilates_and_ignores_padding) {
             floats({1, 1, 1, 5}, {3, 4, 5, 6, 4}));
   expect_op(Pool{PoolKind::max, window({2}, {1}, {1}, {1, 1})}, {floats({1, 1, 2}, {-5, -7})},
             floats({1, 1, 3}, {-5, -5, -7}));
+}
+
+TEST(MaxPool, of_any_window_is_the_largest_tap_inside_the_image) {
+  struct Axis {
+    std::int64_t size, kernel, stride, dilation, begin, end;
+    std::int64_t outputs() const { return (size + begin + end - dilation * (kernel - 1) - 1) / stride + 1; }
+  };
+  const std::vector<Axis> axes{
+      {11, 3, 1, 2, 2, 1}, {13, 3, 2, 2, 2, 2}, {9, 2, 3, 4, 0, 0}, {4, 5, 1, 1, 4, 3}, {5, 1, 2, 1, 1, 1}};
+  const std::int64_t planes = 3;
+  for (const Axis& h : axes)
+    for (const Axis& w : axes) {
+      Tensor x = random_tensor({1, planes, h.size, w.size}, 5);
+      x.mutable_data<float>()[7] = kNan;
+      std::vector<float> expected;
+      for (std::int64_t p = 0; p < planes; ++p)
+        for (std::int64_t oy = 0; oy < h.outputs(); ++oy)
+          for (std::int64_t ox = 0; ox < w.outputs(); ++ox) {
+            float best = -kInfinity;
+            for (std::int64_t ky = 0; ky < h.kernel; ++ky)
+              for (std::int64_t kx = 0; kx < w.kernel; ++kx) {
+                const std::int64_t r = oy * h.stride - h.begin + ky * h.dilation,
+                                   c = ox * w.stride - w.begin + kx * w.dilation;
+                if (r >= 0 && r < h.size && c >= 0 && c < w.size)
+                  best = std::max(best, x.data<float>()[static_cast<std::size_t>((p * h.size + r) * w.size + c)]);
+              }
+            expected.push_back(best);
+          }
+      const Pool pool{PoolKind::max, window({h.kernel, w.kernel}, {h.stride, w.stride}, {h.dilation, w.dilation},
+                                            {h.begin, w.begin, h.end, w.end})};
+      EXPECT_EQ(run_op(pool, {x})[0], floats({1, planes, h.outputs(), w.outputs()}, expected));
+    }
 }
 
 TEST(AveragePool, counts_requested_padding_but_not_positions_added_by_ceil_mode) {

@@ -43,6 +43,7 @@ struct Axes {
   Loops<1> kept, reduced;
   std::int64_t reduced_count = 1;
   bool reduces_innermost = false;  ///< Whether adjacent elements are reduced; otherwise they belong to other outputs.
+  bool reduces_short_run = false;  ///< Whether the reduced elements of an output are one run that is short.
 };
 
 Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
@@ -58,6 +59,10 @@ Axes split_axes(const Reduce& op, std::span<const TensorView> in) {
     if (is_reduced[i]) axes.reduced_count *= shape[i];
     if (shape[i] != 1) axes.reduces_innermost = is_reduced[i];
   }
+  constexpr std::int64_t kShort = 128;
+  std::int64_t run = 1;
+  for (std::size_t i = shape.size(); i-- > 0 && (is_reduced[i] || shape[i] == 1);) run *= shape[i];
+  axes.reduces_short_run = axes.reduces_innermost && run == axes.reduced_count && run <= kShort;
   return axes;
 }
 
@@ -88,7 +93,10 @@ void fold_axes(const Axes& axes, const T* x, T* y, A start, Fold fold, Combine c
   };
   axes.kept.for_each_row([&](const auto& offsets, std::int64_t n, const auto& steps) {
     const T* first = x + offsets[0];
-    if (axes.reduces_innermost)
+    if (axes.reduces_short_run)
+      for (std::int64_t i = 0; i < n; ++i)
+        *y++ = finish(fold_short(first + i * steps[0], axes.reduced_count, start, fold, combine));
+    else if (axes.reduces_innermost)
       for (std::int64_t i = 0; i < n; ++i) *y++ = adjacent_elements(first + i * steps[0]);
     else
       for (std::int64_t i = 0; i < n; i += kOutputs) adjacent_outputs(first + i, std::min(kOutputs, n - i));
