@@ -1,5 +1,4 @@
 # cmake --install: headers, both libraries, the tool, and a package for find_package(bitfold).
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/bitfold DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
