@@ -11,6 +11,7 @@
 #include "bitfold/data.h"
 #include "bitfold/error.h"
 #include "bitfold/graph.h"
+#include "bitfold/input_specs.h"
 #include "bitfold/onnx.h"
 #include "bitfold/part.h"
 

@@ -15,7 +15,7 @@ HEADER_LAYER = {
     "error": "base", "file": "base", "nearest": "base", "cpu": "base", "memory": "base", "version": "base", "tensor": "numeric", "reals": "numeric", "affine": "numeric",
     "batch": "numeric", "ops": "ops", "node": "ops", "graph": "graph", "part": "graph", "onnx": "onnx", "custom_ops": "onnx", "passes": "passes",
     "equalize": "passes", "batch_norm_table": "passes",
-    "reference": "reference", "data": "data", "peaks": "kernels",
+    "reference": "reference", "data": "data", "input_specs": "report", "peaks": "kernels",
     "progress": "base", "recipe": "quantize", "calibrate": "quantize", "channel_statistics": "quantize", "quantize": "quantize", "data_free": "quantize", "session": "engine",
     "report": "report",
     "exact_sum": "numeric", "sensitivity": "report", "mixed_precision": "report", "analysis": "report",

@@ -16,6 +16,7 @@
 #include "bitfold/exact_sum.h"           // IWYU pragma: export
 #include "bitfold/file.h"                // IWYU pragma: export
 #include "bitfold/graph.h"               // IWYU pragma: export
+#include "bitfold/input_specs.h"         // IWYU pragma: export
 #include "bitfold/mixed_precision.h"     // IWYU pragma: export
 #include "bitfold/nearest.h"             // IWYU pragma: export
 #include "bitfold/onnx.h"                // IWYU pragma: export

@@ -15,8 +15,6 @@
 
 namespace bitfold {
 
-class Graph;
-
 /// The order of colour channels that a network expects.
 enum class Channels {
   rgb,
@@ -92,9 +90,6 @@ struct InputSpec {
   bool has_shape = true;
   DataType item = DataType::unknown;  ///< The type of the tensors in a sequence or an optional.
 };
-
-/// The inputs of a network.
-std::vector<InputSpec> input_specs(const Graph& graph);
 
 /// How audio files become samples. A file is decoded to reals from -1 to 1, and its channels are averaged.
 struct AudioOptions {

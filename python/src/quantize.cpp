@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "bitfold/data.h"
+#include "bitfold/input_specs.h"
 #include "bitfold/report.h"
 #include "bitfold/sensitivity.h"
 #include "model.h"

@@ -11,6 +11,7 @@
 
 #include "arrays.h"
 #include "bitfold/error.h"
+#include "bitfold/input_specs.h"
 #include "bitfold/report.h"
 #include "model.h"
 

@@ -1,9 +1,15 @@
+// The inputs of a network, for which a dataset is opened.
+#pragma once
+
+#include <vector>
+
 #include "bitfold/data.h"
 #include "bitfold/graph.h"
 
 namespace bitfold {
 
-std::vector<InputSpec> input_specs(const Graph& graph) {
+/// The inputs of a network. Inline, because readers of data do not depend on graphs.
+inline std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> specs;
   for (ValueId id : graph.inputs()) {
     const Value& input = graph.value(id);
