@@ -88,7 +88,7 @@ std::string misspelling(const CLI::App& app, const std::vector<std::string>& arg
   std::vector<std::string> verbs;
   for (const CLI::App* verb : app.get_subcommands({})) verbs.push_back(verb->get_name());
   if (std::ranges::find(verbs, arguments.front()) == verbs.end())
-    return fmt::format("there is no command '{}'{}", arguments.front(), suggestion(arguments.front(), verbs));
+    return fmt::format("command '{}' does not exist{}", arguments.front(), suggestion(arguments.front(), verbs));
   const std::vector<std::string> flags = flags_of(*app.get_subcommand(arguments.front()));
   for (const std::string& argument : arguments) {
     if (argument == "--") break;

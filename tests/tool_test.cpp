@@ -182,7 +182,7 @@ TEST(ToolJson, dash_writes_only_json_to_standard_output) {
 TEST(Usage, misspelt_commands_and_flags_are_named_before_anything_else) {
   const ToolResult verb = run_tool("quantise model.onnx");
   EXPECT_EQ(verb.status, 2);
-  EXPECT_NE(verb.output.find("there is no command 'quantise'; did you mean 'quantize'?"), std::string::npos)
+  EXPECT_NE(verb.output.find("command 'quantise' does not exist; did you mean 'quantize'?"), std::string::npos)
       << verb.output;
   const ToolResult flag = run_tool("quantize model.onnx --calibrat data");
   EXPECT_EQ(flag.status, 2);

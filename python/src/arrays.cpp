@@ -114,6 +114,7 @@ Array any_array(nb::handle value, const InputSpec& input) {
 }
 
 nb::object plain_array(Tensor tensor, const Type& type) {
+  // An output that is an input unchanged would outlive the caller's array.
   if (tensor.is_borrowed())
     tensor = Tensor::from_bytes(tensor.dtype(), tensor.shape(), {tensor.bytes(), tensor.size_bytes()});
   auto* owned = new Tensor(std::move(tensor));

@@ -106,10 +106,6 @@ class Runner {
     const std::shared_ptr<Session> session = take();
     try {
       std::vector<Tensor> outputs = session->run(inputs);
-      // An output that is an input unchanged would outlive the caller's array.
-      for (Tensor& output : outputs)
-        if (output.is_borrowed() && !holds_objects(output.dtype()))
-          output = Tensor::from_bytes(output.dtype(), output.shape(), {output.bytes(), output.size_bytes()});
       give_back(session);
       return outputs;
     } catch (const Error& e) {
